@@ -1,0 +1,58 @@
+"""The command ``tosc``: one line of error and exit code 2 for a user's slip, no traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from tosc_agents.commands.attack import Attack
+from tosc_agents.commands.data import DataGet, DataList
+from tosc_agents.commands.demo import Demo
+from tosc_agents.commands.evaluate import Evaluate
+from tosc_agents.commands.listing import List
+from tosc_agents.commands.train import Train
+from tosc_env.errors import ToscError
+
+_Command = (
+    Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Attack, tyro.conf.subcommand("attack")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[List, tyro.conf.subcommand("list")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if given[:1] == ["data"]:
+            command = tyro.cli(
+                Annotated[DataList, tyro.conf.subcommand("list")]
+                | Annotated[DataGet, tyro.conf.subcommand("get")],  # type: ignore[arg-type]
+                prog="tosc data",
+                args=given[1:],
+                description="Show or get data sets.",
+            )
+        else:
+            command = tyro.cli(  # type: ignore[call-overload]
+                _Command,
+                prog="tosc",
+                args=given,
+                description="Privacy in task-oriented semantic communication: train, attack, measure. "
+                "'tosc data' shows and gets data sets.",
+            )
+        return int(command.run())
+    except ToscError as error:
+        print(f"tosc: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tosc: interrupted; the same command goes on from the last whole epoch.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

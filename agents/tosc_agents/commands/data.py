@@ -1,0 +1,54 @@
+"""``tosc data``: what is present, and how to get the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from tosc_env.data import data_root
+from tosc_env.data.download import fetch, status
+
+
+@dataclass
+class DataList:
+    """Show which data sets and pretrained weights are present, and where.
+
+    Example: tosc data list
+    """
+
+    def run(self) -> int:
+        """Print a row for each."""
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=f"data root: {data_root()}")
+        for heading in ("name", "present", "images", "official", "where or how"):
+            table.add_column(heading)
+        for row in status():
+            present = bool(row["present"])
+            where = row["where"] if present else row["how"]
+            images = row["images"] if row["images"] is not None else ""
+            table.add_row(row["name"], "yes" if present else "no", str(images), row["official"], str(where))
+        Console().print(table)
+        return 0
+
+
+@dataclass
+class DataGet:
+    """Download a data set's official release, or pretrained weights, and check its sum; resumes if interrupted.
+
+    Example: tosc data get cifar10
+    """
+
+    name: Annotated[str, tyro.conf.Positional]
+    """cifar10, celeba (instructions and verification only) or vgg."""
+    root: Path | None = None
+    """Where to put it; by default $TOSC_DATA_DIR, else the user's cache."""
+
+    def run(self) -> int:
+        """Fetch, verify, unpack."""
+        print(f"{self.name} is in {fetch(self.name, root=self.root)}")
+        return 0

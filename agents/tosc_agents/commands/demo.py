@@ -1,0 +1,102 @@
+"""``tosc demo``: the main job on the embedded images, in about a minute and without any download."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import gymnasium as gym
+import torch
+
+from tosc_agents.commands.common import setting_of
+from tosc_agents.learning.progress import show_progress
+from tosc_agents.pictures import attack_picture
+from tosc_agents.records import print_evaluation, provenance, write_json
+from tosc_agents.training.evaluate import evaluate
+from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
+from tosc_agents.zoo import WEIGHTS
+from tosc_env.checkpoints import load_checkpoint
+from tosc_env.policies import Eavesdropper, PrivacyScheme
+from tosc_env.threat import SchemeSender
+
+
+@dataclass
+class Demo:
+    """A trained transmitter plays against a trained attacker, and against attackers trained while you watch.
+
+    Example: tosc demo --output demo
+    """
+
+    snr_db: float = 12.0
+    """Es/N0 of both links in dB."""
+    output: Path = Path("demo")
+    """Folder for the picture and the figures."""
+
+    def run(self) -> int:
+        """Play through ``gym.make``, attack, measure, draw."""
+        start = time.perf_counter()
+        self._play()
+        loaded = load_checkpoint(WEIGHTS / "deepjscc-shapes.safetensors", kind="scheme")
+        scheme = loaded.policy
+        assert isinstance(scheme, PrivacyScheme)
+        setting, sender = setting_of(loaded), SchemeSender(scheme)
+        attackers: dict[str, Eavesdropper] = {}
+        train = setting.game(half="attacker", snr_db=self.snr_db)
+        for name, options in (("mean-image", {}), ("linear", {}), ("match", {"epochs": 8})):
+            with show_progress(f"fit {name}") as progress:
+                attackers[name], _ = fit_eavesdropper(name, train, sender, options=options, progress=progress)
+        inversion = load_checkpoint(
+            WEIGHTS / "inversion-deepjscc-shapes.safetensors", kind="eavesdropper"
+        ).policy
+        assert isinstance(inversion, Eavesdropper)
+        attackers["inversion (zoo)"] = inversion
+        test = setting.game(split="test", snr_db=self.snr_db)
+        found = evaluate(test, sender, attackers, scheme=scheme, snr_db=(self.snr_db,), seeds=2)
+        note = (
+            f"{test.source.provenance} Embedded images, not CIFAR-10; attackers hold the other half of them."
+        )
+        print_evaluation("DeepJSCC, unprotected", found, note)
+        picture = self.output / "attack.png"
+        attack_picture(picture, test, sender, attackers, self.snr_db)
+        record = {
+            "system": loaded.card,
+            **provenance(test.source, torch.device("cpu")),
+            "results": found.plain(),
+        }
+        write_json(self.output / "results.json", record)
+        took = time.perf_counter() - start
+        print(
+            f"what the attackers saw: {picture}; a round as the environment shows it: {self.output / 'round.png'}"
+        )
+        print(f"took {took:.0f} s")
+        return 0
+
+    def _play(self) -> None:
+        """One episode in the role of an eavesdropper that knows nothing, and a picture of its last round."""
+        from matplotlib import image
+
+        from tosc_env.files import replacing
+
+        env = gym.make(
+            "ToSC-Shapes-v0", role="transmitter", snr_db=self.snr_db, split="test", render_mode="rgb_array"
+        )
+        loaded = load_checkpoint(WEIGHTS / "deepjscc-shapes.safetensors", kind="scheme").policy
+        assert isinstance(loaded, PrivacyScheme)
+        observation, _ = env.reset(seed=0)
+        rewards, done = [], False
+        while not done:
+            images = torch.from_numpy(observation["image"])[None]
+            with torch.no_grad():
+                symbols = loaded.encode(images, None)[0]  # type: ignore[arg-type]
+            action = (symbols / symbols.abs().max()).numpy()
+            observation, reward, terminated, truncated, info = env.step(action)
+            rewards.append(float(reward))
+            done = terminated or truncated
+        with replacing(self.output / "round.png") as part:
+            image.imsave(part, env.render(), format="png")
+        env.close()
+        print(
+            f"one episode of ToSC-Shapes-v0 in the transmitter's role: mean reward {sum(rewards) / len(rewards):.2f} "
+            f"over {len(rewards)} messages (task score minus the attacker's reconstruction quality)"
+        )

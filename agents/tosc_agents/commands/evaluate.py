@@ -1,0 +1,90 @@
+"""``tosc evaluate``: a trained system and trained attackers, at any SNRs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from tosc_agents.commands.common import load_scheme
+from tosc_agents.records import markdown, print_evaluation, provenance, rows, write_csv, write_json
+from tosc_agents.training.evaluate import evaluate
+from tosc_env.checkpoints import check_fits, load_checkpoint, read_header
+from tosc_env.devices import resolve_device
+from tosc_env.errors import InputError
+from tosc_env.policies import Eavesdropper
+from tosc_env.threat import SchemeSender
+
+
+@dataclass
+class Evaluate:
+    """Measure accuracy, and leaks to trained attackers, over a list of SNRs on the test images.
+
+    Example: tosc evaluate runs/deepjscc-cifar10-12dB.safetensors --snr-db 0 4 8 12 16 20
+    """
+
+    scheme: Annotated[Path, tyro.conf.Positional]
+    """A scheme's checkpoint."""
+    attacker: tuple[Path, ...] = ()
+    """Eavesdroppers' checkpoints."""
+    snr_db: tuple[float, ...] = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0)
+    """Es/N0 in dB of both links."""
+    data: str | None = None
+    """The data set the scheme is wanted for; by default its own, another is refused."""
+    num_symbols: int | None = None
+    """The code length the scheme is wanted for; by default its own, another is refused."""
+    seeds: int = 3
+    """Draws of the channel's noise."""
+    ssim: bool = True
+    """Whether to compute SSIM, which takes longer than all the rest."""
+    device: str = "cpu"
+    """Where to compute, e.g. cuda:0."""
+    output: Path | None = None
+    """Folder for results.json, results.csv and results.md; by default nothing is written."""
+
+    def run(self) -> int:
+        """Load, measure, print, and write if asked."""
+        device = resolve_device(self.device)
+        if not self.snr_db:
+            raise InputError("at least one --snr-db in dB is needed.")
+        scheme, setting, loaded = load_scheme(self.scheme, device)
+        game = setting.game(split="test", device=device, constellation=scheme.constellation)
+        wanted = game.spec
+        if self.num_symbols is not None:
+            wanted = type(wanted)(wanted.image_shape, wanted.num_outputs, self.num_symbols, wanted.num_csi)
+        check_fits(read_header(self.scheme), self.scheme, wanted, self.data)
+        attackers: dict[str, Eavesdropper] = {}
+        for path in self.attacker:
+            check_fits(read_header(path), path, game.spec, setting.data)
+            policy = load_checkpoint(path, device=device, kind="eavesdropper").policy
+            assert isinstance(policy, Eavesdropper)
+            attackers[path.stem] = policy
+        found = evaluate(
+            game,
+            SchemeSender(scheme),
+            attackers,
+            scheme=scheme,
+            snr_db=self.snr_db,
+            seeds=self.seeds,
+            with_ssim=self.ssim,
+        )
+        note = (
+            f"{game.source.provenance} {len(game.source)} test images, {self.seeds} seeds of channel noise."
+        )
+        print_evaluation(scheme.name, found, note)
+        if self.output is not None:
+            record = {
+                "target": self.scheme.name,
+                "system": {"scheme": scheme.name, "options": scheme.options, "card": loaded.card},
+                "channel_uses": game.num_symbols,
+                "bits": scheme.bits(),
+                **provenance(game.source, device),
+                "results": found.plain(),
+            }
+            write_json(self.output / "results.json", record)
+            write_csv(self.output / "results.csv", rows(found))
+            (self.output / "results.md").write_text(f"{markdown(found)}\n{note}\n", encoding="utf-8")
+            print(f"results are in {self.output}")
+        return 0

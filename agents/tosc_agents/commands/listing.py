@@ -1,0 +1,44 @@
+"""``tosc list``: everything that has a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tosc_env.channels import channels
+from tosc_env.data import sources
+from tosc_env.opponents import zoos
+from tosc_env.policies import eavesdroppers, schemes
+from tosc_env.registration import IDS
+from tosc_env.registry import Registry
+from tosc_env.rewards import rewards
+from tosc_env.tasks import tasks
+
+
+@dataclass
+class List:
+    """Show environments, schemes, eavesdroppers, channels, data sets, tasks, rewards and trained weights.
+
+    Example: tosc list
+    """
+
+    def run(self) -> int:
+        """Print names and where each comes from; loads none of them."""
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(show_header=True)
+        for heading in ("kind", "name", "from"):
+            table.add_column(heading)
+        for id in IDS:
+            table.add_row("environment", id, "tosc_env.registration")
+        registries: tuple[Registry, ...] = (schemes, eavesdroppers, channels, sources, tasks, rewards)
+        for registry in registries:
+            for name in registry:
+                table.add_row(registry.kind, name, registry.origin(name))
+        console = Console()
+        console.print(table)
+        console.print("trained weights:")
+        for zoo in zoos():
+            for line in zoo.listing():
+                console.print(f"  {line}", highlight=False)
+        return 0

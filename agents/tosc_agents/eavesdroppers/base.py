@@ -1,0 +1,48 @@
+"""What the neural eavesdroppers share: inputs, the training loop, and its settings as plain options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tosc_agents.learning.loop import LoopConfig, Trained, train
+from tosc_agents.networks import scaled_snr
+from tosc_env.policies import Eavesdropper
+from tosc_env.threat import View
+
+
+class NeuralEavesdropper(Eavesdropper):
+    """An attacker with a network, trained on fresh receptions of its images, told its own SNR."""
+
+    def loop(self, **changes: Any) -> LoopConfig:
+        """How this attacker is trained; the same for every scheme it is pointed at."""
+        options = {k: self.options[k] for k in ("epochs", "batch_size", "learning_rate", "precision")}
+        plain = {"optimizer": "adamw", "weight_decay": 1e-2, "clip": 1.0, "average": 0.999, "warmup": 0.1}
+        return LoopConfig(**{**plain, **options, **changes})
+
+    def train_on(
+        self,
+        view: View,
+        step_loss: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]],
+        generator: torch.Generator,
+        progress: Any,
+    ) -> dict[str, Any]:
+        """Run the loop over the view's images; returns the record."""
+        self.to(view.device)
+        trained: Trained = train(
+            self,
+            step_loss,
+            num_images=view.num_images,
+            config=self.loop(),
+            generator=generator,
+            progress=progress,
+        )
+        return {"epochs": self.options["epochs"], "images": view.num_images, "figures": trained.figures}
+
+
+def attacker_inputs(received: Tensor, csi: Tensor) -> Tensor:
+    """What an attacker's network sees: received symbols and the scaled SNR, [B, 2n + 1]."""
+    return torch.cat([received, scaled_snr(csi[:, 0])], dim=1)

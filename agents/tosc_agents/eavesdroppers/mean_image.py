@@ -1,0 +1,36 @@
+"""The floor: whoever has heard nothing shows the mean image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tosc_env.policies import Eavesdropper, SystemSpec
+from tosc_env.threat import View
+
+
+class MeanImage(Eavesdropper):
+    """Answers every message with the mean training image. An attacker below this one is broken, not defeated.
+
+    Example:
+        >>> import torch
+        >>> attacker = MeanImage(SystemSpec((3, 32, 32), 10))
+        >>> attacker.reconstruct(torch.zeros(2, 128), torch.zeros(2, 1)).shape
+        torch.Size([2, 3, 32, 32])
+    """
+
+    name = "mean-image"
+    instant = True
+
+    def __init__(self, spec: SystemSpec) -> None:
+        super().__init__(spec)
+        self.register_buffer("image", torch.full(spec.image_shape, 0.5))
+
+    def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
+        self.image = view.statistics.mean_image.clone()
+        return {}
+
+    def reconstruct(self, received: Tensor, csi: Tensor) -> Tensor:
+        return self.image.expand(len(received), -1, -1, -1).clone()

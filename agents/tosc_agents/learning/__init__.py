@@ -1,0 +1,1 @@
+"""How anything here is trained: the loop, its precision, augmentation, resumable state and progress."""

@@ -1,0 +1,210 @@
+"""The training loop that schemes and neural eavesdroppers share.
+
+It keeps everything on the device: batches, augmentation, the schedule's input and the running figures.  The
+host looks at the figures a few times per epoch, and only then waits for the device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tosc_agents.learning.precision import Precision, autocast
+from tosc_agents.learning.progress import Progress
+from tosc_agents.learning.state import load_state, save_state
+from tosc_env.errors import CheckpointError, InputError, TrainingError
+
+StepLoss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
+"""From image indices [B] to the loss and figures to log."""
+
+HOST_LOOKS = 25
+"""Steps between two looks of the host at the running loss."""
+
+
+@dataclass
+class LoopConfig:
+    """How to train, whatever is trained."""
+
+    epochs: int = 60
+    """Passes over the training images."""
+    batch_size: int = 256
+    """Images per step."""
+    learning_rate: float = 0.15
+    """Peak learning rate."""
+    weight_decay: float = 5e-4
+    """Weight decay (decoupled for adamw)."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """Nesterov momentum 0.9, or AdamW."""
+    warmup: float = 0.15
+    """Fraction of the run in which the learning rate rises; then it falls along a cosine to zero."""
+    clip: float = 5.0
+    """Largest norm of the gradient."""
+    average: float = 0.998
+    """Decay of the exponential average of the weights that is kept in the end; 0 keeps the last weights."""
+    precision: Precision = "auto"
+    """bf16 where the processor has it, or float32."""
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 1), ("batch_size", 1)):
+            if getattr(self, name) < low:
+                raise InputError(f"{name} must be at least {low}, not {getattr(self, name)}.")
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError(f"learning_rate must be a positive number, not {self.learning_rate}.")
+
+
+@dataclass
+class Trained:
+    """What a run ended with: the averaged weights and the last epoch's mean figures."""
+
+    state: dict[str, Tensor]
+    figures: dict[str, float]
+    steps: int
+
+
+def train(
+    module: nn.Module,
+    step_loss: StepLoss,
+    *,
+    num_images: int,
+    config: LoopConfig,
+    generator: torch.Generator,
+    progress: Progress | None = None,
+    state_path: Path | None = None,
+    identity: dict[str, Any] | None = None,
+) -> Trained:
+    """Train ``module`` in place; it ends with the averaged weights, in evaluation mode.
+
+    Args:
+        module: what is trained, on its device.
+        step_loss: the loss of a batch of image indices.
+        num_images: how many images an epoch passes over.
+        config: epochs, optimizer, precision.
+        generator: the only source of randomness, on the module's device.
+        progress: told of every look the host takes.
+        state_path: where to keep the run's state after each epoch; a file found there is resumed.
+        identity: plain values that a resumed run must share (scheme, data, seed).
+
+    Raises:
+        TrainingError: the loss is no longer finite; names the step and the cause.
+        CheckpointError: the state found belongs to another run.
+    """
+    device = next(module.parameters()).device
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    optimizer = _optimizer(parameters, config)
+    steps_per_epoch = max(1, num_images // config.batch_size)
+    total = steps_per_epoch * config.epochs
+    average = {name: t.detach().clone() for name, t in module.state_dict().items()}
+    identity = {**(identity or {}), "config": asdict(config), "num_images": num_images}
+    epoch = 0
+    if state_path is not None and state_path.exists():
+        epoch = _resume(state_path, module, optimizer, average, generator, identity, device)
+    figures: dict[str, float] = {}
+    module.train()
+    for epoch in range(epoch, config.epochs):  # noqa: B020
+        order = torch.randperm(num_images, generator=generator, device=device)
+        sums: dict[str, Tensor] = {}
+        for i in range(steps_per_epoch):
+            step = epoch * steps_per_epoch + i
+            rate = config.learning_rate * _schedule(step / total, config.warmup)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            with autocast(config.precision, device):
+                loss, logs = step_loss(order[i * config.batch_size : (i + 1) * config.batch_size])
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(parameters, config.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            _update_average(average, module, min(config.average, (step + 1) / (step + 10)))
+            for name, value in {"loss": loss.detach(), **logs, "gradient": norm}.items():
+                sums[name] = sums[name] + value if name in sums else value.float()
+            if (i + 1) % HOST_LOOKS == 0 or i + 1 == steps_per_epoch:
+                figures = {name: float(value) / (i + 1) for name, value in sums.items()}
+                _check_finite(figures, module, step)
+                if progress is not None:
+                    shown = {k: v for k, v in figures.items() if k != "gradient"}
+                    progress(step + 1, total, {"epoch": epoch + 1, **shown})
+        if state_path is not None:
+            run = {"model": module.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+            random = {"generator": generator.get_state()}
+            save_state(
+                state_path, {**run, **random, "epoch": epoch + 1, "identity": identity, "figures": figures}
+            )
+    module.load_state_dict(average)
+    module.eval()
+    return Trained(average, figures, total)
+
+
+def _optimizer(parameters: list[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
+    # Norms and biases are not decayed: shrinking them only fights the normalisation.
+    decayed = [p for p in parameters if p.dim() > 1]
+    rest = [p for p in parameters if p.dim() <= 1]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99))
+
+
+def _schedule(done: float, warmup: float) -> float:
+    """1 at the end of the warm-up, 0 at the end of the run."""
+    if done < warmup:
+        return (done + 1e-3) / (warmup + 1e-3)
+    return 0.5 * (1.0 + math.cos(math.pi * (done - warmup) / (1.0 - warmup)))
+
+
+@torch.no_grad()
+def _update_average(average: dict[str, Tensor], module: nn.Module, decay: float) -> None:
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point():
+            average[name].lerp_(tensor, 1.0 - decay)
+        else:
+            average[name].copy_(tensor)
+
+
+def _check_finite(figures: dict[str, float], module: nn.Module, step: int) -> None:
+    if all(math.isfinite(v) for v in figures.values()):
+        return
+    broken = [name for name, p in module.named_parameters() if not bool(torch.isfinite(p).all())]
+    first = next(name for name, v in figures.items() if not math.isfinite(v))
+    cause = f"parameter {broken[0]!r} is not finite" if broken else f"the {first} is not finite"
+    raise TrainingError(
+        f"training stopped within the {HOST_LOOKS} steps up to step {step + 1}: {cause}; "
+        "lower the learning rate or use precision float32 (the state of the last whole epoch is kept)."
+    )
+
+
+def _resume(
+    path: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    generator: torch.Generator,
+    identity: dict[str, Any],
+    device: torch.device,
+) -> int:
+    state = load_state(path, device)
+    if state["identity"] != _plain(identity):
+        theirs, ours = state["identity"], _plain(identity)
+        where = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
+        raise CheckpointError(
+            f"{path} belongs to a run with another {', '.join(where)}; continue that one with the same "
+            "arguments, choose another output, or delete the file."
+        )
+    module.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    for name, tensor in state["average"].items():
+        average[name].copy_(tensor)
+    generator.set_state(state["generator"].cpu())
+    return int(state["epoch"])
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from JSON: tuples are lists there, and keys strings."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,81 @@
+"""The state of a run that can be stopped at any moment: tensors and plain values in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tosc_env.errors import CheckpointError
+from tosc_env.files import replacing
+
+_KEY = "tosc_run"
+
+
+def flatten_state(tree: Any, prefix: str = "") -> tuple[dict[str, Tensor], Any]:
+    """Split nested dicts and lists into named tensors and the plain rest, where a tensor leaves its name.
+
+    >>> flatten_state({"a": torch.zeros(1), "b": 2})
+    ({'a': tensor([0.])}, {'a': {'tensor': 'a'}, 'b': 2})
+    """
+    tensors: dict[str, Tensor] = {}
+    if isinstance(tree, Tensor):
+        return {prefix: tree.detach()}, {"tensor": prefix}
+    if isinstance(tree, dict):
+        plain: Any = {}
+        for key, value in tree.items():
+            found, plain[str(key)] = flatten_state(value, f"{prefix}/{key}" if prefix else str(key))
+            tensors |= found
+        return tensors, plain
+    if isinstance(tree, list | tuple):
+        plain = []
+        for i, value in enumerate(tree):
+            found, rest = flatten_state(value, f"{prefix}/{i}")
+            tensors |= found
+            plain.append(rest)
+        return tensors, plain
+    return {}, tree
+
+
+def restore_state(plain: Any, tensors: dict[str, Tensor]) -> Any:
+    """The inverse of :func:`flatten_state`; keys that are digits become integers, as optimizers number parameters."""
+    if isinstance(plain, dict):
+        if plain.keys() == {"tensor"}:
+            return tensors[plain["tensor"]]
+        return {int(k) if k.isdigit() else k: restore_state(v, tensors) for k, v in plain.items()}
+    if isinstance(plain, list):
+        return [restore_state(value, tensors) for value in plain]
+    return plain
+
+
+def save_state(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
+    """Write a nested state whole or not at all (raises WriteError and keeps the older file)."""
+    from safetensors.torch import save_file
+
+    tensors, plain = flatten_state(tree)
+    unique = {name: t.to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+    with replacing(path) as part:
+        save_file(unique, part, metadata={_KEY: json.dumps(plain)})
+
+
+def load_state(path: str | os.PathLike[str], device: torch.device) -> dict[str, Any]:
+    """The state of an interrupted run.
+
+    Raises:
+        CheckpointError: the file is truncated, corrupt, or something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(Path(path), framework="pt") as file:
+            plain = json.loads((file.metadata() or {})[_KEY])
+            tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"{path} is not the state of a run ({error}); delete it to start anew."
+        ) from None
+    return restore_state(plain, tensors)

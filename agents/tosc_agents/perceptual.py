@@ -1,0 +1,97 @@
+"""The perceptual loss of the article's attacker: squared differences of a pretrained VGG's first layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tosc_env.data import data_root
+from tosc_env.errors import DataError
+
+FILES = ("vgg16-397923af.pth", "vgg19_normalised_conv3_1.pth")
+"""Weights that are understood, in the order in which they are looked for under the data root."""
+
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class PerceptualLoss(nn.Module):
+    """Mean squared difference of the features after VGG's first three convolutions (and their ReLU).
+
+    The article says "the first three layers"; here they are conv1_1, conv1_2 and conv2_1, each reduced to the
+    mean over channels and pixels, and the three means added.
+
+    Args:
+        path: a weight file named in :data:`FILES`; by default the first found under the data root.
+
+    Raises:
+        DataError: there is none, or it is not what its name says.
+    """
+
+    layers = ("conv1_1", "conv1_2", "conv2_1")
+    reduction = "mean of each layer, added"
+
+    def __init__(self, path: Path | None = None) -> None:
+        super().__init__()
+        path = path or _find()
+        self.file = path.name
+        convolutions, self.padding = _read(path)
+        self.first = None
+        if (
+            len(convolutions) == 4
+        ):  # channel-normalised VGG-19 begins with a 1x1 layer in place of mean and std
+            self.first = convolutions.pop(0)
+        self.convolutions = nn.ModuleList(convolutions)
+        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None])
+        self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None])
+        self.requires_grad_(False)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The three feature maps of images [B, 3, H, W] in [0, 1]."""
+        x = self.first(images) if self.first is not None else (images - self.mean) / self.std
+        found = []
+        for i, convolution in enumerate(self.convolutions):
+            if i == 2:
+                x = F.max_pool2d(x, 2)
+            x = F.relu(convolution(F.pad(x, (1, 1, 1, 1), mode=self.padding)))
+            found.append(x)
+        return found
+
+    def forward(self, reconstruction: Tensor, images: Tensor) -> Tensor:
+        pairs = zip(self.features(reconstruction), self.features(images), strict=True)
+        return torch.stack([(a.float() - b.float()).square().mean() for a, b in pairs]).sum()
+
+
+def _find() -> Path:
+    root = data_root()
+    for name in FILES:
+        if (root / name).is_file():
+            return root / name
+    raise DataError(
+        f"a perceptual loss needs pretrained VGG weights, but neither {' nor '.join(FILES)} is under {root}: run "
+        "'tosc data get vgg', set TOSC_DATA_DIR, or use perceptual_weight=0 (mean squared error alone)."
+    )
+
+
+def _read(path: Path) -> tuple[list[nn.Module], str]:
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for a damaged file; all mean the same here
+        raise DataError(
+            f"{path} is not a readable weight file ({type(error).__name__}): get it anew."
+        ) from error
+    if path.name == FILES[0]:
+        names, padding = ["features.0", "features.2", "features.5"], "constant"
+    else:
+        names, padding = ["0", "2", "5", "9"], "reflect"
+    layers: list[nn.Module] = []
+    for name in names:
+        if f"{name}.weight" not in tensors:
+            raise DataError(f"{path} has no layer {name!r}; it is not the file its name says.")
+        weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+        layer = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2])
+        layer.load_state_dict({"weight": weight, "bias": bias})
+        layers.append(layer)
+    return layers, padding

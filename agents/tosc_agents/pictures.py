@@ -1,0 +1,47 @@
+"""Pictures of what attackers saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from tosc_env.game import Game
+from tosc_env.policies import Eavesdropper
+from tosc_env.system import with_rules
+from tosc_env.threat import Sender
+from tosc_env.viewer import comparison_grid
+
+
+@torch.no_grad()
+def attack_picture(
+    path: Path,
+    game: Game,
+    sender: Sender,
+    attackers: Mapping[str, Eavesdropper],
+    snr_db: float,
+    *,
+    images: int = 10,
+    seed: int = 0,
+) -> None:
+    """A grid: originals, then what each reconstructing attacker makes of the same messages.
+
+    Args:
+        path: of the PNG, written whole or not at all.
+        game, sender, attackers: as in :func:`~tosc_agents.training.evaluate.evaluate`.
+        snr_db: of the eavesdropper's link.
+        images: how many, the first of the test split.
+        seed: of the channel's noise.
+    """
+    at = with_rules(game, snr_db=snr_db, eavesdropper_snr_db=None)
+    generator = torch.Generator(game.device).manual_seed(seed)
+    index = torch.arange(min(images, len(game.source)), device=game.device)
+    round_ = at.draw(len(index), generator=generator, index=index)
+    heard = at.transmit(round_, sender(round_, generator)).eavesdropper
+    rebuilt = {
+        name: attacker.reconstruct(heard.received, heard.csi)
+        for name, attacker in attackers.items()
+        if "reconstruct" in attacker.capabilities
+    }
+    comparison_grid(round_.batch.images, rebuilt, path)

@@ -1,0 +1,124 @@
+"""What every result says about how it was obtained, and how results are written: JSON, CSV, a table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tosc_agents.training.evaluate import Evaluation
+from tosc_env.data.base import Source
+from tosc_env.files import replacing
+
+COLUMNS = ("psnr_db", "ssim", "psnr_clipped_db", "reid_pixels", "reid_match")
+"""An attacker's figures, in the order in which tables show them."""
+
+
+def provenance(source: Source, device: torch.device) -> dict[str, Any]:
+    """Data and where it came from, device, versions and commit."""
+    return {
+        "data": {"name": source.name, "provenance": source.provenance, "images": len(source)},
+        "device": str(device),
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "commit": commit(),
+    }
+
+
+def commit() -> str:
+    """The commit of the checkout this code runs from, or ``unknown`` outside of one."""
+    folder = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def write_json(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
+    """Write plain values, indented, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """One flat row for each attacker and SNR, with means and intervals."""
+    table: list[dict[str, Any]] = []
+    for name, by_snr in evaluation.leaks.items():
+        for snr, figures in by_snr.items():
+            row: dict[str, Any] = {"attacker": name, "eavesdropper_snr_db": snr}
+            for column in COLUMNS:
+                if column in figures:
+                    row[column], row[f"{column}_interval95"] = figures[column].mean, figures[column].interval
+            table.append(row)
+    return table
+
+
+def write_csv(path: str | os.PathLike[str], table: Sequence[dict[str, Any]]) -> None:
+    """Write rows with the union of their columns, whole or not at all."""
+    names = list(dict.fromkeys(key for row in table for key in row))
+    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(table)
+
+
+def print_evaluation(title: str, evaluation: Evaluation, note: str) -> None:
+    """The table a person reads: accuracy by SNR, then each attacker, with the floors beneath."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if evaluation.accuracy:
+        told = ", ".join(f"{f.mean:.1%} at {snr:g} dB" for snr, f in evaluation.accuracy.items())
+        console.print(f"[bold]{title}[/bold]: accuracy {told}")
+    table = Table(title=None if evaluation.accuracy else title, caption=note, caption_justify="left")
+    for heading in ("attacker", "SNR dB", "PSNR dB", "SSIM", "PSNR clipped", "re-id pixels", "re-id match"):
+        table.add_column(heading, justify="left" if heading == "attacker" else "right")
+    for row in rows(evaluation):
+        cells = [_cell(row, column) for column in COLUMNS]
+        table.add_row(row["attacker"], f"{row['eavesdropper_snr_db']:g}", *cells)
+    for name, floor in evaluation.floors.items():
+        table.add_row(f"({name})", "", f"{floor['psnr_db']:.2f}", f"{floor['ssim']:.3f}", style="dim")
+    console.print(table)
+
+
+def _cell(row: dict[str, Any], column: str) -> str:
+    if column not in row:
+        return ""
+    value = row[column]
+    return (
+        f"{value:.1%}"
+        if column.startswith("reid")
+        else f"{value:.3f}"
+        if column == "ssim"
+        else f"{value:.2f}"
+    )
+
+
+def markdown(evaluation: Evaluation) -> str:
+    """The same table in Markdown, intervals included."""
+    lines = [
+        "| attacker | SNR dB | PSNR dB | SSIM | PSNR clipped dB | re-id pixels | re-id match |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows(evaluation):
+        cells = [_cell(row, column) for column in COLUMNS]
+        lines.append(f"| {row['attacker']} | {row['eavesdropper_snr_db']:g} | {' | '.join(cells)} |")
+    for name, floor in evaluation.floors.items():
+        lines.append(f"| *{name} (floor)* | | {floor['psnr_db']:.2f} | {floor['ssim']:.3f} | | | |")
+    return "\n".join(lines) + "\n"

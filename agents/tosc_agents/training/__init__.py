@@ -1,0 +1,1 @@
+"""Fitting schemes and eavesdroppers, and measuring one against the other."""

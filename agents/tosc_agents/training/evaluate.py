@@ -1,0 +1,206 @@
+"""Measuring a system and its attackers on the test images: accuracy and leaks, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tosc_env import metrics
+from tosc_env.game import Game, Round, Transmission
+from tosc_env.policies import Context, Eavesdropper, PrivacyScheme
+from tosc_env.system import with_rules
+from tosc_env.threat import Sender
+
+CANDIDATES = 1000
+"""Images among which an attacker must find the right one."""
+
+# Student's t for a two-sided 95 % interval, by degrees of freedom; from 10 on the normal value is near enough.
+_T95 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over seeds and the half-width of its 95 % interval (nan for a single seed)."""
+
+    mean: float
+    interval: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Figure:
+        """From one value per seed.
+
+        >>> Figure.of([1.0, 3.0]).mean
+        2.0
+        """
+        n = len(values)
+        mean = sum(values) / n
+        if n == 1:
+            return cls(mean, math.nan)
+        spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
+        return cls(mean, (_T95[n - 1] if n <= len(_T95) else 1.96) * spread / math.sqrt(n))
+
+    def plain(self) -> dict[str, float | None]:
+        """For JSON, which knows no nan."""
+        return {"mean": self.mean, "interval95": None if math.isnan(self.interval) else self.interval}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a system at each SNR.
+
+    Attributes:
+        accuracy: by SNR; empty for recorded symbols, which have no receiver.
+        leaks: by attacker, SNR and figure name (``psnr_db``, ``ssim``, ``psnr_clipped_db``, ``reid_pixels``,
+            ``reid_match``).
+        floors: what knowing nothing (``mean-image``) and knowing the class (``class-mean``) gives.
+        images, seeds: how many test images and how many draws of the channel's noise.
+    """
+
+    accuracy: dict[float, Figure]
+    leaks: dict[str, dict[float, dict[str, Figure]]]
+    floors: dict[str, dict[str, float]]
+    images: int
+    seeds: int
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+
+        def keyed(table: Mapping[float, Any], inner: Any) -> dict[str, Any]:
+            return {f"{snr:g}": inner(value) for snr, value in table.items()}
+
+        return {
+            "accuracy": keyed(self.accuracy, lambda f: f.plain()),
+            "leaks": {
+                name: keyed(rows, lambda row: {k: f.plain() for k, f in row.items()})
+                for name, rows in self.leaks.items()
+            },
+            "floors": self.floors,
+            "test_images": self.images,
+            "seeds": self.seeds,
+            "seeds_vary": "channel noise only",
+        }
+
+
+@torch.no_grad()
+def evaluate(
+    game: Game,
+    sender: Sender,
+    attackers: Mapping[str, Eavesdropper],
+    *,
+    scheme: PrivacyScheme | None = None,
+    snr_db: Sequence[float] = (12.0,),
+    eavesdropper_snr_db: Sequence[float] | None = None,
+    seeds: int = 3,
+    batch_size: int = CANDIDATES,
+    with_ssim: bool = True,
+) -> Evaluation:
+    """Accuracy of the receiver and leaks to each attacker, all on the very same receptions.
+
+    Args:
+        game: on the test images; its SNRs are replaced by those asked for.
+        sender: the transmitter.
+        attackers: trained eavesdroppers by the name they shall have in the record.
+        scheme: whose receiver decides; None for recorded symbols.
+        snr_db: of the legitimate link, one evaluation each.
+        eavesdropper_snr_db: of the eavesdropper's link, paired with ``snr_db``; None: equal.
+        seeds: draws of the channel's noise.
+        batch_size: images at once, and candidates of a re-identification.
+        with_ssim: whether to compute SSIM, which costs more than most attackers.
+    """
+    pairs = list(zip(snr_db, eavesdropper_snr_db or snr_db, strict=True))
+    count = len(game.source)
+    index = torch.arange(count, device=game.device)
+    symbols = _encode_once(game, sender, index, batch_size) if sender.deterministic else None
+    accuracy: dict[float, Figure] = {}
+    leaks: dict[str, dict[float, dict[str, Figure]]] = {name: {} for name in attackers}
+    for snr_b, snr_e in pairs:
+        at = with_rules(game, snr_db=snr_b, eavesdropper_snr_db=snr_e)
+        decided: list[float] = []
+        leaked: dict[str, dict[str, list[float]]] = {name: {} for name in attackers}
+        for seed in range(seeds):
+            generator = torch.Generator(game.device).manual_seed(1000 + seed)
+            totals: dict[tuple[str, str], Tensor] = {}
+            for part in index.split(batch_size):
+                round_ = at.draw(len(part), generator=generator, index=part)
+                sent = symbols[part] if symbols is not None else sender(round_, generator)
+                transmission = at.transmit(round_, sent)
+                if scheme is not None:
+                    _add(totals, "", "accuracy", _decide(at, scheme, round_, transmission, generator))
+                for name, attacker in attackers.items():
+                    for figure, values in _leaks(attacker, round_, transmission, game, with_ssim).items():
+                        _add(totals, name, figure, values)
+            for (name, figure), total in totals.items():
+                value = float(total) / count
+                if name:
+                    leaked[name].setdefault(figure, []).append(value)
+                else:
+                    decided.append(value)
+        if decided:
+            accuracy[snr_b] = Figure.of(decided)
+        for name, rows in leaked.items():
+            leaks[name][snr_e] = {figure: Figure.of(values) for figure, values in rows.items()}
+    return Evaluation(accuracy, leaks, floors(game, batch_size), count, seeds)
+
+
+@torch.no_grad()
+def floors(game: Game, batch_size: int = CANDIDATES) -> dict[str, dict[str, float]]:
+    """PSNR and SSIM of the mean training image, and of the mean image of the right class, on these images."""
+    source = game.source
+    statistics = source.statistics
+    table: dict[str, dict[str, float]] = {}
+    guesses = {"mean-image": statistics.mean_image[None], "class-mean": statistics.class_mean_images}
+    for name, images in guesses.items():
+        total = torch.zeros(2, device=source.device)
+        for part in torch.arange(len(source), device=source.device).split(batch_size):
+            batch = source.gather(part)
+            guess = images[batch.labels if len(images) > 1 else torch.zeros_like(batch.labels)]
+            total += torch.stack(
+                [metrics.psnr(guess, batch.images).sum(), metrics.ssim(guess, batch.images).sum()]
+            )
+        psnr, ssim = (total / len(source)).tolist()
+        table[name] = {"psnr_db": psnr, "ssim": ssim}
+    return table
+
+
+def _encode_once(game: Game, sender: Sender, index: Tensor, batch_size: int) -> Tensor:
+    generator = torch.Generator(game.device).manual_seed(0)
+    rounds = (game.draw(len(part), generator=generator, index=part) for part in index.split(batch_size))
+    return torch.cat([game.normalise(sender(round_, generator)) for round_ in rounds])
+
+
+def _decide(
+    game: Game, scheme: PrivacyScheme, round_: Round, transmission: Transmission, generator: torch.Generator
+) -> Tensor:
+    context = Context(round_.snr_db, round_.message, generator=generator)
+    logits = scheme.decode(transmission.receiver.received, transmission.receiver.csi, context)
+    return game.task.score(game.task.decide(logits), round_.targets)
+
+
+def _leaks(
+    attacker: Eavesdropper, round_: Round, transmission: Transmission, game: Game, with_ssim: bool
+) -> dict[str, Tensor]:
+    heard, images = transmission.eavesdropper, round_.batch.images
+    found: dict[str, Tensor] = {}
+    if "reconstruct" in attacker.capabilities:
+        rebuilt = attacker.reconstruct(heard.received, heard.csi)
+        statistics = game.source.statistics
+        found["psnr_db"] = metrics.psnr(rebuilt, images)
+        found["psnr_clipped_db"] = metrics.psnr_clipped(
+            rebuilt, images, statistics.channel_mean, statistics.channel_std
+        )
+        found["reid_pixels"] = metrics.reidentification(metrics.pixel_scores(rebuilt, images))
+        if with_ssim:
+            found["ssim"] = metrics.ssim(rebuilt, images)
+    if "match" in attacker.capabilities:
+        found["reid_match"] = metrics.reidentification(attacker.match(heard.received, heard.csi, images))
+    return found
+
+
+def _add(totals: dict[tuple[str, str], Tensor], name: str, figure: str, values: Tensor) -> None:
+    total = values.sum()
+    totals[name, figure] = totals[name, figure] + total if (name, figure) in totals else total

@@ -1,0 +1,59 @@
+"""Training an attacker against a system, under an explicit threat model."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from tosc_agents.learning.progress import Progress
+from tosc_agents.learning.seeding import weights_from
+from tosc_env.game import Game
+from tosc_env.policies import Eavesdropper, make_eavesdropper
+from tosc_env.threat import Sender, ThreatModel, View
+
+
+def fit_eavesdropper(
+    eavesdropper: str | Eavesdropper,
+    game: Game,
+    sender: Sender,
+    *,
+    threat: ThreatModel | None = None,
+    options: dict[str, Any] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Eavesdropper, dict[str, Any]]:
+    """A trained attacker and the record of its training.
+
+    Args:
+        eavesdropper: a registered name, or an object to be trained in place.
+        game: on the attacker's own images, at the SNRs of its link.
+        sender: the system under attack (:class:`~tosc_env.threat.SchemeSender` of a scheme).
+        threat: what the attacker is given; by default other images, unlimited queries, its own CSI.
+        options: of the eavesdropper, with a name.
+        seed: of its weights, the order of its images and the noise it hears.
+        progress: told how far it is.
+
+    Raises:
+        DeniedError: it asked for what the threat model denies.
+    """
+    threat = threat or ThreatModel()
+    with weights_from(seed):
+        attacker = make_eavesdropper(eavesdropper, game.spec, **(options or {})).to(game.device)
+    streams = [torch.Generator(game.device).manual_seed(s) for s in (2 * seed + 1, 2 * seed + 2)]
+    view = View(game, sender, threat, streams[0])
+    start = time.perf_counter()
+    fitted = attacker.fit(view, generator=streams[1], progress=progress)
+    attacker.eval().requires_grad_(False)
+    record = {
+        "name": attacker.name,
+        "options": attacker.options,
+        "threat_model": threat.plain(),
+        "snr_db": view.snr_db.plain(),
+        "queries": view.queries,
+        "seed": seed,
+        "seconds": round(time.perf_counter() - start, 1),
+        "fit": fitted,
+    }
+    return attacker, record

@@ -1,0 +1,98 @@
+"""Training a scheme end to end, through the same game that environments play."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tosc_agents.learning.augment import crop_flip_cutout
+from tosc_agents.learning.loop import LoopConfig, Trained, train
+from tosc_agents.learning.progress import Progress
+from tosc_env.errors import InputError
+from tosc_env.game import Game
+from tosc_env.policies import Context, PrivacyScheme
+
+
+@dataclass
+class SchemeTraining:
+    """How a scheme is trained."""
+
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    """Epochs, optimizer, precision."""
+    pad: int = 4
+    """Largest random shift of an image in pixels."""
+    flip: bool = True
+    """Whether images are mirrored at random (off where left and right mean something)."""
+    cutout: int = 8
+    """Side of the grey square laid over each image, 0 for none."""
+    colour: float = 0.0
+    """Largest random change of brightness, contrast and saturation."""
+
+
+def fit_scheme(
+    scheme: PrivacyScheme,
+    game: Game,
+    config: SchemeTraining | None = None,
+    *,
+    seed: int = 0,
+    state_path: Path | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train transmitter and receiver on the game's source, at the game's SNR, over the game's channel.
+
+    Args:
+        scheme: a trainable scheme on the game's device.
+        game: whose source holds the system's half of the training images.
+        config: epochs, augmentation, precision.
+        seed: of everything random in the run but the initial weights, which the scheme already has.
+        state_path: where the run's state is kept after each epoch and resumed from.
+        progress: see :func:`~tosc_agents.learning.progress.show_progress`.
+
+    Raises:
+        InputError: the scheme has nothing to train.
+        TrainingError: the loss is no longer finite.
+    """
+    config = config or SchemeTraining()
+    if not scheme.trainable:
+        raise InputError(f"the scheme {scheme.name!r} has nothing to train.")
+    generator = torch.Generator(game.device).manual_seed(seed)
+    scheme.to(game.device, memory_format=torch.channels_last)
+
+    def step_loss(index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        round_ = game.draw(len(index), generator=generator, index=index)
+        images = crop_flip_cutout(
+            round_.batch.images,
+            generator,
+            pad=config.pad,
+            flip=config.flip,
+            cutout=config.cutout,
+            colour=config.colour,
+        )
+        round_ = replace(round_, batch=replace(round_.batch, images=images))
+        context = Context(round_.snr_db, round_.message, generator=generator)
+        return scheme.loss(game, round_, context, game.task)
+
+    identity: dict[str, Any] = {
+        "scheme": scheme.name,
+        "options": scheme.options,
+        "spec": scheme.spec.plain(),
+        "data": game.source.name,
+        "half": game.source.half,
+        "snr_db": game.snr_db.plain(),
+        "channel": type(game.channel).__name__,
+        "seed": seed,
+    }
+    return train(
+        scheme,
+        step_loss,
+        num_images=len(game.source),
+        config=config.loop,
+        generator=generator,
+        progress=progress,
+        state_path=state_path,
+        identity=identity,
+    )

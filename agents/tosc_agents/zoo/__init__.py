@@ -1,0 +1,93 @@
+"""Trained weights that ship with the package, and the rules by which an environment finds them.
+
+Each file under ``weights/`` is a float16 checkpoint whose card says what it was trained on and for which SNRs
+it is meant; nothing else says so.  ``gym.make`` asks :data:`ZOO` through the entry point ``tosc_env.zoos``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tosc_env.checkpoints import read_header
+from tosc_env.game import Game
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+class Folder:
+    """A zoo made of all checkpoints in one folder.
+
+    Example:
+        >>> Folder(WEIGHTS).listing()[0].split(":")[0]
+        "scheme 'deepjscc' for cifar10 3x32x32"
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @lru_cache(maxsize=1)  # noqa: B019 - one zoo lives as long as the process
+    def headers(self) -> dict[Path, dict[str, Any]]:
+        """What each file says about itself."""
+        found = {path: read_header(path) for path in sorted(self.folder.glob("*.safetensors"))}
+        return dict(sorted(found.items(), key=lambda item: item[1]["kind"], reverse=True))
+
+    def find(self, kind: str, name: str, game: Game, *, scheme: str | None, stand_in: bool) -> Path | None:
+        """The checkpoint that fits: kind, name, data, shapes, task and SNR; None when there is none."""
+        for path, header in self.headers().items():
+            card = header["card"]
+            fits = (
+                header["kind"] == kind
+                and header["name"] == name
+                and card.get("against") == scheme
+                and card["data"]["name"] == game.source.name
+                and _shapes(header["spec"]) == _shapes(game.spec.plain())
+                and (stand_in or card["labels"] == list(game.task.labels))
+                and _covers(card["valid_snr_db"], game, kind)
+            )
+            if fits:
+                _warn_of_channel(card, game, name)
+                return path
+        return None
+
+    def listing(self) -> list[str]:
+        """One line for each file."""
+        lines = []
+        for header in self.headers().values():
+            card, spec = header["card"], header["spec"]
+            low, high = card["valid_snr_db"]
+            against = f" against {card['against']!r}" if card.get("against") else ""
+            shape = "x".join(map(str, spec["image_shape"]))
+            lines.append(
+                f"{header['kind']} {header['name']!r}{against} for {card['data']['name']} {shape}: "
+                f"{spec['num_outputs']} outputs, {spec['num_symbols']} channel uses, {low:g} to {high:g} dB"
+            )
+        return lines
+
+
+def _shapes(spec: dict[str, Any]) -> tuple[Any, ...]:
+    # The amount of CSI is left out: these networks read the SNR alone, over any channel.
+    return tuple(spec["image_shape"]), spec["num_outputs"], spec["num_symbols"]
+
+
+def _covers(valid: list[float], game: Game, kind: str) -> bool:
+    snr = game.snr_db if kind == "scheme" else game.eavesdropper_snr_db or game.snr_db
+    return valid[0] <= snr.low and snr.high <= valid[1]
+
+
+def _warn_of_channel(card: dict[str, Any], game: Game, name: str) -> None:
+    from tosc_env.channels import channels
+
+    trained = card["setting"]["channel"]
+    ours = type(game.channel)
+    if channels.origin(trained) != f"{ours.__module__}:{ours.__qualname__}":
+        warnings.warn(
+            f"the zoo's weights of {name!r} were trained over {trained!r}; over this {ours.__name__} channel they "
+            "play untrained. Train your own with 'tosc train --channel'.",
+            stacklevel=2,
+        )
+
+
+ZOO = Folder(WEIGHTS)

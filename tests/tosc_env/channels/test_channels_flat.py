@@ -1,0 +1,142 @@
+"""Flat channels against closed forms and against Sionna's own blocks."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from scipy import stats
+
+from tosc_env.channels.flat import AWGN, Rayleigh, Rician
+from tosc_env.errors import InputError
+from tosc_env.modulation import constellation_points, hard_decision, modulate, theoretical_ser
+from tosc_env.sionna_rng import import_sionna, lend_generator
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def fades(channel, count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """``count`` independent fades of both links."""
+    links = channel.draw(count, 1, generator=seeded(seed))
+    return links.receiver.fades[:, 0], links.eavesdropper.fades[:, 0]
+
+
+@pytest.mark.parametrize("snr_db", [0.0, 12.0, 20.0])
+def test_awgn_noise_is_n0_half_per_real_dimension(snr_db):
+    links = AWGN().draw(100, 2000, generator=seeded())
+    sent = torch.full((100, 2000), 0.6 - 0.8j, dtype=torch.complex64)
+    noise = AWGN().apply(sent, links.receiver, torch.full((100,), snr_db)) - sent
+    half = 10 ** (-snr_db / 10) / 2
+    # The variance of 200,000 Gaussian numbers is known to sqrt(2 / 200,000) = 0.3 %.
+    assert noise.real.var().item() == pytest.approx(half, rel=0.016)
+    assert noise.imag.var().item() == pytest.approx(half, rel=0.016)
+    assert abs((noise.real * noise.imag).mean().item()) < 5 * half / math.sqrt(200_000)
+    scaled = (noise.real / math.sqrt(half)).flatten()[:20_000]
+    assert stats.kstest(scaled.numpy(), "norm").pvalue > 1e-3
+
+
+def test_awgn_has_the_noise_of_sionnas_block():
+    no = 10 ** (-12.0 / 10)
+    silence = torch.zeros(100, 2000, dtype=torch.complex64)
+    block = import_sionna("sionna.phy.channel").AWGN(precision="single", device="cpu")
+    with lend_generator(seeded(1), "cpu"):
+        theirs = torch.view_as_real(block(silence, no))
+    ours = AWGN().apply(
+        silence, AWGN().draw(100, 2000, generator=seeded()).receiver, torch.full((100,), 12.0)
+    )
+    assert torch.view_as_real(ours).var().item() == pytest.approx(theirs.var().item(), rel=0.016)
+
+
+def test_rayleigh_power_is_exponential_and_its_phase_uniform():
+    for h in fades(Rayleigh(), 20_000):
+        assert stats.kstest(h.abs().square().numpy(), "expon").pvalue > 1e-3
+        assert stats.kstest(h.angle().numpy(), "uniform", args=(-math.pi, 2 * math.pi)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("k_factor_db", [-10.0, 3.0, 10.0])
+def test_rician_moments(k_factor_db):
+    # E h = sqrt(K/(K+1)), E|h|^2 = 1, E|h|^4 = (K^2 + 4 K + 2) / (K + 1)^2.
+    k = 10 ** (k_factor_db / 10)
+    for h in fades(Rician(k_factor_db=k_factor_db), 200_000):
+        power = h.abs().square()
+        assert h.mean().real.item() == pytest.approx(math.sqrt(k / (k + 1)), abs=0.01)
+        assert h.mean().imag.item() == pytest.approx(0.0, abs=0.01)
+        assert power.mean().item() == pytest.approx(1.0, abs=0.015)
+        assert power.square().mean().item() == pytest.approx((k * k + 4 * k + 2) / (k + 1) ** 2, rel=0.04)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
+def test_correlation_of_the_links_is_that_of_sionnas_kronecker_model(correlation):
+    count = 100_000
+    ours = torch.stack(fades(Rayleigh(correlation=correlation), count), dim=1)
+    channel = import_sionna("sionna.phy.channel")
+    matrix = torch.tensor([[1.0, correlation], [correlation, 1.0]], dtype=torch.complex64)
+    model = channel.KroneckerModel(None, matrix)
+    block = channel.GenerateFlatFadingChannel(1, 2, model, precision="single", device="cpu")
+    with lend_generator(seeded(1), "cpu"):
+        theirs = block(count)[:, :, 0]
+    expected = [1.0, 1.0, correlation, 1 + correlation**2]
+    for h in (ours, theirs):
+        b, e = h[:, 0], h[:, 1]
+        power = h.abs().square()
+        measured = [power[:, 0].mean(), power[:, 1].mean(), (e * b.conj()).mean(), power.prod(1).mean()]
+        for value, wanted in zip(measured, expected, strict=True):
+            assert abs(complex(value) - wanted) < 0.04
+
+
+def test_full_correlation_gives_both_links_the_same_fades():
+    one, other = fades(Rayleigh(correlation=1.0), 100)
+    assert torch.equal(one, other)
+
+
+def test_rician_correlates_the_scattered_part_alone():
+    one, other = fades(Rician(k_factor_db=3.0, correlation=0.6), 100_000)
+    line = math.sqrt(10**0.3 / (10**0.3 + 1))
+    scattered = ((other - line) * (one - line).conj()).mean() / (one - line).abs().square().mean()
+    assert abs(complex(scattered) - 0.6) < 0.02
+
+
+# FACTS.md, section 2: uncoded 16-QAM over AWGN, to the digits given there.
+FACTS = {0: 0.74, 4: 0.59, 8: 0.35, 12: 0.11, 16: 0.007, 20: 0.0}
+
+
+@pytest.mark.parametrize("snr_db", FACTS)
+def test_symbol_error_rate_of_16_qam(snr_db):
+    generator, points = seeded(snr_db), constellation_points("16qam")
+    sent = torch.randint(16, (2000, 64), generator=generator)
+    symbols = modulate(sent, points)
+    links = AWGN().draw(2000, 64, generator=generator)
+    waves = torch.view_as_complex(symbols.unflatten(1, (64, 2)))
+    received = AWGN().apply(waves, links.receiver, torch.full((2000,), float(snr_db)))
+    decided = hard_decision(torch.view_as_real(received).flatten(1), points)
+    theory = theoretical_ser(16, snr_db)
+    measured = (decided != sent).float().mean().item()
+    assert measured == pytest.approx(theory, abs=5 * math.sqrt(theory * (1 - theory) / sent.numel()) + 1e-5)
+    assert round(theory, 3 if snr_db >= 16 else 2) == FACTS[snr_db]
+
+
+@pytest.mark.parametrize(("equaliser", "undo"), [("zf", False), ("mmse", True)])
+def test_symbol_error_rate_of_qpsk_over_rayleigh(equaliser, undo):
+    # Per axis, E[Q(sqrt(g |h|^2))] = (1 - sqrt(g / (2 + g))) / 2 with g = Es/N0 (Proakis, section 14.3).
+    generator, points, snr_db = seeded(), constellation_points("qpsk"), 10.0
+    channel = Rayleigh(coherence=1, equaliser=equaliser)
+    sent = torch.randint(4, (3000, 64), generator=generator)
+    links = channel.draw(3000, 64, generator=generator)
+    waves = torch.view_as_complex(modulate(sent, points).unflatten(1, (64, 2)))
+    received = channel.apply(waves, links.receiver, torch.full((3000,), snr_db))
+    if undo:
+        power = links.receiver.fades.abs().square()
+        received = received * (power + 0.1) / power
+    decided = torch.view_as_real(points[hard_decision(torch.view_as_real(received).flatten(1), points)])
+    wrong = (decided - torch.view_as_real(waves)).abs() > 0.1
+    ratio = 10.0 ** (snr_db / 10)
+    assert wrong.float().mean().item() == pytest.approx((1 - math.sqrt(ratio / (2 + ratio))) / 2, rel=0.03)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 4000.0, -101, "3", None, True])
+def test_bad_k_factor_is_refused(value):
+    with pytest.raises(InputError, match="k_factor_db must be a number of dB in"):
+        Rician(k_factor_db=value)

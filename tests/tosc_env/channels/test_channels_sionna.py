@@ -1,0 +1,333 @@
+"""TDL over OFDM against closed forms and Sionna's own path, and the isolation of random streams."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import subprocess
+import sys
+
+import pytest
+import torch
+from scipy import special, stats
+
+from tosc_env.channels.base import complex_normal
+from tosc_env.channels.sionna import CYCLIC_PREFIX, TDL
+from tosc_env.errors import InputError
+from tosc_env.sionna_rng import import_sionna, lend_generator, sionna_device
+
+CPU = torch.device("cpu")
+NOISELESS = 200.0
+COUNT = 4000
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def fades(channel: TDL, count: int = COUNT, num_symbols: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
+    links = channel.draw(count, num_symbols, generator=seeded())
+    return links.receiver.fades, links.eavesdropper.fades
+
+
+def profile(model: str, delay_spread: float):
+    """Sionna's own block, for its public powers and delays."""
+    tdl = import_sionna("sionna.phy.channel.tr38901").TDL
+    return tdl(model, delay_spread, 3.5e9, num_rx_ant=2, precision="single", device="cpu")
+
+
+@pytest.mark.parametrize("model", ["A", "B", "C", "D", "E"])
+def test_mean_power_is_one_at_every_subcarrier(model):
+    for h in fades(TDL(model=model)):
+        assert h.shape == (COUNT, 64)
+        assert h.dtype == torch.complex64
+        power = h.abs().square().mean(0)
+        assert (power - 1).abs().max().item() < 5 / math.sqrt(COUNT)
+
+
+@pytest.mark.parametrize(("model", "delay_spread"), [("A", 300e-9), ("C", 100e-9), ("D", 1e-6)])
+def test_frequency_correlation_is_the_transform_of_the_power_delay_profile(model, delay_spread):
+    # E[h(f + d) h(f)*] = sum_l p_l exp(-j 2 pi d tau_l)
+    block = profile(model, delay_spread)
+    powers, delays = block.mean_powers.double(), block.delays.double()
+    assert powers.sum().item() == pytest.approx(1.0, abs=1e-6)
+    for h in fades(TDL(model=model, delay_spread=delay_spread)):
+        for step in (1, 4, 16, 40):
+            measured = (h[:, step:] * h[:, :-step].conj()).mean().item()
+            expected = (powers * torch.exp(-2j * math.pi * step * 30e3 * delays)).sum().item()
+            assert abs(measured - expected) < 0.05
+
+
+def test_a_subcarrier_without_line_of_sight_is_rayleigh():
+    for h in fades(TDL(model="A")):
+        assert stats.kstest(h[:, 20].abs().square().numpy(), "expon").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.6])
+def test_a_subcarrier_with_line_of_sight_is_rician_for_both_links(correlation):
+    block = profile("D", 100e-9)
+    k = (block.mean_power_los / (1 - block.mean_power_los)).item()
+    for h in fades(TDL(model="D", correlation=correlation)):
+        power = h[:, 20].abs().square()
+        # Var|h|^2 = (2 K + 1) / (K + 1)^2
+        assert power.var().item() == pytest.approx((2 * k + 1) / (k + 1) ** 2, rel=0.15)
+        assert power.mean().item() == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize("model", ["A", "D", "E"])
+@pytest.mark.parametrize("correlation", [0.0, 0.6, 0.95])
+def test_correlation_is_that_of_the_scattered_taps(model, correlation):
+    one, other = fades(TDL(model=model, correlation=correlation))
+    block = profile(model, 100e-9)
+    line = block.mean_power_los.item() if block.los else 0.0
+    expected = line + correlation * (1 - line)
+    assert abs((other * one.conj()).mean().item() - expected) < 0.05
+    # The part that differs has the power 2 (1 - rho) of the scattering.
+    difference = (other - one).abs().square().mean().item()
+    assert difference == pytest.approx(2 * (1 - correlation) * (1 - line), rel=0.06)
+
+
+@pytest.mark.parametrize("model", ["A", "D"])
+def test_full_correlation_gives_both_links_the_same_gains(model):
+    one, other = fades(TDL(model=model, correlation=1.0), 50)
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("model", "antennas"), [("B", 2), ("E", 2)])
+def test_gains_and_outputs_are_those_of_sionnas_ofdm_channel(model, antennas):
+    channel, ofdm = import_sionna("sionna.phy.channel"), import_sionna("sionna.phy.ofdm")
+    ours = TDL(model=model, equaliser=None)
+    links = ours.draw(8, 64, generator=seeded())
+    symbols = complex_normal(8, 64, generator=seeded(1), device=CPU)
+    received = ours.apply(symbols, links.receiver, torch.full((8,), NOISELESS))
+    grid = ofdm.ResourceGrid(1, 64, 30e3, precision="single", device="cpu")
+    theirs = channel.OFDMChannel(
+        profile(model, 100e-9), grid, return_channel=True, precision="single", device="cpu"
+    )
+    frame = symbols[:, None, None, None, :]
+    with lend_generator(seeded(), "cpu"):
+        output, response = theirs(frame, 0.0)
+    assert response.shape == (8, 1, antennas, 1, 1, 1, 64)
+    assert torch.allclose(links.receiver.fades, response[:, 0, 0, 0, 0, 0], atol=1e-5)
+    assert torch.allclose(links.eavesdropper.fades, response[:, 0, 1, 0, 0, 0], atol=1e-5)
+    assert torch.allclose(received, output[:, 0, 0, 0], atol=1e-5)
+    applied = channel.ApplyOFDMChannel(precision="single", device="cpu")(frame, response)
+    assert torch.allclose(received, applied[:, 0, 0, 0], atol=1e-5)
+
+
+def test_a_moving_channel_is_that_of_sionnas_ofdm_channel():
+    channel, ofdm = import_sionna("sionna.phy.channel"), import_sionna("sionna.phy.ofdm")
+    ours = TDL(model="C", speed=30.0, num_subcarriers=128)
+    links = ours.draw(4, 300, generator=seeded())
+    assert links.receiver.fades.shape == (4, 300)
+    # 9 / 128 is the cyclic prefix of 5G NR in samples of a 128-point transform.
+    grid = ofdm.ResourceGrid(3, 128, 30e3, cyclic_prefix_length=9, precision="single", device="cpu")
+    assert pytest.approx(9 / 128) == CYCLIC_PREFIX
+    tdl = import_sionna("sionna.phy.channel.tr38901").TDL
+    block = tdl(
+        "C", 100e-9, 3.5e9, min_speed=30.0, max_speed=30.0, num_rx_ant=2, precision="single", device="cpu"
+    )
+    with lend_generator(seeded(), "cpu"):
+        response = channel.GenerateOFDMChannel(block, grid, precision="single", device="cpu")(4)
+    assert torch.allclose(links.receiver.fades, response[:, 0, 0, 0, 0].flatten(1)[:, :300], atol=1e-4)
+
+
+def test_ageing_follows_the_bessel_function_of_the_doppler_frequency():
+    # E[h(t + d) h(t)*] = J0(2 pi f_D d) with f_D = v f_c / c (Clarke), OFDM symbols of 35.7 us.
+    speed, width, symbols = 100.0, 8, 30
+    channel = TDL(speed=speed, num_subcarriers=width)
+    h = fades(channel, 1500, width * symbols)[0].unflatten(1, (symbols, width))
+    period = (1 + CYCLIC_PREFIX) / 30e3
+    doppler = speed * 3.5e9 / 299_792_458.0
+    for step in (1, 5, 10, 20):
+        measured = (h[:, step:] * h[:, :-step].conj()).mean().item()
+        assert abs(measured - special.j0(2 * math.pi * doppler * step * period)) < 0.05
+
+
+def test_a_channel_at_rest_repeats_over_the_ofdm_symbols_of_a_message():
+    channel = TDL(num_subcarriers=24)
+    links = channel.draw(3, 64, generator=seeded())
+    assert links.receiver.fades.shape == (3, 24)
+    assert channel.num_csi(64) == 49
+    gains = channel.gains(links.receiver.fades, 64)
+    assert gains.shape == (3, 64)
+    assert torch.equal(gains, links.receiver.fades[:, torch.arange(64) % 24])
+
+
+def test_no_delay_spread_is_flat_fading():
+    h = fades(TDL(delay_spread=0.0), 20)[0]
+    assert torch.allclose(h, h[:, :1].expand(-1, 64), atol=1e-6)
+
+
+@pytest.mark.parametrize("num_symbols", [1, 5, 64, 65, 200])
+def test_any_message_length(num_symbols):
+    for channel in (TDL(), TDL(speed=3.0, model="D", correlation=0.3)):
+        links = channel.draw(2, num_symbols, generator=seeded())
+        assert (
+            links.receiver.fades.shape
+            == links.eavesdropper.fades.shape
+            == (2, channel.num_fades(num_symbols))
+        )
+        received = channel.apply(
+            torch.ones_like(links.receiver.noise), links.receiver, torch.tensor([5.0, 9.0])
+        )
+        assert received.shape == (2, num_symbols)
+
+
+def test_zero_forcing_returns_the_symbols():
+    channel = TDL(equaliser="zf")
+    links = channel.draw(16, 64, generator=seeded())
+    symbols = complex_normal(16, 64, generator=seeded(1), device=CPU)
+    received = channel.apply(symbols, links.eavesdropper, torch.full((16,), NOISELESS))
+    assert torch.allclose(received, symbols, atol=1e-4)
+
+
+# -- random streams --------------------------------------------------------------------------------
+
+
+def test_other_users_of_sionna_neither_disturb_a_draw_nor_are_disturbed():
+    config, channel = import_sionna().config, TDL(model="D", correlation=0.4)
+    first = channel.draw(4, 64, generator=seeded())
+    generator = seeded()
+    theirs = config.torch_rng("cpu")
+    torch.rand(3, generator=theirs)
+    profile("A", 100e-9)(2, 1, 1.0)
+    before, world = theirs.get_state(), torch.get_rng_state()
+    second = channel.draw(4, 64, generator=generator)
+    assert torch.equal(first.receiver.fades, second.receiver.fades)
+    assert torch.equal(first.eavesdropper.fades, second.eavesdropper.fades)
+    assert torch.equal(first.receiver.noise, second.receiver.noise)
+    assert torch.equal(theirs.get_state(), before)
+    assert torch.equal(torch.get_rng_state(), world)
+    third = channel.draw(4, 64, generator=generator)
+    assert (third.receiver.fades != second.receiver.fades).all()
+
+
+def test_a_loan_ends_when_the_borrower_fails():
+    theirs, generator = import_sionna().config.torch_rng("cpu"), seeded()
+    before = theirs.get_state()
+    with pytest.raises(KeyError), lend_generator(generator, "cpu"):
+        torch.rand(5, generator=theirs)
+        raise KeyError
+    assert torch.equal(theirs.get_state(), before)
+    expected = seeded()
+    torch.rand(5, generator=expected)
+    assert torch.equal(generator.get_state(), expected.get_state())
+
+
+def test_no_generator_means_torchs_global_one():
+    theirs = import_sionna().config.torch_rng("cpu")
+    before = theirs.get_state()
+    with torch.random.fork_rng([]):
+        torch.manual_seed(3)
+        first = TDL().draw(2, 64)
+        torch.manual_seed(3)
+        second = TDL().draw(2, 64)
+    assert torch.equal(first.receiver.fades, second.receiver.fades)
+    assert torch.equal(theirs.get_state(), before)
+
+
+def test_the_first_import_changes_no_global_state():
+    code = (
+        "import random, numpy, torch\n"
+        "from tosc_env.channels.sionna import TDL\n"
+        "state = torch.get_rng_state(), random.getstate(), numpy.random.get_state()[1].copy()\n"
+        "TDL().draw(2, 64, generator=torch.Generator().manual_seed(0))\n"
+        "assert torch.equal(torch.get_rng_state(), state[0])\n"
+        "assert random.getstate() == state[1]\n"
+        "assert (numpy.random.get_state()[1] == state[2]).all()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_change_of_sionnas_global_precision_is_not_taken_over():
+    config, before = import_sionna().config, TDL().draw(2, 64, generator=seeded())
+    config.precision = "double"
+    try:
+        after = TDL().draw(2, 64, generator=seeded())
+    finally:
+        config.precision = "single"
+    assert after.receiver.fades.dtype == torch.complex64
+    assert torch.equal(after.receiver.fades, before.receiver.fades)
+
+
+def test_copies_draw_the_same_numbers():
+    channel = TDL(model="D", correlation=0.5)
+    wanted = fades(channel, 3)[0]
+    for twin in (copy.deepcopy(channel), pickle.loads(pickle.dumps(channel))):
+        assert torch.equal(fades(twin, 3)[0], wanted)
+    assert len(pickle.dumps(channel)) < 2000
+
+
+def test_a_channel_first_used_in_inference_mode_can_be_trained_through():
+    channel = TDL()
+    with torch.inference_mode():
+        channel.draw(2, 64, generator=seeded())
+    links = channel.draw(2, 64, generator=seeded())
+    symbols = torch.ones(2, 64, dtype=torch.complex64, requires_grad=True)
+    channel.apply(symbols, links.receiver, torch.tensor([5.0, 9.0])).abs().sum().backward()
+    assert symbols.grad.isfinite().all()
+
+
+def test_device_names():
+    assert sionna_device("cpu") == sionna_device(CPU) == "cpu"
+    with pytest.raises(InputError, match="nonsense"):
+        sionna_device("nonsense")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_blocks_follow_the_device():
+    channel = TDL()
+    on_cpu = channel.draw(2, 64, generator=seeded())
+    theirs, world = import_sionna().config.torch_rng("cuda:0"), torch.cuda.get_rng_state("cuda:0")
+    before = theirs.get_state()
+    draws = [
+        channel.draw(2, 64, generator=torch.Generator("cuda").manual_seed(0), device=name)
+        for name in ("cuda", "cuda:0", torch.device("cuda", 0))
+    ]
+    assert all(x.receiver.fades.device == torch.device("cuda:0") for x in draws)
+    assert all(torch.equal(x.receiver.fades, draws[0].receiver.fades) for x in draws)
+    assert torch.equal(theirs.get_state(), before)
+    assert torch.equal(torch.cuda.get_rng_state("cuda:0"), world)
+    assert torch.equal(channel.draw(2, 64, generator=seeded()).receiver.fades, on_cpu.receiver.fades)
+    with pytest.raises(InputError, match="generator lives on cpu"):
+        channel.draw(2, 64, generator=seeded(), device="cuda:0")
+
+
+# -- bad input --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"model": "F"}, "unknown TDL model 'F'.*A, B, C, D, E"),
+        ({"model": None}, "unknown TDL model None"),
+        (
+            {"delay_spread": -1e-9},
+            "delay_spread must be a finite number of at least 0, in seconds, not -1e-09",
+        ),
+        ({"delay_spread": "long"}, "delay_spread must .*, not 'long'"),
+        ({"delay_spread": float("nan")}, "delay_spread must .*, not nan"),
+        ({"speed": -1}, "speed must be a finite number of at least 0, in m/s, not -1"),
+        ({"speed": float("inf")}, "speed must .*, not inf"),
+        ({"carrier_frequency": 0}, "carrier_frequency must be a finite number above 0, in Hz, not 0"),
+        ({"subcarrier_spacing": -30e3}, "subcarrier_spacing must be a finite number above 0, in Hz"),
+        ({"num_subcarriers": 0}, "num_subcarriers must be a whole number, at least 1, not 0"),
+        ({"num_subcarriers": 6.5}, "num_subcarriers must .*, not 6.5"),
+    ],
+)
+def test_bad_options_are_refused_in_one_sentence(options, sentence):
+    with pytest.raises(InputError, match=sentence) as caught:
+        TDL(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_coherence_must_be_whole_messages():
+    TDL(coherence=64, speed=3.0).check(64)
+    TDL(coherence=640).check(64)
+    for coherence in (16, 100):
+        with pytest.raises(InputError, match=f"whole multiple of the message length, 64 .*, not {coherence}"):
+            TDL(coherence=coherence).check(64)
+    with pytest.raises(InputError, match=r"coherence of 128 .* needs speed=0, not 3 m/s"):
+        TDL(coherence=128, speed=3.0).check(64)

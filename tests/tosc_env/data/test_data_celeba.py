@@ -1,0 +1,187 @@
+"""Laws of the CelebA reader, on a handful of tiny JPEG files in the official layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tosc_env.data import face_cache, is_available, make_source
+from tosc_env.data.face_cache import decode_face
+from tosc_env.errors import DataError, InputError
+
+COUNT = 12
+NAMES = ["Mustache", "Smiling", "Wavy_Hair"]
+SIGNS = np.random.default_rng(0).choice([-1, 1], (COUNT, 3))
+SIGNS[:8, 1] = [1, -1, 1, 1, 1, -1, 1, 1]  # of the eight training images, two do not smile
+PARTITION = [0] * 8 + [1] * 2 + [2] * 2
+
+
+@pytest.fixture(autouse=True)
+def faces(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("TOSC_DATA_DIR", str(tmp_path))
+    folder = tmp_path / "celeba"
+    (folder / "img_align_celeba").mkdir(parents=True)
+    for i in range(COUNT):
+        # A face of one grey level within a white frame that the crop of 0.5 leaves out.
+        pixels = np.full((218, 178, 3), 255, np.uint8)
+        pixels[50:168, 40:138] = 10 * i
+        Image.fromarray(pixels).save(folder / "img_align_celeba" / f"{i + 1:06}.jpg", quality=95)
+    write_lists(folder)
+    return folder
+
+
+def write_lists(folder: Path, count: int = COUNT) -> None:
+    rows = [f"{i + 1:06}.jpg " + " ".join(f"{v:2}" for v in SIGNS[i]) for i in range(COUNT)]
+    (folder / "list_attr_celeba.txt").write_text("\n".join([str(count), " ".join(NAMES), *rows]) + "\n")
+    parts = [f"{i + 1:06}.jpg {PARTITION[i]}" for i in range(COUNT)]
+    (folder / "list_eval_partition.txt").write_text("\n".join(parts) + "\n")
+
+
+def test_splits_attributes_and_shapes_follow_the_lists():
+    for split, rows in (("train", slice(0, 8)), ("valid", slice(8, 10)), ("test", slice(10, 12))):
+        source = make_source("celeba", split=split, size=16)
+        assert source.images.shape == (len(range(COUNT)[rows]), 3, 16, 16)
+        assert source.attributes.tolist() == (SIGNS[rows] == 1).astype(int).tolist()
+    assert source.attribute_names == tuple(NAMES)
+    assert source.attribute_values == (("absent", "present"),) * 3
+    assert (source.class_names, source.labels.tolist()) == (("face",), [0, 0])
+
+
+def test_the_crop_keeps_the_centre():
+    inner = make_source("celeba", size=16, crop=0.5).images.float()
+    levels = torch.arange(8)[:, None, None, None] * 10
+    assert (inner - levels).abs().max() <= 3  # JPEG rounding
+    outer = make_source("celeba", size=16, crop=1).images
+    assert (outer[:, :, :, 0] > 240).all()
+    assert (outer[:, :, 8, 8].float() - levels[:, :, 0, 0]).abs().max() <= 3
+
+
+def test_shrinking_while_decoding_changes_little(faces, tmp_path):
+    rng = np.random.default_rng(1)
+    smooth = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((1024, 1024))
+    smooth.save(tmp_path / "big.jpg", quality=95)
+    direct = np.asarray(smooth.resize((32, 32), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+    assert np.abs(decode_face(tmp_path / "big.jpg", 32, 1.0).astype(int) - direct).mean() < 2
+
+
+def test_chosen_attributes_come_in_the_order_asked():
+    source = make_source("celeba", size=16, attributes=["Wavy_Hair", "Mustache"])
+    assert source.attributes.tolist() == (SIGNS[:8, [2, 0]] == 1).astype(int).tolist()
+    assert make_source("celeba", size=16, attributes="Smiling").attribute_names == ("Smiling",)
+
+
+def test_balancing_keeps_equally_many_of_both_kinds_in_official_order():
+    source = make_source("celeba", size=16, attributes="Smiling", balance="Smiling")
+    assert source.attributes[:, 0].tolist() == [1, 0, 1, 0]
+    whole = make_source("celeba", size=16)
+    assert torch.equal(source.images, whole.images[[0, 1, 2, 5]])
+    assert source.statistics.mean_image_mse == whole.statistics.mean_image_mse
+    assert "balanced by Smiling" in source.provenance
+
+
+def test_halves_are_taken_of_the_training_split_only():
+    assert len(make_source("celeba", size=16, half="attacker")) == 4
+    with pytest.raises(InputError, match="not divided"):
+        make_source("celeba", split="valid", half="system")
+
+
+def test_images_are_decoded_once(faces, monkeypatch):
+    before = make_source("celeba", size=16).images.clone()
+    monkeypatch.setattr(face_cache, "decode_face", None)
+    assert torch.equal(make_source("celeba", size=16).images, before)
+
+
+def test_writing_to_the_images_leaves_the_cache_as_it_was():
+    first = make_source("celeba", size=16)
+    kept = first.images.clone()
+    first.images.fill_(3)
+    assert torch.equal(make_source("celeba", size=16).images, kept)
+
+
+def test_the_cache_is_written_whole_or_not_at_all(faces, tmp_path, monkeypatch):
+    def stop(path, size, crop):
+        if path.name == "000005.jpg":
+            raise KeyboardInterrupt
+        return np.zeros((3, size, size), np.uint8)
+
+    monkeypatch.setattr(face_cache, "decode_face", stop)
+    with pytest.raises(KeyboardInterrupt):
+        make_source("celeba", size=16)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_damaged_cache_is_named(tmp_path):
+    make_source("celeba", size=16)
+    (path,) = (tmp_path / "cache").iterdir()
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match="delete it"):
+        make_source("celeba", size=16)
+
+
+@pytest.mark.parametrize("part", ["img_align_celeba", "list_attr_celeba.txt", "list_eval_partition.txt"])
+def test_a_missing_part_is_named_with_the_way_to_get_it(faces, part):
+    assert is_available("celeba")
+    (faces / part).rename(faces / "elsewhere")
+    assert not is_available("celeba")
+    with pytest.raises(DataError, match=rf"{part} is missing; run 'tosc data get celeba'"):
+        make_source("celeba")
+
+
+def test_a_listed_image_that_is_missing_is_named(faces):
+    (faces / "img_align_celeba" / "000003.jpg").unlink()
+    with pytest.raises(DataError, match=r"000003\.jpg is listed but missing"):
+        make_source("celeba", size=16)
+
+
+@pytest.mark.parametrize("damage", ["cut in half", "empty", "no JPEG"])
+def test_a_damaged_image_is_named(faces, damage):
+    path = faces / "img_align_celeba" / "000007.jpg"
+    raw = path.read_bytes()
+    path.write_bytes({"cut in half": raw[: len(raw) // 2], "empty": b"", "no JPEG": b"GIF89a" + raw}[damage])
+    with pytest.raises(DataError, match=r"000007\.jpg is damaged"):
+        make_source("celeba", size=16)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "words"),
+    [
+        ("list_attr_celeba.txt", lambda t: t.rsplit("\n", 2)[0], "11 rows where its first line promises 12"),
+        ("list_attr_celeba.txt", lambda t: t.replace("000002.jpg", "000002.jpg 1"), "holds 37 attributes"),
+        ("list_attr_celeba.txt", lambda t: t.replace("-1", "-x", 1), "neither 1 nor -1"),
+        ("list_attr_celeba.txt", lambda t: "hello", "not CelebA's attribute list"),
+        ("list_eval_partition.txt", lambda t: t.replace("000004.jpg 0", "000004.jpg 7"), "line 4"),
+        (
+            "list_eval_partition.txt",
+            lambda t: t.replace("000004.jpg 0\n", ""),
+            "no split for the image 000004",
+        ),
+    ],
+)
+def test_a_damaged_list_is_named(faces, name, damage, words):
+    path = faces / name
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(DataError, match=words) as caught:
+        make_source("celeba", size=16)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"size": 0}, "size"),
+        ({"crop": 0}, "crop"),
+        ({"crop": 1.5}, "crop"),
+        ({"crop": "half"}, "crop"),
+        ({"attributes": "Smilling"}, "did you mean 'Smiling'"),
+        ({"attributes": []}, "one or several"),
+        ({"balance": "Hat"}, "unknown CelebA attribute 'Hat'"),
+        ({"split": "all"}, "'valid'"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        make_source("celeba", **options)

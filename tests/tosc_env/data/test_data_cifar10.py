@@ -1,0 +1,208 @@
+"""Laws of the CIFAR-10 reader, on tiny files in the two official layouts."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tosc_env.data import cifar10, cifar10_files, is_available, make_source
+from tosc_env.data.digests import file_digest
+from tosc_env.errors import DataError
+
+RECORDS = 20
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+BATCHES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+
+
+@pytest.fixture(autouse=True)
+def tiny_batches(monkeypatch, tmp_path):
+    monkeypatch.setattr(cifar10_files, "RECORDS", RECORDS)
+    monkeypatch.setattr(cifar10, "RECORDS", RECORDS)
+    monkeypatch.setenv("TOSC_DATA_DIR", str(tmp_path))
+
+
+def content(number: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(number)
+    return rng.integers(0, 256, (RECORDS, 3072), dtype=np.uint8), rng.integers(0, 10, RECORDS)
+
+
+def write_binary(root: Path) -> Path:
+    folder = root / "cifar-10-batches-bin"
+    folder.mkdir()
+    for number, name in enumerate(BATCHES):
+        data, labels = content(number)
+        table = np.concatenate([labels[:, None].astype(np.uint8), data], axis=1)
+        (folder / f"{name}.bin").write_bytes(table.tobytes())
+    (folder / "batches.meta.txt").write_text("\n".join(CLASSES) + "\n\n")
+    return folder
+
+
+def write_python(root: Path, keys_as_bytes: bool = True, protocol: int = 4) -> Path:
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir()
+    code = (lambda text: text.encode()) if keys_as_bytes else str
+    for number, name in enumerate(BATCHES):
+        data, labels = content(number)
+        batch = {code("data"): data, code("labels"): labels.tolist(), code("batch_label"): code(name)}
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=protocol))
+    meta = {code("label_names"): [code(name) for name in CLASSES]}
+    (folder / "batches.meta").write_bytes(pickle.dumps(meta, protocol=protocol))
+    return folder
+
+
+def test_the_binary_layout_is_read_in_the_official_order(tmp_path):
+    write_binary(tmp_path)
+    train, test = make_source("cifar10"), make_source("cifar10", split="test")
+    assert (len(train), len(test)) == (5 * RECORDS, RECORDS)
+    assert train.class_names == tuple(CLASSES)
+    data, labels = content(2)  # the third batch
+    part = slice(2 * RECORDS, 3 * RECORDS)
+    assert torch.equal(train.images[part], torch.from_numpy(data.reshape(-1, 3, 32, 32)))
+    assert train.labels[part].tolist() == labels.tolist()
+    assert test.statistics.mean_image_mse == train.statistics.mean_image_mse
+
+
+@pytest.mark.parametrize("keys_as_bytes", [True, False])
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_both_layouts_give_the_same_images(tmp_path, keys_as_bytes, protocol):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    write_binary(tmp_path / "a")
+    write_python(tmp_path / "b", keys_as_bytes, protocol)
+    for split in ("train", "test"):
+        first = make_source("cifar10", split=split, root=tmp_path / "a")
+        second = make_source("cifar10", split=split, root=tmp_path / "b")
+        assert torch.equal(first.images, second.images)
+        assert torch.equal(first.labels, second.labels)
+        assert first.class_names == second.class_names
+
+
+def test_a_file_written_by_python_2_is_read(tmp_path):
+    """The official files name NumPy 1's modules and hold Python 2 strings."""
+    folder = write_python(tmp_path)
+    data, labels = content(5)
+    old = b"\x80\x02}q\x01(U\x04dataq\x02cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04"
+    old += b"K\x00\x85U\x01b\x87R"
+    shape = b"(K\x01K" + bytes([RECORDS]) + b"M" + (3072).to_bytes(2, "little") + b"\x86"
+    kind = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    pixels = b"\x89T" + data.size.to_bytes(4, "little") + data.tobytes() + b"tb"
+    numbers = b"U\x06labels](" + b"".join(b"K" + bytes([v]) for v in labels) + b"eu."
+    (folder / "test_batch").write_bytes(old + shape + kind + pixels + numbers)
+    source = make_source("cifar10", split="test")
+    assert torch.equal(source.images.flatten(1), torch.from_numpy(data))
+    assert source.labels.tolist() == labels.tolist()
+
+
+def test_a_complete_layout_is_preferred_to_a_partial_one(tmp_path):
+    (write_binary(tmp_path) / "test_batch.bin").unlink()
+    write_python(tmp_path)
+    assert "cifar-10-batches-py" in make_source("cifar10").provenance
+
+
+def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path):
+    assert not is_available("cifar10")
+    with pytest.raises(DataError, match="tosc data get cifar10") as caught:
+        make_source("cifar10")
+    assert str(tmp_path) in str(caught.value)
+    assert "TOSC_DATA_DIR" in str(caught.value)
+
+
+def test_a_missing_batch_is_named(tmp_path):
+    (write_binary(tmp_path) / "data_batch_4.bin").unlink()
+    with pytest.raises(DataError, match=r"data_batch_4\.bin"):
+        make_source("cifar10")
+
+
+@pytest.mark.parametrize("change", [lambda raw: raw[:-1], lambda raw: raw + b"0", lambda raw: b""])
+def test_a_batch_of_the_wrong_size_is_named_with_the_size_expected(tmp_path, change):
+    path = write_binary(tmp_path) / "data_batch_2.bin"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DataError, match=r"data_batch_2\.bin has .* 61,460 are expected"):
+        make_source("cifar10")
+
+
+def test_a_label_out_of_range_is_named(tmp_path):
+    path = write_binary(tmp_path) / "test_batch.bin"
+    path.write_bytes(b"\x0b" + path.read_bytes()[1:])
+    with pytest.raises(DataError, match=r"test_batch\.bin holds the label 11 where 0\.\.9"):
+        make_source("cifar10", split="test")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"not a pickle",
+        pickle.dumps([1, 2]),
+        pickle.dumps({b"data": np.zeros((3, 3072), np.uint8), b"labels": [0] * 3}),
+        pickle.dumps({b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": ["0"] * RECORDS}),
+        pickle.dumps({b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": [10] * RECORDS}),
+    ],
+)
+def test_a_damaged_pickle_is_named(tmp_path, raw):
+    (write_python(tmp_path) / "test_batch").write_bytes(raw)
+    with pytest.raises(DataError, match="test_batch"):
+        make_source("cifar10", split="test")
+
+
+def test_a_truncated_pickle_is_named(tmp_path):
+    path = write_python(tmp_path) / "test_batch"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DataError, match="test_batch"):
+        make_source("cifar10", split="test")
+
+
+class Malice:
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_a_pickle_that_asks_for_code_runs_none(tmp_path):
+    folder = write_python(tmp_path)
+    (folder / "data_batch_1").write_bytes(pickle.dumps({b"data": Malice(tmp_path / "owned")}))
+    with pytest.raises(DataError, match="mkdir"):
+        make_source("cifar10")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    path = write_binary(tmp_path) / "test_batch.bin"
+    before = make_source("cifar10", split="test").images.clone()
+    assert make_source("cifar10", split="test").images.data_ptr() == (
+        make_source("cifar10", split="test").images.data_ptr()
+    )
+    path.write_bytes((path.parent / "data_batch_1.bin").read_bytes())
+    os.utime(path, ns=(1, 1))
+    assert not torch.equal(make_source("cifar10", split="test").images, before)
+
+
+def test_provenance_tells_official_files_from_others(tmp_path, monkeypatch):
+    folder = write_python(tmp_path)
+    assert "do not carry the official checksums" in make_source("cifar10").provenance
+    sums = {name: file_digest(folder / name, "md5") for name in BATCHES}
+    monkeypatch.setattr(cifar10_files, "PYTHON_MD5", sums)
+    assert "files carry the official checksums" in make_source("cifar10").provenance
+    (folder / "PROVENANCE.txt").write_text("Decoded from a mirror.\nMore.\n")
+    assert 'PROVENANCE.txt beside them says: "Decoded from a mirror".' in make_source("cifar10").provenance
+
+
+def test_a_record_of_a_download_vouches_only_for_the_files_it_lists(tmp_path):
+    folder = write_binary(tmp_path)
+    assert "not checked against the official checksums" in make_source("cifar10").provenance
+    sums = {f"{name}.bin": file_digest(folder / f"{name}.bin", "md5") for name in BATCHES}
+    (folder / "VERIFIED.json").write_text(json.dumps({"files": sums}))
+    assert "files carry the official checksums" in make_source("cifar10").provenance
+    (folder / "data_batch_1.bin").write_bytes((folder / "data_batch_2.bin").read_bytes())
+    assert "do not carry the official checksums" in make_source("cifar10").provenance
+    (folder / "VERIFIED.json").write_text("[]")
+    with pytest.raises(DataError, match="VERIFIED"):
+        _ = make_source("cifar10").provenance

@@ -1,0 +1,242 @@
+"""Laws of downloading, against a web server on this machine that can stop, ignore ranges and lie."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tosc_env.data import celeba_files, cifar10, cifar10_files, download, inventory, make_source
+from tosc_env.data.download import fetch, status
+from tosc_env.errors import DataError, InputError
+
+RECORDS = 30
+FOLDER = "cifar-10-batches-bin"
+
+
+def archive(names: list[str] | None = None, folder: str = FOLDER) -> bytes:
+    wanted = [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin", "batches.meta.txt"]
+    rng = np.random.default_rng(0)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name in wanted if names is None else names:
+            table = rng.integers(0, 256, (RECORDS, 3073), dtype=np.uint8)
+            table[:, 0] %= 10
+            raw = "\n".join("abcdefghij").encode() if name.endswith("txt") else table.tobytes()
+            member = tarfile.TarInfo(f"{folder}/{name}")
+            member.size = len(raw)
+            tar.addfile(member, io.BytesIO(raw))
+    return packed.getvalue()
+
+
+class Server:
+    """Serves ``body``; closes the connection after ``stop_after`` bytes, and may ignore ranges."""
+
+    def __init__(self) -> None:
+        self.body, self.stop_after, self.ranges, self.status = b"", None, True, None
+        self.asked: list[str | None] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.answer(self)
+
+            def log_message(self, *_):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.http.server_port}/file"
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        wanted = handler.headers.get("Range")
+        self.asked.append(wanted)
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.ranges else 0
+        if self.status or start >= len(self.body):
+            handler.send_response(self.status or 416)
+            handler.end_headers()
+            return
+        handler.send_response(206 if start else 200)
+        if start:
+            handler.send_header("Content-Range", f"bytes {start}-{len(self.body) - 1}/{len(self.body)}")
+        handler.send_header("Content-Length", str(len(self.body) - start))
+        handler.end_headers()
+        handler.wfile.write(self.body[start : self.stop_after])
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    running = Server()
+    yield running
+    running.http.shutdown()
+    running.http.server_close()
+
+
+@pytest.fixture
+def cifar(server, monkeypatch, tmp_path):
+    server.body = archive()
+    monkeypatch.setattr(cifar10_files, "RECORDS", RECORDS)
+    monkeypatch.setattr(cifar10, "RECORDS", RECORDS)
+    monkeypatch.setattr(download, "CIFAR10_MD5", hashlib.md5(server.body).hexdigest())
+    monkeypatch.setattr(download, "CIFAR10_URL", server.url)
+    monkeypatch.setenv("TOSC_DATA_DIR", str(tmp_path))
+    return server
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_fetched_set_is_read_and_known_to_be_official(cifar, tmp_path, progress):
+    assert fetch("cifar10", progress=progress) == tmp_path / FOLDER
+    assert left_in(tmp_path) == [FOLDER]
+    source = make_source("cifar10")
+    assert len(source) == 5 * RECORDS
+    assert "files carry the official checksums" in source.provenance
+
+
+def test_fetching_again_asks_nobody(cifar):
+    fetch("cifar10", progress=False)
+    fetch("cifar10", progress=False)
+    assert len(cifar.asked) == 1
+
+
+def test_an_interrupted_download_continues_where_it_stopped(cifar, tmp_path):
+    cifar.stop_after = 200_000
+    with pytest.raises(DataError, match=r"stopped after .* run the same command again"):
+        fetch("cifar10", progress=False)
+    assert left_in(tmp_path) == ["cifar-10-binary.tar.gz.part"]
+    have = (tmp_path / "cifar-10-binary.tar.gz.part").stat().st_size
+    cifar.stop_after = None
+    fetch("cifar10", progress=False)
+    assert cifar.asked == [None, f"bytes={have}-"]
+    assert 100_000 < have <= 200_000
+    assert left_in(tmp_path) == [FOLDER]
+
+
+def test_a_server_without_ranges_makes_the_download_start_over(cifar, tmp_path):
+    (tmp_path / "cifar-10-binary.tar.gz.part").write_bytes(cifar.body[:500])
+    cifar.ranges = False
+    fetch("cifar10", progress=False)
+    assert left_in(tmp_path) == [FOLDER]
+
+
+def test_a_part_that_is_whole_already_is_used(cifar, tmp_path):
+    (tmp_path / "cifar-10-binary.tar.gz.part").write_bytes(cifar.body)
+    fetch("cifar10", progress=False)
+    assert left_in(tmp_path) == [FOLDER]
+
+
+@pytest.mark.parametrize("start", [0, 700])
+def test_wrong_content_is_deleted_and_named(cifar, tmp_path, start):
+    if start:
+        (tmp_path / "cifar-10-binary.tar.gz.part").write_bytes(b"x" * start)
+    cifar.body = cifar.body[:-1] + b"x"
+    with pytest.raises(DataError, match="does not carry the checksum md5:"):
+        fetch("cifar10", progress=False)
+    assert left_in(tmp_path) == []
+
+
+def test_an_archive_left_damaged_is_fetched_again(cifar, tmp_path):
+    (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"damaged")
+    fetch("cifar10", progress=False)
+    assert left_in(tmp_path) == [FOLDER]
+
+
+def test_a_refusing_server_is_reported_with_its_code(cifar, tmp_path):
+    cifar.status = 503
+    with pytest.raises(DataError, match="HTTP 503"):
+        fetch("cifar10", progress=False)
+    assert left_in(tmp_path) == []
+
+
+def test_no_server_at_all_is_one_sentence(cifar):
+    cifar.http.server_close()
+    with pytest.raises(DataError, match="stopped after 0 bytes") as caught:
+        fetch("cifar10", progress=False)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (archive(["test_batch.bin"]), "data_batch_1"),
+        (archive(folder="../outside"), "cannot be unpacked"),
+        (b"no archive", "cannot be unpacked"),
+        (archive()[:5000], "cannot be unpacked"),
+    ],
+)
+def test_an_archive_of_something_else_leaves_no_data_set(cifar, tmp_path, monkeypatch, body, words):
+    cifar.body = body
+    monkeypatch.setattr(download, "CIFAR10_MD5", hashlib.md5(body).hexdigest())
+    with pytest.raises(DataError, match=words):
+        fetch("cifar10", root=tmp_path / "root", progress=False)
+    assert left_in(tmp_path) == ["root"]
+    assert left_in(tmp_path / "root") == ["cifar-10-binary.tar.gz"]
+
+
+def test_an_incomplete_folder_of_the_user_is_left_alone(cifar, tmp_path):
+    (tmp_path / FOLDER).mkdir()
+    with pytest.raises(DataError, match=r"lacks data_batch_1\.bin; move it away"):
+        fetch("cifar10", progress=False)
+    assert cifar.asked == []
+
+
+def test_weights_are_checked_by_the_digits_in_their_name(server, tmp_path, monkeypatch):
+    server.body = b"weights"
+    with pytest.raises(DataError, match="sha256:397923af"):
+        fetch("vgg", root=tmp_path, url=server.url, progress=False)
+    assert left_in(tmp_path) == []
+    monkeypatch.setattr(download, "VGG_SHA256", hashlib.sha256(b"weights").hexdigest()[:8])
+    path = fetch("vgg", root=tmp_path, url=server.url, progress=False)
+    assert path.read_bytes() == b"weights"
+    assert left_in(tmp_path) == ["vgg16-397923af.pth"]
+
+
+def test_celeba_is_explained_and_verified_once_it_is_there(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="00d2c5bc6d35e252742224ab0c1e8fcb") as caught:
+        fetch("celeba", root=tmp_path)
+    assert str(tmp_path / "celeba") in str(caught.value)
+    folder = tmp_path / "celeba"
+    (folder / "img_align_celeba").mkdir(parents=True)
+    sums = {}
+    for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
+        (folder / name).write_text(name)
+        sums[name] = hashlib.md5(name.encode()).hexdigest()
+    with pytest.raises(DataError, match="not the official 75e246fa4810816ffd6ee81facbd2244"):
+        fetch("celeba", root=tmp_path)
+    monkeypatch.setattr(download, "OFFICIAL_MD5", celeba_files.OFFICIAL_MD5 | sums)
+    assert fetch("celeba", root=tmp_path) == folder
+
+
+def test_unknown_names_and_a_mirror_of_celeba_are_refused(tmp_path):
+    with pytest.raises(InputError, match="did you mean 'cifar10'"):
+        fetch("cifar", root=tmp_path)
+    with pytest.raises(InputError, match="no url"):
+        fetch("celeba", root=tmp_path, url="http://127.0.0.1/")
+
+
+def test_a_root_that_cannot_be_a_folder_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot write"):
+        fetch("cifar10", root=tmp_path / "file" / "data", progress=False)
+
+
+def test_status_tells_what_is_here(cifar, tmp_path, monkeypatch):
+    monkeypatch.setattr(inventory, "RECORDS", RECORDS)
+    before = {row["name"]: row for row in status()}
+    assert (before["shapes"]["present"], before["cifar10"]["present"]) == (True, False)
+    assert before["cifar10"]["how"] == "tosc data get cifar10"
+    fetch("cifar10", progress=False)
+    after = {row["name"]: row for row in status()}["cifar10"]
+    assert (after["present"], after["images"], after["official"]) == (True, 6 * RECORDS, "yes")
+    assert after["where"] == str(tmp_path / FOLDER)

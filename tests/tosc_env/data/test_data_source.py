@@ -1,0 +1,224 @@
+"""Laws of every source: what is drawn, what is gathered, and what is refused at the door."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from tosc_env.data import Source, compute_statistics, is_available, make_source, register_source, sources
+from tosc_env.devices import resolve_device
+from tosc_env.errors import InputError
+
+
+def some_images(count: int = 9, channels: int = 3, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, channels, 8, 8), dtype=np.uint8)
+
+
+def a_source(count: int = 9, **options) -> Source:
+    return Source.from_arrays(some_images(count), np.arange(count) % 3, name="mine", **options)
+
+
+def test_gather_gives_the_images_in_unit_range_in_the_order_asked():
+    source = a_source()
+    index = torch.tensor([4, 0, 4])
+    batch = source.gather(index)
+    expected = torch.from_numpy(some_images())[index].float() / 255
+    assert batch.images.dtype == torch.float32
+    assert torch.equal(batch.images, expected)
+    assert batch.labels.tolist() == [1, 0, 1]
+    assert batch.attributes.shape == (3, 0)
+    assert batch.index.tolist() == [4, 0, 4]
+
+
+def test_a_batch_shares_no_memory_with_its_source():
+    source = a_source()
+    before = source.images.clone(), source.labels.clone()
+    index = torch.arange(9)
+    batch = source.gather(index)
+    for tensor in (batch.images, batch.labels, batch.attributes, batch.index):
+        tensor.fill_(7)
+    assert torch.equal(source.images, before[0])
+    assert torch.equal(source.labels, before[1])
+    assert index.tolist() == list(range(9))
+
+
+def test_draw_depends_on_the_generator_alone_and_is_uniform():
+    source = a_source()
+    torch.manual_seed(1)
+    first = source.draw(20_000, torch.Generator().manual_seed(3))
+    torch.manual_seed(2)
+    assert torch.equal(first, source.draw(20_000, torch.Generator().manual_seed(3)))
+    frequency = torch.bincount(first, minlength=9) / len(first)
+    assert (frequency - 1 / 9).abs().max() < 5 * (1 / 9 / 20_000) ** 0.5
+
+
+def test_the_halves_are_disjoint_and_make_up_the_whole_in_order():
+    whole = a_source()
+    system, attacker = whole.take_half("system"), whole.take_half("attacker")
+    assert (len(system), len(attacker)) == (4, 5)
+    assert torch.equal(torch.cat([system.images, attacker.images]), whole.images)
+    assert (system.half, attacker.half, whole.half) == ("system", "attacker", None)
+
+
+def test_statistics_of_a_half_or_a_subset_are_those_of_the_whole_training_split():
+    whole = a_source()
+    for part in (whole.take_half("system"), whole.take_half("attacker"), whole.subset([0, 5])):
+        assert part.statistics is whole.statistics
+    test = Source.from_arrays(some_images(4, seed=5), [0, 1, 2, 0], name="mine", split="test", training=whole)
+    assert test.statistics is whole.statistics
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 700])
+def test_statistics_equal_their_definition(count):
+    images = torch.from_numpy(some_images(count, seed=count))
+    labels = torch.arange(count) % 2
+    found = compute_statistics(images, labels, 3)
+    pixels = images.double() / 255
+    mean = pixels.mean(0)
+    assert torch.allclose(found.mean_image.double(), mean, atol=1e-7)
+    assert found.mean_image_mse == pytest.approx(float(((pixels - mean) ** 2).mean()), rel=1e-9, abs=1e-15)
+    assert torch.allclose(found.class_mean_images[0].double(), pixels[labels == 0].mean(0), atol=1e-7)
+    assert torch.equal(found.class_mean_images[2], found.mean_image)  # a class without images
+    assert torch.allclose(found.channel_mean.double(), pixels.mean((0, 2, 3)), atol=1e-7)
+    assert torch.allclose(found.channel_std.double(), pixels.std((0, 2, 3), correction=0), atol=1e-6)
+
+
+def test_the_mean_image_is_the_best_constant_guess():
+    source = a_source()
+    pixels = source.images.float() / 255
+    floor = source.statistics.mean_image_mse
+    for shift in (-0.05, 0.05):
+        assert (pixels - source.statistics.mean_image - shift).square().mean() > floor
+
+
+def test_grey_images_without_labels_have_one_class_and_label_zero():
+    source = Source.from_arrays(some_images(channels=1), name="grey")
+    assert source.num_classes == 1
+    assert source.image_shape == (1, 8, 8)
+    assert source.labels.tolist() == [0] * 9
+
+
+def test_attributes_keep_their_names_and_values():
+    columns = np.stack([np.arange(9) % 2, np.arange(9) % 4], axis=1)
+    source = a_source(
+        attributes=columns,
+        attribute_names=["a", "b"],
+        attribute_values=[("no", "yes"), ("n", "e", "s", "w")],
+    )
+    assert source.attribute_values[1][source.gather(torch.tensor([3])).attributes[0, 1]] == "w"
+    assert a_source(attributes=columns).attribute_values == (("0", "1"), ("0", "1", "2", "3"))
+
+
+def test_read_only_arrays_are_accepted_without_a_warning(recwarn):
+    images = some_images()
+    images.flags.writeable = False
+    Source.from_arrays(images, name="mine")
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"images": some_images().astype(np.float32)}, "uint8"),
+        ({"images": some_images()[0]}, r"\[N, C, H, W\]"),
+        ({"images": some_images().transpose(0, 2, 3, 1)}, "channels first"),
+        ({"images": some_images()[:0]}, "empty"),
+        ({"images": [[1]]}, "not list"),
+        ({"labels": [0, 1]}, r"\[9\]"),
+        ({"labels": np.linspace(0, 1, 9)}, "integers"),
+        ({"labels": [-1] * 9}, "-1 does not"),
+        ({"labels": [5] * 9, "class_names": ["a", "b"]}, r"0\.\.1"),
+        ({"class_names": ["a", "a", "b"]}, "different"),
+        ({"class_names": "abc"}, "sequence of strings"),
+        ({"attributes": np.zeros(9, int)}, r"\[9, A\]"),
+        ({"attributes": np.zeros((9, 2), int), "attribute_names": ["one"]}, "2 attribute_names"),
+        ({"attributes": np.full((9, 1), 2), "attribute_values": [("no", "yes")]}, r"0\.\.1"),
+        ({"attribute_names": ["a"]}, "need attributes"),
+        ({"split": "dev"}, "'dev'"),
+        ({"training": a_source().take_half(None), "images": some_images()[:, :, :4]}, "do not fit"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused_in_one_sentence(change, words):
+    arguments = {"images": some_images(), "labels": np.arange(9) % 3, "name": "mine"} | change
+    with pytest.raises(InputError, match=words) as caught:
+        Source.from_arrays(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("index", [[], [[0]], [9], [-1]])
+def test_a_subset_takes_positions_of_the_source_only(index):
+    with pytest.raises(InputError, match="subset"):
+        a_source().subset(index)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"name": "cifar"}, "did you mean 'cifar10'"),
+        ({"split": "valid"}, "'train' or 'test'"),
+        ({"split": 3}, "not 3"),
+        ({"half": "mine"}, "'system', 'attacker' or None"),
+        ({"half": "system", "split": "test"}, "not divided"),
+        ({"colour": "red"}, "no option 'colour'; its options: size, seed, num_images, binary_attributes"),
+        ({"device": "gpu"}, "'gpu'"),
+        ({"device": "meta"}, "not supported"),
+        ({"device": 0}, "not 0"),
+    ],
+)
+def test_make_source_says_what_is_allowed(arguments, words):
+    with pytest.raises(InputError, match=words):
+        make_source(**({"name": "shapes"} | arguments))
+
+
+def test_a_device_this_machine_lacks_is_refused():
+    with pytest.raises(InputError, match="not available"):
+        resolve_device("cuda:99")
+
+
+def test_a_halved_source_is_not_halved_again():
+    with pytest.raises(InputError, match="already"):
+        a_source().take_half("system").take_half("system")
+
+
+@pytest.fixture
+def own_registry(monkeypatch):
+    monkeypatch.setattr(sources, "_table", dict(sources._table))
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_registered_function_gets_halves_and_probing_for_free():
+    @register_source("mine")
+    def load(split="train", count=6):
+        return a_source(count, split=split)
+
+    load.is_available = lambda: False
+    assert "mine" in sources
+    assert len(make_source("mine", half="attacker", count=7)) == 4
+    assert not is_available("mine")
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_registered_function_must_give_a_source():
+    register_source("wrong")(lambda split="train": [])
+    with pytest.raises(InputError, match="must give a Source, not list"):
+        make_source("wrong")
+
+
+def test_importing_the_package_loads_no_reader_of_data():
+    heavy = ("PIL", "pooch", "requests", "rich", "torchvision")
+    code = f"import sys, tosc_env.data; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_source_works_the_same_on_a_gpu():
+    here, there = a_source(), a_source().to("cuda")
+    index = there.draw(5, torch.Generator("cuda").manual_seed(0))
+    assert there.device == resolve_device("cuda") == index.device
+    assert torch.equal(there.gather(index).images.cpu(), here.gather(index.cpu()).images)
+    assert there.statistics.mean_image.device == there.device

@@ -1,0 +1,300 @@
+"""The vector environment: parity with the single one, three autoreset modes, rows that do not touch."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from fakes import FakeScheme, options_for, spec_of
+from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers.vector import ArrayConversion, DictInfoToList, RecordEpisodeStatistics
+
+from tosc_env.errors import InputError
+from tosc_env.testing.vector import check_vector_env
+
+ROLES = ("transmitter", "receiver", "eavesdropper")
+MODES = list(AutoresetMode)
+
+
+def make(role="transmitter", num_envs=4, max_cycles=3, **kwargs):
+    own = {k: kwargs.pop(k) for k in ("autoreset_mode", "validate", "max_episode_steps") if k in kwargs}
+    return gym.make_vec(
+        "ToSC-Shapes-v0", num_envs=num_envs, max_cycles=max_cycles, **own, **options_for(role, **kwargs)
+    )
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_our_own_checker_passes(role, mode):
+    check_vector_env(make(role, autoreset_mode=mode))
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("channel", ["awgn", "rician"])
+def test_one_row_is_the_single_environment_bit_for_bit(role, channel):
+    kwargs = {"channel": channel, "max_cycles": 3, "snr_db": {"low": 0, "high": 20}, "repeat": 2}
+    if channel == "rician":
+        kwargs["channel_kwargs"] = {"coherence": 128}
+    scheme = FakeScheme(
+        spec_of({k: v for k, v in kwargs.items() if k.startswith("channel")}), stochastic=True
+    )
+    single = gym.make("ToSC-Shapes-v0", **options_for(role, **kwargs) | {"scheme": scheme})
+    vector = make(role, num_envs=1, **kwargs | {"scheme": scheme})
+    single.action_space.seed(0)
+    observation, info = single.reset(seed=9)
+    batch, infos = vector.reset(seed=9)
+    for t in range(8):
+        for key in observation:
+            assert np.array_equal(observation[key], batch[key][0].numpy()), (t, key)
+        for key in info:
+            assert info[key] == infos[key][0].item(), (t, key)
+        action = single.action_space.sample()
+        observation, reward, terminated, _, info = single.step(action)
+        batch, rewards, terminations, truncations, infos = vector.step(np.asarray(action)[None])
+        assert reward == rewards[0].item()
+        assert terminated == terminations[0].item()
+        assert not truncations.any()
+        if terminated:
+            for key in observation:
+                assert np.array_equal(observation[key], infos["final_obs"][key][0].numpy())
+            for key in info:
+                assert info[key] == infos["final_info"][key][0].item()
+            observation, info = single.reset()
+
+
+def test_everything_is_a_torch_tensor_on_the_device():
+    env = make(num_envs=5)
+    observation, info = env.reset(seed=0)
+    assert observation["image"].shape == (5, 3, 32, 32)
+    _, rewards, terminations, truncations, infos = env.step(torch.zeros(5, 128))
+    assert rewards.dtype == torch.float32
+    assert terminations.dtype == truncations.dtype == torch.bool
+    assert set(info) == set(infos)
+    for key, value in infos.items():
+        assert value.dtype == (torch.bool if key.startswith("_") else torch.float32)
+        assert value.shape == (5,)
+
+
+def test_the_mode_is_attribute_and_metadata_of_the_instance():
+    for mode in MODES:
+        for given in (mode, mode.name, mode.value):
+            env = make(autoreset_mode=given)
+            assert env.autoreset_mode is mode
+            assert env.metadata["autoreset_mode"] is mode
+    assert make().autoreset_mode is AutoresetMode.SAME_STEP
+    with pytest.raises(InputError, match="autoreset_mode must be one of NEXT_STEP, SAME_STEP, DISABLED"):
+        make(autoreset_mode="never")
+
+
+def test_same_step():
+    env = make("eavesdropper", max_cycles=2)
+    first, _ = env.reset(seed=0)
+    action = torch.full((4, 3, 32, 32), 0.5)
+    last, _, terminations, _, infos = env.step(action)
+    assert not terminations.any()
+    assert "final_obs" not in infos
+    following, rewards, terminations, _, infos = env.step(action)
+    assert terminations.all()
+    assert (rewards != 0).all()
+    assert torch.equal(infos["final_obs"]["received"], last["received"])
+    assert infos["_final_obs"].all()
+    assert (infos["final_info"]["mse"] > 0).all()
+    assert (infos["mse"] == 0).all()
+    assert not torch.equal(following["received"], last["received"])
+    assert not torch.equal(following["received"], first["received"])
+
+
+def test_next_step():
+    env = make("eavesdropper", max_cycles=2, autoreset_mode="NEXT_STEP")
+    env.reset(seed=0)
+    action = torch.full((4, 3, 32, 32), 0.5)
+    last = env.step(action)[0]
+    final, rewards, terminations, _, infos = env.step(action)
+    assert terminations.all()
+    assert torch.equal(final["received"], last["received"])
+    assert "final_obs" not in infos
+    fresh, rewards, terminations, _, infos = env.step(action)
+    assert not terminations.any()
+    assert (rewards == 0).all()
+    assert (infos["mse"] == 0).all()
+    assert not torch.equal(fresh["received"], last["received"])
+    assert (env.step(action)[1] != 0).all()
+
+
+def test_disabled_wants_a_reset_of_what_is_over():
+    env = make("eavesdropper", max_cycles=2, autoreset_mode="DISABLED")
+    env.reset(seed=0)
+    action = torch.full((4, 3, 32, 32), 0.5)
+    env.step(action)
+    terminations = env.step(action)[2]
+    with pytest.raises(InputError, match=r"4 of 4 episodes are over.*reset_mask"):
+        env.step(action)
+    _, infos = env.reset(options={"reset_mask": terminations})
+    assert infos["_mse"].all()
+    assert not env.step(action)[2].any()
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_a_partial_reset_moves_no_other_row(mode, as_tensor):
+    rows = np.array([True, False, True, False])
+    mask = torch.tensor(rows) if as_tensor else rows
+    action = torch.full((4, 3, 32, 32), 0.5)
+
+    def play(partial):
+        env = make("eavesdropper", max_cycles=6, autoreset_mode=mode)
+        env.reset(seed=0)
+        seen = []
+        for t in range(5):
+            if partial and t == 2:
+                observation, infos = env.reset(options={"reset_mask": mask})
+                assert infos["_mse"].tolist() == rows.tolist()
+                assert torch.equal(observation["received"][~rows], seen[-1][~rows])
+                assert not torch.equal(observation["received"][rows], seen[-1][rows])
+            seen.append(env.step(action)[0]["received"])
+        return torch.stack(seen), env
+
+    (plain, _), (mixed, env) = play(False), play(True)
+    assert torch.equal(plain[:, ~rows], mixed[:, ~rows])
+    # The rows are out of step now: they end at different times.
+    assert env.step(action)[2].tolist() == (~rows).tolist()
+
+
+def test_rows_out_of_step_restart_alone():
+    env = make("eavesdropper", max_cycles=3)
+    env.reset(seed=0)
+    action = torch.full((4, 3, 32, 32), 0.5)
+    env.step(action)
+    env.reset(options={"reset_mask": np.array([True, False, False, False])})
+    ends = [env.step(action)[2].tolist() for _ in range(6)]
+    assert [row[0] for row in ends] == [False, False, True, False, False, True]
+    assert [row[1] for row in ends] == [False, True, False, False, True, False]
+
+
+def test_infos_of_ended_rows_are_those_of_the_new_episode():
+    env = make("eavesdropper", max_cycles=2, snr_db={"low": 0, "high": 20})
+    env.reset(seed=0)
+    action = torch.full((4, 3, 32, 32), 0.5)
+    env.reset(options={"reset_mask": np.array([True, False, False, False])})
+    env.step(action)
+    env.reset(options={"reset_mask": np.array([True, False, False, False])})
+    observation, _, terminations, _, infos = env.step(action)
+    assert terminations.tolist() == [False, True, True, True]
+    assert (infos["mse"] == 0).tolist() == terminations.tolist()
+    assert torch.equal(infos["snr_db"], observation["csi"][:, 0])
+    assert not torch.equal(infos["final_info"]["snr_db"][1:], infos["snr_db"][1:])
+
+
+def test_bad_actions_are_refused_unless_told_otherwise():
+    env = make()
+    env.reset(seed=0)
+    action = torch.zeros(4, 128)
+    action[2, 5] = torch.nan
+    with pytest.raises(InputError, match="transmitter_0: action contains NaN"):
+        env.step(action)
+    with pytest.raises(InputError, match=r"has shape \(4, 64\); expected float32 \(4, 128\)"):
+        env.step(torch.zeros(4, 64))
+    env = make(validate=False)
+    env.reset(seed=0)
+    rewards = env.step(action)[1]
+    assert rewards[[0, 1, 3]].isfinite().all()
+
+
+@pytest.mark.parametrize("num_envs", [0, -2, 1.5, True])
+def test_num_envs_is_at_least_one(num_envs):
+    with pytest.raises(InputError, match="num_envs must be a whole number of at least 1"):
+        make(num_envs=num_envs)
+
+
+def test_max_episode_steps_shortens_the_episode():
+    env = make(max_cycles=16, max_episode_steps=2)
+    env.reset(seed=0)
+    env.step(torch.zeros(4, 128))
+    assert env.step(torch.zeros(4, 128))[2].all()
+
+
+def test_library_wrappers_work_behind_array_conversion():
+    env = ArrayConversion(make("receiver", max_cycles=2), env_xp=torch, target_xp=np)
+    env = DictInfoToList(RecordEpisodeStatistics(env))
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    observation, rewards, terminations, _, infos = env.step(env.action_space.sample())
+    assert isinstance(observation["received"], np.ndarray)
+    assert isinstance(rewards, np.ndarray)
+    assert terminations.all()
+    assert infos[0]["episode"]["l"] == 2
+    env.reset(options={"reset_mask": np.array([True, False, False, False])})
+
+
+def test_gymnasiums_own_vectorisers_work_too():
+    env = gym.make_vec(
+        "ToSC-Shapes-v0", num_envs=2, vectorization_mode="sync", max_cycles=2, **options_for("receiver")
+    )
+    observation, _ = env.reset(seed=0)
+    assert observation["received"].shape == (2, 128)
+    assert not np.array_equal(observation["received"][0], observation["received"][1])
+    env.step(env.action_space.sample())
+    assert env.step(env.action_space.sample())[2].all()
+
+
+def test_discrete_samples_are_points():
+    env = make(constellation="qpsk")
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    env.step(env.action_space.sample())
+    with pytest.raises(InputError, match="transmitter_0"):
+        env.step(torch.full((4, 128), 0.5))
+
+
+def test_frames_of_all_rows():
+    env = gym.make_vec("ToSC-Shapes-v0", num_envs=2, render_mode="rgb_array", **options_for("receiver"))
+    env.reset(seed=0)
+    frames = env.render()
+    assert len(frames) == 2
+    assert all(frame.dtype == np.uint8 for frame in frames)
+    env.close()
+
+
+class _Broken:
+    """A vector environment with one law broken at a time."""
+
+    def __init__(self, env, law):
+        self.law = law
+        self.env = env
+        self.original = env.step
+        env.step = self.step
+
+    def step(self, actions):
+        observation, rewards, terminations, truncations, infos = self.original(actions)
+        if self.law == "noise":
+            rewards = rewards + torch.rand(len(rewards))
+        elif self.law == "dtype":
+            rewards = rewards.double()
+        elif self.law == "key":
+            infos.pop("mse")
+        elif self.law == "nan":
+            observation["csi"][0] = torch.nan
+        elif self.law == "alias":
+            observation["csi"] = self.env.session.frame.round.snr_db[:, None]
+        elif self.law == "final":
+            infos.pop("final_obs", None)
+        return observation, rewards, terminations, truncations, infos
+
+
+@pytest.mark.parametrize(
+    ("law", "sentence"),
+    [
+        ("noise", "global random generator"),
+        ("dtype", "rewards must be float32"),
+        ("key", "lacks 'mse'|has \\["),
+        ("nan", "csi is not finite"),
+        ("alias", "another trajectory"),
+        ("final", "final_obs"),
+    ],
+)
+def test_the_checker_finds_a_broken_law(law, sentence):
+    env = make("transmitter")
+    _Broken(env, law)
+    with pytest.raises(AssertionError, match=sentence):
+        check_vector_env(env)

@@ -1,0 +1,121 @@
+"""A file is written whole or not at all, whatever goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+import pytest
+
+from tosc_env.errors import InputError
+from tosc_env.files import WriteError, replacing
+
+
+@pytest.fixture
+def target(tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text("old")
+    return path
+
+
+def intact(target) -> bool:
+    """The old file stands alone in its folder."""
+    return target.read_text() == "old" and [p.name for p in target.parent.iterdir()] == [target.name]
+
+
+def write(target, text="new") -> None:
+    with replacing(target) as part:
+        part.write_text(text)
+
+
+def test_the_new_file_replaces_the_old_and_no_part_is_left(target):
+    with replacing(target) as part:
+        part.write_text("new")
+        assert target.read_text() == "old" and part.parent == target.parent
+    assert target.read_text() == "new" and [p.name for p in target.parent.iterdir()] == [target.name]
+
+
+def test_missing_folders_are_made(tmp_path):
+    write(tmp_path / "a" / "b" / "c.txt")
+    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "new"
+
+
+def test_the_file_has_the_permissions_of_any_other_new_file(tmp_path):
+    """Temporary files are private; results are not."""
+    write(tmp_path / "a.txt")
+    (tmp_path / "b.txt").write_text("plain")
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.txt", "b.txt")}
+    assert len(modes) == 1
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_is_a_write_error_and_leaves_the_old_file(target, monkeypatch, call):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(WriteError, match=r"cannot write .*result\.json: No space left on device\."):
+        write(target)
+    assert intact(target)
+
+
+def test_a_disk_that_fills_up_while_writing_is_a_write_error(target):
+    with pytest.raises(WriteError, match="No space left"), replacing(target) as part:
+        part.write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert intact(target)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ZeroDivisionError, InputError])
+def test_whatever_stops_the_block_leaves_the_old_file_and_comes_through(target, stop):
+    with pytest.raises(stop), replacing(target) as part:
+        part.write_text("half")
+        raise stop("now")
+    assert intact(target)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_a_write_error(target):
+    target.parent.chmod(0o555)
+    try:
+        with pytest.raises(WriteError, match=r"cannot write .*: Permission denied"):
+            write(target)
+        assert intact(target)
+    finally:
+        target.parent.chmod(0o755)
+
+
+def test_a_folder_that_refuses_new_files_is_a_write_error(target, monkeypatch):
+    """The same as a read-only folder, also when the tests run as root."""
+    import tempfile
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    with pytest.raises(WriteError, match="Permission denied"):
+        write(target)
+    assert intact(target)
+
+
+def test_a_folder_in_the_files_place_is_a_write_error(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(WriteError, match="taken"):
+        write(tmp_path / "taken")
+    assert [p.name for p in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_file_in_a_folders_place_is_a_write_error(target):
+    with pytest.raises(WriteError, match="cannot write"):
+        write(target / "below.txt")
+    assert intact(target)
+
+
+def test_a_writer_that_replaces_the_part_itself_is_fine(target):
+    """Some libraries write to a name of their own and rename."""
+    with replacing(target) as part:
+        other = part.with_suffix(".other")
+        other.write_text("new")
+        os.replace(other, part)
+    assert target.read_text() == "new"

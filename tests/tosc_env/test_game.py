@@ -1,0 +1,359 @@
+"""The rules of the game: power, links, randomness, bookkeeping and scores."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tosc_env import metrics
+from tosc_env.channels.flat import AWGN, Rayleigh
+from tosc_env.data import make_source
+from tosc_env.errors import InputError
+from tosc_env.game import Game, Round
+from tosc_env.modulation import constellation_points
+
+
+@pytest.fixture(scope="module")
+def source():
+    return make_source("shapes", num_images=500)
+
+
+def g(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def make(source, **options) -> Game:
+    return Game(source, **{"channel": AWGN(), "num_symbols": 16, **options})
+
+
+def symbols(batch_size: int, width: int = 32, seed: int = 0) -> torch.Tensor:
+    return torch.randn(batch_size, width, generator=g(seed))
+
+
+# -- power ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-5, 1e-3, 1e6, 1e18, 1e30])
+def test_every_message_has_exactly_unit_mean_energy_whatever_the_policy_sends(source, scale):
+    game = make(source)
+    sent = game.transmit(game.draw(64, generator=g()), symbols(64) * scale)
+    assert torch.allclose(sent.energy, torch.ones(64), atol=1e-5)
+    assert torch.allclose(sent.sent.square().sum(1), torch.full((64,), 16.0), atol=1e-4)
+    shape = symbols(64) / symbols(64).norm(dim=1, keepdim=True)
+    assert torch.allclose(sent.sent / sent.sent.norm(dim=1, keepdim=True), shape, atol=1e-5)
+
+
+def test_one_symbol_that_takes_all_energy_is_allowed(source):
+    spike = torch.zeros(1, 32)
+    spike[0, 3] = -0.01
+    assert make(source).normalise(spike)[0, 3] == pytest.approx(-4.0)
+
+
+def test_the_zero_action_is_sent_as_silence_with_a_finite_gradient(source):
+    game = make(source)
+    zero = torch.zeros(2, 32, requires_grad=True)
+    sent = game.transmit(game.draw(2, generator=g()), zero)
+    assert torch.equal(sent.sent, torch.zeros(2, 32)) and torch.equal(sent.energy, torch.zeros(2))
+    sent.receiver.received.square().sum().backward()
+    assert torch.isfinite(zero.grad).all()
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-20, 1e-9, 1e-7])
+def test_no_message_is_ever_sent_with_more_than_unit_energy(source, scale):
+    energy = make(source).normalise(symbols(8) * scale).square().sum(1) / 16
+    assert (energy <= 1 + 1e-5).all()
+
+
+def test_the_gradient_of_the_power_constraint_is_that_of_the_formula(source):
+    """Scaling before squaring must not change the derivative of s / |s|."""
+    s = symbols(3).double().float().requires_grad_()
+    weights = symbols(3, seed=1)
+    (make(source).normalise(s) * weights).sum().backward()
+    t = s.detach().clone().requires_grad_()
+    (t * (16.0 / t.square().sum(1, keepdim=True)).sqrt() * weights).sum().backward()
+    assert torch.allclose(s.grad, t.grad, atol=1e-5)
+
+
+def test_the_symbols_given_are_not_written_to(source):
+    given = symbols(4) * 7
+    kept = given.clone()
+    make(source).normalise(given)
+    assert torch.equal(given, kept)
+
+
+@pytest.mark.parametrize("shape", [(4, 31), (4, 64), (32,), (2, 16, 2)])
+def test_symbols_of_another_shape_are_refused(source, shape):
+    with pytest.raises(InputError, match=r"shape \[B, 32\]"):
+        make(source).normalise(torch.zeros(shape))
+
+
+# -- discrete games ---------------------------------------------------------------------------------
+
+
+def test_points_of_the_constellation_are_sent_as_they_are_and_their_energy_reported(source):
+    game = make(source, constellation="16qam")
+    points = constellation_points("16qam")
+    chosen = points[torch.randint(0, 16, (5, 16), generator=g())]
+    corner = points[points.abs().argmax()].expand(1, 16)
+    sent = game.transmit(
+        game.draw(6, generator=g()), torch.view_as_real(torch.cat([chosen, corner])).flatten(1)
+    )
+    assert torch.equal(sent.sent, torch.view_as_real(torch.cat([chosen, corner])).flatten(1))
+    assert float(sent.energy[5]) == pytest.approx(1.8, abs=1e-4)
+    assert torch.allclose(sent.energy[:5], chosen.abs().square().mean(1), atol=1e-5)
+    assert torch.equal(game.points, points)
+
+
+@pytest.mark.parametrize("wrong", [0.01, float("nan"), float("inf")])
+def test_a_symbol_off_the_constellation_is_refused(source, wrong):
+    game = make(source, constellation="16qam")
+    values = torch.view_as_real(constellation_points("16qam")[None].clone()).flatten(1)
+    values[0, 5] += wrong
+    with pytest.raises(InputError, match="16qam"):
+        game.normalise(values)
+
+
+# -- links ------------------------------------------------------------------------------------------
+
+
+def test_each_link_has_the_noise_of_its_own_snr(source):
+    game = make(source, snr_db=20.0, eavesdropper_snr_db=0.0)
+    round_ = game.draw(2000, generator=g())
+    sent = game.transmit(round_, symbols(2000))
+    for reception, noise_power in ((sent.receiver, 0.01), (sent.eavesdropper, 1.0)):
+        error = (reception.received - sent.sent).square()
+        assert float(error.mean()) == pytest.approx(noise_power / 2, rel=0.03)
+    assert torch.equal(sent.receiver.csi, torch.full((2000, 1), 20.0))
+    assert torch.equal(sent.eavesdropper.csi, torch.zeros(2000, 1))
+
+
+def test_without_its_own_snr_the_eavesdropper_has_the_receivers(source):
+    round_ = make(source, snr_db={"low": 0, "high": 20}).draw(8, generator=g())
+    assert torch.equal(round_.snr_db, round_.eavesdropper_snr_db)
+    apart = make(source, snr_db={"low": 0, "high": 20}, eavesdropper_snr_db={"low": 0, "high": 20})
+    round_ = apart.draw(8, generator=g())
+    assert not torch.equal(round_.snr_db, round_.eavesdropper_snr_db)
+
+
+def test_the_two_sides_hear_different_noise_and_know_their_own_fades_only(source):
+    game = make(source, channel=Rayleigh(coherence=4))
+    sent = game.transmit(game.draw(4, generator=g()), symbols(4))
+    assert sent.receiver.csi.shape == (4, 9) == (4, game.spec.num_csi)
+    assert not torch.equal(sent.receiver.received, sent.eavesdropper.received)
+    assert not torch.equal(sent.receiver.csi[:, 1:], sent.eavesdropper.csi[:, 1:])
+
+
+@pytest.mark.parametrize("channel", [AWGN(), Rayleigh()])
+@pytest.mark.parametrize("side", ["receiver", "eavesdropper"])
+def test_gradients_flow_from_each_reception_to_the_images_and_the_encoder(source, channel, side):
+    game = make(source, channel=channel)
+    round_ = game.draw(4, generator=g())
+    encoder = torch.nn.Linear(3072, 32)
+    images = round_.batch.images.requires_grad_()
+    reception = getattr(game.transmit(round_, encoder(images.flatten(1))), side)
+    (reception.received * symbols(4, seed=5)).sum().backward()
+    assert (encoder.weight.grad != 0).any() and (images.grad.flatten(1) != 0).any(1).all()
+
+
+# -- draws ------------------------------------------------------------------------------------------
+
+
+def flat(round_: Round) -> list[torch.Tensor]:
+    links = round_.links
+    return [
+        round_.batch.images,
+        round_.batch.index,
+        round_.targets,
+        round_.snr_db,
+        round_.eavesdropper_snr_db,
+        links.receiver.fades,
+        links.receiver.noise,
+        links.eavesdropper.fades,
+        links.eavesdropper.noise,
+        links.age,
+        round_.message,
+        round_.shown,
+    ]
+
+
+def test_the_same_seed_gives_the_same_rounds_bit_for_bit_whatever_the_global_stream(source):
+    game = make(source, channel=Rayleigh(), snr_db=[0, 12])
+
+    def play():
+        stream, round_, seen = g(7), None, []
+        for _ in range(4):
+            torch.rand(3)  # another user of the global stream
+            round_ = game.draw(5, generator=stream, previous=round_)
+            seen += flat(round_)
+        return seen
+
+    assert all(torch.equal(a, b) for a, b in zip(play(), play(), strict=True))
+    state = torch.get_rng_state()
+    game.draw(5, generator=g())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("eavesdropper_snr_db", [None, 3.0])
+def test_the_numbers_drawn_depend_on_the_batch_size_alone(source, eavesdropper_snr_db):
+    game = make(
+        source,
+        channel=Rayleigh(coherence=64),
+        repeat=2,
+        snr_db=[0, 12],
+        eavesdropper_snr_db=eavesdropper_snr_db,
+    )
+    first = game.draw(4, generator=g(1))
+    some = torch.tensor([True, False, True, False])
+    states = []
+    for kwargs in (
+        {},
+        {"previous": first},
+        {"previous": first, "restart": some},
+        {"previous": first, "restart": ~some},
+        {"index": torch.arange(4)},
+    ):
+        stream = g(2)
+        game.draw(4, generator=stream, **kwargs)
+        states.append(stream.get_state())
+    assert all(torch.equal(state, states[0]) for state in states)
+
+
+def test_one_rows_restart_changes_nothing_in_the_other_rows(source):
+    game = make(source, channel=Rayleigh(coherence=64), repeat=3, snr_db={"low": 0, "high": 20})
+    first = game.draw(4, generator=g(1))
+    some = torch.tensor([True, False, True, False])
+    mixed = flat(game.draw(4, generator=g(2), previous=first, restart=some))
+    on = flat(game.draw(4, generator=g(2), previous=first))
+    anew = flat(game.draw(4, generator=g(2), previous=first, restart=torch.ones(4, dtype=torch.bool)))
+    for m, o, a in zip(mixed, on, anew, strict=True):
+        assert torch.equal(m[~some], o[~some]) and torch.equal(m[some], a[some])
+
+
+def test_within_an_episode_the_snr_stays_and_a_new_episode_draws_it_again(source):
+    game = make(source, snr_db={"low": 0, "high": 20}, eavesdropper_snr_db={"low": 0, "high": 20})
+    stream = g(3)
+    first = game.draw(3, generator=stream)
+    second = game.draw(3, generator=stream, previous=first)
+    assert torch.equal(first.snr_db, second.snr_db)
+    assert torch.equal(first.eavesdropper_snr_db, second.eavesdropper_snr_db)
+    third = game.draw(3, generator=stream, previous=second, restart=torch.tensor([False, True, False]))
+    assert (third.snr_db == second.snr_db).tolist() == [True, False, True]
+
+
+def test_messages_are_numbered_by_row_episode_and_message_and_never_repeat(source):
+    game, stream = make(source), g(4)
+    round_ = game.draw(3, generator=stream)
+    seen = [round_.message]
+    for t in range(1, 9):
+        restart = torch.tensor([t % 2 == 0, t % 3 == 0, False])
+        round_ = game.draw(3, generator=stream, previous=round_, restart=restart)
+        seen.append(round_.message)
+    assert seen[0].tolist() == [[0, 0, 0], [1, 0, 0], [2, 0, 0]]
+    assert seen[3].tolist() == [[0, 1, 1], [1, 1, 0], [2, 0, 3]]
+    everything = torch.cat(seen).tolist()
+    assert len({tuple(m) for m in everything}) == len(everything)
+
+
+def test_repeat_sends_each_image_that_many_times_in_a_row(source):
+    game, stream = make(source, repeat=3), g(5)
+    rounds = [game.draw(2, generator=stream)]
+    for _ in range(6):
+        rounds.append(game.draw(2, generator=stream, previous=rounds[-1]))
+    index = torch.stack([r.batch.index for r in rounds])
+    assert [r.shown.tolist() for r in rounds] == [[n, n] for n in (1, 2, 3, 1, 2, 3, 1)]
+    assert (index[0:3] == index[0]).all() and (index[3:6] == index[3]).all()
+    assert (index[3] != index[0]).all() and (index[6] != index[3]).all()
+    assert not torch.equal(rounds[0].links.receiver.noise, rounds[1].links.receiver.noise)
+
+
+def test_an_episode_that_ends_ends_the_repetition(source):
+    game, stream = make(source, repeat=3), g(6)
+    first = game.draw(2, generator=stream)
+    second = game.draw(2, generator=stream, previous=first, restart=torch.tensor([True, False]))
+    assert second.shown.tolist() == [1, 2]
+    assert (second.batch.index == first.batch.index).tolist() == [False, True]
+
+
+def test_an_index_sends_those_images(source):
+    game = make(source)
+    round_ = game.draw(3, generator=g(), index=torch.tensor([5, 5, 499]))
+    assert round_.batch.index.tolist() == [5, 5, 499]
+    assert torch.equal(round_.batch.images, source.images[[5, 5, 499]] / 255.0)
+    assert torch.equal(round_.targets, source.labels[[5, 5, 499]])
+
+
+# -- score ------------------------------------------------------------------------------------------
+
+
+def test_scores_are_the_task_the_error_and_the_rewards_of_the_definition(source):
+    game = make(source, reward_kwargs={"privacy_weight": 0.5}, metrics=("ssim",))
+    round_ = game.draw(4, generator=g())
+    decision = round_.targets.clone()
+    decision[1] = (decision[1] + 1) % 10
+    images = round_.batch.images
+    rebuilt = (images + 0.1).clamp(0, 1)
+    scores = game.score(round_, decision, rebuilt)
+    error = (rebuilt - images).square().mean((1, 2, 3))
+    q = (game.floor - error) / (game.floor + error)
+    assert scores.accuracy.tolist() == [1.0, 0.0, 1.0, 1.0]
+    assert torch.allclose(scores.mse, error) and torch.allclose(scores.psnr_db, -10 * error.log10())
+    assert torch.allclose(scores.rewards["eavesdropper"], q, atol=1e-6)
+    assert torch.allclose(scores.rewards["transmitter"], scores.accuracy - 0.5 * q, atol=1e-6)
+    assert torch.allclose(scores.extra["ssim"], metrics.ssim(rebuilt, images))
+
+
+def test_whoever_answers_with_the_mean_image_has_no_quality(source):
+    """The floor M is the mean-image predictor's error, so its q over the training set is about 0."""
+    game = make(source)
+    round_ = game.draw(500, generator=g(), index=torch.arange(500))
+    mean = source.statistics.mean_image.expand(500, -1, -1, -1)
+    scores = game.score(round_, round_.targets, mean)
+    assert float(scores.mse.mean()) == pytest.approx(game.floor, rel=1e-4)
+    overall = metrics.quality(scores.mse.mean(), game.floor)
+    assert float(overall) == pytest.approx(0.0, abs=1e-4)
+    assert abs(float(scores.rewards["eavesdropper"].mean())) < 0.1
+
+
+def test_answers_of_another_shape_are_refused_and_not_broadcast(source):
+    game = make(source)
+    round_ = game.draw(4, generator=g())
+    images = round_.batch.images
+    with pytest.raises(InputError, match=r"decision must have the shape \[4\], not \[4, 1\]"):
+        game.score(round_, round_.targets[:, None], images)
+    with pytest.raises(
+        InputError, match=r"reconstruction must have the shape \[4, 3, 32, 32\], not \[4, 1, 32, 32\]"
+    ):
+        game.score(round_, round_.targets, images[:, :1])
+
+
+# -- arguments --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, "64", True, None])
+@pytest.mark.parametrize("name", ["num_symbols", "repeat"])
+def test_counts_are_whole_numbers_of_at_least_one(source, name, value):
+    with pytest.raises(InputError, match=f"{name} must be a whole number of at least 1"):
+        make(source, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"snr_db": "loud"}, "snr_db must be"),
+        ({"eavesdropper_snr_db": []}, "eavesdropper_snr_db must be"),
+        ({"task": "poetry"}, "unknown task"),
+        ({"reward": "fame"}, "unknown reward"),
+        ({"metrics": ("lpips",)}, "unknown metric"),
+        ({"constellation": "17qam"}, "unknown constellation"),
+        ({"channel": Rayleigh(coherence=24)}, "coherence of 24"),
+    ],
+)
+def test_mistakes_are_one_sentence(source, options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        make(source, **options)
+
+
+def test_the_spec_says_the_shapes_of_the_game(source):
+    spec = make(source, channel=Rayleigh(coherence=4)).spec
+    assert (spec.image_shape, spec.num_outputs, spec.num_symbols, spec.num_csi) == ((3, 32, 32), 10, 16, 9)
+    assert type(spec).from_plain(spec.plain()) == spec

@@ -1,0 +1,99 @@
+"""Registries: a decorator, and entry points that are loaded only when their name is asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from tosc_env import registry as module
+from tosc_env.errors import InputError
+from tosc_env.registry import Registry
+
+
+class Entry:
+    """A fake entry point that counts how often it is loaded."""
+
+    def __init__(self, name, load):
+        self.name, self.value, self._load, self.loads = name, f"stranger.package:{name}", load, 0
+
+    def load(self):
+        self.loads += 1
+        return self._load()
+
+
+class Red: ...
+
+
+class Blue: ...
+
+
+@pytest.fixture
+def colours():
+    return Registry("colour")
+
+
+@pytest.fixture
+def plugged(monkeypatch):
+    """A registry whose group declares one entry point."""
+    entry = Entry("blue", lambda: Blue)
+    monkeypatch.setattr(module, "entry_points", lambda group: (entry,) if group == "shop.colours" else ())
+    return Registry("colour", group="shop.colours"), entry
+
+
+def test_a_registered_class_is_found_by_name_and_handed_back_by_the_decorator(colours):
+    assert colours.register("red")(Red) is Red
+    assert colours["red"] is Red and "red" in colours and list(colours) == ["red"]
+    assert colours.origin("red").endswith(":Red")
+
+
+def test_registering_the_same_object_again_is_harmless_and_another_is_refused(colours):
+    colours.register("red")(Red)
+    colours.register("red")(Red)
+    with pytest.raises(InputError, match=r"'red' is already registered by .*:Red"):
+        colours.register("red")(Blue)
+    assert colours["red"] is Red
+
+
+@pytest.mark.parametrize("name", ["", None, 3])
+def test_only_a_non_empty_string_is_a_name(colours, name):
+    with pytest.raises(InputError, match="non-empty string"):
+        colours.register(name)
+
+
+def test_an_unknown_name_lists_what_there_is(plugged):
+    colours, entry = plugged
+    colours.register("red")(Red)
+    with pytest.raises(
+        InputError, match=r"unknown colour 'bleu', did you mean 'blue'\? Available: blue, red"
+    ):
+        colours["bleu"]
+    with pytest.raises(InputError, match="unknown colour"):
+        colours.origin("bleu")
+    assert entry.loads == 0
+
+
+def test_an_entry_point_is_listed_without_being_loaded_and_loaded_once(plugged):
+    colours, entry = plugged
+    assert (
+        list(colours) == ["blue"] and "blue" in colours and colours.origin("blue") == "stranger.package:blue"
+    )
+    assert entry.loads == 0
+    assert colours["blue"] is Blue and colours["blue"] is Blue
+    assert entry.loads == 1
+
+
+def test_an_entry_point_whose_module_registers_itself_is_no_conflict(monkeypatch):
+    colours = Registry("colour", group="shop.colours")
+    entry = Entry("red", lambda: colours.register("red")(Red))
+    monkeypatch.setattr(module, "entry_points", lambda group: (entry,))
+    assert colours["red"] is Red
+
+
+def test_a_decorated_class_wins_over_an_entry_point_of_its_name(plugged):
+    colours, entry = plugged
+    colours.register("blue")(Red)
+    assert colours["blue"] is Red and entry.loads == 0
+
+
+def test_a_registry_without_a_group_asks_for_no_entry_points(monkeypatch):
+    monkeypatch.setattr(module, "entry_points", lambda group: pytest.fail("asked"))
+    assert list(Registry("colour")) == []

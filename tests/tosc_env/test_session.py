@@ -1,0 +1,208 @@
+"""The laws of a session: its own randomness, rows that do not touch, policies that are left as they were."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from fakes import SMALL, FakeEavesdropper, FakeScheme, spec_of
+
+from tosc_env.errors import InputError
+from tosc_env.session import Session
+from tosc_env.system import build_system
+
+
+def make(role="eavesdropper", num_envs=4, max_cycles=3, **kwargs):
+    options = {"data_kwargs": SMALL, "scheme": FakeScheme(spec_of({}), stochastic=True)} | kwargs
+    if role != "eavesdropper":
+        options.setdefault("eavesdropper", FakeEavesdropper())
+    return Session(
+        build_system("shapes", outside={role}, **options), {role}, num_envs=num_envs, max_cycles=max_cycles
+    )
+
+
+def images(num_envs=4):
+    return torch.full((num_envs, 3, 32, 32), 0.5)
+
+
+def run(session, steps, reset_at=None, mask=None):
+    """The receptions of ``steps`` messages, with a partial reset before one of them."""
+    session.reset(5)
+    seen = [session.observe("eavesdropper")["received"]]
+    for t in range(steps):
+        session.play({"eavesdropper": images(session.num_envs)})
+        session.advance()
+        if t == reset_at:
+            session.reset(mask=mask)
+        seen.append(session.observe("eavesdropper")["received"])
+    return torch.stack(seen)
+
+
+def test_a_partial_reset_changes_nothing_for_other_rows():
+    mask = np.array([True, False, False, True])
+    plain = run(make(max_cycles=20), 6)
+    mixed = run(make(max_cycles=20), 6, reset_at=2, mask=mask)
+    assert torch.equal(plain[:, ~mask], mixed[:, ~mask])
+    assert torch.equal(plain[:3, mask], mixed[:3, mask])
+    assert not torch.equal(plain[3, mask], mixed[3, mask])
+
+
+def test_a_partial_reset_counts_episodes_per_row():
+    session = make(max_cycles=20)
+    run(session, 4, reset_at=1, mask=np.array([False, True, False, False]))
+    assert session.cycles.tolist() == [4, 2, 4, 4]
+    assert session.frame.round.message.tolist() == [[0, 0, 4], [1, 1, 2], [2, 0, 4], [3, 0, 4]]
+
+
+def test_a_row_that_is_over_keeps_its_message_until_it_restarts():
+    session = make(max_cycles=2)
+    session.reset(0)
+    session.play({"eavesdropper": images()})
+    session.advance()
+    session.reset(mask=np.array([True, False, False, False]))
+    before = session.observe("eavesdropper")["received"]
+    session.play({"eavesdropper": images()})
+    assert session.over.tolist() == [False, True, True, True]
+    session.advance()
+    after = session.observe("eavesdropper")["received"]
+    assert torch.equal(before[1:], after[1:])
+    assert not torch.equal(before[0], after[0])
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [np.ones(3, bool), np.ones(4), np.zeros(4, bool), torch.ones(4, 1, dtype=torch.bool)],
+    ids=["short", "float", "empty", "matrix"],
+)
+def test_wrong_masks_are_refused(mask):
+    session = make()
+    session.reset(0)
+    with pytest.raises(InputError, match="reset_mask"):
+        session.reset(mask=mask)
+
+
+def test_masks_need_a_first_reset_and_no_seed():
+    session = make()
+    with pytest.raises(InputError, match="first reset"):
+        session.reset(mask=np.ones(4, bool))
+    session.reset(0)
+    with pytest.raises(InputError, match="no seed"):
+        session.reset(1, mask=np.ones(4, bool))
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "7"])
+def test_wrong_seeds_are_refused(seed):
+    with pytest.raises(InputError, match="seed must be a whole number"):
+        make().reset(seed)
+
+
+@pytest.mark.parametrize("name", ["num_envs", "max_cycles"])
+@pytest.mark.parametrize("value", [0, -1, 2.0, True])
+def test_counts_are_at_least_one(name, value):
+    with pytest.raises(InputError, match=f"{name} must be a whole number of at least 1"):
+        make(**{name: value})
+
+
+def test_no_message_number_is_ever_used_twice_without_a_new_seed():
+    scheme = FakeScheme()
+    session = make(scheme=scheme, max_cycles=2)
+    session.reset()
+    for _ in range(3):
+        for _ in range(2):
+            session.play({"eavesdropper": images()})
+            session.advance()
+        session.reset()
+    assert len(scheme.messages) == len(set(scheme.messages)) == 4 * (3 * 2 + 1)
+
+
+def test_sessions_without_a_seed_differ_in_environment_number():
+    one, two = make(), make()
+    one.reset()
+    two.reset()
+    assert one.environment != two.environment
+    one.reset(3)
+    two.reset(3)
+    assert one.environment == two.environment
+
+
+def test_policies_act_in_evaluation_mode_and_are_left_in_their_own():
+    scheme = FakeScheme()
+    scheme.train()
+    scheme.dropout.eval()
+    session = make(scheme=scheme)
+    session.reset(0)
+    received = session.observe("eavesdropper")["received"]
+    assert scheme.training
+    assert not scheme.dropout.training
+    scheme.eval()
+    session.reset(0)
+    assert torch.equal(received, session.observe("eavesdropper")["received"])
+    assert not received.requires_grad
+
+
+def test_observations_are_the_callers_to_overwrite():
+    session = make("transmitter")
+    session.reset(0)
+    session.observe("transmitter")["image"].zero_()
+    assert session.frame.round.batch.images.abs().sum() > 0
+
+
+def test_reconstructions_are_clipped():
+    session = make()
+    session.reset(0)
+    high = session.play({"eavesdropper": images() * 100})
+    session.reset(0)
+    one = session.play({"eavesdropper": images() * 2})
+    assert torch.equal(high.mse, one.mse)
+
+
+def test_a_missing_action_names_the_agent():
+    session = make()
+    session.reset(0)
+    with pytest.raises(InputError, match="eavesdropper_0: no action was given"):
+        session.play({})
+
+
+def test_nothing_happens_before_reset():
+    with pytest.raises(InputError, match=r"call reset\(\)"):
+        make().observe("eavesdropper")
+
+
+def test_snr_is_drawn_per_episode_and_row():
+    session = make(snr_db={"low": 0, "high": 20}, eavesdropper_snr_db=[3.0, 6.0], max_cycles=3)
+    session.reset(0)
+    first = session.frame.round.snr_db.clone()
+    assert len(set(first.tolist())) == 4
+    for _ in range(2):
+        session.play({"eavesdropper": images()})
+        session.advance()
+        assert torch.equal(first, session.frame.round.snr_db)
+    session.reset()
+    assert not torch.equal(first, session.frame.round.snr_db)
+    own = session.info("eavesdropper", None)["snr_db"]
+    assert set(own.tolist()) <= {3.0, 6.0}
+    assert torch.equal(own, session.observe("eavesdropper")["csi"][:, 0])
+
+
+def test_images_repeat_within_an_episode_only():
+    session = make("transmitter", repeat=2, max_cycles=3)
+    session.reset(0)
+    shown = [session.frame.round.batch.index]
+    for _ in range(2):
+        session.play({"transmitter": torch.ones(4, 128)})
+        session.advance()
+        shown.append(session.frame.round.batch.index)
+    assert torch.equal(shown[0], shown[1])
+    assert not torch.equal(shown[1], shown[2])
+    session.play({"transmitter": torch.ones(4, 128)})
+    session.reset()
+    assert not torch.equal(shown[2], session.frame.round.batch.index)
+
+
+def test_info_keys_are_the_same_before_and_after_a_score_with_extra_metrics():
+    session = make(metrics=("ssim",))
+    session.reset(0)
+    before = session.info("eavesdropper", None)
+    after = session.info("eavesdropper", session.play({"eavesdropper": images()}))
+    assert list(before) == list(after) == ["accuracy", "psnr_db", "mse", "snr_db", "stand_in", "ssim"]
+    assert all(v.dtype == torch.float32 and v.shape == (4,) and v.isfinite().all() for v in after.values())

@@ -1,0 +1,111 @@
+"""Tasks: targets, decisions, scores, losses and action spaces fit together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+
+from tosc_env.data import Source, make_source
+from tosc_env.errors import InputError
+from tosc_env.tasks import constant_rate, make_task
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    return make_source("shapes", num_images=40)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return make_source("shapes", num_images=40, binary_attributes=["Smiling", "Male", "Young"])
+
+
+def tasks(shapes, faces):
+    return {
+        "classes": (make_task("classification", shapes), shapes),
+        "colour": (make_task("attributes", shapes, names="colour"), shapes),
+        "one bit": (make_task("attributes", faces, names=["Male"]), faces),
+        "bits": (make_task("attributes", faces, names=["Young", "Smiling"]), faces),
+    }
+
+
+@pytest.mark.parametrize(("name", "outputs"), [("classes", 10), ("colour", 8), ("one bit", 2), ("bits", 2)])
+def test_confident_right_logits_score_one_and_wrong_ones_zero(shapes, faces, name, outputs):
+    task, source = tasks(shapes, faces)[name]
+    batch = source.gather(torch.arange(12))
+    targets = task.targets(batch)
+    assert task.num_outputs == outputs and len(task.labels) == outputs
+    if name == "bits":
+        right = targets * 20.0 - 10.0
+        wrong = -right
+    else:
+        right = F.one_hot(targets, outputs) * 20.0
+        wrong = right.roll(1, dims=1)
+    assert torch.equal(task.decide(right), targets)
+    assert torch.equal(task.score(task.decide(right), targets), torch.ones(12))
+    assert torch.equal(task.score(task.decide(wrong), targets), torch.zeros(12))
+    assert float(task.loss(right, targets)) < 1e-3 < float(task.loss(wrong, targets))
+    space = task.space()
+    for target in targets.numpy():
+        assert space.contains(np.asarray(target, dtype=space.dtype))
+    assert isinstance(task.describe(targets[0]), str) and 0 < task.chance < 1
+
+
+def test_the_targets_are_the_columns_asked_for_in_the_order_asked_for(faces):
+    task = make_task("attributes", faces, names=["Young", "Smiling"])
+    batch = faces.gather(torch.arange(40))
+    assert torch.equal(task.targets(batch), batch.attributes[:, [2, 0]])
+    assert task.space() == spaces.MultiBinary(2)
+    assert task.describe(torch.tensor([1, 0])) == "Young" and task.describe(torch.tensor([0, 0])) == "none"
+
+
+def test_the_score_of_several_attributes_is_the_fraction_that_is_right(faces):
+    task = make_task("attributes", faces, names=["Young", "Smiling"])
+    score = task.score(torch.tensor([[1, 0], [1, 1]]), torch.tensor([[1, 1], [1, 1]]))
+    assert score.tolist() == [0.5, 1.0]
+
+
+def test_losses_are_those_of_torch_with_and_without_smoothing(shapes, faces):
+    g = torch.Generator().manual_seed(0)
+    logits, targets = torch.randn(6, 10, generator=g), torch.arange(6)
+    task = make_task("classification", shapes)
+    assert torch.allclose(task.loss(logits, targets, label_smoothing=0.1),
+                          F.cross_entropy(logits, targets, label_smoothing=0.1))  # fmt: skip
+    bits = make_task("attributes", faces, names=["Young", "Smiling"])
+    logits, targets = torch.randn(6, 2, generator=g), torch.tensor([[0, 1]] * 6)
+    expected = F.binary_cross_entropy_with_logits(logits, targets * 0.8 + 0.1)
+    assert torch.allclose(bits.loss(logits, targets, label_smoothing=0.2), expected)
+
+
+def test_half_precision_logits_have_a_full_precision_loss(shapes):
+    task = make_task("classification", shapes)
+    assert task.loss(torch.zeros(2, 10, dtype=torch.bfloat16), torch.tensor([0, 1])).dtype == torch.float32
+
+
+def test_mistakes_are_one_sentence(shapes):
+    with pytest.raises(InputError, match="unknown attribute of shapes 'color', did you mean 'colour'"):
+        make_task("attributes", shapes, names="color")
+    with pytest.raises(InputError, match="binary ones only"):
+        make_task("attributes", shapes, names=["colour", "size"])
+    with pytest.raises(InputError, match="at least one name"):
+        make_task("attributes", shapes, names=[])
+    with pytest.raises(InputError, match="'attributes' needs the option 'names'"):
+        make_task("attributes", shapes)
+    with pytest.raises(InputError, match="unknown task 'classify'"):
+        make_task("classify", shapes)
+    with pytest.raises(InputError, match="'classification' has no option 'names'; its options are: none"):
+        make_task("classification", shapes, names="colour")
+
+
+def test_images_without_classes_have_no_classification():
+    plain = Source.from_arrays(np.zeros((4, 3, 8, 8), np.uint8), name="plain")
+    with pytest.raises(InputError, match="at least 2 possible answers"):
+        make_task("classification", plain)
+
+
+def test_the_constant_rate_is_the_best_constant_answers_accuracy():
+    assert constant_rate(torch.tensor([0, 0, 0, 1])) == 0.75
+    assert constant_rate(torch.tensor([[0, 1], [0, 0], [0, 1], [1, 1]])) == 0.75

@@ -1,0 +1,250 @@
+"""The viewer draws every stage of a round, off screen, and touches no global figure."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from tosc_env.channels.flat import AWGN
+from tosc_env.data import make_source
+from tosc_env.data.base import Source
+from tosc_env.errors import InputError
+from tosc_env.files import WriteError
+from tosc_env.game import Game
+from tosc_env.viewer import Snapshot, Viewer, comparison_grid
+
+
+@pytest.fixture(scope="module")
+def source():
+    return make_source("shapes", num_images=64)
+
+
+@pytest.fixture
+def viewer(source):
+    viewer = Viewer(Game(source, channel=AWGN()))
+    yield viewer
+    viewer.close()
+
+
+def snapshot(game: Game, **changes) -> Snapshot:
+    g = torch.Generator().manual_seed(0)
+    round_ = game.draw(2, generator=g)
+    sent = game.transmit(round_, torch.randn(2, 2 * game.num_symbols, generator=g))
+    values = {
+        "image": round_.batch.images[0],
+        "target": round_.targets[0],
+        "sent": sent.sent[0],
+        "received": sent.receiver.received[0],
+        "eavesdropped": sent.eavesdropper.received[0],
+        "reconstruction": torch.full_like(round_.batch.images[0], 0.5),
+        "decision": round_.targets[0],
+        "rewards": {"transmitter": 0.4, "receiver": 0.4, "eavesdropper": 0.6},
+        "accuracy": 1.0,
+        "psnr_db": 13.0,
+        "snr_db": 12.0,
+        "eavesdropper_snr_db": 0.0,
+    }
+    return Snapshot(**{**values, **changes})
+
+
+def texts(viewer: Viewer) -> str:
+    board = viewer._board
+    return "\n".join(
+        t.get_text() for t in [board.title, board.truth, board.psnr, board.decision, *board.bars.values]
+    )
+
+
+def test_a_frame_is_a_uint8_picture_of_fixed_size_and_says_everything(viewer):
+    shot = snapshot(viewer.game)
+    frame = viewer.frame(shot)
+    assert frame.shape == (360, 1200, 3) and frame.dtype == np.uint8
+    truth = viewer.game.task.describe(shot.target)
+    for words in ("shapes", "receiver at 12.0 dB", "eavesdropper at 0.0 dB", f"truth: {truth}", "(right)",
+                  "PSNR 13.0 dB", "+0.40", "+0.60"):  # fmt: skip
+        assert words in texts(viewer)
+    assert "stand-in" not in texts(viewer)
+
+
+def test_the_title_says_stand_in_when_the_images_stand_in(source):
+    viewer = Viewer(Game(source), stand_in=True)
+    viewer.frame(snapshot(viewer.game))
+    assert "shapes (stand-in)" in texts(viewer)
+
+
+def test_a_wrong_decision_is_called_wrong_and_shows_both_words(viewer):
+    shot = snapshot(viewer.game)
+    other = (shot.target + 1) % 10
+    viewer.frame(snapshot(viewer.game, decision=other, accuracy=0.0))
+    assert viewer.game.task.describe(other) in texts(viewer) and "(wrong)" in texts(viewer)
+    viewer.frame(snapshot(viewer.game, decision=other, accuracy=None))
+    assert "(wrong)" in texts(viewer)
+
+
+def test_what_is_not_known_yet_leaves_no_trace_of_the_last_frame(viewer):
+    """Frames reuse the artists: an earlier round must not shine through a later one."""
+    shot = snapshot(viewer.game)
+    bare = Snapshot(image=shot.image, target=shot.target)
+    fresh = viewer.frame(bare)
+    viewer.frame(shot)
+    assert np.array_equal(viewer.frame(bare), fresh)
+
+
+def test_frames_of_equal_snapshots_are_equal_and_independent_copies(viewer):
+    first = viewer.frame(snapshot(viewer.game))
+    kept = first.copy()
+    viewer.frame(snapshot(viewer.game, psnr_db=30.0, reconstruction=torch.ones(3, 32, 32)))
+    assert np.array_equal(first, kept)
+    assert np.array_equal(viewer.frame(snapshot(viewer.game)), first)
+
+
+def test_discrete_games_show_their_ideal_points(source):
+    plain, discrete = Viewer(Game(source)), Viewer(Game(source, constellation="16qam"))
+    shot = snapshot(plain.game)
+    assert len(discrete.game.points) == 16
+    frame = discrete.frame(shot)
+    assert not np.array_equal(frame[60:300], plain.frame(shot)[60:300])
+    assert "16qam" in texts(discrete)
+
+
+def test_several_attributes_and_grey_images_are_drawn():
+    images = np.random.default_rng(0).integers(0, 255, (8, 1, 16, 16), dtype=np.uint8)
+    grey = Source.from_arrays(images, name="grey", attributes=np.eye(8, 3, dtype=int))
+    game = Game(grey, task="attributes", task_kwargs={"names": grey.attribute_names}, num_symbols=8)
+    viewer = Viewer(game)
+    viewer.frame(snapshot(game, accuracy=2 / 3))
+    assert "(67% right)" in texts(viewer)
+
+
+def test_broken_numbers_are_drawn_and_not_raised(viewer):
+    """A picture is wanted most when training has gone wrong."""
+    nan = float("nan")
+    shot = snapshot(viewer.game, reconstruction=torch.full((3, 32, 32), nan), psnr_db=nan,
+                    received=torch.full((128,), float("inf")), rewards={"eavesdropper": nan})  # fmt: skip
+    assert viewer.frame(shot).shape == (360, 1200, 3)
+
+
+def test_a_frame_is_quick(viewer):
+    shot = snapshot(viewer.game)
+    viewer.frame(shot)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        viewer.frame(shot)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.15
+
+
+def test_frames_touch_no_pyplot_state():
+    """In a fresh process: importing the viewer loads no matplotlib, and drawing loads no pyplot."""
+    code = """
+import sys, torch
+import tosc_env.viewer
+assert "matplotlib" not in sys.modules, "matplotlib at import"
+from tosc_env.data import make_source
+from tosc_env.game import Game
+viewer = tosc_env.viewer.Viewer(Game(make_source("shapes", num_images=16)))
+viewer.frame(tosc_env.viewer.Snapshot(image=torch.rand(3, 32, 32), target=torch.tensor(1)))
+assert "matplotlib.figure" in sys.modules
+assert "matplotlib.pyplot" not in sys.modules, "pyplot in frame"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_show_without_a_display_warns_once_and_leaves_no_figure(viewer, monkeypatch):
+    from matplotlib import pyplot
+
+    monkeypatch.setattr(pyplot, "get_backend", lambda: "agg")
+    pyplot.switch_backend("agg")
+    before = pyplot.get_fignums()
+    with pytest.warns(UserWarning, match="no display"):
+        viewer.show(snapshot(viewer.game))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        viewer.show(snapshot(viewer.game))
+    assert pyplot.get_fignums() == before
+
+
+def test_show_survives_a_backend_that_cannot_start(viewer, monkeypatch):
+    from matplotlib import pyplot
+
+    def fail(*args, **kwargs):
+        raise ImportError("Cannot load backend 'TkAgg' which requires the 'tk' interactive framework")
+
+    monkeypatch.setattr(pyplot, "figure", fail)
+    with pytest.warns(UserWarning, match="no display"):
+        viewer.show(snapshot(viewer.game))
+
+
+def test_show_updates_one_window_and_a_closed_window_stays_closed(viewer, monkeypatch):
+    from matplotlib import pyplot
+
+    pyplot.switch_backend("agg")
+    make, windows = pyplot.figure, []
+
+    def interactive(*args, **kwargs):
+        window = make(*args, **kwargs)
+        window.canvas.required_interactive_framework = "pretended"
+        window.show = lambda: None
+        windows.append(window)
+        return window
+
+    monkeypatch.setattr(pyplot, "figure", interactive)
+    viewer.show(snapshot(viewer.game))
+    shown = viewer._screen.get_array()
+    viewer.show(snapshot(viewer.game, psnr_db=40.0))
+    assert len(windows) == 1 and not np.array_equal(viewer._screen.get_array(), shown)
+    pyplot.close(windows[0])
+    viewer.show(snapshot(viewer.game))
+    assert len(windows) == 1
+    viewer.close()
+    viewer.show(snapshot(viewer.game))
+    assert len(windows) == 2
+    viewer.close()
+    assert not pyplot.fignum_exists(windows[1].number)
+
+
+@pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
+def test_a_comparison_grid_is_written_in_the_format_of_its_name(tmp_path, ending):
+    images = torch.rand(12, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    path = comparison_grid(
+        images, {"grey": torch.full_like(images, 0.5)}, tmp_path / f"grid.{ending}", title="noise"
+    )
+    start = path.read_bytes()[:100]
+    assert {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[ending] in start
+    assert [p.name for p in tmp_path.iterdir()] == [f"grid.{ending}"]
+
+
+def test_the_grid_averages_the_psnr_over_all_images_not_only_those_shown(tmp_path, monkeypatch):
+    from tosc_env import viewer_figure
+
+    seen, draw = {}, viewer_figure.grid
+    monkeypatch.setattr(
+        viewer_figure, "grid", lambda rows, title: seen.update(rows=rows) or draw(rows, title)
+    )
+    images = torch.zeros(4, 1, 16, 16)
+    rebuilt = torch.stack([torch.full((1, 16, 16), e) for e in (0.1, 0.1, 1.0, 1.0)])
+    comparison_grid(images, {"half": rebuilt}, tmp_path / "a.png", columns=2)
+    (_, _, first), (name, note, shown) = seen["rows"]
+    assert (name, note, len(first), len(shown)) == ("half", "10.0 dB", 2, 2)
+
+
+def test_a_comparison_grid_refuses_what_does_not_fit_in_one_sentence(tmp_path):
+    images = torch.rand(2, 3, 16, 16)
+    with pytest.raises(InputError, match="'wrong' have the shape"):
+        comparison_grid(images, {"wrong": images[:1]}, tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"must end in .png"):
+        comparison_grid(images, {}, tmp_path / "a.xyz")
+    with pytest.raises(InputError, match="at least one"):
+        comparison_grid(images[:0], {}, tmp_path / "a.png")
+    with pytest.raises(InputError, match="columns"):
+        comparison_grid(images, {}, tmp_path / "a.png", columns=0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteError, match="cannot write"):
+        comparison_grid(images, {}, tmp_path / "file" / "a.png")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

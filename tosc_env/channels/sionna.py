@@ -1,0 +1,181 @@
+"""Channels from Sionna: the 3GPP tapped delay lines, carried by OFDM.
+
+Sionna is imported when fades are first drawn, not before.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tosc_env.channels.base import Channel, is_number
+from tosc_env.errors import InputError, unknown
+from tosc_env.sionna_rng import import_sionna, lend_generator, sionna_device
+
+MODELS = ("A", "B", "C", "D", "E")
+LINE_OF_SIGHT = ("D", "E")
+
+CYCLIC_PREFIX = 144 / 2048
+"""Length of 5G NR's normal cyclic prefix in terms of the useful part of an OFDM symbol (TS 38.211, 5.3.1)."""
+
+
+class TDL(Channel):
+    """A tapped delay line of 3GPP TR 38.901 (section 7.7.2) under OFDM: frequency-selective block fading.
+
+    Channel use i is subcarrier ``i mod S`` of OFDM symbol ``i div S``, S being ``min(num_subcarriers, n)``
+    adjacent subcarriers about the carrier. There the link's gain is its frequency response
+    ``h(f) = sum_l a_l exp(-j 2 pi f tau_l)``, with E|h|^2 = 1 because the profile's powers add up to one;
+    single realisations are not normalised. Gains come from Sionna's ``TDL`` and ``cir_to_ofdm_channel``. One
+    gain per subcarrier presumes a cyclic prefix longer than the delays, and a channel at rest during an OFDM
+    symbol.
+
+    The links' scattered taps are correlated, ``a_E = rho a_B + sqrt(1 - rho^2) a'``; the line of sight of
+    profiles D and E has one random phase per message, the same for both links.
+
+    Args:
+        model: the delay profile: A, B, C without, D, E with a line of sight.
+        delay_spread: RMS delay spread in seconds, at least 0; TR 38.901 calls 10 ns very short, 100 ns
+            nominal and 1000 ns very long.
+        carrier_frequency: in Hz.
+        speed: in m/s, at least 0. Above 0 the channel ages from one OFDM symbol of a message to the next (not
+            within a message that fits into one); every message starts from fresh fades.
+        subcarrier_spacing: in Hz.
+        num_subcarriers: the width of the OFDM grid; a longer message takes several OFDM symbols.
+        coherence: channel uses during which the fades live on, a whole multiple of the message length (then
+            ``speed`` must be 0 unless it is one message); None: one message.
+        correlation, equaliser: see :class:`~tosc_env.channels.base.Channel`.
+
+    Raises:
+        InputError: a value outside these ranges.
+
+    Example:
+        >>> import torch
+        >>> channel = TDL(model="C", delay_spread=300e-9)
+        >>> links = channel.draw(3, 64, generator=torch.Generator().manual_seed(0))
+        >>> links.receiver.fades.shape, channel.num_csi(64)
+        (torch.Size([3, 64]), 129)
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str = "A",
+        delay_spread: float = 100e-9,
+        carrier_frequency: float = 3.5e9,
+        speed: float = 0.0,
+        subcarrier_spacing: float = 30e3,
+        num_subcarriers: int = 64,
+        coherence: int | None = None,
+        correlation: float = 0.0,
+        equaliser: str | None = "mmse",
+    ) -> None:
+        super().__init__(coherence=coherence, correlation=correlation, equaliser=equaliser)
+        if model not in MODELS:
+            raise unknown("TDL model", model, MODELS)
+        if isinstance(num_subcarriers, bool) or not isinstance(num_subcarriers, int) or num_subcarriers < 1:
+            raise InputError(f"num_subcarriers must be a whole number, at least 1, not {num_subcarriers!r}.")
+        self.model = model
+        self.delay_spread = _quantity("delay_spread", delay_spread, "seconds")
+        self.carrier_frequency = _quantity("carrier_frequency", carrier_frequency, "Hz", positive=True)
+        self.speed = _quantity("speed", speed, "m/s")
+        self.subcarrier_spacing = _quantity("subcarrier_spacing", subcarrier_spacing, "Hz", positive=True)
+        self.num_subcarriers = num_subcarriers
+        self._weights = _eavesdropper_weights(self.correlation, model in LINE_OF_SIGHT)
+        self._blocks: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but Sionna's blocks: each belongs to one device, and is made anew where it is needed."""
+        return {**self.__dict__, "_blocks": {}}
+
+    def num_fades(self, num_symbols: int) -> int:
+        """F: the gains of one OFDM symbol at rest, of the whole message in motion."""
+        return num_symbols if self.speed > 0 else min(self.num_subcarriers, num_symbols)
+
+    def gains(self, fades: Tensor, num_symbols: int) -> Tensor:
+        """The gain of each channel use, complex64 [B, n]: the fades, for every OFDM symbol again."""
+        repeats = -(-num_symbols // fades.shape[1])
+        return fades if repeats == 1 else fades.repeat(1, repeats)[:, :num_symbols]
+
+    def check(self, num_symbols: int) -> None:
+        """Raise InputError when the coherence does not fit messages of ``num_symbols`` channel uses."""
+        if self.coherence is None:
+            return
+        if self.coherence % num_symbols:
+            raise InputError(
+                f"the coherence of a TDL channel must be a whole multiple of the message length, "
+                f"{num_symbols} channel uses, not {self.coherence}."
+            )
+        if self.speed > 0 and self.coherence > num_symbols:
+            raise InputError(
+                f"a coherence of {self.coherence} channel uses keeps the fades over several messages, "
+                f"which needs speed=0, not {self.speed:g} m/s."
+            )
+
+    def draw_fades(
+        self, batch_size: int, num_symbols: int, generator: torch.Generator | None, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Fresh frequency responses of both links, complex64 [B, F] each."""
+        width = min(self.num_subcarriers, num_symbols)
+        steps = -(-num_symbols // width) if self.speed > 0 else 1
+        symbol_rate = self.subcarrier_spacing / (1.0 + CYCLIC_PREFIX)
+        utils = import_sionna("sionna.phy.channel")
+        name = sionna_device(device)
+        block = self._block(name)
+        with lend_generator(generator, name), torch.no_grad():
+            taps, delays = block(batch_size, steps, symbol_rate)
+        spacing = self.subcarrier_spacing
+        frequencies = utils.subcarrier_frequencies(width, spacing, precision="single", device=name)
+        # All rows have the same delays; one row of them is enough, and saves an exponential per row.
+        response = utils.cir_to_ofdm_channel(frequencies, taps, delays[:1])
+        links = response.reshape(batch_size, len(self._weights), -1)[:, :, :num_symbols]
+        receiver = links[:, 0].contiguous()
+        eavesdropper = sum(weight * links[:, k] for k, weight in enumerate(self._weights) if weight)
+        return receiver, eavesdropper
+
+    def _block(self, device: str) -> Any:
+        """Sionna's TDL on ``device``, with one receive antenna for each realisation that the links need."""
+        if device not in self._blocks:
+            tr38901 = import_sionna("sionna.phy.channel.tr38901")
+            with torch.inference_mode(False):
+                self._blocks[device] = tr38901.TDL(
+                    self.model,
+                    self.delay_spread,
+                    self.carrier_frequency,
+                    min_speed=self.speed,
+                    max_speed=self.speed,
+                    num_rx_ant=len(self._weights),
+                    precision="single",
+                    device=device,
+                )
+        return self._blocks[device]
+
+
+def _eavesdropper_weights(rho: float, line_of_sight: bool) -> tuple[float, ...]:
+    """Weights w of the eavesdropper's link ``sum_k w_k h_k``, where ``h_0`` is the receiver's link.
+
+    The ``h_k`` are Sionna's receive antennas: scattered taps of their own and, with a line of sight, the same
+    specular one. Scattered taps of correlation rho and unchanged power ask for ``w_0 = rho`` and
+    ``sum w_k^2 = 1``, which two realisations give. A line of sight that keeps its power asks for
+    ``sum w_k = 1`` as well, which takes a third:
+    ``w_1, w_2 = ((1 - rho) +- sqrt((1 - rho)(1 + 3 rho))) / 2``.
+
+    >>> _eavesdropper_weights(0.6, line_of_sight=False)
+    (0.6, 0.8)
+    >>> w = _eavesdropper_weights(0.6, line_of_sight=True)
+    >>> round(sum(w), 6), round(sum(x * x for x in w), 6)
+    (1.0, 1.0)
+    """
+    if not line_of_sight or rho in (0.0, 1.0):
+        return rho, math.sqrt(1.0 - rho * rho)
+    root = math.sqrt((1.0 - rho) * (1.0 + 3.0 * rho))
+    return rho, (1.0 - rho + root) / 2.0, (1.0 - rho - root) / 2.0
+
+
+def _quantity(name: str, value: Any, unit: str, *, positive: bool = False) -> float:
+    if not is_number(value) or not math.isfinite(value) or value < 0 or (positive and value == 0):
+        least = "above 0" if positive else "of at least 0"
+        raise InputError(f"{name} must be a finite number {least}, in {unit}, not {value!r}.")
+    return float(value)

@@ -1,0 +1,261 @@
+"""A source of images: a whole split of a data set as tensors on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from tosc_env.data.checks import as_attributes, as_images, as_labels, check_half
+from tosc_env.data.statistics import Statistics, compute_statistics
+from tosc_env.devices import resolve_device
+from tosc_env.errors import InputError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B images with what is known about them.
+
+    Attributes:
+        images: float32 [B, C, H, W] in [0, 1], a fresh tensor.
+        labels: int64 [B], the class; zeros for a data set without classes.
+        attributes: int64 [B, A], the value of each private attribute; A may be 0.
+        index: int64 [B], where the images stand in their source.
+    """
+
+    images: Tensor
+    labels: Tensor
+    attributes: Tensor
+    index: Tensor
+
+
+class Source:
+    """Images, labels and attributes of one split, held whole on one device.
+
+    Build one from your own arrays with :meth:`from_arrays`, or a registered one with
+    :func:`tosc_env.data.make_source`.
+
+    Attributes:
+        name: the data set (``"cifar10"``).
+        split: ``"train"``, ``"test"`` or ``"valid"``.
+        half: ``None``, or the disjoint half of the training split: ``"system"`` or ``"attacker"``.
+        images: uint8 [N, C, H, W]; shared, not to be written to.
+        labels: int64 [N] in [0, num_classes).
+        attributes: int64 [N, A].
+        class_names, attribute_names: what labels and attribute columns mean.
+        attribute_values: for each attribute, the names of its values.
+
+    Example:
+        >>> from tosc_env.data import make_source
+        >>> source = make_source("shapes", split="test")
+        >>> index = source.draw(4, torch.Generator().manual_seed(0))
+        >>> source.gather(index).images.shape
+        torch.Size([4, 3, 32, 32])
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        attributes: Tensor,
+        *,
+        name: str,
+        split: str,
+        half: str | None,
+        class_names: tuple[str, ...],
+        attribute_names: tuple[str, ...],
+        attribute_values: tuple[tuple[str, ...], ...],
+        statistics: Callable[[], Statistics],
+        provenance: Callable[[], str],
+    ) -> None:
+        self.images, self.labels, self.attributes = images, labels, attributes
+        self.name, self.split, self.half = name, split, half
+        self.class_names = class_names
+        self.attribute_names, self.attribute_values = attribute_names, attribute_values
+        self._make_statistics, self._make_provenance = statistics, provenance
+        self._statistics: Statistics | None = None
+        self._provenance: str | None = None
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: object,
+        labels: object = None,
+        *,
+        name: str,
+        split: str = "train",
+        class_names: Sequence[str] | None = None,
+        attributes: object = None,
+        attribute_names: Sequence[str] | None = None,
+        attribute_values: Sequence[Sequence[str]] | None = None,
+        training: Source | Callable[[], Statistics] | None = None,
+        provenance: str | Callable[[], str] | None = None,
+        device: str | torch.device = "cpu",
+    ) -> Source:
+        """A source made of your own images, in one call.
+
+        Args:
+            images: uint8 [N, C, H, W], a tensor or NumPy array, C being 1 or 3. Not copied on the CPU.
+            labels: integers [N] from 0; ``None`` for images without classes.
+            name: what results call this data set.
+            split: ``"train"``, ``"test"`` or ``"valid"``.
+            class_names: a name per class; by default "0", "1", ... up to the largest label.
+            attributes: integers [N, A] from 0, private facts about each image.
+            attribute_names: a name per column; by default "attribute_0", ...
+            attribute_values: for each attribute the names of its values; by default "0", "1", ...
+            training: the training split's source (or a function giving its statistics), which a test split
+                is measured against; ``None``: these images are the training split.
+            provenance: one sentence on how the images were obtained, quoted by every result.
+            device: where the tensors go.
+
+        Raises:
+            InputError: a shape, type or value does not fit; the sentence says which.
+
+        Example:
+            >>> import numpy as np
+            >>> mine = Source.from_arrays(np.zeros((6, 3, 8, 8), np.uint8), [0, 1, 2, 0, 1, 2], name="mine")
+            >>> len(mine), mine.num_classes, mine.image_shape
+            (6, 3, (3, 8, 8))
+        """
+        target = resolve_device(device)
+        pixels = as_images(images)
+        tags, classes = as_labels(labels, len(pixels), class_names)
+        columns, names, values = as_attributes(attributes, len(pixels), attribute_names, attribute_values)
+        if split not in ("train", "valid", "test"):
+            raise InputError(f"split must be 'train', 'valid' or 'test', not {split!r}.")
+        statistics: Callable[[], Statistics]
+        if isinstance(training, Source):
+            if training.image_shape != tuple(pixels.shape[1:]):
+                raise InputError(
+                    f"images of shape {tuple(pixels.shape[1:])} do not fit a training split "
+                    f"of shape {training.image_shape}."
+                )
+            statistics = partial(getattr, training, "statistics")
+        elif training is not None:
+            statistics = training
+        else:
+            statistics = partial(compute_statistics, pixels, tags, len(classes))
+        told = provenance if provenance is not None else f"{name} (images given by the user)."
+        return cls(
+            pixels.to(target),
+            tags.to(target),
+            columns.to(target),
+            name=name,
+            split=split,
+            half=None,
+            class_names=classes,
+            attribute_names=names,
+            attribute_values=values,
+            statistics=statistics,
+            provenance=told if callable(told) else lambda: told,
+        )
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def __repr__(self) -> str:
+        part = f", half={self.half!r}" if self.half else ""
+        return (
+            f"Source({self.name!r}, split={self.split!r}{part}, images={len(self)}, device='{self.device}')"
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.images.device
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def statistics(self) -> Statistics:
+        """Statistics of the *whole training split* (also for a half or a test split), on this device."""
+        if self._statistics is None:
+            self._statistics = self._make_statistics().to(self.device)
+        return self._statistics
+
+    @property
+    def provenance(self) -> str:
+        """One sentence: which images these are and how they were obtained."""
+        if self._provenance is None:
+            self._provenance = self._make_provenance()
+        return self._provenance
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Positions of images drawn uniformly with replacement, int64 [batch_size], on this device.
+
+        ``generator`` must live on the source's device.
+        """
+        return torch.randint(len(self), (batch_size,), generator=generator, device=self.device)
+
+    def gather(self, index: Tensor) -> Batch:
+        """The images at ``index`` (int64 [B], on this device) as a :class:`Batch` of fresh tensors."""
+        return Batch(
+            images=self.images.index_select(0, index).to(torch.float32).div_(255),
+            labels=self.labels.index_select(0, index),
+            attributes=self.attributes.index_select(0, index),
+            index=index.clone(),
+        )
+
+    def subset(self, index: Tensor | Sequence[int]) -> Source:
+        """The source made of the images at ``index``; statistics stay those of the whole training split."""
+        where = torch.as_tensor(index, dtype=torch.int64, device=self.device)
+        if where.ndim != 1 or where.numel() == 0:
+            raise InputError(f"a subset needs a non-empty row of positions, not shape {tuple(where.shape)}.")
+        if int(where.min()) < 0 or int(where.max()) >= len(self):
+            raise InputError(f"a subset of {len(self)} images takes positions 0 to {len(self) - 1}.")
+        return self._with(
+            self.images.index_select(0, where),
+            self.labels.index_select(0, where),
+            self.attributes.index_select(0, where),
+        )
+
+    def take_half(self, half: str | None) -> Source:
+        """The first ``floor(N / 2)`` training images (``"system"``) or the rest (``"attacker"``).
+
+        The halves are disjoint, in the data set's own order, and share the memory of the whole.
+
+        Raises:
+            InputError: another name, a split other than the training split, or a source already halved.
+        """
+        check_half(half, self.split)
+        if half is None:
+            return self
+        if self.half is not None:
+            raise InputError(f"this source is already the {self.half} half; take halves of the whole split.")
+        if len(self) < 2:
+            raise InputError(f"a half needs at least 2 training images, and {self.name} has {len(self)}.")
+        middle = len(self) // 2
+        part = slice(0, middle) if half == "system" else slice(middle, None)
+        return self._with(self.images[part], self.labels[part], self.attributes[part], half=half)
+
+    def to(self, device: str | torch.device) -> Source:
+        """The same source on ``device``; itself if it is there already."""
+        target = resolve_device(device)
+        if target == self.device:
+            return self
+        return self._with(self.images.to(target), self.labels.to(target), self.attributes.to(target))
+
+    def _with(self, images: Tensor, labels: Tensor, attributes: Tensor, half: str | None = None) -> Source:
+        return Source(
+            images,
+            labels,
+            attributes,
+            name=self.name,
+            split=self.split,
+            half=half or self.half,
+            class_names=self.class_names,
+            attribute_names=self.attribute_names,
+            attribute_values=self.attribute_values,
+            statistics=lambda: self.statistics,
+            provenance=lambda: self.provenance,
+        )

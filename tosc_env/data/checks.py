@@ -1,0 +1,129 @@
+"""Arrays that people bring, checked and turned into tensors."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tosc_env.errors import InputError
+
+HALVES = (None, "system", "attacker")
+
+
+def check_split(name: str, split: object, allowed: Sequence[str] = ("train", "test")) -> str:
+    """``split`` if ``name`` has it, an :class:`InputError` otherwise."""
+    if not isinstance(split, str) or split not in allowed:
+        listing = " or ".join(repr(s) for s in allowed)
+        raise InputError(f"split of {name} must be {listing}, not {split!r}.")
+    return split
+
+
+def check_half(half: object, split: str) -> None:
+    """Only a training split has halves."""
+    if half not in HALVES:
+        raise InputError(f"half must be 'system', 'attacker' or None, not {half!r}.")
+    if half is not None and split != "train":
+        raise InputError(f"half={half!r} belongs to split='train'; the {split} split is not divided.")
+
+
+def check_integer(what: str, value: object, low: int, high: int, multiple: int = 1) -> int:
+    """``value`` as an int in [low, high] and a multiple of ``multiple``."""
+    number = int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else None
+    if number is None or not low <= number <= high or number % multiple:
+        step = f", a multiple of {multiple}" if multiple > 1 else ""
+        raise InputError(f"{what} must be an integer from {low} to {high}{step}, not {value!r}.")
+    return number
+
+
+def as_images(images: object) -> Tensor:
+    """``images`` as a uint8 tensor [N, C, H, W] with C of 1 or 3."""
+    if not isinstance(images, (np.ndarray, Tensor)):
+        raise InputError(f"images must be a uint8 array or tensor [N, C, H, W], not {type(images).__name__}.")
+    if images.dtype not in (np.uint8, torch.uint8):
+        raise InputError(f"images must be uint8 in 0..255, not {images.dtype}.")
+    shape = tuple(images.shape)
+    if len(shape) != 4 or 0 in shape:
+        raise InputError(f"images must have shape [N, C, H, W] with nothing empty, not {list(shape)}.")
+    if shape[1] not in (1, 3):
+        hint = "; move the channels first" if shape[3] in (1, 3) else ""
+        raise InputError(f"images must have 1 or 3 channels in [N, C, H, W], not shape {list(shape)}{hint}.")
+    if isinstance(images, np.ndarray):
+        # torch has no read-only tensors and warns about such arrays, and no negative strides.
+        return torch.from_numpy(np.require(images, requirements=("C", "W")))
+    return images.detach().contiguous()
+
+
+def as_labels(labels: object, count: int, names: Sequence[str] | None) -> tuple[Tensor, tuple[str, ...]]:
+    """Labels as int64 [N] and a name for every class."""
+    if labels is None:
+        classes = _names("class_names", names) if names is not None else ("image",)
+        return torch.zeros(count, dtype=torch.int64), classes
+    tags = _integers("labels", labels)
+    if tags.shape != (count,):
+        raise InputError(f"labels must have shape [{count}], one per image, not {list(tags.shape)}.")
+    classes = _names("class_names", names) if names is not None else _numbers(int(tags.max()) + 1)
+    _in_range("labels", tags, len(classes))
+    return tags, classes
+
+
+def as_attributes(
+    attributes: object,
+    count: int,
+    names: Sequence[str] | None,
+    values: Sequence[Sequence[str]] | None,
+) -> tuple[Tensor, tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Attributes as int64 [N, A], a name for every column and for every value."""
+    if attributes is None:
+        if names or values:
+            raise InputError("attribute_names and attribute_values need attributes, which are missing.")
+        return torch.zeros(count, 0, dtype=torch.int64), (), ()
+    columns = _integers("attributes", attributes)
+    if columns.ndim != 2 or len(columns) != count:
+        raise InputError(f"attributes must have shape [{count}, A], not {list(columns.shape)}.")
+    width = columns.shape[1]
+    named = _names("attribute_names", names) if names is not None else _numbers(width, "attribute_")
+    if values is None:
+        valued = tuple(_numbers(max(2, int(columns[:, a].max()) + 1)) for a in range(width))
+    else:
+        valued = tuple(_names("attribute_values", group) for group in values)
+    if len(named) != width or len(valued) != width:
+        raise InputError(
+            f"{width} attributes need {width} attribute_names and {width} groups of attribute_values, "
+            f"not {len(named)} and {len(valued)}."
+        )
+    for a, group in enumerate(valued):
+        _in_range(f"attribute {named[a]!r}", columns[:, a], len(group))
+    return columns, named, valued
+
+
+def _integers(what: str, values: object) -> Tensor:
+    try:
+        array = values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} must be an array of integers: {error}.") from error
+    if array.is_floating_point() or array.is_complex():
+        raise InputError(f"{what} must be integers, not {array.dtype}.")
+    return array.detach().to(torch.int64)
+
+
+def _in_range(what: str, values: Tensor, count: int) -> None:
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= count:
+        raise InputError(f"{what} must lie in 0..{count - 1}, and {low if low < 0 else high} does not.")
+
+
+def _names(what: str, names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{what} must be a sequence of strings, not {names!r}.")
+    named = tuple(names)
+    if len(set(named)) != len(named) or not named:
+        raise InputError(f"{what} must be different from one another and at least one, not {named!r}.")
+    return named
+
+
+def _numbers(count: int, prefix: str = "") -> tuple[str, ...]:
+    return tuple(f"{prefix}{i}" for i in range(count))

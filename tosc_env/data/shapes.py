@@ -1,0 +1,125 @@
+"""Shapes: a procedural data set that is always there, with private facts known by construction.
+
+Ten classes of shapes (the task), each image with a colour, a background texture, a position and a size
+(private attributes, drawn independently of the class), and nuisances: rotation, shade, background colour,
+brightness and pixel noise.  It stands in where a real data set is missing, and it is what the tests run on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tosc_env.data.base import Source
+from tosc_env.data.checks import check_integer, check_split
+from tosc_env.data.shapes_bits import binary_columns
+from tosc_env.data.shapes_render import CLASS_NAMES, COLOURS, POSITIONS, SIZES, TEXTURES, Scene, render
+from tosc_env.data.statistics import Statistics, compute_statistics
+
+ATTRIBUTES = {"colour": tuple(COLOURS), "texture": TEXTURES, "position": POSITIONS, "size": SIZES}
+DEFAULT_COUNT = {"train": 10_000, "test": 2_000}
+_BLOCK = 500  # images generated together; image i of a split depends on its block's seed only
+
+
+def load_shapes(
+    split: str = "train",
+    size: int = 32,
+    seed: int = 0,
+    num_images: int | None = None,
+    binary_attributes: Sequence[str] | None = None,
+) -> Source:
+    """Procedural images uint8 [N, 3, size, size] in ten classes.
+
+    Image i of a split depends on ``seed``, ``split`` and ``size`` alone: asking for more images leaves the
+    first ones as they were.  Labels and attributes do not depend on ``size``.
+
+    Args:
+        split: ``"train"`` or ``"test"``.
+        size: height and width in pixels, a multiple of 8 from 16 to 128.
+        seed: 0 or more; another seed is another data set of the same kind.
+        num_images: N; by default 10,000 to train and 2,000 to test. Any number from 2 to 1,000,000.
+        binary_attributes: names of binary attributes to present instead of colour, texture, position and
+            size; the first name takes the first of 59 nearly balanced facts about an image, and so
+            on. This is how Shapes stands in for a set of face attributes.
+
+    Raises:
+        InputError: an option out of its range, or more names than there are facts.
+
+    Example:
+        >>> source = load_shapes("test", num_images=10)
+        >>> source.class_names[:3], source.attribute_names
+        (('circle', 'square', 'triangle'), ('colour', 'texture', 'position', 'size'))
+        >>> load_shapes("test", num_images=10, binary_attributes=["Smiling"]).attribute_values
+        (('absent', 'present'),)
+    """
+    check_split("shapes", split)
+    size = check_integer("size of shapes", size, 16, 128, multiple=8)
+    seed = check_integer("seed of shapes", seed, 0, 2**62)
+    if num_images is None:
+        count = DEFAULT_COUNT[split]
+    else:
+        count = check_integer("num_images of shapes", num_images, 2, 1_000_000)
+    training_count = count if split == "train" else DEFAULT_COUNT["train"]
+    images, labels, facts = _generate(seed, split, size, count)
+    if binary_attributes is None:
+        names, values, columns = tuple(ATTRIBUTES), tuple(ATTRIBUTES.values()), facts
+    else:
+        names = (binary_attributes,) if isinstance(binary_attributes, str) else tuple(binary_attributes)
+        values = (("absent", "present"),) * len(names)
+        columns = binary_columns(labels, facts, len(names))
+    return Source.from_arrays(
+        images,
+        labels,
+        name="shapes",
+        split=split,
+        class_names=CLASS_NAMES,
+        attributes=columns,
+        attribute_names=names,
+        attribute_values=values,
+        training=lambda: _statistics(seed, size, training_count),
+        provenance=f"Shapes (procedural, seed {seed}, {size}x{size}, {count:,} {split} images).",
+    )
+
+
+@lru_cache(maxsize=8)
+def _generate(seed: int, split: str, size: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Images uint8 [N, 3, size, size], labels int64 [N] and facts int64 [N, 4]; shared, made once."""
+    images, labels, facts = [], [], []
+    for block in range(-(-count // _BLOCK)):
+        scene = draw_scene(_generator(seed, split, block, 0), _BLOCK)
+        images.append(render(scene, size, _generator(seed, split, block, 1)))
+        labels.append(scene.labels)
+        facts.append(torch.stack([scene.colour, scene.texture, scene.position, scene.size], dim=1))
+    return torch.cat(images)[:count].clone(), torch.cat(labels)[:count], torch.cat(facts)[:count]
+
+
+@lru_cache(maxsize=8)
+def _statistics(seed: int, size: int, count: int) -> Statistics:
+    images, labels, _ = _generate(seed, "train", size, count)
+    return compute_statistics(images, labels, len(CLASS_NAMES))
+
+
+def _generator(seed: int, split: str, block: int, purpose: int) -> torch.Generator:
+    """A CPU generator for one block; scenes and pixel noise have their own, so labels ignore the size."""
+    words = np.random.SeedSequence([seed, sorted(DEFAULT_COUNT).index(split), block, purpose])
+    return torch.Generator().manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
+
+
+def draw_scene(generator: torch.Generator, count: int) -> Scene:
+    """What is on ``count`` images: balanced classes, attributes independent of them, nuisances."""
+
+    def integers(high: int) -> Tensor:
+        return torch.randint(high, (count,), generator=generator)
+
+    return Scene(
+        labels=torch.randperm(count, generator=generator) % len(CLASS_NAMES),
+        colour=integers(len(COLOURS)),
+        texture=integers(len(TEXTURES)),
+        position=integers(len(POSITIONS)),
+        size=integers(len(SIZES)),
+        nuisance=torch.rand(count, 14, generator=generator),
+    )

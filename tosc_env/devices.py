@@ -1,0 +1,47 @@
+"""Names of torch devices, checked once and at the door."""
+
+from __future__ import annotations
+
+import torch
+
+from tosc_env.errors import InputError
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The torch device meant by ``device``, with its index written out.
+
+    ``"cuda"`` becomes ``"cuda:0"``, so that two names of one device compare equal; a device that this
+    machine does not have is refused here and not in the middle of a run.
+
+    Args:
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or a :class:`torch.device`.
+
+    Raises:
+        InputError: the name means no device, or none that this machine has.
+
+    Example:
+        >>> resolve_device("cpu")
+        device(type='cpu')
+    """
+    if not isinstance(device, (str, torch.device)):
+        raise InputError(f"device must be a name such as 'cpu' or 'cuda:0', not {device!r}.")
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(
+            f"device {device!r} is not a torch device; use 'cpu', 'cuda' or 'cuda:0'."
+        ) from error
+    if found.type == "cpu":
+        return torch.device("cpu")
+    if found.type != "cuda":
+        raise InputError(f"device {str(device)!r} is not supported; use 'cpu', 'cuda' or 'cuda:0'.")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    index = found.index or 0
+    if index >= count:
+        have = (
+            f"this machine has {count} CUDA device{'s' * (count != 1)}"
+            if count
+            else "torch finds no CUDA device here"
+        )
+        raise InputError(f"device {str(device)!r} is not available: {have}; use device='cpu'.")
+    return torch.device("cuda", index)

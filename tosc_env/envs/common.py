@@ -1,0 +1,141 @@
+"""What the environments share at their NumPy edge: options, conversion, pictures."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tosc_env.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from tosc_env.session import Session
+    from tosc_env.system import System
+    from tosc_env.viewer import Snapshot
+
+RENDER_MODES = ["human", "rgb_array"]
+RENDER_FPS = 4
+
+
+def make_system(
+    data_id: str, outside: Collection[str], options: Mapping[str, Any], own: Collection[str]
+) -> System:
+    """The system that an environment's options describe.
+
+    Args:
+        data_id: the data set of the environment's id.
+        outside: the roles played from outside.
+        options: keyword arguments that the environment did not take itself.
+        own: the names of those it did, for the error message.
+
+    Raises:
+        InputError: a keyword that nobody takes, or a value that is not allowed.
+    """
+    from tosc_env.system import build_system
+
+    taken = [
+        name for name in inspect.signature(build_system).parameters if name not in ("data_id", "outside")
+    ]
+    for name in options:
+        if name not in taken:
+            raise unknown("keyword argument of the environment", name, [*own, *taken])
+    return build_system(data_id, outside=outside, **options)
+
+
+def to_numpy(observation: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """The only row of a batch of one, as float32 arrays with memory of their own."""
+    return {key: np.array(value[0].cpu().numpy(), dtype=np.float32) for key, value in observation.items()}
+
+
+def to_floats(info: Mapping[str, Tensor]) -> dict[str, float]:
+    """The only row of a batch of one, as Python floats (one transfer from the device for all of them)."""
+    return dict(zip(info, torch.stack([value[0] for value in info.values()]).tolist(), strict=True))
+
+
+def snapshot(session: Session, row: int = 0) -> Snapshot:
+    """One row for the viewer: its last finished round, or the present message as far as it has gone."""
+    from tosc_env.viewer import Snapshot
+
+    done = session.played
+    frame = session.frame if done is None else done.frame
+    if frame is None:
+        raise InputError("call reset() before render(): no message has been drawn yet.")
+    round_, air = frame.round, frame.transmission
+    known: dict[str, Any] = {}
+    if air is not None:
+        known = {
+            "sent": air.sent[row],
+            "received": air.receiver.received[row],
+            "eavesdropped": air.eavesdropper.received[row],
+        }
+    if done is not None:
+        known |= {
+            "reconstruction": done.reconstruction[row],
+            "decision": done.decision[row],
+            "rewards": {role: float(reward[row]) for role, reward in done.scores.rewards.items()},
+            "accuracy": float(done.scores.accuracy[row]),
+            "psnr_db": float(done.scores.psnr_db[row]),
+        }
+    return Snapshot(
+        image=round_.batch.images[row],
+        target=round_.targets[row],
+        snr_db=float(round_.snr_db[row]),
+        eavesdropper_snr_db=float(round_.eavesdropper_snr_db[row]),
+        **known,
+    )
+
+
+class Screen:
+    """Draws a session's rounds; loads the viewer only when there is something to draw.
+
+    Args:
+        session: whose rounds are drawn.
+        render_mode: None, ``"human"`` for a window, ``"rgb_array"`` for frames.
+        modes: what is allowed besides None.
+
+    Raises:
+        InputError: another mode.
+    """
+
+    def __init__(
+        self, session: Session, render_mode: str | None, modes: Collection[str] = RENDER_MODES
+    ) -> None:
+        if render_mode is not None and render_mode not in modes:
+            raise unknown("render_mode", render_mode, modes)
+        self.session = session
+        self.render_mode = render_mode
+        self._viewer: Any = None
+
+    def frame(self, row: int = 0) -> np.ndarray:
+        """One row's last finished round, or the first message of an episode, as uint8 [H, W, 3]."""
+        return self._open().frame(snapshot(self.session, row))
+
+    def render(self) -> np.ndarray | None:
+        """A frame for ``"rgb_array"``; shows the round and returns None for ``"human"``.
+
+        Raises:
+            InputError: the environment was made without a ``render_mode``.
+        """
+        if self.render_mode is None:
+            raise InputError('rendering needs render_mode="rgb_array" or "human" at gym.make or its like.')
+        if self.render_mode == "human":
+            self._open().show(snapshot(self.session))
+            return None
+        return self.frame()
+
+    def close(self) -> None:
+        """Close the window; a second call does nothing."""
+        if self._viewer is not None:
+            self._viewer.close()
+            self._viewer = None
+
+    def _open(self) -> Any:
+        if self._viewer is None:
+            from tosc_env.viewer import Viewer
+
+            self._viewer = Viewer(self.session.game, stand_in=self.session.system.stand_in)
+        return self._viewer

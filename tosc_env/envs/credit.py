@@ -1,0 +1,98 @@
+"""Mending the pipelined environment's late pay: rewards moved back to the step that earned them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tosc_env.errors import InputError
+from tosc_env.roles import AGENTS
+
+Rewards = TypeVar("Rewards")
+
+
+def shift_transmitter_rewards(rewards: Rewards, terminations: Any = None, following: Any = None) -> Rewards:
+    """Move each of the transmitter's rewards one step back, to the action that earned it.
+
+    In :class:`~tosc_env.envs.parallel.PipelinedEnv` the transmitter acts on message t at step t and is paid
+    at step t + 1, when the others have answered; receiver and eavesdropper are paid for the answer just
+    given. Apply this to stored trajectories before computing returns or advantages.
+
+    Args:
+        rewards: the transmitter's, as an array, tensor or sequence of numbers [T, ...], time first; or a
+            trajectory of all agents: a mapping from agent to such rewards, or a sequence of the dictionaries
+            that ``step`` returned. In a trajectory only ``transmitter_*`` moves.
+        terminations: where episodes ended, in the form of ``rewards`` (of a trajectory: the transmitter's
+            [T, ...], or the sequence of dictionaries ``step`` returned). Needed when several episodes follow
+            one another; nothing moves across an end. None: one episode, or a part of one.
+        following: the transmitter's reward [...] of the step after the last, where a rollout was cut in the
+            middle of an episode. By default 0, so that the last transition of a cut rollout is not paid.
+
+    Returns:
+        The same form, in new memory. The last step of each episode, whose action is ignored, is paid 0.
+
+    Raises:
+        InputError: no time axis, or terminations of another shape.
+
+    Example:
+        >>> shift_transmitter_rewards([0.0, 1.0, 2.0, 0.0, 3.0], terminations=[0, 0, 1, 0, 1])
+        [1.0, 2.0, 0.0, 3.0, 0.0]
+        >>> shift_transmitter_rewards({"transmitter_0": [0.0, 1.0], "receiver_0": [0.0, 1.0]})
+        {'transmitter_0': [1.0, 0.0], 'receiver_0': [0.0, 1.0]}
+    """
+    if isinstance(rewards, Mapping):
+        return {  # type: ignore[return-value]
+            agent: _shift(value, _of(terminations, agent), _of(following, agent)) if _late(agent) else value
+            for agent, value in rewards.items()
+        }
+    if isinstance(rewards, (list, tuple)) and rewards and isinstance(rewards[0], Mapping):
+        return _shift_steps(rewards, terminations, following)  # type: ignore[return-value]
+    return _shift(rewards, terminations, following)
+
+
+def _late(agent: str) -> bool:
+    return agent.startswith("transmitter")
+
+
+def _of(value: Any, agent: str) -> Any:
+    """An agent's part of a mapping, of a sequence of mappings, or the plain value that is meant for it."""
+    if isinstance(value, Mapping):
+        return value[agent]
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+        return [step[agent] for step in value]
+    return value
+
+
+def _shift_steps(steps: Any, terminations: Any, following: Any) -> list[dict[str, Any]]:
+    late = [agent for agent in steps[0] if _late(agent)] or [AGENTS["transmitter"]]
+    moved = {
+        agent: _shift([step[agent] for step in steps], _of(terminations, agent), _of(following, agent))
+        for agent in late
+    }
+    return [{**step, **{agent: moved[agent][t] for agent in late}} for t, step in enumerate(steps)]
+
+
+def _shift(rewards: Any, terminations: Any, following: Any) -> Any:
+    values = rewards if isinstance(rewards, Tensor) else torch.tensor(np.asarray(rewards))
+    if values.dim() == 0:
+        raise InputError("rewards need a time axis [T, ...], and this is a single number.")
+    if not values.is_floating_point():
+        values = values.to(torch.float64)
+    shifted = torch.zeros_like(values)
+    shifted[:-1] = values[1:]
+    if following is not None and len(values):
+        shifted[-1] = torch.as_tensor(following)
+    if terminations is not None:
+        ends = torch.as_tensor(terminations if isinstance(terminations, Tensor) else np.asarray(terminations))
+        if ends.shape != values.shape:
+            raise InputError(
+                f"terminations have shape {tuple(ends.shape)}, but the rewards have {tuple(values.shape)}."
+            )
+        shifted[ends.to(values.device).bool()] = 0.0
+    if isinstance(rewards, Tensor):
+        return shifted
+    return shifted.numpy() if isinstance(rewards, np.ndarray) else shifted.tolist()

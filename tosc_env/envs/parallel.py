@@ -1,0 +1,187 @@
+"""All three roles as a PettingZoo :class:`~pettingzoo.ParallelEnv`: a pipeline one message deep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import Space
+from pettingzoo import ParallelEnv
+from torch import Tensor
+
+from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Screen, make_system, to_floats, to_numpy
+from tosc_env.errors import InputError
+from tosc_env.frames import Frame
+from tosc_env.game import Scores
+from tosc_env.registration import data_of
+from tosc_env.rewards import ROLES
+from tosc_env.roles import AGENTS, action_space, as_action, observation_space
+from tosc_env.session import Session
+
+OWN = ("max_cycles", "render_mode")
+
+
+class PipelinedEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
+    """At step t the transmitter sends message t while the others answer for message t - 1.
+
+    ::
+
+        step         0         1         2        ...   T
+        transmitter  sends 0   sends 1   sends 2  ...   (ignored)
+        others       (ignored) answer 0  answer 1 ...   answer T - 1
+        rewards      0         for 0     for 1    ...   for T - 1, terminated
+
+    An episode of T = ``max_cycles`` messages therefore takes T + 1 steps, and **the transmitter is paid one
+    step late**: its reward at step t is for the message it sent at step t - 1. Receiver and eavesdropper are
+    paid for the answer they have just given. Before learning from stored trajectories, mend it with
+    :func:`~tosc_env.envs.credit.shift_transmitter_rewards`; with the same seed and actions the credit is then
+    that of :class:`~tosc_env.envs.turns.TurnsEnv`, which is exact by itself.
+
+    **Observation** and **action**: as in :mod:`tosc_env.roles`, NumPy float32. At reset the receiving agents
+    see zeros, for nothing has arrived; at the last step the transmitter sees its last image again. All agents
+    are present until all terminate together. **Info**: the keys of :class:`~tosc_env.envs.role.RoleEnv`, at
+    every step about the message whose answers were given at that step (0.0 at reset and at step 0).
+
+    Args:
+        data_id: the data set behind the environment's id.
+        max_cycles: T, messages per episode.
+        render_mode: None, ``"human"`` or ``"rgb_array"``.
+        options: of :func:`tosc_env.system.build_system`. All roles are outside, so no policy is needed.
+
+    Raises:
+        InputError: an unknown keyword or value, when made; a wrong or missing action, naming its agent, when
+            stepped.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "name": "tosc_pipelined_v0",
+        "render_modes": RENDER_MODES,
+        "render_fps": RENDER_FPS,
+    }
+
+    def __init__(
+        self, data_id: str = "shapes", *, max_cycles: int = 16, render_mode: str | None = None, **options: Any
+    ) -> None:
+        self.session = Session(make_system(data_id, set(ROLES), options, OWN), ROLES, max_cycles=max_cycles)
+        game = self.session.game
+        self.possible_agents = list(AGENTS.values())
+        self.agents: list[str] = []
+        self.observation_spaces = {agent: observation_space(game, role) for role, agent in AGENTS.items()}
+        self.action_spaces = {agent: action_space(game, role) for role, agent in AGENTS.items()}
+        self.render_mode = render_mode
+        self._screen = Screen(self.session, render_mode)
+        self._arrived: Frame | None = None
+
+    @property
+    def max_cycles(self) -> int:
+        """T, messages per episode; may be changed between episodes."""
+        return self.session.max_cycles
+
+    @max_cycles.setter
+    def max_cycles(self, value: int) -> None:
+        self.session.max_cycles = value
+
+    def observation_space(self, agent: str) -> Space[Any]:
+        """The same object at every call."""
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> Space[Any]:
+        """The same object at every call."""
+        return self.action_spaces[agent]
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, dict[str, float]]]:
+        """Begin an episode: (observations, infos). ``options`` are not used."""
+        self.session.reset(seed)
+        self.agents = list(self.possible_agents)
+        self._arrived = None
+        self._show()
+        return self._observe(), self._infos(None)
+
+    def step(  # type: ignore[override]
+        self, actions: Mapping[str, Any]
+    ) -> tuple[
+        dict[str, dict[str, np.ndarray]],
+        dict[str, float],
+        dict[str, bool],
+        dict[str, bool],
+        dict[str, dict[str, float]],
+    ]:
+        """Everybody acts: (observations, rewards, terminations, truncations, infos)."""
+        if not self.agents:
+            raise InputError("the episode is over (or has not begun); call reset() before step().")
+        session, agents = self.session, self.agents
+        chosen = {role: self._action(role, actions) for role in ROLES}
+        answered, scores = self._arrived, None
+        rewards = dict.fromkeys(agents, 0.0)
+        if answered is not None:
+            scores = session.answer(answered, chosen["receiver"], chosen["eavesdropper"])
+            rewards = {AGENTS[role]: float(scores.rewards[role][0]) for role in ROLES}
+        done = bool(session.over[0])
+        if not done:
+            session.send(chosen["transmitter"])
+            self._arrived = session.frame
+            session.cycles += 1  # counts messages sent: the last one is still to be answered
+            session.advance()
+        observations, infos = self._observe(), self._infos(scores, answered)
+        if done:
+            self.agents = []
+        self._show()
+        return observations, rewards, dict.fromkeys(agents, done), dict.fromkeys(agents, False), infos
+
+    def render(self) -> np.ndarray | None:
+        """The last answered round as uint8 [H, W, 3], or None in ``"human"`` mode."""
+        return self._screen.render()
+
+    def close(self) -> None:
+        """Close the window, if one is open."""
+        self._screen.close()
+
+    def _action(self, role: str, actions: Mapping[str, Any]) -> Tensor:
+        agent = AGENTS[role]
+        if agent not in actions:
+            raise InputError(f"{agent}: no action was given; every live agent acts at every step.")
+        return as_action(role, actions[agent], self.action_spaces[agent], device=self.session.game.device)
+
+    def _observe(self) -> dict[str, dict[str, np.ndarray]]:
+        session, seen = self.session, {}
+        for role, agent in AGENTS.items():
+            if role == "transmitter":
+                seen[agent] = to_numpy(session.observe(role))
+            elif self._arrived is None:
+                seen[agent] = to_numpy(session.silence())
+            else:
+                seen[agent] = to_numpy(session.observe(role, self._arrived))
+        return seen
+
+    def _infos(self, scores: Scores | None, frame: Frame | None = None) -> dict[str, dict[str, float]]:
+        return {agent: to_floats(self.session.info(role, scores, frame)) for role, agent in AGENTS.items()}
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self._screen.render()
+
+
+def parallel_env(id: str = "ToSC-CIFAR-v0", **options: Any) -> PipelinedEnv:
+    """The three-role game of an environment id as a PettingZoo parallel environment.
+
+    Args:
+        id: a registered id, such as ``"ToSC-CIFAR-v0"``.
+        options: of :class:`PipelinedEnv`.
+
+    Raises:
+        InputError: an unknown id or keyword, or a value that is not allowed.
+
+    Example:
+        >>> env = parallel_env("ToSC-Shapes-v0", max_cycles=2)
+        >>> observations, infos = env.reset(seed=0)
+        >>> steps = 0
+        >>> while env.agents:
+        ...     _ = env.step({agent: env.action_space(agent).sample() for agent in env.agents})
+        ...     steps += 1
+        >>> steps
+        3
+    """
+    return PipelinedEnv(**{**data_of(id), **options})

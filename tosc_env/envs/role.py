@@ -1,0 +1,120 @@
+"""One role of the game as a :class:`gymnasium.Env`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Screen, make_system, to_floats, to_numpy
+from tosc_env.errors import InputError
+from tosc_env.roles import action_space, as_action, check_role, observation_space
+from tosc_env.session import Session
+
+OWN = ("role", "max_cycles", "render_mode")
+
+
+class RoleEnv(gym.Env[dict[str, np.ndarray], Any]):
+    """Play the transmitter, the receiver or the eavesdropper against fixed policies for the other two.
+
+    Made by ``gym.make("ToSC-CIFAR-v0", role=...)``; the observation and action of each role are listed in
+    :mod:`tosc_env.roles`. Everything is NumPy float32 here.
+
+    **Reward**: a Python float, the role's pay for the message just played, see :mod:`tosc_env.rewards`.
+
+    **Episode**: ``max_cycles`` messages, ended by ``terminated``; ``truncated`` is always False. Rounds are
+    independent but for channel memory and keys, so with memoryless channels this is a contextual bandit. As
+    no message follows the last one, the observation that comes with ``terminated`` shows the last one again.
+
+    **Info**: the same finite floats at reset and at every step: ``accuracy``, ``psnr_db`` and ``mse`` of the
+    message just played (0.0 at reset, when none has been), ``snr_db`` of the role's own link, ``stand_in``,
+    and the ``metrics=`` asked for. Image, label, key and the other link's state are never told to a role
+    that does not see them.
+
+    Args:
+        data_id: the data set behind the environment's id.
+        role: ``"transmitter"``, ``"receiver"`` or ``"eavesdropper"``.
+        max_cycles: messages per episode.
+        render_mode: None, ``"human"`` or ``"rgb_array"``.
+        options: of :func:`tosc_env.system.build_system`, such as ``scheme=``, ``channel=``, ``snr_db=``.
+
+    Raises:
+        InputError: an unknown keyword, role, name or value, when made; an action of the wrong shape or type,
+            with NaN or infinite numbers, or (with ``constellation=``) off the constellation, when stepped.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> import tosc_env
+        >>> class Pixels(tosc_env.PrivacyScheme):
+        ...     def encode(self, images, context):
+        ...         return images.flatten(1)[:, :128]
+        ...     def decode(self, received, csi, context):
+        ...         return received[:, :10]
+        >>> scheme = Pixels(tosc_env.SystemSpec(image_shape=(3, 32, 32), num_outputs=10))
+        >>> env = gym.make("ToSC-Shapes-v0", role="eavesdropper", scheme=scheme, snr_db=12.0)
+        >>> observation, info = env.reset(seed=0)
+        >>> observation["received"].shape, env.action_space.shape, info["snr_db"]
+        ((128,), (3, 32, 32), 12.0)
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium declares it so)
+        "render_modes": RENDER_MODES,
+        "render_fps": RENDER_FPS,
+    }
+
+    def __init__(
+        self,
+        data_id: str = "shapes",
+        *,
+        role: str = "transmitter",
+        max_cycles: int = 16,
+        render_mode: str | None = None,
+        **options: Any,
+    ) -> None:
+        self.role = check_role(role)
+        self.session = Session(make_system(data_id, {role}, options, OWN), {role}, max_cycles=max_cycles)
+        self.observation_space = observation_space(self.session.game, role)  # type: ignore[assignment]
+        self.action_space = action_space(self.session.game, role)
+        self.render_mode = render_mode
+        self._screen = Screen(self.session, render_mode)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """Begin an episode: (observation, info). ``options`` are not used."""
+        super().reset(seed=seed)
+        self.session.reset(seed)
+        self._show()
+        return self._observe(), to_floats(self.session.info(self.role, None))
+
+    def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, float]]:
+        """Play one message: (observation, reward, terminated, truncated, info).
+
+        An image outside [0, 1] is clipped; symbols may have any finite amplitude, the game sets the power.
+        """
+        session = self.session
+        if session.over[0]:
+            raise InputError("the episode is over; call reset() before the next step().")
+        chosen = as_action(self.role, action, self.action_space, device=session.game.device)
+        scores = session.play({self.role: chosen})
+        terminated = bool(session.over[0])
+        info = to_floats(session.info(self.role, scores))
+        session.advance()
+        self._show()
+        return self._observe(), float(scores.rewards[self.role][0]), terminated, False, info
+
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """The round just played as uint8 [H, W, 3], or None in ``"human"`` mode."""
+        return self._screen.render()
+
+    def close(self) -> None:
+        """Close the window, if one is open."""
+        self._screen.close()
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        return to_numpy(self.session.observe(self.role))
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self._screen.render()

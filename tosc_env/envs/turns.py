@@ -1,0 +1,174 @@
+"""All three roles as a PettingZoo :class:`~pettingzoo.AECEnv`: one acts after the other on each message."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import Space
+from pettingzoo import AECEnv
+from pettingzoo.utils import OrderEnforcingWrapper
+from torch import Tensor
+
+from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Screen, make_system, to_floats, to_numpy
+from tosc_env.errors import InputError
+from tosc_env.game import Scores
+from tosc_env.registration import data_of
+from tosc_env.rewards import ROLES
+from tosc_env.roles import AGENTS, action_space, as_action, observation_space
+from tosc_env.session import Session
+
+OWN = ("max_cycles", "render_mode")
+ROLE_OF = {agent: role for role, agent in AGENTS.items()}
+
+
+class TurnsEnv(AECEnv[str, dict[str, np.ndarray], Any]):
+    """``transmitter_0`` -> ``receiver_0`` -> ``eavesdropper_0``, then the next message.
+
+    Every role is paid when the eavesdropper has answered, for the very message it acted on: what
+    ``last()`` gives an agent on its next turn is the pay for its last action.
+
+    **Observation**: as in :mod:`tosc_env.roles`, NumPy float32. The receiving agents see zeros while the
+    present message is not on the air. **Action**: likewise; ``None`` once an agent is dead.
+
+    **Episode**: ``max_cycles`` messages, after which all agents terminate together; their last observation
+    shows the last message. **Info**: the keys of :class:`~tosc_env.envs.role.RoleEnv`, about the last
+    message that everybody has answered (0.0 before the first).
+
+    The order of the roles is the physics, so ``metadata["is_parallelizable"]`` is False;
+    :class:`~tosc_env.envs.parallel.PipelinedEnv` is the parallel form.
+
+    Args:
+        data_id: the data set behind the environment's id.
+        max_cycles: messages per episode.
+        render_mode: None, ``"human"`` or ``"rgb_array"``.
+        options: of :func:`tosc_env.system.build_system`. All roles are outside, so no policy is needed.
+
+    Raises:
+        InputError: an unknown keyword or value, when made; a wrong action, naming its agent, when stepped.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "name": "tosc_turns_v0",
+        "render_modes": RENDER_MODES,
+        "render_fps": RENDER_FPS,
+        "is_parallelizable": False,
+    }
+
+    def __init__(
+        self, data_id: str = "shapes", *, max_cycles: int = 16, render_mode: str | None = None, **options: Any
+    ) -> None:
+        super().__init__()
+        self.session = Session(make_system(data_id, set(ROLES), options, OWN), ROLES, max_cycles=max_cycles)
+        game = self.session.game
+        self.possible_agents = list(AGENTS.values())
+        self.observation_spaces = {agent: observation_space(game, role) for role, agent in AGENTS.items()}
+        self.action_spaces = {agent: action_space(game, role) for role, agent in AGENTS.items()}
+        self.render_mode = render_mode
+        self._screen = Screen(self.session, render_mode)
+        self._decision: Tensor | None = None
+
+    @property
+    def max_cycles(self) -> int:
+        """Messages per episode; may be changed between episodes."""
+        return self.session.max_cycles
+
+    @max_cycles.setter
+    def max_cycles(self, value: int) -> None:
+        self.session.max_cycles = value
+
+    def observation_space(self, agent: str) -> Space[Any]:
+        """The same object at every call."""
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> Space[Any]:
+        """The same object at every call."""
+        return self.action_spaces[agent]
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
+        """Begin an episode; ``options`` are not used."""
+        self.session.reset(seed)
+        self.agents = list(self.possible_agents)
+        self.rewards = dict.fromkeys(self.agents, 0.0)
+        self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
+        self.terminations = dict.fromkeys(self.agents, False)
+        self.truncations = dict.fromkeys(self.agents, False)
+        self._tell(None)
+        self.agent_selection = self.agents[0]
+        self._skip_agent_selection = None
+        self._show()
+
+    def observe(self, agent: str) -> dict[str, np.ndarray]:
+        """What ``agent`` sees of the present message, in fresh arrays."""
+        if agent not in ROLE_OF:
+            raise InputError(f"unknown agent {agent!r}; available: {', '.join(self.possible_agents)}.")
+        return to_numpy(self.session.observe(ROLE_OF[agent]))
+
+    def step(self, action: Any) -> None:
+        """Take the selected agent's action; the eavesdropper's completes the round and pays everybody."""
+        agent = self.agent_selection
+        if self.terminations[agent] or self.truncations[agent]:
+            self._was_dead_step(action)
+            return
+        role, session = ROLE_OF[agent], self.session
+        chosen = as_action(role, action, self.action_spaces[agent], device=session.game.device)
+        self._cumulative_rewards[agent] = 0.0
+        self._clear_rewards()
+        if role == "transmitter":
+            session.send(chosen)
+        elif role == "receiver":
+            self._decision = chosen
+        else:
+            self._finish(chosen)
+        self.agent_selection = AGENTS[ROLES[(ROLES.index(role) + 1) % len(ROLES)]]
+        self._accumulate_rewards()
+        if role == "eavesdropper":
+            self._show()
+
+    def render(self) -> np.ndarray | None:
+        """The last finished round as uint8 [H, W, 3], or None in ``"human"`` mode."""
+        return self._screen.render()
+
+    def close(self) -> None:
+        """Close the window, if one is open."""
+        self._screen.close()
+
+    def _finish(self, reconstruction: Tensor) -> None:
+        assert self._decision is not None
+        scores = self.session.play({"receiver": self._decision, "eavesdropper": reconstruction})
+        self.rewards = {agent: float(scores.rewards[ROLE_OF[agent]][0]) for agent in self.agents}
+        self._tell(scores)
+        over = bool(self.session.over[0])
+        self.terminations = dict.fromkeys(self.agents, over)
+        self.session.advance()
+
+    def _tell(self, scores: Scores | None) -> None:
+        self.infos = {a: to_floats(self.session.info(ROLE_OF[a], scores)) for a in self.agents}
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self._screen.render()
+
+
+def aec_env(id: str = "ToSC-CIFAR-v0", *, raw: bool = False, **options: Any) -> AECEnv[str, Any, Any]:
+    """The three-role game of an environment id as a PettingZoo AEC environment.
+
+    Args:
+        id: a registered id, such as ``"ToSC-CIFAR-v0"``.
+        raw: leave out PettingZoo's OrderEnforcingWrapper.
+        options: of :class:`TurnsEnv`.
+
+    Raises:
+        InputError: an unknown id or keyword, or a value that is not allowed.
+
+    Example:
+        >>> env = aec_env("ToSC-Shapes-v0", max_cycles=1)
+        >>> env.reset(seed=0)
+        >>> for agent in env.agent_iter():
+        ...     observation, reward, terminated, truncated, info = env.last()
+        ...     env.step(None if terminated else env.action_space(agent).sample())
+        >>> env.agents
+        []
+    """
+    env = TurnsEnv(**{**data_of(id), **options})
+    return env if raw else OrderEnforcingWrapper(env)

@@ -1,0 +1,198 @@
+"""Many copies of one role as a :class:`gymnasium.vector.VectorEnv` of torch tensors, stepped as one batch."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import Space
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from tosc_env.envs.common import RENDER_FPS, Screen, make_system
+from tosc_env.errors import InputError
+from tosc_env.frames import select
+from tosc_env.roles import action_space, as_action, check_role, observation_space
+from tosc_env.session import Session
+
+OWN = ("num_envs", "role", "max_cycles", "autoreset_mode", "validate", "render_mode", "max_episode_steps")
+
+
+class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
+    """``num_envs`` rows of one game, as tensors on the game's device, without a loop over rows.
+
+    Made by ``gym.make_vec("ToSC-CIFAR-v0", num_envs=1024, role=..., device="cuda:0")``. Observations, rewards
+    (float32 [B]), terminations and truncations (bool [B]) and infos are fresh torch tensors; actions are
+    torch tensors or NumPy arrays. With one row, a trajectory equals that of
+    :class:`~tosc_env.envs.role.RoleEnv` with the same seed, bit for bit. Where a wrapper needs NumPy, put
+    ``gymnasium.wrappers.vector.ArrayConversion(env, env_xp=torch, target_xp=numpy)`` first.
+
+    **Episode**: every row plays ``max_cycles`` messages and ends by termination. Rows begin together and so
+    end together, unless some are reset earlier by ``reset(options={"reset_mask": bool [B]})``; such a reset
+    changes nothing in what the other rows will see.
+
+    **Autoreset** (``gymnasium.vector.AutoresetMode``):
+
+    - ``SAME_STEP`` (default): the step that ends an episode returns the first observation of the next one;
+      ``infos["final_obs"]`` and ``infos["final_info"]`` hold what ended, batched, and ``_final_obs``,
+      ``_final_info`` the rows concerned (other rows' values mean nothing). As no message follows the last
+      one, ``final_obs`` shows the last message again.
+    - ``NEXT_STEP``: the step after the end ignores that row's action, pays 0 and begins the next episode.
+    - ``DISABLED``: the caller resets ended rows with ``reset_mask`` before stepping on.
+
+    **Info**: the keys of the single environment, float32 [B], each with Gymnasium's ``_key`` mask.
+
+    Args:
+        data_id: the data set behind the environment's id.
+        num_envs: B, at least 1.
+        role, max_cycles, options: as in :class:`~tosc_env.envs.role.RoleEnv`.
+        autoreset_mode: an :class:`~gymnasium.vector.AutoresetMode`, or its name or value.
+        validate: look for NaN, infinite or impossible actions, at the price of one wait for the device per
+            step; False checks shape and type alone, and a bad number then spoils that row's scores.
+        render_mode: None or ``"rgb_array"``.
+        max_episode_steps: what ``make_vec`` hands on; a smaller number than ``max_cycles`` takes its place.
+
+    Raises:
+        InputError: as in the single environment; in DISABLED mode also for stepping a row that has ended.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium declares it so)
+        "render_modes": ["rgb_array"],
+        "render_fps": RENDER_FPS,
+    }
+
+    def __init__(
+        self,
+        data_id: str = "shapes",
+        *,
+        num_envs: int = 1,
+        role: str = "transmitter",
+        max_cycles: int = 16,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        validate: bool = True,
+        render_mode: str | None = None,
+        max_episode_steps: int | None = None,
+        **options: Any,
+    ) -> None:
+        self.role = check_role(role)
+        self.autoreset_mode = _mode(autoreset_mode)
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        if max_episode_steps is not None and max_episode_steps != -1:
+            max_cycles = min(max_cycles, max_episode_steps)
+        system = make_system(data_id, {role}, options, OWN)
+        self.session = Session(system, {role}, num_envs=num_envs, max_cycles=max_cycles)
+        self.num_envs = num_envs
+        self.validate = validate
+        self.device = self.session.game.device
+        self.single_observation_space = observation_space(self.session.game, role)
+        self.single_action_space = action_space(self.session.game, role)
+        self.render_mode = render_mode
+        self._screen = Screen(self.session, render_mode, modes=("rgb_array",))
+
+    # The bounds of a large batch of images take more memory than the game: made when somebody asks.
+
+    @cached_property
+    def observation_space(self) -> Space[Any]:  # type: ignore[override]
+        """The batched observation space."""
+        return batch_space(self.single_observation_space, self.num_envs)
+
+    @cached_property
+    def action_space(self) -> Space[Any]:  # type: ignore[override]
+        """The batched action space."""
+        return action_space(self.session.game, self.role, self.num_envs)
+
+    def reset(  # type: ignore[override]
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Begin episodes: (observations, infos).
+
+        Args:
+            seed: one number for the whole batch.
+            options: ``{"reset_mask": bool [B]}`` (tensor or array) restarts those rows only; the others'
+                observations are returned as they stand, and the info masks name the rows that restarted.
+        """
+        super().reset(seed=seed)
+        mask = (options or {}).get("reset_mask")
+        self.session.reset(seed, mask)
+        rows = torch.ones(self.num_envs, dtype=torch.bool) if mask is None else torch.as_tensor(mask)
+        return self.session.observe(self.role), _masked(
+            self.session.info(self.role, None), rows.to(self.device)
+        )
+
+    def step(  # type: ignore[override]
+        self, actions: Any
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
+        """Play one message per row: (observations, rewards, terminations, truncations, infos)."""
+        session, mode = self.session, self.autoreset_mode
+        resting = session.over
+        if mode is AutoresetMode.DISABLED and resting.any():
+            raise InputError(
+                f"{int(resting.sum())} of {self.num_envs} episodes are over; with autoreset_mode DISABLED, "
+                'reset them with reset(options={"reset_mask": terminations}) before the next step.'
+            )
+        chosen = as_action(
+            self.role,
+            actions,
+            self.single_action_space,
+            batch=self.num_envs,
+            device=self.device,
+            validate=self.validate,
+        )
+        scores = session.play({self.role: chosen})
+        rewards = scores.rewards[self.role].detach().to(torch.float32, copy=True)
+        info = session.info(self.role, scores)
+        ended = session.over & ~resting
+        terminations = self._rows(ended)
+        final: dict[str, Any] = {}
+        if mode is AutoresetMode.SAME_STEP:
+            if ended.any():
+                final = self._final(session.observe(self.role), info, terminations)
+            session.advance(restart=ended)
+            begun = ended
+        else:
+            session.advance(restart=resting)
+            begun = resting
+            if resting.any():
+                rewards = rewards.masked_fill(self._rows(resting), 0.0)
+        if begun.any():
+            info = select(self._rows(begun), session.info(self.role, None), info)
+        everyone = torch.ones_like(terminations)
+        infos = _masked(info, everyone) | final
+        return session.observe(self.role), rewards, terminations, torch.zeros_like(terminations), infos
+
+    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
+        """The last round of every row as uint8 [H, W, 3]; with ``render_mode="rgb_array"`` only."""
+        if self.render_mode is None:
+            return self._screen.render()  # type: ignore[return-value]
+        return tuple(self._screen.frame(row) for row in range(self.num_envs))
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Let the viewer go."""
+        self._screen.close()
+
+    def _final(self, observation: dict[str, Tensor], info: dict[str, Tensor], rows: Tensor) -> dict[str, Any]:
+        return {
+            "final_obs": observation,
+            "_final_obs": rows.clone(),
+            "final_info": _masked({key: value.clone() for key, value in info.items()}, rows.clone()),
+            "_final_info": rows.clone(),
+        }
+
+    def _rows(self, mask: np.ndarray) -> Tensor:
+        return torch.tensor(mask, device=self.device)
+
+
+def _masked(info: dict[str, Tensor], rows: Tensor) -> dict[str, Any]:
+    """An info with Gymnasium's masks: ``_key`` says for which rows ``key`` holds."""
+    return info | {f"_{key}": rows.clone() for key in info}
+
+
+def _mode(value: AutoresetMode | str) -> AutoresetMode:
+    for mode in AutoresetMode:
+        if value in (mode, mode.name, mode.value):
+            return mode
+    listing = ", ".join(mode.name for mode in AutoresetMode)
+    raise InputError(f"autoreset_mode must be one of {listing}, not {value!r}.")

@@ -1,0 +1,108 @@
+"""How much of an image came through: error, PSNR, SSIM, and re-identification among candidates.
+
+All functions take batches and return one number per image, so that means and intervals are the caller's.
+Images are float32 [B, C, H, W] in [0, 1].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tosc_env.errors import InputError
+
+MIN_MSE = 1e-10
+"""Smaller errors count as this: an exact copy has 100 dB, not infinity, which would break learners."""
+
+MIN_SSIM_SIDE = 6
+
+
+def mse(reconstruction: Tensor, images: Tensor) -> Tensor:
+    """Mean squared error of each image over channels and pixels, float32 [B]."""
+    return (reconstruction - images).square().flatten(1).mean(1)
+
+
+def psnr_from_mse(error: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of images in [0, 1]: ``-10 log10(MSE)``, at most 100 dB.
+
+    >>> psnr_from_mse(torch.tensor([0.01, 0.0]))
+    tensor([ 20., 100.])
+    """
+    return -10.0 * torch.log10(error.clamp_min(MIN_MSE))
+
+
+def psnr(reconstruction: Tensor, images: Tensor) -> Tensor:
+    """PSNR of each image in dB, [B]. Average these: the PSNR of the mean error is another number."""
+    return psnr_from_mse(mse(reconstruction, images))
+
+
+def psnr_clipped(reconstruction: Tensor, images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """PSNR in dB on the scale of the article's authors' public code, [B] (FACTS.md section 2).
+
+    Both images are normalised by the data set's channel mean and standard deviation [C] and clamped to
+    [0, 1] before they are compared, which clips most pixels. For comparison with published figures only.
+    """
+
+    def scale(x: Tensor) -> Tensor:
+        return ((x - mean[:, None, None]) / std[:, None, None]).clamp(0.0, 1.0)
+
+    return psnr(scale(reconstruction), scale(images))
+
+
+def ssim(reconstruction: Tensor, images: Tensor) -> Tensor:
+    """Structural similarity of each image, [B], in [-1, 1] (torchmetrics: Gaussian window 11, sigma 1.5).
+
+    Costs about 180 times an AWGN channel: ask for it, do not take it for granted.
+
+    Raises:
+        InputError: images of fewer than 6 pixels a side, which the window does not fit.
+    """
+    if min(images.shape[-2:]) < MIN_SSIM_SIDE:
+        raise InputError(
+            f"SSIM needs images of at least 6x6 pixels, not {images.shape[-2]}x{images.shape[-1]}."
+        )
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    value = structural_similarity_index_measure(reconstruction, images, data_range=1.0, reduction="none")
+    return torch.as_tensor(value).reshape(-1)
+
+
+def quality(error: Tensor, floor: float) -> Tensor:
+    """``q = (M - e) / (M + e)``, [B], in [-1, 1]: the reconstruction quality of the reward.
+
+    Args:
+        error: e, the MSE of each image.
+        floor: M, the MSE of the mean-image predictor on that data set.
+
+    0 for whoever knows nothing, 1 for a perfect image, strictly monotone in PSNR and nowhere flat.
+
+    >>> quality(torch.tensor([0.0, 0.05, 0.15]), 0.05)
+    tensor([ 1.0000,  0.0000, -0.5000])
+    """
+    floor = max(floor, MIN_MSE)  # a data set of equal images has M = 0, and 0 / 0 would be no reward
+    return (floor - error) / (floor + error)
+
+
+def rank_of_truth(scores: Tensor) -> Tensor:
+    """How many wrong candidates score at least as high as the right one, int64 [B].
+
+    Args:
+        scores: [B, N]; row b's right candidate is column b. Ties count against the attacker, so constant
+            scores identify nobody, and so does a score that is no number.
+    """
+    truth = scores.diagonal()[:, None]
+    return (~(scores < truth)).sum(1) - 1
+
+
+def reidentification(scores: Tensor) -> Tensor:
+    """Top-1 success of each row, float32 [B]: 1 where the right candidate (the diagonal) alone is first.
+
+    >>> reidentification(torch.tensor([[2.0, 1.0], [0.0, 0.0]]))
+    tensor([1., 0.])
+    """
+    return (rank_of_truth(scores) == 0).float()
+
+
+def pixel_scores(reconstruction: Tensor, candidates: Tensor) -> Tensor:
+    """``reid_pixels``: minus the Euclidean distance of each reconstruction to each candidate, [B, N]."""
+    return -torch.cdist(reconstruction.flatten(1), candidates.flatten(1))

@@ -1,0 +1,248 @@
+"""Square QAM on Sionna's Gray-labelled constellations: points, modulation, hard decisions, error rate.
+
+A square M-QAM is the product of two Gray-labelled PAMs of ``sqrt(M)`` equidistant levels, so that everything
+here works axis by axis and never builds a table of all symbols against all points.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tosc_env.errors import InputError, unknown
+from tosc_env.sionna_rng import import_sionna
+
+CONSTELLATIONS = {"qpsk": 4, "4qam": 4, "16qam": 16, "64qam": 64, "256qam": 256}
+"""The names of the constellations and their numbers of points."""
+
+TOLERANCE = 1e-4
+"""How far I and Q of a symbol may lie from a point's, to allow for arithmetic in float32."""
+
+
+def constellation_points(name: str, device: torch.device | str = "cpu") -> Tensor:
+    """The points of a constellation, complex64 [M] of unit mean energy.
+
+    ``points[i]`` carries the bits of ``i`` (most significant first), with the Gray labels of 3GPP TS 38.211,
+    section 5.1, from Sionna's ``Constellation``.  The tensor is shared by all callers: do not write to it.
+
+    Args:
+        name: ``"qpsk"`` (or ``"4qam"``), ``"16qam"``, ``"64qam"`` or ``"256qam"``.
+        device: where the points are wanted.
+
+    Raises:
+        InputError: an unknown name.
+
+    Example:
+        >>> points = constellation_points("16qam")
+        >>> points.shape, round(points.abs().square().mean().item(), 5)
+        (torch.Size([16]), 1.0)
+    """
+    if not isinstance(name, str) or name not in CONSTELLATIONS:
+        raise unknown("constellation", name, CONSTELLATIONS)
+    return _points(CONSTELLATIONS[name], str(torch.device(device)))
+
+
+@lru_cache(maxsize=32)
+def _points(num_points: int, device: str) -> Tensor:
+    mapping = import_sionna("sionna.phy.mapping")
+    # A tensor made in inference mode could never take part in training later on, and this one is kept.
+    with torch.inference_mode(False), torch.no_grad():
+        constellation = mapping.Constellation(
+            "qam", num_points.bit_length() - 1, precision="single", device="cpu"
+        )
+        return constellation().detach().clone().to(device)
+
+
+def constellation_for(num_points: int) -> str:
+    """The name of the QAM with ``num_points`` points.
+
+    Raises:
+        InputError: there is no square QAM of that size.
+
+    >>> constellation_for(16)
+    '16qam'
+    >>> constellation_for(32)
+    Traceback (most recent call last):
+    ...
+    tosc_env.errors.InputError: there is no square QAM of 32 points; choose 4, 16, 64 or 256.
+    """
+    for name, size in CONSTELLATIONS.items():
+        if size == num_points and not isinstance(num_points, bool):
+            return name
+    raise InputError(f"there is no square QAM of {num_points!r} points; choose 4, 16, 64 or 256.")
+
+
+class _Grid(NamedTuple):
+    """A square QAM seen as a grid: ``side`` levels ``(2 k - side + 1) * step`` per axis."""
+
+    side: int
+    step: float
+    table: Tensor
+    """int64 [M]: the point's index at ``side * k_I + k_Q``."""
+
+
+def _grid(points: Tensor) -> _Grid:
+    """The grid of a square QAM given by its points; InputError when they form none."""
+    size = points.numel()
+    side = math.isqrt(size)
+    if points.dim() != 1 or not points.is_complex() or side < 2 or side * side != size:
+        raise InputError(
+            f"points must be those of a square QAM, complex [M] with M = 4, 16, 64 or 256, not "
+            f"{str(points.dtype).removeprefix('torch.')} {list(points.shape)}."
+        )
+    axes = torch.view_as_real(points.detach())
+    step = axes.max().item() / (side - 1)
+    at = _nearest(axes, side, step)
+    offset = (axes - _level(at, side, step)).abs().max().item()
+    # The position of each point on the grid, and the inverse of that permutation.
+    order, table = torch.sort((side * at[:, 0] + at[:, 1]).long())
+    if not offset <= TOLERANCE or not torch.equal(order, torch.arange(size, device=points.device)):
+        raise InputError("points must be those of a square QAM: a full grid of equidistant levels.")
+    return _Grid(side, step, table)
+
+
+def _nearest(values: Tensor, side: int, step: float) -> Tensor:
+    """The number k of the nearest level, as floats; NaN stays NaN."""
+    return values.mul(0.5 / step).add_(0.5 * (side - 1)).round_().clamp_(0, side - 1)
+
+
+def _level(number: Tensor, side: int, step: float) -> Tensor:
+    return number.mul(2 * step).sub_((side - 1) * step)
+
+
+def check_points(symbols: Tensor, points: Tensor, name: str = "the constellation") -> None:
+    """Raise InputError when a symbol is none of the points.
+
+    Args:
+        symbols: float [B, 2n], I and Q interleaved.
+        points: complex [M] of a square QAM.
+        name: the constellation's name, for the message.
+
+    Raises:
+        InputError: I or Q of a symbol is further than 1e-4 from every level, or is not a number. The message
+            names the first such symbol.
+
+    Example:
+        >>> points = constellation_points("qpsk")
+        >>> check_points(torch.zeros(1, 4), points, "qpsk")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        tosc_env.errors.InputError: symbol 0 of message 0 is 0+0j, no point of 'qpsk': I and Q must ...
+    """
+    _check_interleaved(symbols, "symbols")
+    side, step, _ = _grid(points)
+    values = symbols.detach()
+    error = _level(_nearest(values, side, step), side, step).sub_(values).abs_()
+    # Written so that NaN, which compares false with everything, is caught as well.
+    right = error <= TOLERANCE
+    if right.all():
+        return
+    row, column = (~right).nonzero()[0].tolist()
+    use = column // 2
+    real, imag = values[row, 2 * use : 2 * use + 2].tolist()
+    levels = ", ".join(f"{_level(torch.tensor(float(k)), side, step).item():.4g}" for k in range(side))
+    raise InputError(
+        f"symbol {use} of message {row} is {real:.4g}{imag:+.4g}j, no point of {name!r}: "
+        f"I and Q must each be one of {levels}."
+    )
+
+
+def modulate(indices: Tensor, points: Tensor) -> Tensor:
+    """Symbols float32 [B, 2n], I and Q interleaved, from the indices int64 [B, n] of their points.
+
+    Args:
+        indices: int64 [B, n], each in [0, M).
+        points: complex [M].
+
+    Raises:
+        InputError: an index out of range.
+
+    Example:
+        >>> modulate(torch.tensor([[0, 3]]), constellation_points("qpsk"))
+        tensor([[ 0.7071,  0.7071, -0.7071, -0.7071]])
+    """
+    if indices.dim() != 2 or indices.dtype.is_floating_point or indices.dtype.is_complex:
+        raise InputError(
+            f"indices must be whole numbers [B, n], not {str(indices.dtype).removeprefix('torch.')} "
+            f"{list(indices.shape)}."
+        )
+    if indices.numel():
+        # Checked here because on a GPU a wrong index poisons the whole process.
+        low, high = (int(bound) for bound in indices.aminmax())
+        if low < 0 or high >= len(points):
+            worst = low if low < 0 else high
+            raise InputError(f"indices must lie in [0, {len(points) - 1}], not {worst}.")
+    return torch.view_as_real(points[indices.long()]).flatten(1)
+
+
+def hard_decision(received: Tensor, points: Tensor) -> Tensor:
+    """The index of the nearest point for each received symbol, int64 [B, n].
+
+    The nearest point of a grid is the nearest level on each axis, found by rounding.  This is the
+    maximum-likelihood decision for equally likely symbols over AWGN or after zero forcing; an MMSE equaliser
+    shrinks the symbols by ``|h|^2 / (|h|^2 + N0)``, which has to be undone first.
+
+    Args:
+        received: float [B, 2n], I and Q interleaved, in the scale of the points. NaN gives some valid index.
+        points: complex [M] of a square QAM.
+
+    Raises:
+        InputError: the wrong shape, or points that form no grid.
+
+    Example:
+        >>> points = constellation_points("16qam")
+        >>> indices = torch.arange(16)[None]
+        >>> bool((hard_decision(modulate(indices, points) + 0.3, points) == indices).all())
+        True
+    """
+    _check_interleaved(received, "received")
+    side, step, table = _grid(points)
+    # NaN would turn into an index far out of the table.
+    at = _nearest(received.detach(), side, step).nan_to_num_(0.0)
+    cell = torch.add(at[:, 1::2], at[:, 0::2], alpha=side).int()
+    return table.index_select(0, cell.flatten()).unflatten(0, cell.shape)
+
+
+def peak(points: Tensor) -> float:
+    """The largest absolute I or Q of a constellation: how wide a box of symbols must be to hold it.
+
+    >>> round(peak(constellation_points("256qam")), 4)
+    1.1504
+    """
+    return torch.view_as_real(points.detach()).abs().max().item()
+
+
+def theoretical_ser(num_points: int, snr_db: float) -> float:
+    """The symbol error rate of square M-QAM over AWGN with minimum-distance decisions.
+
+    ``SER = 1 - (1 - P)^2`` with ``P = 2 (1 - 1/sqrt(M)) Q(sqrt(3 (Es/N0) / (M - 1)))``, the error rate of
+    each of the two PAMs (Proakis, Digital Communications, section 4.3).
+
+    Args:
+        num_points: M, of 4, 16, 64, 256.
+        snr_db: Es/N0 per complex symbol in dB.
+
+    Raises:
+        InputError: there is no square QAM of that size.
+
+    Example:
+        >>> [round(theoretical_ser(16, snr_db), 3) for snr_db in (0, 4, 8, 12, 16, 20)]
+        [0.741, 0.589, 0.354, 0.109, 0.007, 0.0]
+    """
+    constellation_for(num_points)
+    argument = math.sqrt(3.0 * 10.0 ** (snr_db / 10.0) / (num_points - 1))
+    # Q(x) = erfc(x / sqrt(2)) / 2
+    axis = (1.0 - 1.0 / math.sqrt(num_points)) * math.erfc(argument / math.sqrt(2.0))
+    return axis * (2.0 - axis)
+
+
+def _check_interleaved(values: Tensor, name: str) -> None:
+    if values.dim() != 2 or values.shape[1] % 2 or not values.is_floating_point():
+        raise InputError(
+            f"{name} must be real numbers [B, 2n], I and Q interleaved, not "
+            f"{str(values.dtype).removeprefix('torch.')} {list(values.shape)}."
+        )

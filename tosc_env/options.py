@@ -1,0 +1,57 @@
+"""Building registered objects from names and plain options, with one-sentence errors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from tosc_env.errors import InputError
+from tosc_env.registry import Registry
+
+T = TypeVar("T")
+
+
+def check_options(factory: Callable[..., Any], name: str, options: Mapping[str, Any], given: int = 0) -> None:
+    """Raise InputError when ``factory`` takes no option of a given name, or lacks one that it needs.
+
+    Args:
+        factory: the class or function to be called.
+        name: what it is registered under.
+        options: keyword arguments it is to be called with.
+        given: how many positional arguments it gets besides; they are no options.
+
+    >>> check_options(lambda *, size=32: None, "shapes", {"sise": 64})
+    Traceback (most recent call last):
+    ...
+    tosc_env.errors.InputError: 'shapes' has no option 'sise'; its options are: size.
+    """
+    known = [p for p in inspect.signature(factory).parameters.values() if p.kind is not p.VAR_POSITIONAL]
+    named = [p for p in known[given:] if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    listing = ", ".join(p.name for p in named) or "none"
+    if not any(p.kind is p.VAR_KEYWORD for p in known):
+        for option in options:
+            if option not in {p.name for p in named}:
+                raise InputError(f"{name!r} has no option {option!r}; its options are: {listing}.")
+    for p in named:
+        if p.default is p.empty and p.name not in options:
+            raise InputError(f"{name!r} needs the option {p.name!r}; its options are: {listing}.")
+
+
+def build(registry: Registry[T], base: type, value: object, options: Mapping[str, Any], *args: Any) -> T:
+    """``value`` itself when it is a ``base``, else the registered class of that name, built with ``options``.
+
+    Raises:
+        InputError: the name or an option is unknown, the value is neither, or an object came with options.
+    """
+    if isinstance(value, base):
+        if options:
+            raise InputError(
+                f"a ready {registry.kind} takes no further options, but {sorted(options)} were given."
+            )
+        return value  # type: ignore[return-value]
+    if not isinstance(value, str):
+        raise InputError(f"a {registry.kind} is given as a name or a {base.__name__}, not {value!r}.")
+    factory = registry[value]
+    check_options(factory, value, options, given=len(args))
+    return factory(*args, **options)

@@ -1,0 +1,92 @@
+"""What each role is paid for a round. A reward is an injected object, not a flag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from tosc_env import metrics
+from tosc_env.errors import InputError, unknown
+from tosc_env.options import check_options
+from tosc_env.registry import Registry
+
+ROLES = ("transmitter", "receiver", "eavesdropper")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What happened in a round, one row per message; the referee's knowledge, never an agent's.
+
+    Attributes:
+        score: task score, [B] in [0, 1].
+        mse, psnr_db: the eavesdropper's error, [B].
+        images, reconstruction: [B, C, H, W].
+        floor: M, the MSE of the mean-image predictor.
+    """
+
+    score: Tensor
+    mse: Tensor
+    psnr_db: Tensor
+    images: Tensor
+    reconstruction: Tensor
+    floor: float
+
+
+class Reward(Protocol):
+    """Anything that maps an :class:`Outcome` to each role's reward [B]."""
+
+    def __call__(self, outcome: Outcome) -> dict[str, Tensor]: ...
+
+
+rewards: Registry[Any] = Registry("reward", group="tosc_env.rewards")
+register_reward = rewards.register
+
+
+@register_reward("privacy-utility")
+class PrivacyUtility:
+    """Task score minus weighted reconstruction quality, and that quality for the eavesdropper.
+
+    Args:
+        privacy_weight: how much a unit of quality costs the system, at least 0.
+        quality: ``"q"`` for (M - e) / (M + e), ``"ssim"`` for structural similarity.
+
+    Example:
+        >>> import torch
+        >>> image = torch.full((1, 3, 32, 32), 0.5)
+        >>> outcome = Outcome(torch.ones(1), torch.zeros(1), torch.full((1,), 100.0), image, image, 0.05)
+        >>> PrivacyUtility(privacy_weight=0.5)(outcome)["transmitter"]
+        tensor([0.5000])
+    """
+
+    qualities = ("q", "ssim")
+
+    def __init__(self, privacy_weight: float = 1.0, quality: str = "q") -> None:
+        if not isinstance(privacy_weight, (int, float)) or not 0.0 <= privacy_weight < float("inf"):
+            raise InputError(f"privacy_weight must be a finite number of at least 0, not {privacy_weight!r}.")
+        if quality not in self.qualities:
+            raise unknown("reconstruction quality", quality, self.qualities)
+        self.privacy_weight = float(privacy_weight)
+        self.quality = quality
+
+    def __call__(self, outcome: Outcome) -> dict[str, Tensor]:
+        if self.quality == "ssim":
+            q = metrics.ssim(outcome.reconstruction, outcome.images)
+        else:
+            q = metrics.quality(outcome.mse, outcome.floor)
+        system = outcome.score - self.privacy_weight * q
+        return {"transmitter": system, "receiver": system, "eavesdropper": q}
+
+
+def make_reward(reward: Any = "privacy-utility", **options: Any) -> Reward:
+    """A reward from its registered name and options; any other callable is handed back as it is."""
+    if not isinstance(reward, str):
+        if not callable(reward):
+            raise InputError(f"a reward is given as a name or a callable, not {reward!r}.")
+        if options:
+            raise InputError(f"a ready reward takes no further options, but {sorted(options)} were given.")
+        return reward
+    factory = rewards[reward]
+    check_options(factory, reward, options)
+    return factory(**options)

@@ -1,0 +1,210 @@
+"""What each role sees and may do: observation and action spaces, and what counts as an action.
+
+==============  =====================================  =============================================
+role            observation                            action
+==============  =====================================  =============================================
+transmitter     ``image`` [C, H, W], ``csi`` [1]       2n reals, I and Q interleaved
+receiver        ``received`` [2n], ``csi`` [c]         the task's decision, ``Discrete(K)`` or bits
+eavesdropper    ``received`` [2n], ``csi`` [c]         an image [C, H, W] in [0, 1]
+==============  =====================================  =============================================
+
+``csi`` is what a side knows of its *own* link: the SNR in dB, then real and imaginary part of each fade.
+The transmitter knows the legitimate link's SNR alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from tosc_env.errors import InputError, unknown
+from tosc_env.rewards import ROLES
+
+if TYPE_CHECKING:
+    from tosc_env.game import Game
+
+AGENTS = {role: f"{role}_0" for role in ROLES}
+"""The name of each role's agent in the PettingZoo environments and in error messages."""
+
+
+def check_role(role: str) -> str:
+    """``role`` itself when it is one of :data:`~tosc_env.rewards.ROLES`.
+
+    >>> check_role("jammer")
+    Traceback (most recent call last):
+    ...
+    tosc_env.errors.InputError: unknown role 'jammer'; available: eavesdropper, receiver, transmitter.
+    """
+    if role not in ROLES:
+        raise unknown("role", role, ROLES)
+    return role
+
+
+class PointsBox(spaces.Box):
+    """A Box whose samples are points of a constellation, so that a random policy plays by the rules.
+
+    As a space it is an ordinary Box (``contains`` does not look at the points: the game does, and raises
+    :class:`~tosc_env.errors.InputError` for a symbol that is none of them).
+
+    Args:
+        points: the constellation as complex numbers, [M].
+        shape: of an action; the last axis holds I and Q interleaved.
+        seed: of the samples.
+    """
+
+    def __init__(self, points: np.ndarray, shape: Sequence[int], seed: int | None = None) -> None:
+        self.points = np.stack([points.real, points.imag], axis=1).astype(np.float32)
+        peak = float(max(1.0, np.abs(self.points).max()))
+        super().__init__(-peak, peak, tuple(shape), np.float32, seed)
+
+    def sample(self, mask: None = None, probability: None = None) -> np.ndarray:
+        """Independent, uniformly drawn points."""
+        count = int(np.prod(self.shape)) // 2
+        choice = self.np_random.integers(len(self.points), size=count)
+        return self.points[choice].reshape(self.shape)
+
+
+def observation_space(game: Game, role: str) -> spaces.Dict:
+    """What ``role`` sees of one message, all float32.
+
+    >>> from tosc_env.data import make_source
+    >>> from tosc_env.game import Game
+    >>> sorted(observation_space(Game(make_source("shapes")), "receiver").items())
+    [('csi', Box(-inf, inf, (1,), float32)), ('received', Box(-inf, inf, (128,), float32))]
+    """
+    check_role(role)
+    if role == "transmitter":
+        return spaces.Dict({"image": _images(game), "csi": _reals(1)})
+    return spaces.Dict({"received": _reals(2 * game.num_symbols), "csi": _reals(game.spec.num_csi)})
+
+
+def action_space(game: Game, role: str, num_envs: int | None = None) -> spaces.Space[Any]:
+    """What ``role`` may do with one message, or with one per environment.
+
+    The transmitter of a discrete game gets a :class:`PointsBox`, as wide as the constellation's peak
+    where that exceeds 1.
+    """
+    check_role(role)
+    if role == "transmitter":
+        shape = (2 * game.num_symbols,) if num_envs is None else (num_envs, 2 * game.num_symbols)
+        if game.points is not None:
+            return PointsBox(game.points.cpu().numpy(), shape)
+        return spaces.Box(-1.0, 1.0, shape, np.float32)
+    single = game.task.space() if role == "receiver" else _images(game)
+    if num_envs is None:
+        return single
+    from gymnasium.vector.utils import batch_space
+
+    return batch_space(single, num_envs)
+
+
+def _images(game: Game) -> spaces.Box:
+    return spaces.Box(0.0, 1.0, game.source.image_shape, np.float32)
+
+
+def _reals(size: int) -> spaces.Box:
+    return spaces.Box(-np.inf, np.inf, (size,), np.float32)
+
+
+def as_action(
+    role: str,
+    action: object,
+    space: spaces.Space[Any],
+    *,
+    batch: int | None = None,
+    device: torch.device | str = "cpu",
+    validate: bool = True,
+) -> Tensor:
+    """An agent's action as the tensor the game takes, always with a leading row axis.
+
+    A Box takes finite floating-point numbers (any precision, kept as float32) without regard to its bounds:
+    the game normalises the transmitter's power, and :class:`~tosc_env.session.Session` clips images.
+    Discrete takes whole numbers in its range, MultiBinary zeros and ones.
+
+    Args:
+        role: whose action it is, named in every error.
+        action: tensor, array or number, in the form of one element of ``space``, or of ``batch`` of them.
+        space: of a single action.
+        batch: None for one action, else the number of rows.
+        device: where the result lives.
+        validate: look at the values too, which waits once for the device; shape and type are always checked.
+
+    Raises:
+        InputError: wrong shape or type, NaN or infinite, out of range; the sentence names the agent.
+
+    Example:
+        >>> as_action("receiver", 11, spaces.Discrete(10))
+        Traceback (most recent call last):
+        ...
+        tosc_env.errors.InputError: receiver_0: action 11 is out of range; expected 0 to 9.
+    """
+    agent = AGENTS[check_role(role)]
+    if not isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiBinary)):
+        return _other_action(agent, action, space, batch, device)
+    shape = tuple(space.shape or ()) if batch is None else (batch, *(space.shape or ()))
+    wanted = f"{_KIND.get(type(space), 'float32')} {shape}"
+    tensor = _tensor(agent, action, wanted)
+    if tuple(tensor.shape) != shape:
+        raise InputError(f"{agent}: action has shape {tuple(tensor.shape)}; expected {wanted}.")
+    if isinstance(space, spaces.Box):
+        if not tensor.is_floating_point():
+            raise InputError(f"{agent}: action has dtype {_dtype(tensor)}; expected {wanted}.")
+        tensor = tensor.to(device, torch.float32)
+        if validate and not bool(torch.isfinite(tensor).all()):
+            found = "NaN" if bool(tensor.isnan().any()) else "infinite numbers (as float32)"
+            raise InputError(f"{agent}: action contains {found}; expected finite {wanted}.")
+    else:
+        whole = not (tensor.is_floating_point() or tensor.is_complex())
+        if not whole or (tensor.dtype == torch.bool and isinstance(space, spaces.Discrete)):
+            raise InputError(f"{agent}: action has dtype {_dtype(tensor)}; expected {wanted}.")
+        tensor = tensor.to(device, torch.int64)
+        if validate:
+            _check_range(agent, tensor, space)
+        if isinstance(space, spaces.Discrete):
+            tensor = tensor - int(space.start)
+    return tensor if batch is not None else tensor.unsqueeze(0)
+
+
+_KIND = {spaces.Discrete: "integers of shape", spaces.MultiBinary: "zeros and ones of shape"}
+
+
+def _tensor(agent: str, action: object, wanted: str) -> Tensor:
+    """A tensor of its own memory where the action was an array, so that a caller may reuse the array."""
+    if isinstance(action, Tensor):
+        return action.detach()
+    try:
+        array = np.asarray(action)
+        return torch.tensor(array) if array.dtype != object else torch.tensor(action)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(
+            f"{agent}: action is {type(action).__name__}, not an array of numbers; expected {wanted}."
+        ) from None
+
+
+def _check_range(agent: str, tensor: Tensor, space: spaces.Space[Any]) -> None:
+    low, count = (int(space.start), int(space.n)) if isinstance(space, spaces.Discrete) else (0, 2)
+    wrong = (tensor < low) | (tensor >= low + count)
+    if bool(wrong.any()):
+        value = int(tensor[wrong].flatten()[0]) if tensor.dim() else int(tensor)
+        raise InputError(f"{agent}: action {value} is out of range; expected {low} to {low + count - 1}.")
+
+
+def _other_action(
+    agent: str, action: object, space: spaces.Space[Any], batch: int | None, device: torch.device | str
+) -> Tensor:
+    """Actions of a task with a space of its own: the space judges them, row by row."""
+    rows = [action] if batch is None else list(action)  # type: ignore[call-overload]
+    plain = [row.cpu().numpy() if isinstance(row, Tensor) else np.asarray(row) for row in rows]
+    for row in plain:
+        if not space.contains(row):
+            raise InputError(f"{agent}: action {row!r} does not belong to {space}.")
+    return torch.as_tensor(np.stack(plain), device=device)
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,108 @@
+"""Sionna without side effects: a lazy import, and an environment's own random stream inside Sionna's blocks.
+
+Two habits of Sionna 2.2 would break reproducibility.  Importing ``sionna.phy`` reseeds torch's global
+generators at random, and all its blocks draw from one global generator per device.  Here the import happens
+on first use with torch's state saved and restored, and :func:`lend_generator` puts a given generator's state
+into Sionna's for as long as a block runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+import torch
+
+from tosc_env.devices import resolve_device
+from tosc_env.errors import InputError
+
+# Sionna's generator is shared by the whole process: two threads must not lend to it at the same time.
+_lock = threading.RLock()
+
+
+def import_sionna(module: str = "sionna.phy") -> ModuleType:
+    """Import a module of Sionna and leave torch's global random state (CPU and every CUDA device) as it was.
+
+    Args:
+        module: ``"sionna.phy"`` or a module below it. The first import takes 2 to 4 seconds.
+
+    Raises:
+        InputError: Sionna is not installed.
+
+    Example:
+        >>> import torch
+        >>> state = torch.get_rng_state()
+        >>> import_sionna().__name__
+        'sionna.phy'
+        >>> bool((torch.get_rng_state() == state).all())
+        True
+    """
+    if module in sys.modules:
+        return importlib.import_module(module)
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    # inference_mode(False): constants that Sionna makes at import must stay usable in training.
+    with _lock, torch.random.fork_rng(devices), torch.inference_mode(False):
+        try:
+            importlib.import_module("sionna.phy")
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "sionna":
+                raise
+            raise InputError(
+                "this needs Sionna, which is not installed; run: pip install 'sionna-no-rt>=2.2,<2.3'."
+            ) from error
+        return importlib.import_module(module)
+
+
+def sionna_device(device: torch.device | str) -> str:
+    """The device's name as Sionna wants it, ``"cpu"`` or ``"cuda:0"``: it takes no other form.
+
+    >>> import torch
+    >>> sionna_device(torch.device("cpu"))
+    'cpu'
+    """
+    return str(resolve_device(device))
+
+
+@contextmanager
+def lend_generator(generator: torch.Generator | None, device: torch.device | str) -> Iterator[None]:
+    """Within this context Sionna's blocks on ``device`` draw from ``generator``.
+
+    On leaving, ``generator`` stands where the blocks left it, and Sionna's own generator where it was before.
+
+    Args:
+        generator: the stream to draw from, on ``device``; None lends torch's global generator of that device,
+            so that None means here what it means to every torch function.
+        device: where the blocks run.
+
+    Raises:
+        InputError: the generator lives on another device.
+
+    Example:
+        >>> import torch
+        >>> phy = import_sionna()
+        >>> def draw(seed):
+        ...     with lend_generator(torch.Generator().manual_seed(seed), "cpu"):
+        ...         return torch.rand(3, generator=phy.config.torch_rng("cpu"))
+        >>> bool((draw(0) == draw(0)).all()), bool((draw(0) == draw(1)).all())
+        (True, False)
+    """
+    name = sionna_device(device)
+    # Before the states are read: the first import saves and restores torch's global ones.
+    theirs = import_sionna().config.torch_rng(name)
+    if generator is None:
+        on_cpu = name == "cpu"
+        generator = torch.default_generator if on_cpu else torch.cuda.default_generators[int(name[5:])]
+    elif sionna_device(generator.device) != name:
+        raise InputError(f"the generator lives on {generator.device}, but the channel runs on {name}.")
+    with _lock:
+        before = theirs.get_state()
+        theirs.set_state(generator.get_state())
+        try:
+            yield
+        finally:
+            generator.set_state(theirs.get_state())
+            theirs.set_state(before)

@@ -1,0 +1,100 @@
+"""A link's SNR: a number, a list of choices, or a range, drawn once per episode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tosc_env.errors import InputError
+
+SNR = float | Sequence[float] | Mapping[str, float]
+_FORMS = 'a number of dB, a list of numbers, or {"low": number, "high": number}'
+
+MAX_DB = 300.0
+"""Beyond this the noise power leaves float32, and receptions would be infinite."""
+
+
+@dataclass(frozen=True)
+class SNRRange:
+    """Es/N0 per complex symbol in dB, as one of ``choices`` or uniform in [low, high].
+
+    Example:
+        >>> SNRRange.parse({"low": 0, "high": 20}).draw(2, torch.Generator().manual_seed(0)).shape
+        torch.Size([2])
+        >>> SNRRange.parse([0, 12]).choices
+        (0.0, 12.0)
+    """
+
+    low: float
+    high: float
+    choices: tuple[float, ...] = ()
+
+    @classmethod
+    def parse(cls, value: object, name: str = "snr_db") -> SNRRange:
+        """From what a user writes.
+
+        Raises:
+            InputError: not a number, NaN, beyond 300 dB either way, an empty list, or a reversed range.
+        """
+        if isinstance(value, SNRRange):
+            return value
+        if isinstance(value, Mapping):
+            if set(value) != {"low", "high"}:
+                raise InputError(f"{name} must be {_FORMS}, not {dict(value)!r}.")
+            low, high = (_finite(value[k], name) for k in ("low", "high"))
+            if low > high:
+                raise InputError(f"{name} has a reversed range: low {low:g} is above high {high:g}.")
+            return cls(low, high)
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            choices = tuple(_finite(v, name) for v in value)
+            if not choices:
+                raise InputError(f"{name} must be {_FORMS}, not an empty list.")
+            return cls(min(choices), max(choices), choices)
+        number = _finite(value, name)
+        return cls(number, number, (number,))
+
+    @property
+    def constant(self) -> float | None:
+        """The SNR when it is one number, else None."""
+        return self.low if self.low == self.high else None
+
+    def draw(
+        self, batch_size: int, generator: torch.Generator | None, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """One SNR per row, float32 [B]. Always takes B numbers from the stream, also for a constant."""
+        u = torch.rand(batch_size, generator=generator, device=device)
+        if self.choices:
+            table = torch.tensor(self.choices, dtype=torch.float32, device=device)
+            return table[(u * len(self.choices)).long().clamp_max(len(self.choices) - 1)]
+        return self.low + (self.high - self.low) * u
+
+    def __str__(self) -> str:
+        if self.constant is not None:
+            return f"{self.low:g}"
+        return (
+            "{" + ", ".join(f"{c:g}" for c in self.choices) + "}"
+            if self.choices
+            else f"{self.low:g}..{self.high:g}"
+        )
+
+    def plain(self) -> float | list[float] | dict[str, float]:
+        """The same as plain values, for a file."""
+        if self.constant is not None:
+            return self.low
+        return list(self.choices) if self.choices else {"low": self.low, "high": self.high}
+
+
+def _finite(value: object, name: str) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be {_FORMS}, not {value!r}.") from None
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise InputError(f"{name} must be {_FORMS}, finite, not {value!r}.")
+    if abs(number) > MAX_DB:
+        raise InputError(f"{name} must lie between {-MAX_DB:g} and {MAX_DB:g} dB, not {value!r}.")
+    return number

@@ -1,0 +1,188 @@
+"""What the receiver has to find out: the class of an image, or one or several of its attributes.
+
+A task turns a batch into targets, scores hard decisions, gives the loss that trains a receiver's logits,
+and says which action space a decision lives in.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from torch import Tensor
+
+from tosc_env.data.base import Batch, Source
+from tosc_env.errors import InputError, unknown
+from tosc_env.options import build
+from tosc_env.registry import Registry
+
+tasks: Registry[Task] = Registry("task", group="tosc_env.tasks")
+register_task = tasks.register
+
+
+class Task(ABC):
+    """A receiver's task on the images of one source.
+
+    Attributes:
+        num_outputs: length K of the logits a receiver produces.
+        chance: the score of the best constant decision when all targets are equally frequent.
+    """
+
+    num_outputs: int
+    chance: float
+    labels: tuple[str, ...]
+
+    @abstractmethod
+    def targets(self, batch: Batch) -> Tensor:
+        """The right answers: int64 [B] for a choice, [B, A] of 0/1 for several attributes."""
+
+    @abstractmethod
+    def decide(self, logits: Tensor) -> Tensor:
+        """Hard decisions from logits [B, K], in the form of :meth:`targets`."""
+
+    @abstractmethod
+    def loss(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """The mean training loss of logits [B, K]; differentiable."""
+
+    @abstractmethod
+    def score(self, decision: Tensor, targets: Tensor) -> Tensor:
+        """How right each decision is, float32 [B] in [0, 1]."""
+
+    @abstractmethod
+    def space(self) -> spaces.Space[Any]:
+        """The receiver's action space for one message."""
+
+    def describe(self, decision: Tensor) -> str:
+        """One decision in words, for a picture's caption."""
+        return str(decision.tolist())
+
+
+class Choice(Task):
+    """One answer out of K: the common part of classification and of a single attribute."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        if len(labels) < 2:
+            raise InputError(
+                f"a task needs at least 2 possible answers, but this data set offers {list(labels)}."
+            )
+        self.labels = tuple(labels)
+        self.num_outputs = len(labels)
+        self.chance = 1.0 / len(labels)
+
+    def decide(self, logits: Tensor) -> Tensor:
+        return logits.argmax(-1)
+
+    def loss(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        return F.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing)
+
+    def score(self, decision: Tensor, targets: Tensor) -> Tensor:
+        return (decision == targets).float()
+
+    def space(self) -> spaces.Space[Any]:
+        return spaces.Discrete(self.num_outputs)
+
+    def describe(self, decision: Tensor) -> str:
+        return self.labels[int(decision)]
+
+
+@register_task("classification")
+class Classification(Choice):
+    """The class of the image; score 1 when right, 0 when wrong.
+
+    Example:
+        >>> from tosc_env.data import make_source
+        >>> Classification(make_source("shapes")).num_outputs
+        10
+    """
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source.class_names)
+
+    def targets(self, batch: Batch) -> Tensor:
+        return batch.labels
+
+
+class SingleAttribute(Choice):
+    """The value of one named attribute of the image."""
+
+    def __init__(self, source: Source, name: str) -> None:
+        self.column = _columns(source, [name])[0]
+        self.name = name
+        super().__init__(source.attribute_values[self.column])
+
+    def targets(self, batch: Batch) -> Tensor:
+        return batch.attributes[:, self.column]
+
+
+class MultiAttribute(Task):
+    """Several binary attributes at once; the score is the fraction of them that is right."""
+
+    chance = 0.5
+
+    def __init__(self, source: Source, names: Sequence[str]) -> None:
+        self.columns = _columns(source, names)
+        for name, column in zip(names, self.columns, strict=True):
+            if len(source.attribute_values[column]) != 2:
+                raise InputError(
+                    f"attribute {name!r} has {len(source.attribute_values[column])} values; a task on several "
+                    "attributes takes binary ones only (a single attribute may have any number)."
+                )
+        self.labels = tuple(names)
+        self.num_outputs = len(self.columns)
+
+    def targets(self, batch: Batch) -> Tensor:
+        return batch.attributes[:, self.columns]
+
+    def decide(self, logits: Tensor) -> Tensor:
+        return (logits > 0).long()
+
+    def loss(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        soft = targets.float() * (1.0 - label_smoothing) + 0.5 * label_smoothing
+        return F.binary_cross_entropy_with_logits(logits.float(), soft)
+
+    def score(self, decision: Tensor, targets: Tensor) -> Tensor:
+        return (decision == targets).float().mean(-1)
+
+    def space(self) -> spaces.Space[Any]:
+        return spaces.MultiBinary(self.num_outputs)
+
+    def describe(self, decision: Tensor) -> str:
+        return ", ".join(n for n, bit in zip(self.labels, decision.tolist(), strict=True) if bit) or "none"
+
+
+@register_task("attributes")
+def attributes(source: Source, *, names: Sequence[str] | str) -> Task:
+    """Recognition of named attributes: one of any number of values, or several binary ones.
+
+    Example:
+        >>> from tosc_env.data import make_source
+        >>> attributes(make_source("shapes"), names="colour").num_outputs
+        8
+    """
+    chosen = [names] if isinstance(names, str) else list(names)
+    if not chosen:
+        raise InputError("a task on attributes needs at least one name, not an empty list.")
+    return SingleAttribute(source, chosen[0]) if len(chosen) == 1 else MultiAttribute(source, chosen)
+
+
+def make_task(task: str | Task, source: Source, **options: Any) -> Task:
+    """A task from its registered name (``classification``, ``attributes``) for the images of ``source``."""
+    return build(tasks, Task, task, options, source)
+
+
+def _columns(source: Source, names: Sequence[str]) -> list[int]:
+    for name in names:
+        if name not in source.attribute_names:
+            raise unknown(f"attribute of {source.name}", name, source.attribute_names)
+    return [source.attribute_names.index(name) for name in names]
+
+
+def constant_rate(targets: Tensor) -> float:
+    """The accuracy of the best constant answer on these targets: what a figure must beat on skewed data."""
+    columns = targets[:, None] if targets.dim() == 1 else targets
+    best = [column.bincount().max() for column in columns.unbind(1)]
+    return float(torch.stack(best).float().mean() / len(targets))

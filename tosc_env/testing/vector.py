@@ -1,0 +1,264 @@
+"""The laws of a vector environment that gives one role of the game."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from torch import Tensor
+
+from tosc_env.testing.laws import global_streams_untouched, require, step
+
+FIGURES = ("accuracy", "psnr_db", "mse", "snr_db", "stand_in")
+"""Keys that every info has."""
+
+SEES = ({"image", "csi"}, {"received", "csi"})
+"""What a role's observation consists of: the transmitter's, and that of both others."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One answer of the environment, as NumPy arrays of its own."""
+
+    observation: dict[str, np.ndarray]
+    reward: np.ndarray
+    ended: np.ndarray
+    info: dict[str, Any]
+
+
+def check_vector_env(env: VectorEnv, max_steps: int = 200) -> None:
+    """Check a vector environment over one role of the game (ours, or a stranger's on the same interface).
+
+    The laws: observations ``{"image" or "received", "csi"}``, float32, finite and in their space; rewards
+    float32 [B]; ends bool [B]; the same finite figures in the info at reset and at every step; the seed fixes
+    a trajectory whatever the global generators do, and they are left alone; what is returned is the caller's
+    to overwrite; the autoreset mode is declared and kept; a NaN action is refused.
+
+    Args:
+        env: a :class:`gymnasium.vector.VectorEnv`, of torch tensors or NumPy arrays; it is reset and stepped,
+            and left open.
+        max_steps: an episode must end within so many steps.
+
+    Raises:
+        AssertionError: a law is broken; the sentence says which.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> import tosc_env
+        >>> class Pixels(tosc_env.PrivacyScheme):
+        ...     def encode(self, images, context):
+        ...         return images.flatten(1)[:, :128]
+        ...     def decode(self, received, csi, context):
+        ...         return received[:, :10]
+        >>> scheme = Pixels(tosc_env.SystemSpec(image_shape=(3, 32, 32), num_outputs=10))
+        >>> check_vector_env(gym.make_vec("ToSC-Shapes-v0", num_envs=3, role="eavesdropper", scheme=scheme))
+    """
+    require(
+        isinstance(env, VectorEnv),
+        f"a vector environment derives from VectorEnv, not {type(env)}.",
+    )
+    mode = _check_declarations(env)
+    with global_streams_untouched("the environment"):
+        first = _play(env, mode, 7, max_steps)
+    again = _play(env, mode, 7, max_steps, meddle=True)
+    for t, (one, other) in enumerate(zip(first, again, strict=True)):
+        require(
+            _same(one, other),
+            f"the same seed gives another trajectory (from step {t} on) when global generators move or the "
+            "caller overwrites what was returned; draw from a generator of your own and return copies.",
+        )
+    _check_seeds_differ(env)
+    _check_autoreset(env, mode, first)
+    if mode is AutoresetMode.DISABLED and env.num_envs > 1:
+        _check_partial_reset(env)
+    _check_nan(env)
+
+
+def _check_declarations(env: VectorEnv) -> AutoresetMode:
+    count = env.num_envs
+    require(
+        isinstance(count, int) and count >= 1,
+        f"num_envs must be at least 1, not {count!r}.",
+    )
+    single = env.single_observation_space
+    require(isinstance(single, spaces.Dict), f"the observation space must be a Dict, not {single}.")
+    keys = set(single.keys())  # type: ignore[attr-defined]
+    require(keys in SEES, f"an observation has the parts image (or received) and csi, not {sorted(keys)}.")
+    for key, space in single.items():  # type: ignore[attr-defined]
+        require(
+            isinstance(space, spaces.Box) and space.dtype == np.float32,
+            f"{key} must be a float32 Box, not {space}.",
+        )
+        batched = env.observation_space[key].shape  # type: ignore[index]
+        require(batched == (count, *space.shape), f"the batched space of {key} has the shape {batched}.")
+    mode = env.metadata.get("autoreset_mode")
+    if not isinstance(mode, AutoresetMode):
+        raise AssertionError(f'metadata["autoreset_mode"] must be a gymnasium AutoresetMode, not {mode!r}.')
+    attribute = getattr(env, "autoreset_mode", mode)
+    require(attribute is mode, f"the attribute autoreset_mode is {attribute}, but the metadata says {mode}.")
+    return mode
+
+
+def _play(
+    env: VectorEnv, mode: AutoresetMode, seed: int, max_steps: int, meddle: bool = False
+) -> list[_Step]:
+    """One seeded episode and what follows its end; ``meddle`` moves the world in between."""
+    env.action_space.seed(seed)
+    steps: list[_Step] = []
+    for returned in _returns(env, mode, seed, max_steps):
+        steps.append(_checked(env, *returned))
+        keys, expected = set(_figures(steps[-1].info)), set(_figures(steps[0].info))
+        require(
+            keys == expected,
+            f"the info has {sorted(keys)} at a step, but {sorted(expected)} at reset.",
+        )
+        if meddle:
+            for part in (*returned[0].values(), returned[1], returned[2], *_figures(returned[4]).values()):
+                part[...] = 0
+            torch.rand(3)
+            np.random.rand(3)  # noqa: NPY002
+            random.random()
+    return steps
+
+
+def _returns(env: VectorEnv, mode: AutoresetMode, seed: int, max_steps: int) -> Iterator[tuple[Any, ...]]:
+    with step(f"reset(seed={seed})"):
+        observation, info = env.reset(seed=seed)
+    none = np.zeros(env.num_envs)
+    yield observation, none.astype(np.float32), none.astype(bool), none.astype(bool), info
+    after = 2
+    for _ in range(max_steps):
+        with step("step() with a sampled action"):
+            returned = env.step(env.action_space.sample())
+        # Before the yield: a meddling caller may overwrite the flags.
+        ended = bool(_array(returned[2]).any() or _array(returned[3]).any())
+        yield returned
+        after -= ended or after < 2
+        if after == 0 or (ended and mode is AutoresetMode.DISABLED):
+            return
+    raise AssertionError(f"no episode ended within {max_steps} steps.")
+
+
+def _checked(
+    env: VectorEnv, observation: Any, reward: Any, terminated: Any, truncated: Any, info: Any
+) -> _Step:
+    count, single = env.num_envs, env.single_observation_space
+    require(
+        isinstance(observation, Mapping),
+        f"an observation must be a dictionary, not {type(observation)}.",
+    )
+    seen = {}
+    parts = set(single.keys())  # type: ignore[attr-defined]
+    require(set(observation) == parts, f"an observation has {sorted(observation)}, not {sorted(parts)}.")
+    for key, space in single.items():  # type: ignore[attr-defined]
+        value = _array(observation[key])
+        require(value.shape == (count, *space.shape), f"{key} has the shape {value.shape}.")
+        require(value.dtype == np.float32, f"{key} must be float32, but is {value.dtype}.")
+        require(np.isfinite(value).all(), f"{key} is not finite.")
+        inside = (value >= space.low).all() and (value <= space.high).all()
+        require(inside, f"{key} leaves its space {space}.")
+        seen[key] = value
+    paid, ended, cut = _array(reward), _array(terminated), _array(truncated)
+    require(
+        paid.shape == (count,) and paid.dtype == np.float32,
+        f"rewards must be float32 [{count}], not {paid.dtype}.",
+    )
+    require(np.isfinite(paid).all(), "a reward is not finite.")
+    for name, flag in (("terminations", ended), ("truncations", cut)):
+        require(
+            flag.shape == (count,) and flag.dtype == np.bool_,
+            f"{name} must be bool [{count}], not {flag.dtype}.",
+        )
+    figures = _figures(info)
+    for key in FIGURES:
+        require(
+            key in figures,
+            f"the info lacks {key!r}; it always has {', '.join(FIGURES)}.",
+        )
+    for key, value in figures.items():
+        number = _array(value)
+        holds = number.shape == (count,) and number.dtype.kind == "f" and np.isfinite(number).all()
+        require(holds, f"info[{key!r}] must be finite floats of the shape ({count},).")
+    return _Step(seen, paid, ended | cut, {key: _copied(value) for key, value in info.items()})
+
+
+def _figures(info: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in info.items() if not k.startswith("_") and k not in ("final_obs", "final_info")}
+
+
+def _same(a: _Step, b: _Step) -> bool:
+    return (
+        all(np.array_equal(a.observation[key], b.observation[key]) for key in a.observation)
+        and np.array_equal(a.reward, b.reward)
+        and np.array_equal(a.ended, b.ended)
+        and all(np.array_equal(_array(v), _array(b.info[k])) for k, v in _figures(a.info).items())
+    )
+
+
+def _check_seeds_differ(env: VectorEnv) -> None:
+    one = {key: _array(value) for key, value in env.reset(seed=1)[0].items()}  # type: ignore[union-attr]
+    two = {key: _array(value) for key, value in env.reset(seed=2)[0].items()}  # type: ignore[union-attr]
+    require(any(not np.array_equal(one[k], two[k]) for k in one), "two seeds give the same observations.")
+
+
+def _check_autoreset(env: VectorEnv, mode: AutoresetMode, steps: list[_Step]) -> None:
+    """The steps end shortly after an episode's end, which is what this looks at."""
+    at = next(t for t, found in enumerate(steps) if found.ended.any())
+    ended, info = steps[at].ended, steps[at].info
+    if mode is AutoresetMode.SAME_STEP:
+        for key in ("final_obs", "_final_obs", "final_info", "_final_info"):
+            require(key in info, f"with SAME_STEP, the info of a step that ends an episode has {key!r}.")
+        for key in ("_final_obs", "_final_info"):
+            require(np.array_equal(_array(info[key]), ended), f"info[{key!r}] must name the rows that ended.")
+    elif mode is AutoresetMode.NEXT_STEP:
+        after = steps[at + 1]
+        require(
+            not after.ended[ended].any() and not after.reward[ended].any(),
+            "with NEXT_STEP, the step after the end begins an episode: its reward is 0 and it does not end.",
+        )
+
+
+def _check_partial_reset(env: VectorEnv) -> None:
+    env.reset(seed=3)
+    before = {key: _array(value) for key, value in env.step(env.action_space.sample())[0].items()}
+    mask = np.zeros(env.num_envs, dtype=bool)
+    mask[0] = True
+    with step('reset(options={"reset_mask": ...})'):
+        observation, _ = env.reset(options={"reset_mask": mask})
+    after = {key: _array(value) for key, value in observation.items()}  # type: ignore[union-attr]
+    require(
+        all(np.array_equal(before[key][1:], after[key][1:]) for key in before),
+        "a reset of row 0 alone changed what other rows see.",
+    )
+    main = next(key for key in before if key != "csi")
+    require(not np.array_equal(before[main][0], after[main][0]), "a reset of row 0 alone did not restart it.")
+
+
+def _check_nan(env: VectorEnv) -> None:
+    if not isinstance(env.single_action_space, spaces.Box) or getattr(env, "validate", True) is False:
+        return
+    env.reset(seed=4)
+    action = np.array(env.action_space.sample())
+    action.reshape(-1)[0] = np.nan
+    try:
+        env.step(action)
+    except ValueError:
+        return
+    raise AssertionError("an action that contains NaN must be refused with a ValueError (InputError).")
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copied(part) for key, part in value.items()}
+    return _array(value)
+
+
+def _array(value: Any) -> np.ndarray:
+    """A NumPy copy of a tensor or array."""
+    return np.array(value.detach().cpu().numpy() if isinstance(value, Tensor) else value)

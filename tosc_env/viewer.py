@@ -1,0 +1,218 @@
+"""Pictures of the game: one round as a frame, and a grid that compares attackers.
+
+Importing this module imports no matplotlib; drawing does.  Frames are drawn off screen with matplotlib's
+object-oriented interface, so a program's own pyplot figures are never touched.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from tosc_env import metrics
+from tosc_env.errors import InputError
+from tosc_env.files import replacing
+
+if TYPE_CHECKING:
+    from tosc_env.game import Game
+    from tosc_env.viewer_figure import Board
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """One row of one round, as far as it has gone: what is not known yet is None.
+
+    Attributes:
+        image: the transmitter's image, [C, H, W] in [0, 1].
+        target: the task's right answer, as in ``Round.targets``.
+        sent, received, eavesdropped: symbols as sent and as they arrive on both links, [2n] each.
+        reconstruction: the eavesdropper's image, [C, H, W].
+        decision: the receiver's decision, in the form of ``target``.
+        rewards: what each role was paid.
+        accuracy: the task score.
+        psnr_db: of the reconstruction, in dB.
+        snr_db, eavesdropper_snr_db: each link's Es/N0 in dB.
+    """
+
+    image: Tensor
+    target: Tensor
+    sent: Tensor | None = None
+    received: Tensor | None = None
+    eavesdropped: Tensor | None = None
+    reconstruction: Tensor | None = None
+    decision: Tensor | None = None
+    rewards: Mapping[str, float] = field(default_factory=dict)
+    accuracy: float | None = None
+    psnr_db: float | None = None
+    snr_db: float | None = None
+    eavesdropper_snr_db: float | None = None
+
+
+class Viewer:
+    """Draws snapshots of one game: image, both constellations, reconstruction, decision and rewards.
+
+    Args:
+        game: whose data set, task and constellation the pictures name.
+        stand_in: whether the images stand in for a data set that was asked for; the title then says so.
+
+    Example:
+        >>> import torch
+        >>> from tosc_env.data import make_source
+        >>> from tosc_env.game import Game
+        >>> game = Game(make_source("shapes"))
+        >>> round_ = game.draw(1, generator=torch.Generator().manual_seed(0))
+        >>> viewer = Viewer(game)
+        >>> viewer.frame(Snapshot(image=round_.batch.images[0], target=round_.targets[0])).shape
+        (360, 1200, 3)
+        >>> viewer.close()
+    """
+
+    def __init__(self, game: Game, stand_in: bool = False) -> None:
+        self.game = game
+        self.stand_in = stand_in
+        self._board: Board | None = None
+        self._window: Any = None
+        self._screen: Any = None
+        self._headless = False
+
+    def frame(self, snapshot: Snapshot) -> np.ndarray:
+        """The snapshot as a picture, uint8 [360, 1200, 3]."""
+        if self._board is None:
+            from tosc_env.viewer_figure import Board
+
+            points = self.game.points
+            self._board = Board(None if points is None else points.detach().cpu().numpy())
+        truth, decision = self._words(snapshot)
+        return self._board.draw(snapshot, self._title(snapshot), truth, decision)
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show the snapshot in a window, which stays responsive and follows later calls.
+
+        Without a display it warns once and only draws. A window that the user has closed stays closed.
+        """
+        picture = self.frame(snapshot)
+        if self._window is None and not self._headless:
+            self._open(picture)
+        if self._window is None:
+            return
+        from matplotlib import pyplot
+
+        if pyplot.fignum_exists(self._window.number):
+            self._screen.set_data(picture)
+            self._window.canvas.draw_idle()
+            self._window.canvas.flush_events()
+
+    def close(self) -> None:
+        """Close the window and free the figure; the viewer may be used again."""
+        if self._window is not None:
+            from matplotlib import pyplot
+
+            pyplot.close(self._window)
+        self._board = self._window = self._screen = None
+
+    def _open(self, picture: np.ndarray) -> None:
+        from matplotlib import pyplot
+
+        height, width = picture.shape[:2]
+        try:
+            window = pyplot.figure(figsize=(width / 100, height / 100), dpi=100)
+        except ImportError:  # a backend was asked for by name and there is no display for it
+            window = None
+        if window is None or window.canvas.required_interactive_framework is None:
+            if window is not None:
+                pyplot.close(window)
+            self._headless = True
+            warnings.warn(
+                "there is no display to open a window on, so render_mode='human' draws off screen; use "
+                "render_mode='rgb_array' to get the frames, or an interactive matplotlib backend.",
+                UserWarning,
+                stacklevel=3,
+            )
+            return
+        axes = window.add_axes((0, 0, 1, 1))
+        axes.axis("off")
+        self._screen = axes.imshow(picture)
+        self._window = window
+        window.show()
+
+    def _title(self, snapshot: Snapshot) -> str:
+        name = self.game.source.name + (" (stand-in)" if self.stand_in else "")
+        parts = [name, f"{self.game.num_symbols} channel uses"]
+        if self.game.constellation:
+            parts.append(self.game.constellation)
+        for who, snr in (("receiver", snapshot.snr_db), ("eavesdropper", snapshot.eavesdropper_snr_db)):
+            if snr is not None:
+                parts.append(f"{who} at {float(snr):.1f} dB")
+        return "   |   ".join(parts)
+
+    def _words(self, snapshot: Snapshot) -> tuple[str, str | None]:
+        describe = self.game.task.describe
+        truth = describe(snapshot.target)
+        return truth, None if snapshot.decision is None else describe(snapshot.decision)
+
+
+def comparison_grid(
+    images: Tensor,
+    reconstructions: Mapping[str, Tensor],
+    path: str | os.PathLike[str],
+    *,
+    columns: int = 10,
+    title: str = "",
+) -> Path:
+    """A picture of what each attacker rebuilt: the originals in the first row, then a row per attacker.
+
+    Args:
+        images: [N, C, H, W] in [0, 1].
+        reconstructions: by the attacker's name, [N, C, H, W] each. The PSNR beside a name is the mean over
+            all N images, also those that are not shown.
+        path: the file to write, whole or not at all; its ending (``.png``, ``.pdf``, ``.svg``) is the format.
+        columns: how many of the images are shown, at most.
+        title: a line above the grid: the data set, the SNR, the threat model.
+
+    Raises:
+        InputError: no images, shapes that do not fit, or an unknown ending.
+        WriteError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> images = torch.rand(4, 3, 32, 32)
+        >>> file = Path(tempfile.mkdtemp()) / "grid.png"
+        >>> comparison_grid(images, {"nothing": torch.full_like(images, 0.5)}, file).name
+        'grid.png'
+    """
+    if images.dim() != 4 or len(images) == 0:
+        raise InputError(f"a comparison needs images [N, C, H, W], at least one, not {list(images.shape)}.")
+    if columns < 1:
+        raise InputError(f"columns must be at least 1, not {columns!r}.")
+    for name, rebuilt in reconstructions.items():
+        if rebuilt.shape != images.shape:
+            raise InputError(
+                f"the reconstructions of {name!r} have the shape {list(rebuilt.shape)}, "
+                f"but the images {list(images.shape)}."
+            )
+    from tosc_env.viewer_figure import FORMATS, grid
+
+    path = Path(path)
+    ending = path.suffix.lower().lstrip(".")
+    if ending not in FORMATS:
+        raise InputError(
+            f"a picture's name must end in {', '.join('.' + f for f in FORMATS)}, not {path.name!r}."
+        )
+    images = images.detach().float().cpu()
+    rows = [("original", f"{len(images)} images", images[:columns])]
+    for name, rebuilt in reconstructions.items():
+        rebuilt = rebuilt.detach().float().cpu()
+        mean = float(metrics.psnr(rebuilt, images).mean())
+        rows.append((name, f"{mean:.1f} dB", rebuilt[:columns]))
+    figure = grid(rows, title)
+    with replacing(path) as part:
+        figure.savefig(part, format=ending, dpi=150)
+    return path

@@ -1,0 +1,201 @@
+"""The layout of the viewer's pictures: matplotlib artists on an off-screen canvas.
+
+Imported only when something is drawn, because it imports matplotlib.  Nothing here touches pyplot.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.text import Text
+from matplotlib.ticker import MultipleLocator
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from tosc_env.viewer import Snapshot
+
+WIDTH, HEIGHT, DPI = 1200, 360, 100
+FORMATS = ("png", "pdf", "svg")
+ROLES = ("transmitter", "receiver", "eavesdropper")
+INK, MUTED, LINE = "#222222", "#6b6b6b", "#d5d5d5"
+RIGHT, WRONG = "#2f7d32", "#b3261e"
+COLOURS = {"transmitter": "#5f6b7a", "receiver": "#1f6fb4", "eavesdropper": "#c8402a"}
+
+
+class Board:
+    """The frame's artists, made once and given new data for every frame.
+
+    Args:
+        points: the complex points of a discrete game, drawn behind the symbols; else None.
+    """
+
+    def __init__(self, points: np.ndarray | None) -> None:
+        figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
+        self.canvas = FigureCanvasAgg(figure)
+        self.title = figure.text(0.5, 0.925, "", ha="center", va="center", fontsize=11, color=INK)
+        self.image, self.truth = _picture(figure, 0.015, "image sent")
+        self.receiver = _Constellation(figure, 0.217, "receiver", points)
+        self.eavesdropper = _Constellation(figure, 0.413, "eavesdropper", points)
+        self.reconstruction, self.psnr = _picture(figure, 0.610, "eavesdropper's image")
+        figure.text(0.812, 0.795, "receiver decides", fontsize=9, color=MUTED)
+        self.decision = figure.text(0.812, 0.765, "", va="top", fontsize=12, linespacing=1.15)
+        figure.text(0.812, 0.475, "rewards", fontsize=9, color=MUTED)
+        self.bars = _Bars(figure)
+
+    def draw(self, snapshot: Snapshot, title: str, truth: str, decision: str | None) -> np.ndarray:
+        """The picture uint8 [H, W, 3] of a snapshot, with its truth and decision in words."""
+        self.title.set_text(title)
+        self.image.set_data(_pixels(snapshot.image))
+        self.truth.set_text(_shorten(f"truth: {truth}", 28, 1))
+        sent, received, eavesdropped = map(
+            _complex, (snapshot.sent, snapshot.received, snapshot.eavesdropped)
+        )
+        limit = _limit(sent, received, eavesdropped)
+        self.receiver.draw(sent, received, limit)
+        self.eavesdropper.draw(sent, eavesdropped, limit)
+        rebuilt = snapshot.reconstruction
+        self.reconstruction.set_data(np.full((1, 1, 3), 0.95) if rebuilt is None else _pixels(rebuilt))
+        self.psnr.set_text("" if snapshot.psnr_db is None else f"PSNR {float(snapshot.psnr_db):.1f} dB")
+        self._decide(decision, float(decision == truth) if snapshot.accuracy is None else snapshot.accuracy)
+        self.bars.draw(snapshot.rewards)
+        self.canvas.draw()
+        return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
+
+    def _decide(self, decision: str | None, score: float) -> None:
+        if decision is None:
+            self.decision.set(text="nothing yet", color=MUTED)
+            return
+        verdict = "right" if score == 1.0 else "wrong" if score == 0.0 else f"{score:.0%} right"
+        colour = RIGHT if score == 1.0 else WRONG if score == 0.0 else INK
+        self.decision.set(text=f"{_shorten(decision, 25, 3)}\n({verdict})", color=colour)
+
+
+class _Constellation:
+    """Symbols as sent (crosses) and as they arrive at one role (dots) in the complex plane."""
+
+    def __init__(self, figure: Figure, left: float, role: str, points: np.ndarray | None) -> None:
+        self.axes = axes = figure.add_axes((left, 0.17, 0.174, 0.58))
+        axes.set_title(f"symbols at the {role}", fontsize=9, color=MUTED)
+        axes.set_aspect("equal")
+        axes.axhline(0, color=LINE, linewidth=0.8, zorder=0)
+        axes.axvline(0, color=LINE, linewidth=0.8, zorder=0)
+        axes.tick_params(labelsize=7, colors=MUTED, length=2)
+        axes.xaxis.set_major_locator(MultipleLocator(1))
+        axes.yaxis.set_major_locator(MultipleLocator(1))
+        for side in axes.spines.values():
+            side.set_color(LINE)
+        if points is not None:
+            axes.plot(points.real, points.imag, "o", ms=9, mfc="none", mec="#9a9a9a", mew=0.8, zorder=1)
+        style: dict[str, Any] = {
+            "linestyle": "none",
+            "marker": "x",
+            "markersize": 4,
+            "color": INK,
+            "alpha": 0.75,
+        }
+        (self.sent,) = axes.plot([], [], **style, zorder=3, label="sent")
+        style = {"linestyle": "none", "marker": "o", "markersize": 4, "color": COLOURS[role], "alpha": 0.6}
+        (self.arrived,) = axes.plot([], [], **style, mew=0, zorder=2, label="received")
+        axes.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.09),
+            ncols=2,
+            fontsize=8,
+            frameon=False,
+            handletextpad=0.1,
+        )
+
+    def draw(self, sent: np.ndarray, arrived: np.ndarray, limit: float) -> None:
+        self.sent.set_data(sent.real, sent.imag)
+        self.arrived.set_data(arrived.real, arrived.imag)
+        self.axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
+
+
+class _Bars:
+    """The three roles' rewards, on [-1, 1] unless one lies outside."""
+
+    def __init__(self, figure: Figure) -> None:
+        self.axes = axes = figure.add_axes((0.887, 0.12, 0.066, 0.32))
+        axes.set_yticks(range(len(ROLES)), ROLES, fontsize=9, color=INK)
+        axes.tick_params(length=0)
+        axes.set_xticks([])
+        axes.invert_yaxis()
+        axes.axvline(0, color=MUTED, linewidth=0.8)
+        for side in axes.spines.values():
+            side.set_visible(False)
+        self.bars = axes.barh(range(len(ROLES)), [0.0] * 3, height=0.6, color=[COLOURS[r] for r in ROLES])
+        edge = axes.get_yaxis_transform()
+        self.values = [
+            axes.text(1.62, row, "", transform=edge, ha="right", va="center", fontsize=9, color=INK)
+            for row in range(len(ROLES))
+        ]
+
+    def draw(self, rewards: Mapping[str, float]) -> None:
+        known = [float(rewards[role]) if role in rewards else None for role in ROLES]
+        limit = max([1.0, *(abs(v) for v in known if v is not None and np.isfinite(v))])
+        self.axes.set_xlim(-limit, limit)
+        for bar, label, value in zip(self.bars, self.values, known, strict=True):
+            bar.set_width(0.0 if value is None or not np.isfinite(value) else value)
+            label.set_text("-" if value is None else f"{value:+.2f}")
+
+
+def grid(rows: Sequence[tuple[str, str, Tensor]], title: str) -> Figure:
+    """A figure with a row of pictures [N, C, H, W] for each (name, note)."""
+    columns = max(len(pictures) for _, _, pictures in rows)
+    cell, margin, top = 0.9, 1.9, 0.45 if title else 0.1
+    width, height = margin + cell * columns + 0.1, top + cell * len(rows) + 0.1
+    figure = Figure(figsize=(width, height), facecolor="white")
+    FigureCanvasAgg(figure)
+    if title:
+        figure.text(0.12 / width, 1 - 0.5 * top / height, title, va="center", fontsize=9, color=MUTED)
+    for r, (name, note, pictures) in enumerate(rows):
+        bottom = (height - top - cell * (r + 1)) / height
+        middle = bottom + 0.5 * cell / height
+        figure.text(0.12 / width, middle, _shorten(name, 22, 2), va="bottom", fontsize=10, color=INK)
+        figure.text(0.12 / width, middle - 0.05 / height, note, va="top", fontsize=9, color=MUTED)
+        for c, picture in enumerate(pictures):
+            box = ((margin + cell * c) / width, bottom, (cell - 0.06) / width, (cell - 0.06) / height)
+            axes = figure.add_axes(box)
+            axes.imshow(_pixels(picture), interpolation="nearest")
+            axes.axis("off")
+    return figure
+
+
+def _picture(figure: Figure, left: float, title: str) -> tuple[AxesImage, Text]:
+    axes: Axes = figure.add_axes((left, 0.17, 0.174, 0.58))
+    axes.set_title(title, fontsize=9, color=MUTED)
+    axes.axis("off")
+    caption = figure.text(left + 0.087, 0.095, "", ha="center", va="center", fontsize=11, color=INK)
+    return axes.imshow(np.ones((1, 1, 3)), extent=(0, 1, 0, 1), interpolation="nearest"), caption
+
+
+def _pixels(image: Tensor) -> np.ndarray:
+    """[C, H, W] on any device, of one or three channels, as [H, W, 3] in [0, 1]."""
+    array = image.detach().float().cpu().nan_to_num().clamp(0.0, 1.0)
+    return array.expand(3, -1, -1).permute(1, 2, 0).numpy()
+
+
+def _complex(symbols: Tensor | None) -> np.ndarray:
+    if symbols is None:
+        return np.empty(0, dtype=np.complex64)
+    pairs = symbols.detach().float().cpu().nan_to_num().clamp(-1e6, 1e6).reshape(-1, 2).numpy()
+    return pairs[:, 0] + 1j * pairs[:, 1]
+
+
+def _limit(*groups: np.ndarray) -> float:
+    """A half-width that shows nearly all symbols, in steps of 1/2 so that frames rarely jump."""
+    values = np.concatenate([np.abs(part) for g in groups for part in (g.real, g.imag)])
+    if not len(values):
+        return 2.0
+    return float(np.clip(np.ceil(2.2 * np.quantile(values, 0.98)) / 2, 2.0, 6.0))
+
+
+def _shorten(text: str, width: int, lines: int) -> str:
+    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" ..."))
