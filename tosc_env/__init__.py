@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tosc_env.registration import register_env
     from tosc_env.rewards import Outcome, make_reward, register_reward
     from tosc_env.tasks import Task, make_task, register_task
+    from tosc_env.threat import SchemeSender, ThreatModel, View
 
 __version__ = "0.1.0"
 
@@ -50,10 +51,13 @@ _HOMES = {
     "InputError": "errors",
     "Outcome": "rewards",
     "PrivacyScheme": "policies",
+    "SchemeSender": "threat",
     "Source": "data",
     "SystemSpec": "policies",
     "Task": "tasks",
+    "ThreatModel": "threat",
     "ToscError": "errors",
+    "View": "threat",
     "aec_env": "envs.turns",
     "make_channel": "channels",
     "make_eavesdropper": "policies",
@@ -80,10 +84,13 @@ __all__ = [
     "InputError",
     "Outcome",
     "PrivacyScheme",
+    "SchemeSender",
     "Source",
     "SystemSpec",
     "Task",
+    "ThreatModel",
     "ToscError",
+    "View",
     "__version__",
     "aec_env",
     "make_channel",

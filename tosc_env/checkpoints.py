@@ -11,7 +11,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ def save_checkpoint(
         InputError: the card or the options hold something that is not a plain value.
         WriteError: the disk is full or the folder cannot be written; an older file stays as it was.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     kind: Kind = "scheme" if isinstance(policy, PrivacyScheme) else "eavesdropper"
     header = {
@@ -84,7 +84,8 @@ def save_checkpoint(
         value = tensor.detach().to("cpu", copy=True).contiguous()
         tensors[name] = value.half() if half and value.is_floating_point() else value
     with replacing(path) as part:
-        save_file(tensors, part, metadata={_KEY: text})
+        # Python writes the bytes: safetensors' own writer reports a full disk as an error that is no OSError.
+        part.write_bytes(save(tensors, metadata={_KEY: text}))
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -101,10 +102,13 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
         header = json.loads(metadata[_KEY])
     except (KeyError, json.JSONDecodeError):
         raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of tosc-env.") from None
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of tosc-env.")
     if header.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has the format {header.get('format')!r}; this version reads {FORMAT!r}."
         )
+    _check_header(header, path)
     return header
 
 
@@ -134,10 +138,12 @@ def load_checkpoint(
     path = Path(path)
     header = read_header(path)
     if kind is not None and header["kind"] != kind:
-        raise CheckpointError(f"{path} holds the {header['kind']} {header['name']!r}, not a {kind}.")
+        article = "an" if kind == "eavesdropper" else "a"
+        raise CheckpointError(f"{path} holds the {header['kind']} {header['name']!r}, not {article} {kind}.")
     spec = SystemSpec.from_plain(header["spec"])
     make = make_scheme if header["kind"] == "scheme" else make_eavesdropper
-    policy = make(name or header["name"], spec, **{**header["options"], **(options or {})})
+    with torch.random.fork_rng(devices=[]):  # initial weights are replaced; the global stream stays as it was
+        policy = make(name or header["name"], spec, **{**header["options"], **(options or {})})
     if name not in (None, header["name"]) and getattr(policy, "weights_of", None) != header["name"]:
         raise CheckpointError(f"{path} holds {header['name']!r}, whose weights {name!r} does not take.")
     stored = _open(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
@@ -177,6 +183,21 @@ def check_fits(header: dict[str, Any], path: Path, spec: SystemSpec, data: str |
     for what, has, needs in wanted:
         if has != needs:
             raise CheckpointError(f"{path} was trained for the {what} {has!r}, but {needs!r} is asked for.")
+
+
+def _check_header(header: dict[str, Any], path: Path) -> None:
+    """Raise CheckpointError unless everything that is read from a header is there and of its type."""
+    kinds = {"kind": str, "name": str, "options": dict, "spec": dict, "card": dict}
+    wrong = [key for key, kind in kinds.items() if not isinstance(header.get(key), kind)]
+    if not wrong and header["kind"] not in get_args(Kind):
+        wrong = ["kind"]
+    try:
+        if not wrong:
+            SystemSpec.from_plain(header["spec"])
+    except (KeyError, TypeError, ValueError):
+        wrong = ["spec"]
+    if wrong:
+        raise CheckpointError(f"{path} has a damaged header: its {wrong[0]!r} is {header.get(wrong[0])!r}.")
 
 
 def _open(path: Path, read: Any) -> Any:

@@ -67,7 +67,7 @@ def resolve_scheme(
         _refuse_options("scheme", options)
         _check_shapes("scheme", scheme, game)
         return scheme.to(game.device)
-    name = "deepjscc" if scheme is None else os.fspath(scheme)
+    name = _name("scheme", scheme, "deepjscc")
     if _is_path(name):
         _refuse_options("scheme", options)
         return _load(Path(name), "scheme", game)
@@ -93,14 +93,15 @@ def resolve_eavesdropper(
         _refuse_options("eavesdropper", options)
         _check_shapes("eavesdropper", eavesdropper, game)
         return eavesdropper.to(game.device)
-    name = "inversion" if eavesdropper is None else os.fspath(eavesdropper)
+    name = _name("eavesdropper", eavesdropper, "inversion")
     if _is_path(name):
         _refuse_options("eavesdropper", options)
         return _load(Path(name), "eavesdropper", game)
     cls: Any = eavesdroppers[name]
     if getattr(cls, "instant", False):
-        policy = make_eavesdropper(name, game.spec, **(options or {})).to(game.device)
-        sender = SchemeSender(scheme or make_scheme("label-only", game.spec))
+        with torch.random.fork_rng(devices=[]):
+            policy = make_eavesdropper(name, game.spec, **(options or {})).to(game.device)
+            sender = SchemeSender(scheme or make_scheme("label-only", game.spec))
         generator = torch.Generator(game.device).manual_seed(0)
         policy.fit(View(game, sender, ThreatModel(), generator), generator=generator)
         return policy.eval()
@@ -142,6 +143,16 @@ def _load(path: Path, kind: Any, game: Game) -> Any:
     data = header["card"].get("data", {}).get("name")
     check_fits(header, path, game.spec, game.source.name if data else None)
     return load_checkpoint(path, device=game.device, kind=kind).policy
+
+
+def _name(kind: str, value: object, default: str) -> str:
+    if value is None:
+        return default
+    if not isinstance(value, (str, os.PathLike)):
+        raise InputError(
+            f"{kind}= takes a registered name, a checkpoint's path or a ready {kind}, not {value!r}."
+        )
+    return os.fspath(value)
 
 
 def _is_path(name: str) -> bool:

@@ -82,7 +82,8 @@ class PrivacyScheme(nn.Module, ABC):
 
     ::
 
-        image [B, C, H, W] --encode--> symbols [B, 2n] --game: power, channel--> received [B, 2n] --decode--> logits [B, K]
+        image [B, C, H, W] --encode--> symbols [B, 2n] --game: power, channel-->
+        received [B, 2n] --decode--> logits [B, K]
 
     Args:
         spec: the system's shapes. Options of the scheme follow as keywords of plain values, which

@@ -139,6 +139,9 @@ class Session:
             decision = self._decide(frame.round, transmission.receiver)
         if reconstruction is None:
             reconstruction = self._reconstruct(transmission.eavesdropper)
+        # The last round is let go before the next takes memory: a batch of images is then written where one
+        # has just been freed, not on pages that the system has to clear first.
+        self.played = None
         reconstruction = reconstruction.clamp(0.0, 1.0)
         scores = self.game.score(frame.round, decision, reconstruction)
         self.played = Played(frame, decision, reconstruction, scores)

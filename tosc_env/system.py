@@ -186,7 +186,7 @@ def _find_source(
         **options,
     }
     wanted = data_id if data == "auto" else data
-    part = {"split": split, "half": half if split == "train" else None}
+    part: dict[str, Any] = {"split": split, "half": half if split == "train" else None}
     if data != "auto" or is_available(wanted):
         if wanted == "celeba" and names:
             options = {"attributes": list(names), **options}
@@ -197,7 +197,7 @@ def _find_source(
         stacklevel=2,
     )
     allowed = {"size": options["size"]} if "size" in options else {}
-    binary = {"binary_attributes": names} if names else {}
+    binary: dict[str, Any] = {"binary_attributes": names} if names else {}
     return make_source("shapes", **part, **allowed, **binary), True
 
 

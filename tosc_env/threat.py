@@ -199,6 +199,11 @@ class View:
         """
         if not self._sender.deterministic:
             return self._query(index)
+        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < self.num_images:
+            raise DeniedError(
+                f"the threat model lets the attacker have its first {self.num_images} images sent; image "
+                f"{int(index.max())} is asked for."
+            )
         if self._symbols is None:
             whole = torch.arange(self.num_images, device=self.device)
             self._symbols = torch.cat([self._query(part) for part in whole.split(self.batch_size)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -16,6 +16,7 @@ from tosc_agents.commands.listing import List
 from tosc_agents.commands.train import Train
 from tosc_env.errors import ToscError
 
+_Data = Annotated[DataList, tyro.conf.subcommand("list")] | Annotated[DataGet, tyro.conf.subcommand("get")]
 _Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Train, tyro.conf.subcommand("train")]
@@ -29,17 +30,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        command: Any
         if given[:1] == ["data"]:
             command = tyro.cli(
-                Annotated[DataList, tyro.conf.subcommand("list")]
-                | Annotated[DataGet, tyro.conf.subcommand("get")],  # type: ignore[arg-type]
+                _Data,  # type: ignore[arg-type]
                 prog="tosc data",
                 args=given[1:],
                 description="Show or get data sets.",
             )
         else:
-            command = tyro.cli(  # type: ignore[call-overload]
-                _Command,
+            command = tyro.cli(
+                _Command,  # type: ignore[arg-type]
                 prog="tosc",
                 args=given,
                 description="Privacy in task-oriented semantic communication: train, attack, measure. "

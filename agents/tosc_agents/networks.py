@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -58,7 +60,8 @@ class ImageEncoder(nn.Module):
 
     ::
 
-        [B, C, H, W] -> stem -> (stride-2 convolution -> residual blocks) x stages -> mean over pixels -> linear -> [B, D]
+        [B, C, H, W] -> stem -> (stride-2 convolution -> residual blocks) x stages
+                     -> mean over pixels -> linear -> [B, D]
 
     Args:
         channels: C, of the images.
@@ -98,7 +101,8 @@ class ImageDecoder(nn.Module):
     ::
 
         [B, D] -> linear -> [B, w0, H/8, W/8] -> residual block
-               -> (nearest upsampling x2 -> conv, norm, LeakyReLU -> residual block) x 3 -> conv -> sigmoid -> [B, C, H, W]
+               -> (nearest upsampling x2 -> conv, norm, LeakyReLU -> residual block) x 3
+               -> conv -> sigmoid -> [B, C, H, W]
 
     Args:
         inputs: D.
@@ -115,7 +119,7 @@ class ImageDecoder(nn.Module):
         self.start = (widths[0], height // scale, width // scale)
         self.project = nn.Linear(inputs, self.start[0] * self.start[1] * self.start[2])
         layers: list[nn.Module] = [ResidualBlock(widths[0])]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [
                 nn.Upsample(scale_factor=2, mode="nearest"),
                 nn.Conv2d(before, after, 3, padding=1, bias=False),

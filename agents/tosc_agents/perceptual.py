@@ -30,6 +30,8 @@ class PerceptualLoss(nn.Module):
         DataError: there is none, or it is not what its name says.
     """
 
+    mean: Tensor
+    std: Tensor
     layers = ("conv1_1", "conv1_2", "conv2_1")
     reduction = "mean of each layer, added"
 
@@ -88,9 +90,12 @@ def _read(path: Path) -> tuple[list[nn.Module], str]:
         names, padding = ["0", "2", "5", "9"], "reflect"
     layers: list[nn.Module] = []
     for name in names:
-        if f"{name}.weight" not in tensors:
+        keys = f"{name}.weight", f"{name}.bias"
+        if not isinstance(tensors, dict) or not all(key in tensors for key in keys):
             raise DataError(f"{path} has no layer {name!r}; it is not the file its name says.")
-        weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+        weight, bias = (tensors[key] for key in keys)
+        if weight.dim() != 4 or bias.shape != weight.shape[:1]:
+            raise DataError(f"{path}: layer {name!r} is no convolution; it is not the file its name says.")
         layer = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2])
         layer.load_state_dict({"weight": weight, "bias": bias})
         layers.append(layer)

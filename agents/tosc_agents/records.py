@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import platform
 import subprocess
@@ -13,11 +14,11 @@ from typing import Any
 
 import torch
 
-from tosc_agents.training.evaluate import Evaluation
+from tosc_agents.training.evaluate import Evaluation, Figure
 from tosc_env.data.base import Source
 from tosc_env.files import replacing
 
-COLUMNS = ("psnr_db", "ssim", "psnr_clipped_db", "reid_pixels", "reid_match")
+COLUMNS = ("psnr_db", "ssim", "psnr_clipped_db", "reid_pixels", "reid_match", "reid_query")
 """An attacker's figures, in the order in which tables show them."""
 
 
@@ -51,8 +52,13 @@ def commit() -> str:
 
 def write_json(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
     """Write plain values, indented, whole or not at all."""
+    write_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write text, whole or not at all."""
     with replacing(path) as part:
-        part.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
 
 
 def rows(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -87,7 +93,16 @@ def print_evaluation(title: str, evaluation: Evaluation, note: str) -> None:
         told = ", ".join(f"{f.mean:.1%} at {snr:g} dB" for snr, f in evaluation.accuracy.items())
         console.print(f"[bold]{title}[/bold]: accuracy {told}")
     table = Table(title=None if evaluation.accuracy else title, caption=note, caption_justify="left")
-    for heading in ("attacker", "SNR dB", "PSNR dB", "SSIM", "PSNR clipped", "re-id pixels", "re-id match"):
+    for heading in (
+        "attacker",
+        "SNR dB",
+        "PSNR dB",
+        "SSIM",
+        "PSNR clipped",
+        "re-id pixels",
+        "match",
+        "query",
+    ):
         table.add_column(heading, justify="left" if heading == "attacker" else "right")
     for row in rows(evaluation):
         cells = [_cell(row, column) for column in COLUMNS]
@@ -97,28 +112,38 @@ def print_evaluation(title: str, evaluation: Evaluation, note: str) -> None:
     console.print(table)
 
 
-def _cell(row: dict[str, Any], column: str) -> str:
+def _cell(row: dict[str, Any], column: str, *, interval: bool = False) -> str:
     if column not in row:
         return ""
-    value = row[column]
-    return (
-        f"{value:.1%}"
-        if column.startswith("reid")
-        else f"{value:.3f}"
-        if column == "ssim"
-        else f"{value:.2f}"
-    )
+    value, half = row[column], row[f"{column}_interval95"]
+    percent = column.startswith("reid")
+    digits, scale = (1, 100) if percent else (3, 1) if column == "ssim" else (2, 1)
+    spread = f" ± {half * scale:.{digits}f}" if interval and not math.isnan(half) else ""
+    return f"{value * scale:.{digits}f}{spread}{'%' if percent else ''}"
+
+
+def _accuracy(figure: Figure) -> str:
+    spread = "" if math.isnan(figure.interval) else f" ± {figure.interval * 100:.2f}"
+    return f"{figure.mean * 100:.2f}{spread}%"
 
 
 def markdown(evaluation: Evaluation) -> str:
-    """The same table in Markdown, intervals included."""
-    lines = [
-        "| attacker | SNR dB | PSNR dB | SSIM | PSNR clipped dB | re-id pixels | re-id match |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+    """The same in Markdown, with 95 % intervals over the seeds."""
+    lines = []
+    if evaluation.accuracy:
+        snrs = " | ".join(f"{snr:g} dB" for snr in evaluation.accuracy)
+        told = " | ".join(_accuracy(figure) for figure in evaluation.accuracy.values())
+        rule = "|---" + "|---:" * len(evaluation.accuracy) + "|"
+        lines += [f"| SNR | {snrs} |", rule, f"| accuracy | {told} |", ""]
+    if not evaluation.leaks:
+        return "\n".join(lines) + "\n"
+    lines += [
+        "| attacker | SNR dB | PSNR dB | SSIM | PSNR clipped dB | re-id pixels | re-id match | re-id query |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows(evaluation):
-        cells = [_cell(row, column) for column in COLUMNS]
+        cells = [_cell(row, column, interval=True) for column in COLUMNS]
         lines.append(f"| {row['attacker']} | {row['eavesdropper_snr_db']:g} | {' | '.join(cells)} |")
     for name, floor in evaluation.floors.items():
-        lines.append(f"| *{name} (floor)* | | {floor['psnr_db']:.2f} | {floor['ssim']:.3f} | | | |")
+        lines.append(f"| *{name} (floor)* | | {floor['psnr_db']:.2f} | {floor['ssim']:.3f} | | | | |")
     return "\n".join(lines) + "\n"

@@ -190,7 +190,7 @@ class Source:
             self._provenance = self._make_provenance()
         return self._provenance
 
-    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
+    def draw(self, batch_size: int, generator: torch.Generator | None) -> Tensor:
         """Positions of images drawn uniformly with replacement, int64 [batch_size], on this device.
 
         ``generator`` must live on the source's device.

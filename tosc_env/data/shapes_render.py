@@ -29,13 +29,26 @@ POSITIONS = tuple(
     f"{row} {column}" for row in ("top", "middle", "bottom") for column in ("left", "centre", "right")
 )
 SIZES = ("small", "medium", "large")
+_SURROUNDINGS = (  # one per class, dull, spread over hue and brightness
+    (0.14, 0.20, 0.36),
+    (0.72, 0.66, 0.52),
+    (0.24, 0.42, 0.22),
+    (0.58, 0.70, 0.80),
+    (0.36, 0.16, 0.14),
+    (0.10, 0.08, 0.20),
+    (0.52, 0.36, 0.22),
+    (0.32, 0.30, 0.52),
+    (0.78, 0.58, 0.60),
+    (0.46, 0.50, 0.44),
+)
+_AT_HOME = 0.7  # the fraction of images that show their class in its own surroundings
 _RADII = (0.36, 0.47, 0.60)  # of the shape, where half the image is 1
 _STEP = 0.34  # from the centre to the next grid cell
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What is drawn on N images: labels and attributes int64 [N], nuisance uniform float32 [N, 14]."""
+    """What is drawn on N images: labels and attributes int64 [N], nuisance uniform float32 [N, 15]."""
 
     labels: Tensor
     colour: Tensor
@@ -59,7 +72,7 @@ def render(scene: Scene, size: int, generator: torch.Generator) -> Tensor:
     images = torch.lerp(ground, ink, cover)
     images *= 0.85 + 0.3 * random[:, 4:5]
     # Grey noise: one draw per pixel costs a third of one per channel, and draws dominate the time.
-    images += 0.025 * torch.randn(count, 1, size, size, generator=generator)
+    images += 0.05 * torch.randn(count, 1, size, size, generator=generator)
     return images.clamp_(0, 1).mul_(255).round_().to(torch.uint8)
 
 
@@ -83,11 +96,19 @@ def _coverage(scene: Scene, x: Tensor, y: Tensor, size: int) -> Tensor:
 
 
 def _background(scene: Scene, x: Tensor, y: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """A dull colour, far from the shape's, modulated by the texture: [N, 3, H, W]."""
+    """A dull colour modulated by the texture: [N, 3, H, W].
+
+    As aeroplanes are mostly seen before a sky, most images show their class in surroundings of its own; the
+    rest before anything.  What a system sends for the task then says something of the picture, as it does
+    for natural images.  The private attributes know nothing of it.
+    """
     random = scene.nuisance
-    colour = 0.12 + 0.6 * random[:, 9:10] + 0.25 * (random[:, 10:13] - 0.5)
+    variation = 0.25 * (random[:, 10:13] - 0.5)
+    anything = 0.12 + 0.6 * random[:, 9:10] + variation
+    own = torch.tensor(_SURROUNDINGS)[scene.labels] + 0.2 * (random[:, 9:10] - 0.5) + variation
+    colour = torch.where(random[:, 14:15] < _AT_HOME, own, anything)
     ink = torch.tensor(list(COLOURS.values()))[scene.colour]
-    near = (colour - ink).norm(dim=1, keepdim=True) < 0.5
+    near = (colour - ink).norm(dim=1, keepdim=True) < 0.25
     # The shapes' colours are saturated, so where a dull colour is close to one its complement is not.
     colour = torch.where(near, 0.95 - colour, colour)
     waves = torch.zeros(len(scene.labels), size, size)

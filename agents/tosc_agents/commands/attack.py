@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,19 @@ import tyro
 from tosc_agents.commands.common import load_scheme, parse_options, snr_choices
 from tosc_agents.learning.progress import show_progress
 from tosc_agents.pictures import attack_picture
-from tosc_agents.records import markdown, print_evaluation, provenance, rows, write_csv, write_json
+from tosc_agents.records import (
+    markdown,
+    print_evaluation,
+    provenance,
+    rows,
+    write_csv,
+    write_json,
+    write_text,
+)
 from tosc_agents.setting import Setting
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
-from tosc_env.checkpoints import save_checkpoint
+from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.devices import resolve_device
 from tosc_env.errors import DataError, InputError, unknown
 from tosc_env.game import Game
@@ -38,6 +47,8 @@ class Attack:
 
     target: Annotated[Path, tyro.conf.Positional]
     """A scheme's checkpoint, or a .npz of recorded symbols."""
+    play: str | None = None
+    """Another scheme that plays with the checkpoint's weights, e.g. label-only with those of deepjscc."""
     eavesdropper: tuple[str, ...] = ("mean-image", "linear", "inversion-mlp", "inversion", "match")
     """Registered eavesdroppers ('tosc list'), each with the same settings for every scheme."""
     eavesdropper_options: tuple[str, ...] = ()
@@ -46,6 +57,8 @@ class Attack:
     """Es/N0 in dB of both links, for training the attackers and for testing; by default the scheme's."""
     eavesdropper_snr_db: tuple[float, ...] = ()
     """Es/N0 in dB of the eavesdropper's link where it is another, paired with --snr-db."""
+    candidate_queries: bool = True
+    """Measure re-identification by encoding the candidates too (reid_query), a threat model of its own."""
     queries: int | None = None
     """Encoder queries the attacker may spend; by default as many as it likes."""
     data: str = "cifar10"
@@ -70,8 +83,21 @@ class Attack:
         train, test, senders, scheme, origin = self._target(device)
         folder = self.output or Path("runs") / f"attack-{self.target.stem}"
         fitted: dict[str, Eavesdropper] = {}
-        records = {}
+        records: dict[str, Any] = {}
+        target = {"file": self.target.name, "sha256": _digest(self.target), "play": self.play}
         for name in self.eavesdropper:
+            wanted = {
+                "options": _applicable(name, options),
+                "threat_model": threat.plain(),
+                "snr_db": (train.eavesdropper_snr_db or train.snr_db).plain(),
+                "seed": self.seed,
+                "target": target,
+            }
+            finished = _finished(folder / f"{name}.safetensors", wanted, device)
+            if finished is not None:
+                print(f"{name}: trained before with the same settings, taken from {folder}")
+                fitted[name], records[name] = finished
+                continue
             with show_progress(f"fit {name}") as progress:
                 fitted[name], records[name] = fit_eavesdropper(
                     name,
@@ -81,9 +107,11 @@ class Attack:
                     options=_applicable(name, options),
                     seed=self.seed,
                     progress=progress,
+                    state_path=folder / f"{name}.run",
                 )
+            records[name] |= {"asked": wanted}
             self._save(folder, fitted[name], records[name], train, origin, device)
-        levels = self.snr_db or (float(train.snr_db.low),)
+        levels = self.snr_db or train.snr_db.choices or (train.snr_db.low, train.snr_db.high)
         found = evaluate(
             test,
             senders[1],
@@ -92,6 +120,7 @@ class Attack:
             snr_db=levels,
             eavesdropper_snr_db=self.eavesdropper_snr_db or None,
             seeds=self.seeds,
+            candidate_queries=self.candidate_queries,
         )
         record = {
             "target": self.target.name,
@@ -104,7 +133,7 @@ class Attack:
         write_json(folder / "results.json", record)
         write_csv(folder / "results.csv", rows(found))
         note = f"{test.source.provenance} Attackers: {threat}; {self.seeds} seeds of channel noise."
-        (folder / "results.md").write_text(f"{markdown(found)}\n{note}\n", encoding="utf-8")
+        write_text(folder / "results.md", f"{markdown(found)}\n{note}\n")
         attack_picture(folder / "picture.png", test, senders[1], fitted, levels[0])
         print_evaluation(str(self.target), found, note)
         print(f"results, weights and picture are in {folder}")
@@ -129,7 +158,7 @@ class Attack:
                 RecordedSender(symbols[1].to(device)),
             )
         else:
-            scheme, setting, loaded = load_scheme(self.target, device)
+            scheme, setting, loaded = load_scheme(self.target, device, self.play)
             constellation = scheme.constellation
             origin = {"scheme": scheme.name, "options": scheme.options, "card": loaded.card}
             senders = (SchemeSender(scheme), SchemeSender(scheme))
@@ -164,6 +193,27 @@ class Attack:
             "valid_snr_db": [snr.low, snr.high],
         }
         save_checkpoint(folder / f"{attacker.name}.safetensors", attacker, card)
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _finished(
+    path: Path, wanted: dict[str, Any], device: torch.device
+) -> tuple[Eavesdropper, dict[str, Any]] | None:
+    """An attacker that an earlier, interrupted or smaller run of the same command has finished."""
+    if not path.exists():
+        return None
+    loaded = load_checkpoint(path, device=device, kind="eavesdropper")
+    record = loaded.card.get("training", {})
+    if record.get("asked") != wanted:
+        raise InputError(
+            f"{path} was trained with other settings or against another target; choose another --output."
+        )
+    assert isinstance(loaded.policy, Eavesdropper)
+    return loaded.policy, record
 
 
 def _applicable(name: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -40,13 +40,20 @@ def snr_choices(values: Sequence[float]) -> Any:
     return values[0] if len(values) == 1 else list(values)
 
 
-def load_scheme(path: Path, device: torch.device) -> tuple[PrivacyScheme, Setting, Checkpoint]:
+def load_scheme(
+    path: Path, device: torch.device, name: str | None = None
+) -> tuple[PrivacyScheme, Setting, Checkpoint]:
     """A trained scheme and the setting it was trained in.
+
+    Args:
+        path: its checkpoint.
+        device: where it goes.
+        name: another scheme that plays with these weights (``label-only`` with the baseline's).
 
     Raises:
         CheckpointError: not a scheme's checkpoint, or one without a setting.
     """
-    loaded = load_checkpoint(path, device=device, kind="scheme")
+    loaded = load_checkpoint(path, device=device, kind="scheme", name=name)
     assert isinstance(loaded.policy, PrivacyScheme)
     return loaded.policy, setting_of(loaded), loaded
 

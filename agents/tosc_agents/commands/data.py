@@ -31,7 +31,8 @@ class DataList:
             present = bool(row["present"])
             where = row["where"] if present else row["how"]
             images = row["images"] if row["images"] is not None else ""
-            table.add_row(row["name"], "yes" if present else "no", str(images), row["official"], str(where))
+            cells = (row["name"], "yes" if present else "no", images, row["official"], where)
+            table.add_row(*map(str, cells))
         Console().print(table)
         return 0
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gymnasium as gym
+import numpy as np
 import torch
 
 from tosc_agents.commands.common import setting_of
@@ -17,7 +18,8 @@ from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
 from tosc_agents.zoo import WEIGHTS
 from tosc_env.checkpoints import load_checkpoint
-from tosc_env.policies import Eavesdropper, PrivacyScheme
+from tosc_env.files import replacing
+from tosc_env.policies import Context, Eavesdropper, PrivacyScheme
 from tosc_env.threat import SchemeSender
 
 
@@ -36,10 +38,10 @@ class Demo:
     def run(self) -> int:
         """Play through ``gym.make``, attack, measure, draw."""
         start = time.perf_counter()
-        self._play()
         loaded = load_checkpoint(WEIGHTS / "deepjscc-shapes.safetensors", kind="scheme")
         scheme = loaded.policy
         assert isinstance(scheme, PrivacyScheme)
+        self._play(scheme)
         setting, sender = setting_of(loaded), SchemeSender(scheme)
         attackers: dict[str, Eavesdropper] = {}
         train = setting.game(half="attacker", snr_db=self.snr_db)
@@ -72,31 +74,27 @@ class Demo:
         print(f"took {took:.0f} s")
         return 0
 
-    def _play(self) -> None:
-        """One episode in the role of an eavesdropper that knows nothing, and a picture of its last round."""
+    def _play(self, scheme: PrivacyScheme) -> None:
+        """One episode in the transmitter's role, through ``gym.make``, and a picture of its last round."""
         from matplotlib import image
-
-        from tosc_env.files import replacing
 
         env = gym.make(
             "ToSC-Shapes-v0", role="transmitter", snr_db=self.snr_db, split="test", render_mode="rgb_array"
         )
-        loaded = load_checkpoint(WEIGHTS / "deepjscc-shapes.safetensors", kind="scheme").policy
-        assert isinstance(loaded, PrivacyScheme)
+        context = Context(torch.tensor([self.snr_db]), torch.zeros(1, 3, dtype=torch.int64))
         observation, _ = env.reset(seed=0)
         rewards, done = [], False
         while not done:
-            images = torch.from_numpy(observation["image"])[None]
             with torch.no_grad():
-                symbols = loaded.encode(images, None)[0]  # type: ignore[arg-type]
-            action = (symbols / symbols.abs().max()).numpy()
-            observation, reward, terminated, truncated, info = env.step(action)
+                symbols = scheme.encode(torch.from_numpy(observation["image"])[None], context)[0]
+            observation, reward, terminated, truncated, _ = env.step((symbols / symbols.abs().max()).numpy())
             rewards.append(float(reward))
             done = terminated or truncated
         with replacing(self.output / "round.png") as part:
-            image.imsave(part, env.render(), format="png")
+            image.imsave(part, np.asarray(env.render()), format="png")
         env.close()
         print(
-            f"one episode of ToSC-Shapes-v0 in the transmitter's role: mean reward {sum(rewards) / len(rewards):.2f} "
-            f"over {len(rewards)} messages (task score minus the attacker's reconstruction quality)"
+            f"one episode of ToSC-Shapes-v0 in the transmitter's role: mean reward "
+            f"{sum(rewards) / len(rewards):.2f} over {len(rewards)} messages (task score minus the attacker's "
+            "reconstruction quality)"
         )

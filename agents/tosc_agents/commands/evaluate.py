@@ -9,7 +9,15 @@ from typing import Annotated
 import tyro
 
 from tosc_agents.commands.common import load_scheme
-from tosc_agents.records import markdown, print_evaluation, provenance, rows, write_csv, write_json
+from tosc_agents.records import (
+    markdown,
+    print_evaluation,
+    provenance,
+    rows,
+    write_csv,
+    write_json,
+    write_text,
+)
 from tosc_agents.training.evaluate import evaluate
 from tosc_env.checkpoints import check_fits, load_checkpoint, read_header
 from tosc_env.devices import resolve_device
@@ -29,6 +37,8 @@ class Evaluate:
     """A scheme's checkpoint."""
     attacker: tuple[Path, ...] = ()
     """Eavesdroppers' checkpoints."""
+    play: str | None = None
+    """Another scheme that plays with the checkpoint's weights, e.g. label-only with those of deepjscc."""
     snr_db: tuple[float, ...] = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0)
     """Es/N0 in dB of both links."""
     data: str | None = None
@@ -49,7 +59,7 @@ class Evaluate:
         device = resolve_device(self.device)
         if not self.snr_db:
             raise InputError("at least one --snr-db in dB is needed.")
-        scheme, setting, loaded = load_scheme(self.scheme, device)
+        scheme, setting, loaded = load_scheme(self.scheme, device, self.play)
         game = setting.game(split="test", device=device, constellation=scheme.constellation)
         wanted = game.spec
         if self.num_symbols is not None:
@@ -85,6 +95,6 @@ class Evaluate:
             }
             write_json(self.output / "results.json", record)
             write_csv(self.output / "results.csv", rows(found))
-            (self.output / "results.md").write_text(f"{markdown(found)}\n{note}\n", encoding="utf-8")
+            write_text(self.output / "results.md", f"{markdown(found)}\n{note}\n")
             print(f"results are in {self.output}")
         return 0

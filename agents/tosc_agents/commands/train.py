@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from tosc_agents.commands.common import parse_options, refuse_overwriting, snr_choices
+from tosc_agents.complexity import complexity
 from tosc_agents.learning.loop import LoopConfig
 from tosc_agents.learning.precision import Precision, resolve_precision
 from tosc_agents.learning.progress import show_progress
@@ -98,6 +99,8 @@ class Train:
             scheme = make_scheme(self.scheme, game.spec, **options)
         if scheme.constellation is not None:
             game = setting.game(half="system", device=device, constellation=scheme.constellation)
+        cost = complexity(scheme)
+        print(f"{self.scheme}: {cost}")
         loop = LoopConfig(
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -117,6 +120,7 @@ class Train:
             **record,
             "labels": list(game.task.labels),
             "setting": setting.plain(),
+            "complexity": cost.plain(),
             "training": {
                 **asdict(config),
                 "seed": self.seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,14 @@ from tosc_env.threat import View
 
 
 class NeuralEavesdropper(Eavesdropper):
-    """An attacker with a network, trained on fresh receptions of its images, told its own SNR."""
+    """An attacker with a network, trained on fresh receptions of its images, told its own SNR.
+
+    Attributes:
+        run: where to keep the training's state after each epoch and to resume from, with the plain values
+            that a resumed run must share; None keeps nothing. :func:`~tosc_agents.fit_eavesdropper` sets it.
+    """
+
+    run: tuple[Path, dict[str, Any]] | None = None
 
     def loop(self, **changes: Any) -> LoopConfig:
         """How this attacker is trained; the same for every scheme it is pointed at."""
@@ -32,6 +40,7 @@ class NeuralEavesdropper(Eavesdropper):
     ) -> dict[str, Any]:
         """Run the loop over the view's images; returns the record."""
         self.to(view.device)
+        state_path, identity = self.run or (None, None)
         trained: Trained = train(
             self,
             step_loss,
@@ -39,6 +48,8 @@ class NeuralEavesdropper(Eavesdropper):
             config=self.loop(),
             generator=generator,
             progress=progress,
+            state_path=state_path,
+            identity=identity,
         )
         return {"epochs": self.options["epochs"], "images": view.num_images, "figures": trained.figures}
 

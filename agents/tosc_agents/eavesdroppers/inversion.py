@@ -45,8 +45,8 @@ class Inversion(NeuralEavesdropper):
         spec: SystemSpec,
         *,
         perceptual_weight: float = 0.0,
-        widths: tuple[int, ...] = (256, 128, 64, 32),
-        epochs: int = 15,
+        widths: tuple[int, ...] = (192, 96, 48, 32),
+        epochs: int = 10,
         batch_size: int = 250,
         learning_rate: float = 2e-3,
         precision: Literal["auto", "bf16", "float32"] = "auto",
@@ -67,7 +67,7 @@ class Inversion(NeuralEavesdropper):
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
         weight = self.options["perceptual_weight"]
         perceptual = PerceptualLoss().to(view.device) if weight else None
-        self.to(view.device, memory_format=torch.channels_last)
+        self.to(view.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.no_grad():
             # Start at the mean image: the first epochs then go into what the symbols say.
             colour = view.statistics.channel_mean.clamp(0.01, 0.99)

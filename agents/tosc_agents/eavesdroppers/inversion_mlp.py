@@ -34,6 +34,9 @@ class InversionMLP(NeuralEavesdropper):
     """
 
     name = "inversion-mlp"
+    mean: Tensor
+    basis: Tensor
+    scale: Tensor
 
     def __init__(
         self,

@@ -36,6 +36,12 @@ class Linear(Eavesdropper):
     """
 
     name = "linear"
+    mean_symbols: Tensor
+    mean_pixels: Tensor
+    basis: Tensor
+    energies: Tensor
+    weights: Tensor
+    clean: Tensor
 
     def __init__(self, spec: SystemSpec, *, ridge: float = 1e-3, passes: int = 4) -> None:
         super().__init__(spec, ridge=ridge, passes=passes)

@@ -89,7 +89,7 @@ class Match(NeuralEavesdropper):
         return F.normalize(self.image_tower(images).float(), dim=1)
 
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
-        self.to(view.device, memory_format=torch.channels_last)
+        self.to(view.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         scores_device = view.device.type
 
         def step_loss(part: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -23,6 +23,7 @@ class MeanImage(Eavesdropper):
 
     name = "mean-image"
     instant = True
+    image: Tensor
 
     def __init__(self, spec: SystemSpec) -> None:
         super().__init__(spec)

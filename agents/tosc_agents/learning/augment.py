@@ -54,8 +54,10 @@ def crop_flip_cutout(
         result = _change_colour(result, generator, colour)
     if cutout:
         y, x = draw(height), draw(width)
-        inside_y = (torch.arange(height, device=device) - y).abs() * 2 < cutout
-        inside_x = (torch.arange(width, device=device) - x).abs() * 2 < cutout
+        inside_y, inside_x = (
+            (d >= -(cutout // 2)) & (d < cutout - cutout // 2)
+            for d in (torch.arange(height, device=device) - y, torch.arange(width, device=device) - x)
+        )
         hole = inside_y[:, None, :, None] & inside_x[:, None, None, :]
         result = result.masked_fill(hole, 0.5)
     return result

@@ -102,39 +102,44 @@ def train(
     average = {name: t.detach().clone() for name, t in module.state_dict().items()}
     identity = {**(identity or {}), "config": asdict(config), "num_images": num_images}
     epoch = 0
-    if state_path is not None and state_path.exists():
-        epoch = _resume(state_path, module, optimizer, average, generator, identity, device)
     figures: dict[str, float] = {}
+    if state_path is not None and state_path.exists():
+        epoch, figures = _resume(state_path, module, optimizer, average, generator, identity, device)
     module.train()
-    for epoch in range(epoch, config.epochs):  # noqa: B020
-        order = torch.randperm(num_images, generator=generator, device=device)
-        sums: dict[str, Tensor] = {}
-        for i in range(steps_per_epoch):
-            step = epoch * steps_per_epoch + i
-            rate = config.learning_rate * _schedule(step / total, config.warmup)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            with autocast(config.precision, device):
-                loss, logs = step_loss(order[i * config.batch_size : (i + 1) * config.batch_size])
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(parameters, config.clip)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            _update_average(average, module, min(config.average, (step + 1) / (step + 10)))
-            for name, value in {"loss": loss.detach(), **logs, "gradient": norm}.items():
-                sums[name] = sums[name] + value if name in sums else value.float()
-            if (i + 1) % HOST_LOOKS == 0 or i + 1 == steps_per_epoch:
-                figures = {name: float(value) / (i + 1) for name, value in sums.items()}
-                _check_finite(figures, module, step)
-                if progress is not None:
-                    shown = {k: v for k, v in figures.items() if k != "gradient"}
-                    progress(step + 1, total, {"epoch": epoch + 1, **shown})
-        if state_path is not None:
-            run = {"model": module.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-            random = {"generator": generator.get_state()}
-            save_state(
-                state_path, {**run, **random, "epoch": epoch + 1, "identity": identity, "figures": figures}
-            )
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        for epoch in range(epoch, config.epochs):  # noqa: B020
+            # Dropout knows the global stream alone: it is set from ours, epoch by epoch, so that a resumed
+            # run draws the same, and given back as it was.
+            torch.manual_seed((generator.initial_seed() * 1_000_003 + epoch) % 2**63)
+            order = torch.randperm(num_images, generator=generator, device=device)
+            sums: dict[str, Tensor] = {}
+            for i in range(steps_per_epoch):
+                step = epoch * steps_per_epoch + i
+                rate = config.learning_rate * _schedule(step / total, config.warmup)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                with autocast(config.precision, device):
+                    loss, logs = step_loss(order[i * config.batch_size : (i + 1) * config.batch_size])
+                loss.backward()
+                norm = nn.utils.clip_grad_norm_(parameters, config.clip)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                _update_average(average, module, min(config.average, (step + 1) / (step + 10)))
+                for name, value in {"loss": loss.detach(), **logs, "gradient": norm}.items():
+                    sums[name] = sums[name] + value if name in sums else value.float()
+                if (i + 1) % HOST_LOOKS == 0 or i + 1 == steps_per_epoch:
+                    figures = {name: float(value) / (i + 1) for name, value in sums.items()}
+                    _check_finite(figures, module, step)
+                    if progress is not None:
+                        shown = {k: v for k, v in figures.items() if k != "gradient"}
+                        progress(step + 1, total, {"epoch": epoch + 1, **shown})
+            if state_path is not None:
+                run = {"model": module.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+                random = {"generator": generator.get_state()}
+                save_state(
+                    state_path,
+                    {**run, **random, "epoch": epoch + 1, "identity": identity, "figures": figures},
+                )
     module.load_state_dict(average)
     module.eval()
     return Trained(average, figures, total)
@@ -186,7 +191,7 @@ def _resume(
     generator: torch.Generator,
     identity: dict[str, Any],
     device: torch.device,
-) -> int:
+) -> tuple[int, dict[str, float]]:
     state = load_state(path, device)
     if state["identity"] != _plain(identity):
         theirs, ours = state["identity"], _plain(identity)
@@ -200,7 +205,7 @@ def _resume(
     for name, tensor in state["average"].items():
         average[name].copy_(tensor)
     generator.set_state(state["generator"].cpu())
-    return int(state["epoch"])
+    return int(state["epoch"]), state["figures"]
 
 
 def _plain(value: Any) -> Any:

@@ -54,12 +54,12 @@ def restore_state(plain: Any, tensors: dict[str, Tensor]) -> Any:
 
 def save_state(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
     """Write a nested state whole or not at all (raises WriteError and keeps the older file)."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors, plain = flatten_state(tree)
     unique = {name: t.to("cpu", copy=True).contiguous() for name, t in tensors.items()}
     with replacing(path) as part:
-        save_file(unique, part, metadata={_KEY: json.dumps(plain)})
+        part.write_bytes(save(unique, metadata={_KEY: json.dumps(plain)}))  # see save_checkpoint
 
 
 def load_state(path: str | os.PathLike[str], device: torch.device) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from tosc_agents.networks import scaled_snr
 from tosc_agents.schemes.deepjscc import DeepJSCC
 from tosc_env.channels import noise_power
 from tosc_env.game import Game, Round
+from tosc_env.options import check_options
 from tosc_env.policies import Context, SystemSpec
 from tosc_env.tasks import Task
 
@@ -46,8 +47,10 @@ class LabelOnly(DeepJSCC):
     name = "label-only"
     constellation = "qpsk"
     weights_of = "deepjscc"
+    codewords: Tensor
 
     def __init__(self, spec: SystemSpec, *, binary: bool = False, **options: Any) -> None:
+        check_options(DeepJSCC, self.name, options, given=1)
         super().__init__(spec, **options)
         self.options["binary"] = binary
         self.binary = binary

@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from tosc_env import metrics
+from tosc_env.errors import InputError
 from tosc_env.game import Game, Round, Transmission
 from tosc_env.policies import Context, Eavesdropper, PrivacyScheme
 from tosc_env.system import with_rules
 from tosc_env.threat import Sender
 
+QUERY = "nearest-symbols"
+"""The attacker that has the candidates encoded; it needs no training, only permission."""
+
 CANDIDATES = 1000
 """Images among which an attacker must find the right one."""
-
-# Student's t for a two-sided 95 % interval, by degrees of freedom; from 10 on the normal value is near enough.
-_T95 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,10 @@ class Figure:
         if n == 1:
             return cls(mean, math.nan)
         spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
-        return cls(mean, (_T95[n - 1] if n <= len(_T95) else 1.96) * spread / math.sqrt(n))
+        from scipy.special import stdtrit
+
+        # Student's t for a two-sided 95 % interval.
+        return cls(mean, float(stdtrit(n - 1, 0.975)) * spread / math.sqrt(n))
 
     def plain(self) -> dict[str, float | None]:
         """For JSON, which knows no nan."""
@@ -98,6 +102,7 @@ def evaluate(
     seeds: int = 3,
     batch_size: int = CANDIDATES,
     with_ssim: bool = True,
+    candidate_queries: bool = False,
 ) -> Evaluation:
     """Accuracy of the receiver and leaks to each attacker, all on the very same receptions.
 
@@ -111,17 +116,25 @@ def evaluate(
         seeds: draws of the channel's noise.
         batch_size: images at once, and candidates of a re-identification.
         with_ssim: whether to compute SSIM, which costs more than most attackers.
+        candidate_queries: whether to add the attacker that may have the candidates encoded and takes the one
+            whose symbols lie nearest (``reid_query``); its threat model is its own.
+
+    Raises:
+        InputError: no seed, or an SNR that is not a number.
     """
+    if seeds < 1:
+        raise InputError(f"seeds must be at least 1, not {seeds}.")
     pairs = list(zip(snr_db, eavesdropper_snr_db or snr_db, strict=True))
     count = len(game.source)
     index = torch.arange(count, device=game.device)
     symbols = _encode_once(game, sender, index, batch_size) if sender.deterministic else None
     accuracy: dict[float, Figure] = {}
-    leaks: dict[str, dict[float, dict[str, Figure]]] = {name: {} for name in attackers}
+    names = [*attackers, *([QUERY] if candidate_queries else [])]
+    leaks: dict[str, dict[float, dict[str, Figure]]] = {name: {} for name in names}
     for snr_b, snr_e in pairs:
         at = with_rules(game, snr_db=snr_b, eavesdropper_snr_db=snr_e)
         decided: list[float] = []
-        leaked: dict[str, dict[str, list[float]]] = {name: {} for name in attackers}
+        leaked: dict[str, dict[str, list[float]]] = {name: {} for name in names}
         for seed in range(seeds):
             generator = torch.Generator(game.device).manual_seed(1000 + seed)
             totals: dict[tuple[str, str], Tensor] = {}
@@ -134,6 +147,9 @@ def evaluate(
                 for name, attacker in attackers.items():
                     for figure, values in _leaks(attacker, round_, transmission, game, with_ssim).items():
                         _add(totals, name, figure, values)
+                if candidate_queries:
+                    scores = _nearest_symbols(at, sender, round_, sent, transmission, generator)
+                    _add(totals, QUERY, "reid_query", metrics.reidentification(scores))
             for (name, figure), total in totals.items():
                 value = float(total) / count
                 if name:
@@ -199,6 +215,19 @@ def _leaks(
     if "match" in attacker.capabilities:
         found["reid_match"] = metrics.reidentification(attacker.match(heard.received, heard.csi, images))
     return found
+
+
+def _nearest_symbols(
+    game: Game,
+    sender: Sender,
+    round_: Round,
+    sent: Tensor,
+    transmission: Transmission,
+    generator: torch.Generator,
+) -> Tensor:
+    # A stochastic transmitter encodes the candidates anew: the attacker never sees the very symbols sent.
+    again = sent if sender.deterministic else sender(round_, generator)
+    return -torch.cdist(transmission.eavesdropper.received, game.normalise(again))
 
 
 def _add(totals: dict[tuple[str, str], Tensor], name: str, figure: str, values: Tensor) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from tosc_agents.eavesdroppers.base import NeuralEavesdropper
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_env.game import Game
@@ -23,6 +25,7 @@ def fit_eavesdropper(
     options: dict[str, Any] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    state_path: Path | None = None,
 ) -> tuple[Eavesdropper, dict[str, Any]]:
     """A trained attacker and the record of its training.
 
@@ -34,6 +37,7 @@ def fit_eavesdropper(
         options: of the eavesdropper, with a name.
         seed: of its weights, the order of its images and the noise it hears.
         progress: told how far it is.
+        state_path: where a neural attacker keeps its run after each epoch and resumes from; removed in the end.
 
     Raises:
         DeniedError: it asked for what the threat model denies.
@@ -41,10 +45,15 @@ def fit_eavesdropper(
     threat = threat or ThreatModel()
     with weights_from(seed):
         attacker = make_eavesdropper(eavesdropper, game.spec, **(options or {})).to(game.device)
-    streams = [torch.Generator(game.device).manual_seed(s) for s in (2 * seed + 1, 2 * seed + 2)]
-    view = View(game, sender, threat, streams[0])
+    # One stream for the order of images and the noise on the air, so that a resumed run goes on with both.
+    generator = torch.Generator(game.device).manual_seed(seed)
+    view = View(game, sender, threat, generator)
+    if state_path is not None and isinstance(attacker, NeuralEavesdropper):
+        attacker.run = (state_path, _identity(attacker, view, seed))
     start = time.perf_counter()
-    fitted = attacker.fit(view, generator=streams[1], progress=progress)
+    fitted = attacker.fit(view, generator=generator, progress=progress)
+    if state_path is not None:
+        state_path.unlink(missing_ok=True)
     attacker.eval().requires_grad_(False)
     record = {
         "name": attacker.name,
@@ -57,3 +66,15 @@ def fit_eavesdropper(
         "fit": fitted,
     }
     return attacker, record
+
+
+def _identity(attacker: Eavesdropper, view: View, seed: int) -> dict[str, Any]:
+    """What a resumed run must share with the interrupted one."""
+    return {
+        "eavesdropper": attacker.name,
+        "options": attacker.options,
+        "spec": attacker.spec.plain(),
+        "threat_model": view.threat.plain(),
+        "snr_db": view.snr_db.plain(),
+        "seed": seed,
+    }

@@ -60,7 +60,7 @@ def fit_scheme(
     if not scheme.trainable:
         raise InputError(f"the scheme {scheme.name!r} has nothing to train.")
     generator = torch.Generator(game.device).manual_seed(seed)
-    scheme.to(game.device, memory_format=torch.channels_last)
+    scheme.to(game.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def step_loss(index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         round_ = game.draw(len(index), generator=generator, index=index)

@@ -1,0 +1,82 @@
+"""Train model inversion against a trained system, measure what it sees, and draw it.
+
+The attacker has its own half of the training images, may have the encoder send them as often as it likes, and knows
+its own link: that is the default threat model, printed with the figures.
+
+Example: python examples/train_attacker.py --eavesdropper inversion-mlp --epochs 20
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from tosc_agents import Setting, evaluate, fit_eavesdropper, show_progress
+from tosc_agents.pictures import attack_picture
+
+import tosc_env
+from tosc_env.opponents import resolve_scheme
+from tosc_env.policies import eavesdroppers
+
+
+@dataclass
+class Arguments:
+    """Attack a scheme of the zoo, or one of your own."""
+
+    scheme: str = "deepjscc"
+    """A name in the zoo ('tosc list'), or a checkpoint's path."""
+    eavesdropper: str = "inversion-mlp"
+    """A registered attacker that reconstructs ('tosc list')."""
+    data: str = "shapes"
+    """The data set the scheme was trained on."""
+    num_images: int | None = None
+    """Make Shapes this small (the attacker has half of it); by default its usual size."""
+    snr_db: float = 12.0
+    """Es/N0 of both links in dB."""
+    queries: int | None = None
+    """How many images the attacker may have sent; by default as many as it likes."""
+    epochs: int = 5
+    """Passes over the attacker's images, for an attacker that learns in passes."""
+    seed: int = 0
+    """Of the attacker's weights and noise."""
+    output: Path = Path("runs/example-attack.png")
+    """The picture."""
+
+
+def main(arguments: Arguments) -> None:
+    """Fit, measure against the floor, draw."""
+    size = {} if arguments.num_images is None else {"num_images": arguments.num_images}
+    setting = Setting(arguments.data, size, snr_db=arguments.snr_db)
+    train, test = setting.game(half="attacker"), setting.game(split="test")
+    scheme = resolve_scheme(arguments.scheme, None, train)
+    sender = tosc_env.SchemeSender(scheme)
+    threat = tosc_env.ThreatModel(queries=arguments.queries)
+    learns = "epochs" in inspect.signature(eavesdroppers[arguments.eavesdropper]).parameters
+    with show_progress(f"fit {arguments.eavesdropper}") as progress:
+        attacker, record = fit_eavesdropper(
+            arguments.eavesdropper,
+            train,
+            sender,
+            threat=threat,
+            options={"epochs": arguments.epochs} if learns else {},
+            seed=arguments.seed,
+            progress=progress,
+        )
+    floor, _ = fit_eavesdropper("mean-image", train, sender, threat=threat)
+    attackers = {arguments.eavesdropper: attacker, "mean-image": floor}
+    found = evaluate(test, sender, attackers, scheme=scheme, snr_db=(arguments.snr_db,), seeds=1)
+    print(
+        f"{train.source.provenance} Threat model: {threat}. The attacker spent {record['queries']:,} queries."
+    )
+    print(f"the receiver's accuracy: {found.accuracy[arguments.snr_db].mean:.1%}")
+    for name, leaks in found.leaks.items():
+        leak = leaks[arguments.snr_db]
+        print(f"{name:>14}: PSNR {leak['psnr_db'].mean:.2f} dB, SSIM {leak['ssim'].mean:.3f}")
+    attack_picture(arguments.output, test, sender, attackers, arguments.snr_db)
+    print(f"what they saw: {arguments.output}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments, description=__doc__))

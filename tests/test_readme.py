@@ -1,0 +1,71 @@
+"""The README's code runs as it stands there, only shorter."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+import torch
+
+import tosc_env
+from tosc_env.data import make_source
+from tosc_env.game import Game
+from tosc_env.opponents import resolve_scheme
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def block(containing: str) -> str:
+    found = [code for code in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if containing in code]
+    assert len(found) == 1, containing
+    return found[0]
+
+
+def run(code: str) -> dict[str, Any]:
+    names: dict[str, Any] = {"torch": torch, "tosc_env": tosc_env, "gym": gym}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*was not found under the data root.*")
+        exec(compile(code, str(README), "exec"), names)
+    return names
+
+
+def test_the_ten_lines_train_and_attack(capsys: pytest.CaptureFixture[str]) -> None:
+    code = block("fit_eavesdropper(")
+    assert len(code.strip().splitlines()) <= 12
+    short = code.replace("epochs=5", "epochs=1").replace(
+        'Setting("shapes",', 'Setting("shapes", data_options={"num_images": 600},'
+    )
+    run(short.replace('("inversion-mlp",', '("linear",'))
+    assert "'accuracy'" in capsys.readouterr().out
+
+
+def test_every_form_of_the_environment_is_made() -> None:
+    names = run(block("gym.make_vec"))
+    assert names["env"].reset(seed=0)[0]["received"].shape == (128,)
+    assert names["envs"].reset(seed=0)[0]["received"].shape == (1024, 128)
+    names["aec"].reset(seed=0)
+    assert set(names["par"].reset(seed=0)[0]) == {"transmitter_0", "receiver_0", "eavesdropper_0"}
+
+
+def test_the_own_attacker_passes_the_checker_and_learns() -> None:
+    Nearest = run(block("class Nearest"))["Nearest"]
+    game = Game(make_source("shapes", half="attacker", num_images=600))
+    sender = tosc_env.SchemeSender(resolve_scheme("deepjscc", None, game))
+    view = tosc_env.View(game, sender, tosc_env.ThreatModel(), torch.Generator().manual_seed(0))
+    attacker = Nearest(game.spec)
+    tosc_env.testing.check_eavesdropper(attacker, view)
+    attacker.fit(view, generator=torch.Generator())
+    index = torch.arange(20)
+    reception, images = view.sample(index)
+    # At 12 dB the message nearest to a remembered image's reception is that image's own.
+    exact = (attacker.reconstruct(reception.received, reception.csi) == images).flatten(1).all(1)
+    assert exact.float().mean() > 0.9
+
+
+def test_the_own_scheme_passes_the_checker() -> None:
+    Coarse = run(block("class Coarse"))["Coarse"]
+    tosc_env.testing.check_scheme(Coarse(tosc_env.SystemSpec((3, 32, 32), 10)))

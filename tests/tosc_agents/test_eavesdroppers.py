@@ -1,0 +1,451 @@
+"""Every registered attacker keeps the laws; the closed forms are exact; the learned ones learn."""
+
+from __future__ import annotations
+
+import math
+import pickle
+
+import pytest
+import torch
+from tosc_agents.eavesdroppers.inversion_mlp import principal_components
+from tosc_agents.learning.seeding import weights_from
+from tosc_agents.perceptual import FILES, PerceptualLoss
+
+from tosc_env import metrics
+from tosc_env.channels.flat import AWGN, Rayleigh
+from tosc_env.data import make_source
+from tosc_env.data.base import Source
+from tosc_env.errors import DataError, InputError
+from tosc_env.game import Game
+from tosc_env.policies import SystemSpec, eavesdroppers, make_eavesdropper
+from tosc_env.system import with_rules
+from tosc_env.testing import check_eavesdropper
+from tosc_env.threat import RecordedSender, ThreatModel, View
+
+OURS = [name for name in eavesdroppers if eavesdroppers.origin(name).startswith("tosc_agents")]
+QUICK = {
+    "inversion": {"widths": (8, 8, 4, 4), "epochs": 1, "batch_size": 32},
+    "inversion-mlp": {"components": 8, "width": 16, "epochs": 1, "batch_size": 32},
+    "match": {"stem": 4, "widths": (4, 8), "blocks": (0, 1), "width": 16, "epochs": 1, "batch_size": 32},
+}
+SIDE, N = 16, 24
+
+
+def g(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def make(name, spec, **options):
+    with weights_from(0):
+        return make_eavesdropper(name, spec, **{**QUICK.get(name, {}), **options})
+
+
+class PixelSender:
+    """Sends random projections of the pixels: nothing is hidden but by compression and noise."""
+
+    deterministic = True
+
+    def __init__(self, source, num_symbols=N, seed=0):
+        size = torch.Size(source.image_shape).numel()
+        self.matrix = torch.randn(size, 2 * num_symbols, generator=g(seed))
+
+    def __call__(self, round_, generator):
+        return (round_.batch.images.flatten(1) - 0.5) @ self.matrix
+
+
+def view_of(source, *, sender=None, channel=None, snr_db=12.0, num_symbols=N, seed=0, **threat):
+    game = Game(source, channel=channel or AWGN(), num_symbols=num_symbols, snr_db=snr_db)
+    sender = sender or PixelSender(source, num_symbols)
+    return View(game, sender, ThreatModel(**threat), g(seed)), game, sender
+
+
+@pytest.fixture(scope="module")
+def source():
+    return make_source("shapes", half="attacker", num_images=1000, size=SIDE)
+
+
+@pytest.fixture(scope="module")
+def test_source():
+    return make_source("shapes", split="test", num_images=300, size=SIDE)
+
+
+def leak(attacker, game, sender, test_source, *, snr_db=12.0, seed=9):
+    """Mean PSNR and top-1 re-identification on the test images at one SNR."""
+    at = with_rules(game, source=test_source, snr_db=snr_db)
+    index = torch.arange(len(test_source))
+    round_ = at.draw(len(index), generator=g(seed), index=index)
+    heard = at.transmit(round_, sender(round_, None)).eavesdropper
+    attacker.eval()
+    with torch.no_grad():
+        if "match" in attacker.capabilities:
+            scores = attacker.match(heard.received, heard.csi, round_.batch.images)
+            return float(metrics.reidentification(scores).mean())
+        rebuilt = attacker.reconstruct(heard.received, heard.csi)
+    return float(metrics.psnr(rebuilt, round_.batch.images).mean())
+
+
+# -- all of them ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_registered_attacker_keeps_the_laws_while_it_learns(source, name):
+    view, game, _ = view_of(source.subset(range(96)))
+    check_eavesdropper(make(name, game.spec), view)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_registered_attacker_keeps_the_laws_over_a_fading_link(source, name):
+    view, game, _ = view_of(source.subset(range(64)), channel=Rayleigh(coherence=8))
+    check_eavesdropper(make(name, game.spec), view)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_defaults_fit_both_image_sizes(name):
+    for side in (32, 64):
+        with weights_from(0):
+            attacker = make_eavesdropper(name, SystemSpec((3, side, side), 10)).eval()
+        received, csi = torch.zeros(1, 128), torch.zeros(1, 1)
+        if "match" in attacker.capabilities:
+            assert attacker.match(received, csi, torch.rand(2, 3, side, side, generator=g())).shape == (1, 2)
+        else:
+            assert attacker.reconstruct(received, csi).shape == (1, 3, side, side)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_budget_of_queries_is_kept(source, name):
+    view, game, _ = view_of(source, queries=64)
+    make(name, game.spec).fit(view, generator=g())
+    assert view.queries <= 64
+
+
+@pytest.mark.parametrize("name", [n for n in OURS if n in QUICK])
+def test_the_same_seed_gives_the_same_attacker_bit_for_bit(source, name):
+    states = []
+    for _ in range(2):
+        view, game, _ = view_of(source.subset(range(96)))
+        attacker = make(name, game.spec)
+        attacker.fit(view, generator=g(1))
+        states.append(attacker.state_dict())
+        torch.rand(7)  # someone else draws from the global stream
+    assert all(torch.equal(t, states[1][key]) for key, t in states[0].items())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("linear", {"ridge": 0.0}, "ridge must be above 0, not 0.0"),
+        ("inversion", {"perceptual_weight": -1.0}, "at least 0, not -1.0"),
+        ("inversion", {"perceptual_weight": math.nan}, "at least 0, not nan"),
+        ("inversion-mlp", {"components": 0}, "1..768, not 0"),
+        ("inversion-mlp", {"components": 769}, "1..768, not 769"),
+        ("match", {"embeding": 3}, "no option 'embeding'"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(name, options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        make(name, SystemSpec((3, SIDE, SIDE), 10, N), **options)
+
+
+# -- mean-image -------------------------------------------------------------------------------------
+
+
+def test_the_mean_image_is_the_floor(source, test_source):
+    view, game, sender = view_of(source)
+    attacker = make("mean-image", game.spec)
+    assert attacker.instant and attacker.fit(view, generator=g()) == {} and view.queries == 0
+    guess = source.statistics.mean_image
+    images = test_source.gather(torch.arange(len(test_source))).images
+    wanted = float(metrics.psnr(guess.expand_as(images), images).mean())
+    assert leak(attacker, game, sender, test_source) == pytest.approx(wanted, abs=1e-5)
+    assert torch.equal(attacker.reconstruct(torch.zeros(2, 2 * N), torch.zeros(2, 1))[1], guess)
+
+
+# -- linear -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("snr_db", [-5.0, 0.0, 12.0, 40.0])
+@pytest.mark.parametrize("ridge", [1e-3, 0.3])
+def test_linear_is_the_explicit_ridge_solution(source, snr_db, ridge):
+    view, game, _ = view_of(source)
+    attacker = make("linear", game.spec, ridge=ridge)
+    attacker.fit(view, generator=g())
+    index = torch.arange(len(source))
+    s, x = view.symbols(index).double(), view.images(index).flatten(1).double()
+    s0, x0 = s - s.mean(0), x - x.mean(0)
+    cover = s0.T @ s0 / len(s) + (10 ** (-snr_db / 10) / 2 + ridge) * torch.eye(2 * N, dtype=torch.float64)
+    weights = torch.linalg.solve(cover, s0.T @ x0 / len(s))
+    received = s + 0.5 * torch.randn(s.shape, generator=g(3), dtype=torch.float64)
+    wanted = (x.mean(0) + (received - s.mean(0)) @ weights).clamp(0, 1)
+    found = attacker.reconstruct(received.float(), torch.full((len(s), 1), snr_db)).flatten(1)
+    assert float((found - wanted).abs().max()) < 2e-4
+
+
+def gaussian_toy(count=6000, pixels=192, n=8, seed=0):
+    """Images whose pixels are Gaussian around 1/2, and symbols that are a linear map of them, of unit energy."""
+    hidden = torch.randn(count, 6, generator=g(seed), dtype=torch.float64)
+    mixing = torch.randn(6, pixels, generator=g(seed + 1), dtype=torch.float64) / 6**0.5
+    x = 0.5 + 0.08 * hidden @ mixing
+    images = (x.clamp(0, 1) * 255).round().to(torch.uint8).reshape(count, 3, 8, 8)
+    symbols = hidden @ torch.randn(6, 2 * n, generator=g(seed + 2), dtype=torch.float64)
+    return Source.from_arrays(images, [0, 1] * (count // 2), name="toy"), symbols.float()
+
+
+@pytest.mark.parametrize("snr_db", [0.0, 6.0, 12.0])
+def test_linear_has_the_error_of_theory_on_a_gaussian_source(snr_db):
+    """The LMMSE error is tr(C_x - C_xs (C_s + N0/2 I)^-1 C_sx), reached on fresh messages of the same kind."""
+    whole, symbols = gaussian_toy()
+    train, test = whole.subset(range(4000)), whole.subset(range(4000, 6000))
+    view, game, _ = view_of(train, sender=RecordedSender(symbols[:4000]), num_symbols=8)
+    attacker = make("linear", game.spec, ridge=1e-6)
+    record = attacker.fit(view, generator=g())
+    assert record["analytic_noise"] is True
+    s = view.symbols(torch.arange(4000)).double()
+    x = view.images(torch.arange(4000)).flatten(1).double()
+    s, x = s - s.mean(0), x - x.mean(0)
+    cs, cxs, cx = s.T @ s / 4000, x.T @ s / 4000, x.square().mean(0)
+    noisy = cs + 10 ** (-snr_db / 10) / 2 * torch.eye(16, dtype=torch.float64)
+    theory = float((cx - (cxs @ torch.linalg.inv(noisy) * cxs).sum(1)).mean())
+    at = with_rules(game, source=test, snr_db=snr_db)
+    round_ = at.draw(2000, generator=g(5), index=torch.arange(2000))
+    heard = at.transmit(round_, symbols[4000:]).eavesdropper
+    error = float(metrics.mse(attacker.reconstruct(heard.received, heard.csi), round_.batch.images).mean())
+    assert error == pytest.approx(theory, rel=0.05)
+
+
+def test_one_linear_attacker_is_right_at_every_snr(source):
+    """Told the link's SNR it is never worse than when it believes in 12 dB, and clearly better far from there.
+
+    Measured on the images whose moments it knows, for which its estimate is the best linear one.
+    """
+    view, game, sender = view_of(source)
+    aware = make("linear", game.spec)
+    aware.fit(view, generator=g())
+
+    class Fixed(torch.nn.Module):
+        capabilities = ("reconstruct",)
+
+        def reconstruct(self, received, csi):
+            return aware.reconstruct(received, torch.full_like(csi, 12.0))
+
+    gains = {}
+    for snr_db in (-4.0, 0.0, 4.0, 8.0, 12.0, 20.0):
+        told = leak(aware, game, sender, source, snr_db=snr_db)
+        gains[snr_db] = told - leak(Fixed(), game, sender, source, snr_db=snr_db)
+    assert all(gain > -0.02 for gain in gains.values()), gains
+    assert gains[-4.0] > gains[0.0] > 0.5 and gains[12.0] == 0 and gains[20.0] > 0
+
+
+def test_linear_beats_the_floor_and_gains_with_the_snr(source, test_source):
+    view, game, sender = view_of(source)
+    floor, attacker = make("mean-image", game.spec), make("linear", game.spec)
+    for one in (floor, attacker):
+        one.fit(view, generator=g())
+    levels = [leak(attacker, game, sender, test_source, snr_db=s) for s in (-20.0, 0.0, 10.0, 20.0)]
+    base = leak(floor, game, sender, test_source)
+    assert levels == sorted(levels) and levels[-1] > base + 3
+    assert levels[0] > base - 0.05, "with hardly any signal it falls back on the mean image"
+
+
+def test_over_a_fading_link_it_learns_from_receptions_with_the_noise_in_them(source, test_source):
+    view, game, sender = view_of(source, channel=Rayleigh(coherence=N))
+    attacker = make("linear", game.spec)
+    record = attacker.fit(view, generator=g())
+    assert record["analytic_noise"] is False and float(attacker.clean) == 0
+    floor = make("mean-image", game.spec)
+    floor.fit(view, generator=g())
+    assert leak(attacker, game, sender, test_source) > leak(floor, game, sender, test_source) + 1
+
+
+# -- inversion-mlp ----------------------------------------------------------------------------------
+
+
+def test_principal_components_are_those_of_the_singular_value_decomposition(source):
+    rows = source.gather(torch.arange(400)).images.flatten(1)
+    mean, found = principal_components(rows, 12, g())
+    _, _, exact = torch.linalg.svd((rows - rows.mean(0)).double(), full_matrices=False)
+    assert torch.allclose(mean, rows.mean(0))
+    assert torch.allclose(found @ found.T, torch.eye(12), atol=1e-4)
+    # Each leading component alone, and the space of all twelve: singular values of the overlap are all 1.
+    overlap = found.double() @ exact[:12].T
+    assert float(overlap.diagonal()[:4].abs().min()) > 0.999
+    assert float(torch.linalg.svdvals(overlap).min()) > 0.98
+    energy = lambda basis: float(((rows - mean).double() @ basis.T).square().sum())  # noqa: E731
+    assert energy(found.double()) > 0.9999 * energy(exact[:12])
+
+
+def test_more_components_than_images_have_are_zero():
+    rows = torch.randn(5, 30, generator=g())
+    mean, found = principal_components(rows, 12, g(1))
+    assert found.shape == (12, 30) and (found[5:] == 0).all()
+    back = mean + (rows - mean) @ found.T @ found
+    assert torch.allclose(back, rows, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("inversion-mlp", {"components": 32, "width": 128, "epochs": 20, "batch_size": 50, "dropout": 0.0}),
+        ("inversion", {"widths": (32, 16, 16, 8), "epochs": 12, "batch_size": 50, "learning_rate": 5e-3}),
+    ],
+)
+def test_model_inversion_learns_to_see_through_a_scheme_that_sends_pixels(source, test_source, name, options):
+    view, game, sender = view_of(source)
+    attacker, floor = make(name, game.spec, **options), make("mean-image", game.spec)
+    floor.fit(view, generator=g())
+    record = attacker.fit(view, generator=g())
+    assert record["images"] == 500 and math.isfinite(record["figures"]["loss"])
+    assert leak(attacker, game, sender, test_source) > leak(floor, game, sender, test_source) + 1.5
+
+
+# -- match ------------------------------------------------------------------------------------------
+
+
+def test_match_finds_the_image_far_more_often_than_chance(source, test_source):
+    view, game, sender = view_of(source)
+    options = {
+        "widths": (8, 16),
+        "blocks": (0, 0),
+        "width": 64,
+        "embedding": 32,
+        "epochs": 12,
+        "batch_size": 50,
+    }
+    attacker = make("match", game.spec, **options, learning_rate=5e-3)
+    record = attacker.fit(view, generator=g())
+    assert 0 < record["figures"]["top1"] <= 1
+    assert leak(attacker, game, sender, test_source) > 30 / 300
+
+
+def test_match_scores_are_cosines(source):
+    _, game, _ = view_of(source)
+    attacker = make("match", game.spec).eval()
+    scores = attacker.match(
+        torch.randn(5, 2 * N, generator=g()), torch.zeros(5, 1), torch.rand(7, 3, SIDE, SIDE, generator=g(1))
+    )
+    assert scores.shape == (5, 7) and float(scores.detach().abs().max()) <= 1 + 1e-5
+
+
+# -- the perceptual loss ----------------------------------------------------------------------------
+
+LAYOUTS = {
+    FILES[0]: {"features.0": (64, 3, 3, 3), "features.2": (64, 64, 3, 3), "features.5": (128, 64, 3, 3)},
+    FILES[1]: {"0": (3, 3, 1, 1), "2": (64, 3, 3, 3), "5": (64, 64, 3, 3), "9": (128, 64, 3, 3)},
+}
+
+
+def tensors(name):
+    table = {}
+    for i, (layer, shape) in enumerate(LAYOUTS[name].items()):
+        table[f"{layer}.weight"] = torch.randn(shape, generator=g(i)) / math.prod(shape[1:]) ** 0.5
+        table[f"{layer}.bias"] = 0.1 * torch.randn(shape[0], generator=g(10 + i))
+    return table
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOSC_DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_a_perceptual_weight_without_vgg_weights_is_an_error_that_says_what_to_do(source, root):
+    view, game, _ = view_of(source.subset(range(32)))
+    attacker = make("inversion", game.spec, perceptual_weight=0.1)
+    with pytest.raises(DataError, match=r"tosc data get vgg.*perceptual_weight=0") as caught:
+        attacker.fit(view, generator=g())
+    assert str(root) in str(caught.value) and view.queries == 0
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_both_layouts_of_vgg_weights_are_read(root, name):
+    torch.save(tensors(name), root / name)
+    loss = PerceptualLoss()
+    assert loss.file == name and not any(p.requires_grad for p in loss.parameters())
+    images = torch.rand(2, 3, 16, 16, generator=g())
+    assert [f.shape for f in loss.features(images)] == [(2, 64, 16, 16), (2, 64, 16, 16), (2, 128, 8, 8)]
+    assert float(loss(images, images)) == 0
+    other = torch.rand(2, 3, 16, 16, generator=g(1)).requires_grad_()
+    value = loss(other, images)
+    value.backward()
+    assert float(value.detach()) > 0 and torch.isfinite(other.grad).all() and (other.grad != 0).any()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_layers_are_those_of_vgg(root, name):
+    """conv1_1, conv1_2, pool, conv2_1, each with its ReLU, computed here once more by hand."""
+    import torch.nn.functional as F
+
+    stored = tensors(name)
+    torch.save(stored, root / name)
+    images = torch.rand(1, 3, 16, 16, generator=g())
+    layers = list(LAYOUTS[name])
+    if name == FILES[0]:
+        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        x, mode = (images - mean[:, None, None]) / std[:, None, None], "constant"
+    else:
+        x, mode = F.conv2d(images, stored["0.weight"], stored["0.bias"]), "reflect"
+        layers = layers[1:]
+    for i, (layer, found) in enumerate(zip(layers, PerceptualLoss().features(images), strict=True)):
+        if i == 2:
+            x = F.max_pool2d(x, 2)
+        x = F.relu(
+            F.conv2d(F.pad(x, (1,) * 4, mode=mode), stored[f"{layer}.weight"], stored[f"{layer}.bias"])
+        )
+        assert torch.allclose(found, x, atol=1e-5)
+
+
+def test_inversion_trains_with_the_perceptual_term_and_records_it(source, root):
+    torch.save(tensors(FILES[0]), root / FILES[0])
+    view, game, _ = view_of(source.subset(range(32)))
+    attacker = make("inversion", game.spec, perceptual_weight=0.1)
+    record = attacker.fit(view, generator=g())
+    assert record["vgg"] == FILES[0] and record["layers"] == ["conv1_1", "conv1_2", "conv2_1"]
+    assert record["reduction"] and record["figures"]["perceptual"] > 0
+    figures = record["figures"]
+    assert figures["loss"] == pytest.approx(figures["mse"] + 0.1 * figures["perceptual"], rel=0.02)
+
+
+def test_a_pickle_with_code_in_it_is_not_executed(root):
+    victim = root / "victim"
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(victim), "w"))
+
+    for write in (
+        lambda path: torch.save({"features.0.weight": Evil()}, path),
+        lambda path: dump(Evil(), path),
+    ):
+        write(root / FILES[0])
+        with pytest.raises(DataError, match=FILES[0]):
+            PerceptualLoss()
+    assert not victim.exists()
+
+
+def dump(value, path):
+    with open(path, "wb") as file:
+        pickle.dump(value, file, protocol=2)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        torch.zeros(3),
+        {"features.0.weight": torch.zeros(64, 3, 3, 3)},
+        {**tensors(FILES[0]), "features.2.weight": torch.zeros(64)},
+        {**tensors(FILES[0]), "features.5.bias": torch.zeros(3)},
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says_is_a_data_error(root, content):
+    torch.save(content, root / FILES[0])
+    with pytest.raises(DataError, match=r"features\.\d"):
+        PerceptualLoss()
+
+
+@pytest.mark.parametrize("keep", [0, 100, 5000])
+def test_a_truncated_file_is_a_data_error(root, keep):
+    torch.save(tensors(FILES[0]), root / FILES[0])
+    whole = (root / FILES[0]).read_bytes()
+    (root / FILES[0]).write_bytes(whole[:keep])
+    with pytest.raises(DataError, match="not a readable weight file"):
+        PerceptualLoss()

@@ -1,0 +1,228 @@
+"""Figures are means over seeds with Student's interval, floors are what they claim, and extremes are extreme."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from tosc_agents.learning.seeding import weights_from
+from tosc_agents.training.evaluate import Figure, evaluate, floors
+
+from tosc_env import metrics
+from tosc_env.data import make_source
+from tosc_env.errors import InputError
+from tosc_env.game import Game
+from tosc_env.policies import Context, Eavesdropper, PrivacyScheme, make_eavesdropper, make_scheme
+from tosc_env.threat import RecordedSender, SchemeSender, ThreatModel, View
+
+COUNT = 120
+TINY = {"stem": 4, "widths": (4, 8), "blocks": (0, 0), "receiver_width": 16, "receiver_depth": 1}
+
+
+def g(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def game():
+    return Game(make_source("shapes", split="test", num_images=COUNT, size=16), num_symbols=8)
+
+
+@pytest.fixture(scope="module")
+def scheme(game):
+    with weights_from(0):
+        return make_scheme("deepjscc", game.spec, **TINY).eval()
+
+
+class Oracle(Eavesdropper):
+    """Knows the images in the order in which the evaluation goes through them."""
+
+    name = "oracle"
+
+    def __init__(self, game):
+        super().__init__(game.spec)
+        self.images, self.at = game.source.gather(torch.arange(len(game.source))).images, 0
+
+    def fit(self, view, *, generator, progress=None):
+        return {}
+
+    def reconstruct(self, received, csi):
+        self.at = self.at % len(self.images) + len(received)
+        return self.images[self.at - len(received) : self.at]
+
+    def match(self, received, csi, candidates):
+        return -torch.cdist(self.images[self.at - len(received) : self.at].flatten(1), candidates.flatten(1))
+
+
+def mean_image(game):
+    attacker = make_eavesdropper("mean-image", game.spec)
+    with weights_from(0):
+        sender = SchemeSender(make_scheme("deepjscc", game.spec, **TINY).eval())
+    attacker.fit(View(game, sender, ThreatModel(), g()), generator=g())
+    return attacker
+
+
+# -- a figure ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 10, 11, 30])
+def test_the_interval_is_students(count):
+    values = np.random.default_rng(count).normal(3.0, 0.5, count)
+    figure = Figure.of(values.tolist())
+    low, high = stats.t.interval(0.95, count - 1, loc=values.mean(), scale=stats.sem(values))
+    assert figure.mean == pytest.approx(values.mean())
+    assert figure.interval == pytest.approx((high - low) / 2, rel=1e-6)
+
+
+def test_the_interval_holds_the_truth_in_95_of_100_cases():
+    values = np.random.default_rng(0).normal(0.0, 1.0, (2000, 3))
+    inside = [abs(f.mean) <= f.interval for f in (Figure.of(row.tolist()) for row in values)]
+    assert np.mean(inside) == pytest.approx(0.95, abs=5 * math.sqrt(0.95 * 0.05 / 2000))
+
+
+def test_one_seed_has_no_interval_and_json_says_null():
+    figure = Figure.of([0.5])
+    assert math.isnan(figure.interval) and figure.plain() == {"mean": 0.5, "interval95": None}
+
+
+# -- floors and extremes ----------------------------------------------------------------------------
+
+
+def test_floors_are_those_of_the_training_means_on_these_images(game):
+    batch = game.source.gather(torch.arange(COUNT))
+    statistics = game.source.statistics
+    found = floors(game, batch_size=50)
+    for name, guess in (
+        ("mean-image", statistics.mean_image.expand_as(batch.images)),
+        ("class-mean", statistics.class_mean_images[batch.labels]),
+    ):
+        assert found[name]["psnr_db"] == pytest.approx(
+            float(metrics.psnr(guess, batch.images).mean()), abs=1e-4
+        )
+        assert found[name]["ssim"] == pytest.approx(float(metrics.ssim(guess, batch.images).mean()), abs=1e-4)
+
+
+def test_a_perfect_attacker_has_every_leak_at_its_ceiling(game, scheme):
+    found = evaluate(game, SchemeSender(scheme), {"oracle": Oracle(game)}, seeds=2).leaks["oracle"][12.0]
+    assert found["psnr_db"].mean == pytest.approx(100.0) and found["psnr_clipped_db"].mean == pytest.approx(
+        100.0
+    )
+    assert found["ssim"].mean == pytest.approx(1.0, abs=1e-4)
+    assert found["reid_pixels"].mean == found["reid_match"].mean == 1.0
+    assert found["psnr_db"].interval == pytest.approx(0.0, abs=1e-4)
+
+
+def test_the_mean_image_is_at_the_floor_with_no_quality_and_no_identification(game, scheme):
+    evaluation = evaluate(game, SchemeSender(scheme), {"none": mean_image(game)}, seeds=2)
+    found = evaluation.leaks["none"][12.0]
+    assert found["psnr_db"].mean == pytest.approx(evaluation.floors["mean-image"]["psnr_db"], abs=1e-4)
+    assert found["ssim"].mean == pytest.approx(evaluation.floors["mean-image"]["ssim"], abs=1e-4)
+    # The one candidate nearest to the mean image is named for every message: right once in COUNT.
+    assert found["reid_pixels"].mean <= 1.5 / COUNT
+    assert "reid_match" not in found
+    images = game.source.gather(torch.arange(COUNT)).images
+    error = metrics.mse(game.source.statistics.mean_image.expand_as(images), images)
+    overall = (game.floor - float(error.mean())) / (game.floor + float(error.mean()))
+    assert overall == pytest.approx(0.0, abs=0.05)
+
+
+def test_whoever_may_encode_the_candidates_needs_no_training(game, scheme):
+    """Over a clear link the nearest symbols are the right ones; over noise alone they are anyone's."""
+    found = evaluate(
+        game, SchemeSender(scheme), {}, snr_db=(60.0, -60.0), candidate_queries=True, seeds=1
+    ).leaks
+    (by_snr,) = found.values()
+    assert by_snr[60.0]["reid_query"].mean == 1.0 and by_snr[-60.0]["reid_query"].mean < 0.1
+
+
+# -- the evaluation ---------------------------------------------------------------------------------
+
+
+def test_an_evaluation_is_deterministic_and_leaves_the_global_stream_alone(game, scheme):
+    attackers = {"none": mean_image(game)}
+    before = torch.get_rng_state()
+    runs = [evaluate(game, SchemeSender(scheme), attackers, scheme=scheme, seeds=2).plain() for _ in range(2)]
+    assert torch.equal(torch.get_rng_state(), before) and runs[0] == runs[1]
+    json.dumps(runs[0], allow_nan=False)
+
+
+def test_accuracy_is_that_of_the_receiver_on_all_images_at_each_snr(game, scheme):
+    found = evaluate(game, SchemeSender(scheme), {}, scheme=scheme, snr_db=(60.0, -40.0), seeds=3)
+    assert list(found.accuracy) == [60.0, -40.0] and found.images == COUNT and found.seeds == 3
+    index = torch.arange(COUNT)
+    batch = game.source.gather(index)
+    context = Context(torch.full((COUNT,), 60.0), torch.zeros(COUNT, 3, dtype=torch.long))
+    with torch.no_grad():
+        sent = game.normalise(scheme.encode(batch.images, context))
+        decided = scheme.decode(sent, torch.full((COUNT, 1), 60.0), context).argmax(1)
+    exact = float((decided == batch.labels).float().mean())
+    assert found.accuracy[60.0].mean == pytest.approx(exact, abs=0.02)
+    assert found.accuracy[60.0].interval < 0.05
+
+
+def test_each_link_has_its_own_snr_and_they_are_paired(game, scheme):
+    class Listener(Oracle):
+        def __init__(self, game):
+            super().__init__(game)
+            self.heard = set()
+
+        def reconstruct(self, received, csi):
+            self.heard |= set(csi[:, 0].tolist())
+            return super().reconstruct(received, csi)
+
+    listener = Listener(game)
+    pairs = {"snr_db": (0.0, 12.0), "eavesdropper_snr_db": (5.0, 7.0)}
+    found = evaluate(
+        game, SchemeSender(scheme), {"a": listener}, scheme=scheme, **pairs, seeds=1, with_ssim=False
+    )
+    assert listener.heard == {5.0, 7.0} and list(found.leaks["a"]) == [5.0, 7.0]
+    assert list(found.accuracy) == [0.0, 12.0] and "ssim" not in found.leaks["a"][5.0]
+    with pytest.raises(ValueError):
+        evaluate(game, SchemeSender(scheme), {}, snr_db=(0.0, 1.0), eavesdropper_snr_db=(5.0,))
+
+
+def test_the_batch_size_moves_no_figure_but_those_that_count_candidates(game, scheme):
+    found = [
+        evaluate(
+            game, SchemeSender(scheme), {"a": Oracle(game), "b": mean_image(game)}, seeds=1, batch_size=size
+        ).leaks
+        for size in (COUNT, 37)
+    ]
+    for name in ("a", "b"):
+        for figure in ("psnr_db", "ssim", "psnr_clipped_db"):
+            values = [leaks[name][12.0][figure].mean for leaks in found]
+            assert values[0] == pytest.approx(values[1], abs=1e-4)
+
+
+def test_recorded_symbols_have_leaks_but_no_accuracy(game):
+    sender = RecordedSender(torch.randn(COUNT, 16, generator=g()))
+    found = evaluate(game, sender, {"none": mean_image(game)}, seeds=1)
+    assert found.accuracy == {} and found.leaks["none"][12.0]["psnr_db"].mean > 5
+
+
+def test_a_stochastic_scheme_is_asked_anew_for_every_seed(game):
+    class Coin(PrivacyScheme):
+        stochastic, calls = True, 0
+
+        def encode(self, images, context):
+            self.calls += len(images)
+            return torch.randn(len(images), 16, generator=context.generator)
+
+        def decode(self, received, csi, context):
+            return received[:, :10]
+
+    coin = Coin(game.spec)
+    evaluate(game, SchemeSender(coin), {}, scheme=coin, seeds=3, batch_size=50)
+    assert coin.calls == 3 * COUNT
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"), [({"seeds": 0}, "not 0"), ({"snr_db": (math.nan,)}, "not nan")]
+)
+def test_wrong_arguments_are_one_sentence(game, scheme, options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        evaluate(game, SchemeSender(scheme), {}, scheme=scheme, **options)

@@ -1,0 +1,149 @@
+"""A scheme is trained through the very game that environments play, and an attacker through its view."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from tosc_agents.learning.loop import LoopConfig
+from tosc_agents.learning.seeding import weights_from
+from tosc_agents.training.evaluate import evaluate
+from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
+from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
+
+from tosc_env.data import make_source
+from tosc_env.errors import CheckpointError, DeniedError, InputError
+from tosc_env.game import Game
+from tosc_env.policies import Eavesdropper, make_scheme
+from tosc_env.threat import SchemeSender, ThreatModel
+
+TINY = {"stem": 8, "widths": (8, 16), "blocks": (0, 0), "receiver_width": 32, "receiver_depth": 1}
+
+
+def setting(split="train", half="system", num_images=1000, name="deepjscc", **rules):
+    source = make_source("shapes", split=split, half=half, num_images=num_images, size=16)
+    game = Game(source, num_symbols=16, **rules)
+    with weights_from(0):
+        return game, make_scheme(name, game.spec, **TINY)
+
+
+def quick(epochs=1, **options):
+    loop = LoopConfig(epochs=epochs, batch_size=50, learning_rate=0.1, average=0.9, precision="float32")
+    return SchemeTraining(loop, pad=1, flip=True, cutout=0, **options)
+
+
+@pytest.mark.parametrize("name", ["deepjscc", "label-only"])
+def test_a_tiny_system_learns_the_task_in_seconds(name):
+    rules = {
+        "task": "attributes",
+        "task_kwargs": {"names": "colour"},
+    }  # eight colours: what a tiny net can learn
+    rules["constellation"] = "qpsk" if name == "label-only" else None
+    game, scheme = setting(name=name, **rules)
+    loop = LoopConfig(epochs=5, batch_size=25, learning_rate=0.1, average=0.9, precision="float32")
+    trained = fit_scheme(scheme, game, SchemeTraining(loop, pad=0, flip=False, cutout=0))
+    assert math.isfinite(trained.figures["loss"]) and trained.figures["accuracy"] > 0.3
+    assert not scheme.training
+    test, _ = setting("test", None, 300, **rules)
+    accuracy = evaluate(test, SchemeSender(scheme), {}, scheme=scheme, seeds=1).accuracy[12.0].mean
+    assert accuracy > 0.4, "where chance is 1 in 8"
+
+
+def test_training_is_decided_by_its_seed():
+    states = []
+    for seed in (0, 0, 1):
+        game, scheme = setting(num_images=200)
+        fit_scheme(scheme, game, quick(), seed=seed)
+        states.append(scheme.state_dict())
+        torch.rand(3)
+    assert all(torch.equal(t, states[1][name]) for name, t in states[0].items())
+    assert any(not torch.equal(t, states[2][name]) for name, t in states[0].items())
+
+
+def test_an_interrupted_training_resumes_and_another_run_is_refused(tmp_path):
+    def stop(done, total, figures):
+        if figures["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    game, whole = setting(num_images=200)
+    fit_scheme(whole, game, quick(epochs=3))
+    state = tmp_path / "a.run"
+    game, scheme = setting(num_images=200)
+    with pytest.raises(KeyboardInterrupt):
+        fit_scheme(scheme, game, quick(epochs=3), state_path=state, progress=stop)
+    game, scheme = setting(num_images=200)
+    fit_scheme(scheme, game, quick(epochs=3), state_path=state)
+    assert all(torch.equal(t, whole.state_dict()[name]) for name, t in scheme.state_dict().items())
+    for rules, what in (({"snr_db": 3.0}, "snr_db"), ({"channel": "rayleigh"}, "channel")):
+        game, scheme = setting(num_images=200, **rules)
+        with pytest.raises(CheckpointError, match=f"another .*{what}"):
+            fit_scheme(scheme, game, quick(epochs=3), state_path=state)
+    game, scheme = setting(num_images=200)
+    with pytest.raises(CheckpointError, match="another seed"):
+        fit_scheme(scheme, game, quick(epochs=3), state_path=state, seed=1)
+
+
+def test_a_scheme_with_nothing_to_train_says_so():
+    game, scheme = setting(num_images=20)
+    scheme.trainable = False
+    with pytest.raises(InputError, match="'deepjscc' has nothing to train"):
+        fit_scheme(scheme, game, quick())
+
+
+def test_the_channel_is_part_of_training():
+    """The loss sends a gradient to the transmitter through a fading channel at a drawn SNR."""
+    game, scheme = setting(num_images=200, channel="rayleigh", snr_db=[0.0, 12.0])
+    before = {name: p.detach().clone() for name, p in scheme.transmitter.named_parameters()}
+    fit_scheme(scheme, game, quick())
+    assert all(not torch.equal(p, before[name]) for name, p in scheme.transmitter.named_parameters())
+
+
+# -- attackers --------------------------------------------------------------------------------------
+
+
+def test_an_attackers_record_says_how_it_was_made():
+    _, scheme = setting(num_images=200)
+    game, _ = setting(half="attacker", num_images=200, eavesdropper_snr_db=5.0)
+    options = {"width": 16, "components": 4, "epochs": 1, "batch_size": 20}
+    threat = ThreatModel(queries=60)
+    attacker, record = fit_eavesdropper(
+        "inversion-mlp", game, SchemeSender(scheme.eval()), threat=threat, options=options, seed=4
+    )
+    assert not attacker.training and not any(p.requires_grad for p in attacker.parameters())
+    assert record["name"] == "inversion-mlp" and record["queries"] == 60 and record["seed"] == 4
+    assert record["threat_model"] == threat.plain() and record["snr_db"] == 5.0
+    assert record["options"].items() >= options.items() and record["fit"]["images"] == 60
+
+
+def test_an_attacker_is_decided_by_its_seed_and_leaves_the_global_stream_alone():
+    _, scheme = setting(num_images=200)
+    game, _ = setting(half="attacker", num_images=200)
+    options = {"width": 16, "components": 4, "epochs": 1, "batch_size": 20}
+    before = torch.get_rng_state()
+    states = [
+        fit_eavesdropper("inversion-mlp", game, SchemeSender(scheme.eval()), options=options, seed=seed)[
+            0
+        ].state_dict()
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(t, states[1][name]) for name, t in states[0].items())
+    assert any(not torch.equal(t, states[2][name]) for name, t in states[0].items())
+
+
+def test_an_attacker_that_asks_for_what_is_denied_gets_no_further():
+    class Nosy(Eavesdropper):
+        name = "nosy"
+
+        def fit(self, view, *, generator, progress=None):
+            return {"labels": view.labels(torch.arange(3)).tolist()}
+
+        def infer(self, received, csi):
+            return received[:, :1]
+
+    game, scheme = setting(half="attacker", num_images=20)
+    sender = SchemeSender(scheme.eval())
+    assert len(fit_eavesdropper(Nosy(game.spec), game, sender)[1]["fit"]["labels"]) == 3
+    with pytest.raises(DeniedError, match="labels=False"):
+        fit_eavesdropper(Nosy(game.spec), game, sender, threat=ThreatModel(labels=False))

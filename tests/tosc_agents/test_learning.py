@@ -1,0 +1,400 @@
+"""Augmentation, the training loop, its state on disk, precision, seeding and progress."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+
+import pytest
+import torch
+from torch import nn
+from tosc_agents.learning import progress as progress_module
+from tosc_agents.learning.augment import crop_flip_cutout
+from tosc_agents.learning.loop import LoopConfig, train
+from tosc_agents.learning.precision import autocast, has_fast_bf16, resolve_precision
+from tosc_agents.learning.progress import show_progress
+from tosc_agents.learning.seeding import weights_from
+from tosc_agents.learning.state import load_state, save_state
+
+from tosc_env.errors import CheckpointError, InputError, TrainingError
+from tosc_env.files import WriteError
+
+CPU = torch.device("cpu")
+
+
+def g(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# -- augmentation -----------------------------------------------------------------------------------
+
+
+def images(count=200, side=12):
+    """No pixel of value one half, which is the colour of a cutout."""
+    values = torch.randint(1, 255, (count, 3, side, side), generator=g(9)).float() / 255
+    return values + 1e-4
+
+
+NONE = {"pad": 0, "flip": False, "cutout": 0}
+
+
+def test_with_everything_off_images_stay_as_they_are():
+    assert torch.equal(crop_flip_cutout(images(), g(), **NONE), images())
+
+
+def test_a_flip_alone_mirrors_about_half_of_the_images_and_changes_no_other():
+    given = images()
+    found = crop_flip_cutout(given, g(), **{**NONE, "flip": True})
+    same = (found == given).flatten(1).all(1)
+    mirrored = (found == given.flip(3)).flatten(1).all(1)
+    assert (same ^ mirrored).all() and 70 < int(mirrored.sum()) < 130
+    assert torch.equal(found.flatten(1).sort(1).values, given.flatten(1).sort(1).values)
+
+
+def test_a_shift_moves_by_at_most_pad_and_each_shift_is_as_frequent():
+    pad, side = 2, 12
+    given = images(1000, side)
+    found = crop_flip_cutout(given, g(), **{**NONE, "pad": pad})
+    padded = torch.nn.functional.pad(given, (pad,) * 4, mode="reflect")
+    counts = []
+    explained = torch.zeros(len(given), dtype=torch.int64)
+    for dy in range(2 * pad + 1):
+        for dx in range(2 * pad + 1):
+            here = (found == padded[:, :, dy : dy + side, dx : dx + side]).flatten(1).all(1)
+            explained += here
+            counts.append(int(here.sum()))
+    assert (explained == 1).all()
+    assert min(counts) > 15 and max(counts) < 75  # 1000 / 25 = 40 each, five standard deviations
+
+
+@pytest.mark.parametrize("side", [1, 5, 8])
+def test_a_cutout_is_one_grey_square_of_the_side_asked_for_or_what_of_it_lies_inside(side):
+    given = images(1000, 16)
+    found = crop_flip_cutout(given, g(), **{**NONE, "cutout": side})
+    hole = (found == 0.5).all(1)
+    assert torch.equal(found * ~hole[:, None], given * ~hole[:, None])
+    height, width = hole.any(2).sum(1), hole.any(1).sum(1)
+    assert torch.equal(hole.flatten(1).sum(1), height * width), "a rectangle"
+    assert int(height.max()) == int(width.max()) == side
+    assert int(height.min()) >= math.ceil(side / 2) - (side % 2 == 0), "at least half of it"
+    whole = (height == side) & (width == side)
+    assert int(whole.sum()) > 200
+
+
+def test_colours_change_but_stay_in_range_and_grey_stays_grey():
+    given = images()
+    found = crop_flip_cutout(given, g(), **NONE, colour=0.4)
+    assert float(found.min()) >= 0 and float(found.max()) <= 1 and not torch.equal(found, given)
+    grey = given.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    out = crop_flip_cutout(grey, g(), **NONE, colour=0.4)
+    assert torch.allclose(out[:, 0], out[:, 1], atol=1e-6) and torch.allclose(out[:, 0], out[:, 2], atol=1e-6)
+
+
+def test_augmentation_depends_on_its_generator_alone_and_leaves_its_input():
+    given = images()
+    before, state = given.clone(), torch.get_rng_state()
+    first = crop_flip_cutout(given, g(3), colour=0.2)
+    torch.rand(5)
+    torch.set_rng_state(state)
+    assert torch.equal(first, crop_flip_cutout(given, g(3), colour=0.2))
+    assert not torch.equal(first, crop_flip_cutout(given, g(4), colour=0.2))
+    assert torch.equal(torch.get_rng_state(), state) and torch.equal(given, before)
+
+
+def test_images_need_not_be_square():
+    wide = torch.rand(3, 1, 8, 24, generator=g())
+    assert crop_flip_cutout(wide, g()).shape == wide.shape
+
+
+# -- the loop ---------------------------------------------------------------------------------------
+
+COUNT = 96
+INPUTS = torch.randn(COUNT, 6, generator=g(1))
+TARGETS = (INPUTS @ torch.randn(6, 3, generator=g(2))).argmax(1)
+
+
+class Net(nn.Sequential):
+    """With a batch norm and dropout: buffers and the random stream are part of a run's state, too."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 3))
+
+
+def fit(config=None, *, progress=None, state_path=None, identity=None, seed=0, broken_at=None, loss_at=None):
+    with weights_from(seed):
+        module = Net()
+    generator = g(seed)
+    steps = []
+
+    def step_loss(index):
+        steps.append(index)
+        noise = 0.1 * torch.randn(len(index), 6, generator=generator)
+        logits = module(INPUTS[index] + noise)
+        loss = nn.functional.cross_entropy(logits.float(), TARGETS[index])
+        if broken_at is not None and len(steps) == broken_at:
+            loss = loss * math.nan
+        return loss, {"accuracy": (logits.detach().argmax(1) == TARGETS[index]).float().mean()}
+
+    trained = train(
+        module,
+        step_loss,
+        num_images=COUNT,
+        config=config or CONFIG,
+        generator=generator,
+        progress=progress,
+        state_path=state_path,
+        identity=identity,
+    )
+    return module, trained, steps
+
+
+CONFIG = LoopConfig(epochs=4, batch_size=16, learning_rate=0.1, average=0.9, precision="float32")
+
+
+def same(a, b) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(t, b[name]) for name, t in a.items())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_training_learns_and_ends_in_evaluation_mode_with_the_averaged_weights(optimizer):
+    config = LoopConfig(
+        epochs=30, batch_size=16, learning_rate=0.02, optimizer=optimizer, precision="float32"
+    )
+    module, trained, steps = fit(config)
+    assert not module.training and same(module.state_dict(), trained.state)
+    accuracy = (module(INPUTS).argmax(1) == TARGETS).float().mean()
+    assert accuracy > 0.85 and trained.steps == len(steps) == 30 * 6
+    assert trained.figures.keys() == {"loss", "accuracy", "gradient"} and trained.figures["loss"] < 0.7
+
+
+def test_every_epoch_passes_over_all_images_once_in_another_order():
+    _, _, steps = fit()
+    epochs = [torch.cat(steps[i : i + 6]) for i in range(0, 24, 6)]
+    assert all(torch.equal(order.sort().values, torch.arange(COUNT)) for order in epochs)
+    assert not torch.equal(epochs[0], epochs[1])
+
+
+def test_a_run_is_decided_by_its_seed_and_leaves_the_global_stream_alone():
+    before = torch.get_rng_state()
+    first = fit()[0].state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(11)
+    assert same(first, fit()[0].state_dict())
+    torch.set_rng_state(before)
+    assert not same(first, fit(seed=1)[0].state_dict())
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("epoch", [2, 4])
+def test_a_killed_run_resumes_to_bit_identical_weights(tmp_path, epoch, optimizer):
+    """Killed within an epoch: it goes on from the last whole one, and nothing tells the two runs apart."""
+    config = LoopConfig(**{**vars(CONFIG), "optimizer": optimizer})
+    whole, wanted, _ = fit(config)
+    state = tmp_path / "run.run"
+
+    def kill(done, total, figures):
+        assert total == 24 and figures["epoch"] == math.ceil(done / 6)
+        if figures["epoch"] == epoch:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(config, progress=kill, state_path=state, identity={"name": "a"})
+    module, trained, steps = fit(config, state_path=state, identity={"name": "a"})
+    assert len(steps) == 6 * (5 - epoch), "only what was not yet saved is done again"
+    assert same(module.state_dict(), whole.state_dict()) and trained.figures == wanted.figures
+
+
+def test_a_run_that_was_finished_but_not_yet_reported_loses_nothing(tmp_path):
+    state = tmp_path / "run.run"
+    whole, wanted, _ = fit(state_path=state)
+    module, trained, steps = fit(state_path=state)
+    assert not steps and same(module.state_dict(), whole.state_dict())
+    assert trained.figures == wanted.figures and trained.figures
+
+
+def test_a_state_of_another_run_is_refused_and_says_in_what_it_differs(tmp_path):
+    state = tmp_path / "run.run"
+    fit(state_path=state, identity={"scheme": "a", "options": {"widths": (4, 8)}, "seed": 0})
+    fit(state_path=state, identity={"scheme": "a", "options": {"widths": [4, 8]}, "seed": 0})
+    with pytest.raises(CheckpointError, match=r"another scheme, seed;") as caught:
+        fit(state_path=state, identity={"scheme": "b", "options": {"widths": (4, 8)}, "seed": 1})
+    assert str(state) in str(caught.value)
+    with pytest.raises(CheckpointError, match="another config"):
+        longer = LoopConfig(**{**vars(CONFIG), "epochs": 5})
+        fit(longer, state_path=state, identity={"scheme": "a", "options": {"widths": (4, 8)}, "seed": 0})
+
+
+@pytest.mark.parametrize("content", [b"", b"not a state", bytes(range(256))])
+def test_a_damaged_state_is_a_checkpoint_error_and_is_not_overwritten(tmp_path, content):
+    state = tmp_path / "run.run"
+    state.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"run\.run is not the state of a run"):
+        fit(state_path=state)
+    assert state.read_bytes() == content
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_step_and_cause(tmp_path):
+    state = tmp_path / "run.run"
+    with pytest.raises(TrainingError, match=r"up to step 12: .* is not finite; lower the learning rate"):
+        fit(state_path=state, broken_at=10)
+    assert load_state(state, CPU)["epoch"] == 1, "the state of the last whole epoch is kept"
+    assert all(t.isfinite().all() for t in load_state(state, CPU)["model"].values())
+
+
+def test_a_learning_rate_far_too_high_ends_in_an_error_and_not_in_nan_weights():
+    config = LoopConfig(
+        epochs=40, batch_size=16, learning_rate=1e30, clip=1e30, warmup=0.0, precision="float32"
+    )
+    with pytest.raises(TrainingError, match="not finite"):
+        fit(config)
+
+
+def test_progress_is_told_of_steps_and_figures_without_the_gradient():
+    told = []
+    fit(progress=lambda *now: told.append(now))
+    assert [(done, total) for done, total, _ in told] == [(6, 24), (12, 24), (18, 24), (24, 24)]
+    assert all(set(figures) == {"epoch", "loss", "accuracy"} for _, _, figures in told)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"learning_rate": 0.0}, "positive number, not 0.0"),
+        ({"learning_rate": math.nan}, "positive number, not nan"),
+        ({"learning_rate": math.inf}, "positive number, not inf"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        LoopConfig(**options)
+
+
+def test_a_batch_larger_than_the_data_is_one_step_per_epoch():
+    _, trained, steps = fit(LoopConfig(epochs=2, batch_size=1000, learning_rate=0.1, precision="float32"))
+    assert trained.steps == 2 and [len(s) for s in steps] == [COUNT, COUNT]
+
+
+# -- precision --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_both_precisions_train_and_keep_float32_weights(precision):
+    config = LoopConfig(epochs=10, batch_size=16, learning_rate=0.1, precision=precision)
+    module, trained, _ = fit(config)
+    assert all(t.dtype in (torch.float32, torch.int64) for t in module.state_dict().values())
+    assert math.isfinite(trained.figures["loss"]) and trained.figures["accuracy"] > 0.5
+
+
+def test_precision_is_what_is_asked_for_and_auto_follows_the_processor():
+    x = torch.randn(4, 4, generator=g())
+    with autocast("bf16", CPU):
+        assert (x @ x).dtype == torch.bfloat16
+    with autocast("float32", CPU):
+        assert (x @ x).dtype == torch.float32
+    assert resolve_precision("auto", CPU) == ("bf16" if has_fast_bf16(CPU) else "float32")
+    assert resolve_precision("bf16", CPU) == "bf16" and resolve_precision("float32", CPU) == "float32"
+
+
+# -- state on disk ----------------------------------------------------------------------------------
+
+
+def test_a_nested_state_comes_back_as_it_was(tmp_path):
+    module = Net()
+    optimizer = torch.optim.AdamW(module.parameters())
+    module(INPUTS).sum().backward()
+    optimizer.step()
+    tree = {
+        "model": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "generator": g(5).get_state(),
+        "epoch": 3,
+        "identity": {"widths": [1, 2], "name": "a", "nothing": None, "yes": True, "x": 0.1},
+        "empty": {},
+    }
+    save_state(tmp_path / "s.run", tree)
+    found = load_state(tmp_path / "s.run", CPU)
+    assert found.keys() == tree.keys() and same(found["model"], tree["model"])
+    assert found["identity"] == tree["identity"] and found["epoch"] == 3 and found["empty"] == {}
+    assert torch.equal(found["generator"], tree["generator"])
+    for number, state in optimizer.state_dict()["state"].items():
+        assert same(found["optimizer"]["state"][number], state)
+    again = torch.optim.AdamW(module.parameters())
+    again.load_state_dict(found["optimizer"])
+
+
+def test_a_tensor_that_occurs_twice_is_saved_twice(tmp_path):
+    shared = torch.ones(3)
+    save_state(tmp_path / "s.run", {"a": shared, "b": [shared, shared[:2]]})
+    found = load_state(tmp_path / "s.run", CPU)
+    assert torch.equal(found["a"], shared) and torch.equal(found["b"][1], shared[:2])
+
+
+def test_a_full_disk_keeps_the_older_state(tmp_path, monkeypatch):
+    path = tmp_path / "s.run"
+    save_state(path, {"a": torch.zeros(3), "epoch": 1})
+    before = path.read_bytes()
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WriteError, match="No space left on device"):
+        save_state(path, {"a": torch.ones(3), "epoch": 2})
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_state_is_safetensors_with_json_and_nothing_to_execute(tmp_path):
+    from safetensors import safe_open
+
+    save_state(tmp_path / "s.run", {"a": torch.zeros(2), "n": 1})
+    with safe_open(tmp_path / "s.run", framework="pt") as file:
+        assert json.loads(file.metadata()["tosc_run"]) == {"a": {"tensor": "a"}, "n": 1}
+
+
+# -- seeding and progress ---------------------------------------------------------------------------
+
+
+def test_weights_from_leaves_the_global_stream_untouched_and_depends_on_the_seed_alone():
+    before = torch.get_rng_state()
+    with weights_from(3):
+        first = nn.Linear(4, 4).weight
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(9)
+    with weights_from(3):
+        second = nn.Linear(4, 4).weight
+    with weights_from(4):
+        other = nn.Linear(4, 4).weight
+    assert torch.equal(first, second) and not torch.equal(first, other)
+
+
+def test_weights_from_restores_the_stream_when_building_fails():
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError), weights_from(3):
+        torch.rand(1)
+        raise ValueError
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_in_a_log_progress_is_a_line_now_and_then_and_always_the_last(capsys, monkeypatch):
+    clock = iter(range(0, 1000, 5))
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: float(next(clock)))
+    with show_progress("train", every=20.0) as progress:
+        for done in range(1, 11):
+            progress(done, 10, {"loss": 0.5, "accuracy": 0.25})
+    lines = capsys.readouterr().err.splitlines()
+    assert 2 <= len(lines) <= 4 and all("loss 0.5  accuracy 0.25" in line for line in lines)
+    assert lines[-1].startswith("train: 10/10") and "s left" in lines[0]
+
+
+def test_quiet_progress_says_nothing(capsys):
+    with show_progress("train", quiet=True) as progress:
+        progress(1, 1, {"loss": 1.0})
+    assert capsys.readouterr() == ("", "")

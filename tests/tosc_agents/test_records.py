@@ -1,0 +1,159 @@
+"""Results say how they were obtained, and JSON, CSV and Markdown agree with one another."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import subprocess
+
+import pytest
+import torch
+from tosc_agents import records
+from tosc_agents.records import COLUMNS, markdown, print_evaluation, provenance, rows, write_csv, write_json
+from tosc_agents.setting import Setting
+from tosc_agents.training.evaluate import Evaluation, Figure
+
+from tosc_env.data import make_source
+from tosc_env.files import WriteError
+
+
+@pytest.fixture
+def evaluation():
+    leak = {"psnr_db": Figure(14.25, 0.125), "reid_pixels": Figure(0.5, math.nan), "ssim": Figure(0.3, 0.01)}
+    return Evaluation(
+        accuracy={12.0: Figure(0.875, 0.01)},
+        leaks={"linear": {0.0: leak, 12.5: leak}, "match": {0.0: {"reid_match": Figure(0.25, 0.02)}}},
+        floors={"mean-image": {"psnr_db": 12.75, "ssim": 0.125}},
+        images=100,
+        seeds=3,
+    )
+
+
+def test_provenance_names_data_device_versions_and_commit():
+    source = make_source("shapes", num_images=20, size=16)
+    record = provenance(source, torch.device("cpu"))
+    assert record["data"] == {"name": "shapes", "provenance": source.provenance, "images": 20}
+    assert record["device"] == "cpu" and record["torch"] == torch.__version__ and record["threads"] == 1
+    assert re.fullmatch(r"[0-9a-f]{7,}(-dirty)?|unknown|.*-g[0-9a-f]+(-dirty)?", record["commit"])
+    json.dumps(record)
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("git"), subprocess.CalledProcessError(128, "git")])
+def test_outside_of_a_checkout_the_commit_is_unknown(monkeypatch, error):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(records.subprocess, "run", fail)
+    assert records.commit() == "unknown"
+
+
+def test_there_is_one_row_for_each_attacker_and_snr(evaluation):
+    table = rows(evaluation)
+    assert [(r["attacker"], r["eavesdropper_snr_db"]) for r in table] == [
+        ("linear", 0.0),
+        ("linear", 12.5),
+        ("match", 0.0),
+    ]
+    assert table[0]["psnr_db"] == 14.25 and table[0]["psnr_db_interval95"] == 0.125
+    assert "psnr_db" not in table[2] and table[2]["reid_match"] == 0.25
+    assert {key for row in table for key in row} <= {"attacker", "eavesdropper_snr_db"} | {
+        column + suffix for column in COLUMNS for suffix in ("", "_interval95")
+    }
+
+
+def test_csv_and_json_hold_the_same_numbers(evaluation, tmp_path):
+    write_csv(tmp_path / "r.csv", rows(evaluation))
+    write_json(tmp_path / "r.json", evaluation.plain())
+    with open(tmp_path / "r.csv", newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert len(table) == 3 and table[2]["psnr_db"] == ""
+    for row in table:
+        leak = record["leaks"][row["attacker"]][f"{float(row['eavesdropper_snr_db']):g}"]
+        for figure, value in leak.items():
+            assert float(row[figure]) == value["mean"]
+    assert record["leaks"]["linear"]["0"]["reid_pixels"]["interval95"] is None
+    assert record["test_images"] == 100 and record["seeds_vary"] == "channel noise only"
+
+
+def tables(text):
+    """The tables of a Markdown text, each a list of rows of cells."""
+    parts = [part.splitlines() for part in text.strip().split("\n\n")]
+    return [[[cell.strip() for cell in line.strip("|").split("|")] for line in part] for part in parts]
+
+
+def test_the_markdown_tables_are_rectangular_and_hold_figures_intervals_and_floors(evaluation):
+    accuracy, leaks = tables(markdown(evaluation))
+    for table in (accuracy, leaks):
+        assert len({len(row) for row in table}) == 1
+    assert accuracy[0] == ["SNR", "12 dB"] and "87.50" in accuracy[2][1] and "1.00" in accuracy[2][1]
+    assert len(leaks[0]) == 2 + len(COLUMNS) and len(leaks) == 2 + 3 + 1
+    first = dict(zip(leaks[0], leaks[2], strict=True))
+    assert first["attacker"] == "linear" and first["SNR dB"] == "0"
+    assert "14.25" in first["PSNR dB"] and "0.12" in first["PSNR dB"] and first["re-id pixels"] == "50.0%"
+    assert leaks[3][1] == "12.5" and "25.0" in leaks[4][6]
+    assert "mean-image (floor)" in leaks[5][0] and leaks[5][2] == "12.75"
+
+
+def test_recorded_symbols_give_a_table_without_accuracy_and_a_system_alone_one_without_attackers(evaluation):
+    evaluation.accuracy.clear()
+    assert len(tables(markdown(evaluation))) == 1
+    alone = Evaluation({0.0: Figure(0.5, math.nan)}, {}, {}, 10, 1)
+    assert "50.00" in markdown(alone) and "attacker" not in markdown(alone)
+
+
+@pytest.mark.parametrize("with_accuracy", [True, False])
+def test_the_printed_table_says_the_same(evaluation, capsys, monkeypatch, with_accuracy):
+    monkeypatch.setenv("COLUMNS", "160")
+    if not with_accuracy:
+        evaluation.accuracy.clear()
+    print_evaluation("deepjscc", evaluation, "100 images.")
+    told = capsys.readouterr().out
+    for part in ("deepjscc", "14.25", "50.0%", "25.0%", "12.75", "100 images."):
+        assert part in told
+    assert ("87.5% at 12 dB" in told) == with_accuracy
+
+
+def test_files_are_written_whole_or_not_at_all(evaluation, tmp_path, monkeypatch):
+    for name, write in (("r.json", write_json), ("r.md", records.write_text)):
+        path = tmp_path / name
+        path.write_text("old")
+        monkeypatch.setattr(records.os, "fsync", fail)
+        with pytest.raises(WriteError, match=name):
+            write(path, evaluation.plain() if name == "r.json" else "text")
+        monkeypatch.undo()
+        assert path.read_text() == "old"
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "r.json", {"x": object()})
+    assert (tmp_path / "r.json").read_text() == "old" and len(list(tmp_path.iterdir())) == 2
+
+
+def fail(*args):
+    raise OSError(28, "No space left on device")
+
+
+# -- settings ---------------------------------------------------------------------------------------
+
+
+def test_a_setting_comes_back_from_plain_values_and_builds_the_same_game():
+    setting = Setting(
+        "shapes", {"num_images": 40, "size": 16}, channel="rayleigh", num_symbols=8, snr_db=[0, 12]
+    )
+    again = Setting(**json.loads(json.dumps(setting.plain())))
+    assert again == setting
+    one, two = setting.game(half="attacker"), again.game(half="attacker")
+    assert one.spec == two.spec and one.snr_db == two.snr_db and one.source.half == "attacker"
+    assert torch.equal(one.source.images, two.source.images) and len(one.source) == 20
+
+
+def test_the_usual_task_of_a_data_set_is_written_out():
+    assert Setting("shapes").task == "classification"
+    faces = Setting("celeba")
+    assert faces.task == "attributes" and faces.task_options == {
+        "names": ["Mustache", "Smiling", "Wavy_Hair"]
+    }
+    assert Setting("celeba", task="attributes", task_options={"names": ["Smiling"]}).task_options[
+        "names"
+    ] == ["Smiling"]

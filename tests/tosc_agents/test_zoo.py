@@ -1,0 +1,223 @@
+"""The weights that ship: small, float16, with a card that says everything, and good at what they are for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import gymnasium as gym
+import pytest
+import torch
+from safetensors import safe_open
+from tosc_agents.setting import Setting
+from tosc_agents.zoo import WEIGHTS, ZOO, Folder
+
+import tosc_env
+from tosc_env.checkpoints import load_checkpoint, read_header
+from tosc_env.errors import CheckpointError, InputError
+from tosc_env.game import Game
+from tosc_env.opponents import zoos
+from tosc_env.policies import Context, eavesdroppers, schemes
+
+FILES = sorted(WEIGHTS.glob("*.safetensors"))
+SCHEME, ATTACKER = WEIGHTS / "deepjscc-shapes.safetensors", WEIGHTS / "inversion-deepjscc-shapes.safetensors"
+SHAPES = "ToSC-Shapes-v0"
+
+
+def by_name(path):
+    return path.stem
+
+
+def test_the_weights_of_the_demonstration_are_there():
+    assert {SCHEME, ATTACKER} <= set(FILES)
+
+
+@pytest.mark.parametrize("path", FILES, ids=by_name)
+def test_a_file_is_below_8_megabytes_and_float16(path):
+    assert path.stat().st_size < 8_000_000
+    with safe_open(path, framework="pt") as file:
+        kinds = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
+    assert torch.float16 in kinds and kinds <= {torch.float16, torch.int64, torch.bool}
+
+
+@pytest.mark.parametrize("path", FILES, ids=by_name)
+def test_a_card_says_how_the_weights_were_made(path):
+    header = read_header(path)
+    card = header["card"]
+    assert header["name"] in (schemes if header["kind"] == "scheme" else eavesdroppers)
+    assert card["data"]["name"] and card["data"]["provenance"].endswith(".") and card["data"]["images"] > 1
+    assert card["data"]["name"] == card["setting"]["data"] and len(card["labels"]) >= 2
+    low, high = card["valid_snr_db"]
+    assert low <= high and isinstance(card["training"]["seed"], int)
+    assert Setting(**card["setting"]).num_symbols == header["spec"]["num_symbols"]
+    assert card["torch"] and card["commit"] and card["device"]
+    if header["kind"] == "scheme":
+        assert card["test_images"] > 0 and card["test_accuracy"] and not card.get("against")
+        assert all(0 < accuracy <= 1 for accuracy in card["test_accuracy"].values())
+    else:
+        assert card["against"] in schemes and card["training"]["threat_model"]["images"] == "other-half"
+    json.dumps(header, allow_nan=False)
+
+
+@pytest.mark.parametrize("path", FILES, ids=by_name)
+def test_the_weights_load_and_are_finite(path):
+    policy = load_checkpoint(path).policy
+    assert all(bool(t.isfinite().all()) for t in policy.state_dict().values())
+
+
+def test_the_zoo_is_found_through_its_entry_point_and_lists_a_line_per_file():
+    assert any(zoo is ZOO for zoo in zoos())
+    lines = Folder(WEIGHTS).listing()
+    assert len(lines) == len(FILES) and all("channel uses" in line and " dB" in line for line in lines)
+    assert any("eavesdropper 'inversion' against 'deepjscc' for shapes 3x32x32" in line for line in lines)
+
+
+# -- play -------------------------------------------------------------------------------------------
+
+
+def means(role, keys=("accuracy", "mse"), episodes=5, **options):
+    """Mean of info figures over a few episodes of 16 messages with default opponents and idle actions."""
+    env = gym.make(SHAPES, role=role, split="test", **options)
+    totals, count = dict.fromkeys(keys, 0.0), 0
+    env.action_space.seed(0)
+    for seed in range(episodes):
+        env.reset(seed=seed)
+        done = False
+        while not done:
+            _, _, done, _, info = env.step(env.action_space.sample())
+            count += 1
+            for key in keys:
+                totals[key] += info[key]
+    env.close()
+    return {key: total / count for key, total in totals.items()}
+
+
+def test_the_default_scheme_decides_clearly_better_than_chance_against_an_outside_eavesdropper():
+    assert means("eavesdropper")["accuracy"] > 0.6
+
+
+def test_the_default_attacker_sees_clearly_more_than_the_mean_image():
+    # The same seeds draw the same images for both, so the comparison is paired.
+    assert means("receiver")["mse"] < 0.97 * means("receiver", eavesdropper="mean-image")["mse"]
+
+
+def test_the_default_receiver_hears_nothing_in_noise_symbols():
+    """A transmitter that sends random symbols: chance for the receiver, so it has no other way to the label."""
+    assert means("transmitter")["accuracy"] < 0.35
+
+
+def test_an_outside_transmitter_that_plays_the_trained_encoder_does_well():
+    scheme = load_checkpoint(SCHEME).policy
+    env = gym.make(SHAPES, role="transmitter", split="test")
+    context = Context(torch.tensor([12.0]), torch.zeros(1, 3, dtype=torch.int64))
+    right, count = 0.0, 0
+    for seed in range(5):
+        observation, _ = env.reset(seed=seed)
+        done = False
+        while not done:
+            images = torch.from_numpy(observation["image"])[None]
+            symbols = scheme.encode(images, context)[0]
+            observation, _, done, _, info = env.step((symbols / symbols.abs().max()).numpy())
+            right, count = right + info["accuracy"], count + 1
+    env.close()
+    assert right / count > 0.6
+
+
+def test_a_vector_environment_and_a_full_game_play_with_the_same_defaults():
+    env = gym.make_vec(SHAPES, num_envs=64, role="eavesdropper", split="test")
+    env.reset(seed=0)
+    *_, info = env.step(torch.full((64, 3, 32, 32), 0.5))
+    assert float(info["accuracy"].mean()) > 0.6
+    env.close()
+    game = tosc_env.parallel_env(SHAPES)
+    game.reset(seed=0)
+    game.close()
+
+
+def test_weights_are_as_good_as_their_card_says():
+    """The card's test accuracy is reached again, up to float16 and the noise of a part of the test images."""
+    from tosc_agents.training.evaluate import evaluate
+
+    from tosc_env.threat import SchemeSender
+
+    loaded = load_checkpoint(SCHEME)
+    game = Setting(**loaded.card["setting"]).game(split="test")
+    part = Game(
+        game.source.subset(range(500)), task=game.task, channel=game.channel, num_symbols=game.num_symbols
+    )
+    level = max(map(float, loaded.card["test_accuracy"]))
+    found = evaluate(part, SchemeSender(loaded.policy), {}, scheme=loaded.policy, snr_db=(level,), seeds=1)
+    told = loaded.card["test_accuracy"][f"{level:g}"]
+    assert found.accuracy[level].mean == pytest.approx(told, abs=0.06)
+
+
+# -- what there are no weights for ------------------------------------------------------------------
+
+
+def beyond(path):
+    """An SNR above those a file is meant for."""
+    return read_header(path)["card"]["valid_snr_db"][1] + 5.0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_symbols": 32},
+        {"snr_db": beyond},
+        {"snr_db": {"low": -90.0, "high": 12.0}},
+        {"attributes": ["colour"]},
+    ],
+)
+def test_a_game_without_weights_is_an_error_that_lists_what_there_is(options):
+    options = {key: value(SCHEME) if callable(value) else value for key, value in options.items()}
+    with pytest.raises(InputError, match="no trained weights of the scheme 'deepjscc'") as caught:
+        gym.make(SHAPES, role="eavesdropper", **options)
+    told = str(caught.value)
+    assert "\n" not in told and all(line in told for line in ZOO.listing())
+    if "num_symbols" in options:
+        assert "32 channel uses" in told
+
+
+def test_an_attacker_is_asked_for_at_the_snr_of_its_own_link():
+    with pytest.raises(InputError, match="eavesdropper 'inversion' against 'deepjscc'"):
+        gym.make(SHAPES, role="receiver", eavesdropper_snr_db=beyond(ATTACKER))
+
+
+def test_over_another_channel_the_weights_play_with_a_warning():
+    with pytest.warns(
+        UserWarning, match="trained over 'awgn'; over this Rayleigh channel they play untrained"
+    ):
+        gym.make(SHAPES, role="eavesdropper", channel="rayleigh").close()
+
+
+def test_the_rival_that_sends_the_label_plays_with_the_weights_of_the_baseline():
+    attacker = {"eavesdropper": "mean-image"}
+    found = means("eavesdropper", scheme="label-only")
+    assert found["accuracy"] > 0.6
+    env = gym.make(SHAPES, role="receiver", scheme="label-only", **attacker)
+    env.reset(seed=0)
+    env.close()
+
+
+def test_a_stand_in_plays_with_the_weights_of_the_stand_in():
+    with pytest.warns(UserWarning, match="stand in"):
+        env = gym.make("ToSC-CIFAR-v0", role="eavesdropper")
+    _, info = env.reset(seed=0)
+    assert info["stand_in"] == 1.0
+    env.close()
+
+
+def test_a_folder_of_ones_own_is_a_zoo_too(tmp_path):
+    shutil.copy(SCHEME, tmp_path)
+    mine = Folder(tmp_path)
+    game = Setting("shapes").game(split="test")
+    assert mine.find("scheme", "deepjscc", game, scheme=None, stand_in=False) == tmp_path / SCHEME.name
+    assert mine.find("scheme", "lbvq", game, scheme=None, stand_in=False) is None
+    assert mine.find("eavesdropper", "inversion", game, scheme="deepjscc", stand_in=False) is None
+    assert len(mine.listing()) == 1
+
+
+def test_a_damaged_file_in_a_zoo_is_named(tmp_path):
+    (tmp_path / "broken.safetensors").write_bytes(SCHEME.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"broken\.safetensors"):
+        Folder(tmp_path).listing()

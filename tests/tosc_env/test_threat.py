@@ -1,0 +1,216 @@
+"""A view holds what the threat model allows, counts what is asked of the encoder, and denies the rest."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fakes import FakeScheme
+
+from tosc_env.data import make_source
+from tosc_env.data.base import Batch, Source
+from tosc_env.errors import DeniedError, InputError
+from tosc_env.game import Game, Round
+from tosc_env.policies import SystemSpec
+from tosc_env.threat import RecordedSender, SchemeSender, ThreatModel, View
+
+SPEC = SystemSpec((3, 16, 16), 10, 8)
+
+
+class CountingScheme(FakeScheme):
+    """Remembers how many images it has been asked to send."""
+
+    asked = 0
+
+    def encode(self, images, context):
+        self.asked += len(images)
+        return super().encode(images, context)
+
+
+def g(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def source():
+    return make_source("shapes", half="attacker", num_images=1200, size=16)
+
+
+def make_view(source, *, stochastic=False, seed=1, rules=None, **threat):
+    scheme = CountingScheme(SPEC, stochastic=stochastic).eval()
+    game = Game(source, num_symbols=8, **(rules or {}))
+    return View(game, SchemeSender(scheme), ThreatModel(**threat), g(seed)), scheme
+
+
+# -- counting ---------------------------------------------------------------------------------------
+
+
+def test_a_deterministic_sender_is_asked_once_per_image(source):
+    view, scheme = make_view(source)
+    assert view.queries == 0 and view.deterministic
+    first = view.symbols(torch.arange(10))
+    assert view.queries == scheme.asked == len(source) == 600
+    assert torch.equal(first, view.symbols(torch.arange(10)))
+    view.sample(torch.arange(100))
+    assert view.queries == scheme.asked == 600
+
+
+def test_a_stochastic_sender_is_asked_every_time(source):
+    view, scheme = make_view(source, stochastic=True)
+    assert not view.deterministic
+    first, again = view.symbols(torch.arange(10)), view.symbols(torch.arange(10))
+    assert not torch.equal(first, again)
+    view.sample(torch.arange(5))
+    assert view.queries == scheme.asked == 25
+
+
+def test_within_a_budget_only_the_first_images_have_symbols(source):
+    view, scheme = make_view(source, queries=100)
+    assert view.num_images == 100
+    assert view.symbols(torch.arange(100)).shape == (100, 16)
+    assert view.queries == scheme.asked == 100
+    with pytest.raises(DeniedError, match="first 100 images") as caught:
+        view.symbols(torch.tensor([3, 100]))
+    assert "image 100" in str(caught.value) and scheme.asked == 100
+    with pytest.raises(DeniedError):
+        view.sample(torch.tensor([599]))
+
+
+def test_a_budget_above_the_number_of_images_is_no_limit(source):
+    view, _ = make_view(source, queries=10_000)
+    assert view.num_images == 600
+
+
+def test_a_stochastic_sender_stops_answering_when_the_budget_is_spent(source):
+    view, scheme = make_view(source, stochastic=True, queries=25)
+    view.symbols(torch.arange(20))
+    with pytest.raises(DeniedError, match="allows 25 encoder queries; 20 are spent and 10 more"):
+        view.symbols(torch.arange(10))
+    assert view.queries == scheme.asked == 20
+    view.symbols(torch.arange(5))
+    assert view.queries == scheme.asked == 25
+
+
+@pytest.mark.parametrize("queries", [0, -3])
+def test_a_budget_below_one_is_refused(queries):
+    with pytest.raises(InputError, match=f"not {queries}"):
+        ThreatModel(queries=queries)
+
+
+# -- what is denied ---------------------------------------------------------------------------------
+
+
+def test_labels_and_attributes_are_the_attackers_own_unless_denied(source):
+    index = torch.arange(7)
+    view, _ = make_view(source)
+    batch = source.gather(index)
+    assert torch.equal(view.labels(index), batch.labels)
+    assert torch.equal(view.attributes(index), batch.attributes)
+    view, _ = make_view(source, labels=False)
+    for ask in (view.labels, view.attributes):
+        with pytest.raises(DeniedError, match="labels=False"):
+            ask(index)
+
+
+def test_the_codebook_is_given_unless_denied(source):
+    rules = {"constellation": "16qam"}
+    known, _ = make_view(source, rules=rules)
+    assert known.constellation.shape == (16,)
+    hidden, _ = make_view(source, rules=rules, codebook=False)
+    with pytest.raises(DeniedError, match="codebook"):
+        _ = hidden.constellation
+
+
+def test_a_continuous_scheme_has_no_codebook_to_deny(source):
+    view, _ = make_view(source, codebook=False)
+    assert view.constellation is None
+
+
+def test_a_denial_is_a_permission_error(source):
+    view, _ = make_view(source, labels=False)
+    with pytest.raises(PermissionError):
+        view.labels(torch.arange(1))
+
+
+def test_no_public_attribute_leads_to_the_game_the_scheme_or_any_image_set(source):
+    view, _ = make_view(source)
+    view.symbols(torch.arange(2))
+    public = {name: getattr(view, name) for name in dir(view) if not name.startswith("_")}
+    for name, value in public.items():
+        assert not isinstance(value, (Game, Source, Round, Batch, SchemeSender, FakeScheme)), name
+        owner = getattr(value, "__self__", view)
+        assert owner is view, name
+        if isinstance(value, torch.Tensor):
+            assert value.shape[0] != len(source), name
+    assert set(public) == {
+        *("attributes", "batch_size", "constellation", "deterministic", "device", "fading", "images"),
+        *("labels", "num_images", "queries", "sample", "snr_db", "spec", "statistics", "symbols", "threat"),
+    }, "a new door into the view: say here what it may show"
+
+
+def test_the_view_gives_the_attackers_half_and_only_that(source):
+    view, _ = make_view(source)
+    whole = make_source("shapes", num_images=1200, size=16)
+    assert torch.equal(view.images(torch.arange(600)), whole.gather(torch.arange(600, 1200)).images)
+    with pytest.raises(IndexError):
+        view.images(torch.tensor([600]))
+
+
+# -- receptions -------------------------------------------------------------------------------------
+
+
+def test_receptions_have_the_noise_of_the_eavesdroppers_link(source):
+    """y = s + n with n of variance N0/2 per real dimension, at the eavesdropper's SNR and not the receiver's."""
+    view, _ = make_view(source, rules={"snr_db": 30.0, "eavesdropper_snr_db": 3.0})
+    index = torch.arange(600)
+    reception, images = view.sample(index)
+    assert torch.equal(images, view.images(index))
+    assert torch.equal(reception.csi, torch.full((600, 1), 3.0))
+    assert view.snr_db.constant == 3.0
+    noise = reception.received - view.symbols(index)
+    wanted = 10 ** (-0.3) / 2
+    # 9,600 squares of Gaussians: the standard error of their mean is sqrt(2 / 9600) = 1.4 %.
+    assert float(noise.square().mean()) == pytest.approx(wanted, rel=0.06)
+
+
+def test_symbols_are_as_sent_with_unit_energy_and_no_noise(source):
+    view, scheme = make_view(source, rules={"snr_db": 0.0})
+    symbols = view.symbols(torch.arange(50))
+    assert torch.allclose(symbols.square().sum(1), torch.full((50,), 8.0), atol=1e-4)
+    plain = view.images(torch.arange(50)).flatten(1) @ scheme.up
+    wanted = plain * (8**0.5) / plain.norm(dim=1, keepdim=True)
+    assert torch.allclose(symbols, wanted.detach(), atol=1e-5)
+
+
+def test_each_sample_is_fresh_and_the_generator_decides_all(source):
+    index = torch.arange(20)
+    one, two = make_view(source, seed=5)[0], make_view(source, seed=5)[0]
+    first = one.sample(index)[0].received
+    assert not torch.equal(first, one.sample(index)[0].received)
+    torch.manual_seed(123)
+    assert torch.equal(first, two.sample(index)[0].received)
+
+
+def test_a_range_of_snrs_is_drawn_per_message(source):
+    view, _ = make_view(source, rules={"eavesdropper_snr_db": {"low": 0, "high": 20}})
+    csi = view.sample(torch.arange(600))[0].csi[:, 0]
+    assert 0 <= float(csi.min()) < 1 and 19 < float(csi.max()) <= 20
+    assert (view.snr_db.low, view.snr_db.high) == (0.0, 20.0)
+
+
+def test_recorded_symbols_play_as_a_sender(source):
+    symbols = torch.randn(len(source), 16, generator=g())
+    view = View(Game(source, num_symbols=8), RecordedSender(symbols), ThreatModel(), g())
+    wanted = view._game.normalise(symbols[:9])
+    assert torch.allclose(view.symbols(torch.arange(9)), wanted)
+    assert view.deterministic and view.queries == len(source)
+
+
+# -- the record -------------------------------------------------------------------------------------
+
+
+def test_a_threat_model_is_plain_values_and_one_line():
+    threat = ThreatModel(queries=25_000, candidate_queries=True, keys="with-key", csi=False)
+    assert ThreatModel(**threat.plain()) == threat
+    told = str(threat)
+    assert "25,000" in told and "own CSI: no" in told and "candidate queries" in told and "key" in told
+    assert "unlimited" in str(ThreatModel())
