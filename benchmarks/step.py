@@ -4,7 +4,8 @@ The same round is played in two ways, in turn, in one process: through ``gym.mak
 eavesdropper against a scheme that costs nothing, and as a bare loop of torch operations. The bare loop draws
 image indices, gathers and converts the images, draws the noise of both links, normalises the power, adds the
 noise, and scores error, PSNR, accuracy and rewards; it has no spaces, no checks, no infos, no episodes.  Both
-times are minima over interleaved repeats, because anything else that runs on the machine only ever adds.
+times are minima over interleaved repeats, because anything else that runs on the machine only ever adds. On a machine
+that is never quiet, ``--clock cpu`` counts the processor time of this process alone (one thread, CPU only).
 
 Example: python benchmarks/step.py --sizes 1024 --repeats 40
 """
@@ -16,7 +17,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import torch
@@ -39,6 +40,8 @@ class Arguments:
     """Interleaved measurements of each; the smallest counts."""
     seconds: float = 0.1
     """About how long one measurement lasts (whole episodes, at least one)."""
+    clock: Literal["wall", "cpu"] = "wall"
+    """Time that passes, or the processor time of this process."""
     threads: int = 1
     """Threads of torch."""
     num_images: int = 20_000
@@ -128,26 +131,27 @@ def make(size: int, arguments: Arguments) -> tuple[Callable[[], Any], Callable[[
     return lambda: env.step(action), bare.step
 
 
-def timed(step: Callable[[], Any], steps: int, device: str) -> float:
+def timed(step: Callable[[], Any], steps: int, arguments: Arguments) -> float:
     """Seconds per step."""
-    start = time.perf_counter()
+    clock = time.perf_counter if arguments.clock == "wall" else time.process_time
+    start = clock()
     for _ in range(steps):
         step()
-    if device != "cpu":
-        torch.cuda.synchronize(device)
-    return (time.perf_counter() - start) / steps
+    if arguments.device != "cpu":
+        torch.cuda.synchronize(arguments.device)
+    return (clock() - start) / steps
 
 
 @torch.no_grad()
 def measure(size: int, arguments: Arguments) -> dict[str, float]:
     """Both times at one size, in microseconds per step, and their ratio."""
     rivals = make(size, arguments)
-    one = timed(rivals[0], CYCLES, arguments.device)
+    one = timed(rivals[0], CYCLES, arguments)
     steps = CYCLES * max(1, round(arguments.seconds / one / CYCLES))
     best = [float("inf")] * len(rivals)
     for _ in range(arguments.repeats):
         for i, step in enumerate(rivals):
-            best[i] = min(best[i], timed(step, steps, arguments.device))
+            best[i] = min(best[i], timed(step, steps, arguments))
     env, bare = (1e6 * value for value in best)
     return {
         "environment_us": round(env, 1),
@@ -168,6 +172,7 @@ def main(arguments: Arguments) -> None:
         "device": arguments.device,
         "processor": platform.processor() or platform.machine(),
         "threads": arguments.threads,
+        "clock": arguments.clock,
         "torch": torch.__version__,
         "repeats": arguments.repeats,
         "sizes": sizes,

@@ -20,7 +20,9 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def block(containing: str) -> str:
-    found = [code for code in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if containing in code]
+    found = [
+        code for code in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if containing in code
+    ]
     assert len(found) == 1, containing
     return found[0]
 

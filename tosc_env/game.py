@@ -192,6 +192,7 @@ class Game:
             self.task.num_outputs,
             self.num_symbols,
             self.channel.num_csi(self.num_symbols),
+            self.task.binary,
         )
 
     # -- draw ---------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, ToscError
 from tosc_env.registry import Registry
 
 T = TypeVar("T")
@@ -54,4 +54,10 @@ def build(registry: Registry[T], base: type, value: object, options: Mapping[str
         raise InputError(f"a {registry.kind} is given as a name or a {base.__name__}, not {value!r}.")
     factory = registry[value]
     check_options(factory, value, options, given=len(args))
-    return factory(*args, **options)
+    try:
+        return factory(*args, **options)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ToscError):
+            raise
+        told = ", ".join(f"{name}={option!r}" for name, option in options.items()) or "no options"
+        raise InputError(f"the {registry.kind} {value!r} cannot be made with {told}: {error}.") from error

@@ -39,12 +39,14 @@ class SystemSpec:
         num_outputs: K, the length of the task's logits.
         num_symbols: n, complex channel uses per message.
         num_csi: real numbers in a link's channel state information; the first is the SNR in dB.
+        binary: whether the K outputs are K yes-or-no answers, and not one choice out of K.
     """
 
     image_shape: tuple[int, int, int]
     num_outputs: int
     num_symbols: int = 64
     num_csi: int = 1
+    binary: bool = False
 
     def plain(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""

@@ -30,10 +30,13 @@ class Task(ABC):
     Attributes:
         num_outputs: length K of the logits a receiver produces.
         chance: the score of the best constant decision when all targets are equally frequent.
+        binary: whether the outputs are yes-or-no answers of their own, and not one choice out of K.
+        labels: what the outputs mean.
     """
 
     num_outputs: int
     chance: float
+    binary: bool = False
     labels: tuple[str, ...]
 
     @abstractmethod
@@ -122,6 +125,7 @@ class MultiAttribute(Task):
     """Several binary attributes at once; the score is the fraction of them that is right."""
 
     chance = 0.5
+    binary = True
 
     def __init__(self, source: Source, names: Sequence[str]) -> None:
         self.columns = _columns(source, names)

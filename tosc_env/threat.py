@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -63,6 +63,11 @@ class ThreatModel:
             f"images: {self.images}; encoder queries: {queries}; own CSI: {'yes' if self.csi else 'no'}"
             + "".join(f"; {e}" for e in extras)
         )
+
+
+def blinded(reception: Reception, threat: ThreatModel) -> Reception:
+    """A reception as the threat model lets the attacker know it: without CSI (zeros) if that is denied."""
+    return reception if threat.csi else replace(reception, csi=torch.zeros_like(reception.csi))
 
 
 class Sender(Protocol):
@@ -146,8 +151,9 @@ class View:
 
     @property
     def statistics(self) -> Statistics:
-        """Mean image and the like of the data set."""
-        return self._game.source.statistics
+        """Mean image and the like of the data set; no class means when the threat model gives no labels."""
+        known = self._game.source.statistics
+        return known if self.threat.labels else replace(known, class_mean_images=known.mean_image[None])
 
     @property
     def snr_db(self) -> Any:
@@ -199,7 +205,11 @@ class View:
         """
         if not self._sender.deterministic:
             return self._query(index)
-        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < self.num_images:
+        if (
+            self.threat.queries is not None
+            and len(index)
+            and not 0 <= int(index.min()) <= int(index.max()) < self.num_images
+        ):
             raise DeniedError(
                 f"the threat model lets the attacker have its first {self.num_images} images sent; image "
                 f"{int(index.max())} is asked for."
@@ -210,9 +220,13 @@ class View:
         return self._symbols[index]
 
     def sample(self, index: Tensor) -> tuple[Reception, Tensor]:
-        """Fresh receptions of the attacker's images over its own link, and the images [B, C, H, W]."""
+        """Fresh receptions of the attacker's images over its own link, and the images [B, C, H, W].
+
+        The CSI is all zeros when the threat model denies it.
+        """
         round_ = self._game.draw(len(index), generator=self._generator, index=index)
-        return self._game.transmit(round_, self.symbols(index)).eavesdropper, round_.batch.images
+        heard = self._game.transmit(round_, self.symbols(index)).eavesdropper
+        return blinded(heard, self.threat), round_.batch.images
 
     def _query(self, index: Tensor) -> Tensor:
         budget = self.threat.queries

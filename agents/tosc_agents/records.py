@@ -83,6 +83,12 @@ def write_csv(path: str | os.PathLike[str], table: Sequence[dict[str, Any]]) -> 
         writer.writerows(table)
 
 
+LEGEND = (
+    "SNR and PSNR in dB; clipped: PSNR on the clipped scale of published code; pixels, match, query: "
+    "re-identification by nearest reconstruction, learned, and by encoding the candidates."
+)
+
+
 def print_evaluation(title: str, evaluation: Evaluation, note: str) -> None:
     """The table a person reads: accuracy by SNR, then each attacker, with the floors beneath."""
     from rich.console import Console
@@ -92,18 +98,12 @@ def print_evaluation(title: str, evaluation: Evaluation, note: str) -> None:
     if evaluation.accuracy:
         told = ", ".join(f"{f.mean:.1%} at {snr:g} dB" for snr, f in evaluation.accuracy.items())
         console.print(f"[bold]{title}[/bold]: accuracy {told}")
-    table = Table(title=None if evaluation.accuracy else title, caption=note, caption_justify="left")
-    for heading in (
-        "attacker",
-        "SNR dB",
-        "PSNR dB",
-        "SSIM",
-        "PSNR clipped",
-        "re-id pixels",
-        "match",
-        "query",
-    ):
-        table.add_column(heading, justify="left" if heading == "attacker" else "right")
+    table = Table(
+        title=None if evaluation.accuracy else title, caption=f"{LEGEND}\n{note}", caption_justify="left"
+    )
+    table.add_column("attacker", no_wrap=True)
+    for heading in ("SNR", "PSNR", "SSIM", "clipped", "pixels", "match", "query"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows(evaluation):
         cells = [_cell(row, column) for column in COLUMNS]
         table.add_row(row["attacker"], f"{row['eavesdropper_snr_db']:g}", *cells)

@@ -76,7 +76,7 @@ def test_custom_attacker_beats_the_floor(scheme, tmp_path):
 
 
 def test_ppo_learns_to_see(scheme, tmp_path):
-    budget = ("--steps", "40000", "--test-messages", "1000")
+    budget = ("--steps", "20000", "--num-envs", "64", "--test-messages", "1000")
     printed = run("ppo_eavesdropper", "--scheme", str(scheme), *budget, folder=tmp_path)
     before, after = map(float, re.findall(r"([+-]\d\.\d+) (?:un)?trained", printed))
-    assert after > max(before, 0.0) + 0.05
+    assert after > max(before, 0.0) + 0.08

@@ -188,7 +188,7 @@ def test_logits_are_log_likelihoods_up_to_a_constant():
 
 
 def test_attributes_are_sent_as_bits_of_their_own():
-    scheme = make("label-only", SystemSpec((3, 8, 8), 3, 16), binary=True, **TINY)
+    scheme = make("label-only", SystemSpec((3, 8, 8), 3, 16, binary=True), **TINY)
     images = torch.rand(200, 3, 8, 8, generator=g())
     own = scheme.logits(images, context(200)) > 0
     symbols = scheme.encode(images, context(200))

@@ -1,8 +1,9 @@
 """Shapes: a procedural data set that is always there, with private facts known by construction.
 
 Ten classes of shapes (the task), each image with a colour, a background texture, a position and a size
-(private attributes, drawn independently of the class), and nuisances: rotation, shade, brightness, pixel noise,
-and a background colour, which as in natural images goes with the class more often than not.  It stands in where a real data set is missing, and it is what the tests run on.
+(private attributes, drawn independently of the class), and nuisances: rotation, shade, brightness, pixel
+noise, and a background colour, which as in natural images goes with the class more often than not.  It stands
+in where a real data set is missing, and it is what the tests run on.
 """
 
 from __future__ import annotations

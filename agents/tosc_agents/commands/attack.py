@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,6 +61,8 @@ class Attack:
     """Measure re-identification by encoding the candidates too (reid_query), a threat model of its own."""
     queries: int | None = None
     """Encoder queries the attacker may spend; by default as many as it likes."""
+    csi: bool = True
+    """Whether the attackers know their link's SNR and fading."""
     data: str = "cifar10"
     """The data set of recorded symbols (a checkpoint knows its own)."""
     seeds: int = 3
@@ -79,7 +81,7 @@ class Attack:
             if name not in eavesdroppers:
                 raise unknown("eavesdropper", name, eavesdroppers)
         options = parse_options(self.eavesdropper_options)
-        threat = ThreatModel(queries=self.queries)
+        threat = ThreatModel(queries=self.queries, csi=self.csi)
         train, test, senders, scheme, origin = self._target(device)
         folder = self.output or Path("runs") / f"attack-{self.target.stem}"
         fitted: dict[str, Eavesdropper] = {}
@@ -120,7 +122,7 @@ class Attack:
             snr_db=levels,
             eavesdropper_snr_db=self.eavesdropper_snr_db or None,
             seeds=self.seeds,
-            candidate_queries=self.candidate_queries,
+            threat=replace(threat, candidate_queries=self.candidate_queries),
         )
         record = {
             "target": self.target.name,

@@ -45,7 +45,12 @@ class Demo:
         setting, sender = setting_of(loaded), SchemeSender(scheme)
         attackers: dict[str, Eavesdropper] = {}
         train = setting.game(half="attacker", snr_db=self.snr_db)
-        for name, options in (("mean-image", {}), ("linear", {}), ("match", {"epochs": 8})):
+        for name, options in (
+            ("mean-image", {}),
+            ("linear", {}),
+            ("inversion-mlp", {"epochs": 20}),
+            ("match", {"epochs": 20}),
+        ):
             with show_progress(f"fit {name}") as progress:
                 attackers[name], _ = fit_eavesdropper(name, train, sender, options=options, progress=progress)
         inversion = load_checkpoint(

@@ -29,9 +29,10 @@ class LabelOnly(DeepJSCC):
     No scheme that works can leak less than its label, so every leak is compared with this one's.  It has the
     networks of :class:`~tosc_agents.schemes.deepjscc.DeepJSCC` and plays with the weights of a trained one.
 
+    Where the task is several yes-or-no attributes (``spec.binary``), each has its own bit.
+
     Args:
         spec: the system's shapes.
-        binary: whether the K outputs are K yes-or-no attributes, each its own bit, and not one choice out of K.
         options: of the networks, as for the baseline.
 
     Example:
@@ -49,12 +50,10 @@ class LabelOnly(DeepJSCC):
     weights_of = "deepjscc"
     codewords: Tensor
 
-    def __init__(self, spec: SystemSpec, *, binary: bool = False, **options: Any) -> None:
+    def __init__(self, spec: SystemSpec, **options: Any) -> None:
         check_options(DeepJSCC, self.name, options, given=1)
         super().__init__(spec, **options)
-        self.options["binary"] = binary
-        self.binary = binary
-        self.register_buffer("codewords", _codewords(spec, binary), persistent=False)
+        self.register_buffer("codewords", _codewords(spec), persistent=False)
 
     def logits(self, images: Tensor, context: Context) -> Tensor:
         """The transmitter's own opinion, [B, K], before anything is sent."""
@@ -65,7 +64,7 @@ class LabelOnly(DeepJSCC):
 
     def encode(self, images: Tensor, context: Context) -> Tensor:
         logits = self.logits(images, context)
-        if not self.binary:
+        if not self.spec.binary:
             return self.codewords[logits.argmax(1)]
         signs = torch.where(logits > 0, 1.0, -1.0)
         return _repeat(signs, 2 * self.spec.num_symbols) * math.sqrt(0.5)
@@ -84,11 +83,11 @@ class LabelOnly(DeepJSCC):
         return task.loss(logits, round_.targets), {"accuracy": score}
 
     def bits(self) -> float:
-        return float(_num_bits(self.spec.num_outputs, self.binary))
+        return float(_num_bits(self.spec))
 
 
-def _num_bits(outputs: int, binary: bool) -> int:
-    return outputs if binary else max(1, math.ceil(math.log2(outputs)))
+def _num_bits(spec: SystemSpec) -> int:
+    return spec.num_outputs if spec.binary else max(1, math.ceil(math.log2(spec.num_outputs)))
 
 
 def _repeat(bits: Tensor, length: int) -> Tensor:
@@ -96,12 +95,11 @@ def _repeat(bits: Tensor, length: int) -> Tensor:
     return bits.repeat(1, -(-length // bits.shape[1]))[:, :length]
 
 
-def _codewords(spec: SystemSpec, binary: bool) -> Tensor:
+def _codewords(spec: SystemSpec) -> Tensor:
     """What is correlated with: each label's symbols [K, 2n], or each attribute's own positions."""
-    outputs, length = spec.num_outputs, 2 * spec.num_symbols
-    count = _num_bits(outputs, binary)
-    if binary:
-        return _repeat(torch.eye(outputs), length) * math.sqrt(0.5)
-    labels = torch.arange(outputs)[:, None]
-    bits = (labels >> torch.arange(count)) & 1
+    length = 2 * spec.num_symbols
+    if spec.binary:
+        return _repeat(torch.eye(spec.num_outputs), length) * math.sqrt(0.5)
+    labels = torch.arange(spec.num_outputs)[:, None]
+    bits = (labels >> torch.arange(_num_bits(spec))) & 1
     return _repeat(1.0 - 2.0 * bits.float(), length) * math.sqrt(0.5)

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tosc_env import metrics
 from tosc_env.errors import InputError
-from tosc_env.game import Game, Round, Transmission
+from tosc_env.game import Game, Reception, Round, Transmission
 from tosc_env.policies import Context, Eavesdropper, PrivacyScheme
 from tosc_env.system import with_rules
-from tosc_env.threat import Sender
+from tosc_env.threat import Sender, ThreatModel, blinded
 
 QUERY = "nearest-symbols"
 """The attacker that has the candidates encoded; it needs no training, only permission."""
@@ -86,6 +86,7 @@ class Evaluation:
             "floors": self.floors,
             "test_images": self.images,
             "seeds": self.seeds,
+            "candidates": min(CANDIDATES, self.images),
             "seeds_vary": "channel noise only",
         }
 
@@ -102,7 +103,7 @@ def evaluate(
     seeds: int = 3,
     batch_size: int = CANDIDATES,
     with_ssim: bool = True,
-    candidate_queries: bool = False,
+    threat: ThreatModel | None = None,
 ) -> Evaluation:
     """Accuracy of the receiver and leaks to each attacker, all on the very same receptions.
 
@@ -116,8 +117,8 @@ def evaluate(
         seeds: draws of the channel's noise.
         batch_size: images at once, and candidates of a re-identification.
         with_ssim: whether to compute SSIM, which costs more than most attackers.
-        candidate_queries: whether to add the attacker that may have the candidates encoded and takes the one
-            whose symbols lie nearest (``reid_query``); its threat model is its own.
+        threat: what the attackers know of their link. With ``candidate_queries`` one more is added, which has
+            the candidates encoded and takes the one whose symbols lie nearest (``reid_query``).
 
     Raises:
         InputError: no seed, or an SNR that is not a number.
@@ -129,7 +130,8 @@ def evaluate(
     index = torch.arange(count, device=game.device)
     symbols = _encode_once(game, sender, index, batch_size) if sender.deterministic else None
     accuracy: dict[float, Figure] = {}
-    names = [*attackers, *([QUERY] if candidate_queries else [])]
+    threat = threat or ThreatModel()
+    names = [*attackers, *([QUERY] if threat.candidate_queries else [])]
     leaks: dict[str, dict[float, dict[str, Figure]]] = {name: {} for name in names}
     for snr_b, snr_e in pairs:
         at = with_rules(game, snr_db=snr_b, eavesdropper_snr_db=snr_e)
@@ -144,10 +146,11 @@ def evaluate(
                 transmission = at.transmit(round_, sent)
                 if scheme is not None:
                     _add(totals, "", "accuracy", _decide(at, scheme, round_, transmission, generator))
+                heard = blinded(transmission.eavesdropper, threat)
                 for name, attacker in attackers.items():
-                    for figure, values in _leaks(attacker, round_, transmission, game, with_ssim).items():
+                    for figure, values in _leaks(attacker, round_, heard, game, with_ssim).items():
                         _add(totals, name, figure, values)
-                if candidate_queries:
+                if threat.candidate_queries:
                     scores = _nearest_symbols(at, sender, round_, sent, transmission, generator)
                     _add(totals, QUERY, "reid_query", metrics.reidentification(scores))
             for (name, figure), total in totals.items():
@@ -198,9 +201,9 @@ def _decide(
 
 
 def _leaks(
-    attacker: Eavesdropper, round_: Round, transmission: Transmission, game: Game, with_ssim: bool
+    attacker: Eavesdropper, round_: Round, heard: Reception, game: Game, with_ssim: bool
 ) -> dict[str, Tensor]:
-    heard, images = transmission.eavesdropper, round_.batch.images
+    images = round_.batch.images
     found: dict[str, Tensor] = {}
     if "reconstruct" in attacker.capabilities:
         rebuilt = attacker.reconstruct(heard.received, heard.csi)
@@ -227,7 +230,9 @@ def _nearest_symbols(
 ) -> Tensor:
     # A stochastic transmitter encodes the candidates anew: the attacker never sees the very symbols sent.
     again = sent if sender.deterministic else sender(round_, generator)
-    return -torch.cdist(transmission.eavesdropper.received, game.normalise(again))
+    # Exact distances: the fast form by inner products loses the nearest one among near ties.
+    exact = "donot_use_mm_for_euclid_dist"
+    return -torch.cdist(transmission.eavesdropper.received, game.normalise(again), compute_mode=exact)
 
 
 def _add(totals: dict[tuple[str, str], Tensor], name: str, figure: str, values: Tensor) -> None:
