@@ -7,11 +7,16 @@ noise, and scores error, PSNR, accuracy and rewards; it has no spaces, no checks
 times are minima over interleaved repeats, because anything else that runs on the machine only ever adds. On a machine
 that is never quiet, ``--clock cpu`` counts the processor time of this process alone (one thread, CPU only).
 
+On Linux the C library is told to keep the memory it is given back. Otherwise it returns batches of images to the system
+whenever they happen to lie at the end of the heap, and the next one waits for fresh pages: a matter of luck that
+was seen to slow down either side twofold.
+
 Example: python benchmarks/step.py --sizes 1024 --repeats 40
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import platform
 import time
@@ -44,6 +49,8 @@ class Arguments:
     """Time that passes, or the processor time of this process."""
     threads: int = 1
     """Threads of torch."""
+    keep_memory: bool = True
+    """Have the C library keep freed memory, see above."""
     num_images: int = 20_000
     """Size of the embedded data set."""
     device: str = "cpu"
@@ -108,6 +115,16 @@ class Bare:
         return reward, system, accuracy, psnr
 
 
+def keep_memory() -> bool:
+    """Have freed memory kept for the next tensor; False where the C library has no such switch."""
+    trim_threshold, mmap_max = -1, -4
+    try:
+        library = ctypes.CDLL(None)
+        return bool(library.mallopt(mmap_max, 0) and library.mallopt(trim_threshold, 2**31 - 1))
+    except (AttributeError, OSError, TypeError):
+        return False
+
+
 def make(size: int, arguments: Arguments) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """One step of the environment and one of the bare loop, on the same images and actions."""
     device = arguments.device
@@ -165,6 +182,7 @@ def measure(size: int, arguments: Arguments) -> dict[str, float]:
 def main(arguments: Arguments) -> None:
     """Measure every size and print one JSON object."""
     torch.set_num_threads(arguments.threads)
+    kept = arguments.keep_memory and keep_memory()
     sizes = {str(size): measure(size, arguments) for size in arguments.sizes}
     record: dict[str, Any] = {
         "what": "seconds of ToscVectorEnv.step over those of the same arithmetic in a bare torch loop",
@@ -173,6 +191,7 @@ def main(arguments: Arguments) -> None:
         "processor": platform.processor() or platform.machine(),
         "threads": arguments.threads,
         "clock": arguments.clock,
+        "memory_kept": kept,
         "torch": torch.__version__,
         "repeats": arguments.repeats,
         "sizes": sizes,

@@ -123,7 +123,7 @@ def _flat(observation: dict[str, Tensor]) -> np.ndarray:
 class Arguments:
     """Train PPO in the eavesdropper's role on Shapes and measure it on test images."""
 
-    steps: int = 200_000
+    steps: int = 100_000
     """Messages to learn from."""
     num_envs: int = 256
     """Messages at a time."""

@@ -69,14 +69,15 @@ def test_train_attacker(scheme, tmp_path):
     assert (tmp_path / "attack.png").stat().st_size > 1000
 
 
-def test_custom_attacker_beats_the_floor(scheme, tmp_path):
-    printed = run("custom_attacker", "--scheme", str(scheme), "--messages", "100", folder=tmp_path)
+def test_custom_attacker_beats_the_floor(tmp_path):
+    printed = run("custom_attacker", "--messages", "100", folder=tmp_path)
     found = {name: float(q) for name, q in re.findall(r"(\S+): q ([+-]\d\.\d+)", printed)}
     assert found["likely-neighbours"] > found["mean-image"]
 
 
-def test_ppo_learns_to_see(scheme, tmp_path):
+def test_ppo_learns_to_see(tmp_path):
+    """Against the zoo's scheme: one trained for seconds leaks now more, now less."""
     budget = ("--steps", "20000", "--num-envs", "64", "--test-messages", "1000")
-    printed = run("ppo_eavesdropper", "--scheme", str(scheme), *budget, folder=tmp_path)
+    printed = run("ppo_eavesdropper", *budget, folder=tmp_path)
     before, after = map(float, re.findall(r"([+-]\d\.\d+) (?:un)?trained", printed))
     assert after > max(before, 0.0) + 0.08

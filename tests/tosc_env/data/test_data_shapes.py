@@ -36,7 +36,8 @@ def test_facts_do_not_depend_on_the_size():
     assert torch.equal(small.labels, large.labels)
     assert torch.equal(small.attributes, large.attributes)
     shrunk = torch.nn.functional.avg_pool2d(large.images.float(), 2)
-    assert (shrunk - small.images.float()).abs().mean() < 8  # grey levels: the same scene, other noise
+    # Grey levels: the pixel noise alone makes 11 (standard deviations of 13 and of 13/2); two scenes differ by 60.
+    assert (shrunk - small.images.float()).abs().mean() < 14
 
 
 def test_environments_share_the_arrays():
