@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import torch
+import torch.nn.functional as F
 import tyro
 from torch import Tensor
 
@@ -107,7 +108,7 @@ class Bare:
     def step(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Score the present message, then draw the next."""
         accuracy = (self.logits.argmax(-1) == self.targets).float()
-        error = (self.action.clamp(0.0, 1.0) - self.shown).square().flatten(1).mean(1)
+        error = F.mse_loss(self.action.clamp(0.0, 1.0), self.shown, reduction="none").flatten(1).mean(1)
         psnr = -10.0 * torch.log10(error.clamp_min(1e-10))
         reward = (self.floor - error) / (self.floor + error)
         system = accuracy - reward

@@ -14,6 +14,7 @@ The transmitter knows the legitimate link's SNR alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,7 @@ def as_action(
     """An agent's action as the tensor the game takes, always with a leading row axis.
 
     A Box takes finite floating-point numbers (any precision, kept as float32) without regard to its bounds:
-    the game normalises the transmitter's power, and :class:`~tosc_env.session.Session` clips images.
+    the game normalises the transmitter's power, and the eavesdropper's images are clipped to [0, 1] here.
     Discrete takes whole numbers in its range, MultiBinary zeros and ones.
 
     Args:
@@ -154,10 +155,7 @@ def as_action(
     if isinstance(space, spaces.Box):
         if not tensor.is_floating_point():
             raise InputError(f"{agent}: action has dtype {_dtype(tensor)}; expected {wanted}.")
-        tensor = tensor.to(device, torch.float32)
-        if validate and not bool(torch.isfinite(tensor).all()):
-            found = "NaN" if bool(tensor.isnan().any()) else "infinite numbers (as float32)"
-            raise InputError(f"{agent}: action contains {found}; expected finite {wanted}.")
+        tensor = _real_action(role, tensor.to(device, torch.float32), wanted, validate)
     else:
         whole = not (tensor.is_floating_point() or tensor.is_complex())
         if not whole or (tensor.dtype == torch.bool and isinstance(space, spaces.Discrete)):
@@ -171,6 +169,18 @@ def as_action(
 
 
 _KIND = {spaces.Discrete: "integers of shape", spaces.MultiBinary: "zeros and ones of shape"}
+
+
+def _real_action(role: str, tensor: Tensor, wanted: str, validate: bool) -> Tensor:
+    """Finite numbers, images clipped. One pass over a valid batch of images: its extremes tell all."""
+    image = role == "eavesdropper"
+    if not validate:
+        return tensor.clamp(0.0, 1.0) if image else tensor
+    low, high = torch.stack(tensor.aminmax()).tolist()
+    if not (math.isfinite(low) and math.isfinite(high)):
+        found = "NaN" if math.isnan(low) else "infinite numbers (as float32)"
+        raise InputError(f"{AGENTS[role]}: action contains {found}; expected finite {wanted}.")
+    return tensor.clamp(0.0, 1.0) if image and (low < 0.0 or high > 1.0) else tensor
 
 
 def _tensor(agent: str, action: object, wanted: str) -> Tensor:

@@ -113,7 +113,8 @@ class Session:
         Args:
             actions: for each outside role, ``transmitter`` float32 [B, 2n] (any finite amplitude, power is
                 the game's business), ``receiver`` in the form of the targets, ``eavesdropper`` float32
-                [B, C, H, W], clipped to [0, 1]. The transmitter's is not needed after :meth:`send`.
+                [B, C, H, W] in [0, 1] (:func:`~tosc_env.roles.as_action` clips). The transmitter's is not needed
+                after :meth:`send`.
         """
         if "transmitter" in actions:
             self.send(actions["transmitter"])
@@ -138,11 +139,10 @@ class Session:
         if decision is None:
             decision = self._decide(frame.round, transmission.receiver)
         if reconstruction is None:
-            reconstruction = self._reconstruct(transmission.eavesdropper)
+            reconstruction = self._reconstruct(transmission.eavesdropper).clamp(0.0, 1.0)
         # The last round is let go before the next takes memory: a batch of images is then written where one
         # has just been freed, not on pages that the system has to clear first.
         self.played = None
-        reconstruction = reconstruction.clamp(0.0, 1.0)
         scores = self.game.score(frame.round, decision, reconstruction)
         self.played = Played(frame, decision, reconstruction, scores)
         return scores

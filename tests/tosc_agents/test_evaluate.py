@@ -133,7 +133,12 @@ def test_the_mean_image_is_at_the_floor_with_no_quality_and_no_identification(ga
 def test_whoever_may_encode_the_candidates_needs_no_training(game, scheme):
     """Over a clear link the nearest symbols are the right ones; over noise alone they are anyone's."""
     found = evaluate(
-        game, SchemeSender(scheme), {}, snr_db=(60.0, -60.0), threat=ThreatModel(candidate_queries=True), seeds=1
+        game,
+        SchemeSender(scheme),
+        {},
+        snr_db=(60.0, -60.0),
+        threat=ThreatModel(candidate_queries=True),
+        seeds=1,
     ).leaks
     (by_snr,) = found.values()
     assert by_snr[60.0]["reid_query"].mean > 0.95 and by_snr[-60.0]["reid_query"].mean < 0.1

@@ -150,3 +150,12 @@ def test_a_space_of_a_tasks_own_judges_its_actions():
     assert as_action("receiver", np.array([1, 2]), space).tolist() == [[1, 2]]
     with pytest.raises(InputError, match=r"receiver_0: .*does not belong"):
         as_action("receiver", np.array([1, 3]), space)
+
+
+def test_the_eavesdroppers_images_are_clipped_and_nobody_elses_action():
+    image, symbols = spaces.Box(0.0, 1.0, (1, 2, 2), np.float32), spaces.Box(-1.0, 1.0, (4,), np.float32)
+    wild = torch.tensor([-3.0, 0.25, 1.0, 9.0])
+    for validate in (True, False):
+        shown = as_action("eavesdropper", wild.view(1, 2, 2), image, validate=validate)
+        assert shown.flatten().tolist() == [0.0, 0.25, 1.0, 1.0]
+        assert torch.equal(as_action("transmitter", wild, symbols, validate=validate)[0], wild)
