@@ -21,8 +21,8 @@ class Folder:
     """A zoo made of all checkpoints in one folder.
 
     Example:
-        >>> Folder(WEIGHTS).listing()[0].split(":")[0]
-        "scheme 'deepjscc' for cifar10 3x32x32"
+        >>> [line.split(":")[0] for line in Folder(WEIGHTS).listing() if "scheme 'deepjscc' for cifar10" in line]
+        ["scheme 'deepjscc' for cifar10 3x32x32"]
     """
 
     def __init__(self, folder: Path) -> None:
