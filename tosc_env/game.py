@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tosc_env import metrics
@@ -315,8 +314,7 @@ class Game:
         ):
             if given.shape != wanted.shape:
                 raise InputError(f"{what} must have the shape {list(wanted.shape)}, not {list(given.shape)}.")
-        # metrics.mse in one pass: a batch of differences is not written to memory only to be squared.
-        error = F.mse_loss(reconstruction, images, reduction="none").flatten(1).mean(1)
+        error = metrics.mse(reconstruction, images)
         outcome = Outcome(
             self.task.score(decision, round_.targets),
             error,

@@ -7,6 +7,7 @@ Images are float32 [B, C, H, W] in [0, 1].
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tosc_env.errors import InputError
@@ -19,7 +20,9 @@ MIN_SSIM_SIDE = 6
 
 def mse(reconstruction: Tensor, images: Tensor) -> Tensor:
     """Mean squared error of each image over channels and pixels, float32 [B]."""
-    return (reconstruction - images).square().flatten(1).mean(1)
+    # In one pass: a batch of differences is not written to memory only to be squared.
+    ours, theirs = torch.broadcast_tensors(reconstruction, images)
+    return F.mse_loss(ours, theirs, reduction="none").flatten(1).mean(1)
 
 
 def psnr_from_mse(error: Tensor) -> Tensor:

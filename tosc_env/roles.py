@@ -165,7 +165,8 @@ def as_action(
             _check_range(agent, tensor, space)
         if isinstance(space, spaces.Discrete):
             tensor = tensor - int(space.start)
-    return tensor if batch is not None else tensor.unsqueeze(0)
+    # A single action is copied, as it costs nothing, so that whoever reuses it changes no past round.
+    return tensor if batch is not None else tensor.clone().unsqueeze(0)
 
 
 _KIND = {spaces.Discrete: "integers of shape", spaces.MultiBinary: "zeros and ones of shape"}

@@ -204,7 +204,7 @@ class View:
             DeniedError: the query budget is spent, or an image beyond it is asked for.
         """
         if not self._sender.deterministic:
-            return self._query(index)
+            return self._query(index, self._generator)
         if (
             self.threat.queries is not None
             and len(index)
@@ -216,7 +216,9 @@ class View:
             )
         if self._symbols is None:
             whole = torch.arange(self.num_images, device=self.device)
-            self._symbols = torch.cat([self._query(part) for part in whole.split(self.batch_size)])
+            # A stream of its own: whether the cache is filled must not move what the attacker hears later.
+            aside = torch.Generator(self.device).manual_seed(0)
+            self._symbols = torch.cat([self._query(part, aside) for part in whole.split(self.batch_size)])
         return self._symbols[index]
 
     def sample(self, index: Tensor) -> tuple[Reception, Tensor]:
@@ -228,7 +230,7 @@ class View:
         heard = self._game.transmit(round_, self.symbols(index)).eavesdropper
         return blinded(heard, self.threat), round_.batch.images
 
-    def _query(self, index: Tensor) -> Tensor:
+    def _query(self, index: Tensor, generator: torch.Generator) -> Tensor:
         budget = self.threat.queries
         if budget is not None and self.queries + len(index) > budget:
             raise DeniedError(
@@ -236,5 +238,5 @@ class View:
                 "more are asked for."
             )
         self.queries += len(index)
-        round_ = self._game.draw(len(index), generator=self._generator, index=index)
-        return self._game.normalise(self._sender(round_, self._generator))
+        round_ = self._game.draw(len(index), generator=generator, index=index)
+        return self._game.normalise(self._sender(round_, generator))

@@ -333,3 +333,34 @@ def test_data_list_says_what_is_there_and_how_to_get_the_rest(capsys):
     assert cli.main(["data", "list"]) == 0
     told = capsys.readouterr().out
     assert "cifar10" in told and "celeba" in told and "vgg" in told and "tosc data get cifar10" in told
+
+
+def test_a_finished_attacker_is_not_trained_again_and_never_replaced(folder, capsys):
+    assert cli.main(TRAIN) == 0
+    trained = str(folder / "runs" / "deepjscc-shapes-12dB.safetensors")
+    command = [
+        "attack",
+        trained,
+        "--eavesdropper",
+        "mean-image",
+        "linear",
+        "--seeds",
+        "1",
+        "--output",
+        "again",
+    ]
+    assert cli.main(command) == 0
+    weights = (folder / "again" / "linear.safetensors").read_bytes()
+    capsys.readouterr()
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out.count("trained before with the same settings") == 2
+    assert cli.main([*command, "--eavesdropper-options", "ridge=0.5"]) == 2
+    assert "choose another --output" in capsys.readouterr().err
+    assert (folder / "again" / "linear.safetensors").read_bytes() == weights
+
+
+def test_label_only_plays_with_the_baselines_weights(folder, capsys):
+    assert cli.main(TRAIN) == 0
+    trained = str(folder / "runs" / "deepjscc-shapes-12dB.safetensors")
+    assert cli.main(["evaluate", trained, "--play", "label-only", "--snr-db", "12", "--seeds", "1"]) == 0
+    assert "label-only" in capsys.readouterr().out

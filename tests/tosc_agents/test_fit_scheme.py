@@ -147,3 +147,20 @@ def test_an_attacker_that_asks_for_what_is_denied_gets_no_further():
     assert len(fit_eavesdropper(Nosy(game.spec), game, sender)[1]["fit"]["labels"]) == 3
     with pytest.raises(DeniedError, match="labels=False"):
         fit_eavesdropper(Nosy(game.spec), game, sender, threat=ThreatModel(labels=False))
+
+
+def test_an_interrupted_attack_resumes_to_the_very_same_attacker(tmp_path):
+    def stop(done, total, figures):
+        if done > 2 * total // 3:
+            raise KeyboardInterrupt
+
+    game, scheme = setting(half="attacker", num_images=400)
+    sender, state = SchemeSender(scheme.eval()), tmp_path / "mlp.run"
+    rules = {"options": {"components": 8, "width": 32, "epochs": 3, "batch_size": 50}, "seed": 3}
+    with pytest.raises(KeyboardInterrupt):
+        fit_eavesdropper("inversion-mlp", game, sender, state_path=state, progress=stop, **rules)
+    assert state.exists()
+    resumed, _ = fit_eavesdropper("inversion-mlp", game, sender, state_path=state, **rules)
+    assert not state.exists()
+    whole, _ = fit_eavesdropper("inversion-mlp", game, sender, **rules)
+    assert all(torch.equal(t, resumed.state_dict()[name]) for name, t in whole.state_dict().items())

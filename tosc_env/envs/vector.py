@@ -141,6 +141,8 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
             device=self.device,
             validate=self.validate,
         )
+        if self.render_mode is not None:
+            chosen = chosen.clone()  # the round is drawn later, when the caller may have reused the tensor
         scores = session.play({self.role: chosen})
         rewards = scores.rewards[self.role].detach().to(torch.float32, copy=True)
         info = session.info(self.role, scores)
