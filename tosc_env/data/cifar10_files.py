@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ PYTHON_MD5 = {
 
 
 @dataclass(frozen=True)
-class Layout:
+class Layout(ABC):
     """A folder of six batch files: five for training, one for testing."""
 
     folder: Path
@@ -40,12 +41,13 @@ class Layout:
         names = self.batch_names("train") + self.batch_names("test")
         return [self.folder / name for name in names if not (self.folder / name).is_file()]
 
+    @abstractmethod
     def read(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Images uint8 [10000, 3, 32, 32] and labels int64 [10000] of one batch file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def class_names(self) -> tuple[str, ...]:
-        raise NotImplementedError
+        """The names of the ten classes, in the order of the labels."""
 
     def official(self) -> bool | None:
         """Whether every batch carries the official checksum; ``None`` where nothing tells."""
