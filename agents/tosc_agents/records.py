@@ -147,3 +147,10 @@ def markdown(evaluation: Evaluation) -> str:
     for name, floor in evaluation.floors.items():
         lines.append(f"| *{name} (floor)* | | {floor['psnr_db']:.2f} | {floor['ssim']:.3f} | | | | |")
     return "\n".join(lines) + "\n"
+
+
+def write_results(folder: Path, record: dict[str, Any], evaluation: Evaluation, note: str) -> None:
+    """``results.json``, ``results.csv`` and ``results.md`` of an evaluation, each whole or not at all."""
+    write_json(folder / "results.json", record)
+    write_csv(folder / "results.csv", rows(evaluation))
+    write_text(folder / "results.md", f"{markdown(evaluation)}\n{note}\n")

@@ -160,6 +160,8 @@ def test_an_interrupted_attack_resumes_to_the_very_same_attacker(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit_eavesdropper("inversion-mlp", game, sender, state_path=state, progress=stop, **rules)
     assert state.exists()
+    with pytest.raises(CheckpointError, match="another target"):
+        fit_eavesdropper("inversion-mlp", game, sender, state_path=state, identity={"target": "b"}, **rules)
     resumed, _ = fit_eavesdropper("inversion-mlp", game, sender, state_path=state, **rules)
     assert not state.exists()
     whole, _ = fit_eavesdropper("inversion-mlp", game, sender, **rules)

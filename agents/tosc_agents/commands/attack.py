@@ -15,15 +15,7 @@ import tyro
 from tosc_agents.commands.common import load_scheme, parse_options, snr_choices
 from tosc_agents.learning.progress import show_progress
 from tosc_agents.pictures import attack_picture
-from tosc_agents.records import (
-    markdown,
-    print_evaluation,
-    provenance,
-    rows,
-    write_csv,
-    write_json,
-    write_text,
-)
+from tosc_agents.records import print_evaluation, provenance, write_results
 from tosc_agents.setting import Setting
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
@@ -110,6 +102,7 @@ class Attack:
                     seed=self.seed,
                     progress=progress,
                     state_path=folder / f"{name}.run",
+                    identity={"target": target},
                 )
             records[name] |= {"asked": wanted}
             self._save(folder, fitted[name], records[name], train, origin, device)
@@ -132,10 +125,8 @@ class Attack:
             **provenance(test.source, device),
             "results": found.plain(),
         }
-        write_json(folder / "results.json", record)
-        write_csv(folder / "results.csv", rows(found))
         note = f"{test.source.provenance} Attackers: {threat}; {self.seeds} seeds of channel noise."
-        write_text(folder / "results.md", f"{markdown(found)}\n{note}\n")
+        write_results(folder, record, found, note)
         attack_picture(folder / "picture.png", test, senders[1], fitted, levels[0])
         print_evaluation(str(self.target), found, note)
         print(f"results, weights and picture are in {folder}")

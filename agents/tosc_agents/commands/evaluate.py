@@ -9,15 +9,7 @@ from typing import Annotated
 import tyro
 
 from tosc_agents.commands.common import load_scheme
-from tosc_agents.records import (
-    markdown,
-    print_evaluation,
-    provenance,
-    rows,
-    write_csv,
-    write_json,
-    write_text,
-)
+from tosc_agents.records import print_evaluation, provenance, write_results
 from tosc_agents.training.evaluate import evaluate
 from tosc_env.checkpoints import check_fits, load_checkpoint, read_header
 from tosc_env.devices import resolve_device
@@ -93,8 +85,6 @@ class Evaluate:
                 **provenance(game.source, device),
                 "results": found.plain(),
             }
-            write_json(self.output / "results.json", record)
-            write_csv(self.output / "results.csv", rows(found))
-            write_text(self.output / "results.md", f"{markdown(found)}\n{note}\n")
+            write_results(self.output, record, found, note)
             print(f"results are in {self.output}")
         return 0

@@ -26,6 +26,7 @@ def fit_eavesdropper(
     seed: int = 0,
     progress: Progress | None = None,
     state_path: Path | None = None,
+    identity: dict[str, Any] | None = None,
 ) -> tuple[Eavesdropper, dict[str, Any]]:
     """A trained attacker and the record of its training.
 
@@ -38,6 +39,8 @@ def fit_eavesdropper(
         seed: of its weights, the order of its images and the noise it hears.
         progress: told how far it is.
         state_path: where a neural attacker keeps its run after each epoch and resumes from; removed in the end.
+        identity: more plain values that a resumed run must share with the interrupted one, such as the target's
+            digest; the attacker's settings, the threat model, the SNR and the seed are always among them.
 
     Raises:
         DeniedError: it asked for what the threat model denies.
@@ -49,7 +52,7 @@ def fit_eavesdropper(
     generator = torch.Generator(game.device).manual_seed(seed)
     view = View(game, sender, threat, generator)
     if state_path is not None and isinstance(attacker, NeuralEavesdropper):
-        attacker.run = (state_path, _identity(attacker, view, seed))
+        attacker.run = (state_path, {**_identity(attacker, view, seed), **(identity or {})})
     start = time.perf_counter()
     fitted = attacker.fit(view, generator=generator, progress=progress)
     if state_path is not None:
