@@ -19,7 +19,14 @@ from torch import Tensor
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.files import replacing
-from tosc_env.policies import Eavesdropper, PrivacyScheme, SystemSpec, make_eavesdropper, make_scheme
+from tosc_env.policies import (
+    Eavesdropper,
+    PrivacyScheme,
+    SystemSpec,
+    make_eavesdropper,
+    make_scheme,
+    schemes,
+)
 
 FORMAT = "tosc-env/1"
 _KEY = "tosc_env"
@@ -127,7 +134,7 @@ def load_checkpoint(
         device: where the weights go.
         kind: refuse a file of the other kind.
         name: build this scheme from the weights instead of the one they were saved as; it must say that it
-            takes them (``weights_of``).
+            takes them (:meth:`~tosc_env.PrivacyScheme.borrow`).
         options: further options of the policy, over those in the file.
 
     Raises:
@@ -142,11 +149,18 @@ def load_checkpoint(
         raise CheckpointError(f"{path} holds the {header['kind']} {header['name']!r}, not {article} {kind}.")
     spec = SystemSpec.from_plain(header["spec"])
     make = make_scheme if header["kind"] == "scheme" else make_eavesdropper
+    merged = {**header["options"], **(options or {})}
+    borrows = name not in (None, header["name"])
+    if borrows:
+        lent = schemes[name].borrow(header["name"], header["options"], options or {})  # type: ignore[index, attr-defined]
+        if lent is None:
+            raise CheckpointError(f"{path} holds {header['name']!r}, whose weights {name!r} does not take.")
+        merged = lent
     with torch.random.fork_rng(devices=[]):  # initial weights are replaced; the global stream stays as it was
-        policy = make(name or header["name"], spec, **{**header["options"], **(options or {})})
-    if name not in (None, header["name"]) and getattr(policy, "weights_of", None) != header["name"]:
-        raise CheckpointError(f"{path} holds {header['name']!r}, whose weights {name!r} does not take.")
+        policy = make(name or header["name"], spec, **merged)
     stored = _open(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    if borrows and isinstance(policy, PrivacyScheme):
+        stored = policy.adopt(stored)
     own = policy.state_dict()
     for name in sorted(own.keys() ^ stored.keys()):
         where = "lacks" if name in own else "has the unexpected"

@@ -59,5 +59,6 @@ def build(registry: Registry[T], base: type, value: object, options: Mapping[str
     except (TypeError, ValueError) as error:
         if isinstance(error, ToscError):
             raise
-        told = ", ".join(f"{name}={option!r}" for name, option in options.items()) or "no options"
+        # A key is never shown, whatever is wrong with it.
+        told = ", ".join(f"{k}={v!r}" for k, v in options.items() if k != "key") or "no options"
         raise InputError(f"the {registry.kind} {value!r} cannot be made with {told}: {error}.") from error

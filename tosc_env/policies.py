@@ -8,7 +8,7 @@ rebuilds images, ranks candidates, or infers labels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -95,14 +95,24 @@ class PrivacyScheme(nn.Module, ABC):
         constellation: None for a continuous scheme, whose power the game normalises; for a discrete one
             the name of its constellation (``"16qam"``), whose points it emits and the game sends unscaled.
         stochastic: whether the same image may be sent as different symbols, so that cached symbols lie.
+        keyed: whether both ends share a secret key besides their weights. The key is an argument of the
+            constructor, and never among :attr:`options`.
         trainable: whether there is anything to train.
         weights_of: another scheme's name whose trained weights this one plays with as they are, or None.
+        free_options: options that trained weights leave open: a key's lifetime, a privacy budget.
+        passes: what one epoch of training goes through, a pass over the images each; :meth:`begin_pass` is told.
+        training_defaults: what ``tosc train`` takes where its caller names no ``optimizer``, ``learning_rate``
+            and the like.
     """
 
     name: ClassVar[str] = ""
     weights_of: ClassVar[str | None] = None
+    free_options: ClassVar[tuple[str, ...]] = ()
+    passes: tuple[str, ...] = ("system",)
+    training_defaults: ClassVar[Mapping[str, Any]] = {}
     constellation: str | None = None
     stochastic: bool = False
+    keyed: bool = False
     trainable: bool = True
 
     def __init__(self, spec: SystemSpec, **options: Any) -> None:
@@ -133,6 +143,62 @@ class PrivacyScheme(nn.Module, ABC):
         """Bits per message of a discrete scheme, None for full-resolution symbols."""
         return None
 
+    # -- what only some schemes have --------------------------------------------------------------------
+
+    def features(self, images: Tensor) -> Tensor:
+        """The part of :meth:`encode` that is the same whenever an image is sent, [B, ...].
+
+        A scheme that randomises or encrypts its symbols overrides this and :meth:`emit`, with ``encode(images,
+        context) == emit(features(images), context)``, so that whoever sends an image many times runs the
+        network once.
+        """
+        return images
+
+    def emit(self, features: Tensor, context: Context) -> Tensor:
+        """Symbols [B, 2n] from what :meth:`features` gave, with fresh noise or this message's key."""
+        return self.encode(features, context)
+
+    def unkeyed(self, images: Tensor, context: Context) -> Tensor:
+        """The symbols [B, 2n] that a keyed scheme would send if it used no key."""
+        return self.encode(images, context)
+
+    def remove_key(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
+        """A reception [B, 2n] with the key's work undone, as whoever knows the key sees it."""
+        return received
+
+    def codebook(self) -> Tensor | None:
+        """A discrete scheme's codewords [M, d], in the order of its constellation's points; None without one."""
+        return None
+
+    def guarantee(self, transmissions: int = 1) -> str | None:
+        """What is proven of the privacy of an image sent this many times, in one sentence; None: nothing is."""
+        return None
+
+    def begin_pass(self, name: str, epoch: int, epochs: int) -> None:
+        """Called before each pass of the training over the images: ``name`` of :attr:`passes`, ``epoch`` from 0."""
+
+    @classmethod
+    def lender(cls, options: Mapping[str, Any]) -> str | None:
+        """The scheme whose weights this one plays with under these options; by default :attr:`weights_of`."""
+        return cls.weights_of
+
+    @classmethod
+    def borrow(cls, name: str, options: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The options under which this scheme plays with the weights of another.
+
+        Args:
+            name, options: the scheme that the weights were saved as, and its options.
+            wanted: this scheme's own options.
+
+        Returns:
+            Options of this scheme, or None when it cannot play with those weights.
+        """
+        return {**options, **wanted} if name == cls.weights_of else None
+
+    def adopt(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a scheme whose weights it borrows, under this scheme's own names."""
+        return tensors
+
 
 class Eavesdropper(nn.Module, ABC):
     """An attacker on its own link.
@@ -145,10 +211,21 @@ class Eavesdropper(nn.Module, ABC):
 
     Attributes:
         instant: whether fitting takes no time and no queries, so that an environment does it on the spot.
+        needs: what its threat model must grant it, as fields of :class:`~tosc_env.threat.ThreatModel` and the
+            values that will do; ``tosc attack --all`` leaves out attackers that are denied theirs.
+        inferred: what :meth:`infer` gives logits of: names (``label``, or a private attribute's) and the
+            number of values of each, in the order of the logits' columns.
+        match_figure: the name under which its :meth:`match` is reported.
+        repeated: whether it takes ``received`` [B, R, 2n] and ``csi`` [B, R, c] of R transmissions of the same
+            image (``ThreatModel.receptions``).
     """
 
     name: ClassVar[str] = ""
     instant: ClassVar[bool] = False
+    needs: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    inferred: Sequence[tuple[str, int]] = ()
+    match_figure: ClassVar[str] = "reid_match"
+    repeated: ClassVar[bool] = False
 
     def __init__(self, spec: SystemSpec, **options: Any) -> None:
         super().__init__()
@@ -183,7 +260,7 @@ class Eavesdropper(nn.Module, ABC):
         raise self._lacks("match")
 
     def infer(self, received: Tensor, csi: Tensor) -> Tensor:
-        """Logits [B, K] of what the attacker infers (the label or an attribute)."""
+        """Logits [B, K] of what the attacker infers: those of each name of :attr:`inferred`, side by side."""
         raise self._lacks("infer")
 
     def _lacks(self, capability: str) -> InputError:

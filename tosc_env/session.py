@@ -7,6 +7,7 @@ knows no RL interface; :mod:`tosc_env.envs` has those.
 
 from __future__ import annotations
 
+import hashlib
 import operator
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -48,8 +49,8 @@ class Session:
     continues over resets without a seed; the other serves partial resets alone, so that restarting some
     rows changes nothing in what the others will ever see. The global generators are never touched; without
     a seed, entropy comes from the operating system. The environment number that keyed schemes are given
-    (:attr:`~tosc_env.policies.Context.environment`) follows from the seed: resetting with the same seed
-    replays the same messages, with the same numbers.
+    (:attr:`~tosc_env.policies.Context.environment`) follows from the seed, the data and the rules: resetting
+    with the same seed replays the same messages, with the same numbers, and no other environment has them.
 
     Raises:
         InputError: an unknown role, or ``num_envs`` or ``max_cycles`` below 1.
@@ -228,7 +229,22 @@ class Session:
         device = self.game.device
         self._stream = torch.Generator(device).manual_seed(messages)
         self._restarts = torch.Generator(device).manual_seed(restarts)
-        self.environment = environment
+        # The same seed in another environment is another world: its messages must not share keys with this one's.
+        self.environment = environment ^ self._world()
+
+    def _world(self) -> int:
+        """A number of 63 bits that differs between environments whose images or draws differ."""
+        game = self.game
+        source = game.source
+        parts = (
+            *(source.name, source.split, source.half, len(source), source.image_shape),
+            source.images[0].cpu().numpy().tobytes(),
+            *(self.num_envs, self.max_cycles, game.num_symbols, game.repeat, sorted(self.outside)),
+            type(game.channel).__qualname__,
+            sorted((k, str(v)) for k, v in vars(game.channel).items() if not k.startswith("_")),
+            *(game.snr_db.plain(), game.eavesdropper_snr_db and game.eavesdropper_snr_db.plain()),
+        )
+        return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
     @torch.no_grad()
     def _draw(self, generator: torch.Generator | None, restart: np.ndarray | None) -> Frame:

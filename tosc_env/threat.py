@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from tosc_env.data.base import Statistics
+from tosc_env.data.base import Batch, Statistics
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.game import Game, Reception, Round
 from tosc_env.policies import Context, PrivacyScheme, SystemSpec
@@ -29,8 +30,10 @@ class ThreatModel:
         candidate_queries: whether it may also have the candidates of a re-identification encoded.
         codebook: whether it knows a discrete scheme's codebook and constellation.
         unkeyed_encoder: whether it has the encoder without the key.
-        keys: pairs of images and protected symbols, no such pairs, or the key itself.
+        keys: what the attacker has of a keyed scheme: pairs of images and encrypted symbols, no such pairs,
+            or the key itself.
         csi: whether it knows its own link's state.
+        receptions: how many transmissions of the same image it overhears, each with fresh noise.
     """
 
     images: Images = "other-half"
@@ -41,8 +44,14 @@ class ThreatModel:
     unkeyed_encoder: bool = False
     keys: KeyKnowledge = "with-pairs"
     csi: bool = True
+    receptions: int = 1
 
     def __post_init__(self) -> None:
+        for name, allowed in (("images", get_args(Images)), ("keys", get_args(KeyKnowledge))):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}.")
+        if self.receptions < 1:
+            raise InputError(f"receptions must be at least 1, not {self.receptions}.")
         if self.queries is not None and self.queries < 1:
             raise InputError(
                 f"queries must be at least 1, or None for as many as it likes, not {self.queries}."
@@ -55,8 +64,16 @@ class ThreatModel:
     def __str__(self) -> str:
         queries = "unlimited" if self.queries is None else f"{self.queries:,}"
         extras = [
-            name
-            for name, has in (("candidate queries", self.candidate_queries), ("key", self.keys == "with-key"))
+            text
+            for text, has in (
+                ("no labels", not self.labels),
+                ("candidate queries", self.candidate_queries),
+                ("codebook unknown", not self.codebook),
+                ("unkeyed encoder", self.unkeyed_encoder),
+                ("no pairs of images and encrypted symbols", self.keys == "without-pairs"),
+                ("key", self.keys == "with-key"),
+                (f"{self.receptions} receptions of each image", self.receptions > 1),
+            )
             if has
         ]
         return (
@@ -64,45 +81,135 @@ class ThreatModel:
             + "".join(f"; {e}" for e in extras)
         )
 
+    def grants(self, needs: Mapping[str, tuple[Any, ...]]) -> str | None:
+        """None when every need (a field and the values that will do) is met, else the first that is denied.
 
-def blinded(reception: Reception, threat: ThreatModel) -> Reception:
-    """A reception as the threat model lets the attacker know it: without CSI (zeros) if that is denied."""
-    return reception if threat.csi else replace(reception, csi=torch.zeros_like(reception.csi))
+        >>> ThreatModel().grants({"candidate_queries": (True,)})
+        'candidate_queries=False'
+        """
+        for field, values in needs.items():
+            if getattr(self, field) not in values:
+                return f"{field}={getattr(self, field)!r}"
+        return None
 
 
-class Sender(Protocol):
-    """Whatever turns a round's images into symbols: a live scheme, or symbols recorded elsewhere."""
+class Sender:
+    """Whatever turns a round's images into symbols: a live scheme, or symbols recorded elsewhere.
 
-    deterministic: bool
-    """Whether an image is always sent as the same symbols, so that they may be cached."""
+    Attributes:
+        deterministic: whether an image is always sent as the same symbols, so that they may be cached.
+        keyed: whether a secret key is at work, so that every message needs a number of its own.
+        constellation: the name of a discrete sender's constellation.
+    """
+
+    deterministic: bool = True
+    keyed: bool = False
+    constellation: str | None = None
 
     def __call__(self, round_: Round, generator: torch.Generator | None) -> Tensor:
-        """Symbols [B, 2n] for ``round_.batch``."""
+        """Symbols [B, 2n] for ``round_.batch``, before the game's power constraint."""
+        return self.emit(self.prepare(round_.batch), round_, generator)
+
+    def prepare(self, batch: Batch) -> Tensor:
+        """What may be remembered of each image, so that sending it again costs no network, [B, ...]."""
+        raise NotImplementedError
+
+    def emit(self, prepared: Tensor, round_: Round, generator: torch.Generator | None) -> Tensor:
+        """Symbols [B, 2n] from what :meth:`prepare` gave."""
+        raise NotImplementedError
+
+    def unkeyed(self, round_: Round, generator: torch.Generator | None) -> Tensor:
+        """The symbols [B, 2n] without the key."""
+        return self(round_, generator)
+
+    def remove_key(self, reception: Reception, round_: Round) -> Reception:
+        """A reception as whoever knows the key sees it."""
+        return reception
+
+    def codebook(self) -> Tensor | None:
+        """The codewords [M, d] of a discrete scheme, or None."""
+        return None
 
 
-class SchemeSender:
+class SchemeSender(Sender):
     """A scheme at its transmitter."""
 
     def __init__(self, scheme: PrivacyScheme) -> None:
         self.scheme = scheme
         self.deterministic = not scheme.stochastic
+        self.keyed = scheme.keyed
+        self.constellation = scheme.constellation
 
     @torch.no_grad()
-    def __call__(self, round_: Round, generator: torch.Generator | None) -> Tensor:
-        context = Context(round_.snr_db, round_.message, generator=generator)
-        return self.scheme.encode(round_.batch.images, context).float()
+    def prepare(self, batch: Batch) -> Tensor:
+        return self.scheme.features(batch.images)
+
+    @torch.no_grad()
+    def emit(self, prepared: Tensor, round_: Round, generator: torch.Generator | None) -> Tensor:
+        return self.scheme.emit(prepared, context_of(round_, generator)).float()
+
+    @torch.no_grad()
+    def unkeyed(self, round_: Round, generator: torch.Generator | None) -> Tensor:
+        return self.scheme.unkeyed(round_.batch.images, context_of(round_, generator)).float()
+
+    @torch.no_grad()
+    def remove_key(self, reception: Reception, round_: Round) -> Reception:
+        context = context_of(round_, None)
+        return replace(reception, received=self.scheme.remove_key(reception.received, reception.csi, context))
+
+    def codebook(self) -> Tensor | None:
+        return self.scheme.codebook()
 
 
-class RecordedSender:
+class RecordedSender(Sender):
     """Noiseless symbols recorded elsewhere, [N, 2n], in the order of the source's images."""
-
-    deterministic = True
 
     def __init__(self, symbols: Tensor) -> None:
         self.symbols = symbols
 
-    def __call__(self, round_: Round, generator: torch.Generator | None) -> Tensor:
-        return self.symbols[round_.batch.index]
+    def prepare(self, batch: Batch) -> Tensor:
+        return self.symbols[batch.index]
+
+    def emit(self, prepared: Tensor, round_: Round, generator: torch.Generator | None) -> Tensor:
+        return prepared
+
+
+def context_of(round_: Round, generator: torch.Generator | None) -> Context:
+    """What both ends know of a round outside of any environment, whose number is therefore 0."""
+    return Context(round_.snr_db, round_.message, generator=generator)
+
+
+def numbered(round_: Round, sender: Sender, generator: torch.Generator | None) -> Round:
+    """The round with message numbers that no other round has, if the sender is keyed.
+
+    Outside an environment every batch would start from row 0, message 0, and a per-message key would be used
+    again and again. The numbers come from the caller's own stream, so that a resumed run goes on with fresh ones.
+    """
+    if not sender.keyed:
+        return round_
+    message = round_.message.clone()
+    message[:, 1:] = torch.randint(2**32, (1, 2), generator=generator, device=message.device)
+    return replace(round_, message=message)
+
+
+def heard(reception: Reception, round_: Round, sender: Sender, threat: ThreatModel) -> Reception:
+    """A reception as the threat model lets the attacker know it: with or without its CSI and the key."""
+    if threat.keys == "with-key":
+        reception = sender.remove_key(reception, round_)
+    return blinded(reception, threat)
+
+
+def blinded(reception: Reception, threat: ThreatModel) -> Reception:
+    """A reception without CSI (zeros) where the threat model denies it."""
+    return reception if threat.csi else replace(reception, csi=torch.zeros_like(reception.csi))
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """What has been learnt of each image: symbols or what they start from, and the number they were sent under."""
+
+    prepared: Tensor
+    message: Tensor
 
 
 class View:
@@ -136,7 +243,7 @@ class View:
         self.threat = threat
         self.queries = 0
         self._game, self._sender, self._generator = game, sender, generator
-        self._symbols: Tensor | None = None
+        self._memory: _Memory | None = None
 
     @property
     def device(self) -> torch.device:
@@ -171,6 +278,30 @@ class View:
         return self._sender.deterministic
 
     @property
+    def keyed(self) -> bool:
+        """Whether the scheme uses a key that the attacker does not have."""
+        return self._sender.keyed and self.threat.keys != "with-key"
+
+    @property
+    def codebook(self) -> Tensor | None:
+        """The codewords [M, d] of a discrete scheme, None where there is none; DeniedError when hidden."""
+        codewords = self._sender.codebook()
+        if codewords is not None and not self.threat.codebook:
+            raise DeniedError("the threat model denies the codebook and constellation (codebook=False).")
+        return None if codewords is None else codewords.detach().clone()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the task's outputs."""
+        return self._game.task.labels
+
+    @property
+    def attribute_values(self) -> dict[str, int]:
+        """The private attributes of the attacker's images, and how many values each may take."""
+        source = self._game.source
+        return {n: len(v) for n, v in zip(source.attribute_names, source.attribute_values, strict=True)}
+
+    @property
     def constellation(self) -> Tensor | None:
         """The points of a discrete scheme, complex64 [M]; DeniedError when the threat model hides them."""
         if self._game.points is not None and not self.threat.codebook:
@@ -198,13 +329,117 @@ class View:
     def symbols(self, index: Tensor) -> Tensor:
         """Noiseless symbols [B, 2n] that the encoder sends for the attacker's images, each a counted query.
 
-        A deterministic sender is asked once per image and remembered, so repeated use costs one query.
+        A deterministic sender is asked once per image and remembered, so repeated use costs one query; so is
+        a stochastic one where the queries are limited. With unlimited queries it is asked afresh each time.
 
         Raises:
-            DeniedError: the query budget is spent, or an image beyond it is asked for.
+            DeniedError: an image beyond the query budget is asked for, or the scheme is keyed and the threat
+                model gives no pairs of images and encrypted symbols.
         """
-        if not self._sender.deterministic:
-            return self._query(index, self._generator)
+        return self._send(index)[0]
+
+    def sample(self, index: Tensor) -> tuple[Reception, Tensor]:
+        """Fresh receptions of the attacker's images over its own link, and the images [B, C, H, W].
+
+        The CSI is all zeros when the threat model denies it; with the key (``keys="with-key"``) the
+        receptions are decrypted. Raises DeniedError like :meth:`symbols`.
+        """
+        sent, round_ = self._send(index)
+        reception = self._game.transmit(round_, sent).eavesdropper
+        return heard(reception, round_, self._sender, self.threat), round_.batch.images
+
+    def sample_repeated(self, index: Tensor) -> tuple[Reception, Tensor]:
+        """Like :meth:`sample`, of R = ``threat.receptions`` transmissions of each image.
+
+        Returns:
+            received [B, R, 2n] and csi [B, R, c], each transmission with fresh noise of the channel (and of the
+            scheme) and a message number of its own, and the images.
+        """
+        samples = [self.sample(index) for _ in range(self.threat.receptions)]
+        received = torch.stack([reception.received for reception, _ in samples], dim=1)
+        csi = torch.stack([reception.csi for reception, _ in samples], dim=1)
+        return Reception(received, csi), samples[0][1]
+
+    def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
+        """What the encoder would send without its key: symbols [B, 2n], receptions of them, and the images.
+
+        Raises:
+            DeniedError: the threat model gives no encoder without the key (``unkeyed_encoder=False``).
+        """
+        if not self.threat.unkeyed_encoder:
+            raise DeniedError("the threat model denies the encoder without its key (unkeyed_encoder=False).")
+        self._check_budget(index)
+        round_ = self._game.draw(len(index), generator=self._generator, index=index)
+        symbols = self._game.normalise(self._sender.unkeyed(round_, self._generator))
+        reception = self._game.transmit(round_, symbols).eavesdropper
+        return symbols, blinded(reception, self.threat), round_.batch.images
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Noiseless symbols [N, 2n] of any images [N, C, H, W], such as the candidates of a re-identification.
+
+        A keyed scheme sends them under keys of their own. They do not count as queries of the attacker's
+        own images.
+
+        Raises:
+            DeniedError: the threat model allows no candidate queries, or the symbols were recorded elsewhere.
+        """
+        if not self.threat.candidate_queries:
+            raise DeniedError(
+                "the threat model denies having candidate images encoded (candidate_queries=False)."
+            )
+        if isinstance(self._sender, RecordedSender):
+            raise DeniedError("recorded symbols come without an encoder, so no candidate can be encoded.")
+        index = torch.zeros(len(images), dtype=torch.int64, device=self.device)
+        round_ = self._game.draw(len(images), generator=self._generator, index=index)
+        round_ = replace(round_, batch=replace(round_.batch, images=images))
+        round_ = numbered(round_, self._sender, self._generator)
+        symbols = self._game.normalise(self._sender(round_, self._generator))
+        if self.threat.keys == "with-key":
+            return self._sender.remove_key(Reception(symbols, round_.snr_db[:, None]), round_).received
+        return symbols
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _send(self, index: Tensor) -> tuple[Tensor, Round]:
+        """Normalised symbols, and the round in which they are sent."""
+        if self._sender.keyed and self.threat.keys == "without-pairs":
+            raise DeniedError(
+                "the threat model denies pairs of images and encrypted symbols (keys='without-pairs')."
+            )
+        self._check_budget(index)
+        round_ = self._game.draw(len(index), generator=self._generator, index=index)
+        memory = self._memory or self._fill_memory()
+        prepared = memory.prepared[index]
+        if self._once:
+            return prepared, replace(round_, message=memory.message[index])
+        self.queries += len(index)
+        round_ = numbered(round_, self._sender, self._generator)
+        return self._game.normalise(self._sender.emit(prepared, round_, self._generator)), round_
+
+    @property
+    def _once(self) -> bool:
+        """Whether each image is sent once and its symbols are remembered: asking again would tell the attacker
+        nothing, or it is not allowed to."""
+        return self._sender.deterministic or self.threat.queries is not None
+
+    def _fill_memory(self) -> _Memory:
+        whole = torch.arange(self.num_images, device=self.device)
+        # A stream of its own: whether the memory is filled must not move what the attacker hears later.
+        aside = torch.Generator(self.device).manual_seed(0)
+        prepared, messages = [], []
+        for part in whole.split(self.batch_size):
+            round_ = self._game.draw(len(part), generator=aside, index=part)
+            round_ = numbered(round_, self._sender, aside)
+            kept = self._sender.prepare(round_.batch)
+            if self._once:
+                self.queries += len(part)
+                kept = self._game.normalise(self._sender.emit(kept, round_, aside))
+            prepared.append(kept)
+            messages.append(round_.message)
+        self._memory = _Memory(torch.cat(prepared), torch.cat(messages))
+        return self._memory
+
+    def _check_budget(self, index: Tensor) -> None:
         if (
             self.threat.queries is not None
             and len(index)
@@ -214,29 +449,3 @@ class View:
                 f"the threat model lets the attacker have its first {self.num_images} images sent; image "
                 f"{int(index.max())} is asked for."
             )
-        if self._symbols is None:
-            whole = torch.arange(self.num_images, device=self.device)
-            # A stream of its own: whether the cache is filled must not move what the attacker hears later.
-            aside = torch.Generator(self.device).manual_seed(0)
-            self._symbols = torch.cat([self._query(part, aside) for part in whole.split(self.batch_size)])
-        return self._symbols[index]
-
-    def sample(self, index: Tensor) -> tuple[Reception, Tensor]:
-        """Fresh receptions of the attacker's images over its own link, and the images [B, C, H, W].
-
-        The CSI is all zeros when the threat model denies it.
-        """
-        round_ = self._game.draw(len(index), generator=self._generator, index=index)
-        heard = self._game.transmit(round_, self.symbols(index)).eavesdropper
-        return blinded(heard, self.threat), round_.batch.images
-
-    def _query(self, index: Tensor, generator: torch.Generator) -> Tensor:
-        budget = self.threat.queries
-        if budget is not None and self.queries + len(index) > budget:
-            raise DeniedError(
-                f"the threat model allows {budget} encoder queries; {self.queries} are spent and {len(index)} "
-                "more are asked for."
-            )
-        self.queries += len(index)
-        round_ = self._game.draw(len(index), generator=generator, index=index)
-        return self._game.normalise(self._sender(round_, generator))

@@ -20,7 +20,7 @@ from tosc_env.game import Game
 from tosc_env.policies import SystemSpec, eavesdroppers, make_eavesdropper
 from tosc_env.system import with_rules
 from tosc_env.testing import check_eavesdropper
-from tosc_env.threat import RecordedSender, ThreatModel, View
+from tosc_env.threat import RecordedSender, Sender, ThreatModel, View
 
 OURS = [name for name in eavesdroppers if eavesdroppers.origin(name).startswith("tosc_agents")]
 QUICK = {
@@ -40,17 +40,18 @@ def make(name, spec, **options):
         return make_eavesdropper(name, spec, **{**QUICK.get(name, {}), **options})
 
 
-class PixelSender:
+class PixelSender(Sender):
     """Sends random projections of the pixels: nothing is hidden but by compression and noise."""
-
-    deterministic = True
 
     def __init__(self, source, num_symbols=N, seed=0):
         size = torch.Size(source.image_shape).numel()
         self.matrix = torch.randn(size, 2 * num_symbols, generator=g(seed))
 
-    def __call__(self, round_, generator):
-        return (round_.batch.images.flatten(1) - 0.5) @ self.matrix
+    def prepare(self, batch):
+        return (batch.images.flatten(1) - 0.5) @ self.matrix
+
+    def emit(self, prepared, round_, generator):
+        return prepared
 
 
 def view_of(source, *, sender=None, channel=None, snr_db=12.0, num_symbols=N, seed=0, **threat):

@@ -80,14 +80,22 @@ def test_a_budget_above_the_number_of_images_is_no_limit(source):
     assert view.num_images == 600
 
 
-def test_a_stochastic_sender_stops_answering_when_the_budget_is_spent(source):
+def test_a_stochastic_sender_with_a_budget_is_asked_once_per_image(source):
+    """A query buys one noiseless message; asking for the same image again gives that message again."""
     view, scheme = make_view(source, stochastic=True, queries=25)
-    view.symbols(torch.arange(20))
-    with pytest.raises(DeniedError, match="allows 25 encoder queries; 20 are spent and 10 more"):
-        view.symbols(torch.arange(10))
-    assert view.queries == scheme.asked == 20
-    view.symbols(torch.arange(5))
+    first = view.symbols(torch.arange(20))
     assert view.queries == scheme.asked == 25
+    assert torch.equal(view.symbols(torch.arange(20)), first)
+    assert view.queries == scheme.asked == 25
+    with pytest.raises(DeniedError, match="its first 25 images sent; image 25"):
+        view.symbols(torch.arange(26))
+
+
+def test_a_stochastic_sender_without_a_budget_is_asked_afresh(source):
+    view, _ = make_view(source, stochastic=True)
+    first = view.symbols(torch.arange(20))
+    assert not torch.equal(view.symbols(torch.arange(20)), first)
+    assert view.queries == 40
 
 
 @pytest.mark.parametrize("queries", [0, -3])
@@ -142,8 +150,9 @@ def test_no_public_attribute_leads_to_the_game_the_scheme_or_any_image_set(sourc
         if isinstance(value, torch.Tensor):
             assert value.shape[0] != len(source), name
     assert set(public) == {
-        *("attributes", "batch_size", "constellation", "deterministic", "device", "fading", "images"),
-        *("labels", "num_images", "queries", "sample", "snr_db", "spec", "statistics", "symbols", "threat"),
+        *("attribute_values", "attributes", "batch_size", "codebook", "constellation", "deterministic"),
+        *("device", "encode", "fading", "images", "keyed", "labels", "num_images", "outputs", "queries"),
+        *("sample", "sample_repeated", "snr_db", "spec", "statistics", "symbols", "threat", "unkeyed"),
     }, "a new door into the view: say here what it may show"
 
 

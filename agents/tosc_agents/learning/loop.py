@@ -77,6 +77,8 @@ def train(
     progress: Progress | None = None,
     state_path: Path | None = None,
     identity: dict[str, Any] | None = None,
+    passes: tuple[str, ...] = ("",),
+    begin_pass: Callable[[str, int, int], None] | None = None,
 ) -> Trained:
     """Train ``module`` in place; it ends with the averaged weights, in evaluation mode.
 
@@ -89,6 +91,8 @@ def train(
         progress: told of every look the host takes.
         state_path: where to keep the run's state after each epoch; a file found there is resumed.
         identity: plain values that a resumed run must share (scheme, data, seed).
+        passes: the passes over the images that make an epoch, in turn.
+        begin_pass: told the name of each pass, the epoch from 0, and the number of epochs.
 
     Raises:
         TrainingError: the loss is no longer finite; names the step and the cause.
@@ -98,7 +102,7 @@ def train(
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = _optimizer(parameters, config)
     steps_per_epoch = max(1, num_images // config.batch_size)
-    total = steps_per_epoch * config.epochs
+    total = steps_per_epoch * config.epochs * len(passes)
     average = {name: t.detach().clone() for name, t in module.state_dict().items()}
     identity = {**(identity or {}), "config": asdict(config), "num_images": num_images}
     epoch = 0
@@ -111,28 +115,35 @@ def train(
             # Dropout knows the global stream alone: it is set from ours, epoch by epoch, so that a resumed
             # run draws the same, and given back as it was.
             torch.manual_seed((generator.initial_seed() * 1_000_003 + epoch) % 2**63)
-            order = torch.randperm(num_images, generator=generator, device=device)
-            sums: dict[str, Tensor] = {}
-            for i in range(steps_per_epoch):
-                step = epoch * steps_per_epoch + i
-                rate = config.learning_rate * _schedule(step / total, config.warmup)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                with autocast(config.precision, device):
-                    loss, logs = step_loss(order[i * config.batch_size : (i + 1) * config.batch_size])
-                loss.backward()
-                norm = nn.utils.clip_grad_norm_(parameters, config.clip)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                _update_average(average, module, min(config.average, (step + 1) / (step + 10)))
-                for name, value in {"loss": loss.detach(), **logs, "gradient": norm}.items():
-                    sums[name] = sums[name] + value if name in sums else value.float()
-                if (i + 1) % HOST_LOOKS == 0 or i + 1 == steps_per_epoch:
-                    figures = {name: float(value) / (i + 1) for name, value in sums.items()}
-                    _check_finite(figures, module, step)
-                    if progress is not None:
-                        shown = {k: v for k, v in figures.items() if k != "gradient"}
-                        progress(step + 1, total, {"epoch": epoch + 1, **shown})
+            looked: dict[str, float] = {}
+            for k, name in enumerate(passes):
+                if begin_pass is not None:
+                    begin_pass(name, epoch, config.epochs)
+                order = torch.randperm(num_images, generator=generator, device=device)
+                first = (epoch * len(passes) + k) * steps_per_epoch
+                sums: dict[str, Tensor] = {}
+                for i in range(steps_per_epoch):
+                    step = first + i
+                    rate = config.learning_rate * _schedule(step / total, config.warmup)
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate
+                    with autocast(config.precision, device):
+                        loss, logs = step_loss(order[i * config.batch_size : (i + 1) * config.batch_size])
+                    loss.backward()
+                    norm = nn.utils.clip_grad_norm_(parameters, config.clip)
+                    optimizer.step()
+                    optimizer.zero_grad(set_to_none=True)
+                    _update_average(average, module, min(config.average, (step + 1) / (step + 10)))
+                    for figure, value in {"loss": loss.detach(), **logs, "gradient": norm}.items():
+                        sums[figure] = sums[figure] + value if figure in sums else value.float()
+                    if (i + 1) % HOST_LOOKS == 0 or i + 1 == steps_per_epoch:
+                        # The figures of an earlier pass stand until this one has figures of the same name.
+                        looked |= {figure: float(value) / (i + 1) for figure, value in sums.items()}
+                        _check_finite(looked, module, step)
+                        if progress is not None:
+                            shown = {k: v for k, v in looked.items() if k != "gradient"}
+                            progress(step + 1, total, {"epoch": epoch + 1, **shown})
+            figures = looked
             if state_path is not None:
                 run = {"model": module.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
                 random = {"generator": generator.get_state()}

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tosc_env import metrics
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, unknown
 from tosc_env.game import Game, Reception, Round, Transmission
-from tosc_env.policies import Context, Eavesdropper, PrivacyScheme
+from tosc_env.modulation import hard_decision
+from tosc_env.policies import Eavesdropper, PrivacyScheme
 from tosc_env.system import with_rules
-from tosc_env.threat import Sender, ThreatModel, blinded
+from tosc_env.threat import Sender, ThreatModel, context_of, heard, numbered
 
 QUERY = "nearest-symbols"
 """The attacker that has the candidates encoded; it needs no training, only permission."""
@@ -60,9 +61,11 @@ class Evaluation:
     Attributes:
         accuracy: by SNR; empty for recorded symbols, which have no receiver.
         leaks: by attacker, SNR and figure name (``psnr_db``, ``ssim``, ``psnr_clipped_db``, ``reid_pixels``,
-            ``reid_match``).
+            ``reid_match``, ``reid_query``, ``infer_label``, ``infer_`` and a private attribute).
         floors: what knowing nothing (``mean-image``) and knowing the class (``class-mean``) gives.
+        chance: for the label and each private attribute, how often the most frequent value is right.
         images, seeds: how many test images and how many draws of the channel's noise.
+        usage: how often a discrete scheme sent each point of its constellation, of all symbols of all images.
     """
 
     accuracy: dict[float, Figure]
@@ -70,6 +73,8 @@ class Evaluation:
     floors: dict[str, dict[str, float]]
     images: int
     seeds: int
+    chance: dict[str, float] = field(default_factory=dict)
+    usage: list[float] | None = None
 
     def plain(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -84,6 +89,8 @@ class Evaluation:
                 for name, rows in self.leaks.items()
             },
             "floors": self.floors,
+            "chance": self.chance,
+            **({"codeword_usage": self.usage} if self.usage is not None else {}),
             "test_images": self.images,
             "seeds": self.seeds,
             "candidates": min(CANDIDATES, self.images),
@@ -128,9 +135,11 @@ def evaluate(
     pairs = list(zip(snr_db, eavesdropper_snr_db or snr_db, strict=True))
     count = len(game.source)
     index = torch.arange(count, device=game.device)
-    symbols = _encode_once(game, sender, index, batch_size) if sender.deterministic else None
+    prepared = torch.cat([sender.prepare(game.source.gather(part)) for part in index.split(batch_size)])
+    usage = torch.zeros(0 if game.points is None else len(game.points), device=game.device)
     accuracy: dict[float, Figure] = {}
     threat = threat or ThreatModel()
+    repeated = any(attacker.repeated for attacker in attackers.values())
     names = [*attackers, *([QUERY] if threat.candidate_queries else [])]
     leaks: dict[str, dict[float, dict[str, Figure]]] = {name: {} for name in names}
     for snr_b, snr_e in pairs:
@@ -142,16 +151,22 @@ def evaluate(
             totals: dict[tuple[str, str], Tensor] = {}
             for part in index.split(batch_size):
                 round_ = at.draw(len(part), generator=generator, index=part)
-                sent = symbols[part] if symbols is not None else sender(round_, generator)
-                transmission = at.transmit(round_, sent)
+                round_ = numbered(round_, sender, generator)
+                transmission = at.transmit(round_, sender.emit(prepared[part], round_, generator))
+                if game.points is not None:
+                    usage += torch.bincount(
+                        hard_decision(transmission.sent, game.points).flatten(), minlength=len(usage)
+                    )
                 if scheme is not None:
                     _add(totals, "", "accuracy", _decide(at, scheme, round_, transmission, generator))
-                heard = blinded(transmission.eavesdropper, threat)
+                once = heard(transmission.eavesdropper, round_, sender, threat)
+                many = _again(at, sender, prepared[part], round_, once, generator, threat) if repeated else once
                 for name, attacker in attackers.items():
-                    for figure, values in _leaks(attacker, round_, heard, game, with_ssim).items():
+                    what = many if attacker.repeated else once
+                    for figure, values in _leaks(attacker, round_, what, game, with_ssim).items():
                         _add(totals, name, figure, values)
                 if threat.candidate_queries:
-                    scores = _nearest_symbols(at, sender, round_, sent, transmission, generator)
+                    scores = _nearest_symbols(at, sender, prepared[part], round_, transmission, generator)
                     _add(totals, QUERY, "reid_query", metrics.reidentification(scores))
             for (name, figure), total in totals.items():
                 value = float(total) / count
@@ -163,7 +178,22 @@ def evaluate(
             accuracy[snr_b] = Figure.of(decided)
         for name, rows in leaked.items():
             leaks[name][snr_e] = {figure: Figure.of(values) for figure, values in rows.items()}
-    return Evaluation(accuracy, leaks, floors(game, batch_size), count, seeds)
+    return Evaluation(
+        accuracy,
+        leaks,
+        floors(game, batch_size),
+        count,
+        seeds,
+        chance(game),
+        (usage / usage.sum()).tolist() if len(usage) else None,
+    )
+
+
+def chance(game: Game) -> dict[str, float]:
+    """How often the best constant answer is right, for the label and for each private attribute."""
+    source = game.source
+    columns = {"label": source.labels} | dict(zip(source.attribute_names, source.attributes.T, strict=True))
+    return {name: float(torch.bincount(values).max()) / len(source) for name, values in columns.items()}
 
 
 @torch.no_grad()
@@ -186,16 +216,10 @@ def floors(game: Game, batch_size: int = CANDIDATES) -> dict[str, dict[str, floa
     return table
 
 
-def _encode_once(game: Game, sender: Sender, index: Tensor, batch_size: int) -> Tensor:
-    generator = torch.Generator(game.device).manual_seed(0)
-    rounds = (game.draw(len(part), generator=generator, index=part) for part in index.split(batch_size))
-    return torch.cat([game.normalise(sender(round_, generator)) for round_ in rounds])
-
-
 def _decide(
     game: Game, scheme: PrivacyScheme, round_: Round, transmission: Transmission, generator: torch.Generator
 ) -> Tensor:
-    context = Context(round_.snr_db, round_.message, generator=generator)
+    context = context_of(round_, generator)
     logits = scheme.decode(transmission.receiver.received, transmission.receiver.csi, context)
     return game.task.score(game.task.decide(logits), round_.targets)
 
@@ -216,23 +240,59 @@ def _leaks(
         if with_ssim:
             found["ssim"] = metrics.ssim(rebuilt, images)
     if "match" in attacker.capabilities:
-        found["reid_match"] = metrics.reidentification(attacker.match(heard.received, heard.csi, images))
+        scores = attacker.match(heard.received, heard.csi, images)
+        found[attacker.match_figure] = metrics.reidentification(scores)
+    if "infer" in attacker.capabilities:
+        logits = attacker.infer(heard.received, heard.csi)
+        sizes = [size for _, size in attacker.inferred]
+        for (name, _), part in zip(attacker.inferred, logits.split(sizes, dim=1), strict=True):
+            truth = round_.batch.labels if name == "label" else _attribute(game, round_, name)
+            found[f"infer_{name}"] = (part.argmax(1) == truth).float()
     return found
+
+
+def _attribute(game: Game, round_: Round, name: str) -> Tensor:
+    names = game.source.attribute_names
+    if name not in names:
+        raise unknown("private attribute", name, names)
+    return round_.batch.attributes[:, names.index(name)]
+
+
+def _again(
+    game: Game,
+    sender: Sender,
+    prepared: Tensor,
+    round_: Round,
+    once: Reception,
+    generator: torch.Generator,
+    threat: ThreatModel,
+) -> Reception:
+    """The reception and ``threat.receptions - 1`` more of the same images, received [B, R, 2n]."""
+    receptions = [once]
+    for _ in range(threat.receptions - 1):
+        drawn = game.draw(len(prepared), generator=generator, index=round_.batch.index)
+        again = numbered(replace(drawn, snr_db=round_.snr_db), sender, generator)
+        sent = game.transmit(again, sender.emit(prepared, again, generator))
+        receptions.append(heard(sent.eavesdropper, again, sender, threat))
+    received = torch.stack([r.received for r in receptions], dim=1)
+    return Reception(received, torch.stack([r.csi for r in receptions], dim=1))
 
 
 def _nearest_symbols(
     game: Game,
     sender: Sender,
+    prepared: Tensor,
     round_: Round,
-    sent: Tensor,
     transmission: Transmission,
     generator: torch.Generator,
 ) -> Tensor:
-    # A stochastic transmitter encodes the candidates anew: the attacker never sees the very symbols sent.
-    again = sent if sender.deterministic else sender(round_, generator)
+    # Whoever has the candidates encoded never gets the very symbols of a stochastic transmitter, nor its key.
+    again = transmission.sent
+    if not sender.deterministic:
+        again = game.normalise(sender.emit(prepared, numbered(round_, sender, generator), generator))
     # Exact distances: the fast form by inner products loses the nearest one among near ties.
     exact = "donot_use_mm_for_euclid_dist"
-    return -torch.cdist(transmission.eavesdropper.received, game.normalise(again), compute_mode=exact)
+    return -torch.cdist(transmission.eavesdropper.received, again, compute_mode=exact)
 
 
 def _add(totals: dict[tuple[str, str], Tensor], name: str, figure: str, values: Tensor) -> None:

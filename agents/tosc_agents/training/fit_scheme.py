@@ -15,6 +15,7 @@ from tosc_agents.learning.progress import Progress
 from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.policies import Context, PrivacyScheme
+from tosc_env.threat import SchemeSender, numbered
 
 
 @dataclass
@@ -73,6 +74,8 @@ def fit_scheme(
             colour=config.colour,
         )
         round_ = replace(round_, batch=replace(round_.batch, images=images))
+        if scheme.keyed:
+            round_ = numbered(round_, SchemeSender(scheme), generator)
         context = Context(round_.snr_db, round_.message, generator=generator)
         return scheme.loss(game, round_, context, game.task)
 
@@ -95,4 +98,6 @@ def fit_scheme(
         progress=progress,
         state_path=state_path,
         identity=identity,
+        passes=scheme.passes,
+        begin_pass=scheme.begin_pass,
     )

@@ -88,11 +88,12 @@ def test_a_real_view_is_handed_to_fit():
     threat = pytest.importorskip("tosc_env.threat")
     game = Game(make_source("shapes", size=16, num_images=20), channel=AWGN(), num_symbols=4)
 
-    class Sender:
-        deterministic = True
+    class Pixels(threat.Sender):
+        def prepare(self, batch):
+            return batch.images.flatten(1)[:, :8] - 0.4
 
-        def __call__(self, round_, generator):
-            return round_.batch.images.flatten(1)[:, :8] - 0.4
+        def emit(self, prepared, round_, generator):
+            return prepared
 
     class Mean(Eavesdropper):
         def fit(self, view, *, generator, progress=None):
@@ -103,7 +104,7 @@ def test_a_real_view_is_handed_to_fit():
         def reconstruct(self, received, csi):
             return self.mean.expand(len(received), -1, -1, -1)
 
-    view = threat.View(game, Sender(), threat.ThreatModel(), torch.Generator().manual_seed(0))
+    view = threat.View(game, Pixels(), threat.ThreatModel(), torch.Generator().manual_seed(0))
     check_eavesdropper(Mean(game.spec), view)
 
 
