@@ -23,6 +23,7 @@ check: lint types test
 
 benchmark: $(VENV)/.dev
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/modem.py
 	$(BIN)/python benchmarks/import_time.py
 
 # torch comes first and alone: an unpinned torch pulls gigabytes of CUDA packages that a CPU machine has no use for.

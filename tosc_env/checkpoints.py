@@ -64,7 +64,8 @@ def save_checkpoint(
         path: the file, ``.safetensors`` by custom.
         policy: a scheme or eavesdropper of a registered name.
         card: plain values (JSON) about how the weights were made.
-        half: store floating-point weights as float16, as the zoo does.
+        half: store floating-point weights as float16 and leave out what only training needs
+            (``training_only``), as the zoo does.
         state: other tensors than the policy's present ones (an average over training steps).
 
     Raises:
@@ -88,6 +89,8 @@ def save_checkpoint(
         raise InputError(f"a checkpoint holds plain values only: {error}.") from None
     tensors = {}
     for name, tensor in (state or policy.state_dict()).items():
+        if half and _for_training(policy, name):
+            continue
         value = tensor.detach().to("cpu", copy=True).contiguous()
         tensors[name] = value.half() if half and value.is_floating_point() else value
     with replacing(path) as part:
@@ -117,6 +120,11 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
         )
     _check_header(header, path)
     return header
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name, as stored; raises CheckpointError like :func:`read_header`."""
+    return _open(Path(path), lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
 
 
 def load_checkpoint(
@@ -158,11 +166,14 @@ def load_checkpoint(
         merged = lent
     with torch.random.fork_rng(devices=[]):  # initial weights are replaced; the global stream stays as it was
         policy = make(name or header["name"], spec, **merged)
-    stored = _open(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    stored = read_tensors(path)
     if borrows and isinstance(policy, PrivacyScheme):
         stored = policy.adopt(stored)
     own = policy.state_dict()
     for name in sorted(own.keys() ^ stored.keys()):
+        if name in own and _for_training(policy, name):
+            stored[name] = own[name]
+            continue
         where = "lacks" if name in own else "has the unexpected"
         raise CheckpointError(
             f"{path} {where} tensor {name!r} of {header['name']!r}; it fits another version."
@@ -176,6 +187,11 @@ def load_checkpoint(
     policy.load_state_dict({name: stored[name].to(own[name].dtype) for name in own})
     policy.to(resolve_device(device)).eval().requires_grad_(False)
     return Checkpoint(policy, header["kind"], header["card"], path)
+
+
+def _for_training(policy: PrivacyScheme | Eavesdropper, name: str) -> bool:
+    parts = getattr(policy, "training_only", ())
+    return any(f".{part}." in f".{name}" for part in parts)
 
 
 def check_fits(header: dict[str, Any], path: Path, spec: SystemSpec, data: str | None = None) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from tosc_env.errors import InputError, unknown
 from tosc_env.sionna_rng import import_sionna
@@ -85,8 +86,20 @@ class _Grid(NamedTuple):
     """int64 [M]: the point's index at ``side * k_I + k_Q``."""
 
 
+_grids: WeakIdKeyDictionary = WeakIdKeyDictionary()
+"""The grid of every tensor of points that is still alive, and the version of the tensor it was found in."""
+
+
 def _grid(points: Tensor) -> _Grid:
     """The grid of a square QAM given by its points; InputError when they form none."""
+    known = _grids.get(points)
+    if known is None or known[0] != points._version:
+        # Found once per constellation: it takes a quarter of a decision's time, and on a GPU it waits for the host.
+        known = _grids[points] = (points._version, _find_grid(points))
+    return known[1]
+
+
+def _find_grid(points: Tensor) -> _Grid:
     size = points.numel()
     side = math.isqrt(size)
     if points.dim() != 1 or not points.is_complex() or side < 2 or side * side != size:

@@ -7,6 +7,7 @@ group ``tosc_env.zoos``; this package ships none itself.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,8 +33,26 @@ SUFFIX = ".safetensors"
 class Zoo(Protocol):
     """A collection of trained weights."""
 
-    def find(self, kind: str, name: str, game: Game, *, scheme: str | None, stand_in: bool) -> Path | None:
-        """The checkpoint of a scheme or eavesdropper for this game, or None when this zoo has no such name."""
+    def find(
+        self,
+        kind: str,
+        name: str,
+        game: Game,
+        *,
+        scheme: str | None,
+        stand_in: bool,
+        options: Mapping[str, Any],
+    ) -> Path | None:
+        """The checkpoint of a scheme or eavesdropper for this game, or None when this zoo has no such one.
+
+        Args:
+            kind, name: ``"scheme"`` or ``"eavesdropper"``, and its registered name.
+            game: whose data, shapes, task and SNR the weights must fit.
+            scheme: whom an eavesdropper was trained against.
+            stand_in: whether the game's images stand in for others.
+            options: with which a scheme's weights must agree; of an eavesdropper, the options that the scheme it
+                was trained against must agree with.
+        """
 
     def listing(self) -> list[str]:
         """One line for each set of weights: name, data, channel uses, SNRs."""
@@ -116,25 +135,30 @@ def _from_zoo(
     stand_in: bool,
     options: dict[str, Any] | None,
 ) -> Any:
-    borrowed = schemes[name].weights_of if kind == "scheme" else None  # type: ignore[attr-defined]
-    if borrowed is None:
+    against = None if kind == "scheme" else "deepjscc" if scheme is None else scheme.name
+    lender, settled = name, {}
+    if kind == "scheme":
+        cls: Any = schemes[name]
+        lender, settled = cls.lender(options or {}) or name, cls.fixed_options(options or {})
+    else:
         _refuse_options(kind, options)
-    against = scheme.name if scheme is not None else "deepjscc"
-    rival = against if kind == "eavesdropper" else None
+        if scheme is not None:
+            settled = {k: scheme.options[k] for k in scheme.free_options if k in scheme.options}
     installed = zoos()
     for zoo in installed:
-        path = zoo.find(kind, borrowed or name, game, scheme=rival, stand_in=stand_in)
+        path = zoo.find(kind, lender, game, scheme=against, stand_in=stand_in, options=settled)
         if path is not None:
-            loaded = load_checkpoint(path, device=game.device, kind=kind, name=name, options=options)  # type: ignore[arg-type]
-            return loaded.policy
+            return load_checkpoint(path, device=game.device, kind=kind, name=name, options=options).policy  # type: ignore[arg-type]
     there = (
         "; ".join(line for zoo in installed for line in zoo.listing()) or "none (is tosc_agents installed?)"
     )
-    wanted = f"{kind} {name!r}" + (f" against {against!r}" if kind == "eavesdropper" else "")
+    wanted = f"{kind} {name!r}" + (f" against {against!r}" if against else "")
+    told = ", ".join(f"{k}={v!r}" for k, v in settled.items())
     raise InputError(
-        f"no trained weights of the {wanted} for {game.source.name} images of shape {game.spec.image_shape}, "
-        f"{game.spec.num_outputs} outputs, {game.num_symbols} channel uses and SNR {game.snr_db} dB; train some "
-        f"('tosc train', 'tosc attack') and give their path, or use what there is: {there}."
+        f"no trained weights of the {wanted}{f' with {told}' if told else ''} for {game.source.name} images of shape "
+        f"{game.spec.image_shape}, {game.spec.num_outputs} outputs, {game.num_symbols} channel uses and SNR "
+        f"{game.snr_db} dB; train some ('tosc train', 'tosc attack') and give "
+        f"their path, or use what there is: {there}."
     )
 
 

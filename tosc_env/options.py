@@ -59,6 +59,12 @@ def build(registry: Registry[T], base: type, value: object, options: Mapping[str
     except (TypeError, ValueError) as error:
         if isinstance(error, ToscError):
             raise
-        # A key is never shown, whatever is wrong with it.
-        told = ", ".join(f"{k}={v!r}" for k, v in options.items() if k != "key") or "no options"
+        told = ", ".join(f"{k}={_shown(v)!r}" for k, v in options.items() if k != "key") or "no options"
         raise InputError(f"the {registry.kind} {value!r} cannot be made with {told}: {error}.") from error
+
+
+def _shown(value: Any) -> Any:
+    """An option as a message may show it: a key never is, however deep it lies."""
+    if isinstance(value, Mapping):
+        return {k: _shown(v) for k, v in value.items() if k != "key"}
+    return value

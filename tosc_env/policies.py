@@ -100,6 +100,7 @@ class PrivacyScheme(nn.Module, ABC):
         trainable: whether there is anything to train.
         weights_of: another scheme's name whose trained weights this one plays with as they are, or None.
         free_options: options that trained weights leave open: a key's lifetime, a privacy budget.
+        training_only: submodules that training alone needs; weights that ship leave them out.
         passes: what one epoch of training goes through, a pass over the images each; :meth:`begin_pass` is told.
         training_defaults: what ``tosc train`` takes where its caller names no ``optimizer``, ``learning_rate``
             and the like.
@@ -108,6 +109,7 @@ class PrivacyScheme(nn.Module, ABC):
     name: ClassVar[str] = ""
     weights_of: ClassVar[str | None] = None
     free_options: ClassVar[tuple[str, ...]] = ()
+    training_only: ClassVar[tuple[str, ...]] = ()
     passes: tuple[str, ...] = ("system",)
     training_defaults: ClassVar[Mapping[str, Any]] = {}
     constellation: str | None = None
@@ -183,7 +185,14 @@ class PrivacyScheme(nn.Module, ABC):
         return cls.weights_of
 
     @classmethod
-    def borrow(cls, name: str, options: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+    def fixed_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the options that trained weights settle, so that only weights that agree will do."""
+        return {k: v for k, v in options.items() if k != "key" and k not in cls.free_options}
+
+    @classmethod
+    def borrow(
+        cls, name: str, options: Mapping[str, Any], wanted: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
         """The options under which this scheme plays with the weights of another.
 
         Args:
@@ -231,6 +240,11 @@ class Eavesdropper(nn.Module, ABC):
         super().__init__()
         self.spec = spec
         self.options = options
+
+    @classmethod
+    def nothing_to_attack(cls, view: View) -> str | None:
+        """Why this attack has no object here (no codebook, no key, no private attributes), or None when it has."""
+        return None
 
     @property
     def capabilities(self) -> tuple[str, ...]:

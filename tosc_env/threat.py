@@ -244,6 +244,9 @@ class View:
         self.queries = 0
         self._game, self._sender, self._generator = game, sender, generator
         self._memory: _Memory | None = None
+        self._bare: Tensor | None = None
+        # Candidates have a stream of their own, so that asking for them moves nothing that is heard.
+        self._asked = torch.Generator(game.device).manual_seed(generator.initial_seed() ^ 0x5EED)
 
     @property
     def device(self) -> torch.device:
@@ -370,7 +373,9 @@ class View:
             raise DeniedError("the threat model denies the encoder without its key (unkeyed_encoder=False).")
         self._check_budget(index)
         round_ = self._game.draw(len(index), generator=self._generator, index=index)
-        symbols = self._game.normalise(self._sender.unkeyed(round_, self._generator))
+        if self._bare is None:
+            self._bare = self._remember_unkeyed()
+        symbols = self._bare[index] if len(self._bare) else self._unkeyed(round_, self._generator)
         reception = self._game.transmit(round_, symbols).eavesdropper
         return symbols, blinded(reception, self.threat), round_.batch.images
 
@@ -390,10 +395,10 @@ class View:
         if isinstance(self._sender, RecordedSender):
             raise DeniedError("recorded symbols come without an encoder, so no candidate can be encoded.")
         index = torch.zeros(len(images), dtype=torch.int64, device=self.device)
-        round_ = self._game.draw(len(images), generator=self._generator, index=index)
+        round_ = self._game.draw(len(images), generator=self._asked, index=index)
         round_ = replace(round_, batch=replace(round_.batch, images=images))
-        round_ = numbered(round_, self._sender, self._generator)
-        symbols = self._game.normalise(self._sender(round_, self._generator))
+        round_ = numbered(round_, self._sender, self._asked)
+        symbols = self._game.normalise(self._sender(round_, self._asked))
         if self.threat.keys == "with-key":
             return self._sender.remove_key(Reception(symbols, round_.snr_db[:, None]), round_).received
         return symbols
@@ -438,6 +443,19 @@ class View:
             messages.append(round_.message)
         self._memory = _Memory(torch.cat(prepared), torch.cat(messages))
         return self._memory
+
+    def _unkeyed(self, round_: Round, generator: torch.Generator) -> Tensor:
+        return self._game.normalise(self._sender.unkeyed(round_, generator))
+
+    def _remember_unkeyed(self) -> Tensor:
+        """The unkeyed symbols of all images, or none where asking twice gives two answers."""
+        aside = torch.Generator(self.device).manual_seed(0)
+        whole = torch.arange(self.num_images, device=self.device)
+        rounds = [self._game.draw(len(p), generator=aside, index=p) for p in whole.split(self.batch_size)]
+        first, again = (self._unkeyed(rounds[0], aside) for _ in range(2))
+        if not torch.equal(first, again):
+            return first[:0]
+        return torch.cat([self._unkeyed(round_, aside) for round_ in rounds])
 
     def _check_budget(self, index: Tensor) -> None:
         if (

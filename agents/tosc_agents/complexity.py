@@ -16,13 +16,15 @@ class Complexity:
     """The cost of sending and deciding one image.
 
     Attributes:
-        parameters: of transmitter and receiver together.
+        parameters: of transmitter and receiver together, in use.
+        training_parameters: those and what only training needs (a simulated adversary).
         macs: multiply-accumulates of both (half the floating-point operations that torch counts).
         channel_uses: complex symbols per message.
         bits: per message, None for full-resolution symbols.
     """
 
     parameters: int
+    training_parameters: int
     macs: int
     channel_uses: int
     bits: float | None
@@ -64,5 +66,10 @@ def complexity(scheme: PrivacyScheme) -> Complexity:
             context,
         )
     scheme.train(mode)
-    parameters = sum(p.numel() for p in scheme.parameters())
-    return Complexity(parameters, counter.get_total_flops() // 2, spec.num_symbols, scheme.bits())
+    count = {name: p.numel() for name, p in scheme.named_parameters()}
+    used = sum(
+        n for name, n in count.items() if not any(f".{part}." in f".{name}" for part in scheme.training_only)
+    )
+    return Complexity(
+        used, sum(count.values()), counter.get_total_flops() // 2, spec.num_symbols, scheme.bits()
+    )

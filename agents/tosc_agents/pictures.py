@@ -10,7 +10,7 @@ import torch
 from tosc_env.game import Game
 from tosc_env.policies import Eavesdropper
 from tosc_env.system import with_rules
-from tosc_env.threat import Sender
+from tosc_env.threat import Sender, ThreatModel, heard, numbered
 from tosc_env.viewer import comparison_grid
 
 
@@ -24,6 +24,7 @@ def attack_picture(
     *,
     images: int = 10,
     seed: int = 0,
+    threat: ThreatModel | None = None,
 ) -> None:
     """A grid: originals, then what each reconstructing attacker makes of the same messages.
 
@@ -33,14 +34,17 @@ def attack_picture(
         snr_db: of the eavesdropper's link.
         images: how many, the first of the test split.
         seed: of the channel's noise.
+        threat: what the attackers know of what they hear.
     """
     at = with_rules(game, snr_db=snr_db, eavesdropper_snr_db=None)
     generator = torch.Generator(game.device).manual_seed(seed)
     index = torch.arange(min(images, len(game.source)), device=game.device)
     round_ = at.draw(len(index), generator=generator, index=index)
-    heard = at.transmit(round_, sender(round_, generator)).eavesdropper
+    round_ = numbered(round_, sender, generator)
+    reception = at.transmit(round_, sender(round_, generator)).eavesdropper
+    told = heard(reception, round_, sender, threat or ThreatModel())
     rebuilt = {
-        name: attacker.reconstruct(heard.received, heard.csi)
+        name: attacker.reconstruct(told.received, told.csi)
         for name, attacker in attackers.items()
         if "reconstruct" in attacker.capabilities
     }

@@ -27,6 +27,23 @@ def test_step_prints_a_ratio_for_each_size():
         assert figures["bare_us"] > 0
 
 
+def test_modem_prints_ratios_to_rivals_that_decide_alike():
+    """Law: ours and both of Sionna's nearest-point demappers decide every symbol alike, right or wrong."""
+    # As many messages as symbols: the shape in which one noise variance per message is easily misread.
+    record = run(
+        "modem.py", "--messages", "16", "--num-symbols", "16", "--repeats", "1", "--seconds", "0.001"
+    )
+    assert 0 < record["symbol_error_rate"] < 0.3, (
+        "some decisions are wrong at 12 dB, so that agreeing means something"
+    )
+    assert set(record["sionna"]) == {"demapper-maxlog", "demapper-app", "symbol-demapper"}
+    for name in ("demapper-maxlog", "symbol-demapper"):
+        assert record["sionna"][name]["decisions_that_differ"] == 0
+    assert record["ratio"] == record["sionna"]["demapper-maxlog"]["ratio"] > 0
+    assert record["ours_us"] > 0
+    assert record["requirement"]["ratio_at_least"] == 10.0
+
+
 def test_import_time_prints_the_ratio():
     record = run("import_time.py", "--repeats", "1")
     assert record["ratio"] > 0

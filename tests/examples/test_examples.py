@@ -13,6 +13,17 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+EXTENDING = sorted(path.stem for path in (EXAMPLES / "extending").glob("*.py"))
+
+DOORS = {
+    "channel": ("tosc_env.channels", ("--messages", "500")),
+    "eavesdropper": ("tosc_env.eavesdroppers", ("--queries", "1500")),
+    "reward": ("tosc_env.rewards", ("--messages", "300", "--queries", "1000")),
+    "scheme": ("tosc_env.schemes", ("--epochs", "4", "--num-images", "1000")),
+    "source": ("tosc_env.sources", ("--epochs", "2", "--num-images", "600")),
+    "task": ("tosc_env.tasks", ("--epochs", "3", "--num-images", "1600")),
+}
+"""The examples of extending/: the entry points that each one's docstring tells of, and a budget of seconds."""
 
 
 def run(name: str, *arguments: str, folder: Path) -> str:
@@ -81,3 +92,38 @@ def test_ppo_learns_to_see(tmp_path):
     printed = run("ppo_eavesdropper", *budget, folder=tmp_path)
     before, after = map(float, re.findall(r"([+-]\d\.\d+) (?:un)?trained", printed))
     assert after > max(before, 0.0) + 0.08
+
+
+def test_every_door_has_an_example_that_names_its_entry_points():
+    assert set(EXTENDING) == set(DOORS)
+    listed = (EXAMPLES / "README.md").read_text()
+    for name, (group, _) in DOORS.items():
+        docstring = (EXAMPLES / "extending" / f"{name}.py").read_text().split('"""')[1]
+        assert f"``{group}``" in docstring
+        assert f"python examples/extending/{name}.py" in docstring
+        assert f"extending/{name}.py" in listed
+    assert all(f"]({name}.py)" in listed for name in NAMES)
+
+
+@pytest.mark.parametrize("name", EXTENDING)
+def test_what_came_through_a_door_works(name, tmp_path):
+    """Laws: the script ends well, its checker raising otherwise, and what learns beats what does not."""
+    printed = run(f"extending/{name}", *DOORS[name][1], folder=tmp_path)
+    rates = [float(rate) for rate in re.findall(r"(\d+\.\d)%", printed)]
+    if name == "scheme":
+        assert rates[0] > 20.0  # chance is 10 %
+    elif name == "source":
+        assert rates[0] > 50.0  # chance is 25 %
+    elif name == "eavesdropper":
+        size, most_frequent = rates[:2]
+        assert size > most_frequent + 5.0
+    elif name == "channel":
+        awgn, mild, deep = rates
+        assert awgn > deep and mild > deep
+    elif name == "task":
+        trained, constant = map(float, re.findall(r"(0\.\d+) (?:trained|\()", printed))
+        assert trained > constant
+    else:
+        default, caught, farther = map(float, re.findall(r"earns ([+-]\d\.\d+)", printed))
+        assert caught > farther
+        assert default != caught

@@ -55,8 +55,9 @@ class OneFile:
     def __init__(self, path):
         self.path, self.asked = path, []
 
-    def find(self, kind, name, game, *, scheme, stand_in):
+    def find(self, kind, name, game, *, scheme, stand_in, options):
         self.asked.append((kind, name, scheme, stand_in))
+        self.options = dict(options)
         return self.path
 
     def listing(self):
@@ -178,8 +179,30 @@ def test_an_attacker_is_no_scheme_and_the_other_way_round(game, scheme_file):
         resolve_eavesdropper(scheme_file, None, game, None)
 
 
-def test_options_beside_an_object_a_path_or_trained_weights_are_refused(game, scheme_file, zoo):
-    for given in (FakeScheme(SPEC), scheme_file, "trained-test"):
+def test_options_of_a_name_are_what_its_weights_must_agree_with(game, zoo, scheme_file):
+    zoo.path = scheme_file
+    assert resolve_scheme("trained-test", {"seed": 1}, game).options["seed"] == 1
+    assert zoo.options == {"seed": 1}
+    zoo.path = None
+    with pytest.raises(InputError, match=r"no trained weights of the scheme 'trained-test' with seed=1 for"):
+        resolve_scheme("trained-test", {"seed": 1}, game)
+
+
+def test_free_options_are_not_asked_of_weights_but_of_attackers(
+    game, zoo, scheme_file, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(Trained, "free_options", ("seed",))
+    zoo.path = scheme_file
+    scheme = resolve_scheme("trained-test", {"seed": 1}, game)
+    assert zoo.options == {} and scheme.options["seed"] == 1
+    zoo.path = tmp_path / "a.safetensors"
+    save_checkpoint(zoo.path, Attacker(SPEC), CARD)
+    resolve_eavesdropper("attacker-test", None, game, scheme)
+    assert zoo.options == {"seed": 1}
+
+
+def test_options_beside_an_object_a_path_or_a_trained_attacker_are_refused(game, scheme_file, zoo):
+    for given in (FakeScheme(SPEC), scheme_file):
         with pytest.raises(InputError, match=r"scheme_kwargs go with the name .* \['seed'\] were given"):
             resolve_scheme(given, {"seed": 1}, game)
     for given in (FakeEavesdropper(SPEC), "some/a.safetensors", "attacker-test"):

@@ -209,6 +209,36 @@ def equalise(received: Tensor, gain: Tensor, n0: Tensor, method: str | None) -> 
     return received * gain.conj() / (power + floor)
 
 
+def to_constellation(received: Tensor, csi: Tensor, equaliser: str | None = "mmse") -> Tensor:
+    """Receptions in the scale of the sent points, as a hard decision needs them.
+
+    Args:
+        received: float [B, 2n], I and Q interleaved, as :meth:`Channel.apply` hands them over.
+        csi: float [B, 1 + 2F]: SNR in dB, then Re h, Im h of F blocks of the message; F = 0 without fading.
+        equaliser: what the channel's own equaliser was, by default the channels' default.
+
+    Returns:
+        float [B, 2n]: ``h s + n`` divided by ``h``, whatever of that is still to be done.
+
+    Example:
+        >>> y = torch.tensor([[0.2, 0.0]])  # an MMSE equaliser shrank the symbol 1 at |h|^2 = 0.25, 0 dB
+        >>> to_constellation(y, torch.tensor([[0.0, 0.5, 0.0]]))
+        tensor([[1., 0.]])
+    """
+    if csi.shape[1] == 1 or equaliser == "zf":
+        return received
+    symbols = torch.complex(received[:, 0::2].float(), received[:, 1::2].float())
+    fades = torch.complex(csi[:, 1::2].float(), csi[:, 2::2].float())
+    uses = symbols.shape[1]
+    gain = fades.repeat_interleave(-(-uses // fades.shape[1]), dim=1)[:, :uses]
+    power = (gain.real.square() + gain.imag.square()).clamp_min(1e-12)
+    if equaliser == "mmse":
+        symbols = symbols * ((power + noise_power(csi[:, :1])) / power)
+    else:
+        symbols = symbols * gain.conj() / power
+    return torch.view_as_real(symbols).flatten(1)
+
+
 def is_number(value: object) -> bool:
     """Whether ``value`` is a real number, numpy's included, and no bool."""
     return isinstance(value, Real) and not isinstance(value, bool)

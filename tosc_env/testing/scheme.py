@@ -36,7 +36,8 @@ def check_scheme(obj: PrivacyScheme, *, device: torch.device | str = "cpu", seed
     reception; both depend on nothing but their arguments, row by row, on no global random stream, and
     change nothing. ``stochastic`` and ``bits`` are true. The training loss sends a gradient through the
     game's channel to every parameter that requires one. Options are plain values that rebuild the scheme,
-    by its name if it is registered, and its state dictionary then gives the same answers.
+    by its name if it is registered, and its state dictionary then gives the same answers; a keyed scheme is
+    rebuilt with a key of its own, as the key is in neither, and agrees in what it does besides.
 
     Checked over AWGN and, where the CSI of ``spec.num_csi`` numbers is that of block fading, Rayleigh.
 
@@ -286,13 +287,40 @@ def _check_checkpoint(scheme: PrivacyScheme, game: Game, seed: int, who: str) ->
     rebuilt = rebuilt.to(game.device).eval()
     round_ = game.draw(2, generator=generator(seed, game.device))
     pair = [_encode(s, round_.batch.images, _context(game, round_, seed), who) for s in (scheme, rebuilt)]
+    if scheme.keyed:
+        _check_fresh_key(scheme, rebuilt, pair, game, seed, who)
+        return
     reception = game.transmit(round_, pair[0]).receiver
     answers = [
         _decode(s, reception.received, reception.csi, _context(game, round_, seed), who)
         for s in (scheme, rebuilt)
     ]
+    require(same(pair[0], pair[1], 1e-5) and same(answers[0], answers[1], 1e-5), _differs(who))
+
+
+def _check_fresh_key(
+    scheme: PrivacyScheme, rebuilt: PrivacyScheme, sent: list[Tensor], game: Game, seed: int, who: str
+) -> None:
+    """A scheme that is rebuilt without its key has another one, and is the same but for that."""
     require(
-        same(pair[0], pair[1], 1e-5) and same(answers[0], answers[1], 1e-5),
+        not same(sent[0], sent[1], 1e-5),
+        f"{who}, rebuilt from its options and state dictionary, encrypts with the same key; a key belongs in "
+        "neither, nor in the code.",
+    )
+    round_ = game.draw(2, generator=generator(seed, game.device))
+    csi = game.channel.csi(round_.links.receiver, round_.snr_db)
+    plain, answers = [], []
+    for one, symbols in zip((scheme, rebuilt), sent, strict=True):
+        with torch.no_grad(), step(f"{who}, unkeyed,"):
+            plain.append(one.unkeyed(round_.batch.images, _context(game, round_, seed)))
+        # Without noise, which another key would turn into other noise.
+        clear = game.normalise(symbols)
+        answers.append(_decode(one, clear, csi, _context(game, round_, seed), who))
+    require(same(plain[0], plain[1], 1e-5) and same(answers[0], answers[1], _TOLERANCE), _differs(who))
+
+
+def _differs(who: str) -> str:
+    return (
         f"{who}, rebuilt from its options and state dictionary, answers differently: something that "
-        "matters is neither an option nor in the state dictionary (register it as a buffer).",
+        "matters is neither an option nor in the state dictionary (register it as a buffer)."
     )

@@ -6,25 +6,26 @@ import hashlib
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import tyro
 
-from tosc_agents.commands.common import load_scheme, parse_options, snr_choices
+from tosc_agents.commands.common import load_scheme, parse_options, snr_choices, takes_key, tell_guarantee
+from tosc_agents.leaks import describe, strongest, unprotected
 from tosc_agents.learning.progress import show_progress
 from tosc_agents.pictures import attack_picture
 from tosc_agents.records import print_evaluation, provenance, write_results
 from tosc_agents.setting import Setting
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
-from tosc_env.checkpoints import load_checkpoint, save_checkpoint
+from tosc_env.checkpoints import load_checkpoint, read_header, save_checkpoint
 from tosc_env.devices import resolve_device
 from tosc_env.errors import DataError, InputError, unknown
 from tosc_env.game import Game
-from tosc_env.policies import Eavesdropper, PrivacyScheme, eavesdroppers
-from tosc_env.threat import RecordedSender, SchemeSender, Sender, ThreatModel
+from tosc_env.policies import Eavesdropper, PrivacyScheme, eavesdroppers, schemes
+from tosc_env.threat import RecordedSender, SchemeSender, Sender, ThreatModel, View
 
 
 @dataclass
@@ -40,25 +41,50 @@ class Attack:
     target: Annotated[Path, tyro.conf.Positional]
     """A scheme's checkpoint, or a .npz of recorded symbols."""
     play: str | None = None
-    """Another scheme that plays with the checkpoint's weights, e.g. label-only with those of deepjscc."""
-    eavesdropper: tuple[str, ...] = ("mean-image", "linear", "inversion-mlp", "inversion", "match")
+    """Another scheme that plays with the checkpoint's weights, e.g. encryption with those of deepjscc."""
+    scheme_options: tuple[str, ...] = ()
+    """Options that the scheme's weights leave open, as name=value, e.g. epsilon=5 or mode=shuffle."""
+    key_file: Path | None = None
+    """The secret key of a keyed scheme (64 hexadecimal digits); made there if there is none; by default
+    secret.key in the output folder."""
+    eavesdropper: tuple[str, ...] = ("mean-image", "linear", "inversion-mlp", "inversion", "match", "label")
     """Registered eavesdroppers ('tosc list'), each with the same settings for every scheme."""
+    all: bool = False
+    """Every registered eavesdropper that the threat model allows and the scheme gives something to attack."""
     eavesdropper_options: tuple[str, ...] = ()
-    """Options for every attacker that has them, as name=value, e.g. epochs=10."""
+    """Options for every attacker that has them, as name=value, e.g. epochs=10; or for one, as inversion.epochs=10."""
     snr_db: tuple[float, ...] = ()
     """Es/N0 in dB of both links, for training the attackers and for testing; by default the scheme's."""
     eavesdropper_snr_db: tuple[float, ...] = ()
     """Es/N0 in dB of the eavesdropper's link where it is another, paired with --snr-db."""
-    candidate_queries: bool = True
-    """Measure re-identification by encoding the candidates too (reid_query), a threat model of its own."""
+    images: Literal["other-half", "same-half"] = "other-half"
+    """The attackers' training images: the half that the system was not trained on, or the one it was."""
+    attacker_data: str | None = None
+    """Another data set of the same image size as the attackers' training images."""
+    labels: bool = True
+    """Whether those images come with labels and attributes."""
     queries: int | None = None
     """Encoder queries the attacker may spend; by default as many as it likes."""
+    candidate_queries: bool = True
+    """Whether the candidates of a re-identification may be encoded too."""
+    codebook: bool = True
+    """Whether the attackers know a discrete scheme's codebook and constellation."""
+    unkeyed_encoder: bool = True
+    """Whether the attackers have the encoder of a keyed scheme without its key."""
+    keys: Literal["with-pairs", "without-pairs", "with-key"] = "with-pairs"
+    """Of a keyed scheme: pairs of images and encrypted symbols, none, or the key itself."""
     csi: bool = True
     """Whether the attackers know their link's SNR and fading."""
+    receptions: int = 1
+    """How many transmissions of the same image the attackers overhear."""
+    ceiling: Path | None = None
+    """results.json of an attack on the unprotected scheme, shown beside; by default the zoo's."""
     data: str = "cifar10"
     """The data set of recorded symbols (a checkpoint knows its own)."""
     seeds: int = 3
     """Draws of the channel's noise in the test."""
+    ssim: bool = True
+    """Whether to compute SSIM, which takes longer than most attackers."""
     seed: int = 0
     """Of the attackers' training."""
     device: str = "cpu"
@@ -73,13 +99,24 @@ class Attack:
             if name not in eavesdroppers:
                 raise unknown("eavesdropper", name, eavesdroppers)
         options = parse_options(self.eavesdropper_options)
-        threat = ThreatModel(queries=self.queries, csi=self.csi)
-        train, test, senders, scheme, origin = self._target(device)
+        for key in options:
+            if "." in key and key.split(".")[0] not in eavesdroppers:
+                raise unknown("eavesdropper", key.split(".")[0], eavesdroppers)
+        threat = self._threat()
         folder = self.output or Path("runs") / f"attack-{self.target.stem}"
+        train, test, senders, scheme, origin = self._target(device, folder)
+        if scheme is not None:
+            tell_guarantee(scheme, self.receptions)
         fitted: dict[str, Eavesdropper] = {}
         records: dict[str, Any] = {}
-        target = {"file": self.target.name, "sha256": _digest(self.target), "play": self.play}
-        for name in self.eavesdropper:
+        target = {
+            "file": self.target.name,
+            "sha256": _digest(self.target),
+            "play": self.play,
+            "options": origin.get("options"),
+            "key": getattr(scheme, "key_fingerprint", None),
+        }
+        for name in self._names(threat, senders[0], train):
             wanted = {
                 "options": _applicable(name, options),
                 "threat_model": threat.plain(),
@@ -87,7 +124,10 @@ class Attack:
                 "seed": self.seed,
                 "target": target,
             }
-            finished = _finished(folder / f"{name}.safetensors", wanted, device)
+            # One with an encoder in its hands cannot be put away and taken out again.
+            queries = "candidate_queries" in eavesdroppers[name].needs  # type: ignore[attr-defined]
+            path = folder / f"{name}.safetensors"
+            finished = None if queries else _finished(path, wanted, device)
             if finished is not None:
                 print(f"{name}: trained before with the same settings, taken from {folder}")
                 fitted[name], records[name] = finished
@@ -107,6 +147,8 @@ class Attack:
             records[name] |= {"asked": wanted}
             self._save(folder, fitted[name], records[name], train, origin, device)
         levels = self.snr_db or train.snr_db.choices or (train.snr_db.low, train.snr_db.high)
+        # Recorded symbols have no encoder to ask; that the candidates are among the records does as well.
+        recorded = isinstance(senders[1], RecordedSender)
         found = evaluate(
             test,
             senders[1],
@@ -115,25 +157,65 @@ class Attack:
             snr_db=levels,
             eavesdropper_snr_db=self.eavesdropper_snr_db or None,
             seeds=self.seeds,
-            threat=replace(threat, candidate_queries=self.candidate_queries),
+            with_ssim=self.ssim,
+            threat=replace(threat, candidate_queries=self.candidate_queries and recorded),
         )
+        top = strongest(found)
         record = {
             "target": self.target.name,
             "system": origin,
             "channel_uses": train.num_symbols,
+            "threat_model": threat.plain(),
+            "guarantee": None if scheme is None else scheme.guarantee(self.receptions),
             "attackers": records,
             **provenance(test.source, device),
             "results": found.plain(),
+            "strongest": {f"{snr:g}": {k: v.plain() for k, v in by.items()} for snr, by in top.items()},
         }
         note = f"{test.source.provenance} Attackers: {threat}; {self.seeds} seeds of channel noise."
-        write_results(folder, record, found, note)
-        attack_picture(folder / "picture.png", test, senders[1], fitted, levels[0])
+        lines = describe(found, top, unprotected(self.ceiling, test.source.name))
+        write_results(folder, record, found, "\n".join([note, "", *(f"* {line}" for line in lines)]))
+        attack_picture(folder / "picture.png", test, senders[1], fitted, levels[0], threat=threat)
         print_evaluation(str(self.target), found, note)
+        for line in lines:
+            print(line)
         print(f"results, weights and picture are in {folder}")
         return 0
 
+    def _threat(self) -> ThreatModel:
+        return ThreatModel(
+            images=self.images if self.attacker_data is None else "other-data",
+            labels=self.labels,
+            queries=self.queries,
+            candidate_queries=self.candidate_queries,
+            codebook=self.codebook,
+            unkeyed_encoder=self.unkeyed_encoder,
+            keys=self.keys,
+            csi=self.csi,
+            receptions=self.receptions,
+        )
+
+    def _names(self, threat: ThreatModel, sender: Sender, train: Game) -> list[str]:
+        """The attackers to run; says of each that ``--all`` leaves out why."""
+        if not self.all:
+            return list(dict.fromkeys(self.eavesdropper))
+        names = []
+        for name in eavesdroppers:
+            cls: Any = eavesdroppers[name]
+            denied = threat.grants(getattr(cls, "needs", {}))
+            idle = (
+                None
+                if denied
+                else cls.nothing_to_attack(View(train, sender, threat, torch.Generator(train.device)))
+            )
+            if denied or idle:
+                print(f"{name}: left out, {f'the threat model says {denied}' if denied else idle}")
+                continue
+            names.append(name)
+        return names
+
     def _target(
-        self, device: torch.device
+        self, device: torch.device, folder: Path
     ) -> tuple[Game, Game, tuple[Sender, Sender], PrivacyScheme | None, dict[str, Any]]:
         heard = snr_choices(self.eavesdropper_snr_db) if self.eavesdropper_snr_db else None
         if heard is not None and len(self.eavesdropper_snr_db) != len(self.snr_db):
@@ -151,14 +233,31 @@ class Attack:
                 RecordedSender(symbols[1].to(device)),
             )
         else:
-            scheme, setting, loaded = load_scheme(self.target, device, self.play)
+            scheme, setting, loaded = load_scheme(
+                self.target,
+                device,
+                self.play,
+                parse_options(self.scheme_options),
+                self._key_file(folder),
+            )
             constellation = scheme.constellation
             origin = {"scheme": scheme.name, "options": scheme.options, "card": loaded.card}
             senders = (SchemeSender(scheme), SchemeSender(scheme))
         snr = snr_choices(self.snr_db) if self.snr_db else setting.snr_db
         rules: dict[str, Any] = {"snr_db": snr, "constellation": constellation, "device": device}
-        train = setting.game(half="attacker", eavesdropper_snr_db=heard, **rules)
+        own = (
+            setting
+            if self.attacker_data is None
+            else replace(setting, data=self.attacker_data, data_options={})
+        )
+        half = None if self.attacker_data else "attacker" if self.images == "other-half" else "system"
+        train = own.game(half=half, eavesdropper_snr_db=heard, **rules)
         test = setting.game(split="test", **rules)
+        if train.source.image_shape != test.source.image_shape:
+            raise InputError(
+                f"{self.attacker_data} images have the shape {train.source.image_shape}, the target's "
+                f"{test.source.image_shape}."
+            )
         for sender, game in zip(senders, (train, test), strict=True):
             if isinstance(sender, RecordedSender) and len(sender.symbols) != len(game.source):
                 raise DataError(
@@ -166,6 +265,14 @@ class Attack:
                     f"{len(game.source)} images ({game.source.split})."
                 )
         return train, test, senders, scheme, origin
+
+    def _key_file(self, folder: Path) -> Path | None:
+        """Where the key is, for a scheme that takes one: kept, so that a resumed attack meets the same."""
+        header = read_header(self.target)
+        factory = schemes[self.play or header["name"]] if header["kind"] == "scheme" else None
+        if self.key_file is not None or factory is None:
+            return self.key_file
+        return folder / "secret.key" if takes_key(factory) else None
 
     def _save(
         self,
@@ -180,6 +287,7 @@ class Attack:
         card = {
             **provenance(train.source, device),
             "against": origin.get("scheme", self.target.name),
+            "against_options": origin.get("options", {}),
             "labels": list(train.task.labels),
             "setting": origin.get("setting") or origin["card"]["setting"],
             "training": record,
@@ -210,13 +318,22 @@ def _finished(
 
 
 def _applicable(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the options that an attacker has: ``epochs`` means nothing to a closed form."""
+    """Those of the options that an attacker has (``epochs`` means nothing to a closed form), and its very own."""
     import inspect
 
+    own = {
+        key.removeprefix(f"{name}."): value for key, value in options.items() if key.startswith(f"{name}.")
+    }
+    shared = {key: value for key, value in options.items() if "." not in key}
     known = inspect.signature(eavesdroppers[name]).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in known.values()):
-        return options
-    return {key: value for key, value in options.items() if key in known}
+    if "base_options" in known:
+        # An attacker with others behind it hands the options on to those that have them.
+        bases = own.get("bases", known["bases"].default)
+        theirs = {k: v for base in bases for k, v in _applicable(base, shared).items()}
+        own["base_options"] = {**theirs, **own.get("base_options", {})}
+    if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        shared = {key: value for key, value in shared.items() if key in known}
+    return {**shared, **own}
 
 
 def _recorded(path: Path) -> tuple[torch.Tensor, torch.Tensor]:

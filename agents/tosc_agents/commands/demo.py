@@ -48,7 +48,7 @@ class Demo:
         for name, options in (
             ("mean-image", {}),
             ("linear", {}),
-            ("inversion-mlp", {"epochs": 20}),
+            ("inversion-mlp", {"epochs": 20, "starts": 1}),
             ("match", {"epochs": 20}),
         ):
             with show_progress(f"fit {name}") as progress:

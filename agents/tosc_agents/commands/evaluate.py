@@ -8,8 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from tosc_agents.commands.common import load_scheme
-from tosc_agents.records import print_evaluation, provenance, write_results
+from tosc_agents.commands.common import load_scheme, parse_options, tell_guarantee
+from tosc_agents.records import describe_usage, print_evaluation, provenance, write_results
 from tosc_agents.training.evaluate import evaluate
 from tosc_env.checkpoints import check_fits, load_checkpoint, read_header
 from tosc_env.devices import resolve_device
@@ -31,6 +31,10 @@ class Evaluate:
     """Eavesdroppers' checkpoints."""
     play: str | None = None
     """Another scheme that plays with the checkpoint's weights, e.g. label-only with those of deepjscc."""
+    scheme_options: tuple[str, ...] = ()
+    """Options that the scheme's weights leave open, as name=value, e.g. epsilon=5 or mode=shuffle."""
+    key_file: Path | None = None
+    """The secret key of a keyed scheme (64 hexadecimal digits); by default a fresh one in memory."""
     snr_db: tuple[float, ...] = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0)
     """Es/N0 in dB of both links."""
     data: str | None = None
@@ -51,7 +55,9 @@ class Evaluate:
         device = resolve_device(self.device)
         if not self.snr_db:
             raise InputError("at least one --snr-db in dB is needed.")
-        scheme, setting, loaded = load_scheme(self.scheme, device, self.play)
+        options = parse_options(self.scheme_options)
+        scheme, setting, loaded = load_scheme(self.scheme, device, self.play, options, self.key_file)
+        tell_guarantee(scheme)
         game = setting.game(split="test", device=device, constellation=scheme.constellation)
         wanted = game.spec
         if self.num_symbols is not None:
@@ -76,12 +82,15 @@ class Evaluate:
             f"{game.source.provenance} {len(game.source)} test images, {self.seeds} seeds of channel noise."
         )
         print_evaluation(scheme.name, found, note)
+        if found.usage is not None:
+            print(f"{scheme.name}: {describe_usage(found.usage)}")
         if self.output is not None:
             record = {
                 "target": self.scheme.name,
                 "system": {"scheme": scheme.name, "options": scheme.options, "card": loaded.card},
                 "channel_uses": game.num_symbols,
                 "bits": scheme.bits(),
+                "guarantee": scheme.guarantee(),
                 **provenance(game.source, device),
                 "results": found.plain(),
             }

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from tosc_agents.commands.common import parse_options, refuse_overwriting, snr_choices
+from tosc_agents.commands.common import (
+    key_option,
+    parse_options,
+    refuse_overwriting,
+    snr_choices,
+    tell_guarantee,
+)
 from tosc_agents.complexity import complexity
 from tosc_agents.learning.loop import LoopConfig
 from tosc_agents.learning.precision import Precision, resolve_precision
 from tosc_agents.learning.progress import show_progress
 from tosc_agents.learning.seeding import weights_from
-from tosc_agents.records import provenance
+from tosc_agents.records import describe_usage, provenance
 from tosc_agents.setting import Setting
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
+from tosc_agents.training.warm_start import WarmStart, freeze, known_options
 from tosc_env.checkpoints import save_checkpoint
 from tosc_env.devices import resolve_device
 from tosc_env.policies import make_scheme, schemes
@@ -51,12 +58,22 @@ class Train:
     """Complex channel uses per message."""
     snr_db: tuple[float, ...] = (12.0,)
     """Es/N0 of the legitimate link in dB; several are drawn from."""
+    warm_start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """A checkpoint whose weights to start from, of any scheme, SNR, channel, task or data set: what fits is taken."""
+    freeze: tuple[str, ...] = ()
+    """Parts that stay as they are, e.g. transmitter."""
+    key_file: Path | None = None
+    """The secret key of a keyed scheme (64 hexadecimal digits); made there if there is none."""
     epochs: int = 60
     """Passes over the system's half of the training images."""
     batch_size: int = 256
     """Images per step."""
-    learning_rate: float = 0.15
-    """Peak learning rate."""
+    optimizer: Literal["sgd", "adamw"] | None = None
+    """By default the one recommended for the scheme."""
+    learning_rate: float | None = None
+    """Peak learning rate; by default the one recommended for the scheme."""
+    weight_decay: float | None = None
+    """By default the one recommended for the scheme."""
     flip: bool = True
     """Mirror images at random; turn off where left and right mean something."""
     cutout: int = 8
@@ -89,24 +106,31 @@ class Train:
         name = f"{self.scheme}-{self.data}-{'_'.join(f'{s:g}' for s in self.snr_db)}dB.safetensors"
         output = self.output or Path("runs") / name
         refuse_overwriting(output, self.overwrite)
-        options = parse_options(self.scheme_options)
         factory = schemes[self.scheme]
-        if len(self.snr_db) == 1 and _takes(factory, "told_snr_db"):
+        start = None if self.warm_start is None else WarmStart(self.warm_start)
+        options = parse_options(self.scheme_options)
+        if start is not None:
+            options = {**start.options_for(self.scheme), **options}
+        if len(self.snr_db) == 1 and "told_snr_db" in known_options(factory):
             # A receiver that has met one noise level alone is told that one, whatever the link's is.
             options = {"told_snr_db": float(self.snr_db[0]), **options}
         game = setting.game(half="system", device=device)
         with weights_from(self.seed):
-            scheme = make_scheme(self.scheme, game.spec, **options)
+            scheme = make_scheme(self.scheme, game.spec, **options, **key_option(factory, self.key_file))
         if scheme.constellation is not None:
             game = setting.game(half="system", device=device, constellation=scheme.constellation)
         cost = complexity(scheme)
         print(f"{self.scheme}: {cost}")
-        loop = LoopConfig(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            precision=self.precision,
-        )
+        tell_guarantee(scheme)
+        if start is not None:
+            print(start.load(scheme))
+        frozen = freeze(scheme, self.freeze)
+        chosen = {name: getattr(self, name) for name in ("optimizer", "learning_rate", "weight_decay")}
+        plain: dict[str, Any] = {
+            **scheme.training_defaults,
+            **{k: v for k, v in chosen.items() if v is not None},
+        }
+        loop = LoopConfig(epochs=self.epochs, batch_size=self.batch_size, precision=self.precision, **plain)
         config = SchemeTraining(loop, flip=self.flip, cutout=self.cutout)
         state = output.with_suffix(".run")
         with show_progress(f"train {self.scheme} on {self.data}") as progress:
@@ -125,21 +149,21 @@ class Train:
                 **asdict(config),
                 "seed": self.seed,
                 "half": "system",
+                "warm_start": None if start is None else start.plain(),
+                "frozen": frozen,
                 "precision_used": resolve_precision(self.precision, device),
                 "figures": trained.figures,
             },
             "test_accuracy": accuracy,
             "test_images": len(test.source),
+            **({"codeword_usage": found.usage} if found.usage is not None else {}),
+            **({"guarantee": scheme.guarantee()} if scheme.guarantee() else {}),
         }
         save_checkpoint(output, scheme, card)
         state.unlink(missing_ok=True)
         told = ", ".join(f"{f.mean:.2%} at {s:g} dB" for s, f in found.accuracy.items())
         print(f"{self.scheme}: test accuracy {told}; {record['data']['provenance']}")
+        if found.usage is not None:
+            print(f"{self.scheme}: {describe_usage(found.usage)}")
         print(f"saved {output}")
         return 0
-
-
-def _takes(factory: object, option: str) -> bool:
-    import inspect
-
-    return option in inspect.signature(factory).parameters  # type: ignore[arg-type]

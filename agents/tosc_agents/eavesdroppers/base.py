@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tosc_agents.learning.loop import LoopConfig, Trained, train
-from tosc_agents.networks import scaled_snr
+from tosc_agents.networks import ResidualMLP, scaled_snr
 from tosc_env.policies import Eavesdropper
 from tosc_env.threat import View
 
@@ -37,23 +37,42 @@ class NeuralEavesdropper(Eavesdropper):
         step_loss: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]],
         generator: torch.Generator,
         progress: Any,
+        *,
+        num_images: int | None = None,
     ) -> dict[str, Any]:
-        """Run the loop over the view's images; returns the record."""
+        """Run the loop over the view's first ``num_images`` images, by default all; returns the record."""
         self.to(view.device)
+        count = view.num_images if num_images is None else num_images
         state_path, identity = self.run or (None, None)
         trained: Trained = train(
             self,
             step_loss,
-            num_images=view.num_images,
+            num_images=count,
             config=self.loop(),
             generator=generator,
             progress=progress,
             state_path=state_path,
             identity=identity,
         )
-        return {"epochs": self.options["epochs"], "images": view.num_images, "figures": trained.figures}
+        return {"epochs": self.options["epochs"], "images": count, "figures": trained.figures}
 
 
 def attacker_inputs(received: Tensor, csi: Tensor) -> Tensor:
     """What an attacker's network sees: received symbols and the scaled SNR, [B, 2n + 1]."""
     return torch.cat([received, scaled_snr(csi[:, 0])], dim=1)
+
+
+def symbol_mlp(num_symbols: int, width: int, depth: int, outputs: int, dropout: float) -> nn.Sequential:
+    """A residual MLP from :func:`attacker_inputs` of n channel uses to ``outputs`` numbers, [B, 2n + 1] -> [B, K].
+
+    >>> symbol_mlp(64, 32, 1, 10, 0.1)(torch.zeros(2, 129)).shape
+    torch.Size([2, 10])
+    """
+    return nn.Sequential(
+        nn.Linear(2 * num_symbols + 1, width),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+        ResidualMLP(width, depth),
+        nn.Dropout(dropout),
+        nn.Linear(width, outputs),
+    )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs
+from tosc_agents.eavesdroppers.starts import best_start, check_starts
 from tosc_agents.networks import ImageDecoder
 from tosc_agents.perceptual import PerceptualLoss
 from tosc_env.errors import InputError
@@ -29,6 +30,7 @@ class Inversion(NeuralEavesdropper):
         spec: the system's shapes.
         perceptual_weight: weight of the VGG term, at least 0; above 0 it needs VGG weights under the data root.
         widths: channels of the decoder's four resolutions.
+        starts: independent initialisations, of which the best on held-out images is kept, at least 1.
         epochs, batch_size, learning_rate, precision: of its training.
 
     Example:
@@ -46,6 +48,7 @@ class Inversion(NeuralEavesdropper):
         *,
         perceptual_weight: float = 0.0,
         widths: tuple[int, ...] = (192, 96, 48, 32),
+        starts: int = 2,
         epochs: int = 10,
         batch_size: int = 250,
         learning_rate: float = 2e-3,
@@ -55,11 +58,13 @@ class Inversion(NeuralEavesdropper):
             spec,
             perceptual_weight=perceptual_weight,
             widths=list(widths),
+            starts=starts,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
             precision=precision,
         )
+        check_starts(starts)
         if not 0 <= perceptual_weight < float("inf"):
             raise InputError(f"perceptual_weight must be a number of at least 0, not {perceptual_weight!r}.")
         self.network = ImageDecoder(2 * spec.num_symbols + 1, spec.image_shape, widths=tuple(widths))
@@ -68,7 +73,9 @@ class Inversion(NeuralEavesdropper):
         weight = self.options["perceptual_weight"]
         perceptual = PerceptualLoss().to(view.device) if weight else None
         self.to(view.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        with torch.no_grad():
+
+        @torch.no_grad()
+        def begin() -> None:
             # Start at the mean image: the first epochs then go into what the symbols say.
             colour = view.statistics.channel_mean.clamp(0.01, 0.99)
             last = self.network.convolutions[-1]
@@ -83,7 +90,7 @@ class Inversion(NeuralEavesdropper):
             term = perceptual(rebuilt, images)
             return error + weight * term, {"mse": error.detach(), "perceptual": term.detach()}
 
-        record = self.train_on(view, step_loss, generator, progress)
+        record = best_start(self, view, step_loss, generator, progress, begin=begin)
         if perceptual is not None:
             record |= {
                 "vgg": perceptual.file,

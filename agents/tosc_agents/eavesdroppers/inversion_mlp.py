@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs
-from tosc_agents.networks import ResidualMLP
+from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, symbol_mlp
+from tosc_agents.eavesdroppers.starts import best_start, check_starts, split
 from tosc_env.errors import InputError
 from tosc_env.policies import SystemSpec
 from tosc_env.threat import View
@@ -23,7 +23,8 @@ class InversionMLP(NeuralEavesdropper):
     Args:
         spec: the system's shapes.
         components: principal components to predict.
-        width, depth: of the MLP.
+        width, depth, dropout: of the MLP.
+        starts: independent initialisations, of which the best on held-out images is kept, at least 1.
         epochs, batch_size, learning_rate, precision: of its training.
 
     Example:
@@ -46,6 +47,7 @@ class InversionMLP(NeuralEavesdropper):
         width: int = 1024,
         depth: int = 2,
         dropout: float = 0.1,
+        starts: int = 2,
         epochs: int = 40,
         batch_size: int = 500,
         learning_rate: float = 1e-3,
@@ -57,28 +59,23 @@ class InversionMLP(NeuralEavesdropper):
             width=width,
             depth=depth,
             dropout=dropout,
+            starts=starts,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
             precision=precision,
         )
+        check_starts(starts)
         pixels = torch.Size(spec.image_shape).numel()
         if not 1 <= components <= pixels:
             raise InputError(f"components must lie in 1..{pixels}, not {components}.")
-        self.network = nn.Sequential(
-            nn.Linear(2 * spec.num_symbols + 1, width),
-            nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
-            ResidualMLP(width, depth),
-            nn.Dropout(dropout),
-            nn.Linear(width, components),
-        )
+        self.network = symbol_mlp(spec.num_symbols, width, depth, components, dropout)
         self.register_buffer("mean", torch.full((pixels,), 0.5))
         self.register_buffer("basis", torch.zeros(components, pixels))
         self.register_buffer("scale", torch.ones(()))
 
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
-        index = torch.arange(view.num_images, device=view.device)
+        index, _ = split(view, self.options["starts"])
         images = torch.cat([view.images(part).flatten(1) for part in index.split(1000)])
         self.mean, self.basis = principal_components(images, self.options["components"], generator)
         targets = (images - self.mean) @ self.basis.T
@@ -90,7 +87,7 @@ class InversionMLP(NeuralEavesdropper):
             predicted = self.network(attacker_inputs(reception.received, reception.csi))
             return (predicted.float() - targets[part]).square().mean(), {}
 
-        return self.train_on(view, step_loss, generator, progress)
+        return best_start(self, view, step_loss, generator, progress)
 
     def reconstruct(self, received: Tensor, csi: Tensor) -> Tensor:
         components = self.network(attacker_inputs(received, csi)).float() * self.scale

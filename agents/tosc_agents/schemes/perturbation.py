@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -23,18 +24,20 @@ class Perturbation(nn.Module, ABC):
     Args:
         num_symbols: n, complex channel uses per message.
         constellation: of a discrete scheme, whose points :meth:`protect` must send to points; None: any reals.
+        options: see :attr:`options`.
 
     Attributes:
         keyed: whether it needs a secret key.
         stochastic: whether the same symbols may come out differently each time.
+        options: plain values that make it again, defaults included and the key excepted.
     """
 
     keyed: bool = False
     stochastic: bool = False
 
-    def __init__(self, num_symbols: int, constellation: str | None = None) -> None:
+    def __init__(self, num_symbols: int, constellation: str | None = None, **options: Any) -> None:
         super().__init__()
-        self.num_symbols, self.constellation = num_symbols, constellation
+        self.num_symbols, self.constellation, self.options = num_symbols, constellation, options
 
     @abstractmethod
     def protect(self, symbols: Tensor, context: Context) -> Tensor:

@@ -160,7 +160,9 @@ def evaluate(
                 if scheme is not None:
                     _add(totals, "", "accuracy", _decide(at, scheme, round_, transmission, generator))
                 once = heard(transmission.eavesdropper, round_, sender, threat)
-                many = _again(at, sender, prepared[part], round_, once, generator, threat) if repeated else once
+                many = (
+                    _again(at, sender, prepared[part], round_, once, generator, threat) if repeated else once
+                )
                 for name, attacker in attackers.items():
                     what = many if attacker.repeated else once
                     for figure, values in _leaks(attacker, round_, what, game, with_ssim).items():
@@ -192,7 +194,9 @@ def evaluate(
 def chance(game: Game) -> dict[str, float]:
     """How often the best constant answer is right, for the label and for each private attribute."""
     source = game.source
-    columns = {"label": source.labels} | dict(zip(source.attribute_names, source.attributes.T, strict=True))
+    columns = dict(zip(source.attribute_names, source.attributes.T, strict=True))
+    if not game.task.binary:
+        columns["label"] = game.task.targets(source.gather(torch.arange(len(source), device=source.device)))
     return {name: float(torch.bincount(values).max()) / len(source) for name, values in columns.items()}
 
 
@@ -246,7 +250,7 @@ def _leaks(
         logits = attacker.infer(heard.received, heard.csi)
         sizes = [size for _, size in attacker.inferred]
         for (name, _), part in zip(attacker.inferred, logits.split(sizes, dim=1), strict=True):
-            truth = round_.batch.labels if name == "label" else _attribute(game, round_, name)
+            truth = round_.targets if name == "label" else _attribute(game, round_, name)
             found[f"infer_{name}"] = (part.argmax(1) == truth).float()
     return found
 

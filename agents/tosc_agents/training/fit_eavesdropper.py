@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from tosc_agents.eavesdroppers.base import NeuralEavesdropper
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_env.game import Game
@@ -38,7 +37,8 @@ def fit_eavesdropper(
         options: of the eavesdropper, with a name.
         seed: of its weights, the order of its images and the noise it hears.
         progress: told how far it is.
-        state_path: where a neural attacker keeps its run after each epoch and resumes from; removed in the end.
+        state_path: where an attacker with an attribute ``run`` (every neural one) keeps its run after each epoch
+            and resumes from; removed in the end.
         identity: more plain values that a resumed run must share with the interrupted one, such as the target's
             digest; the attacker's settings, the threat model, the SNR and the seed are always among them.
 
@@ -51,8 +51,8 @@ def fit_eavesdropper(
     # One stream for the order of images and the noise on the air, so that a resumed run goes on with both.
     generator = torch.Generator(game.device).manual_seed(seed)
     view = View(game, sender, threat, generator)
-    if state_path is not None and isinstance(attacker, NeuralEavesdropper):
-        attacker.run = (state_path, {**_identity(attacker, view, seed), **(identity or {})})
+    if state_path is not None and hasattr(attacker, "run"):
+        attacker.run = (state_path, {**_identity(attacker, view, seed), **(identity or {})})  # type: ignore[assignment]
     start = time.perf_counter()
     fitted = attacker.fit(view, generator=generator, progress=progress)
     if state_path is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,5 +100,14 @@ def fit_scheme(
         state_path=state_path,
         identity=identity,
         passes=scheme.passes,
-        begin_pass=scheme.begin_pass,
+        begin_pass=partial(_begin_pass, scheme),
     )
+
+
+def _begin_pass(scheme: PrivacyScheme, name: str, epoch: int, epochs: int) -> None:
+    scheme.begin_pass(name, epoch, epochs)
+    for part in scheme.modules():
+        parameters = list(part.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            # Frozen weights alone do not freeze a part: its batch norm would go on adapting.
+            part.eval()

@@ -7,12 +7,14 @@ it is meant; nothing else says so.  ``gym.make`` asks :data:`ZOO` through the en
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tosc_env.checkpoints import read_header
 from tosc_env.game import Game
+from tosc_env.policies import schemes
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -34,8 +36,17 @@ class Folder:
         found = {path: read_header(path) for path in sorted(self.folder.glob("*.safetensors"))}
         return dict(sorted(found.items(), key=lambda item: item[1]["kind"], reverse=True))
 
-    def find(self, kind: str, name: str, game: Game, *, scheme: str | None, stand_in: bool) -> Path | None:
-        """The checkpoint that fits: kind, name, data, shapes, task and SNR; None when there is none."""
+    def find(
+        self,
+        kind: str,
+        name: str,
+        game: Game,
+        *,
+        scheme: str | None,
+        stand_in: bool,
+        options: Mapping[str, Any] | None = None,
+    ) -> Path | None:
+        """The checkpoint that fits: kind, name, data, shapes, task, SNR and options; None when there is none."""
         for path, header in self.headers().items():
             card = header["card"]
             fits = (
@@ -46,6 +57,7 @@ class Folder:
                 and _shapes(header["spec"]) == _shapes(game.spec.plain())
                 and (stand_in or card["labels"] == list(game.task.labels))
                 and _covers(card["valid_snr_db"], game, kind)
+                and _agrees(header, options or {})
             )
             if fits:
                 _warn_of_channel(card, game, name)
@@ -58,7 +70,11 @@ class Folder:
         for header in self.headers().values():
             card, spec = header["card"], header["spec"]
             low, high = card["valid_snr_db"]
-            against = f" against {card['against']!r}" if card.get("against") else ""
+            free = schemes[card["against"]].free_options if card.get("against") in schemes else ()  # type: ignore[attr-defined]
+            told = {k: v for k, v in card.get("against_options", {}).items() if k in free}
+            against = (
+                f" against {card['against']!r}{f' {told}' if told else ''}" if card.get("against") else ""
+            )
             shape = "x".join(map(str, spec["image_shape"]))
             lines.append(
                 f"{header['kind']} {header['name']!r}{against} for {card['data']['name']} {shape}: "
@@ -75,6 +91,12 @@ def _shapes(spec: dict[str, Any]) -> tuple[Any, ...]:
 def _covers(valid: list[float], game: Game, kind: str) -> bool:
     snr = game.snr_db if kind == "scheme" else game.eavesdropper_snr_db or game.snr_db
     return valid[0] <= snr.low and snr.high <= valid[1]
+
+
+def _agrees(header: dict[str, Any], options: Mapping[str, Any]) -> bool:
+    """Whether a scheme's options, or those of the scheme that an eavesdropper was trained against, are these."""
+    own = header["options"] if header["kind"] == "scheme" else header["card"].get("against_options", {})
+    return all(name in own and own[name] == value for name, value in options.items())
 
 
 def _warn_of_channel(card: dict[str, Any], game: Game, name: str) -> None:

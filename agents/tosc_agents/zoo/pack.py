@@ -13,8 +13,7 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from tosc_agents.commands.common import load_scheme, setting_of
-from tosc_agents.records import COLUMNS
+from tosc_agents.commands.common import load_scheme, parse_options, setting_of
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import WEIGHTS
 from tosc_env.checkpoints import load_checkpoint, save_checkpoint
@@ -37,6 +36,10 @@ class Pack:
     """Name of the file in the zoo, without its ending."""
     scheme: Path | None = None
     """The scheme an eavesdropper was trained against, for measuring it."""
+    play: str | None = None
+    """Another scheme that plays with the scheme's weights, if the eavesdropper was trained against that."""
+    scheme_options: tuple[str, ...] = ()
+    """Options that the scheme's weights leave open, as name=value."""
     snr_db: tuple[float, ...] = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0)
     """SNRs it is measured at; the lowest and highest bound the range it is offered for."""
     seeds: int = 1
@@ -65,7 +68,8 @@ class Pack:
         else:
             if self.scheme is None:
                 raise InputError("an eavesdropper is measured against its scheme: give --scheme.")
-            scheme, _, _ = load_scheme(self.scheme, torch.device("cpu"))
+            options = parse_options(self.scheme_options)
+            scheme, _, _ = load_scheme(self.scheme, torch.device("cpu"), self.play, options)
             attackers = {"it": shipped.policy}
         assert all(isinstance(a, Eavesdropper) for a in attackers.values())
         game = setting_of(shipped).game(split="test", constellation=scheme.constellation)
@@ -73,9 +77,11 @@ class Pack:
             game, SchemeSender(scheme), attackers, scheme=scheme, snr_db=self.snr_db, seeds=self.seeds
         )
         if not attackers:
-            return {"test_accuracy": {f"{s:g}": f.mean for s, f in found.accuracy.items()}}
+            accuracy = {"test_accuracy": {f"{s:g}": f.mean for s, f in found.accuracy.items()}}
+            return accuracy | ({} if found.usage is None else {"codeword_usage": found.usage})
         leaks = {
-            f"{s:g}": {c: row[c].mean for c in COLUMNS if c in row} for s, row in found.leaks["it"].items()
+            f"{s:g}": {column: figure.mean for column, figure in row.items()}
+            for s, row in found.leaks["it"].items()
         }
         return {"leaks": leaks, "floors": found.floors}
 

@@ -1,0 +1,129 @@
+"""What differential privacy proves: budgets that add up, and what no receiver and no attacker can exceed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tosc_env.errors import InputError
+
+DELTA = 1e-5
+"""The probability of failure at which advanced composition is reported."""
+
+
+def check_positive(value: object, name: str) -> float:
+    """``value`` as a float if it is a finite number above 0.
+
+    >>> check_positive(-1, "epsilon")
+    Traceback (most recent call last):
+    ...
+    tosc_env.errors.InputError: epsilon must be a finite number above 0, not -1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InputError(f"{name} must be a finite number above 0, not {value!r}.")
+    return float(value)
+
+
+def check_count(value: object, name: str, low: int = 1) -> int:
+    """``value`` if it is a whole number of at least ``low``; InputError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise InputError(f"{name} must be a whole number of at least {low}, not {value!r}.")
+    return value
+
+
+def basic_composition(epsilon: float, transmissions: int) -> float:
+    """The epsilon of k messages, each epsilon-DP with fresh noise: k epsilon, since their densities multiply.
+
+    >>> basic_composition(20.0, 16)
+    320.0
+    """
+    return check_count(transmissions, "transmissions") * check_positive(epsilon, "epsilon")
+
+
+def advanced_composition(epsilon: float, transmissions: int, delta: float = DELTA) -> float:
+    """The epsilon' of (epsilon', delta)-DP that k messages, each epsilon-DP, have together.
+
+    ``sqrt(2 k ln(1/delta)) epsilon + k epsilon (e^epsilon - 1)``, Dwork, Rothblum and Vadhan, "Boosting and
+    differential privacy", FOCS 2010, theorem III.3.  Smaller than basic composition for many messages of a small
+    epsilon; it allows a failure of probability ``delta``, which basic composition does not.
+
+    >>> round(advanced_composition(0.05, 1000), 2), round(basic_composition(0.05, 1000), 2)
+    (10.15, 50.0)
+    """
+    epsilon, k = check_positive(epsilon, "epsilon"), check_count(transmissions, "transmissions")
+    if not check_positive(delta, "delta") < 1:
+        raise InputError(f"delta must lie between 0 and 1, not {delta!r}.")
+    # Above 700 the exponential leaves the floats, and the bound has said nothing for long.
+    growth = math.expm1(epsilon) if epsilon < 700 else math.inf
+    return math.sqrt(2 * k * math.log(1 / delta)) * epsilon + k * epsilon * growth
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What k transmissions of one image spend, each of them epsilon-DP with noise of its own.
+
+    Attributes:
+        epsilon: of one message, in nats of log-likelihood ratio.
+        transmissions: k, of the same image.
+        delta: of the advanced composition.
+
+    Example:
+        >>> str(Budget(20.0, 16))
+        '320-DP by basic composition'
+        >>> str(Budget(0.05, 1000))
+        '(10.2, 1e-05)-DP by advanced composition'
+    """
+
+    epsilon: float
+    transmissions: int = 1
+    delta: float = DELTA
+
+    @property
+    def basic(self) -> float:
+        """By basic composition, delta = 0."""
+        return basic_composition(self.epsilon, self.transmissions)
+
+    @property
+    def advanced(self) -> float:
+        """By advanced composition, at :attr:`delta`."""
+        return advanced_composition(self.epsilon, self.transmissions, self.delta)
+
+    @property
+    def total(self) -> float:
+        """The smaller of the two."""
+        return min(self.basic, self.advanced)
+
+    def __str__(self) -> str:
+        if self.basic <= self.advanced:
+            return f"{self.basic:.3g}-DP by basic composition"
+        return f"({self.advanced:.3g}, {self.delta:g})-DP by advanced composition"
+
+
+def accuracy_bound(epsilon: float, classes: int, transmissions: int = 1) -> float:
+    """The best accuracy of any receiver on K balanced classes: ``e^eps / (e^eps + K - 1)``, eps = k epsilon.
+
+    Densities of a message y under two classes differ by e^eps at most, so Bayes' rule gives the likeliest class
+    the posterior ``p_c(y) / sum_j p_j(y) <= 1 / (1 + (K - 1) e^-eps)``, and accuracy is its mean over y.  Messages
+    of one image with fresh noise have e^(k epsilon) in that ratio; :func:`advanced_composition` gives no pure
+    epsilon, and no smaller bound of this form.
+
+    >>> [round(100 * accuracy_bound(epsilon, 10), 1) for epsilon in (0.05, 0.1, 0.9)]
+    [10.5, 10.9, 21.5]
+    >>> accuracy_bound(5000.0, 10), round(accuracy_bound(0.05, 10, transmissions=18), 3)
+    (1.0, 0.215)
+    """
+    check_count(classes, "classes")
+    # Divided by e^eps: nothing overflows, and a huge epsilon gives 1.
+    return 1 / (1 + (classes - 1) * math.exp(-basic_composition(epsilon, transmissions)))
+
+
+def reidentification_bound(epsilon: float, candidates: int, transmissions: int = 1) -> float:
+    """The best top-1 rate of any attacker among N equally likely images: ``e^eps / (e^eps + N - 1)``.
+
+    Each candidate is a class of its own, so this is :func:`accuracy_bound` with N classes; it holds whatever the
+    attacker knows besides the noise: the weights, the candidates' features, epsilon.
+
+    >>> round(reidentification_bound(5.0, 1000), 3), round(reidentification_bound(20.0, 1000), 6)
+    (0.129, 0.999998)
+    """
+    return accuracy_bound(epsilon, check_count(candidates, "candidates"), transmissions)

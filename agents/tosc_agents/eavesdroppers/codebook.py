@@ -1,0 +1,107 @@
+"""The attacker who knows the codebook: symbols back to codewords, codewords to images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tosc_agents.eavesdroppers.front import BASES, Front, unbiased
+from tosc_env.errors import InputError
+from tosc_env.modulation import constellation_for, constellation_points, hard_decision
+from tosc_env.policies import SystemSpec
+from tosc_env.threat import View
+
+
+class Codebook(Front):
+    """Decides which points were sent and shows the bases the codewords that the points stand for.
+
+    ::
+
+        received [B, 2n] --nearest point--> index [B, n] --codebook--> codewords [B, n d]
+                         --------------------- soft ------------------> with received [B, 2n]
+
+    The codewords lie where the encoder's features were, so that neighbours there are neighbours again; the
+    points of a constellation are where the modulator put them. At low SNR, where decisions err, the received
+    symbols beside them hold what the decisions lose. Over a fading link the MMSE equaliser is presumed, whose
+    shrinking is undone before a decision.
+
+    Args:
+        spec: the system's shapes.
+        bases, base_options: the attackers behind it, see :class:`~tosc_agents.eavesdroppers.front.Front`.
+        soft: whether the bases see the received symbols too.
+        codewords, dimension: M and d of the codebook; fitting takes them from the scheme it attacks.
+
+    Raises:
+        InputError: on fitting, the scheme has no codebook.
+        DeniedError: on fitting, the threat model hides it.
+
+    Example:
+        >>> import torch
+        >>> small = {"width": 16, "components": 4}
+        >>> attacker = Codebook(SystemSpec((3, 32, 32), 10), bases=["inversion-mlp"], base_options=small).eval()
+        >>> attacker.reconstruct(torch.zeros(2, 128), torch.zeros(2, 1)).shape
+        torch.Size([2, 3, 32, 32])
+    """
+
+    name = "codebook"
+    needs = {"codebook": (True,)}  # noqa: RUF012
+    codes: Tensor
+
+    @classmethod
+    def nothing_to_attack(cls, view: View) -> str | None:
+        return (
+            None
+            if view.constellation is not None and view.codebook is not None
+            else "the scheme has no codebook"
+        )
+
+    def __init__(
+        self,
+        spec: SystemSpec,
+        *,
+        bases: Sequence[str] = BASES,
+        base_options: Mapping[str, Any] | None = None,
+        soft: bool = True,
+        codewords: int = 16,
+        dimension: int = 2,
+    ) -> None:
+        if dimension < 1:
+            raise InputError(f"dimension must be at least 1, not {dimension}.")
+        constellation_for(codewords)
+        width = spec.num_symbols * (dimension + 2 * soft)
+        super().__init__(
+            spec, width, bases, base_options, soft=soft, codewords=codewords, dimension=dimension
+        )
+        self.register_buffer("codes", torch.zeros(codewords, dimension))
+
+    def learn(self, view: View, generator: torch.Generator) -> dict[str, Any]:
+        points, codes = view.constellation, view.codebook
+        if points is None or codes is None:
+            raise InputError(
+                "'codebook' attacks discrete schemes, whose symbols stand for codewords; this one has no codebook."
+            )
+        if len(points) != len(codes):
+            raise InputError(
+                f"'codebook' needs a codeword per point; there are {len(codes)} and {len(points)}."
+            )
+        count, dimension = codes.shape
+        if codes.shape != self.codes.shape:
+            self.options = {**self.options, "codewords": count, "dimension": dimension}
+            self.build(self.spec.num_symbols * (dimension + 2 * self.options["soft"]), generator)
+        # One scale for all: the bases' networks like inputs about 1, and the codewords' geometry stays.
+        codes = codes.float() - codes.float().mean(0)
+        self.codes = codes / codes.square().mean().sqrt().clamp_min(1e-8)
+        return {"codewords": count, "dimension": dimension}
+
+    def decide(self, received: Tensor, csi: Tensor) -> Tensor:
+        """The indices int64 [B, n] of the points most likely sent."""
+        # By name, not from a buffer: rounded to float16 in a checkpoint the points would be no grid any more.
+        points = constellation_points(constellation_for(len(self.codes)), received.device)
+        return hard_decision(unbiased(received, csi), points).long()
+
+    def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
+        words = self.codes[self.decide(received, csi)].flatten(1)
+        return (torch.cat([words, received], dim=1) if self.options["soft"] else words), csi

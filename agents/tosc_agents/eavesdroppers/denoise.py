@@ -1,0 +1,82 @@
+"""The attacker who hears the same image many times and adds up what he heard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tosc_agents.eavesdroppers.front import BASES, Front, fade_powers
+from tosc_env.channels import noise_power
+from tosc_env.game import Reception
+from tosc_env.policies import SystemSpec
+from tosc_env.threat import View
+
+
+class Denoise(Front):
+    """Combines R transmissions of one image into a reception of R times the SNR, and shows that to the bases.
+
+    Over AWGN it is the mean weighted by ``1 / N0`` of each transmission. Over a fading link it is maximum-ratio
+    combining of what the MMSE equaliser, which is presumed, has left: with ``g = sum |h_r|^2 / N0_r``
+
+        x = sum x_r (|h_r|^2 + N0_r) / N0_r / (g + 1),
+
+    again an MMSE estimate, of a link with the SNR ``sum 1 / N0_r`` and the fade ``|h|^2 = g / sum 1 / N0_r``,
+    which the bases are told. One reception is passed on as it is. For a scheme that adds noise of its own the
+    true SNR is less than what is told, and the mean goes to what such a scheme sends on average: noise on
+    messages composes, and this is the attack that collects.
+
+    Args:
+        spec: the system's shapes.
+        bases, base_options: the attackers behind it, see :class:`~tosc_agents.eavesdroppers.front.Front`.
+
+    Example:
+        >>> import torch
+        >>> small = {"width": 16, "components": 4}
+        >>> attacker = Denoise(SystemSpec((3, 32, 32), 10), bases=["inversion-mlp"], base_options=small).eval()
+        >>> attacker.transform(torch.ones(2, 10, 128), torch.zeros(2, 10, 1))[1]
+        tensor([[10.],
+                [10.]])
+    """
+
+    name = "denoise"
+    repeated = True
+    needs = {"receptions": tuple(range(2, 1025))}  # noqa: RUF012
+
+    def __init__(
+        self,
+        spec: SystemSpec,
+        *,
+        bases: Sequence[str] = BASES,
+        base_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(spec, 2 * spec.num_symbols, bases, base_options)
+
+    def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
+        """As in :class:`~tosc_agents.eavesdroppers.front.Front`, of [B, R, 2n] and [B, R, c] too."""
+        if received.dim() == 2:
+            return received, csi
+        precision = 1.0 / noise_power(csi[..., :1])  # [B, R, 1]
+        total = precision.sum(1)  # [B, 1]
+        weights = precision / total[:, None]
+        told = [10.0 * total.log10()]
+        powers = fade_powers(csi, received.shape[2] // 2)
+        if powers is None:
+            return (weights * received).sum(1), torch.cat(told, dim=1)
+        # Where the CSI is denied all fades are zero, and the plain mean is all that can be had.
+        strength = (precision * powers).repeat_interleave(2, dim=2)
+        combined = ((strength + 1.0) * received).sum(1) / (strength.sum(1) + 1.0)
+        fades = csi[..., 1:].unflatten(2, (-1, 2)).square().sum(3)
+        size = (weights * fades).sum(1).sqrt()
+        told.append(torch.stack([size, torch.zeros_like(size)], dim=2).flatten(1))
+        known = (powers > 0).any(2).any(1)[:, None]
+        return torch.where(known, combined, received.mean(1)), torch.cat(told, dim=1)
+
+    def learn(self, view: View, generator: torch.Generator) -> dict[str, Any]:
+        return {"receptions": view.threat.receptions}
+
+    def hear(self, view: View, index: Tensor) -> tuple[Reception, Tensor]:
+        reception, images = view.sample_repeated(index)
+        return self.through(reception.received, reception.csi), images

@@ -1,0 +1,231 @@
+"""What a message tells besides its pixels: the task's label, and private attributes that no task asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, symbol_mlp
+from tosc_agents.learning.seeding import weights_from
+from tosc_env.errors import InputError, unknown
+from tosc_env.policies import SystemSpec
+from tosc_env.threat import View
+
+
+class Inference(NeuralEavesdropper):
+    """What :class:`Label` and :class:`Attribute` share: one MLP, several answers side by side.
+
+    ::
+
+        received [B, 2n], SNR -> residual MLP -> logits [B, K_1 + K_2 + ...]
+
+    Loss: the sum of the answers' cross-entropies, over fresh receptions in every step.
+
+    Attributes:
+        inferred: (name, K) of each answer.
+        network: the MLP, or None while the answers are unknown.
+    """
+
+    needs = {"labels": (True,)}  # noqa: RUF012
+    network: nn.Sequential | None
+
+    def __init__(self, spec: SystemSpec, **options: Any) -> None:
+        super().__init__(spec, **options)
+        self.network = None
+
+    def build(self) -> None:
+        """Make the network for the answers of :attr:`inferred`."""
+        outputs = sum(size for _, size in self.inferred)
+        o = self.options
+        self.network = symbol_mlp(self.spec.num_symbols, o["width"], o["depth"], outputs, o["dropout"])
+
+    def learn(self, view: View, truth: Tensor, generator: torch.Generator, progress: Any) -> dict[str, Any]:
+        """Train on the right values [N, number of answers] of the view's images; returns the record."""
+        sizes = [size for _, size in self.inferred]
+
+        def step_loss(part: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            reception, _ = view.sample(part)
+            answers = self.infer(reception.received, reception.csi).split(sizes, dim=1)
+            pairs = list(zip(answers, truth[part].unbind(1), strict=True))
+            losses = [F.cross_entropy(logits, values) for logits, values in pairs]
+            right = [(logits.detach().argmax(1) == values).float().mean() for logits, values in pairs]
+            return torch.stack(losses).sum(), {"accuracy": torch.stack(right).mean()}
+
+        record = self.train_on(view, step_loss, generator, progress)
+        return {**record, "inferred": [list(answer) for answer in self.inferred]}
+
+    def infer(self, received: Tensor, csi: Tensor) -> Tensor:
+        if self.network is None:
+            raise InputError(
+                f"the eavesdropper {self.name!r} does not know yet what to infer; fit it, or build it with "
+                "values={name: number of values}."
+            )
+        return self.network(attacker_inputs(received, csi)).float()
+
+
+class Label(Inference):
+    """The task's answer, read off the symbols by whoever was never meant to receive them.
+
+    For a choice the logits are those of the label, [B, K]; for K yes-or-no answers they are K pairs, [B, 2K].
+
+    Args:
+        spec: the system's shapes.
+        names: of the yes-or-no answers; :meth:`fit` takes them from the view.
+        width, depth, dropout: of the MLP.
+        epochs, batch_size, learning_rate, precision: of its training.
+
+    Raises:
+        InputError: another number of names than of yes-or-no answers.
+
+    Example:
+        >>> import torch
+        >>> attacker = Label(SystemSpec((3, 32, 32), 10), width=32).eval()
+        >>> attacker.infer(torch.zeros(2, 128), torch.zeros(2, 1)).shape, attacker.inferred
+        (torch.Size([2, 10]), (('label', 10),))
+        >>> Label(SystemSpec((3, 32, 32), 2, binary=True), names=["Smiling", "Young"], width=32).inferred
+        (('Smiling', 2), ('Young', 2))
+    """
+
+    name = "label"
+
+    def __init__(
+        self,
+        spec: SystemSpec,
+        *,
+        names: Sequence[str] | None = None,
+        width: int = 512,
+        depth: int = 2,
+        dropout: float = 0.2,
+        epochs: int = 25,
+        batch_size: int = 500,
+        learning_rate: float = 1e-3,
+        precision: Literal["auto", "bf16", "float32"] = "auto",
+    ) -> None:
+        super().__init__(
+            spec,
+            names=None if names is None else list(names),
+            width=width,
+            depth=depth,
+            dropout=dropout,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            precision=precision,
+        )
+        answers = spec.num_outputs if spec.binary else 0
+        if names is not None and len(names) != answers:
+            raise InputError(
+                f"names are for the {answers} yes-or-no answers of the task, not {len(names)}: {list(names)}."
+            )
+        self._name(names or [f"output_{i}" for i in range(answers)])
+        self.build()
+
+    def _name(self, names: Sequence[str]) -> None:
+        self.inferred = (
+            tuple((name, 2) for name in names) if self.spec.binary else (("label", self.spec.num_outputs),)
+        )
+
+    def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
+        truth = view.labels(torch.arange(view.num_images, device=view.device))
+        if self.spec.binary:
+            self.options["names"] = list(view.outputs)
+            self._name(view.outputs)
+        return self.learn(view, truth.view(len(truth), -1), generator, progress)
+
+
+class Attribute(Inference):
+    """Private attributes of the image, which the transmitter was never asked to send.
+
+    How many values each attribute has is a matter of the data, so the network is made when the attacker is
+    fitted, and the sizes are then kept among the options. The answers stand in the alphabetical order of their
+    names.
+
+    Args:
+        spec: the system's shapes.
+        attributes: which ones; None: all that the attacker's images have.
+        values: the number of values of each, by name; :meth:`fit` takes them from the view.
+        width, depth, dropout: of the MLP.
+        epochs, batch_size, learning_rate, precision: of its training.
+
+    Raises:
+        InputError: in :meth:`fit`, images without attributes, an unknown attribute, or other values than those
+            that it was built with; in :meth:`infer`, neither fitted nor built with values.
+
+    Example:
+        >>> import torch
+        >>> attacker = Attribute(SystemSpec((3, 32, 32), 10), values={"colour": 8, "bold": 2}, width=32).eval()
+        >>> attacker.infer(torch.zeros(3, 128), torch.zeros(3, 1)).shape, attacker.inferred
+        (torch.Size([3, 10]), (('bold', 2), ('colour', 8)))
+    """
+
+    name = "attribute"
+
+    @classmethod
+    def nothing_to_attack(cls, view: View) -> str | None:
+        return None if view.attribute_values else "these images have no private attributes"
+
+    def __init__(
+        self,
+        spec: SystemSpec,
+        *,
+        attributes: Sequence[str] | None = None,
+        values: Mapping[str, int] | None = None,
+        width: int = 512,
+        depth: int = 2,
+        dropout: float = 0.2,
+        epochs: int = 25,
+        batch_size: int = 500,
+        learning_rate: float = 1e-3,
+        precision: Literal["auto", "bf16", "float32"] = "auto",
+    ) -> None:
+        super().__init__(
+            spec,
+            attributes=None if attributes is None else list(attributes),
+            values=None,
+            width=width,
+            depth=depth,
+            dropout=dropout,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            precision=precision,
+        )
+        if attributes is not None and not attributes:
+            raise InputError("attributes must name at least one, or be None for all there are, not [].")
+        if values is not None:
+            self._take(values)
+
+    def _take(self, values: Mapping[str, int]) -> None:
+        """Learn how many values each attribute has, and make the network for them."""
+        # In an order of its own: a checkpoint does not keep that of a dictionary's keys.
+        self.inferred = tuple(sorted(values.items()))
+        self.options["values"] = dict(self.inferred)
+        self.build()
+
+    def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
+        known = view.attribute_values
+        if not known:
+            raise InputError(
+                "the attacker's images have no private attributes to infer; the eavesdropper 'label' infers "
+                "their labels."
+            )
+        chosen = self.options["attributes"] or list(known)
+        for name in chosen:
+            if name not in known:
+                raise unknown("private attribute", name, known)
+        truth = view.attributes(torch.arange(view.num_images, device=view.device))
+        values = {name: known[name] for name in chosen}
+        if self.options["values"] is None:
+            with weights_from(generator.initial_seed()):
+                self._take(values)
+        elif self.options["values"] != values:
+            raise InputError(
+                f"this attacker was built for the values {self.options['values']}, but the attacker's images have "
+                f"{dict(sorted(values.items()))}."
+            )
+        columns = [list(known).index(name) for name, _ in self.inferred]
+        return self.learn(view, truth[:, columns], generator, progress)

@@ -1,0 +1,235 @@
+"""Which of these images was it? Have each of them encoded, and take the one whose symbols fit best."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tosc_env import metrics
+from tosc_env.channels import noise_power
+from tosc_env.channels.base import to_constellation
+from tosc_env.errors import DeniedError, InputError
+from tosc_env.modulation import hard_decision
+from tosc_env.policies import Eavesdropper, SystemSpec
+from tosc_env.threat import View
+
+REMEMBERED = 32
+"""Sets of candidates whose symbols are remembered."""
+
+
+def magnitudes(symbols: Tensor) -> Tensor:
+    """The magnitude of each channel use, [B, 2n] -> [B, n]."""
+    return symbols.unflatten(1, (-1, 2)).norm(dim=2)
+
+
+FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
+    "symbols": lambda symbols: symbols,
+    "absolute": torch.abs,
+    "magnitude": magnitudes,
+    "sorted": lambda symbols: symbols.sort(1).values,
+    "sorted-absolute": lambda symbols: symbols.abs().sort(1).values,
+    "sorted-magnitude": lambda symbols: magnitudes(symbols).sort(1).values,
+}
+"""What of a message is compared by its Euclidean distance, [B, 2n] -> [B, d]: all of it, or only what a change of
+signs, phases or order leaves as it was."""
+
+EQUALISERS = ("mmse", "zf", "none")
+LAYOUTS = ("", "-tiled")
+
+
+class MatchQuery(Eavesdropper):
+    """Re-identification by having the candidates encoded.
+
+    ::
+
+        candidate [N, C, H, W] -> the encoder itself -> symbols [N, 2n] --+
+                                                                          +--> minus a distance, [B, N]
+        received [B, 2n], CSI --------------------------------------------+
+
+    Which distance identifies best is measured on the attacker's own images, once, in :meth:`fit`:
+
+    - ``symbols``: Euclidean, maximum likelihood over AWGN; ``l1``: the same over Laplace noise;
+    - ``absolute``, ``magnitude``: after a change of signs or phases; ``sorted``, ``sorted-absolute``,
+      ``sorted-magnitude``: after a permutation of the message as well;
+    - ``histogram``: how often each point of a known constellation was sent;
+    - ``fading-mmse``, ``fading-zf``, ``fading-none``: maximum likelihood over a fading link of known CSI, for each
+      equaliser that it may have; ``-tiled`` where the gains repeat instead of lasting for blocks.
+
+    The encoder is not part of a checkpoint: a copy from a file must be fitted before it can match. Each set of
+    candidates is encoded once and remembered, so a stochastic encoder too gives the same answer again.
+
+    Args:
+        spec: the system's shapes.
+        encodings: of each candidate, averaged, where the encoder is stochastic; at least 1.
+        images: own images on which comparisons are measured, at least 2.
+
+    Raises:
+        DeniedError: in :meth:`fit`, when candidates may not be encoded.
+        InputError: in :meth:`match`, when there is no encoder.
+    """
+
+    name = "match-query"
+    needs = {"candidate_queries": (True,)}  # noqa: RUF012
+    match_figure = "reid_query"
+    comparison: str = "symbols"
+
+    def __init__(self, spec: SystemSpec, *, encodings: int = 8, images: int = 500) -> None:
+        super().__init__(spec, encodings=encodings, images=images)
+        for option, value, least in (("encodings", encodings, 1), ("images", images, 2)):
+            if value < least:
+                raise InputError(f"{option} must be at least {least}, not {value!r}.")
+        self._encode: Callable[[Tensor], Tensor] | None = None
+        self._encodings = 1
+        self._points: Tensor | None = None
+        self._remembered: OrderedDict[bytes, Tensor] = OrderedDict()
+
+    @torch.no_grad()
+    def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
+        count = min(self.options["images"], view.num_images)
+        index = torch.arange(count, device=view.device)
+        view.encode(view.images(index[:1]))  # whoever is denied this learns it before anything is spent
+        self._encode = view.encode
+        self._encodings = 1 if view.deterministic else self.options["encodings"]
+        self._points = _constellation(view)
+        self._remembered.clear()
+        reception, images = view.sample(index)
+        candidates = self._symbols(images)
+        names = self._comparisons(fading=view.fading and view.threat.csi)
+        found = {}
+        for i, name in enumerate(names):
+            scores = self._scores(name, reception.received, reception.csi, candidates)
+            found[name] = float(metrics.reidentification(scores).mean())
+            if progress is not None:
+                progress(i + 1, len(names), {"top1": max(found.values())})
+        self.comparison = max(found, key=lambda name: found[name])  # of equals the first
+        return {
+            "images": count,
+            "encodings": self._encodings,
+            "comparison": self.comparison,
+            "top1": found,
+        }
+
+    @torch.no_grad()
+    def match(self, received: Tensor, csi: Tensor, candidates: Tensor) -> Tensor:
+        return self._scores(self.comparison, received, csi, self._symbols(candidates))
+
+    # -- the candidates -----------------------------------------------------------------------------------
+
+    def _symbols(self, candidates: Tensor) -> Tensor:
+        """The candidates' symbols [R, N, 2n], of R encodings each, from memory where they are known."""
+        if self._encode is None:
+            raise InputError(
+                "the eavesdropper 'match-query' has the candidates encoded while it attacks, and a checkpoint "
+                "holds no encoder; fit it to its view first."
+            )
+        # By content: a tensor's address is soon another's.
+        key = hashlib.blake2b(candidates.detach().cpu().contiguous().numpy().tobytes()).digest()
+        if key not in self._remembered:
+            parts = [
+                torch.cat([self._encode(part) for part in candidates.split(500)])
+                for _ in range(self._encodings)
+            ]
+            self._remembered[key] = torch.stack(parts)
+        self._remembered.move_to_end(key)
+        while len(self._remembered) > REMEMBERED:
+            self._remembered.popitem(last=False)
+        return self._remembered[key]
+
+    # -- the comparisons ----------------------------------------------------------------------------------
+
+    def _comparisons(self, fading: bool) -> list[str]:
+        """What to try, the likeliest first."""
+        names = [*FEATURES, "l1"]
+        if self._points is not None:
+            names.append("histogram")
+        if fading:
+            fades = (self.spec.num_csi - 1) // 2
+            plain = fades in (1, self.spec.num_symbols)  # both layouts are the same then
+            layouts = LAYOUTS[:1] if plain else LAYOUTS
+            names = [f"fading-{e}{layout}" for e in EQUALISERS for layout in layouts] + names
+        return names
+
+    def _scores(self, name: str, received: Tensor, csi: Tensor, symbols: Tensor) -> Tensor:
+        """Scores [B, N] of candidates' symbols [R, N, 2n] by one of the comparisons."""
+        if name.startswith("fading-"):
+            _, equaliser, *tiled = name.split("-")
+            return fading_scores(received, csi, symbols.mean(0), equaliser, bool(tiled))
+        # Exact distances: the fast form by inner products loses the nearest one among near ties.
+        exact = "donot_use_mm_for_euclid_dist"
+        if name == "histogram":
+            points = self._points
+            assert points is not None
+            ours = histogram(to_constellation(received, csi), points)
+            return -torch.cdist(ours, _mean(symbols, lambda s: histogram(s, points)), compute_mode=exact)
+        if name == "l1":
+            return -torch.cdist(received, symbols.mean(0), p=1.0)
+        feature = FEATURES[name]
+        # The mean of the features, not the features of the mean: an encoder may reorder each message anew.
+        return -torch.cdist(feature(received), _mean(symbols, feature), compute_mode=exact)
+
+
+def histogram(symbols: Tensor, points: Tensor) -> Tensor:
+    """How often each of the points [M] is the nearest one, [B, 2n] -> [B, M].
+
+    >>> from tosc_env.modulation import constellation_points
+    >>> histogram(torch.tensor([[1.0, 1.0, 0.9, 0.8, -1.0, -1.0]]), constellation_points("4qam"))
+    tensor([[2., 0., 0., 1.]])
+    """
+    decided = hard_decision(symbols, points).long()
+    counts = torch.zeros(len(symbols), len(points), device=symbols.device)
+    return counts.scatter_add_(1, decided, torch.ones_like(decided, dtype=counts.dtype))
+
+
+def fading_scores(received: Tensor, csi: Tensor, symbols: Tensor, equaliser: str, tiled: bool) -> Tensor:
+    """Log-likelihoods of candidates over a fading link of known CSI, each row times its N0 and against its best.
+
+    With the raw reception ``r = h s + n`` the log-likelihood of candidate x is, up to what is the same for all x,
+
+        (2 Re(conj(x) conj(h) r) - |h|^2 |x|^2) / N0,
+
+    and the reception is r itself, ``conj(h) r / |h|^2`` (zf) or ``conj(h) r / (|h|^2 + N0)`` (mmse).
+
+    Args:
+        received: [B, 2n].
+        csi: [B, 1 + 2F]: SNR in dB, then Re h, Im h of each of F gains.
+        symbols: of the candidates, [N, 2n].
+        equaliser: of :data:`EQUALISERS`.
+        tiled: whether channel use i has the gain ``i mod F``, and not that of its block of ``ceil(n / F)``.
+
+    Returns:
+        float32 [B, N], 0 for each row's best.
+    """
+    uses = received.shape[1] // 2
+    # In float64: these are differences of large numbers, and near ties must be told apart.
+    wave = torch.view_as_complex(received.double().unflatten(1, (uses, 2)).contiguous())
+    fades = torch.view_as_complex(csi[:, 1:].double().unflatten(1, (-1, 2)).contiguous())
+    block = -(-uses // fades.shape[1])
+    gain = (fades.repeat(1, block) if tiled else fades.repeat_interleave(block, dim=1))[:, :uses]
+    power = gain.abs().square()
+    matched = {
+        "mmse": wave * (power + noise_power(csi[:, :1].double())),
+        "zf": wave * power,
+        "none": wave * gain.conj(),
+    }[equaliser]
+    x = symbols.double()
+    energy = x.square().unflatten(1, (uses, 2)).sum(2)
+    likelihood = 2 * torch.view_as_real(matched).flatten(1) @ x.T - power @ energy.T
+    return (likelihood - likelihood.amax(1, keepdim=True)).float()
+
+
+def _mean(symbols: Tensor, feature: Callable[[Tensor], Tensor]) -> Tensor:
+    """The mean of a feature over R encodings, [R, N, 2n] -> [N, d]."""
+    return feature(symbols.flatten(0, 1)).unflatten(0, symbols.shape[:2]).mean(0)
+
+
+def _constellation(view: View) -> Tensor | None:
+    """The points of a discrete scheme, None when it has none or the attacker does not know them."""
+    try:
+        return view.constellation
+    except DeniedError:
+        return None

@@ -1,0 +1,126 @@
+"""What no shuffling hides: the values themselves, in order of size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tosc_agents.eavesdroppers.front import BASES, Front, unbiased
+from tosc_env.errors import InputError
+from tosc_env.game import Reception
+from tosc_env.modulation import constellation_for, constellation_points, hard_decision
+from tosc_env.policies import SystemSpec
+from tosc_env.threat import View
+
+
+class Sorted(Front):
+    """Shows the bases statistics of a message that a permutation of its values does not change.
+
+    ==========================  =======================================================================
+    columns                     not changed by
+    ==========================  =======================================================================
+    2n sorted values            any permutation of the reals
+    2n sorted absolute values   the same, with signs flipped at will
+    n sorted magnitudes         any permutation, rotation or reflection of the complex symbols
+    M shares of the points      any permutation of the symbols of a discrete scheme (all there is to know)
+    M shares of ``|I|, |Q|``    the same, with signs flipped at will
+    ==========================  =======================================================================
+
+    So a fresh permutation for each message, which defeats every attacker that learns where things are, leaves
+    these as they were. They are also the same with and without the key: where the threat model gives no pairs of
+    images and encrypted symbols, but the encoder without its key, the attack learns from that one.
+
+    Args:
+        spec: the system's shapes.
+        bases, base_options: the attackers behind it, see :class:`~tosc_agents.eavesdroppers.front.Front`.
+        points: M of a discrete scheme, 0 for none; fitting takes it from the scheme it attacks, where the
+            threat model shows the constellation.
+        measured: of how many images the mean and spread of each column are measured.
+
+    Example:
+        >>> import torch
+        >>> small = {"width": 16, "components": 4}
+        >>> attacker = Sorted(SystemSpec((3, 32, 32), 10), bases=["inversion-mlp"], base_options=small).eval()
+        >>> heard = torch.randn(1, 128, generator=torch.Generator().manual_seed(0))
+        >>> bool((attacker.features(heard, torch.zeros(1, 1)) ==
+        ...       attacker.features(heard.flip(1), torch.zeros(1, 1))).all())
+        True
+    """
+
+    name = "sorted"
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(
+        self,
+        spec: SystemSpec,
+        *,
+        bases: Sequence[str] = BASES,
+        base_options: Mapping[str, Any] | None = None,
+        points: int = 0,
+        measured: int = 2000,
+    ) -> None:
+        if points:
+            constellation_for(points)
+        if measured < 2:
+            raise InputError(f"measured must be at least 2, not {measured}.")
+        width = 5 * spec.num_symbols + 2 * points
+        super().__init__(spec, width, bases, base_options, points=points, measured=measured)
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+
+    def features(self, received: Tensor, csi: Tensor) -> Tensor:
+        """The statistics as they are, [B, 5n + 2M]."""
+        sizes = received.abs()
+        magnitudes = received.unflatten(1, (-1, 2)).square().sum(2).sqrt()
+        parts = [part.sort(1).values for part in (received, sizes, magnitudes)]
+        count = self.options["points"]
+        if count:
+            points = constellation_points(constellation_for(count), received.device)
+            scaled = unbiased(received, csi)
+            parts += [_shares(hard_decision(part, points), count) for part in (scaled, scaled.abs())]
+        return torch.cat(parts, dim=1)
+
+    def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
+        return (self.features(received, csi) - self.centre) / self.spread, csi
+
+    def learn(self, view: View, generator: torch.Generator) -> dict[str, Any]:
+        points = view.constellation if view.threat.codebook else None
+        count = 0 if points is None else len(points)
+        if count != self.options["points"]:
+            self.options = {**self.options, "points": count}
+            self.build(5 * self.spec.num_symbols + 2 * count, generator)
+        total = min(self.options["measured"], view.num_images)
+        index = torch.arange(total, device=view.device)
+        heard = [_heard(view, part)[0] for part in index.split(view.batch_size)]
+        features = torch.cat([self.features(reception.received, reception.csi) for reception in heard])
+        self.centre = features.mean(0)
+        # A column that never changes (a point that is never sent) is left as it is.
+        spread = features.std(0, correction=0)
+        self.spread = torch.where(spread > 1e-6, spread, 1.0)
+        return {"points": count, "learns_from": "unkeyed" if _from_unkeyed(view) else "pairs"}
+
+    def hear(self, view: View, index: Tensor) -> tuple[Reception, Tensor]:
+        reception, images = _heard(view, index)
+        return self.through(reception.received, reception.csi), images
+
+
+def _heard(view: View, index: Tensor) -> tuple[Reception, Tensor]:
+    return view.unkeyed(index)[1:] if _from_unkeyed(view) else view.sample(index)
+
+
+def _from_unkeyed(view: View) -> bool:
+    return view.keyed and view.threat.keys == "without-pairs" and view.threat.unkeyed_encoder
+
+
+def _shares(indices: Tensor, count: int) -> Tensor:
+    """How often each of ``count`` points occurs in a message, as a share: [B, n] -> [B, count].
+
+    >>> _shares(torch.tensor([[1, 1, 0, 1]]), 4)
+    tensor([[0.2500, 0.7500, 0.0000, 0.0000]])
+    """
+    ones = torch.full(indices.shape, 1.0 / indices.shape[1], device=indices.device)
+    return ones.new_zeros(len(indices), count).scatter_add_(1, indices.long(), ones)

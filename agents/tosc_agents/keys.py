@@ -1,0 +1,271 @@
+"""Secret keys, and the streams of random words that both ends of a link draw from one.
+
+::
+
+    key (32 bytes) --SHAKE-256, with environment and purpose--> subkey (host, once)
+    subkey, nonce = (row, episode, message number) --ChaCha20--> 32-bit words (device, all messages at once)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import tempfile
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from tosc_env.errors import InputError
+from tosc_env.files import WriteError
+
+KEY_BYTES = 32
+_FORM = f"a secret key is {KEY_BYTES} bytes, written as {2 * KEY_BYTES} hexadecimal digits"
+_WORD = 0xFFFFFFFF
+
+
+class SecretKey:
+    """32 secret bytes that are never shown, pickled or put into a record by accident.
+
+    Args:
+        value: 64 hexadecimal digits, 32 bytes, or another key.
+
+    Raises:
+        InputError: anything else. The message gives the length, never the value.
+
+    Example:
+        >>> key = SecretKey("00" * 32)
+        >>> key
+        SecretKey(fingerprint dacb0a0dad6342e0)
+        >>> key == SecretKey(bytes(32)), key == SecretKey.random()
+        (True, False)
+        >>> SecretKey("swordfish")
+        Traceback (most recent call last):
+        ...
+        tosc_env.errors.InputError: a secret key is 32 bytes, written as 64 hexadecimal digits, not 9 characters.
+    """
+
+    __slots__ = ("_bytes", "_words")
+
+    def __init__(self, value: SecretKey | str | bytes) -> None:
+        self._bytes = _parse(value)
+        # A cache of the object's own, which dies with it: no table outside ever holds the key.
+        self._words = lru_cache(maxsize=64)(self._derive)
+
+    @classmethod
+    def parse(cls, value: SecretKey | str | bytes) -> SecretKey:
+        """The key that ``value`` is or describes; a key is handed back as it is."""
+        return value if isinstance(value, SecretKey) else cls(value)
+
+    @classmethod
+    def random(cls) -> SecretKey:
+        """A fresh key from the operating system's entropy."""
+        return cls(secrets.token_bytes(KEY_BYTES))
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> SecretKey:
+        """The key in a file of 64 hexadecimal digits, as :meth:`write` makes it.
+
+        Raises:
+            InputError: there is no such file, it cannot be read, or it holds something else.
+        """
+        try:
+            with open(path, "rb") as file:
+                text = file.read(1024).decode("ascii", errors="replace").strip()
+        except OSError as error:
+            raise InputError(f"cannot read the key file {path}: {error.strerror or error}.") from None
+        try:
+            return cls(text)
+        except InputError as error:
+            raise InputError(f"the file {path} holds no key: {error}") from None
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> SecretKey:
+        """The key in this file; where there is no file yet, a fresh key that is written there.
+
+        Raises:
+            InputError: the file holds no key.
+            WriteError: it cannot be written.
+        """
+        if not Path(path).exists():
+            # If another process writes one in between, that one is the key of both.
+            with suppress(InputError):
+                cls.random().write(path)
+        return cls.from_file(path)
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write a file that its owner alone may read (mode 0600 from the start), whole or not at all.
+
+        Raises:
+            InputError: the file exists; a key that may be in use is not overwritten.
+            WriteError: the folder cannot be written, or knows no hard links.
+        """
+        path = Path(path)
+        part: Path | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # mkstemp makes the file with mode 0600; `tosc_env.files.replacing` would open it to the group.
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+            part = Path(name)
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(self._bytes.hex() + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(part, path)  # unlike a rename, never over a file that is there already
+        except FileExistsError:
+            raise InputError(
+                f"{path} exists, and a key file is never overwritten; choose another name."
+            ) from None
+        except OSError as error:
+            raise WriteError(f"cannot write {path}: {error.strerror or error}.") from None
+        finally:
+            if part is not None:
+                part.unlink(missing_ok=True)
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that tell keys apart and say nothing else about them, for records."""
+        return hashlib.shake_256(b"tosc-env key fingerprint\0" + self._bytes).hexdigest(8)
+
+    def subkey(self, environment: int, purpose: str, device: torch.device | str = "cpu") -> Tensor:
+        """The 8 words, int64 [8], of a ChaCha20 key of its own for each environment and purpose.
+
+        SHAKE-256 is a sponge, so prefixing the key makes a sound key derivation; the decimal number ends at its
+        NUL, so no two pairs of environment and purpose are the same bytes.
+        """
+        return self._words(int(environment), purpose, str(device))
+
+    def _derive(self, environment: int, purpose: str, device: str) -> Tensor:
+        info = f"{environment}\0{purpose}".encode()
+        subkey = hashlib.shake_256(b"tosc-env keystream\0" + self._bytes + info).digest(KEY_BYTES)
+        words = [int.from_bytes(subkey[i : i + 4], "little") for i in range(0, KEY_BYTES, 4)]
+        return torch.tensor(words, dtype=torch.int64, device=device)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SecretKey):
+            return NotImplemented
+        return hmac.compare_digest(self._bytes, other._bytes)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"SecretKey(fingerprint {self.fingerprint()})"
+
+    def __copy__(self) -> SecretKey:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SecretKey:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise InputError(
+            "a secret key is not written to files or sent to other processes by pickling it; save it with "
+            "SecretKey.write(path), and read it with SecretKey.from_file(path)."
+        )
+
+    def __getstate__(self) -> NoReturn:
+        self.__reduce_ex__(None)
+
+
+def _parse(value: object) -> bytes:
+    """The 32 bytes; every complaint is about length and type, never about content."""
+    if isinstance(value, SecretKey):
+        return value._bytes
+    if isinstance(value, (bytes, bytearray)):
+        if len(value) != KEY_BYTES:
+            raise InputError(f"{_FORM}, not {len(value)} bytes.")
+        return bytes(value)
+    if not isinstance(value, str):
+        raise InputError(f"{_FORM}, not a value of the type {type(value).__name__}.")
+    if len(value) != 2 * KEY_BYTES:
+        raise InputError(f"{_FORM}, not {len(value)} characters.")
+    if not re.fullmatch("[0-9a-fA-F]*", value):
+        raise InputError(f"{_FORM}, not {len(value)} characters of which some are no such digits.")
+    return bytes.fromhex(value)
+
+
+def keystream(key: SecretKey, context_environment: int, message: Tensor, words: int, purpose: str) -> Tensor:
+    """Uniform 32-bit words for each message, the same at both ends of the link and unknown to everyone else.
+
+    Another key, environment, purpose, row, episode or message number gives an unrelated stream. The three numbers
+    of a message are ChaCha20's nonce, each **modulo 2**32**: an environment that plays more episodes than that
+    in a row, or has more rows, would use a stream again.
+
+    Args:
+        key: the secret key.
+        context_environment: :attr:`tosc_env.policies.Context.environment`.
+        message: int64 [B, 3], :attr:`tosc_env.policies.Context.message`.
+        words: how many words each message needs, at least 1.
+        purpose: what they are for; uses that must not share words have purposes of their own.
+
+    Returns:
+        int64 [B, words] with values in [0, 2**32), on the device of ``message``. Nothing waits for the device.
+
+    Raises:
+        InputError: ``message`` has another shape or type, or ``words`` is below 1.
+
+    Example:
+        >>> message = torch.tensor([[0, 0, 0], [1, 0, 0]])
+        >>> keystream(SecretKey("00" * 32), 7, message, words=3, purpose="example").shape
+        torch.Size([2, 3])
+    """
+    if message.dim() != 2 or message.shape[1] != 3 or message.dtype != torch.int64:
+        kind = str(message.dtype).removeprefix("torch.")
+        raise InputError(f"message must be int64 [B, 3], not {kind} {list(message.shape)}.")
+    if words < 1:
+        raise InputError(f"words must be at least 1, not {words}.")
+    counters = torch.arange(-(-words // 16), device=message.device)
+    nonces = (message & _WORD)[:, None, :].expand(-1, len(counters), -1)
+    subkey = key.subkey(context_environment, purpose, message.device)
+    return chacha20_blocks(subkey, counters.expand(len(message), -1), nonces).flatten(1)[:, :words]
+
+
+def chacha20_blocks(key_words: Tensor, counters: Tensor, nonces: Tensor) -> Tensor:
+    """The ChaCha20 block function (RFC 8439, section 2.3) for many blocks at once.
+
+    Torch has few operations on uint32, so that words are int64 and masked to 32 bits.
+
+    Args:
+        key_words: int64 [8], the key's words (little-endian in the RFC's octets).
+        counters: int64 [...], the block counters.
+        nonces: int64 [..., 3], the nonces' words.
+
+    Returns:
+        int64 [..., 16], the words of each block's key stream.
+    """
+    shape, size = counters.shape, counters.numel()
+    # A row of RFC 8439's 4x4 state at a time, [4, blocks]: the four quarter rounds of a round run side by side.
+    start = (
+        _constants(str(counters.device))[:, None].expand(-1, size),
+        key_words[:4, None].expand(-1, size),
+        key_words[4:, None].expand(-1, size),
+        torch.cat([counters.reshape(1, size), nonces.reshape(size, 3).T]),
+    )
+    a, b, c, d = (row.clone() for row in start)
+    for _ in range(10):
+        _quarter_rounds(a, b, c, d)
+        b, c, d = b.roll(-1, 0), c.roll(-2, 0), d.roll(-3, 0)  # the diagonals become columns
+        _quarter_rounds(a, b, c, d)
+        b, c, d = b.roll(1, 0), c.roll(2, 0), d.roll(3, 0)
+    rows = [(row + first) & _WORD for row, first in zip((a, b, c, d), start, strict=True)]
+    return torch.cat(rows).T.reshape(*shape, 16)
+
+
+@lru_cache(maxsize=8)
+def _constants(device: str) -> Tensor:
+    # "expand 32-byte k" (RFC 8439, section 2.3), copied to a device once.
+    return torch.tensor((0x61707865, 0x3320646E, 0x79622D32, 0x6B206574), device=device)
+
+
+def _quarter_rounds(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> None:
+    """A quarter round (RFC 8439, section 2.1) on each column, in place."""
+    for total, addend, target, shift in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+        total.add_(addend).bitwise_and_(_WORD)
+        target.bitwise_xor_(total).bitwise_left_shift_(shift)
+        # What the shift has pushed past bit 32 comes back in at the bottom.
+        target.bitwise_or_(target >> 32).bitwise_and_(_WORD)

@@ -1,0 +1,294 @@
+"""A key is never shown, and its stream is RFC 8439's: uniform, and another one for every message."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import stat
+
+import pytest
+import torch
+from tosc_agents.keys import SecretKey, chacha20_blocks, keystream
+
+from tosc_env.errors import InputError
+
+HEX = bytes(range(200, 232)).hex()
+KEY = SecretKey(HEX)
+
+
+def messages(*rows):
+    return torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
+
+
+# -- the key ----------------------------------------------------------------------------------------
+
+
+def test_a_key_is_the_same_however_it_is_given():
+    assert KEY == SecretKey(HEX.upper()) == SecretKey(bytes.fromhex(HEX)) == SecretKey(KEY)
+    assert SecretKey.parse(KEY) is KEY and SecretKey.parse(HEX) == KEY
+    assert SecretKey("00" * 32) != KEY and KEY != HEX
+    assert SecretKey.random() != SecretKey.random()
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("", "not 0 characters"),
+        (HEX[:-2], "not 62 characters"),
+        (HEX + "\n", "not 65 characters"),
+        ("zq" + HEX[2:], "not 64 characters of which some are no such digits"),
+        (" " * 2 + HEX[2:], "not 64 characters of which some are no such digits"),
+        ("٣" * 64, "not 64 characters of which some are no such digits"),
+        (bytes.fromhex(HEX)[:-1], "not 31 bytes"),
+        (HEX.encode(), "not 64 bytes"),
+        (12345678901234567890, "not a value of the type int"),
+        (None, "not a value of the type NoneType"),
+    ],
+)
+def test_a_wrong_key_is_one_sentence_that_does_not_show_it(value, told):
+    with pytest.raises(InputError, match="32 bytes, written as 64 hexadecimal digits") as caught:
+        SecretKey.parse(value)
+    text = str(caught.value)
+    assert told in text and text.count(".") == 1
+    assert not value or str(value)[:8] not in text
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_no_way_of_printing_shows_the_key():
+    scheme = {"key": KEY}
+    texts = [
+        repr(KEY),
+        str(KEY),
+        f"{KEY}",
+        f"{KEY!s:>80}",
+        str([KEY]),
+        str(scheme),
+        repr(KEY.__class__.__dict__),
+    ]
+    raw = bytes.fromhex(HEX)
+    assert not any(HEX in text or str(raw) in text for text in texts)
+    assert not hasattr(KEY, "__dict__")
+    with pytest.raises(TypeError):
+        json.dumps(scheme)
+    with pytest.raises(TypeError):
+        bytes(KEY)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_key_is_not_pickled(protocol):
+    with pytest.raises(InputError, match="not written to files or sent to other processes by pickling"):
+        pickle.dumps({"key": KEY}, protocol)
+    with pytest.raises(InputError, match=r"SecretKey\.write"):
+        KEY.__getstate__()
+
+
+def test_a_copy_is_the_key_itself():
+    assert copy.copy(KEY) is KEY and copy.deepcopy({"key": KEY})["key"] is KEY
+
+
+def test_a_fingerprint_tells_keys_apart_and_holds_nothing_of_them():
+    prints = {SecretKey(bytes([i]) * 32).fingerprint() for i in range(200)}
+    assert len(prints) == 200 and all(len(p) == 16 and int(p, 16) >= 0 for p in prints)
+    assert KEY.fingerprint() == SecretKey(HEX).fingerprint() and KEY.fingerprint() not in HEX
+
+
+# -- files ------------------------------------------------------------------------------------------
+
+
+def test_a_key_file_is_its_owners_alone_and_gives_the_key_back(tmp_path):
+    path = tmp_path / "new" / "link.key"
+    KEY.write(path)
+    assert SecretKey.from_file(path) == KEY and SecretKey.from_file(str(path)) == KEY
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [p.name for p in path.parent.iterdir()] == ["link.key"]
+
+
+def test_a_key_file_is_never_overwritten(tmp_path):
+    path = tmp_path / "link.key"
+    KEY.write(path)
+    with pytest.raises(InputError, match=r"link\.key exists, and a key file is never overwritten"):
+        SecretKey.random().write(path)
+    assert SecretKey.from_file(path) == KEY and len(list(tmp_path.iterdir())) == 1
+
+
+def test_at_makes_a_key_once(tmp_path):
+    first = SecretKey.at(tmp_path / "a.key")
+    assert first == SecretKey.at(tmp_path / "a.key") != SecretKey.at(tmp_path / "b.key")
+
+
+def test_two_processes_that_make_the_same_file_have_the_same_key(tmp_path, monkeypatch):
+    """The other one writes after this one has looked whether there is a file."""
+    path = tmp_path / "a.key"
+    real = SecretKey.random
+
+    def slow():
+        KEY.write(path)
+        return real()
+
+    monkeypatch.setattr(SecretKey, "random", slow)
+    assert SecretKey.at(path) == KEY
+
+
+def test_what_is_no_key_file_is_one_sentence_that_shows_nothing_of_it(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("my password is swordfish")
+    with pytest.raises(InputError, match=r"notes\.txt holds no key: .* not 24 characters\.") as caught:
+        SecretKey.at(path)
+    assert "swordfish" not in str(caught.value)
+    with pytest.raises(InputError, match=r"cannot read the key file .*missing\.key: No such file"):
+        SecretKey.from_file(tmp_path / "missing.key")
+    with pytest.raises(OSError, match="cannot write"):
+        KEY.write(path / "below" / "a.file")
+
+
+# -- ChaCha20 ---------------------------------------------------------------------------------------
+
+
+def octets(words):
+    return b"".join(int(word).to_bytes(4, "little") for word in words.flatten())
+
+
+def words_of(text):
+    raw = bytes.fromhex(text)
+    return torch.tensor([int.from_bytes(raw[i : i + 4], "little") for i in range(0, len(raw), 4)])
+
+
+RFC_VECTORS = [
+    # Section 2.3.2.
+    (
+        bytes(range(32)).hex(),
+        1,
+        "000000090000004a00000000",
+        "10f1e7e4d13b5915500fdd1fa32071c4c7d1f4c733c068030422aa9ac3d46c4e"
+        "d2826446079faa0914c2d705d98b02a2b5129cd1de164eb9cbd083e8a2503c4e",
+    ),
+    # Appendix A.1, test vectors 1, 3 and 4.
+    (
+        "00" * 32,
+        0,
+        "00" * 12,
+        "76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7"
+        "da41597c5157488d7724e03fb8d84a376a43b8f41518a11cc387b669b2ee6586",
+    ),
+    (
+        "00" * 31 + "01",
+        1,
+        "00" * 12,
+        "3aeb5224ecf849929b9d828db1ced4dd832025e8018b8160b82284f3c949aa5a"
+        "8eca00bbb4a73bdad192b5c42f73f2fd4e273644c8b36125a64addeb006c13a0",
+    ),
+    (
+        "00ff" + "00" * 30,
+        2,
+        "00" * 12,
+        "72d54dfbf12ec44b362692df94137f328fea8da73990265ec1bbbea1ae9af0ca"
+        "13b25aa26cb4a648cb9b9d1be65b2c0924a66c54d545ec1b7374f4872e99f096",
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "counter", "nonce", "block"), RFC_VECTORS)
+def test_a_block_is_that_of_rfc_8439(key, counter, nonce, block):
+    found = chacha20_blocks(words_of(key), torch.tensor([counter]), words_of(nonce)[None])
+    assert found.shape == (1, 16) and octets(found).hex() == block
+
+
+def test_many_blocks_at_once_are_the_blocks_one_by_one():
+    draw = torch.Generator().manual_seed(0)
+    counters = torch.randint(2**32, (3, 5), generator=draw)
+    nonces = torch.randint(2**32, (3, 5, 3), generator=draw)
+    key = torch.randint(2**32, (8,), generator=draw)
+    together = chacha20_blocks(key, counters, nonces)
+    alone = [
+        chacha20_blocks(key, c, n) for c, n in zip(counters.flatten(), nonces.flatten(0, 1), strict=True)
+    ]
+    assert torch.equal(together.flatten(0, 1), torch.stack(alone))
+
+
+# -- the stream -------------------------------------------------------------------------------------
+
+
+def test_a_subkey_belongs_to_one_key_environment_and_purpose():
+    subkeys = [
+        key.subkey(environment, purpose)
+        for key in (KEY, SecretKey("00" * 32))
+        for environment in (0, 1, -1, 11, 2**62, 2**70)
+        for purpose in ("shuffle", "rotation", "1shuffle")
+    ]
+    assert len({tuple(words.tolist()) for words in subkeys}) == len(subkeys)
+    assert torch.equal(KEY.subkey(3, "x"), SecretKey(HEX).subkey(3, "x"))
+    assert not {w for words in subkeys for w in words.tolist()} & set(words_of(HEX).tolist())
+
+
+def test_a_stream_is_chacha20_under_the_subkey_with_the_message_as_nonce():
+    found = keystream(KEY, 5, messages((3, 4, 2**32 + 7)), 40, "x")
+    blocks = chacha20_blocks(KEY.subkey(5, "x"), torch.arange(3), torch.tensor([[3, 4, 7]]).expand(3, -1))
+    assert torch.equal(found[0], blocks.flatten()[:40])
+
+
+def test_every_message_has_a_stream_of_its_own_and_always_the_same():
+    told = messages((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (2**32 - 1, 0, 0))
+    streams = [
+        keystream(key, environment, told, 8, purpose)
+        for key in (KEY, SecretKey("11" * 32))
+        for environment in (0, 1)
+        for purpose in ("a", "b")
+    ]
+    rows = torch.cat(streams).tolist()
+    words = [word for row in rows for word in row]
+    assert len(set(words)) == len(words)  # 384 of 2**32 words: all differ, but for a chance of 2e-5
+    assert torch.equal(keystream(SecretKey(HEX), 0, told, 8, "a"), streams[0])
+
+
+def test_a_message_does_not_see_what_else_is_in_the_batch():
+    told = torch.randint(2**32, (7, 3), generator=torch.Generator().manual_seed(1))
+    together = keystream(KEY, 1, told, 50, "x")
+    for i in range(7):
+        assert torch.equal(keystream(KEY, 1, told[i : i + 1], 50, "x")[0], together[i])
+    assert torch.equal(keystream(KEY, 1, told, 20, "x"), together[:, :20])  # a longer stream goes on
+    assert keystream(KEY, 1, told[:0], 5, "x").shape == (0, 5)
+
+
+def test_words_are_uniform_in_every_bit():
+    told = torch.stack([torch.arange(2000), torch.zeros(2000).long(), torch.ones(2000).long()], 1)
+    words = keystream(KEY, 1, told, 32, "x")
+    assert words.dtype == torch.int64 and int(words.min()) >= 0 and int(words.max()) < 2**32
+    count = words.numel()
+    mean = float((words.double() / 2**32).mean())
+    assert abs(mean - 0.5) < 5 * (1 / 12 / count) ** 0.5
+    bits = ((words[..., None] >> torch.arange(32)) & 1).double().flatten(0, 1)
+    assert float((bits.mean(0) - 0.5).abs().max()) < 5 * 0.5 / count**0.5
+    # Neighbouring messages, whose nonces differ in a bit or two, are unrelated.
+    signs = (2 * bits - 1).unflatten(0, (2000, 32)).flatten(1)
+    assert abs(float((signs[1:] * signs[:-1]).mean())) < 5 / signs.numel() ** 0.5
+
+
+def test_a_stream_made_in_inference_mode_serves_training_later():
+    key = SecretKey(HEX)
+    with torch.inference_mode():
+        first = keystream(key, 9, messages((0, 0, 0)), 4, "x").tolist()
+    again = keystream(key, 9, messages((0, 0, 0)), 4, "x")
+    again += 0  # an inference tensor could not be written to
+    assert again.tolist() == first
+
+
+@pytest.mark.parametrize(
+    ("message", "words", "told"),
+    [
+        (torch.zeros(2, 2).long(), 1, r"must be int64 \[B, 3\], not int64 \[2, 2\]"),
+        (torch.zeros(3).long(), 1, r"not int64 \[3\]"),
+        (torch.zeros(2, 3), 1, r"not float32 \[2, 3\]"),
+        (torch.zeros(2, 3).long(), 0, "words must be at least 1, not 0"),
+    ],
+)
+def test_a_wrong_message_is_one_sentence(message, words, told):
+    with pytest.raises(InputError, match=told):
+        keystream(KEY, 0, message, words, "x")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_has_the_same_stream():
+    told = torch.randint(2**32, (50, 3), generator=torch.Generator().manual_seed(2))
+    there = keystream(KEY, 1, told.cuda(), 100, "x")
+    assert there.is_cuda and torch.equal(there.cpu(), keystream(KEY, 1, told, 100, "x"))

@@ -1,0 +1,70 @@
+"""The strongest of several attackers, by leak and SNR, with floor and ceiling beside it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tosc_agents.leaks import describe, strongest, unprotected
+from tosc_agents.training.evaluate import Evaluation, Figure
+
+from tosc_env.errors import DataError
+
+
+def one(value):
+    return Figure.of([value])
+
+
+FOUND = Evaluation(
+    accuracy={12.0: one(0.9)},
+    leaks={
+        "linear": {12.0: {"psnr_db": one(13.5), "reid_pixels": one(0.02)}, 0.0: {"psnr_db": one(12.9)}},
+        "mlp": {12.0: {"psnr_db": one(14.0), "reid_pixels": one(0.01)}, 0.0: {"psnr_db": one(12.8)}},
+        "match": {12.0: {"reid_match": one(0.6)}},
+        "label": {12.0: {"infer_label": one(0.8), "infer_colour": one(0.3)}},
+    },
+    floors={"mean-image": {"psnr_db": 12.5, "ssim": 0.1}},
+    images=2000,
+    seeds=1,
+    chance={"label": 0.1, "colour": 0.2},
+)
+
+
+def test_each_leak_has_its_own_strongest_attacker_at_each_snr():
+    top = strongest(FOUND)
+    assert {leak: best.attacker for leak, best in top[12.0].items()} == {
+        "psnr_db": "mlp",
+        "reid": "match",
+        "label": "label",
+        "colour": "label",
+    }
+    assert top[0.0]["psnr_db"].attacker == "linear" and set(top[0.0]) == {"psnr_db"}
+    assert top[12.0]["reid"].figure == "reid_match"
+
+
+def test_the_sentences_name_attacker_floor_ceiling_and_chance():
+    lines = describe(FOUND, strongest(FOUND), {"12": {"psnr_db": 15.5, "reid": 1.0}})
+    text = "\n".join(lines)
+    assert (
+        "12 dB in PSNR: mlp, 14.00 dB, a leak of 1.50 dB above the floor 12.50 dB (unprotected 3.00 dB: 50% of it)"
+        in text
+    )
+    assert "re-identification: match, 60.0% by reid_match (chance 0.1%) (unprotected 100.0%)" in text
+    assert "inference of label: label, 80.0% by infer_label (chance 10.0%)" in text
+    assert "inference of colour" in text
+
+
+def test_the_ceiling_is_read_from_an_attacks_results(tmp_path):
+    path = tmp_path / "results.json"
+    plain = {f"{s:g}": {k: v.plain() for k, v in by.items()} for s, by in strongest(FOUND).items()}
+    path.write_text(json.dumps({"strongest": plain}))
+    assert unprotected(path, "shapes")["12"]["psnr_db"] == 14.0
+    path.write_text("[]")
+    with pytest.raises(DataError, match=r"is not the results.json of an attack"):
+        unprotected(path, "shapes")
+
+
+def test_without_results_the_zoos_card_is_the_ceiling():
+    found = unprotected(None, "cifar10")
+    assert found["12"]["psnr_db"] == pytest.approx(14.40, abs=0.05)
+    assert unprotected(None, "no such data") == {}
