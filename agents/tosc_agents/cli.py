@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from tosc_agents.commands.attack import Attack
+from tosc_agents.commands.calibrate import Calibrate
 from tosc_agents.commands.data import DataGet, DataList
 from tosc_agents.commands.demo import Demo
 from tosc_agents.commands.evaluate import Evaluate
@@ -22,6 +23,7 @@ _Command = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Attack, tyro.conf.subcommand("attack")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[List, tyro.conf.subcommand("list")]
 )
 

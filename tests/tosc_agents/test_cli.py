@@ -7,17 +7,12 @@ import json
 
 import pytest
 import torch
+from command_line import TRAIN, slip
 from tosc_agents import cli
 from tosc_agents.learning import loop
 
 from tosc_env.checkpoints import load_checkpoint, read_header
 
-NETWORK = ["stem=4", "widths=[4,8]", "blocks=[0,0]", "receiver_width=16", "receiver_depth=1"]
-DATA = ["num_images=60", "size=16"]
-TRAIN = [
-    *("train", "deepjscc", "--data", "shapes", "--data-options", *DATA, "--scheme-options", *NETWORK),
-    *("--num-symbols", "8", "--epochs", "2", "--batch-size", "10", "--precision", "float32"),
-]
 ATTACKS = [
     *("--eavesdropper", "mean-image", "linear", "inversion-mlp", "match", "--eavesdropper-options"),
     *("epochs=1", "width=8", "components=4", "stem=4", "widths=[4,8]", "blocks=[0,0]", "batch_size=10"),
@@ -37,17 +32,6 @@ def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("trained") / "tiny.safetensors"
     assert cli.main([*TRAIN, "--output", str(path)]) == 0
     return path
-
-
-def slip(capsys, *arguments) -> str:
-    """Run a command that must fail as a user's slip does; returns its one line."""
-    code = cli.main([str(a) for a in arguments])
-    told = capsys.readouterr()
-    assert code == 2, told
-    lines = [line for line in told.err.splitlines() if not line.startswith(("train ", "fit "))]
-    assert len(lines) == 1 and lines[0].startswith("tosc: error: ") and lines[0].endswith(".")
-    assert "Traceback" not in told.err + told.out
-    return lines[0]
 
 
 # -- the main job -----------------------------------------------------------------------------------

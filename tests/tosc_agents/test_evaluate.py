@@ -231,3 +231,74 @@ def test_a_stochastic_scheme_is_asked_anew_for_every_seed(game):
 def test_wrong_arguments_are_one_sentence(game, scheme, options, sentence):
     with pytest.raises(InputError, match=sentence):
         evaluate(game, SchemeSender(scheme), {}, scheme=scheme, **options)
+
+
+# -- inference, repetition, codewords ---------------------------------------------------------------
+
+
+class Knows(Eavesdropper):
+    """Infers the label of every image right, and colour 0 for all; takes R receptions when told to."""
+
+    name = "knows"
+
+    def __init__(self, game, repeated=False):
+        super().__init__(game.spec)
+        self.game, self.at, self.repeated, self.shapes = game, 0, repeated, []
+        self.inferred = (("label", game.spec.num_outputs), ("colour", 8))
+
+    def fit(self, view, *, generator, progress=None):
+        return {}
+
+    def infer(self, received, csi):
+        self.shapes.append(tuple(received.shape))
+        index = (self.at + torch.arange(len(received))) % COUNT
+        self.at += len(received)
+        labels = self.game.task.targets(self.game.source.gather(index))
+        one_hot = torch.nn.functional.one_hot(labels, self.game.spec.num_outputs).float()
+        colour = torch.zeros(len(received), 8)
+        colour[:, 0] = 1.0
+        return torch.cat([one_hot, colour], 1)
+
+
+def test_inference_is_scored_by_name_against_the_right_truth(game, scheme):
+    found = evaluate(game, SchemeSender(scheme), {"knows": Knows(game)}, seeds=2, with_ssim=False)
+    row = found.leaks["knows"][12.0]
+    colour = game.source.attributes[:, game.source.attribute_names.index("colour")]
+    assert row["infer_label"].mean == 1.0
+    assert row["infer_colour"].mean == pytest.approx(float((colour == 0).float().mean()))
+    assert found.chance["colour"] == pytest.approx(float(torch.bincount(colour).max()) / COUNT)
+
+
+def test_the_label_of_an_attribute_task_is_that_attribute(game):
+    task = Game(game.source, task="attributes", task_kwargs={"names": ["size"]}, num_symbols=game.num_symbols)
+    with weights_from(0):
+        scheme = make_scheme("deepjscc", task.spec, **TINY).eval()
+    knows = Knows(task)
+    found = evaluate(task, SchemeSender(scheme), {"knows": knows}, seeds=1, with_ssim=False)
+    assert found.leaks["knows"][12.0]["infer_label"].mean == 1.0
+
+
+def test_an_attacker_of_repeated_transmissions_gets_as_many_as_the_threat_model_says(game, scheme):
+    many, one = Knows(game, repeated=True), Knows(game)
+    threat = ThreatModel(receptions=3)
+    evaluate(game, SchemeSender(scheme), {"many": many, "one": one}, seeds=1, with_ssim=False, threat=threat)
+    n = 2 * game.num_symbols
+    assert {s[1:] for s in many.shapes} == {(3, n)} and {s[1:] for s in one.shapes} == {(n,)}
+
+
+def test_the_use_of_codewords_is_counted_over_all_symbols(game):
+    """A label sent in QPSK uses the points as its codewords do."""
+    discrete = Game(game.source, num_symbols=game.num_symbols, constellation="qpsk")
+    with weights_from(0):
+        scheme = make_scheme("label-only", discrete.spec, **TINY).eval()
+    found = evaluate(discrete, SchemeSender(scheme), {}, scheme=scheme, seeds=1)
+    sent = scheme.encode(
+        game.source.gather(torch.arange(COUNT)).images,
+        Context(torch.full((COUNT,), 12.0), torch.zeros(COUNT, 3, dtype=torch.int64)),
+    )
+    negative = (sent.view(COUNT, -1, 2) < 0).long()
+    share = (
+        torch.bincount((2 * negative[..., 0] + negative[..., 1]).flatten(), minlength=4)
+        / negative[..., 0].numel()
+    )
+    assert found.usage == pytest.approx(share.tolist())

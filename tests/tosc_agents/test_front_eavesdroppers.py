@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from tosc_agents.eavesdroppers.front import BASES, Front, TransformedView, fade_powers, unbiased
+from tosc_agents.eavesdroppers.front import BASES, Front, TransformedView, fade_powers
 from tosc_agents.learning.seeding import weights_from
 
 from tosc_env import metrics
@@ -641,14 +641,6 @@ def test_hard_decisions_are_the_indices_sent(source, channel):
         plain = attacker.decide(biased, csi[:, :1])
         better = attacker.decide(biased, csi)
         assert (better == sent).float().mean() > (plain == sent).float().mean() + 0.02
-
-
-def test_unbiased_undoes_the_equaliser_and_leaves_other_links_alone():
-    h, s = torch.tensor([0.6, 0.8]), torch.randn(1, 4, generator=g())
-    csi = torch.tensor([[10.0, 0.6, 0.0, 0.0, 0.8]])
-    shrunk = s * (h.square() / (h.square() + 0.1)).repeat_interleave(2)
-    assert torch.allclose(unbiased(shrunk, csi), s, atol=1e-6)
-    assert torch.equal(unbiased(s, csi[:, :1]), s) and torch.equal(unbiased(s, torch.zeros_like(csi)), s)
 
 
 def test_a_codebook_of_another_shape_is_taken_from_the_scheme(source):

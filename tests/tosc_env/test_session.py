@@ -205,3 +205,22 @@ def test_info_keys_are_the_same_before_and_after_a_score_with_extra_metrics():
     after = session.info("eavesdropper", session.play({"eavesdropper": images()}))
     assert list(before) == list(after) == ["accuracy", "psnr_db", "mse", "snr_db", "stand_in", "ssim"]
     assert all(v.dtype == torch.float32 and v.shape == (4,) and v.isfinite().all() for v in after.values())
+
+
+@pytest.mark.parametrize(
+    "change", [{"split": "test"}, {"snr_db": 3.0}, {"data_kwargs": {"num_images": 65}}, {"num_symbols": 32}]
+)
+def test_one_seed_in_two_worlds_gives_two_environment_numbers(change):
+    """Keyed schemes draw their keystream from the number: another world must not use this one's again."""
+    from fakes import options_for
+
+    from tosc_env.system import build_system
+
+    def number(**options):
+        options = options_for("eavesdropper", **options)
+        options.pop("role")
+        session = Session(build_system("shapes", outside={"eavesdropper"}, **options), {"eavesdropper"})
+        session.reset(seed=5)
+        return session.environment
+
+    assert number() == number() != number(**change)

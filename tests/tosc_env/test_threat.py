@@ -223,3 +223,148 @@ def test_a_threat_model_is_plain_values_and_one_line():
     told = str(threat)
     assert "25,000" in told and "own CSI: no" in told and "candidate queries" in told and "key" in told
     assert "unlimited" in str(ThreatModel())
+
+
+# -- keys, codebooks, candidates, repetition --------------------------------------------------------
+
+
+class Flipped(CountingScheme):
+    """Keyed: the signs of a message's symbols follow from its numbers, which are remembered."""
+
+    keyed = stochastic = True
+
+    def __init__(self, spec=SPEC):
+        super().__init__(spec)
+        self.keyed = self.stochastic = True
+        self.numbers: list[tuple[int, ...]] = []
+
+    def signs(self, context):
+        rows = context.message.tolist()
+        self.numbers += [tuple(row) for row in rows]
+        return torch.stack([torch.randn(16, generator=g(hash(tuple(row)) % 2**31)).sign() for row in rows])
+
+    def features(self, images):
+        return images.flatten(1) @ self.up
+
+    def emit(self, features, context):
+        return features * self.signs(context)
+
+    def encode(self, images, context):
+        self.asked += len(images)
+        return self.emit(self.features(images), context)
+
+    def unkeyed(self, images, context):
+        return self.features(images)
+
+    def remove_key(self, received, csi, context):
+        return received * self.signs(context)
+
+
+def keyed_view(source, **threat):
+    scheme = Flipped().eval()
+    game = Game(source, num_symbols=8, snr_db=100.0)
+    return View(game, SchemeSender(scheme), ThreatModel(**threat), g(1)), scheme
+
+
+def test_no_two_messages_of_a_keyed_scheme_share_a_number(source):
+    view, scheme = keyed_view(source, candidate_queries=True)
+    index = torch.arange(20)
+    for _ in range(5):
+        view.sample(index)
+        view.encode(view.images(index))
+    assert len(scheme.numbers) == len(set(scheme.numbers)) == 200
+    assert view.keyed and view.queries == 100
+
+
+def test_pairs_of_images_and_encrypted_symbols_are_denied_without_pairs(source):
+    view, _ = keyed_view(source, keys="without-pairs", unkeyed_encoder=True)
+    for ask in (view.symbols, view.sample, view.sample_repeated):
+        with pytest.raises(DeniedError, match="denies pairs of images and encrypted symbols"):
+            ask(torch.arange(3))
+    symbols, reception, images = view.unkeyed(torch.arange(3))
+    assert torch.allclose(reception.received, symbols, atol=1e-3) and len(images) == 3
+
+
+def test_the_encoder_without_its_key_is_denied_unless_granted(source):
+    view, _ = keyed_view(source)
+    with pytest.raises(DeniedError, match="unkeyed_encoder=False"):
+        view.unkeyed(torch.arange(3))
+
+
+def test_whoever_has_the_key_hears_what_an_unkeyed_scheme_would_send(source):
+    view, _ = keyed_view(source, keys="with-key", unkeyed_encoder=True, candidate_queries=True)
+    index = torch.arange(30)
+    bare = view.unkeyed(index)[0]
+    assert torch.allclose(view.sample(index)[0].received, bare, atol=1e-3)
+    assert torch.allclose(view.encode(view.images(index)), bare, atol=1e-4)
+    assert not view.keyed
+    without, _ = keyed_view(source)
+    assert not torch.allclose(without.sample(index)[0].received, bare, atol=0.1)
+
+
+def test_a_limited_budget_with_the_key_decrypts_the_messages_that_were_bought(source):
+    view, _ = keyed_view(source, keys="with-key", unkeyed_encoder=True, queries=40)
+    index = torch.arange(40)
+    assert torch.allclose(view.sample(index)[0].received, view.unkeyed(index)[0], atol=1e-3)
+    assert torch.equal(view.symbols(index), view.symbols(index)) and view.queries == 40
+
+
+def test_candidates_are_encoded_only_where_that_is_allowed(source):
+    view, _ = make_view(source)
+    with pytest.raises(DeniedError, match="candidate_queries=False"):
+        view.encode(torch.rand(2, 3, 16, 16))
+    recorded = View(
+        Game(source, num_symbols=8),
+        RecordedSender(torch.randn(600, 16)),
+        ThreatModel(candidate_queries=True),
+        g(),
+    )
+    with pytest.raises(DeniedError, match="without an encoder"):
+        recorded.encode(torch.rand(2, 3, 16, 16))
+
+
+def test_asking_for_candidates_moves_nothing_that_is_heard(source):
+    heard = []
+    for asks in (False, True):
+        view, _ = make_view(source, candidate_queries=True)
+        if asks:
+            view.encode(view.images(torch.arange(5)))
+        heard.append(view.sample(torch.arange(10))[0].received)
+    assert torch.equal(*heard)
+
+
+def test_repeated_transmissions_share_the_image_and_nothing_else(source):
+    view, _ = make_view(source, receptions=64, rules={"snr_db": 3.0})
+    index = torch.arange(20)
+    reception, images = view.sample_repeated(index)
+    assert reception.received.shape == (20, 64, 16) and reception.csi.shape == (20, 64, 1)
+    assert torch.equal(images, view.images(index))
+    noise = reception.received - view.symbols(index)[:, None]
+    # Independent noise of N0/2 per real: the mean of 64 has a 64th of its variance.
+    assert float(noise.var()) == pytest.approx(10**-0.3 / 2, rel=0.05)
+    assert float(noise.mean(1).var()) == pytest.approx(10**-0.3 / 2 / 64, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"receptions": 0}, "receptions must be at least 1, not 0"),
+        ({"keys": "stolen"}, "keys must be one of with-pairs, without-pairs, with-key, not 'stolen'"),
+        ({"images": "all"}, "images must be one of other-half, same-half, other-data, not 'all'"),
+    ],
+)
+def test_a_threat_model_that_is_none_is_refused(given, told):
+    with pytest.raises(InputError, match=told):
+        ThreatModel(**given)
+
+
+def test_needs_are_granted_or_named():
+    threat = ThreatModel(receptions=16)
+    assert threat.grants({}) is None and threat.grants({"receptions": range(2, 100), "csi": (True,)}) is None
+    assert threat.grants({"codebook": (True,), "unkeyed_encoder": (True,)}) == "unkeyed_encoder=False"
+
+
+def test_the_line_names_everything_beyond_the_usual():
+    told = str(ThreatModel(keys="with-key", receptions=4, codebook=False, labels=False, unkeyed_encoder=True))
+    for part in ("key", "4 receptions of each image", "codebook unknown", "no labels", "unkeyed encoder"):
+        assert part in told

@@ -218,7 +218,8 @@ def to_constellation(received: Tensor, csi: Tensor, equaliser: str | None = "mms
         equaliser: what the channel's own equaliser was, by default the channels' default.
 
     Returns:
-        float [B, 2n]: ``h s + n`` divided by ``h``, whatever of that is still to be done.
+        float [B, 2n]: ``h s + n`` divided by ``h``, whatever of that is still to be done. A message whose fades
+        are all told as 0 (CSI that a threat model denies) stays as it is.
 
     Example:
         >>> y = torch.tensor([[0.2, 0.0]])  # an MMSE equaliser shrank the symbol 1 at |h|^2 = 0.25, 0 dB
@@ -233,10 +234,11 @@ def to_constellation(received: Tensor, csi: Tensor, equaliser: str | None = "mms
     gain = fades.repeat_interleave(-(-uses // fades.shape[1]), dim=1)[:, :uses]
     power = (gain.real.square() + gain.imag.square()).clamp_min(1e-12)
     if equaliser == "mmse":
-        symbols = symbols * ((power + noise_power(csi[:, :1])) / power)
+        scaled = symbols * ((power + noise_power(csi[:, :1])) / power)
     else:
-        symbols = symbols * gain.conj() / power
-    return torch.view_as_real(symbols).flatten(1)
+        scaled = symbols * gain.conj() / power
+    unknown = (fades == 0).all(1, keepdim=True)
+    return torch.view_as_real(torch.where(unknown, symbols, scaled)).flatten(1)
 
 
 def is_number(value: object) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tosc_agents.eavesdroppers.front import BASES, Front, unbiased
+from tosc_agents.eavesdroppers.front import BASES, Front
+from tosc_env.channels.base import to_constellation
 from tosc_env.errors import InputError
 from tosc_env.modulation import constellation_for, constellation_points, hard_decision
 from tosc_env.policies import SystemSpec
@@ -100,7 +101,7 @@ class Codebook(Front):
         """The indices int64 [B, n] of the points most likely sent."""
         # By name, not from a buffer: rounded to float16 in a checkpoint the points would be no grid any more.
         points = constellation_points(constellation_for(len(self.codes)), received.device)
-        return hard_decision(unbiased(received, csi), points).long()
+        return hard_decision(to_constellation(received, csi), points).long()
 
     def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
         words = self.codes[self.decide(received, csi)].flatten(1)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper
 from tosc_agents.learning.seeding import weights_from
-from tosc_env.channels import noise_power
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.game import Reception
 from tosc_env.policies import Eavesdropper, SystemSpec, eavesdroppers, make_eavesdropper
@@ -253,19 +252,6 @@ def fade_powers(csi: Tensor, num_symbols: int) -> Tensor | None:
         return None
     powers = csi[..., 1:].unflatten(-1, (-1, 2)).square().sum(-1)
     return powers.repeat_interleave(-(-num_symbols // powers.shape[-1]), dim=-1)[..., :num_symbols]
-
-
-def unbiased(received: Tensor, csi: Tensor) -> Tensor:
-    """Receptions [B, 2n] in the scale of the points sent, so that hard decisions are right.
-
-    Over a fading link the default equaliser, MMSE, is presumed, which has shrunk each symbol by
-    ``|h|^2 / (|h|^2 + N0)``. Where the CSI is denied (all zeros) nothing can be undone.
-    """
-    powers = fade_powers(csi, received.shape[1] // 2)
-    if powers is None:
-        return received
-    factor = 1 + noise_power(csi[:, :1]) / powers.clamp_min(1e-6)
-    return received * torch.where(powers > 0, factor, 1.0).repeat_interleave(2, dim=1)
 
 
 def _options_of(factory: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tosc_agents.eavesdroppers.front import BASES, Front, unbiased
+from tosc_agents.eavesdroppers.front import BASES, Front
+from tosc_env.channels.base import to_constellation
 from tosc_env.errors import InputError
 from tosc_env.game import Reception
 from tosc_env.modulation import constellation_for, constellation_points, hard_decision
@@ -80,7 +81,7 @@ class Sorted(Front):
         count = self.options["points"]
         if count:
             points = constellation_points(constellation_for(count), received.device)
-            scaled = unbiased(received, csi)
+            scaled = to_constellation(received, csi)
             parts += [_shares(hard_decision(part, points), count) for part in (scaled, scaled.abs())]
         return torch.cat(parts, dim=1)
 

@@ -6,6 +6,7 @@ it is meant; nothing else says so.  ``gym.make`` asks :data:`ZOO` through the en
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
@@ -14,7 +15,7 @@ from typing import Any
 
 from tosc_env.checkpoints import read_header
 from tosc_env.game import Game
-from tosc_env.policies import schemes
+from tosc_env.policies import eavesdroppers, schemes
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -47,22 +48,24 @@ class Folder:
         options: Mapping[str, Any] | None = None,
     ) -> Path | None:
         """The checkpoint that fits: kind, name, data, shapes, task, SNR and options; None when there is none."""
-        for path, header in self.headers().items():
-            card = header["card"]
-            fits = (
-                header["kind"] == kind
-                and header["name"] == name
-                and card.get("against") == scheme
-                and card["data"]["name"] == game.source.name
-                and _shapes(header["spec"]) == _shapes(game.spec.plain())
-                and (stand_in or card["labels"] == list(game.task.labels))
-                and _covers(card["valid_snr_db"], game, kind)
-                and _agrees(header, options or {})
-            )
-            if fits:
-                _warn_of_channel(card, game, name)
-                return path
-        return None
+        fitting = [
+            path
+            for path, header in self.headers().items()
+            if header["kind"] == kind
+            and header["name"] == name
+            and header["card"].get("against") == scheme
+            and header["card"]["data"]["name"] == game.source.name
+            and _shapes(header["spec"]) == _shapes(game.spec.plain())
+            and (stand_in or header["card"]["labels"] == list(game.task.labels))
+            and _covers(header["card"]["valid_snr_db"], game, kind)
+            and _agrees(header, options or {})
+        ]
+        if not fitting:
+            return None
+        # Of several kinds of one scheme, the one that its name alone would make.
+        path = max(fitting, key=lambda path: _usual(self.headers()[path]))
+        _warn_of_channel(self.headers()[path]["card"], game, name)
+        return path
 
     def listing(self) -> list[str]:
         """One line for each file."""
@@ -97,6 +100,13 @@ def _agrees(header: dict[str, Any], options: Mapping[str, Any]) -> bool:
     """Whether a scheme's options, or those of the scheme that an eavesdropper was trained against, are these."""
     own = header["options"] if header["kind"] == "scheme" else header["card"].get("against_options", {})
     return all(name in own and own[name] == value for name, value in options.items())
+
+
+def _usual(header: dict[str, Any]) -> int:
+    """How many options of a scheme or eavesdropper are its defaults."""
+    registry: Any = schemes if header["kind"] == "scheme" else eavesdroppers
+    known = inspect.signature(registry[header["name"]]).parameters
+    return sum(name in known and known[name].default == value for name, value in header["options"].items())
 
 
 def _warn_of_channel(card: dict[str, Any], game: Game, name: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
-from tosc_env.channels.base import Link, complex_normal, equalise, noise_power
+from tosc_env.channels.base import Link, complex_normal, equalise, noise_power, to_constellation
 from tosc_env.channels.flat import AWGN, Rayleigh, Rician
 from tosc_env.channels.sionna import TDL
 from tosc_env.errors import InputError
@@ -244,3 +245,20 @@ def test_importing_the_channels_imports_no_sionna():
         "assert not [m for m in sys.modules if m.split('.')[0] == 'sionna']"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("equaliser", ["mmse", "zf", None])
+@pytest.mark.parametrize("coherence", [1, 4, None])
+def test_what_an_equaliser_leaves_is_undone_for_decisions(equaliser, coherence):
+    """Without noise in the reception, the sent points come back exactly, whatever the equaliser was."""
+    channel = Rayleigh(coherence=coherence, equaliser=equaliser)
+    links = channel.draw(50, 8, generator=torch.Generator().manual_seed(0))
+    link = replace(links.receiver, noise=torch.zeros_like(links.receiver.noise))
+    points = torch.randn(50, 8, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    snr_db = torch.full((50,), 9.0)
+    received = torch.view_as_real(channel.apply(points, link, snr_db)).flatten(1)
+    csi = channel.csi(link, snr_db)
+    back = to_constellation(received, csi, equaliser)
+    assert torch.allclose(back, torch.view_as_real(points).flatten(1), atol=1e-3)
+    assert torch.equal(to_constellation(received, torch.zeros_like(csi), equaliser), received)
+    assert torch.equal(to_constellation(received, csi[:, :1], equaliser), received)

@@ -1,0 +1,23 @@
+"""What the tests of the command line share: a tiny training, and how a slip must look."""
+
+from __future__ import annotations
+
+from tosc_agents import cli
+
+NETWORK = ["stem=4", "widths=[4,8]", "blocks=[0,0]", "receiver_width=16", "receiver_depth=1"]
+DATA = ["num_images=60", "size=16"]
+TRAIN = [
+    *("train", "deepjscc", "--data", "shapes", "--data-options", *DATA, "--scheme-options", *NETWORK),
+    *("--num-symbols", "8", "--epochs", "2", "--batch-size", "10", "--precision", "float32"),
+]
+
+
+def slip(capsys, *arguments) -> str:
+    """Run a command that must fail as a user's slip does; returns its one line."""
+    code = cli.main([str(a) for a in arguments])
+    told = capsys.readouterr()
+    assert code == 2, told
+    lines = [line for line in told.err.splitlines() if not line.startswith(("train ", "fit "))]
+    assert len(lines) == 1 and lines[0].startswith("tosc: error: ") and lines[0].endswith(".")
+    assert "Traceback" not in told.err + told.out
+    return lines[0]
