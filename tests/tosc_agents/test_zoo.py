@@ -14,10 +14,12 @@ from tosc_agents.zoo import WEIGHTS, ZOO, Folder
 
 import tosc_env
 from tosc_env.checkpoints import load_checkpoint, read_header
+from tosc_env.data.base import Source
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import Game
-from tosc_env.opponents import zoos
+from tosc_env.opponents import resolve_eavesdropper, resolve_scheme, zoos
 from tosc_env.policies import Context, eavesdroppers, schemes
+from tosc_env.system import with_rules
 
 FILES = sorted(WEIGHTS.glob("*.safetensors"))
 SCHEME, ATTACKER = WEIGHTS / "deepjscc-shapes.safetensors", WEIGHTS / "inversion-deepjscc-shapes.safetensors"
@@ -221,3 +223,63 @@ def test_a_damaged_file_in_a_zoo_is_named(tmp_path):
     (tmp_path / "broken.safetensors").write_bytes(SCHEME.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"broken\.safetensors"):
         Folder(tmp_path).listing()
+
+
+# -- every name plays -------------------------------------------------------------------------------
+
+SCHEMES = [name for name in schemes if schemes.origin(name).startswith("tosc_agents")]
+
+
+def a_game_of(data):
+    """A game whose source has a data set's name and classes, and noise for images: enough to be given weights."""
+    card = next(h["card"] for p, h in ZOO.headers().items() if p.stem == f"deepjscc-{data}")
+    images = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.arange(20) % 10
+    return Game(Source.from_arrays(images, labels, name=data, class_names=card["labels"]))
+
+
+@pytest.mark.parametrize("data", ["shapes", "cifar10"])
+@pytest.mark.parametrize("name", SCHEMES)
+def test_every_scheme_has_weights_and_an_attacker_of_its_own_for(name, data):
+    game = a_game_of(data)
+    scheme = resolve_scheme(name, None, game)
+    assert scheme.name == name and not scheme.training
+    game = with_rules(game, constellation=scheme.constellation)
+    attacker = resolve_eavesdropper(None, None, game, scheme)
+    round_ = game.draw(4, generator=torch.Generator().manual_seed(0))
+    context = Context(round_.snr_db, round_.message, generator=torch.Generator().manual_seed(0))
+    sent = game.transmit(round_, scheme.encode(round_.batch.images, context))
+    assert scheme.decode(sent.receiver.received, sent.receiver.csi, context).shape == (4, 10)
+    heard = sent.eavesdropper
+    assert attacker.reconstruct(heard.received, heard.csi).shape == (4, 3, 32, 32)
+
+
+@pytest.mark.parametrize("role", ["transmitter", "receiver", "eavesdropper"])
+@pytest.mark.parametrize("name", SCHEMES)
+def test_every_scheme_plays_by_name_in_every_role(name, role):
+    env = gym.make(SHAPES, role=role, scheme=name, split="test", data_kwargs={"num_images": 100})
+    env.reset(seed=0)
+    for _ in range(2):
+        *_, info = env.step(env.action_space.sample())
+    assert set(info) >= {"accuracy", "psnr_db"} and 0 <= info["accuracy"] <= 1
+    env.close()
+
+
+def test_a_kind_of_a_scheme_is_chosen_by_its_options():
+    game = a_game_of("shapes")
+    assert resolve_scheme("dp-laplace", None, game).options["mode"] == "honest"
+    article = resolve_scheme("dp-laplace", {"mode": "article", "epsilon": 0.1}, game)
+    assert article.options["mode"] == "article" and article.mechanism.epsilon == 0.1
+    assert "no differential privacy is claimed" in article.guarantee()
+    with pytest.raises(InputError, match="no trained weights of the scheme 'lbvq' with codewords=64"):
+        resolve_scheme("lbvq", {"codewords": 64}, game)
+    with pytest.raises(InputError, match=r"epsilon must lie in epsilon_range \[1, 100\], not 500"):
+        resolve_scheme("dp-laplace", {"epsilon": 500.0}, game)
+
+
+def test_an_attacker_of_another_budget_or_cipher_is_none_against_this_one():
+    game = a_game_of("shapes")
+    for name, options in (("dp-laplace", {"epsilon": 5.0}), ("encryption", {"mode": "shuffle"})):
+        scheme = resolve_scheme(name, options, game)
+        with pytest.raises(InputError, match="no trained weights of the eavesdropper 'inversion' against"):
+            resolve_eavesdropper(None, None, game, scheme)
