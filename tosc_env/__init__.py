@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     )
     from tosc_env.registration import register_env
     from tosc_env.rewards import Outcome, make_reward, register_reward
+    from tosc_env.senders import SchemeSender
     from tosc_env.tasks import Task, make_task, register_task
-    from tosc_env.threat import SchemeSender, ThreatModel, View
+    from tosc_env.threat import ThreatModel
+    from tosc_env.view import View
 
 __version__ = "0.1.0"
 
@@ -51,13 +53,13 @@ _HOMES = {
     "InputError": "errors",
     "Outcome": "rewards",
     "PrivacyScheme": "policies",
-    "SchemeSender": "threat",
+    "SchemeSender": "senders",
     "Source": "data",
     "SystemSpec": "policies",
     "Task": "tasks",
     "ThreatModel": "threat",
     "ToscError": "errors",
-    "View": "threat",
+    "View": "view",
     "aec_env": "envs.turns",
     "make_channel": "channels",
     "make_eavesdropper": "policies",

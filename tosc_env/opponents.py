@@ -25,7 +25,9 @@ from tosc_env.policies import (
     make_scheme,
     schemes,
 )
-from tosc_env.threat import SchemeSender, ThreatModel, View
+from tosc_env.senders import SchemeSender
+from tosc_env.threat import ThreatModel
+from tosc_env.view import View
 
 SUFFIX = ".safetensors"
 

@@ -22,7 +22,7 @@ from tosc_env.registry import Registry
 if TYPE_CHECKING:
     from tosc_env.game import Game, Round
     from tosc_env.tasks import Task
-    from tosc_env.threat import View
+    from tosc_env.view import View
 
 schemes: Registry[PrivacyScheme] = Registry("scheme", group="tosc_env.schemes")
 eavesdroppers: Registry[Eavesdropper] = Registry("eavesdropper", group="tosc_env.eavesdroppers")

@@ -9,8 +9,9 @@ import torch
 
 from tosc_env.game import Game
 from tosc_env.policies import Eavesdropper
+from tosc_env.senders import Sender, heard, numbered
 from tosc_env.system import with_rules
-from tosc_env.threat import Sender, ThreatModel, heard, numbered
+from tosc_env.threat import ThreatModel
 from tosc_env.viewer import comparison_grid
 
 

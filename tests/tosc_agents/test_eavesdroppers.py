@@ -18,9 +18,11 @@ from tosc_env.data.base import Source
 from tosc_env.errors import DataError, InputError
 from tosc_env.game import Game
 from tosc_env.policies import SystemSpec, eavesdroppers, make_eavesdropper
+from tosc_env.senders import RecordedSender, Sender
 from tosc_env.system import with_rules
 from tosc_env.testing import check_eavesdropper
-from tosc_env.threat import RecordedSender, Sender, ThreatModel, View
+from tosc_env.threat import ThreatModel
+from tosc_env.view import View
 
 ELSEWHERE = ("codebook", "sorted", "denoise", "unshuffle")
 """Attackers that put a front before others or want a system of their own kind, with tests of their own."""

@@ -17,7 +17,9 @@ from tosc_env.data import make_source
 from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.policies import Context, Eavesdropper, PrivacyScheme, make_eavesdropper, make_scheme
-from tosc_env.threat import RecordedSender, SchemeSender, ThreatModel, View
+from tosc_env.senders import RecordedSender, SchemeSender
+from tosc_env.threat import ThreatModel
+from tosc_env.view import View
 
 COUNT = 120
 TINY = {"stem": 4, "widths": (4, 8), "blocks": (0, 0), "receiver_width": 16, "receiver_depth": 1}

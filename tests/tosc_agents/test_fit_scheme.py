@@ -16,7 +16,8 @@ from tosc_env.data import make_source
 from tosc_env.errors import CheckpointError, DeniedError, InputError
 from tosc_env.game import Game
 from tosc_env.policies import Eavesdropper, make_scheme
-from tosc_env.threat import SchemeSender, ThreatModel
+from tosc_env.senders import SchemeSender
+from tosc_env.threat import ThreatModel
 
 TINY = {"stem": 8, "widths": (8, 16), "blocks": (0, 0), "receiver_width": 32, "receiver_depth": 1}
 

@@ -18,9 +18,11 @@ from tosc_env.errors import DeniedError, InputError
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points, modulate
 from tosc_env.policies import SystemSpec, eavesdroppers, make_eavesdropper
+from tosc_env.senders import Sender
 from tosc_env.system import with_rules
 from tosc_env.testing import check_eavesdropper
-from tosc_env.threat import Sender, ThreatModel, View
+from tosc_env.threat import ThreatModel
+from tosc_env.view import View
 
 FRONTS = ("codebook", "denoise", "sorted", "unshuffle")
 SIDE, N = 16, 24

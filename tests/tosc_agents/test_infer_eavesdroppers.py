@@ -18,8 +18,10 @@ from tosc_env.data.base import Source
 from tosc_env.errors import CheckpointError, DeniedError, InputError
 from tosc_env.game import Game
 from tosc_env.policies import SystemSpec, make_eavesdropper
+from tosc_env.senders import Sender
 from tosc_env.testing import check_eavesdropper
-from tosc_env.threat import Sender, ThreatModel, View
+from tosc_env.threat import ThreatModel
+from tosc_env.view import View
 
 SIDE, N = 16, 24
 SMALL = {"width": 128, "epochs": 12, "batch_size": 100, "learning_rate": 3e-3}

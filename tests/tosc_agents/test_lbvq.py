@@ -18,8 +18,8 @@ from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.modulation import hard_decision, theoretical_ser
 from tosc_env.policies import Context, SystemSpec
+from tosc_env.senders import SchemeSender
 from tosc_env.testing import check_scheme
-from tosc_env.threat import SchemeSender
 
 TINY = {"stem": 4, "widths": (4, 8, 8), "blocks": (0, 0, 0), "receiver_width": 16, "receiver_depth": 1}
 SPEC = SystemSpec((3, 16, 16), 10, 8)

@@ -20,7 +20,9 @@ from tosc_env.game import Game
 from tosc_env.metrics import reidentification
 from tosc_env.modulation import constellation_points
 from tosc_env.policies import make_eavesdropper
-from tosc_env.threat import RecordedSender, Sender, ThreatModel, View
+from tosc_env.senders import RecordedSender, Sender
+from tosc_env.threat import ThreatModel
+from tosc_env.view import View
 
 SIDE, N, COUNT = 16, 24, 300
 ASK = ThreatModel(candidate_queries=True)

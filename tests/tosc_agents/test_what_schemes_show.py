@@ -20,8 +20,9 @@ from tosc_agents.zoo import WEIGHTS
 from tosc_env.checkpoints import load_checkpoint
 from tosc_env.modulation import constellation_points
 from tosc_env.opponents import resolve_scheme
+from tosc_env.senders import SchemeSender
 from tosc_env.system import with_rules
-from tosc_env.threat import SchemeSender, ThreatModel
+from tosc_env.threat import ThreatModel
 
 KEY = "c3" * 32
 TEST = 1500

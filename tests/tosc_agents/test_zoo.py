@@ -140,7 +140,7 @@ def test_weights_are_as_good_as_their_card_says():
     """The card's test accuracy is reached again, up to float16 and the noise of a part of the test images."""
     from tosc_agents.training.evaluate import evaluate
 
-    from tosc_env.threat import SchemeSender
+    from tosc_env.senders import SchemeSender
 
     loaded = load_checkpoint(SCHEME)
     game = Setting(**loaded.card["setting"]).game(split="test")

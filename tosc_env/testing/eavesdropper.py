@@ -21,7 +21,7 @@ from tosc_env.testing.laws import (
 )
 
 if TYPE_CHECKING:
-    from tosc_env.threat import View
+    from tosc_env.view import View
 
 
 def check_eavesdropper(

@@ -25,7 +25,9 @@ from tosc_env.devices import resolve_device
 from tosc_env.errors import DataError, InputError, unknown
 from tosc_env.game import Game
 from tosc_env.policies import Eavesdropper, PrivacyScheme, eavesdroppers, schemes
-from tosc_env.threat import RecordedSender, SchemeSender, Sender, ThreatModel, View
+from tosc_env.senders import RecordedSender, SchemeSender, Sender
+from tosc_env.threat import ThreatModel
+from tosc_env.view import View
 
 
 @dataclass

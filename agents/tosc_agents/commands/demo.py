@@ -20,7 +20,7 @@ from tosc_agents.zoo import WEIGHTS
 from tosc_env.checkpoints import load_checkpoint
 from tosc_env.files import replacing
 from tosc_env.policies import Context, Eavesdropper, PrivacyScheme
-from tosc_env.threat import SchemeSender
+from tosc_env.senders import SchemeSender
 
 
 @dataclass

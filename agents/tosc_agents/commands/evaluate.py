@@ -15,7 +15,7 @@ from tosc_env.checkpoints import check_fits, load_checkpoint, read_header
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError
 from tosc_env.policies import Eavesdropper
-from tosc_env.threat import SchemeSender
+from tosc_env.senders import SchemeSender
 
 
 @dataclass

@@ -28,7 +28,7 @@ from tosc_agents.training.warm_start import WarmStart, freeze, known_options
 from tosc_env.checkpoints import save_checkpoint
 from tosc_env.devices import resolve_device
 from tosc_env.policies import make_scheme, schemes
-from tosc_env.threat import SchemeSender
+from tosc_env.senders import SchemeSender
 
 
 @dataclass

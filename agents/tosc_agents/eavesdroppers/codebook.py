@@ -13,7 +13,7 @@ from tosc_env.channels.base import to_constellation
 from tosc_env.errors import InputError
 from tosc_env.modulation import constellation_for, constellation_points, hard_decision
 from tosc_env.policies import SystemSpec
-from tosc_env.threat import View
+from tosc_env.view import View
 
 
 class Codebook(Front):

@@ -12,7 +12,7 @@ from tosc_agents.eavesdroppers.front import BASES, Front, fade_powers
 from tosc_env.channels import noise_power
 from tosc_env.game import Reception
 from tosc_env.policies import SystemSpec
-from tosc_env.threat import View
+from tosc_env.view import View
 
 
 class Denoise(Front):

@@ -18,7 +18,7 @@ from tosc_agents.learning.seeding import weights_from
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.game import Reception
 from tosc_env.policies import Eavesdropper, SystemSpec, eavesdroppers, make_eavesdropper
-from tosc_env.threat import View
+from tosc_env.view import View
 
 BASES = ("inversion-mlp", "label", "match")
 """The attackers behind a front unless its caller names others: one for each kind of leak."""

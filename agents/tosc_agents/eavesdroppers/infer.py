@@ -13,7 +13,7 @@ from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, 
 from tosc_agents.learning.seeding import weights_from
 from tosc_env.errors import InputError, unknown
 from tosc_env.policies import SystemSpec
-from tosc_env.threat import View
+from tosc_env.view import View
 
 
 class Inference(NeuralEavesdropper):

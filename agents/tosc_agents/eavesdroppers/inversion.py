@@ -13,7 +13,7 @@ from tosc_agents.networks import ImageDecoder
 from tosc_agents.perceptual import PerceptualLoss
 from tosc_env.errors import InputError
 from tosc_env.policies import SystemSpec
-from tosc_env.threat import View
+from tosc_env.view import View
 
 
 class Inversion(NeuralEavesdropper):

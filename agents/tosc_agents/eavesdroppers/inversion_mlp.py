@@ -11,7 +11,7 @@ from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, 
 from tosc_agents.eavesdroppers.starts import best_start, check_starts, split
 from tosc_env.errors import InputError
 from tosc_env.policies import SystemSpec
-from tosc_env.threat import View
+from tosc_env.view import View
 
 
 class InversionMLP(NeuralEavesdropper):

@@ -10,7 +10,7 @@ from torch import Tensor
 from tosc_env.channels import noise_power
 from tosc_env.errors import InputError
 from tosc_env.policies import Eavesdropper, SystemSpec
-from tosc_env.threat import View
+from tosc_env.view import View
 
 
 class Linear(Eavesdropper):

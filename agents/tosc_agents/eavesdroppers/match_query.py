@@ -16,7 +16,7 @@ from tosc_env.channels.base import to_constellation
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.modulation import hard_decision
 from tosc_env.policies import Eavesdropper, SystemSpec
-from tosc_env.threat import View
+from tosc_env.view import View
 
 REMEMBERED = 32
 """Sets of candidates whose symbols are remembered."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tosc_env.policies import Eavesdropper, SystemSpec
-from tosc_env.threat import View
+from tosc_env.view import View
 
 
 class MeanImage(Eavesdropper):

@@ -14,7 +14,7 @@ from tosc_env.errors import InputError
 from tosc_env.game import Reception
 from tosc_env.modulation import constellation_for, constellation_points, hard_decision
 from tosc_env.policies import SystemSpec
-from tosc_env.threat import View
+from tosc_env.view import View
 
 
 class Sorted(Front):

@@ -17,7 +17,7 @@ from tosc_agents.learning.state import load_state, save_state
 from tosc_env import metrics
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import Reception
-from tosc_env.threat import View
+from tosc_env.view import View
 
 SEED_STEP = 1009
 """Between the seeds of two starts' weights."""

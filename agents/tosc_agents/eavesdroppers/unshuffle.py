@@ -13,7 +13,7 @@ from tosc_env.channels import noise_power
 from tosc_env.errors import InputError
 from tosc_env.game import Reception
 from tosc_env.policies import SystemSpec
-from tosc_env.threat import View
+from tosc_env.view import View
 
 KINDS = ("permutation", "signed permutation", "rotation")
 """The keys that are tried, the simplest first."""

@@ -15,8 +15,9 @@ from tosc_env.errors import InputError, unknown
 from tosc_env.game import Game, Reception, Round, Transmission
 from tosc_env.modulation import hard_decision
 from tosc_env.policies import Eavesdropper, PrivacyScheme
+from tosc_env.senders import Sender, context_of, heard, numbered
 from tosc_env.system import with_rules
-from tosc_env.threat import Sender, ThreatModel, context_of, heard, numbered
+from tosc_env.threat import ThreatModel
 
 QUERY = "nearest-symbols"
 """The attacker that has the candidates encoded; it needs no training, only permission."""

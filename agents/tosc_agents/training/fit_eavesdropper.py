@@ -12,7 +12,9 @@ from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_env.game import Game
 from tosc_env.policies import Eavesdropper, make_eavesdropper
-from tosc_env.threat import Sender, ThreatModel, View
+from tosc_env.senders import Sender
+from tosc_env.threat import ThreatModel
+from tosc_env.view import View
 
 
 def fit_eavesdropper(
@@ -32,7 +34,7 @@ def fit_eavesdropper(
     Args:
         eavesdropper: a registered name, or an object to be trained in place.
         game: on the attacker's own images, at the SNRs of its link.
-        sender: the system under attack (:class:`~tosc_env.threat.SchemeSender` of a scheme).
+        sender: the system under attack (:class:`~tosc_env.senders.SchemeSender` of a scheme).
         threat: what the attacker is given; by default other images, unlimited queries, its own CSI.
         options: of the eavesdropper, with a name.
         seed: of its weights, the order of its images and the noise it hears.

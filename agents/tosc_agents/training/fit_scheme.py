@@ -16,7 +16,7 @@ from tosc_agents.learning.progress import Progress
 from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.policies import Context, PrivacyScheme
-from tosc_env.threat import SchemeSender, numbered
+from tosc_env.senders import SchemeSender, numbered
 
 
 @dataclass

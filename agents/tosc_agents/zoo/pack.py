@@ -20,7 +20,7 @@ from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.errors import InputError, ToscError
 from tosc_env.files import replacing
 from tosc_env.policies import Eavesdropper, PrivacyScheme
-from tosc_env.threat import SchemeSender
+from tosc_env.senders import SchemeSender
 
 LIMIT = 8 * 2**20
 """Bytes a file of the zoo may have."""

@@ -13,7 +13,10 @@ from tosc_env.channels.flat import AWGN
 from tosc_env.data import make_source
 from tosc_env.game import Game
 from tosc_env.policies import Eavesdropper, SystemSpec
+from tosc_env.senders import Sender
 from tosc_env.testing import check_eavesdropper
+from tosc_env.threat import ThreatModel
+from tosc_env.view import View
 
 SPEC = SystemSpec((3, 8, 8), 4, num_symbols=16)
 
@@ -85,10 +88,9 @@ def test_an_attacker_that_learns_lazily_needs_a_view():
 
 
 def test_a_real_view_is_handed_to_fit():
-    threat = pytest.importorskip("tosc_env.threat")
     game = Game(make_source("shapes", size=16, num_images=20), channel=AWGN(), num_symbols=4)
 
-    class Pixels(threat.Sender):
+    class Pixels(Sender):
         def prepare(self, batch):
             return batch.images.flatten(1)[:, :8] - 0.4
 
@@ -104,7 +106,7 @@ def test_a_real_view_is_handed_to_fit():
         def reconstruct(self, received, csi):
             return self.mean.expand(len(received), -1, -1, -1)
 
-    view = threat.View(game, Pixels(), threat.ThreatModel(), torch.Generator().manual_seed(0))
+    view = View(game, Pixels(), ThreatModel(), torch.Generator().manual_seed(0))
     check_eavesdropper(Mean(game.spec), view)
 
 

@@ -1,0 +1,333 @@
+"""A view holds what the threat model allows, counts what is asked of the encoder, and denies the rest."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fakes import FakeScheme
+
+from tosc_env.data import make_source
+from tosc_env.data.base import Batch, Source
+from tosc_env.errors import DeniedError
+from tosc_env.game import Game, Round
+from tosc_env.policies import SystemSpec
+from tosc_env.senders import RecordedSender, SchemeSender
+from tosc_env.threat import ThreatModel
+from tosc_env.view import View
+
+SPEC = SystemSpec((3, 16, 16), 10, 8)
+
+
+class CountingScheme(FakeScheme):
+    """Remembers how many images it has been asked to send."""
+
+    asked = 0
+
+    def encode(self, images, context):
+        self.asked += len(images)
+        return super().encode(images, context)
+
+
+def g(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def source():
+    return make_source("shapes", half="attacker", num_images=1200, size=16)
+
+
+def make_view(source, *, stochastic=False, seed=1, rules=None, **threat):
+    scheme = CountingScheme(SPEC, stochastic=stochastic).eval()
+    game = Game(source, num_symbols=8, **(rules or {}))
+    return View(game, SchemeSender(scheme), ThreatModel(**threat), g(seed)), scheme
+
+
+# -- counting ---------------------------------------------------------------------------------------
+
+
+def test_a_deterministic_sender_is_asked_once_per_image(source):
+    view, scheme = make_view(source)
+    assert view.queries == 0 and view.deterministic
+    first = view.symbols(torch.arange(10))
+    assert view.queries == scheme.asked == len(source) == 600
+    assert torch.equal(first, view.symbols(torch.arange(10)))
+    view.sample(torch.arange(100))
+    assert view.queries == scheme.asked == 600
+
+
+def test_a_stochastic_sender_is_asked_every_time(source):
+    view, scheme = make_view(source, stochastic=True)
+    assert not view.deterministic
+    first, again = view.symbols(torch.arange(10)), view.symbols(torch.arange(10))
+    assert not torch.equal(first, again)
+    view.sample(torch.arange(5))
+    assert view.queries == scheme.asked == 25
+
+
+def test_within_a_budget_only_the_first_images_have_symbols(source):
+    view, scheme = make_view(source, queries=100)
+    assert view.num_images == 100
+    assert view.symbols(torch.arange(100)).shape == (100, 16)
+    assert view.queries == scheme.asked == 100
+    with pytest.raises(DeniedError, match="first 100 images") as caught:
+        view.symbols(torch.tensor([3, 100]))
+    assert "image 100" in str(caught.value) and scheme.asked == 100
+    with pytest.raises(DeniedError):
+        view.sample(torch.tensor([599]))
+
+
+def test_a_budget_above_the_number_of_images_is_no_limit(source):
+    view, _ = make_view(source, queries=10_000)
+    assert view.num_images == 600
+
+
+def test_a_stochastic_sender_with_a_budget_is_asked_once_per_image(source):
+    """A query buys one noiseless message; asking for the same image again gives that message again."""
+    view, scheme = make_view(source, stochastic=True, queries=25)
+    first = view.symbols(torch.arange(20))
+    assert view.queries == scheme.asked == 25
+    assert torch.equal(view.symbols(torch.arange(20)), first)
+    assert view.queries == scheme.asked == 25
+    with pytest.raises(DeniedError, match="its first 25 images sent; image 25"):
+        view.symbols(torch.arange(26))
+
+
+def test_a_stochastic_sender_without_a_budget_is_asked_afresh(source):
+    view, _ = make_view(source, stochastic=True)
+    first = view.symbols(torch.arange(20))
+    assert not torch.equal(view.symbols(torch.arange(20)), first)
+    assert view.queries == 40
+
+
+# -- what is denied ---------------------------------------------------------------------------------
+
+
+def test_labels_and_attributes_are_the_attackers_own_unless_denied(source):
+    index = torch.arange(7)
+    view, _ = make_view(source)
+    batch = source.gather(index)
+    assert torch.equal(view.labels(index), batch.labels)
+    assert torch.equal(view.attributes(index), batch.attributes)
+    view, _ = make_view(source, labels=False)
+    for ask in (view.labels, view.attributes):
+        with pytest.raises(DeniedError, match="labels=False"):
+            ask(index)
+
+
+def test_the_codebook_is_given_unless_denied(source):
+    rules = {"constellation": "16qam"}
+    known, _ = make_view(source, rules=rules)
+    assert known.constellation.shape == (16,)
+    hidden, _ = make_view(source, rules=rules, codebook=False)
+    with pytest.raises(DeniedError, match="codebook"):
+        _ = hidden.constellation
+
+
+def test_a_continuous_scheme_has_no_codebook_to_deny(source):
+    view, _ = make_view(source, codebook=False)
+    assert view.constellation is None
+
+
+def test_a_denial_is_a_permission_error(source):
+    view, _ = make_view(source, labels=False)
+    with pytest.raises(PermissionError):
+        view.labels(torch.arange(1))
+
+
+def test_no_public_attribute_leads_to_the_game_the_scheme_or_any_image_set(source):
+    view, _ = make_view(source)
+    view.symbols(torch.arange(2))
+    public = {name: getattr(view, name) for name in dir(view) if not name.startswith("_")}
+    for name, value in public.items():
+        assert not isinstance(value, (Game, Source, Round, Batch, SchemeSender, FakeScheme)), name
+        owner = getattr(value, "__self__", view)
+        assert owner is view, name
+        if isinstance(value, torch.Tensor):
+            assert value.shape[0] != len(source), name
+    assert set(public) == {
+        *("attribute_values", "attributes", "batch_size", "codebook", "constellation", "deterministic"),
+        *("device", "encode", "fading", "images", "keyed", "labels", "num_images", "outputs", "queries"),
+        *("sample", "sample_repeated", "snr_db", "spec", "statistics", "symbols", "threat", "unkeyed"),
+    }, "a new door into the view: say here what it may show"
+
+
+def test_the_view_gives_the_attackers_half_and_only_that(source):
+    view, _ = make_view(source)
+    whole = make_source("shapes", num_images=1200, size=16)
+    assert torch.equal(view.images(torch.arange(600)), whole.gather(torch.arange(600, 1200)).images)
+    with pytest.raises(IndexError):
+        view.images(torch.tensor([600]))
+
+
+# -- receptions -------------------------------------------------------------------------------------
+
+
+def test_receptions_have_the_noise_of_the_eavesdroppers_link(source):
+    """y = s + n with n of variance N0/2 per real dimension, at the eavesdropper's SNR and not the receiver's."""
+    view, _ = make_view(source, rules={"snr_db": 30.0, "eavesdropper_snr_db": 3.0})
+    index = torch.arange(600)
+    reception, images = view.sample(index)
+    assert torch.equal(images, view.images(index))
+    assert torch.equal(reception.csi, torch.full((600, 1), 3.0))
+    assert view.snr_db.constant == 3.0
+    noise = reception.received - view.symbols(index)
+    wanted = 10 ** (-0.3) / 2
+    # 9,600 squares of Gaussians: the standard error of their mean is sqrt(2 / 9600) = 1.4 %.
+    assert float(noise.square().mean()) == pytest.approx(wanted, rel=0.06)
+
+
+def test_symbols_are_as_sent_with_unit_energy_and_no_noise(source):
+    view, scheme = make_view(source, rules={"snr_db": 0.0})
+    symbols = view.symbols(torch.arange(50))
+    assert torch.allclose(symbols.square().sum(1), torch.full((50,), 8.0), atol=1e-4)
+    plain = view.images(torch.arange(50)).flatten(1) @ scheme.up
+    wanted = plain * (8**0.5) / plain.norm(dim=1, keepdim=True)
+    assert torch.allclose(symbols, wanted.detach(), atol=1e-5)
+
+
+def test_each_sample_is_fresh_and_the_generator_decides_all(source):
+    index = torch.arange(20)
+    one, two = make_view(source, seed=5)[0], make_view(source, seed=5)[0]
+    first = one.sample(index)[0].received
+    assert not torch.equal(first, one.sample(index)[0].received)
+    torch.manual_seed(123)
+    assert torch.equal(first, two.sample(index)[0].received)
+
+
+def test_a_range_of_snrs_is_drawn_per_message(source):
+    view, _ = make_view(source, rules={"eavesdropper_snr_db": {"low": 0, "high": 20}})
+    csi = view.sample(torch.arange(600))[0].csi[:, 0]
+    assert 0 <= float(csi.min()) < 1 and 19 < float(csi.max()) <= 20
+    assert (view.snr_db.low, view.snr_db.high) == (0.0, 20.0)
+
+
+def test_recorded_symbols_play_as_a_sender(source):
+    symbols = torch.randn(len(source), 16, generator=g())
+    view = View(Game(source, num_symbols=8), RecordedSender(symbols), ThreatModel(), g())
+    wanted = view._game.normalise(symbols[:9])
+    assert torch.allclose(view.symbols(torch.arange(9)), wanted)
+    assert view.deterministic and view.queries == len(source)
+
+
+# -- the record -------------------------------------------------------------------------------------
+
+
+# -- keys, codebooks, candidates, repetition --------------------------------------------------------
+
+
+class Flipped(CountingScheme):
+    """Keyed: the signs of a message's symbols follow from its numbers, which are remembered."""
+
+    keyed = stochastic = True
+
+    def __init__(self, spec=SPEC):
+        super().__init__(spec)
+        self.keyed = self.stochastic = True
+        self.numbers: list[tuple[int, ...]] = []
+
+    def signs(self, context):
+        rows = context.message.tolist()
+        self.numbers += [tuple(row) for row in rows]
+        return torch.stack([torch.randn(16, generator=g(hash(tuple(row)) % 2**31)).sign() for row in rows])
+
+    def features(self, images):
+        return images.flatten(1) @ self.up
+
+    def emit(self, features, context):
+        return features * self.signs(context)
+
+    def encode(self, images, context):
+        self.asked += len(images)
+        return self.emit(self.features(images), context)
+
+    def unkeyed(self, images, context):
+        return self.features(images)
+
+    def remove_key(self, received, csi, context):
+        return received * self.signs(context)
+
+
+def keyed_view(source, **threat):
+    scheme = Flipped().eval()
+    game = Game(source, num_symbols=8, snr_db=100.0)
+    return View(game, SchemeSender(scheme), ThreatModel(**threat), g(1)), scheme
+
+
+def test_no_two_messages_of_a_keyed_scheme_share_a_number(source):
+    view, scheme = keyed_view(source, candidate_queries=True)
+    index = torch.arange(20)
+    for _ in range(5):
+        view.sample(index)
+        view.encode(view.images(index))
+    assert len(scheme.numbers) == len(set(scheme.numbers)) == 200
+    assert view.keyed and view.queries == 100
+
+
+def test_pairs_of_images_and_encrypted_symbols_are_denied_without_pairs(source):
+    view, _ = keyed_view(source, keys="without-pairs", unkeyed_encoder=True)
+    for ask in (view.symbols, view.sample, view.sample_repeated):
+        with pytest.raises(DeniedError, match="denies pairs of images and encrypted symbols"):
+            ask(torch.arange(3))
+    symbols, reception, images = view.unkeyed(torch.arange(3))
+    assert torch.allclose(reception.received, symbols, atol=1e-3) and len(images) == 3
+
+
+def test_the_encoder_without_its_key_is_denied_unless_granted(source):
+    view, _ = keyed_view(source)
+    with pytest.raises(DeniedError, match="unkeyed_encoder=False"):
+        view.unkeyed(torch.arange(3))
+
+
+def test_whoever_has_the_key_hears_what_an_unkeyed_scheme_would_send(source):
+    view, _ = keyed_view(source, keys="with-key", unkeyed_encoder=True, candidate_queries=True)
+    index = torch.arange(30)
+    bare = view.unkeyed(index)[0]
+    assert torch.allclose(view.sample(index)[0].received, bare, atol=1e-3)
+    assert torch.allclose(view.encode(view.images(index)), bare, atol=1e-4)
+    assert not view.keyed
+    without, _ = keyed_view(source)
+    assert not torch.allclose(without.sample(index)[0].received, bare, atol=0.1)
+
+
+def test_a_limited_budget_with_the_key_decrypts_the_messages_that_were_bought(source):
+    view, _ = keyed_view(source, keys="with-key", unkeyed_encoder=True, queries=40)
+    index = torch.arange(40)
+    assert torch.allclose(view.sample(index)[0].received, view.unkeyed(index)[0], atol=1e-3)
+    assert torch.equal(view.symbols(index), view.symbols(index)) and view.queries == 40
+
+
+def test_candidates_are_encoded_only_where_that_is_allowed(source):
+    view, _ = make_view(source)
+    with pytest.raises(DeniedError, match="candidate_queries=False"):
+        view.encode(torch.rand(2, 3, 16, 16))
+    recorded = View(
+        Game(source, num_symbols=8),
+        RecordedSender(torch.randn(600, 16)),
+        ThreatModel(candidate_queries=True),
+        g(),
+    )
+    with pytest.raises(DeniedError, match="without an encoder"):
+        recorded.encode(torch.rand(2, 3, 16, 16))
+
+
+def test_asking_for_candidates_moves_nothing_that_is_heard(source):
+    heard = []
+    for asks in (False, True):
+        view, _ = make_view(source, candidate_queries=True)
+        if asks:
+            view.encode(view.images(torch.arange(5)))
+        heard.append(view.sample(torch.arange(10))[0].received)
+    assert torch.equal(*heard)
+
+
+def test_repeated_transmissions_share_the_image_and_nothing_else(source):
+    view, _ = make_view(source, receptions=64, rules={"snr_db": 3.0})
+    index = torch.arange(20)
+    reception, images = view.sample_repeated(index)
+    assert reception.received.shape == (20, 64, 16) and reception.csi.shape == (20, 64, 1)
+    assert torch.equal(images, view.images(index))
+    noise = reception.received - view.symbols(index)[:, None]
+    # Independent noise of N0/2 per real: the mean of 64 has a 64th of its variance.
+    assert float(noise.var()) == pytest.approx(10**-0.3 / 2, rel=0.05)
+    assert float(noise.mean(1).var()) == pytest.approx(10**-0.3 / 2 / 64, rel=0.2)

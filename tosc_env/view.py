@@ -1,0 +1,282 @@
+"""The world as an attacker may know it while it learns: what its threat model grants, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tosc_env.data.base import Statistics
+from tosc_env.errors import DeniedError
+from tosc_env.game import Game, Reception, Round
+from tosc_env.policies import SystemSpec
+from tosc_env.senders import RecordedSender, Sender, heard, numbered
+from tosc_env.threat import ThreatModel, blinded
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """What has been learnt of each image: symbols or what they start from, and the number they were sent under."""
+
+    prepared: Tensor
+    message: Tensor
+
+
+class View:
+    """The world as an attacker may know it while it learns.
+
+    Args:
+        game: on the attacker's own images, with its link's SNR; the referee's part of it stays hidden.
+        sender: the system under attack.
+        threat: what is allowed.
+        generator: the stream of the channel's randomness.
+
+    Attributes:
+        spec: shapes, with the eavesdropper's own CSI.
+        queries: how many images the encoder has been asked to send so far.
+
+    Example:
+        >>> import torch, tosc_env
+        >>> from tosc_env.data import make_source
+        >>> from tosc_env.senders import SchemeSender
+        >>> scheme = tosc_env.make_scheme("label-only")
+        >>> game = Game(make_source("shapes", half="attacker"))
+        >>> view = View(game, SchemeSender(scheme), ThreatModel(queries=100), torch.Generator().manual_seed(0))
+        >>> reception, images = view.sample(torch.arange(8))
+        >>> reception.received.shape, images.shape, view.num_images
+        (torch.Size([8, 128]), torch.Size([8, 3, 32, 32]), 100)
+    """
+
+    batch_size = 500
+
+    def __init__(self, game: Game, sender: Sender, threat: ThreatModel, generator: torch.Generator) -> None:
+        self.spec: SystemSpec = game.spec
+        self.threat = threat
+        self.queries = 0
+        self._game, self._sender, self._generator = game, sender, generator
+        self._memory: _Memory | None = None
+        self._bare: Tensor | None = None
+        # Candidates have a stream of their own, so that asking for them moves nothing that is heard.
+        self._asked = torch.Generator(game.device).manual_seed(generator.initial_seed() ^ 0x5EED)
+
+    @property
+    def device(self) -> torch.device:
+        """Where all tensors are."""
+        return self._game.device
+
+    @property
+    def num_images(self) -> int:
+        """How many of the attacker's images it can pair with symbols within its query budget."""
+        total = len(self._game.source)
+        return total if self.threat.queries is None else min(total, self.threat.queries)
+
+    @property
+    def statistics(self) -> Statistics:
+        """Mean image and the like of the data set; no class means when the threat model gives no labels."""
+        known = self._game.source.statistics
+        return known if self.threat.labels else replace(known, class_mean_images=known.mean_image[None])
+
+    @property
+    def snr_db(self) -> Any:
+        """The range of the eavesdropper's own SNR (:class:`~tosc_env.snr.SNRRange`)."""
+        return self._game.eavesdropper_snr_db or self._game.snr_db
+
+    @property
+    def fading(self) -> bool:
+        """Whether the eavesdropper's link fades; without fading, noise of known power is all that it adds."""
+        return self._game.channel.fading
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether an image is always sent as the same symbols, as an attacker can find out by asking twice."""
+        return self._sender.deterministic
+
+    @property
+    def keyed(self) -> bool:
+        """Whether the scheme uses a key that the attacker does not have."""
+        return self._sender.keyed and self.threat.keys != "with-key"
+
+    @property
+    def codebook(self) -> Tensor | None:
+        """The codewords [M, d] of a discrete scheme, None where there is none; DeniedError when hidden."""
+        codewords = self._sender.codebook()
+        if codewords is not None and not self.threat.codebook:
+            raise DeniedError("the threat model denies the codebook and constellation (codebook=False).")
+        return None if codewords is None else codewords.detach().clone()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the task's outputs."""
+        return self._game.task.labels
+
+    @property
+    def attribute_values(self) -> dict[str, int]:
+        """The private attributes of the attacker's images, and how many values each may take."""
+        source = self._game.source
+        return {n: len(v) for n, v in zip(source.attribute_names, source.attribute_values, strict=True)}
+
+    @property
+    def constellation(self) -> Tensor | None:
+        """The points of a discrete scheme, complex64 [M]; DeniedError when the threat model hides them."""
+        if self._game.points is not None and not self.threat.codebook:
+            raise DeniedError("the threat model denies the codebook and constellation (codebook=False).")
+        return self._game.points
+
+    def images(self, index: Tensor) -> Tensor:
+        """The attacker's own images, float32 [B, C, H, W]; index int64 [B] below :attr:`num_images`."""
+        return self._game.source.gather(index).images
+
+    def labels(self, index: Tensor) -> Tensor:
+        """Their task targets; DeniedError when the threat model gives none."""
+        if not self.threat.labels:
+            raise DeniedError("the threat model denies the labels of the attacker's images (labels=False).")
+        return self._game.task.targets(self._game.source.gather(index))
+
+    def attributes(self, index: Tensor) -> Tensor:
+        """Their private attributes, int64 [B, A]; DeniedError when the threat model gives none."""
+        if not self.threat.labels:
+            raise DeniedError(
+                "the threat model denies the attributes of the attacker's images (labels=False)."
+            )
+        return self._game.source.gather(index).attributes
+
+    def symbols(self, index: Tensor) -> Tensor:
+        """Noiseless symbols [B, 2n] that the encoder sends for the attacker's images, each a counted query.
+
+        A deterministic sender is asked once per image and remembered, so repeated use costs one query; so is
+        a stochastic one where the queries are limited. With unlimited queries it is asked afresh each time.
+
+        Raises:
+            DeniedError: an image beyond the query budget is asked for, or the scheme is keyed and the threat
+                model gives no pairs of images and encrypted symbols.
+        """
+        return self._send(index)[0]
+
+    def sample(self, index: Tensor) -> tuple[Reception, Tensor]:
+        """Fresh receptions of the attacker's images over its own link, and the images [B, C, H, W].
+
+        The CSI is all zeros when the threat model denies it; with the key (``keys="with-key"``) the
+        receptions are decrypted. Raises DeniedError like :meth:`symbols`.
+        """
+        sent, round_ = self._send(index)
+        reception = self._game.transmit(round_, sent).eavesdropper
+        return heard(reception, round_, self._sender, self.threat), round_.batch.images
+
+    def sample_repeated(self, index: Tensor) -> tuple[Reception, Tensor]:
+        """Like :meth:`sample`, of R = ``threat.receptions`` transmissions of each image.
+
+        Returns:
+            received [B, R, 2n] and csi [B, R, c], each transmission with fresh noise of the channel (and of the
+            scheme) and a message number of its own, and the images.
+        """
+        samples = [self.sample(index) for _ in range(self.threat.receptions)]
+        received = torch.stack([reception.received for reception, _ in samples], dim=1)
+        csi = torch.stack([reception.csi for reception, _ in samples], dim=1)
+        return Reception(received, csi), samples[0][1]
+
+    def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
+        """What the encoder would send without its key: symbols [B, 2n], receptions of them, and the images.
+
+        Raises:
+            DeniedError: the threat model gives no encoder without the key (``unkeyed_encoder=False``).
+        """
+        if not self.threat.unkeyed_encoder:
+            raise DeniedError("the threat model denies the encoder without its key (unkeyed_encoder=False).")
+        self._check_budget(index)
+        round_ = self._game.draw(len(index), generator=self._generator, index=index)
+        if self._bare is None:
+            self._bare = self._remember_unkeyed()
+        symbols = self._bare[index] if len(self._bare) else self._unkeyed(round_, self._generator)
+        reception = self._game.transmit(round_, symbols).eavesdropper
+        return symbols, blinded(reception, self.threat), round_.batch.images
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Noiseless symbols [N, 2n] of any images [N, C, H, W], such as the candidates of a re-identification.
+
+        A keyed scheme sends them under keys of their own. They do not count as queries of the attacker's
+        own images.
+
+        Raises:
+            DeniedError: the threat model allows no candidate queries, or the symbols were recorded elsewhere.
+        """
+        if not self.threat.candidate_queries:
+            raise DeniedError(
+                "the threat model denies having candidate images encoded (candidate_queries=False)."
+            )
+        if isinstance(self._sender, RecordedSender):
+            raise DeniedError("recorded symbols come without an encoder, so no candidate can be encoded.")
+        index = torch.zeros(len(images), dtype=torch.int64, device=self.device)
+        round_ = self._game.draw(len(images), generator=self._asked, index=index)
+        round_ = replace(round_, batch=replace(round_.batch, images=images))
+        round_ = numbered(round_, self._sender, self._asked)
+        symbols = self._game.normalise(self._sender(round_, self._asked))
+        if self.threat.keys == "with-key":
+            return self._sender.remove_key(Reception(symbols, round_.snr_db[:, None]), round_).received
+        return symbols
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _send(self, index: Tensor) -> tuple[Tensor, Round]:
+        """Normalised symbols, and the round in which they are sent."""
+        if self._sender.keyed and self.threat.keys == "without-pairs":
+            raise DeniedError(
+                "the threat model denies pairs of images and encrypted symbols (keys='without-pairs')."
+            )
+        self._check_budget(index)
+        round_ = self._game.draw(len(index), generator=self._generator, index=index)
+        memory = self._memory or self._fill_memory()
+        prepared = memory.prepared[index]
+        if self._once:
+            return prepared, replace(round_, message=memory.message[index])
+        self.queries += len(index)
+        round_ = numbered(round_, self._sender, self._generator)
+        return self._game.normalise(self._sender.emit(prepared, round_, self._generator)), round_
+
+    @property
+    def _once(self) -> bool:
+        """Whether each image is sent once and its symbols are remembered: asking again would tell the attacker
+        nothing, or it is not allowed to."""
+        return self._sender.deterministic or self.threat.queries is not None
+
+    def _fill_memory(self) -> _Memory:
+        whole = torch.arange(self.num_images, device=self.device)
+        # A stream of its own: whether the memory is filled must not move what the attacker hears later.
+        aside = torch.Generator(self.device).manual_seed(0)
+        prepared, messages = [], []
+        for part in whole.split(self.batch_size):
+            round_ = self._game.draw(len(part), generator=aside, index=part)
+            round_ = numbered(round_, self._sender, aside)
+            kept = self._sender.prepare(round_.batch)
+            if self._once:
+                self.queries += len(part)
+                kept = self._game.normalise(self._sender.emit(kept, round_, aside))
+            prepared.append(kept)
+            messages.append(round_.message)
+        self._memory = _Memory(torch.cat(prepared), torch.cat(messages))
+        return self._memory
+
+    def _unkeyed(self, round_: Round, generator: torch.Generator) -> Tensor:
+        return self._game.normalise(self._sender.unkeyed(round_, generator))
+
+    def _remember_unkeyed(self) -> Tensor:
+        """The unkeyed symbols of all images, or none where asking twice gives two answers."""
+        aside = torch.Generator(self.device).manual_seed(0)
+        whole = torch.arange(self.num_images, device=self.device)
+        rounds = [self._game.draw(len(p), generator=aside, index=p) for p in whole.split(self.batch_size)]
+        first, again = (self._unkeyed(rounds[0], aside) for _ in range(2))
+        if not torch.equal(first, again):
+            return first[:0]
+        return torch.cat([self._unkeyed(round_, aside) for round_ in rounds])
+
+    def _check_budget(self, index: Tensor) -> None:
+        if (
+            self.threat.queries is not None
+            and len(index)
+            and not 0 <= int(index.min()) <= int(index.max()) < self.num_images
+        ):
+            raise DeniedError(
+                f"the threat model lets the attacker have its first {self.num_images} images sent; image "
+                f"{int(index.max())} is asked for."
+            )
