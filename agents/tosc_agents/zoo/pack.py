@@ -44,6 +44,8 @@ class Pack:
     """SNRs it is measured at; the lowest and highest bound the range it is offered for."""
     seeds: int = 1
     """Draws of the channel's noise."""
+    ssim: bool = True
+    """Whether an eavesdropper's card gets SSIM too, which takes longer than all the rest."""
 
     def run(self) -> Path:
         """Write and measure; returns the file."""
@@ -74,7 +76,13 @@ class Pack:
         assert all(isinstance(a, Eavesdropper) for a in attackers.values())
         game = setting_of(shipped).game(split="test", constellation=scheme.constellation)
         found = evaluate(
-            game, SchemeSender(scheme), attackers, scheme=scheme, snr_db=self.snr_db, seeds=self.seeds
+            game,
+            SchemeSender(scheme),
+            attackers,
+            scheme=scheme,
+            snr_db=self.snr_db,
+            seeds=self.seeds,
+            with_ssim=self.ssim,
         )
         if not attackers:
             accuracy = {"test_accuracy": {f"{s:g}": f.mean for s, f in found.accuracy.items()}}

@@ -43,7 +43,7 @@ for epsilon in 20 1 5 100; do
 done
 for mode in shuffle shuffle+signs; do
   tosc attack $BASE --play encryption --scheme-options mode=$mode $AT --no-ssim $TOP --output runs/part2/a-enc-$mode \
-    --eavesdropper mean-image match-query sorted --eavesdropper-options "$SORTED"
+    --eavesdropper mean-image match-query sorted --eavesdropper-options "$SORTED" 'sorted.bases=["inversion-mlp","label"]'
 done
 tosc attack runs/part2/lbvq.safetensors --play layered --scheme-options 'perturbation_options={"mode":"shuffle"}' $AT \
   --no-ssim $TOP --output runs/part2/a-layered --eavesdropper mean-image match-query sorted \
@@ -54,13 +54,8 @@ SNRS="--snr-db 0 4 8 12 16 20 --seeds 1 --no-ssim --no-candidate-queries --eaves
 NET="inversion.widths=[96,48,32,16] inversion.starts=1"
 tosc attack runs/part2/ibal.safetensors $SNRS --eavesdropper-options $NET inversion.epochs=5 --output runs/part2/z-ibal
 tosc attack runs/part2/lbvq.safetensors $SNRS --eavesdropper-options $NET inversion.epochs=5 --output runs/part2/z-lbvq
-tosc attack runs/part2/dp.safetensors $SNRS --eavesdropper-options $NET inversion.epochs=5 --output runs/part2/z-dp
+tosc attack runs/part2/dp.safetensors $SNRS --eavesdropper-options $NET inversion.epochs=3 --output runs/part2/z-dp
 tosc attack $BASE --play encryption $SNRS --eavesdropper-options $NET inversion.epochs=1 --output runs/part2/z-encryption
 tosc attack runs/part2/lbvq.safetensors --play layered $SNRS --eavesdropper-options $NET inversion.epochs=2 \
   --output runs/part2/z-layered
-
-# The same decoder at its full size, at 12 dB alone, against the two schemes that resist: a second try to break them.
-for scheme in ibal lbvq; do
-  tosc attack runs/part2/$scheme.safetensors --snr-db 12 --seeds 2 --no-ssim --no-candidate-queries \
-    --eavesdropper inversion --eavesdropper-options starts=1 epochs=8 --output runs/part2/b-$scheme
-done
+tosc attack $BASE --play label-only $SNRS --eavesdropper-options $NET inversion.epochs=2 --output runs/part2/z-label-only
