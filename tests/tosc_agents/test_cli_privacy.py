@@ -11,6 +11,7 @@ from tosc_agents import cli
 from tosc_agents.zoo import WEIGHTS
 
 from tosc_env.checkpoints import load_checkpoint, read_header
+from tosc_env.policies import Eavesdropper, eavesdroppers, register_eavesdropper
 
 SMALL = [
     *("epochs=1", "width=8", "components=4", "stem=4", "widths=[4,8]", "blocks=[0,0]", "batch_size=10"),
@@ -117,10 +118,19 @@ def test_calibrated_noise_lies_as_far_under_the_rival_as_asked(folder, capsys):
     assert "target must lie between the accuracies" in capsys.readouterr().err
 
 
+@pytest.fixture
+def ours_alone(monkeypatch):
+    """The attackers of this package, whatever other tests have registered in this process."""
+    names = [name for name in eavesdroppers if eavesdroppers.origin(name).startswith("tosc_agents")]
+    monkeypatch.setattr(eavesdroppers, "_table", {name: eavesdroppers[name] for name in names})
+
+
 # -- attacking --------------------------------------------------------------------------------------
 
 
-def test_all_attackers_that_the_threat_model_allows_are_run_and_the_strongest_named(baseline, folder, capsys):
+def test_all_attackers_that_the_threat_model_allows_are_run_and_the_strongest_named(
+    baseline, folder, capsys, ours_alone
+):
     train("lbvq", "--from", str(baseline), output="lbvq.safetensors")
     arguments = [
         *("attack", "lbvq.safetensors", "--all", "--seeds", "1", "--no-ssim", "--receptions", "2"),
@@ -157,7 +167,7 @@ def test_all_attackers_that_the_threat_model_allows_are_run_and_the_strongest_na
     assert "codebook: trained before" in told and "match-query: trained before" not in told
 
 
-def test_what_the_threat_model_denies_is_left_out_with_the_reason(baseline, folder, capsys):
+def test_what_the_threat_model_denies_is_left_out_with_the_reason(baseline, folder, capsys, ours_alone):
     denied = ["--no-candidate-queries", "--no-labels", "--no-unkeyed-encoder"]
     options = ["--eavesdropper-options", *SMALL, 'sorted.bases=["inversion-mlp"]']
     arguments = [
@@ -187,6 +197,27 @@ def test_what_the_threat_model_denies_is_left_out_with_the_reason(baseline, fold
     for path in (folder / "out").iterdir():
         if path.name != "secret.key":
             assert key.encode() not in path.read_bytes() and bytes.fromhex(key) not in path.read_bytes()
+
+
+def test_an_attacker_that_keeps_nothing_in_its_state_is_fitted_again(baseline, folder, capsys):
+    @register_eavesdropper("forgetful-test")
+    class Forgetful(Eavesdropper):
+        name = "forgetful-test"
+
+        def fit(self, view, *, generator, progress=None):
+            self.image = view.statistics.mean_image
+            return {}
+
+        def reconstruct(self, received, csi):
+            return self.image.expand(len(received), -1, -1, -1)
+
+    arguments = ["attack", str(baseline), "--eavesdropper", "forgetful-test", "--seeds", "1", "--no-ssim"]
+    try:
+        for _ in range(2):
+            assert cli.main([*arguments, "--output", "out"]) == 0
+            assert "trained before" not in capsys.readouterr().out
+    finally:
+        eavesdroppers._table.pop("forgetful-test")
 
 
 def test_one_attackers_options_are_its_own(baseline, folder):

@@ -316,6 +316,8 @@ def _finished(
             f"{path} was trained with other settings or against another target; choose another --output."
         )
     assert isinstance(loaded.policy, Eavesdropper)
+    if not loaded.policy.state_dict():
+        return None  # what it learnt is in no tensor of its state, so its file holds nothing: fitted again
     return loaded.policy, record
 
 
