@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 
 import torch
@@ -13,7 +14,7 @@ from tosc_env.policies import Context, PrivacyScheme
 from tosc_env.threat import ThreatModel, blinded
 
 
-class Sender:
+class Sender(ABC):
     """Whatever turns a round's images into symbols: a live scheme, or symbols recorded elsewhere.
 
     Attributes:
@@ -30,13 +31,13 @@ class Sender:
         """Symbols [B, 2n] for ``round_.batch``, before the game's power constraint."""
         return self.emit(self.prepare(round_.batch), round_, generator)
 
+    @abstractmethod
     def prepare(self, batch: Batch) -> Tensor:
         """What may be remembered of each image, so that sending it again costs no network, [B, ...]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def emit(self, prepared: Tensor, round_: Round, generator: torch.Generator | None) -> Tensor:
         """Symbols [B, 2n] from what :meth:`prepare` gave."""
-        raise NotImplementedError
 
     def unkeyed(self, round_: Round, generator: torch.Generator | None) -> Tensor:
         """The symbols [B, 2n] without the key."""
