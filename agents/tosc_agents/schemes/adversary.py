@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from tosc_agents.networks import scaled_snr
 from tosc_env.errors import InputError
-from tosc_env.policies import SystemSpec
+from tosc_env.game import Game, Round
+from tosc_env.policies import Context, PrivacyScheme, SystemSpec
 
 
 class SimulatedAdversary(nn.Module):
@@ -66,6 +67,17 @@ class SimulatedAdversary(nn.Module):
         target = self.small(images)
         floor = (target - target.mean(0)).square().mean()
         return F.relu(1.0 - (rebuilt - target).square().mean() / floor)
+
+
+def adversary_pass(
+    scheme: PrivacyScheme, adversary: SimulatedAdversary, game: Game, round_: Round, context: Context
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a pass that trains the adversary alone: the system sends, frozen, and the adversary rebuilds."""
+    images = round_.batch.images
+    with torch.no_grad():
+        heard = game.transmit(round_, scheme.encode(images, context)).eavesdropper
+    error = adversary.error(heard.received, heard.csi, images)
+    return error, {"adversary": error.detach()}
 
 
 def min_norm_weight(first: Tensor, second: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tosc_agents.schemes.adversary import SimulatedAdversary, min_norm_weight
+from tosc_agents.schemes.adversary import SimulatedAdversary, adversary_pass, min_norm_weight
 from tosc_agents.schemes.deepjscc import DeepJSCC
 from tosc_env.channels import noise_power
 from tosc_env.errors import InputError, unknown
@@ -110,10 +110,7 @@ class IBAL(DeepJSCC):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         images = round_.batch.images
         if self._pass == "adversary":
-            with torch.no_grad():
-                heard = game.transmit(round_, self.encode(images, context)).eavesdropper
-            error = self.adversary.error(heard.received, heard.csi, images)
-            return error, {"adversary": error.detach()}
+            return adversary_pass(self, self.adversary, game, round_, context)
         symbols = self.encode(images, context)
         sent = game.transmit(round_, symbols)
         logits = self.decode(sent.receiver.received, sent.receiver.csi, context)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tosc_agents.networks import ImageEncoder, scaled_snr
-from tosc_agents.schemes.adversary import SimulatedAdversary
+from tosc_agents.schemes.adversary import SimulatedAdversary, adversary_pass
 from tosc_agents.schemes.deepjscc import DeepJSCC
 from tosc_agents.schemes.ibal import check_weight
 from tosc_env.channels import noise_power
@@ -199,10 +199,7 @@ class LBVQ(DeepJSCC):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         images = round_.batch.images
         if self._pass == "adversary":
-            with torch.no_grad():
-                heard = game.transmit(round_, self.encode(images, context)).eavesdropper
-            error = self.adversary.error(heard.received, heard.csi, images)
-            return error, {"adversary": error.detach()}
+            return adversary_pass(self, self.adversary, game, round_, context)
         features = self._scaled(self.transmitter(images).float())
         distances = self._distances(features)
         index = distances.detach().argmin(-1)
