@@ -25,6 +25,7 @@ benchmark: $(VENV)/.dev
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/modem.py
 	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python benchmarks/training.py
 
 # torch comes first and alone: an unpinned torch pulls gigabytes of CUDA packages that a CPU machine has no use for.
 $(VENV)/.torch: constraints.txt

@@ -2,23 +2,32 @@
 
 A checkpoint holds the registered *name* of a scheme or eavesdropper, its options and shapes as plain
 values, a *card* that says how it was trained, and the tensors.  It never holds an import path, so a file
-from a stranger can only ever build something that is installed here.
+from a stranger can only ever build something that is installed here.  Some of the tensors may lie in another
+checkpoint of the same folder (:mod:`tosc_env.lending`).
 """
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from tosc_env.checkpoint_files import (
+    FORMAT,
+    Kind,
+    read_header,
+    read_tensors,
+    stored_tensors,
+    write_file,
+)
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError
-from tosc_env.files import replacing
+from tosc_env.lending import Loan, lend
 from tosc_env.policies import (
     Eavesdropper,
     PrivacyScheme,
@@ -27,10 +36,6 @@ from tosc_env.policies import (
     make_scheme,
     schemes,
 )
-
-FORMAT = "tosc-env/1"
-_KEY = "tosc_env"
-Kind = Literal["scheme", "eavesdropper"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ def save_checkpoint(
     *,
     half: bool = False,
     state: dict[str, Tensor] | None = None,
+    without: Sequence[str] = (),
+    lender: str | os.PathLike[str] | None = None,
 ) -> None:
     """Write a policy whole or not at all.
 
@@ -67,13 +74,16 @@ def save_checkpoint(
         half: store floating-point weights as float16 and leave out what only training needs
             (``training_only``), as the zoo does.
         state: other tensors than the policy's present ones (an average over training steps).
+        without: parts to leave out, such as ``("transmitter",)`` for receivers only; they must be the lender's up
+            to rounding, and loading borrows them from there.
+        lender: the checkpoint of a scheme in the same folder that has those parts.
 
     Raises:
-        InputError: the card or the options hold something that is not a plain value.
+        InputError: the card or the options hold something that is not a plain value; a lender that has not those
+            parts or does not lie beside the file.
+        CheckpointError: the lender is missing or damaged.
         WriteError: the disk is full or the folder cannot be written; an older file stays as it was.
     """
-    from safetensors.torch import save
-
     kind: Kind = "scheme" if isinstance(policy, PrivacyScheme) else "eavesdropper"
     header = {
         "format": FORMAT,
@@ -83,48 +93,28 @@ def save_checkpoint(
         "spec": policy.spec.plain(),
         "card": card,
     }
-    try:
-        text = json.dumps(header, sort_keys=True)
-    except TypeError as error:
-        raise InputError(f"a checkpoint holds plain values only: {error}.") from None
+    whole = state or policy.state_dict()
+    loan = _loan(Path(path), whole, without, lender)
+    if loan is not None:
+        header["borrowed"] = loan.plain()
     tensors = {}
-    for name, tensor in (state or policy.state_dict()).items():
-        if half and _for_training(policy, name):
+    for name, tensor in whole.items():
+        if (half and _for_training(policy, name)) or (loan is not None and loan.covers(name)):
             continue
         value = tensor.detach().to("cpu", copy=True).contiguous()
         tensors[name] = value.half() if half and value.is_floating_point() else value
-    with replacing(path) as part:
-        # Python writes the bytes: safetensors' own writer reports a full disk as an error that is no OSError.
-        part.write_bytes(save(tensors, metadata={_KEY: text}))
+    write_file(path, header, tensors)
 
 
-def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Everything a checkpoint says about itself (format, kind, name, options, spec, card), without its tensors.
+def amend_card(path: str | os.PathLike[str], card: dict[str, Any]) -> None:
+    """Give a checkpoint another card; whatever else its header says stays, and its tensors bit for bit.
 
     Raises:
-        CheckpointError: missing, truncated, corrupt, or not written by tosc-env.
+        CheckpointError: missing, truncated or corrupt.
+        InputError: the card holds something that is not a plain value.
+        WriteError: the file cannot be written; the older one stays as it was.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}.")
-    metadata = _open(path, lambda file: file.metadata()) or {}
-    try:
-        header = json.loads(metadata[_KEY])
-    except (KeyError, json.JSONDecodeError):
-        raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of tosc-env.") from None
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of tosc-env.")
-    if header.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} has the format {header.get('format')!r}; this version reads {FORMAT!r}."
-        )
-    _check_header(header, path)
-    return header
-
-
-def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, as stored; raises CheckpointError like :func:`read_header`."""
-    return _open(Path(path), lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    write_file(path, {**read_header(path), "card": card}, stored_tensors(Path(path)))
 
 
 def load_checkpoint(
@@ -215,28 +205,16 @@ def check_fits(header: dict[str, Any], path: Path, spec: SystemSpec, data: str |
             raise CheckpointError(f"{path} was trained for the {what} {has!r}, but {needs!r} is asked for.")
 
 
-def _check_header(header: dict[str, Any], path: Path) -> None:
-    """Raise CheckpointError unless everything that is read from a header is there and of its type."""
-    kinds = {"kind": str, "name": str, "options": dict, "spec": dict, "card": dict}
-    wrong = [key for key, kind in kinds.items() if not isinstance(header.get(key), kind)]
-    if not wrong and header["kind"] not in get_args(Kind):
-        wrong = ["kind"]
-    try:
-        if not wrong:
-            SystemSpec.from_plain(header["spec"])
-    except (KeyError, TypeError, ValueError):
-        wrong = ["spec"]
-    if wrong:
-        raise CheckpointError(f"{path} has a damaged header: its {wrong[0]!r} is {header.get(wrong[0])!r}.")
-
-
-def _open(path: Path, read: Any) -> Any:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            return read(file)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is not a readable checkpoint (truncated or corrupt): {error}."
-        ) from None
+def _loan(
+    path: Path, tensors: Mapping[str, Tensor], without: Sequence[str], lender: str | os.PathLike[str] | None
+) -> Loan | None:
+    if not without and lender is None:
+        return None
+    if not without or lender is None:
+        raise InputError(
+            "parts are left out of a checkpoint together with the lender that has them: give both."
+        )
+    beside = Path(lender)
+    if beside.parent.resolve() != path.parent.resolve() or beside.name == path.name:
+        raise InputError(f"a lender is another file in the folder of its borrower {path}, not {beside}.")
+    return lend(tensors, without, beside, read_header(beside), stored_tensors(beside))

@@ -6,6 +6,8 @@ Images are float32 [B, C, H, W] in [0, 1].
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -53,9 +55,10 @@ def psnr_clipped(reconstruction: Tensor, images: Tensor, mean: Tensor, std: Tens
 
 
 def ssim(reconstruction: Tensor, images: Tensor) -> Tensor:
-    """Structural similarity of each image, [B], in [-1, 1] (torchmetrics: Gaussian window 11, sigma 1.5).
+    """Structural similarity of each image, [B], in [-1, 1] (Wang et al., 2004: Gaussian window 11, sigma 1.5).
 
-    Costs about 180 times an AWGN channel: ask for it, do not take it for granted.
+    The figure of torchmetrics, image by image.  The window is separable, so each direction is one product with a
+    banded matrix: on a CPU that is tens of times faster than a convolution with a kernel per channel.
 
     Raises:
         InputError: images of fewer than 6 pixels a side, which the window does not fit.
@@ -64,10 +67,27 @@ def ssim(reconstruction: Tensor, images: Tensor) -> Tensor:
         raise InputError(
             f"SSIM needs images of at least 6x6 pixels, not {images.shape[-2]}x{images.shape[-1]}."
         )
-    from torchmetrics.functional.image import structural_similarity_index_measure
+    x, y = torch.broadcast_tensors(reconstruction, images)
+    rows, columns = (_window(side, x.device, x.dtype) for side in x.shape[-2:])
+    blurred = rows @ torch.stack([x, y, x * x, y * y, x * y]) @ columns.T
+    mean_x, mean_y, square_x, square_y, product = blurred
+    c1, c2 = 0.01**2, 0.03**2
+    # Rounding may leave a flat patch a variance just below zero.
+    variance = (square_x - mean_x**2).clamp_min(0.0) + (square_y - mean_y**2).clamp_min(0.0)
+    covariance = product - mean_x * mean_y
+    value = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    return (value / ((mean_x**2 + mean_y**2 + c1) * (variance + c2))).flatten(1).mean(1)
 
-    value = structural_similarity_index_measure(reconstruction, images, data_range=1.0, reduction="none")
-    return torch.as_tensor(value).reshape(-1)
+
+@lru_cache(maxsize=16)
+def _window(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Gaussian blur of a row of ``side`` pixels, reflected at its ends, as a matrix [side, side]."""
+    reach = 5
+    offsets = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    kernel = torch.exp(-((offsets / 1.5) ** 2) / 2)
+    identity = torch.eye(side, dtype=torch.float64)[:, None]
+    matrix = F.conv1d(F.pad(identity, (reach, reach), mode="reflect"), (kernel / kernel.sum())[None, None])
+    return matrix[:, 0].T.to(device, dtype).contiguous()
 
 
 def quality(error: Tensor, floor: float) -> Tensor:

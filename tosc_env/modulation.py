@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from tosc_env.deferred import gathering
 from tosc_env.errors import InputError, unknown
 from tosc_env.sionna_rng import import_sionna
 
@@ -137,7 +138,7 @@ def check_points(symbols: Tensor, points: Tensor, name: str = "the constellation
 
     Raises:
         InputError: I or Q of a symbol is further than 1e-4 from every level, or is not a number. The message
-            names the first such symbol.
+            names the first such symbol. Within :meth:`~tosc_env.deferred.DeferredChecks.gather` it comes later.
 
     Example:
         >>> points = constellation_points("qpsk")
@@ -152,6 +153,10 @@ def check_points(symbols: Tensor, points: Tensor, name: str = "the constellation
     error = _level(_nearest(values, side, step), side, step).sub_(values).abs_()
     # Written so that NaN, which compares false with everything, is caught as well.
     right = error <= TOLERANCE
+    checks = gathering()
+    if checks is not None:
+        checks.note(~right.all(), f"a symbol was no point of {name!r}.")
+        return
     if right.all():
         return
     row, column = (~right).nonzero()[0].tolist()
@@ -172,7 +177,7 @@ def modulate(indices: Tensor, points: Tensor) -> Tensor:
         points: complex [M].
 
     Raises:
-        InputError: an index out of range.
+        InputError: an index out of range; within :meth:`~tosc_env.deferred.DeferredChecks.gather` it comes later.
 
     Example:
         >>> modulate(torch.tensor([[0, 3]]), constellation_points("qpsk"))
@@ -185,10 +190,16 @@ def modulate(indices: Tensor, points: Tensor) -> Tensor:
         )
     if indices.numel():
         # Checked here because on a GPU a wrong index poisons the whole process.
-        low, high = (int(bound) for bound in indices.aminmax())
-        if low < 0 or high >= len(points):
-            worst = low if low < 0 else high
-            raise InputError(f"indices must lie in [0, {len(points) - 1}], not {worst}.")
+        checks = gathering()
+        if checks is not None:
+            inside = indices.clamp(0, len(points) - 1)
+            checks.note((inside != indices).any(), f"an index did not lie in [0, {len(points) - 1}].")
+            indices = inside
+        else:
+            low, high = (int(bound) for bound in indices.aminmax())
+            if low < 0 or high >= len(points):
+                worst = low if low < 0 else high
+                raise InputError(f"indices must lie in [0, {len(points) - 1}], not {worst}.")
     return torch.view_as_real(points[indices.long()]).flatten(1)
 
 

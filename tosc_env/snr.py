@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -68,7 +69,7 @@ class SNRRange:
         """One SNR per row, float32 [B]. Always takes B numbers from the stream, also for a constant."""
         u = torch.rand(batch_size, generator=generator, device=device)
         if self.choices:
-            table = torch.tensor(self.choices, dtype=torch.float32, device=device)
+            table = _table(self.choices, str(device))
             return table[(u * len(self.choices)).long().clamp_max(len(self.choices) - 1)]
         return self.low + (self.high - self.low) * u
 
@@ -86,6 +87,13 @@ class SNRRange:
         if self.constant is not None:
             return self.low
         return list(self.choices) if self.choices else {"low": self.low, "high": self.high}
+
+
+@lru_cache(maxsize=64)
+def _table(choices: tuple[float, ...], device: str) -> Tensor:
+    # Kept, because a copy of numbers to a GPU waits for all that was handed to it before; nobody writes to it.
+    with torch.inference_mode(False):
+        return torch.tensor(choices, dtype=torch.float32, device=device)
 
 
 def _finite(value: object, name: str) -> float:

@@ -139,7 +139,8 @@ class MultiAttribute(Task):
         self.num_outputs = len(self.columns)
 
     def targets(self, batch: Batch) -> Tensor:
-        return batch.attributes[:, self.columns]
+        # Column by column: a list would be copied to the device for each batch, which waits for it.
+        return torch.stack([batch.attributes[:, column] for column in self.columns], dim=1)
 
     def decide(self, logits: Tensor) -> Tensor:
         return (logits > 0).long()

@@ -165,6 +165,7 @@ def comparison_grid(
     *,
     columns: int = 10,
     title: str = "",
+    notes: Mapping[str, str] | None = None,
 ) -> Path:
     """A picture of what each attacker rebuilt: the originals in the first row, then a row per attacker.
 
@@ -175,6 +176,7 @@ def comparison_grid(
         path: the file to write, whole or not at all; its ending (``.png``, ``.pdf``, ``.svg``) is the format.
         columns: how many of the images are shown, at most.
         title: a line above the grid: the data set, the SNR, the threat model.
+        notes: by the attacker's name, what stands under it instead of the PSNR.
 
     Raises:
         InputError: no images, shapes that do not fit, or an unknown ending.
@@ -211,7 +213,7 @@ def comparison_grid(
     for name, rebuilt in reconstructions.items():
         rebuilt = rebuilt.detach().float().cpu()
         mean = float(metrics.psnr(rebuilt, images).mean())
-        rows.append((name, f"{mean:.1f} dB", rebuilt[:columns]))
+        rows.append((name, (notes or {}).get(name, f"{mean:.1f} dB"), rebuilt[:columns]))
     figure = grid(rows, title)
     with replacing(path) as part:
         figure.savefig(part, format=ending, dpi=150)

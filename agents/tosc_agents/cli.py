@@ -14,6 +14,7 @@ from tosc_agents.commands.data import DataGet, DataList
 from tosc_agents.commands.demo import Demo
 from tosc_agents.commands.evaluate import Evaluate
 from tosc_agents.commands.listing import List
+from tosc_agents.commands.reproduce import Reproduce
 from tosc_agents.commands.train import Train
 from tosc_env.errors import ToscError
 
@@ -24,6 +25,7 @@ _Command = (
     | Annotated[Attack, tyro.conf.subcommand("attack")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
+    | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
     | Annotated[List, tyro.conf.subcommand("list")]
 )
 

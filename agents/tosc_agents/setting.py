@@ -62,8 +62,24 @@ class Setting:
         device: str | torch.device = "cpu",
     ) -> Game:
         """The game of this setting on the images of a split."""
-        return Game(
+        return self.game_on(
             self.source(split=split, half=half, device=device),
+            snr_db=snr_db,
+            eavesdropper_snr_db=eavesdropper_snr_db,
+            constellation=constellation,
+        )
+
+    def game_on(
+        self,
+        source: Source,
+        *,
+        snr_db: SNR | None = None,
+        eavesdropper_snr_db: SNR | None = None,
+        constellation: str | None = None,
+    ) -> Game:
+        """The game of this setting on other images than those of its own splits, such as a fold."""
+        return Game(
+            source,
             task=self.task,
             task_kwargs=dict(self.task_options),
             channel=make_channel(self.channel, **self.channel_options),

@@ -13,7 +13,14 @@ from fakes import SPEC, FakeEavesdropper, FakeScheme
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tosc_env.checkpoints import check_fits, load_checkpoint, read_header, save_checkpoint
+from tosc_env.checkpoints import (
+    amend_card,
+    check_fits,
+    load_checkpoint,
+    read_header,
+    read_tensors,
+    save_checkpoint,
+)
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.files import WriteError
 from tosc_env.policies import SystemSpec, eavesdroppers, schemes
@@ -120,6 +127,29 @@ def test_the_header_is_read_without_the_tensors(path):
     saved(path)
     header = read_header(path)
     assert (header["kind"], header["name"], header["card"]) == ("scheme", "stored-test", CARD)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_another_card_leaves_the_tensors_and_all_else_bit_for_bit(path, half):
+    saved(path, half=half)
+    header, tensors = read_header(path), read_tensors(path)
+    amend_card(path, {**CARD, "terms": "for research"})
+    assert read_header(path) == {**header, "card": {**CARD, "terms": "for research"}}
+    again = read_tensors(path)
+    assert list(again) == list(tensors) and all(again[name].dtype == t.dtype for name, t in tensors.items())
+    assert all(torch.equal(again[name].view(torch.uint8), t.view(torch.uint8)) for name, t in tensors.items())
+    amend_card(path, CARD)
+    assert read_header(path) == header
+
+
+def test_a_card_that_cannot_be_written_leaves_the_file_as_it_is(path):
+    saved(path)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="plain values only"):
+        amend_card(path, {"when": object()})
+    assert path.read_bytes() == before
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        amend_card(path.with_name("none"), CARD)
 
 
 # -- whole or not at all ----------------------------------------------------------------------------

@@ -222,6 +222,19 @@ def test_the_grid_averages_the_psnr_over_all_images_not_only_those_shown(tmp_pat
     assert (name, note, len(first), len(shown)) == ("half", "10.0 dB", 2, 2)
 
 
+def test_a_note_of_its_own_stands_under_a_name_in_place_of_the_psnr(tmp_path, monkeypatch):
+    from tosc_env import viewer_figure
+
+    seen, draw = {}, viewer_figure.grid
+    monkeypatch.setattr(
+        viewer_figure, "grid", lambda rows, title: seen.update(rows=rows) or draw(rows, title)
+    )
+    images = torch.zeros(2, 1, 16, 16)
+    rebuilt = {"a": torch.full_like(images, 0.1), "b": torch.full_like(images, 0.1)}
+    comparison_grid(images, rebuilt, tmp_path / "a.png", notes={"a": "of 750 images"})
+    assert [note for _, note, _ in seen["rows"]] == ["2 images", "of 750 images", "20.0 dB"]
+
+
 def test_a_comparison_grid_refuses_what_does_not_fit_in_one_sentence(tmp_path):
     images = torch.rand(2, 3, 16, 16)
     with pytest.raises(InputError, match="'wrong' have the shape"):

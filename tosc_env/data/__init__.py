@@ -32,6 +32,7 @@ __all__ = [
     "make_source",
     "register_source",
     "sources",
+    "terms_of",
 ]
 
 sources: Registry[Source] = Registry("data set", "tosc_env.sources")
@@ -42,7 +43,8 @@ def register_source(name: str) -> Callable:
 
     What is registered is a function ``load(split="train", **options) -> Source`` that gives the *whole*
     split on the CPU; halves and devices are taken care of by :func:`make_source`. If the function has an
-    attribute ``is_available`` (a function without arguments), ``data="auto"`` asks it first.
+    attribute ``is_available`` (a function without arguments), ``data="auto"`` asks it first; if it has an attribute
+    ``terms`` (a sentence), the cards of weights that were trained on the data quote it.
 
     Example:
         >>> @register_source("grey")
@@ -101,6 +103,19 @@ def is_available(name: str) -> bool:
     """
     probe = getattr(sources[name], "is_available", None)
     return True if probe is None else bool(probe())
+
+
+def terms_of(name: str) -> str:
+    """On what terms the images of a data set may be used, in a sentence; weights trained on them follow.
+
+    Raises:
+        InputError: no data set of that name.
+
+    Example:
+        >>> terms_of("shapes")
+        'Shapes: drawn by this package itself; MIT, like the package.'
+    """
+    return getattr(sources[name], "terms", None) or f"{name}: its terms are not stated; ask whoever gave it."
 
 
 def _check_options(name: str, factory: Callable, options: dict[str, object]) -> None:
@@ -163,3 +178,14 @@ def _celeba_available() -> bool:
 
 _cifar10.is_available = _cifar10_available
 _celeba.is_available = _celeba_available
+
+# What weights may be used for hangs on these: said here once, quoted by every card of the zoo.
+_shapes.terms = "Shapes: drawn by this package itself; MIT, like the package."
+_cifar10.terms = (
+    "CIFAR-10: made freely available for research by its authors, who ask to cite Krizhevsky, 'Learning multiple "
+    "layers of features from tiny images' (2009)."
+)
+_celeba.terms = (
+    "CelebA: for non-commercial research only, and so are weights trained on it; cite Liu, Luo, Wang and Tang, 'Deep "
+    "learning face attributes in the wild' (ICCV 2015)."
+)

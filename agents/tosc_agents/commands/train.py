@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,11 +17,12 @@ from tosc_agents.commands.common import (
 )
 from tosc_agents.complexity import complexity
 from tosc_agents.learning.loop import LoopConfig
-from tosc_agents.learning.precision import Precision, resolve_precision
+from tosc_agents.learning.precision import Precision
 from tosc_agents.learning.progress import show_progress
 from tosc_agents.learning.seeding import weights_from
-from tosc_agents.records import describe_usage, provenance
+from tosc_agents.records import describe_usage
 from tosc_agents.setting import Setting
+from tosc_agents.training.card import scheme_card
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
 from tosc_agents.training.warm_start import WarmStart, freeze, known_options
@@ -119,8 +120,7 @@ class Train:
             scheme = make_scheme(self.scheme, game.spec, **options, **key_option(factory, self.key_file))
         if scheme.constellation is not None:
             game = setting.game(half="system", device=device, constellation=scheme.constellation)
-        cost = complexity(scheme)
-        print(f"{self.scheme}: {cost}")
+        print(f"{self.scheme}: {complexity(scheme)}")
         tell_guarantee(scheme)
         if start is not None:
             print(start.load(scheme))
@@ -138,31 +138,13 @@ class Train:
         scheme.eval()
         test = setting.game(split="test", device=device, constellation=scheme.constellation)
         found = evaluate(test, SchemeSender(scheme), {}, scheme=scheme, snr_db=self.snr_db)
-        accuracy = {f"{s:g}": f.plain() for s, f in found.accuracy.items()}
-        record = provenance(game.source, device)
-        card = {
-            **record,
-            "labels": list(game.task.labels),
-            "setting": setting.plain(),
-            "complexity": cost.plain(),
-            "training": {
-                **asdict(config),
-                "seed": self.seed,
-                "half": "system",
-                "warm_start": None if start is None else start.plain(),
-                "frozen": frozen,
-                "precision_used": resolve_precision(self.precision, device),
-                "figures": trained.figures,
-            },
-            "test_accuracy": accuracy,
-            "test_images": len(test.source),
-            **({"codeword_usage": found.usage} if found.usage is not None else {}),
-            **({"guarantee": scheme.guarantee()} if scheme.guarantee() else {}),
-        }
+        card = scheme_card(
+            scheme, game, setting, config, trained, seed=self.seed, start=start, frozen=frozen, found=found
+        )
         save_checkpoint(output, scheme, card)
         state.unlink(missing_ok=True)
         told = ", ".join(f"{f.mean:.2%} at {s:g} dB" for s, f in found.accuracy.items())
-        print(f"{self.scheme}: test accuracy {told}; {record['data']['provenance']}")
+        print(f"{self.scheme}: test accuracy {told}; {game.source.provenance}")
         if found.usage is not None:
             print(f"{self.scheme}: {describe_usage(found.usage)}")
         print(f"saved {output}")

@@ -79,6 +79,7 @@ class Match(NeuralEavesdropper):
             spec.image_shape[0], embedding, stem=stem, widths=tuple(widths), blocks=tuple(blocks)
         )
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self._candidates: tuple[Tensor, Tensor] | None = None
 
     def embed_symbols(self, received: Tensor, csi: Tensor) -> Tensor:
         """Unit embeddings [B, embedding] of received symbols."""
@@ -89,6 +90,7 @@ class Match(NeuralEavesdropper):
         return F.normalize(self.image_tower(images).float(), dim=1)
 
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
+        self._candidates = None
         self.to(view.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         scores_device = view.device.type
 
@@ -106,4 +108,19 @@ class Match(NeuralEavesdropper):
         return self.train_on(view, step_loss, generator, progress)
 
     def match(self, received: Tensor, csi: Tensor, candidates: Tensor) -> Tensor:
-        return self.embed_symbols(received, csi) @ self.embed_images(candidates).T
+        return self.embed_symbols(received, csi) @ self._embedded(candidates).T
+
+    def _embedded(self, candidates: Tensor) -> Tensor:
+        """Embeddings of candidates, remembered while the same ones are asked about, as over several SNRs."""
+        if self.training or torch.is_grad_enabled():
+            return self.embed_images(candidates)
+        known = self._candidates
+        if known is not None and known[0].device == candidates.device and torch.equal(known[0], candidates):
+            return known[1]
+        embedded = self.embed_images(candidates)
+        self._candidates = (candidates.clone(), embedded)
+        return embedded
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        self._candidates = None  # they were embedded by other weights
+        return super().load_state_dict(*args, **kwargs)

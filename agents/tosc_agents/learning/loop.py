@@ -1,7 +1,7 @@
 """The training loop that schemes and neural eavesdroppers share.
 
-It keeps everything on the device: batches, augmentation, the schedule's input and the running figures.  The
-host looks at the figures a few times per epoch, and only then waits for the device.
+It keeps everything on the device: batches, augmentation, and the running figures.  The host looks at the figures a
+few times per epoch, and only then waits for the device: a :class:`Step` never does.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tosc_agents.learning.precision import Precision, autocast
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.state import load_state, save_state
+from tosc_env.deferred import DeferredChecks
 from tosc_env.errors import CheckpointError, InputError, TrainingError
 
 StepLoss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
@@ -67,6 +68,51 @@ class Trained:
     steps: int
 
 
+class Step:
+    """One step of a training: a batch's loss, its gradient, the optimizer, the average of the weights.
+
+    It hands work to the device and waits for nothing: what it finds out stays there, and values that would have to
+    be checked are noted in :attr:`checks` (``tests/tosc_agents/test_no_host_waits.py``).
+
+    Args:
+        module: what is trained, on its device.
+        step_loss: the loss of a batch of image indices.
+        config: optimizer, schedule, precision.
+
+    Attributes:
+        optimizer: of all parameters that want a gradient.
+        average: the exponential average of the module's state.
+        checks: for whoever looks at the figures to look at, too.
+    """
+
+    def __init__(self, module: nn.Module, step_loss: StepLoss, config: LoopConfig) -> None:
+        self._module, self._step_loss, self._config = module, step_loss, config
+        self._device = next(module.parameters()).device
+        self._parameters = [p for p in module.parameters() if p.requires_grad]
+        self.optimizer = _optimizer(self._parameters, config)
+        self.average = {name: t.detach().clone() for name, t in module.state_dict().items()}
+        self.checks = DeferredChecks()
+
+    def __call__(self, index: Tensor, step: int, total: int) -> dict[str, Tensor]:
+        """Take the step number ``step``, from 0, of ``total`` with the images at ``index`` [B].
+
+        Returns:
+            figures on the device: the loss, what the loss tells of itself, and the norm of the gradient.
+        """
+        config = self._config
+        rate = config.learning_rate * _schedule(step / total, config.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with autocast(config.precision, self._device), self.checks.gather():
+            loss, logs = self._step_loss(index)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self._parameters, config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        _update_average(self.average, self._module, min(config.average, (step + 1) / (step + 10)))
+        return {"loss": loss.detach(), **logs, "gradient": norm}
+
+
 def train(
     module: nn.Module,
     step_loss: StepLoss,
@@ -96,14 +142,14 @@ def train(
 
     Raises:
         TrainingError: the loss is no longer finite; names the step and the cause.
+        InputError: the loss sent what may not be sent, which is found at the next look.
         CheckpointError: the state found belongs to another run.
     """
     device = next(module.parameters()).device
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = _optimizer(parameters, config)
+    take_step = Step(module, step_loss, config)
+    optimizer, average = take_step.optimizer, take_step.average
     steps_per_epoch = max(1, num_images // config.batch_size)
     total = steps_per_epoch * config.epochs * len(passes)
-    average = {name: t.detach().clone() for name, t in module.state_dict().items()}
     identity = {**(identity or {}), "config": asdict(config), "num_images": num_images}
     epoch = 0
     figures: dict[str, float] = {}
@@ -124,22 +170,14 @@ def train(
                 sums: dict[str, Tensor] = {}
                 for i in range(steps_per_epoch):
                     step = first + i
-                    rate = config.learning_rate * _schedule(step / total, config.warmup)
-                    for group in optimizer.param_groups:
-                        group["lr"] = rate
-                    with autocast(config.precision, device):
-                        loss, logs = step_loss(order[i * config.batch_size : (i + 1) * config.batch_size])
-                    loss.backward()
-                    norm = nn.utils.clip_grad_norm_(parameters, config.clip)
-                    optimizer.step()
-                    optimizer.zero_grad(set_to_none=True)
-                    _update_average(average, module, min(config.average, (step + 1) / (step + 10)))
-                    for figure, value in {"loss": loss.detach(), **logs, "gradient": norm}.items():
+                    index = order[i * config.batch_size : (i + 1) * config.batch_size]
+                    for figure, value in take_step(index, step, total).items():
                         sums[figure] = sums[figure] + value if figure in sums else value.float()
                     if (i + 1) % HOST_LOOKS == 0 or i + 1 == steps_per_epoch:
                         # The figures of an earlier pass stand until this one has figures of the same name.
                         looked |= {figure: float(value) / (i + 1) for figure, value in sums.items()}
                         _check_finite(looked, module, step)
+                        take_step.checks.look()
                         if progress is not None:
                             shown = {k: v for k, v in looked.items() if k != "gradient"}
                             progress(step + 1, total, {"epoch": epoch + 1, **shown})

@@ -97,6 +97,8 @@ class LaplaceMechanism(Perturbation):
         self.mode, self.constant = mode, None if constant is None else check_positive(constant, "constant")
         # What the scale is divided by epsilon of: the sensitivity, or the number that stands in its place.
         self.reach = 2 * self.clip if self.constant is None else self.constant
+        # The L1 norm of an average message of points, found once: to look it up on a GPU is to wait for it.
+        self._usual = 0.0 if constellation is None else num_symbols * _mean_norm(constellation)
 
     def protect(self, symbols: Tensor, context: Context, epsilon: Tensor | None = None) -> Tensor:
         """Noisy symbols [B, 2n].
@@ -123,8 +125,7 @@ class LaplaceMechanism(Perturbation):
     def _snap(self, noisy: Tensor) -> Tensor:
         points = constellation_points(self.constellation or "", device=noisy.device)
         if self.mode == "honest":
-            usual = self.num_symbols * float(torch.view_as_real(points).abs().sum(1).mean())
-            noisy = noisy * max(1.0, usual / self.clip)
+            noisy = noisy * max(1.0, self._usual / self.clip)
         return modulate(hard_decision(noisy.float(), points), points)
 
     def guarantee(self, transmissions: int = 1) -> str:
@@ -149,6 +150,10 @@ class LaplaceMechanism(Perturbation):
         if self.mode == "article":
             return f"LaplaceMechanism(calibrated noise, not private by proof, scale={self.reach / self.epsilon:g})"
         return f"LaplaceMechanism(honest, epsilon={self.epsilon:g}, clip={self.clip:g})"
+
+
+def _mean_norm(constellation: str) -> float:
+    return float(torch.view_as_real(constellation_points(constellation)).abs().sum(1).mean())
 
 
 def _laplace(like: Tensor, generator: torch.Generator | None) -> Tensor:

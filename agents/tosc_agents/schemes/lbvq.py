@@ -244,7 +244,8 @@ class LBVQ(DeepJSCC):
     @torch.no_grad()
     def _count(self, index: Tensor) -> None:
         # Compared and summed, not bincount, which waits for the device to learn how many bins there are.
-        share = F.one_hot(index, len(self.usage)).float().mean((0, 1))
+        words = torch.arange(len(self.usage), device=index.device)
+        share = (index[..., None] == words).float().mean((0, 1))
         self.usage.lerp_(share, 0.02)
 
 

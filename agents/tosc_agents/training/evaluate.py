@@ -111,6 +111,8 @@ def evaluate(
     seeds: int = 3,
     batch_size: int = CANDIDATES,
     with_ssim: bool = True,
+    ssim_seeds: int | None = None,
+    with_floors: bool = True,
     threat: ThreatModel | None = None,
 ) -> Evaluation:
     """Accuracy of the receiver and leaks to each attacker, all on the very same receptions.
@@ -125,6 +127,8 @@ def evaluate(
         seeds: draws of the channel's noise.
         batch_size: images at once, and candidates of a re-identification.
         with_ssim: whether to compute SSIM, which costs more than most attackers.
+        ssim_seeds: of how many of the seeds; None: of all.
+        with_floors: whether to measure the floors too, which are the same for every attacker on these images.
         threat: what the attackers know of their link. With ``candidate_queries`` one more is added, which has
             the candidates encoded and takes the one whose symbols lie nearest (``reid_query``).
 
@@ -143,48 +147,48 @@ def evaluate(
     repeated = any(attacker.repeated for attacker in attackers.values())
     names = [*attackers, *([QUERY] if threat.candidate_queries else [])]
     leaks: dict[str, dict[float, dict[str, Figure]]] = {name: {} for name in names}
-    for snr_b, snr_e in pairs:
-        at = with_rules(game, snr_db=snr_b, eavesdropper_snr_db=snr_e)
-        decided: list[float] = []
-        leaked: dict[str, dict[str, list[float]]] = {name: {} for name in names}
-        for seed in range(seeds):
-            generator = torch.Generator(game.device).manual_seed(1000 + seed)
-            totals: dict[tuple[str, str], Tensor] = {}
-            for part in index.split(batch_size):
-                round_ = at.draw(len(part), generator=generator, index=part)
-                round_ = numbered(round_, sender, generator)
-                transmission = at.transmit(round_, sender.emit(prepared[part], round_, generator))
-                if game.points is not None:
-                    usage += torch.bincount(
-                        hard_decision(transmission.sent, game.points).flatten(), minlength=len(usage)
-                    )
-                if scheme is not None:
-                    _add(totals, "", "accuracy", _decide(at, scheme, round_, transmission, generator))
-                once = heard(transmission.eavesdropper, round_, sender, threat)
-                many = (
-                    _again(at, sender, prepared[part], round_, once, generator, threat) if repeated else once
+    draws = [(pair, seed) for pair in range(len(pairs)) for seed in range(seeds)]
+    games = [with_rules(game, snr_db=snr_b, eavesdropper_snr_db=snr_e) for snr_b, snr_e in pairs]
+    # A stream for each SNR and seed. The images are outermost, so that an attacker may remember candidates.
+    streams = [torch.Generator(game.device).manual_seed(1000 + seed) for _, seed in draws]
+    sums: list[dict[tuple[str, str], Tensor]] = [{} for _ in draws]
+    for part in index.split(batch_size):
+        for (pair, seed), generator, totals in zip(draws, streams, sums, strict=True):
+            at = games[pair]
+            round_ = at.draw(len(part), generator=generator, index=part)
+            round_ = numbered(round_, sender, generator)
+            transmission = at.transmit(round_, sender.emit(prepared[part], round_, generator))
+            if game.points is not None:
+                usage += torch.bincount(
+                    hard_decision(transmission.sent, game.points).flatten(), minlength=len(usage)
                 )
-                for name, attacker in attackers.items():
-                    what = many if attacker.repeated else once
-                    for figure, values in _leaks(attacker, round_, what, game, with_ssim).items():
-                        _add(totals, name, figure, values)
-                if threat.candidate_queries:
-                    scores = _nearest_symbols(at, sender, prepared[part], round_, transmission, generator)
-                    _add(totals, QUERY, "reid_query", metrics.reidentification(scores))
-            for (name, figure), total in totals.items():
-                value = float(total) / count
-                if name:
-                    leaked[name].setdefault(figure, []).append(value)
-                else:
-                    decided.append(value)
-        if decided:
-            accuracy[snr_b] = Figure.of(decided)
-        for name, rows in leaked.items():
-            leaks[name][snr_e] = {figure: Figure.of(values) for figure, values in rows.items()}
+            if scheme is not None:
+                _add(totals, "", "accuracy", _decide(at, scheme, round_, transmission, generator))
+            once = heard(transmission.eavesdropper, round_, sender, threat)
+            many = _again(at, sender, prepared[part], round_, once, generator, threat) if repeated else once
+            ssim = with_ssim and (ssim_seeds is None or seed < ssim_seeds)
+            for name, attacker in attackers.items():
+                what = many if attacker.repeated else once
+                for figure, values in _leaks(attacker, round_, what, game, ssim).items():
+                    _add(totals, name, figure, values)
+            if threat.candidate_queries:
+                scores = _nearest_symbols(at, sender, prepared[part], round_, transmission, generator)
+                _add(totals, QUERY, "reid_query", metrics.reidentification(scores))
+    for pair, (snr_b, snr_e) in enumerate(pairs):
+        found: dict[tuple[str, str], list[float]] = {}
+        for (of, _), totals in zip(draws, sums, strict=True):
+            if of == pair:
+                for key, total in totals.items():
+                    found.setdefault(key, []).append(float(total) / count)
+        for (name, figure), shares in found.items():
+            if name:
+                leaks[name].setdefault(snr_e, {})[figure] = Figure.of(shares)
+            else:
+                accuracy[snr_b] = Figure.of(shares)
     return Evaluation(
         accuracy,
         leaks,
-        floors(game, batch_size),
+        floors(game, batch_size) if with_floors else {},
         count,
         seeds,
         chance(game),
@@ -203,21 +207,25 @@ def chance(game: Game) -> dict[str, float]:
 
 @torch.no_grad()
 def floors(game: Game, batch_size: int = CANDIDATES) -> dict[str, dict[str, float]]:
-    """PSNR and SSIM of the mean training image, and of the mean image of the right class, on these images."""
+    """PSNR on both scales and SSIM of the mean training image, and of the right class's mean image, on these images."""
     source = game.source
     statistics = source.statistics
     table: dict[str, dict[str, float]] = {}
     guesses = {"mean-image": statistics.mean_image[None], "class-mean": statistics.class_mean_images}
     for name, images in guesses.items():
-        total = torch.zeros(2, device=source.device)
+        total = torch.zeros(3, device=source.device)
         for part in torch.arange(len(source), device=source.device).split(batch_size):
             batch = source.gather(part)
             guess = images[batch.labels if len(images) > 1 else torch.zeros_like(batch.labels)]
-            total += torch.stack(
-                [metrics.psnr(guess, batch.images).sum(), metrics.ssim(guess, batch.images).sum()]
+            scale = statistics.channel_mean, statistics.channel_std
+            figures = (
+                metrics.psnr(guess, batch.images),
+                metrics.ssim(guess, batch.images),
+                metrics.psnr_clipped(guess, batch.images, *scale),
             )
-        psnr, ssim = (total / len(source)).tolist()
-        table[name] = {"psnr_db": psnr, "ssim": ssim}
+            total += torch.stack([figure.sum() for figure in figures])
+        psnr, ssim, clipped = (total / len(source)).tolist()
+        table[name] = {"psnr_db": psnr, "ssim": ssim, "psnr_clipped_db": clipped}
     return table
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tosc_agents.learning.augment import crop_flip_cutout
-from tosc_agents.learning.loop import LoopConfig, Trained, train
+from tosc_agents.learning.loop import LoopConfig, StepLoss, Trained, train
 from tosc_agents.learning.progress import Progress
 from tosc_env.errors import InputError
 from tosc_env.game import Game
@@ -62,24 +62,7 @@ def fit_scheme(
     if not scheme.trainable:
         raise InputError(f"the scheme {scheme.name!r} has nothing to train.")
     generator = torch.Generator(game.device).manual_seed(seed)
-    scheme.to(game.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def step_loss(index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        round_ = game.draw(len(index), generator=generator, index=index)
-        images = crop_flip_cutout(
-            round_.batch.images,
-            generator,
-            pad=config.pad,
-            flip=config.flip,
-            cutout=config.cutout,
-            colour=config.colour,
-        )
-        round_ = replace(round_, batch=replace(round_.batch, images=images))
-        if scheme.keyed:
-            round_ = numbered(round_, SchemeSender(scheme), generator)
-        context = Context(round_.snr_db, round_.message, generator=generator)
-        return scheme.loss(game, round_, context, game.task)
-
+    step_loss = scheme_loss(scheme, game, config, generator)
     identity: dict[str, Any] = {
         "scheme": scheme.name,
         "options": scheme.options,
@@ -100,11 +83,39 @@ def fit_scheme(
         state_path=state_path,
         identity=identity,
         passes=scheme.passes,
-        begin_pass=partial(_begin_pass, scheme),
+        begin_pass=partial(begin_pass, scheme),
     )
 
 
-def _begin_pass(scheme: PrivacyScheme, name: str, epoch: int, epochs: int) -> None:
+def scheme_loss(
+    scheme: PrivacyScheme, game: Game, config: SchemeTraining, generator: torch.Generator
+) -> StepLoss:
+    """What a step of the scheme's training minimises: from image indices [B] through augmentation and the game's
+    channel to the scheme's own loss.  The scheme moves to the game's device, in the layout its networks want.
+    """
+    scheme.to(game.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def step_loss(index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        round_ = game.draw(len(index), generator=generator, index=index)
+        images = crop_flip_cutout(
+            round_.batch.images,
+            generator,
+            pad=config.pad,
+            flip=config.flip,
+            cutout=config.cutout,
+            colour=config.colour,
+        )
+        round_ = replace(round_, batch=replace(round_.batch, images=images))
+        if scheme.keyed:
+            round_ = numbered(round_, SchemeSender(scheme), generator)
+        context = Context(round_.snr_db, round_.message, generator=generator)
+        return scheme.loss(game, round_, context, game.task)
+
+    return step_loss
+
+
+def begin_pass(scheme: PrivacyScheme, name: str, epoch: int, epochs: int) -> None:
+    """Tell the scheme of a pass, and have the parts that do not learn in it stay as they are."""
     scheme.begin_pass(name, epoch, epochs)
     for part in scheme.modules():
         parameters = list(part.parameters())

@@ -2,6 +2,7 @@
 
 Each file under ``weights/`` is a float16 checkpoint whose card says what it was trained on and for which SNRs
 it is meant; nothing else says so.  ``gym.make`` asks :data:`ZOO` through the entry point ``tosc_env.zoos``.
+``pack`` puts files there, ``amend`` completes their cards, ``cards`` writes them out as ``docs/zoo.md``.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Folder:
             )
             shape = "x".join(map(str, spec["image_shape"]))
             lines.append(
-                f"{header['kind']} {header['name']!r}{against} for {card['data']['name']} {shape}: "
+                f"{header['kind']} {header['name']!r}{_variant(header)}{against} for {card['data']['name']} {shape}: "
                 f"{spec['num_outputs']} outputs, {spec['num_symbols']} channel uses, {low:g} to {high:g} dB"
             )
         return lines
@@ -100,6 +101,19 @@ def _agrees(header: dict[str, Any], options: Mapping[str, Any]) -> bool:
     """Whether a scheme's options, or those of the scheme that an eavesdropper was trained against, are these."""
     own = header["options"] if header["kind"] == "scheme" else header["card"].get("against_options", {})
     return all(name in own and own[name] == value for name, value in options.items())
+
+
+def _variant(header: dict[str, Any]) -> str:
+    """Of a scheme, the named choices that its name alone would not make, such as the mode of a mechanism."""
+    if header["kind"] != "scheme":
+        return ""
+    known = inspect.signature(schemes[header["name"]]).parameters
+    chosen = {
+        k: v
+        for k, v in header["options"].items()
+        if isinstance(v, str) and k in known and known[k].default != v
+    }
+    return f" {chosen}" if chosen else ""
 
 
 def _usual(header: dict[str, Any]) -> int:

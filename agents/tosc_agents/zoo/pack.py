@@ -1,6 +1,8 @@
 """Putting a trained checkpoint into the zoo: float16, measured again as it will be shipped, with a card.
 
 python -m tosc_agents.zoo.pack runs/deepjscc-shapes.safetensors deepjscc-shapes
+python -m tosc_agents.zoo.pack runs/calibrated.safetensors dp-laplace-article-cifar10 \\
+    --without transmitter --lender deepjscc-cifar10
 """
 
 from __future__ import annotations
@@ -16,18 +18,25 @@ import tyro
 from tosc_agents.commands.common import load_scheme, parse_options, setting_of
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import WEIGHTS
-from tosc_env.checkpoints import load_checkpoint, save_checkpoint
+from tosc_agents.zoo.amend import Additions
+from tosc_env.checkpoints import load_checkpoint, read_header, save_checkpoint
 from tosc_env.errors import InputError, ToscError
 from tosc_env.files import replacing
 from tosc_env.policies import Eavesdropper, PrivacyScheme
 from tosc_env.senders import SchemeSender
 
-LIMIT = 8 * 2**20
+LIMIT = 8_000_000
 """Bytes a file of the zoo may have."""
 
+ZOO_LIMIT = 80_000_000
+"""Bytes that all files of the zoo may have together."""
 
-@dataclass
-class Pack:
+ATTACKER_LIMIT = 1_000_000
+"""Parameters an attacker of the zoo may have."""
+
+
+@dataclass(kw_only=True)
+class Pack(Additions):
     """Pack one checkpoint; an eavesdropper needs the packed scheme it was trained against."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
@@ -46,22 +55,47 @@ class Pack:
     """Draws of the channel's noise."""
     ssim: bool = True
     """Whether an eavesdropper's card gets SSIM too, which takes longer than all the rest."""
+    without: tuple[str, ...] = ()
+    """Parts to leave out because the lender has them, e.g. transmitter for receivers only."""
+    lender: str | None = None
+    """Name of the file in the zoo that lends those parts."""
+    folder: Path = WEIGHTS
+    """The zoo."""
 
     def run(self) -> Path:
         """Write and measure; returns the file."""
-        target = WEIGHTS / f"{self.name}.safetensors"
+        target = self.folder / f"{self.name}.safetensors"
+        if self.lender == self.name:
+            raise InputError(f"{self.name} cannot borrow from itself.")
         loaded = load_checkpoint(self.checkpoint)
-        card: dict[str, Any] = {**loaded.card, "valid_snr_db": [min(self.snr_db), max(self.snr_db)]}
+        _check_parameters(loaded.policy)
+        card = {
+            **self.added_to(read_header(self.checkpoint)),
+            "valid_snr_db": [min(self.snr_db), max(self.snr_db)],
+        }
+        lender = None if self.lender is None else self.folder / f"{self.lender}.safetensors"
         with replacing(target) as part:
-            save_checkpoint(part, loaded.policy, card, half=True)
+
+            def save() -> None:
+                save_checkpoint(part, loaded.policy, card, half=True, without=self.without, lender=lender)
+                self._check_size(part, target)
+
+            save()
             # What is measured are the rounded weights, as an environment will load them.
             card |= self._measure(part)
-            save_checkpoint(part, loaded.policy, card, half=True)
-            if part.stat().st_size > LIMIT:
-                raise InputError(
-                    f"{self.name} has {part.stat().st_size:,} bytes; the zoo takes up to {LIMIT:,}."
-                )
+            save()
         return target
+
+    def _check_size(self, part: Path, target: Path) -> None:
+        size = part.stat().st_size
+        if size > LIMIT:
+            raise InputError(f"{self.name} has {size:,} bytes; a file of the zoo may have {LIMIT:,}.")
+        others = sum(path.stat().st_size for path in self.folder.glob("*.safetensors") if path != target)
+        if others + size > ZOO_LIMIT:
+            raise InputError(
+                f"{self.name} has {size:,} bytes and the other files of the zoo {others:,}; together they may have "
+                f"{ZOO_LIMIT:,}."
+            )
 
     def _measure(self, path: Path) -> dict[str, Any]:
         shipped = load_checkpoint(path)
@@ -83,15 +117,27 @@ class Pack:
             snr_db=self.snr_db,
             seeds=self.seeds,
             with_ssim=self.ssim,
+            with_floors=bool(attackers),
         )
         if not attackers:
-            accuracy = {"test_accuracy": {f"{s:g}": f.mean for s, f in found.accuracy.items()}}
+            accuracy = {
+                "test_accuracy": {f"{s:g}": f.mean for s, f in found.accuracy.items()},
+                "test_images": found.images,
+            }
             return accuracy | ({} if found.usage is None else {"codeword_usage": found.usage})
         leaks = {
             f"{s:g}": {column: figure.mean for column, figure in row.items()}
             for s, row in found.leaks["it"].items()
         }
         return {"leaks": leaks, "floors": found.floors}
+
+
+def _check_parameters(policy: PrivacyScheme | Eavesdropper) -> None:
+    count = sum(parameter.numel() for parameter in policy.parameters())
+    if isinstance(policy, Eavesdropper) and count > ATTACKER_LIMIT:
+        raise InputError(
+            f"the eavesdropper {policy.name!r} has {count:,} parameters; one of the zoo may have {ATTACKER_LIMIT:,}."
+        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,80 @@
+"""``tosc reproduce``: the article's experiments, from training to picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from tosc_agents.experiments.cells import Store
+from tosc_agents.experiments.presets import preset
+from tosc_agents.experiments.reproduction import Reproduction
+from tosc_env.devices import resolve_device
+from tosc_env.errors import InputError
+
+
+@dataclass
+class Reproduce:
+    """Regenerate the article's figures and tables; run the same command again to continue after an interruption.
+
+    Every piece of work lies in a cell under OUTPUT/cells and is done once: a finished cell is never computed again, a
+    killed training goes on at its last epoch, and several processes may share one folder.
+
+    Example: tosc reproduce all --preset quick --output runs/quick
+    """
+
+    experiment: Annotated[
+        Literal["fig3", "table1", "table2", "fig4", "statements", "all"], tyro.conf.Positional
+    ]
+    """Which; 'all' ends with the table of the article's statements, 'statements' judges what is finished."""
+    preset: Literal["quick", "cpu", "article"] = "quick"
+    """Embedded Shapes in minutes; CIFAR-10 and CelebA in a night on two cores; as long as the article, on a GPU."""
+    arms: tuple[str, ...] = ()
+    """Keys of the arms to compare, e.g. deepjscc ibal lbvq; by default all."""
+    trainings: int | None = None
+    """Trainings of each arm that the preset repeats, with seeds 0, 1, ...; by default the preset's number."""
+    use: tuple[str, ...] = ()
+    """Checkpoints to take instead of training, as TRAINING=FILE or TRAINING:SEED=FILE, e.g. lbvq=runs/lbvq.safetensors;
+    for the faces as faces.TRAINING=FILE."""
+    only_report: bool = False
+    """Compute nothing; write the report of what is finished."""
+    faces: bool = True
+    """Whether pictures that show people go into the report; leave them out of one that is passed on."""
+    device: str = "cpu"
+    """Where to compute, e.g. cuda:0."""
+    output: Path | None = None
+    """Result folder; by default runs/reproduce-PRESET."""
+
+    def run(self) -> int:
+        """Finish the cells, write the report."""
+        if self.trainings is not None and self.trainings < 1:
+            raise InputError(f"trainings must be at least 1, not {self.trainings}.")
+        folder = self.output or Path("runs") / f"reproduce-{self.preset}"
+        store = Store(folder / "cells", device=resolve_device(self.device))
+        whole = Reproduction(
+            preset(self.preset), arms=self.arms, trainings=self.trainings, given=parse_given(self.use)
+        )
+        if not self.only_report and self.experiment != "statements":
+            store.run(whole.cells(self.experiment))
+        for path in whole.report(store, folder, faces=self.faces):
+            print(path)
+        return 0
+
+
+def parse_given(pairs: tuple[str, ...]) -> dict[tuple[str, str, int], Path]:
+    """``TRAINING=FILE``, ``TRAINING:SEED=FILE``, ``faces.TRAINING=FILE`` by (images or faces, training, seed).
+
+    >>> parse_given(("lbvq:1=a.safetensors", "faces.ibal=b.safetensors"))
+    {('images', 'lbvq', 1): PosixPath('a.safetensors'), ('faces', 'ibal', 0): PosixPath('b.safetensors')}
+    """
+    found = {}
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        key, colon, seed = name.partition(":")
+        if not key or not equals or not path or (colon and not seed.isdecimal()):
+            raise InputError(f"--use takes TRAINING=FILE or TRAINING:SEED=FILE, not {pair!r}.")
+        faces = key.startswith("faces.")
+        found["faces" if faces else "images", key.removeprefix("faces."), int(seed or 0)] = Path(path)
+    return found

@@ -1,0 +1,263 @@
+"""Measuring one arm, and training one attacker against it, as cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from tosc_agents.experiments.arms import Arm
+from tosc_agents.experiments.cells import Cell, Work
+from tosc_agents.experiments.findings import NOISE, Row
+from tosc_agents.experiments.systems import FEATURES, RememberedSender, Systems, source_of
+from tosc_agents.experiments.trainings import SCHEME, load_arm
+from tosc_agents.records import provenance
+from tosc_agents.training.evaluate import CANDIDATES, chance, evaluate, floors
+from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
+from tosc_env.checkpoints import load_checkpoint, save_checkpoint
+from tosc_env.policies import Eavesdropper
+from tosc_env.threat import ThreatModel
+
+ATTACKER = "attacker.safetensors"
+
+THREAT = ThreatModel(unkeyed_encoder=True, candidate_queries=True)
+"""Every attacker's: images of the other half with labels, unlimited queries, candidates encoded on demand, the encoder
+with and without its key (never the key itself), the codebook, its own CSI."""
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """An attacker with its settings, the same for every arm that it is pointed at.
+
+    Attributes:
+        key: what tables call it.
+        eavesdropper, options: what is trained.
+        arms: keys of those it is pointed at; None: all.
+        train_snr_db: None: over all SNRs of the test, told its own; a number: at that one alone; several: over those.
+    """
+
+    key: str
+    eavesdropper: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    arms: tuple[str, ...] | None = None
+    train_snr_db: float | tuple[float, ...] | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "key": self.key,
+            "eavesdropper": self.eavesdropper,
+            "options": dict(self.options),
+            "train_snr_db": list(t) if isinstance(t := self.train_snr_db, tuple) else t,
+        }
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What arms and attackers are measured with.
+
+    Attributes:
+        snr_db: of both links, one after the other.
+        seeds: draws of the channel's noise.
+        ssim_seeds: of these, for how many SSIM is computed.
+    """
+
+    snr_db: tuple[float, ...]
+    seeds: int = 3
+    ssim_seeds: int = 1
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"snr_db": list(self.snr_db), "seeds": self.seeds, "ssim_seeds": self.ssim_seeds}
+
+
+def arm_cell(systems: Systems, arm: Arm, seed: int, measured: Measurement) -> Cell:
+    """Accuracy of the arm's receiver, and re-identification by whoever has the candidates encoded, over the SNRs."""
+    trained, features = systems.training(arm.training, seed), systems.features(arm, seed)
+    setting = systems.setting
+
+    def work(work: Work) -> dict[str, Any]:
+        scheme = load_arm(work.file(trained, SCHEME), arm, work.device)
+        sender = RememberedSender(scheme, known(work.file(features, FEATURES), "test").to(work.device))
+        test = source_of(setting, "test", None).to(work.device)
+        game = setting.game_on(test, constellation=scheme.constellation)
+        found = evaluate(
+            game,
+            sender,
+            {},
+            scheme=scheme,
+            snr_db=measured.snr_db,
+            seeds=measured.seeds,
+            with_floors=False,
+            threat=THREAT,
+        )
+        return {
+            "evaluation": found.plain(),
+            "guarantee": scheme.guarantee(),
+            "bits": scheme.bits(),
+            "channel_uses": setting.num_symbols,
+        }
+
+    name = f"measure-{arm.key}-{setting.data}-seed{seed}"
+    inputs = {"version": 1, "arm": _plain(arm), "measured": measured.plain()}
+    return Cell(name, inputs, work, (trained, features))
+
+
+def attack_cell(systems: Systems, arm: Arm, attacker: Attacker, seed: int, measured: Measurement) -> Cell:
+    """One attacker, trained against one arm on the attacker's half and measured on the test images."""
+    trained, features = systems.training(arm.training, seed), systems.features(arm, seed)
+    setting = systems.setting
+
+    def work(work: Work) -> dict[str, Any]:
+        scheme = load_arm(work.file(trained, SCHEME), arm, work.device)
+        memory = work.file(features, FEATURES)
+        heard: Any = attacker.train_snr_db
+        snr = list(measured.snr_db) if heard is None else list(heard) if isinstance(heard, tuple) else heard
+        sources = [
+            source_of(setting, s, h).to(work.device) for s, h in (("train", "attacker"), ("test", None))
+        ]
+        train = setting.game_on(sources[0], snr_db=snr, constellation=scheme.constellation)
+        test = setting.game_on(sources[1], constellation=scheme.constellation)
+        senders = [RememberedSender(scheme, known(memory, n).to(work.device)) for n in ("attacker", "test")]
+        path = work.folder / ATTACKER
+        finished = _fitted(path, work)
+        if finished is None:
+            with work.progress(
+                f"{attacker.key} against {arm.key} on {setting.data}, seed {seed}"
+            ) as progress:
+                fitted, record = fit_eavesdropper(
+                    attacker.eavesdropper,
+                    train,
+                    senders[0],
+                    threat=THREAT,
+                    options=dict(attacker.options),
+                    seed=seed,
+                    progress=progress,
+                    state_path=work.folder / "attacker.run",
+                    identity={"arm": arm.key},
+                )
+            card = {
+                **provenance(sources[0], work.device),
+                "against": scheme.name,
+                "against_options": scheme.options,
+                "labels": list(train.task.labels),
+                "setting": setting.plain(),
+                "training": record,
+                "valid_snr_db": [train.snr_db.low, train.snr_db.high],
+            }
+            save_checkpoint(path, fitted, card)
+        else:
+            fitted, record = finished
+        found = evaluate(
+            test,
+            senders[1],
+            {attacker.key: fitted},
+            snr_db=measured.snr_db,
+            seeds=measured.seeds,
+            ssim_seeds=measured.ssim_seeds,
+            with_floors=False,
+            threat=ThreatModel(candidate_queries=False),
+        )
+        return {"evaluation": found.plain(), "training": record}
+
+    name = f"attack-{arm.key}-{attacker.key}-{setting.data}-seed{seed}"
+    inputs = {
+        "version": 1,
+        "arm": _plain(arm),
+        "attacker": attacker.plain(),
+        "measured": measured.plain(),
+        "threat": THREAT.plain(),
+        "seed": seed,
+    }
+    return Cell(name, inputs, work, (trained, features))
+
+
+def _fitted(path: Path, work: Work) -> tuple[Eavesdropper, dict[str, Any]] | None:
+    """An attacker that was fitted before its measurement was interrupted; the cell's folder is of these settings."""
+    if not path.exists():
+        return None
+    loaded = load_checkpoint(path, device=work.device, kind="eavesdropper")
+    assert isinstance(loaded.policy, Eavesdropper)
+    # One with an encoder in its hands holds nothing that a file could keep: it is fitted again.
+    return (loaded.policy, loaded.card["training"]) if loaded.policy.state_dict() else None
+
+
+def floors_cell(systems: Systems) -> Cell:
+    """What knowing nothing, and knowing the class, gives on the test images; how often a constant answer is right."""
+    setting = systems.setting
+
+    def work(work: Work) -> dict[str, Any]:
+        game = setting.game_on(source_of(setting, "test", None).to(work.device))
+        return {
+            "floors": floors(game),
+            "chance": {**chance(game), "reid": 1.0 / min(CANDIDATES, len(game.source))},
+            "images": len(game.source),
+            "provenance": game.source.provenance,
+        }
+
+    return Cell(f"floors-{setting.data}", {"version": 2, "setting": setting.plain()}, work)
+
+
+def rows_of(experiment: str, arm: str, evaluation: Mapping[str, Any]) -> list[Row]:
+    """The rows of an evaluation's plain values, whose intervals are over the channel's noise."""
+    seeds = int(evaluation["seeds"])
+    rows = [
+        _row(experiment, arm, "accuracy", figure, seeds, float(snr), None)
+        for snr, figure in evaluation["accuracy"].items()
+    ]
+    for attacker, by_snr in evaluation["leaks"].items():
+        for snr, figures in by_snr.items():
+            rows += [
+                _row(experiment, arm, name, figure, seeds, float(snr), attacker)
+                for name, figure in figures.items()
+            ]
+    return rows
+
+
+def _row(
+    experiment: str,
+    arm: str,
+    name: str,
+    figure: Mapping[str, Any],
+    seeds: int,
+    snr: float,
+    attacker: str | None,
+) -> Row:
+    interval = figure["interval95"]
+    samples = 1 if interval is None else seeds
+    return Row(
+        experiment,
+        arm,
+        name,
+        figure["mean"],
+        float("nan") if interval is None else interval,
+        samples,
+        NOISE,
+        snr,
+        attacker,
+    )
+
+
+@lru_cache(maxsize=6)
+def _features(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def known(path: Path, part: str) -> Tensor:
+    """Remembered features of the attacker's images or of the test images, read once per process."""
+    return _features(path)[part]
+
+
+def _plain(arm: Arm) -> dict[str, Any]:
+    return {"key": arm.key, "scheme": arm.scheme, "options": dict(arm.options)}
+
+
+def pointed_at(attackers: Sequence[Attacker], arm: Arm) -> list[Attacker]:
+    """The attackers that an arm must face."""
+    return [a for a in attackers if a.arms is None or arm.key in a.arms]

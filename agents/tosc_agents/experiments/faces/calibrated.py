@@ -1,0 +1,97 @@
+"""The article's noise, fitted to a balanced accuracy: one constant for a whole data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tosc_agents.calibration import ARTICLE_BUDGET, calibrate_constant
+from tosc_agents.experiments.arms import Arm
+from tosc_agents.experiments.faces.balanced import Answers, balanced_accuracy
+from tosc_agents.schemes.differential_privacy import DPLaplace
+from tosc_env.checkpoints import load_checkpoint
+from tosc_env.errors import CheckpointError
+from tosc_env.game import Game
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fitted constant: what it says holds because it was fitted.
+
+    Attributes:
+        constant: c, of the noise's scale c / epsilon.
+        low, high: the budgets that the receiver has learnt, given that constant.
+        target, reached: mean balanced accuracy at the article's smallest budget, wanted and got.
+        within: whether the target lay within the noise that was trained for; else the constant is the nearest end.
+    """
+
+    constant: float
+    low: float
+    high: float
+    target: float
+    reached: float
+    within: bool
+
+    def applied(self, arm: Arm) -> Arm:
+        """The arm with this constant, whatever it was trained with."""
+        options = {**arm.options, "constant": self.constant, "epsilon_range": [self.low, self.high]}
+        return replace(arm, options=options)
+
+
+def fit_constant(
+    path: Path, game: Game, thresholds: Tensor, target: float, budgets: Sequence[float], seeds: Sequence[int]
+) -> Calibration:
+    """The constant whose noise at budget 0.05 leaves a mean balanced accuracy, by bisection.
+
+    Args:
+        path: of ``dp-laplace`` in mode ``article``, trained over an ``epsilon_range``.
+        game: on the images at which the target is to be met.
+        thresholds: [A], see :func:`~tosc_agents.experiments.faces.balanced.log_odds`.
+        target: mean over the attributes, in [0, 1].
+        budgets: all those that will be played; the receiver must have learnt the noise of each.
+        seeds: draws of the noise, the same for every constant tried.
+
+    Raises:
+        CheckpointError: another scheme, or noise learnt over too narrow a range for all the budgets.
+    """
+    scheme = load_checkpoint(path, device=game.device, kind="scheme").policy
+    if not isinstance(scheme, DPLaplace) or scheme.epsilon_range is None or scheme.mechanism.constant is None:
+        raise CheckpointError(
+            f"{path} is no dp-laplace in mode 'article' that was trained over an epsilon_range."
+        )
+    trained, (low, high) = scheme.mechanism.constant, scheme.epsilon_range
+    # Noise of scale trained / high up to trained / low is what the receiver knows.
+    least, most = max(budgets) * trained / high, min(budgets) * trained / low
+    if least > most:
+        raise CheckpointError(
+            f"{path} was trained over budgets from {low:g} to {high:g}, a factor of {high / low:.3g}; budgets from "
+            f"{min(budgets):g} to {max(budgets):g} need one of {max(budgets) / min(budgets):.3g} at least."
+        )
+    answers = Answers(scheme, game)
+    right = answers.targets
+
+    def accuracy(scale: float) -> float:
+        scheme.mechanism.epsilon = scheme.mechanism.reach / scale
+        found = [balanced_accuracy(answers.logits(seed), right, thresholds) for seed in seeds]
+        return float(torch.stack(found).mean())
+
+    if target >= accuracy(least / ARTICLE_BUDGET):
+        constant, within = least, False
+    elif target <= accuracy(most / ARTICLE_BUDGET):
+        constant, within = most, False
+    else:
+        constant, within = calibrate_constant(accuracy, target, least, most), True
+    ratio = constant / trained
+    return Calibration(
+        constant,
+        # Rounding must not push a budget out that lies on the end of the range.
+        min(low * ratio, min(budgets)),
+        max(high * ratio, max(budgets)),
+        target,
+        accuracy(constant / ARTICLE_BUDGET),
+        within,
+    )

@@ -1,0 +1,54 @@
+"""What a trained scheme's checkpoint says of its training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from tosc_agents.complexity import complexity
+from tosc_agents.learning.loop import Trained
+from tosc_agents.learning.precision import resolve_precision
+from tosc_agents.records import provenance
+from tosc_agents.setting import Setting
+from tosc_agents.training.evaluate import Evaluation
+from tosc_agents.training.fit_scheme import SchemeTraining
+from tosc_agents.training.warm_start import WarmStart
+from tosc_env.game import Game
+from tosc_env.policies import PrivacyScheme
+
+
+def scheme_card(
+    scheme: PrivacyScheme,
+    game: Game,
+    setting: Setting,
+    config: SchemeTraining,
+    trained: Trained,
+    *,
+    seed: int,
+    start: WarmStart | None = None,
+    frozen: list[str] | None = None,
+    found: Evaluation | None = None,
+) -> dict[str, Any]:
+    """The card of a scheme that was trained on ``game``; ``found``: what a test on other images gave."""
+    card: dict[str, Any] = {
+        **provenance(game.source, game.device),
+        "labels": list(game.task.labels),
+        "setting": setting.plain(),
+        "complexity": complexity(scheme).plain(),
+        "training": {
+            **asdict(config),
+            "seed": seed,
+            "half": game.source.half,
+            "warm_start": None if start is None else start.plain(),
+            "frozen": frozen or [],
+            "precision_used": resolve_precision(config.loop.precision, game.device),
+            "figures": trained.figures,
+        },
+        **({"guarantee": scheme.guarantee()} if scheme.guarantee() else {}),
+    }
+    if found is not None:
+        card["test_accuracy"] = {f"{s:g}": f.plain() for s, f in found.accuracy.items()}
+        card["test_images"] = found.images
+        if found.usage is not None:
+            card["codeword_usage"] = found.usage
+    return card

@@ -1,0 +1,78 @@
+"""A classifier of images learns an attribute that is there, resumes, and is asked about fixed images."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tosc_agents.experiments.faces.gender import Classifier, ClassifierTraining, shown, values_of
+
+from tosc_env.data import make_source
+from tosc_env.errors import InputError
+
+TINY = ClassifierTraining(
+    epochs=4, batch_size=25, learning_rate=1e-2, flip=False, pad=0, stem=4, widths=(8, 8)
+)
+
+
+def brightness(count=400):
+    """Images that are dark or bright, with noise."""
+    g = torch.Generator().manual_seed(0)
+    truth = torch.randint(2, (count,), generator=g)
+    return 0.5 * torch.rand(count, 3, 8, 8, generator=g) + 0.4 * truth[:, None, None, None], truth
+
+
+def fitted(epochs=4, path=None, stop=None):
+    images, truth = brightness()
+    config = ClassifierTraining(**{**TINY.plain(), "epochs": epochs})
+    classifier = Classifier((3, 8, 8), 2, config)
+
+    def progress(done, total, figures):
+        if done == stop:
+            raise KeyboardInterrupt
+
+    generator = torch.Generator().manual_seed(0)
+    classifier.fit(lambda i: images[i], truth, generator, state_path=path, progress=progress)
+    return classifier
+
+
+def test_it_learns_what_is_there_and_nothing_where_nothing_is():
+    images, truth = brightness()
+    classifier = fitted()
+    assert classifier.accuracy(images[:200], truth[:200]) > 0.95
+    assert classifier.accuracy(torch.full_like(images, 0.5), truth) == pytest.approx(
+        max(float(truth.float().mean()), 1 - float(truth.float().mean())), abs=0.2
+    )
+    assert len(classifier.decide(torch.full_like(images, 0.5)).unique()) == 1
+
+
+def test_a_stopped_training_ends_as_one_that_was_not(tmp_path):
+    path = tmp_path / "classifier.run"
+    with pytest.raises(KeyboardInterrupt):
+        fitted(path=path, stop=48)  # 16 steps an epoch: stopped in the third
+    assert path.is_file()
+    resumed, whole = fitted(path=path), fitted()
+    assert not path.exists()
+    states = resumed.network.state_dict(), whole.network.state_dict()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_saved_weights_decide_as_before(tmp_path):
+    images, _ = brightness()
+    classifier = fitted(1)
+    classifier.save(tmp_path / "c.safetensors")
+    again = Classifier((3, 8, 8), 2, TINY, seed=5).load(tmp_path / "c.safetensors")
+    assert torch.equal(again.network(images[:9]), classifier.network(images[:9]))
+
+
+def test_the_images_shown_are_the_first_of_each_value_in_turn():
+    source = make_source("shapes", split="test", num_images=60, size=16)
+    truth, values = values_of(source, "size")
+    index = shown(source, "size", 8)
+    assert truth[index].tolist() == [0, 1, 2, 0, 1, 2, 0, 1] and values == 3
+    for value in range(3):
+        firsts = (truth == value).nonzero().flatten()[: int((truth[index] == value).sum())]
+        assert index[truth[index] == value].tolist() == firsts.tolist()
+    with pytest.raises(InputError, match="1 to 60 can be shown, not 61"):
+        shown(source, "size", 61)
+    with pytest.raises(InputError, match="unknown attribute of shapes 'Male'"):
+        values_of(source, "Male")

@@ -1,0 +1,201 @@
+"""Table 2 runs whole on tiny Shapes: every figure is there, comes from the folds, and stands beside the article's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import fmean
+
+import pytest
+import torch
+from tosc_agents.experiments.arms import arm
+from tosc_agents.experiments.cells import Store, order
+from tosc_agents.experiments.faces.balanced import Answers, measure
+from tosc_agents.experiments.faces.calibrated import Calibration, fit_constant
+from tosc_agents.experiments.faces.folds import whole
+from tosc_agents.experiments.faces.table2 import Table2
+from tosc_agents.experiments.findings import FOLDS, pick
+from tosc_agents.experiments.trainings import SCHEME, Recipe, load_arm
+from tosc_agents.learning.seeding import weights_from
+from tosc_agents.setting import Setting
+from tosc_agents.training.evaluate import Figure
+
+from tosc_env.checkpoints import save_checkpoint
+from tosc_env.data.base import Source
+from tosc_env.errors import CheckpointError, InputError
+from tosc_env.policies import make_scheme
+
+SETTING = Setting("shapes", {"num_images": 80, "size": 16}, num_symbols=16)
+NETWORK = {"stem": 4, "widths": [4, 8], "blocks": [0, 0], "receiver_width": 16, "receiver_depth": 1}
+DP = {"epsilon_range": [0.01, 30.0], "epsilon": 0.1}
+RECIPES = {
+    "baseline": Recipe("deepjscc", epochs=1, batch_size=40, cutout=0),
+    "lbvq": Recipe("lbvq", epochs=1, batch_size=40, start="baseline", cutout=0),
+    "dp": Recipe("dp-laplace", DP, epochs=1, start="baseline", receiver_only=True),
+    "dp-calibrated": Recipe(
+        "dp-laplace",
+        {**DP, "mode": "article", "constant": 0.05},
+        epochs=1,
+        start="baseline",
+        receiver_only=True,
+    ),
+}
+ARMS = [arm(key) for key in ("deepjscc", "label-only", "dp-0.1", "dp-cal-0.05", "enc-rotation", "lbvq")]
+NAMES = ("Mustache", "Smiling", "Wavy_Hair")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("table2")
+    table = Table2(SETTING, RECIPES, NETWORK, arms=ARMS, folds=2)
+    store = Store(folder / "cells", quiet=True)
+    store.run(table.cells)
+    return table, store, table.present(store, folder, ["Trained for one epoch."]), folder
+
+
+def test_every_arm_has_every_figure_over_the_folds(run):
+    _, _, found, _ = run
+    for one in ARMS:
+        for kind in ("accuracy", "balanced"):
+            rows = [pick(found.rows, f"{kind}_{name}", arm=one.key) for name in NAMES]
+            assert all(len(row) == 1 for row in rows)
+            for (row,) in rows:
+                assert (row.over, row.samples, row.snr_db) == (FOLDS, 2, 12.0) and 0 <= row.mean <= 1
+            (mean,) = pick(found.rows, kind, arm=one.key)
+            assert mean.mean == pytest.approx(fmean(row.mean for (row,) in rows))
+    assert len(found.rows) == len(ARMS) * 2 * 4
+
+
+def test_a_row_is_the_mean_and_the_interval_of_its_folds(run):
+    table, store, found, _ = run
+    results = [store.result(cell) for cell in table.cells if "measure-baseline" in cell.name]
+    values = [result["arms"]["deepjscc"]["balanced"]["Smiling"] for result in results]
+    (row,) = pick(found.rows, "balanced_Smiling", arm="deepjscc")
+    told = Figure.of(values)
+    assert len(values) == 2 and (row.mean, row.interval) == (told.mean, told.interval)
+
+
+def test_every_image_is_tested_once(run):
+    table, store, found, _ = run
+    tested = [
+        store.result(cell)["images"]
+        for cell in table.cells
+        if cell.name.startswith("table2-measure-baseline")
+    ]
+    assert sum(tested) == found.details["images"] == 160
+    assert store.result(table.training("baseline", 0))["images"] == 160 - tested[0]
+
+
+def test_the_articles_figures_stand_beside_ours_and_the_constant_answer_beneath(run):
+    _, _, found, _ = run
+    (table,) = found.tables
+    lines = {line[0]: dict(zip(table.columns, line, strict=True)) for line in table.rows}
+    assert lines["LBVQ"]["Mustache: article"] == 85.0 and lines["LBVQ"]["mean: article"] == 81.7
+    assert lines["label only"]["Mustache: article"] is None
+    constant = lines["(best constant answer)"]
+    assert float(constant["mean: plain"]) >= 50 and constant["Wavy Hair: balanced"] == "50.0"
+    assert "Mustache" in table.caption
+
+
+def test_the_findings_say_what_a_reader_must_know(run):
+    _, _, found, folder = run
+    text = " ".join(found.notes)
+    assert "Shapes stand in" in text and "Trained for one epoch." in text and "fitted, not found" in text
+    assert found.pictures[0].path == folder / "table2.svg" and found.pictures[0].path.is_file()
+    assert not found.pictures[0].faces and found.details["stand_in"]
+
+
+def test_receivers_of_dp_hear_the_frozen_transmitter_of_their_own_fold(run):
+    table, store, _, _ = run
+    for k in (0, 1):
+        states = [
+            load_arm(store.folder_of(table.training(key, k)) / SCHEME, arm(name)).transmitter.state_dict()
+            for key, name in (("baseline", "deepjscc"), ("dp", "dp-0.1"))
+        ]
+        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_one_constant_is_fitted_on_the_first_fold_for_all(run):
+    table, _, found, _ = run
+    cells = [cell for cell in order(table.cells) if cell.name.startswith("table2-calibrate-")]
+    assert len(cells) == 1 and cells[0].inputs["fold"] == 0
+    assert found.details["calibration"]["constant"] > 0
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
+    """Noise that was trained over a range, and images whose right answers are what it decides without noise."""
+    path = tmp_path_factory.mktemp("noisy") / "noisy.safetensors"
+    source = whole(replace(SETTING, data_options={**SETTING.data_options, "binary_attributes": list(NAMES)}))
+    setting = replace(SETTING, task="attributes", task_options={"names": list(NAMES)})
+    options = {**NETWORK, **RECIPES["dp-calibrated"].options, "told_snr_db": 12.0}
+    with weights_from(0):
+        scheme = make_scheme("dp-laplace", setting.game_on(source).spec, **options).eval()
+    save_checkpoint(path, scheme, {})
+    scheme.mechanism.epsilon = 1e9
+    logits = Answers(scheme, setting.game_on(source, snr_db=140.0)).logits(0)
+    thresholds = logits.median(0).values
+    own = Source.from_arrays(
+        source.images,
+        name="own",
+        attributes=(logits > thresholds).long(),
+        attribute_names=NAMES,
+        attribute_values=[("absent", "present")] * 3,
+    )
+    return path, setting.game_on(own, snr_db=140.0), thresholds
+
+
+def test_the_fitted_noise_leaves_the_balanced_accuracy_that_was_asked_for(noisy):
+    path, game, thresholds = noisy
+
+    def fit(target, budgets=(0.05, 0.1), seeds=(0, 1)):
+        return fit_constant(path, game, thresholds, target, budgets, seeds)
+
+    best, worst = fit(1.0), fit(0.0)
+    assert not best.within and not worst.within
+    assert best.constant < worst.constant and best.reached > worst.reached + 0.2
+    target = (best.reached + worst.reached) / 2
+    met = fit(target)
+    assert met.within and met.reached == pytest.approx(target, abs=0.02)
+    assert best.constant < met.constant < worst.constant
+    # What is played with the constant is what was fitted, also at the ends of what was trained for.
+    for fitted in (best, met, worst):
+        played = load_arm(path, fitted.applied(arm("dp-cal-0.05")))
+        found = measure(played, game, thresholds, (0, 1))
+        assert float(found.balanced.mean()) == pytest.approx(fitted.reached, abs=0.005)
+        load_arm(path, fitted.applied(arm("dp-cal-0.1")))
+    with pytest.raises(CheckpointError, match="a factor of 3e"):
+        fit(0.5, budgets=(0.001, 10.0))
+
+
+def test_only_calibrated_noise_can_be_fitted(run, noisy):
+    table, store, _, _ = run
+    baseline = store.folder_of(table.training("baseline", 0)) / SCHEME
+    with pytest.raises(CheckpointError, match="no dp-laplace in mode 'article'"):
+        fit_constant(baseline, noisy[1], noisy[2], 0.5, (0.05,), [0])
+
+
+def test_a_failed_fit_is_called_one(run):
+    from tosc_agents.experiments.faces.table2_findings import _fit_note
+
+    fitted = Calibration(0.1, 0.05, 0.9, 0.46, 0.5, False)
+    assert "the fit did not succeed" in _fit_note(fitted)
+    assert "the fit did not succeed" not in _fit_note(replace(fitted, within=True))
+
+
+def test_trainings_are_shared_and_a_changed_recipe_is_another_cell():
+    few = Table2(SETTING, RECIPES, NETWORK, arms=ARMS[:1], folds=2)
+    more = Table2(SETTING, RECIPES, NETWORK, arms=ARMS, folds=2)
+    assert few.training("baseline", 0).slug == more.training("baseline", 0).slug
+    longer = {**RECIPES, "baseline": RECIPES["baseline"].at(epochs=2)}
+    changed = Table2(SETTING, longer, NETWORK, arms=ARMS, folds=2)
+    assert changed.training("lbvq", 0).slug != more.training("lbvq", 0).slug
+    assert more.training("baseline", 0).slug != more.training("baseline", 1).slug
+
+
+def test_what_cannot_be_planned_is_refused_in_one_sentence():
+    with pytest.raises(InputError, match="unknown training 'ibal'"):
+        Table2(SETTING, RECIPES, NETWORK, arms=[arm("ibal")])
+    with pytest.raises(InputError, match="fitted to 'lbvq'"):
+        Table2(SETTING, RECIPES, NETWORK, arms=[arm("dp-cal-0.9")])
+    with pytest.raises(InputError, match="several attributes"):
+        Table2(Setting("cifar10"), RECIPES, NETWORK)

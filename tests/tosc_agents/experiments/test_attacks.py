@@ -1,0 +1,103 @@
+"""Attack cells: what is written is what was measured, a stronger listener is never hidden, rows keep their meaning."""
+
+import math
+
+import pytest
+from tosc_agents.experiments import attacks
+from tosc_agents.experiments.arms import ARMS, arm
+from tosc_agents.experiments.attacks import (
+    ATTACKER,
+    THREAT,
+    Attacker,
+    Measurement,
+    arm_cell,
+    attack_cell,
+    floors_cell,
+    pointed_at,
+    rows_of,
+)
+from tosc_agents.experiments.cells import Store
+from tosc_agents.experiments.findings import pick
+from tosc_agents.experiments.presets import PRESETS, preset
+from tosc_agents.experiments.systems import Systems
+from tosc_agents.experiments.trainings import Recipe
+from tosc_agents.setting import Setting
+
+from tosc_env.checkpoints import load_checkpoint
+
+SETTING = Setting("shapes", {"num_images": 400})
+NETWORK = {"stem": 8, "widths": [8, 16, 16], "blocks": [0, 0, 0], "receiver_width": 32, "receiver_depth": 1}
+MEASURED = Measurement((0.0, 12.0), seeds=2)
+
+
+@pytest.fixture(scope="module")
+def systems():
+    recipe = Recipe("deepjscc", {}, 6, batch_size=50, flip=False, cutout=0)
+    return Systems(SETTING, NETWORK, {"baseline": recipe})
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("attacks"), quiet=True)
+
+
+def rows(store, cell, one):
+    store.run([cell])
+    return rows_of("fig3", one.key, store.result(cell)["evaluation"])
+
+
+def test_the_linear_attack_beats_the_floor_where_nothing_protects(systems, store):
+    one = arm("deepjscc")
+    found = rows(store, attack_cell(systems, one, Attacker("linear", "linear"), 0, MEASURED), one)
+    floors = floors_cell(systems)
+    store.run([floors])
+    floor = store.result(floors)["floors"]["mean-image"]["psnr_db"]
+    weak, strong = (pick(found, "psnr_db", snr_db=snr)[0] for snr in MEASURED.snr_db)
+    assert strong.mean > floor + 0.1 and strong.mean > weak.mean
+    assert strong.samples == 2 and strong.over == "channel noise" and strong.attacker == "linear"
+    # SSIM is computed for one of the seeds only, and so has no interval.
+    assert math.isnan(pick(found, "ssim", snr_db=12.0)[0].interval)
+    folder = store.folder_of(attack_cell(systems, one, Attacker("linear", "linear"), 0, MEASURED))
+    header = load_checkpoint(folder / ATTACKER, kind="eavesdropper").card
+    assert header["against"] == "deepjscc" and header["valid_snr_db"] == [0.0, 12.0]
+    assert header["training"]["threat_model"] == THREAT.plain()
+
+
+def test_encryption_decides_as_well_as_the_baseline_and_hides_the_candidates(systems, store):
+    measured = {
+        key: rows(store, arm_cell(systems, arm(key), 0, MEASURED), arm(key))
+        for key in ("deepjscc", "enc-rotation")
+    }
+    accuracy = {key: pick(found, "accuracy", snr_db=12.0)[0].mean for key, found in measured.items()}
+    query = {key: pick(found, "reid_query", snr_db=12.0)[0].mean for key, found in measured.items()}
+    assert accuracy["deepjscc"] > 0.2
+    assert abs(accuracy["deepjscc"] - accuracy["enc-rotation"]) < 0.08
+    assert query["deepjscc"] > 0.5 and query["enc-rotation"] < 0.1
+
+
+def test_an_attacker_trained_at_one_snr_is_another_cell(systems):
+    one = arm("deepjscc")
+    aware, single = (
+        attack_cell(systems, one, Attacker("linear", "linear", train_snr_db=snr), 0, MEASURED)
+        for snr in (None, 12.0)
+    )
+    assert aware.slug != single.slug
+
+
+def test_an_attacker_that_was_fitted_before_an_interruption_is_not_fitted_again(systems, store, monkeypatch):
+    one, attacker = arm("deepjscc"), Attacker("label", "label", {"epochs": 1, "width": 8})
+    cell = attack_cell(systems, one, attacker, 0, MEASURED)
+    first = rows(store, cell, one)
+    (store.folder_of(cell) / "result.json").unlink()
+    monkeypatch.setattr(attacks, "fit_eavesdropper", lambda *args, **kwargs: pytest.fail("fitted again"))
+    assert rows(store, cell, one) == first
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_arm_of_every_preset_faces_all_three_kinds_of_attack(name):
+    chosen = preset(name)
+    for one in ARMS:
+        faced = pointed_at(chosen.attackers, one)
+        assert len({attacker.key for attacker in faced}) == len(faced), "rows of two attackers would mix"
+        assert {"linear", "inversion-mlp", "match", "label"} <= {attacker.key for attacker in faced}
+        assert one.training in chosen.recipes and one.training in chosen.face_recipes
