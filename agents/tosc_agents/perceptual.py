@@ -37,7 +37,7 @@ class PerceptualLoss(nn.Module):
 
     def __init__(self, path: Path | None = None) -> None:
         super().__init__()
-        path = path or _find()
+        path = path or find_weights()
         self.file = path.name
         convolutions, self.padding = _read(path)
         self.first = None
@@ -63,10 +63,11 @@ class PerceptualLoss(nn.Module):
 
     def forward(self, reconstruction: Tensor, images: Tensor) -> Tensor:
         pairs = zip(self.features(reconstruction), self.features(images), strict=True)
-        return torch.stack([(a.float() - b.float()).square().mean() for a, b in pairs]).sum()
+        return torch.stack([F.mse_loss(a.float(), b.float()) for a, b in pairs]).sum()
 
 
-def _find() -> Path:
+def find_weights() -> Path:
+    """The weights that are used by default; raises DataError where there are none."""
     root = data_root()
     for name in FILES:
         if (root / name).is_file():

@@ -54,7 +54,11 @@ class Reproduce:
         folder = self.output or Path("runs") / f"reproduce-{self.preset}"
         store = Store(folder / "cells", device=resolve_device(self.device))
         whole = Reproduction(
-            preset(self.preset), arms=self.arms, trainings=self.trainings, given=parse_given(self.use)
+            preset(self.preset),
+            arms=self.arms,
+            trainings=self.trainings,
+            given=parse_given(self.use),
+            device=self.device,
         )
         if not self.only_report and self.experiment != "statements":
             store.run(whole.cells(self.experiment))
@@ -69,12 +73,15 @@ def parse_given(pairs: tuple[str, ...]) -> dict[tuple[str, str, int], Path]:
     >>> parse_given(("lbvq:1=a.safetensors", "faces.ibal=b.safetensors"))
     {('images', 'lbvq', 1): PosixPath('a.safetensors'), ('faces', 'ibal', 0): PosixPath('b.safetensors')}
     """
-    found = {}
+    found: dict[tuple[str, str, int], Path] = {}
     for pair in pairs:
-        name, equals, path = pair.partition("=")
-        key, colon, seed = name.partition(":")
+        training, equals, path = pair.partition("=")
+        key, colon, seed = training.partition(":")
         if not key or not equals or not path or (colon and not seed.isdecimal()):
             raise InputError(f"--use takes TRAINING=FILE or TRAINING:SEED=FILE, not {pair!r}.")
         faces = key.startswith("faces.")
-        found["faces" if faces else "images", key.removeprefix("faces."), int(seed or 0)] = Path(path)
+        name = "faces" if faces else "images", key.removeprefix("faces."), int(seed or 0)
+        if name in found:
+            raise InputError(f"--use names {key}:{seed or 0} twice.")
+        found[name] = Path(path)
     return found

@@ -13,7 +13,7 @@ from torch import Tensor
 from tosc_agents.experiments.arms import Arm
 from tosc_agents.experiments.cells import Cell, Work
 from tosc_agents.experiments.findings import NOISE, Row
-from tosc_agents.experiments.systems import FEATURES, RememberedSender, Systems, source_of
+from tosc_agents.experiments.systems import FEATURES, RememberedSender, Systems, images_of, source_of
 from tosc_agents.experiments.trainings import SCHEME, load_arm
 from tosc_agents.records import provenance
 from tosc_agents.training.evaluate import CANDIDATES, chance, evaluate, floors
@@ -199,7 +199,9 @@ def floors_cell(systems: Systems) -> Cell:
             "provenance": game.source.provenance,
         }
 
-    return Cell(f"floors-{setting.data}", {"version": 2, "setting": setting.plain()}, work)
+    return Cell(
+        f"floors-{setting.data}", {"version": 2, "setting": setting.plain(), "data": images_of(setting)}, work
+    )
 
 
 def rows_of(experiment: str, arm: str, evaluation: Mapping[str, Any]) -> list[Row]:

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from tosc_agents.learning.progress import Progress, show_progress
 from tosc_agents.records import commit, write_json
 from tosc_env.errors import DataError
+from tosc_env.files import WriteError
 
 RESULT = "result.json"
 LOCK = ".lock"
@@ -166,12 +167,14 @@ class Store:
     def _attempt(self, cell: Cell, done: int, total: int) -> bool:
         """Work on a cell; False when another process does."""
         folder = self.folder_of(cell)
-        folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(blocking=False)
         except Timeout:
             return False
+        except OSError as error:
+            raise WriteError(f"cannot write {folder}: {error.strerror or error}.") from error
         try:
             if self.finished(cell):  # by another, between our look and our lock
                 return True

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-
-import torch
 
 from tosc_agents.experiments.arms import KEYS, Arm, arm
 from tosc_agents.experiments.attacks import ATTACKER, attack_cell, floors_cell, pointed_at
-from tosc_agents.experiments.cells import Cell, Store
+from tosc_agents.experiments.cells import Cell, Store, order
 from tosc_agents.experiments.faces.fig4 import Fig4
 from tosc_agents.experiments.faces.gender import ClassifierTraining
 from tosc_agents.experiments.faces.table2 import Table2
@@ -25,9 +23,9 @@ from tosc_agents.experiments.statements import statements_findings
 from tosc_agents.experiments.systems import Systems, source_of
 from tosc_agents.experiments.table1 import experiment as table1
 from tosc_agents.experiments.trainings import SCHEME
-from tosc_agents.learning.precision import resolve_precision
+from tosc_agents.perceptual import find_weights
 from tosc_agents.records import commit
-from tosc_env.errors import DataError, unknown
+from tosc_env.errors import DataError, InputError, unknown
 
 EXPERIMENTS = ("fig3", "table1", "table2", "fig4")
 """In the order of the report."""
@@ -43,6 +41,7 @@ class Reproduction:
         arms: keys of the arms that are compared; none: all.
         trainings: of each arm that the preset repeats; None: the preset's number.
         given: checkpoints by (``images`` or ``faces``, training key, seed).
+        device: where it is computed; what is timed belongs to a device.
 
     Raises:
         InputError: an unknown arm or training.
@@ -55,6 +54,7 @@ class Reproduction:
         arms: tuple[str, ...] = (),
         trainings: int | None = None,
         given: Given | None = None,
+        device: str = "cpu",
     ) -> None:
         for key in arms:
             if key not in KEYS:
@@ -69,28 +69,53 @@ class Reproduction:
             parts[where][key, seed] = path
         self.images = Systems(p.images, p.network, p.recipes, parts["images"], p.shared_start)
         self.faces = Systems(p.faces, p.face_network, p.face_recipes, parts["faces"], p.shared_start)
-        chosen = [arm(key) for key in self.arms]
         self.fig3 = Fig3(p, self.images, self.arms)
-        self.table2 = Table2(p.faces, p.face_recipes, p.face_network, arms=_with_rival(chosen), folds=p.folds)
-        self.fig4 = Fig4(
+        self.table1 = table1.plan(
+            p.images, p.network, arms=self.arms, recipes=p.recipes, device=device, **p.timing
+        )
+
+    # Whoever asks for neither needs no faces.
+
+    @cached_property
+    def table2(self) -> Table2:
+        """The cross-validation on faces."""
+        p, chosen = self.preset, [arm(key) for key in self.arms]
+        return Table2(p.faces, p.face_recipes, p.face_network, arms=_with_rival(chosen), folds=p.folds)
+
+    @cached_property
+    def fig4(self) -> Fig4:
+        """What an attacker makes of faces."""
+        p = self.preset
+        return Fig4(
             self.faces,
-            arms=chosen,
+            arms=[arm(key) for key in self.arms],
             inversion=p.face_attacker,
             attribute_options={"epochs": p.gender_epochs, "batch_size": p.face_attacker["batch_size"]},
             classifier=ClassifierTraining(epochs=p.gender_epochs),
             seeds=p.measured.seeds,
         )
-        self.table1 = table1.plan(p.images, p.network, arms=self.arms, recipes=p.recipes, **p.timing)
 
     def cells(self, experiment: str) -> list[Cell]:
-        """What an experiment needs, or ``all`` of them; what is timed comes last, when the machine is quiet."""
-        cells = {
-            "fig3": self.fig3.cells,
-            "table2": self.table2.cells,
-            "fig4": self.fig4.cells,
-            "table1": [self.table1],
-        }
-        return [cell for name, part in cells.items() if experiment in (name, "all") for cell in part]
+        """What an experiment needs, or ``all`` of them; what is timed comes last, when the machine is quiet.
+
+        Raises:
+            DataError: images, or the VGG weights of the article's attacker, are not there.
+            InputError: a checkpoint was given that none of the cells takes.
+        """
+        asked = [name for name in ("fig3", "table2", "fig4", "table1") if experiment in (name, "all")]
+        perceptual = [a.options.get("perceptual_weight") for a in self.preset.attackers]
+        if ("fig3" in asked and any(perceptual)) or (
+            "fig4" in asked and self.preset.face_attacker.get("perceptual_weight")
+        ):
+            find_weights()  # hours before an attacker misses them
+        for where, experiment_of, systems in (("", "fig3", self.images), ("faces.", "fig4", self.faces)):
+            taken = {cell.slug for cell in order(self._all(experiment_of))} if systems.given else set()
+            for (key, seed), path in systems.given.items():
+                if systems.trained(key, seed).slug not in taken:
+                    raise InputError(
+                        f"no cell takes the training {where}{key}:{seed}, for which {path} is given."
+                    )
+        return [cell for name in asked for cell in self._all(name)]
 
     def findings(self, store: Store, folder: Path) -> list[Findings]:
         """Of every experiment that has begun, and the statements as far as they can be judged."""
@@ -103,7 +128,11 @@ class Reproduction:
         found = [make[name]() for name in EXPERIMENTS if self._ready(name, store)]
         if not found:
             raise DataError(f"nothing is finished in {store.folder}; run an experiment first.")
-        return [self._statements(found, store), *found]
+        missing = [name for name in EXPERIMENTS if self._begun(name, store) and not self._ready(name, store)]
+        statements = self._statements(found, store)
+        if missing:
+            statements.notes.append(f"Begun, not finished, and so not shown: {', '.join(missing)}.")
+        return [statements, *found]
 
     def report(self, store: Store, folder: Path, *, faces: bool = True) -> list[Path]:
         """Write the report of what is finished, with or without pictures that show people; returns the files.
@@ -111,29 +140,48 @@ class Reproduction:
         Raises:
             DataError: nothing is finished.
         """
-        device = store.device
+        found = self.findings(store, folder)
+        records = [store.record(cell) for name in EXPERIMENTS for cell in self._begun(name, store)]
+
+        def told(key: str) -> str:
+            return ", ".join(sorted({str(record[key]) for record in records}))
+
         provenance = {
-            "command": " ".join(["tosc", *sys.argv[1:]])
-            if sys.argv[0].endswith("tosc")
-            else "tosc reproduce",
             "preset": f"{self.preset.name}: {self.preset.told}",
-            "commit": commit(),
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "device": f"{device}, {torch.get_num_threads()} threads, {resolve_precision('auto', device)} in training",
-            "torch": torch.__version__,
+            "cells": f"{len(records)}, {sum(r['seconds'] for r in records) / 3600:.1f} hours of one process",
+            "commits": told("commit"),
+            "devices": f"{told('device')}; threads per process: {told('threads')}",
+            "torch": told("torch"),
+            "report": f"written {datetime.datetime.now(datetime.UTC).date().isoformat()} at commit {commit()}",
         }
         heading = ReportHeading(
             "Task-oriented semantic communication: the article's experiments", self.preset.name, provenance
         )
-        return write_report(folder, self.findings(store, folder), heading, faces=faces)
+        return write_report(folder, found, heading, faces=faces)
 
     def _ready(self, experiment: str, store: Store) -> bool:
         """Whether an experiment has enough to show; figure 3 shows what there is, the others want to be whole."""
-        if experiment == "fig3":
-            return store.finished(floors_cell(self.images)) and any(
-                store.finished(self.fig3.cells_of(arm(key), 0)[0]) for key in self.arms
-            )
-        return all(store.finished(cell) for cell in self.cells(experiment))
+        begun = self._begun(experiment, store)
+        if experiment != "fig3":
+            return bool(begun) and len(begun) == len(self._all(experiment))
+        names = {cell.slug for cell in begun}
+        measured = [self.fig3.cells_of(arm(key), 0)[0] for key in self.arms] if begun else []
+        return floors_cell(self.images).slug in names and any(cell.slug in names for cell in measured)
+
+    def _all(self, experiment: str) -> list[Cell]:
+        return {
+            "fig3": lambda: self.fig3.cells,
+            "table1": lambda: [self.table1],
+            "table2": lambda: self.table2.cells,
+            "fig4": lambda: self.fig4.cells,
+        }[experiment]()
+
+    def _begun(self, experiment: str, store: Store) -> list[Cell]:
+        """The finished cells of an experiment. Data are asked for only where there is something of it."""
+        first = {"fig3": "floors-", "table1": "table1-", "table2": "table2-", "fig4": "fig4-"}[experiment]
+        if not any(store.folder.glob(f"{first}*")):
+            return []
+        return [cell for cell in self._all(experiment) if store.finished(cell)]
 
     def _fig3(self, store: Store, folder: Path) -> Findings:
         found = self.fig3.findings(store, folder)

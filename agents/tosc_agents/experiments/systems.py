@@ -16,15 +16,17 @@ from torch import Tensor
 from tosc_agents.experiments.arms import BUDGETS, Arm
 from tosc_agents.experiments.cells import Cell, Work
 from tosc_agents.experiments.trainings import SCHEME, Recipe, load_arm, train_recipe
+from tosc_agents.schemes.deepjscc import DeepJSCC
 from tosc_agents.setting import Setting
 from tosc_agents.training.calibrate import calibrate
 from tosc_agents.training.evaluate import evaluate
-from tosc_env.checkpoints import load_checkpoint, read_header
+from tosc_agents.training.warm_start import known_options
+from tosc_env.checkpoints import load_checkpoint, read_header, save_checkpoint
 from tosc_env.data.base import Batch, Source
-from tosc_env.errors import CheckpointError, InputError, unknown
+from tosc_env.errors import CheckpointError, unknown
 from tosc_env.files import replacing
 from tosc_env.game import Round
-from tosc_env.policies import PrivacyScheme
+from tosc_env.policies import Context, PrivacyScheme, SystemSpec, make_scheme
 from tosc_env.senders import SchemeSender
 
 CALIBRATED, RIVAL = "dp-calibrated", "lbvq"
@@ -32,6 +34,9 @@ POINTS = 3.5
 """Percentage points that the calibrated noise lies under LBVQ at the smallest budget (FACTS.md section 2)."""
 
 FEATURES = "features.safetensors"
+
+PARTS = (("system", "train", "system"), ("attacker", "train", "attacker"), ("test", "test", None))
+"""The images of each side: name, split, half."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +61,17 @@ class Systems:
         """The cell whose file ``scheme.safetensors`` is that system, trained and, where that belongs to it, fitted."""
         if key not in self.recipes:
             raise unknown("training", key, self.recipes)
-        trained = self._trained(key, seed)
+        trained = self.trained(key, seed)
         return self._calibrated(trained, seed) if key == CALIBRATED else trained
 
-    def _trained(self, key: str, seed: int) -> Cell:
+    def trained(self, key: str, seed: int) -> Cell:
+        """The training alone, before anything is fitted to it."""
         recipe = self.recipes[key]
         given = self.given.get((key, seed))
         name = f"train-{key}-{self.setting.data}-seed{seed}"
         inputs = {
             "version": 1,
+            "data": images_of(self.setting),
             "setting": self.setting.plain(),
             "network": dict(self.network),
             "recipe": recipe.plain(),
@@ -72,7 +79,7 @@ class Systems:
         }
         if given is not None:
             inputs["given"] = {"file": given.name, "sha256": _digest(given)}
-            return Cell(name, inputs, lambda work: _adopt(work, given, recipe, self.setting))
+            return Cell(name, inputs, lambda work: _adopt(work, given, recipe, self.setting, self.network))
         start = (
             None if recipe.start is None else self.training(recipe.start, 0 if self.shared_start else seed)
         )
@@ -136,7 +143,7 @@ class Systems:
             scheme = load_arm(work.file(trained, SCHEME), arm, work.device)
             parts = {
                 name: remembered(scheme, source_of(setting, split, half).to(work.device)).cpu()
-                for name, split, half in (("attacker", "train", "attacker"), ("test", "test", None))
+                for name, split, half in PARTS[1:]
             }
             from safetensors.torch import save
 
@@ -153,7 +160,7 @@ class RememberedSender(SchemeSender):
     """A scheme at its transmitter, whose network has already seen every image of one source.
 
     What is prepared comes from memory, by the image's place in that source; images from elsewhere, such as the
-    candidates that an attacker has encoded, go through the scheme itself.
+    candidates that an attacker has encoded, go through the scheme itself, as do all where nothing is remembered.
     """
 
     def __init__(self, scheme: PrivacyScheme, known: Tensor) -> None:
@@ -164,23 +171,21 @@ class RememberedSender(SchemeSender):
         return super().emit(super().prepare(round_.batch), round_, generator)
 
     def prepare(self, batch: Batch) -> Tensor:
-        return self.known[batch.index]
+        return self.known[batch.index] if self.known.numel() else super().prepare(batch)
 
     def emit(self, prepared: Tensor, round_: Round, generator: torch.Generator | None) -> Tensor:
-        return prepared if _symbols_are_known(self.scheme) else super().emit(prepared, round_, generator)
+        symbols = self.known.numel() and not _has_features(self.scheme)
+        return prepared if symbols else super().emit(prepared, round_, generator)
 
 
 @torch.no_grad()
 def remembered(scheme: PrivacyScheme, source: Source, batch_size: int = 500) -> Tensor:
     """What :class:`RememberedSender` takes: symbols [N, 2n] of a scheme that has nothing to add, else features.
 
-    Raises:
-        InputError: the scheme is random and does not separate what is random from its network.
+    Nothing, [N, 0], of a random scheme that does not separate what is random from its network.
     """
     if scheme.stochastic and not _has_features(scheme):
-        raise InputError(
-            f"the scheme {scheme.name!r} is random and has no features that could be remembered."
-        )
+        return torch.empty(len(source), 0, device=source.device)
     found = []
     setting_snr = torch.zeros(batch_size, device=source.device)
     message = torch.zeros(batch_size, 3, dtype=torch.int64, device=source.device)
@@ -189,8 +194,6 @@ def remembered(scheme: PrivacyScheme, source: Source, batch_size: int = 500) -> 
         if _has_features(scheme):
             found.append(scheme.features(images))
         else:
-            from tosc_env.policies import Context
-
             count = len(part)
             found.append(scheme.encode(images, Context(setting_snr[:count], message[:count])).float())
     return torch.cat(found)
@@ -198,10 +201,6 @@ def remembered(scheme: PrivacyScheme, source: Source, batch_size: int = 500) -> 
 
 def _has_features(scheme: PrivacyScheme) -> bool:
     return type(scheme).features is not PrivacyScheme.features
-
-
-def _symbols_are_known(scheme: PrivacyScheme) -> bool:
-    return not _has_features(scheme)
 
 
 @lru_cache(maxsize=8)
@@ -216,6 +215,12 @@ def source_of(setting: Setting, split: str, half: str | None) -> Source:
     import json
 
     return _source(setting.data, json.dumps(setting.data_options, sort_keys=True), split, half)
+
+
+def images_of(setting: Setting) -> dict[str, Any]:
+    """Which images a setting's name stands for on this machine, for a cell's inputs: provenance and how many."""
+    parts = {name: source_of(setting, split, half) for name, split, half in PARTS}
+    return {name: [source.provenance, len(source)] for name, source in parts.items()}
 
 
 def _told(path: Path) -> dict[str, Any]:
@@ -234,7 +239,9 @@ def _told(path: Path) -> dict[str, Any]:
     return {"card": {key: card[key] for key in kept if key in card}}
 
 
-def _adopt(work: Work, given: Path, recipe: Recipe, setting: Setting) -> dict[str, Any]:
+def _adopt(
+    work: Work, given: Path, recipe: Recipe, setting: Setting, network: Mapping[str, Any]
+) -> dict[str, Any]:
     """Take a checkpoint that somebody trained for the same task, and say so in the result."""
     header = read_header(given)
     if header["kind"] != "scheme" or header["name"] != recipe.scheme:
@@ -243,11 +250,21 @@ def _adopt(work: Work, given: Path, recipe: Recipe, setting: Setting) -> dict[st
     wanted = setting.plain()
     if not isinstance(theirs, dict) or any(theirs.get(k) != v for k, v in wanted.items()):
         raise CheckpointError(f"{given} was trained in the setting {theirs}, not in {wanted}.")
-    other = {k: header["options"].get(k) for k, v in recipe.options.items() if header["options"].get(k) != v}
+    spec = SystemSpec.from_plain(header["spec"])
+    usual = make_scheme(recipe.scheme, spec, **{**network, **recipe.options}).options
+    asked = {
+        k: usual[k] for k in usual if k in recipe.options or k in known_options(DeepJSCC) - {"told_snr_db"}
+    }
+    other = {k: header["options"].get(k) for k, v in asked.items() if header["options"].get(k) != v}
     if other:
-        raise CheckpointError(f"{given} has the options {other}, where {dict(recipe.options)} are asked for.")
-    with replacing(work.folder / SCHEME) as part:
-        shutil.copyfile(given, part)
+        wanted = {k: asked[k] for k in other}
+        raise CheckpointError(f"{given} has the options {other}, where {wanted} are asked for.")
+    if "borrowed" in header:
+        # Written whole: what it borrows does not lie beside it here.
+        save_checkpoint(work.folder / SCHEME, load_checkpoint(given).policy, header["card"])
+    else:
+        with replacing(work.folder / SCHEME) as part:
+            shutil.copyfile(given, part)
     return {"given": given.name, **_told(work.folder / SCHEME)}
 
 

@@ -22,6 +22,7 @@ from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
 from tosc_agents.training.warm_start import WarmStart, freeze, known_options
 from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.data.base import Source
+from tosc_env.errors import InputError
 from tosc_env.policies import PrivacyScheme, make_scheme, schemes
 from tosc_env.senders import SchemeSender
 
@@ -108,7 +109,9 @@ def train_recipe(
     game = setting.game_on(train, constellation=scheme.constellation)
     warm = None if start is None else WarmStart(start)
     if warm is not None:
-        warm.load(scheme)
+        told = warm.load(scheme)
+        if any(name.startswith("transmitter.") for name in warm.fresh):
+            raise InputError(f"the recipe goes on from the whole transmitter of its start, but it {told}.")
     frozen = freeze(scheme, ("transmitter",)) if recipe.receiver_only else []
     chosen = {k: getattr(recipe, k) for k in ("optimizer", "learning_rate")}
     plain = {**scheme.training_defaults, **{k: v for k, v in chosen.items() if v is not None}}

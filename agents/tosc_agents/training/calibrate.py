@@ -83,7 +83,12 @@ def calibrate(
         **(told or {}),
         "accuracy": {f"{b:g}": accuracy(constant / b) for b in budgets},
     }
-    save_checkpoint(output, calibrated, {**loaded.card, "calibration": calibration})
+    # What was said of the scheme before is of other noise.
+    card = {k: v for k, v in loaded.card.items() if k not in ("test_accuracy", "test_images")}
+    assert isinstance(calibrated, DPLaplace)
+    save_checkpoint(
+        output, calibrated, {**card, "guarantee": calibrated.guarantee(), "calibration": calibration}
+    )
     return calibration
 
 

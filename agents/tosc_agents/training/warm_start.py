@@ -55,7 +55,8 @@ class WarmStart:
         own = scheme.state_dict()
         self.taken = [n for n, t in own.items() if n in stored and stored[n].shape == t.shape]
         self.fresh = [n for n in own if n not in self.taken]
-        if not self.taken:
+        # A norm's counter of batches is a single number everywhere: that it fits says nothing.
+        if all(name.endswith("num_batches_tracked") for name in self.taken):
             raise InputError(
                 f"nothing in {self.path} ({self.header['name']!r}) fits the scheme {scheme.name!r}: give it the same "
                 "networks (--scheme-options), or train from the start."

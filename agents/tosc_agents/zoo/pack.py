@@ -106,6 +106,7 @@ class Pack(Additions):
                 raise InputError("an eavesdropper is measured against its scheme: give --scheme.")
             options = parse_options(self.scheme_options)
             scheme, _, _ = load_scheme(self.scheme, torch.device("cpu"), self.play, options)
+            _check_target(shipped.card, scheme)
             attackers = {"it": shipped.policy}
         assert all(isinstance(a, Eavesdropper) for a in attackers.values())
         game = setting_of(shipped).game(split="test", constellation=scheme.constellation)
@@ -120,7 +121,9 @@ class Pack(Additions):
             with_floors=bool(attackers),
         )
         if not attackers:
+            told = scheme.guarantee()
             accuracy = {
+                **({"guarantee": told} if told else {}),
                 "test_accuracy": {f"{s:g}": f.mean for s, f in found.accuracy.items()},
                 "test_images": found.images,
             }
@@ -138,6 +141,22 @@ def _check_parameters(policy: PrivacyScheme | Eavesdropper) -> None:
         raise InputError(
             f"the eavesdropper {policy.name!r} has {count:,} parameters; one of the zoo may have {ATTACKER_LIMIT:,}."
         )
+
+
+def _check_target(card: dict[str, Any], scheme: PrivacyScheme) -> None:
+    """Raise InputError unless an attacker is measured against what it was trained against."""
+    theirs, options = card.get("against"), card.get("against_options", {})
+    if theirs != scheme.name:
+        raise InputError(
+            f"the attacker was trained against {theirs!r}, and is not measured against {scheme.name!r}."
+        )
+    other = {k: v for k, v in options.items() if k in scheme.free_options and scheme.options.get(k) != v}
+    if other:
+        raise InputError(
+            f"the attacker was trained against {theirs!r} with {other}: give them as --scheme-options."
+        )
+    if scheme.keyed and scheme.options.get("lifetime") == "fixed":
+        raise InputError("an attacker of a fixed key is of use against that key alone, which no zoo has.")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from tosc_agents.experiments import presets
 from tosc_agents.experiments.attacks import Measurement
 from tosc_agents.experiments.cells import Store
 from tosc_agents.experiments.reproduction import EXPERIMENTS, Reproduction
+from tosc_agents.experiments.trainings import SCHEME
 
 from tosc_env.errors import DataError, InputError
 
@@ -87,6 +88,20 @@ def test_what_is_not_finished_is_named_and_not_drawn(made, tmp_path):
     assert {row.arm for row in found[1].rows} == {"deepjscc"}
 
 
+def test_a_checkpoint_that_nothing_takes_is_refused(made):
+    whole, store, _, _ = made
+    file = store.folder_of(whole.images.training("baseline")) / SCHEME
+    unused = Reproduction(tiny(), arms=ARMS, given={("images", "baseline", 5): file})
+    with pytest.raises(InputError, match="no cell takes the training baseline:5"):
+        unused.cells("fig3")
+
+
+def test_an_output_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    told = slip(capsys, "reproduce", "fig3", "--arms", "deepjscc", "--output", tmp_path / "file")
+    assert "cannot write" in told and (tmp_path / "file").read_text() == "mine"
+
+
 def test_bad_arguments_are_named():
     with pytest.raises(InputError, match="'lbvc'"):
         Reproduction(tiny(), arms=("lbvc",))
@@ -104,6 +119,8 @@ def test_bad_arguments_are_named():
         (["--trainings", "0"], "trainings must be at least 1, not 0"),
         (["--use", "lbvq"], "TRAINING=FILE"),
         (["--use", "lbvq=/none.safetensors"], "no checkpoint at /none.safetensors"),
+        (["--use", "lbvq=a", "lbvq:0=b"], "--use names lbvq:0 twice"),
+        (["--use", "baseline:1=a"], "no checkpoint at a"),
         (["--only-report"], "nothing is finished"),
     ],
 )

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tosc_agents.experiments import systems
 from tosc_agents.experiments.arms import ARMS, arm
 from tosc_agents.experiments.cells import Store
 from tosc_agents.experiments.systems import RememberedSender, Systems, remembered
@@ -11,7 +12,7 @@ from tosc_agents.experiments.trainings import KEY, SCHEME, Recipe, load_arm
 from tosc_agents.setting import Setting
 
 from tosc_env.checkpoints import load_checkpoint, save_checkpoint
-from tosc_env.errors import CheckpointError, InputError
+from tosc_env.errors import CheckpointError
 from tosc_env.policies import make_scheme, schemes
 from tosc_env.senders import SchemeSender, numbered
 
@@ -50,11 +51,16 @@ def test_a_remembered_sender_sends_what_the_scheme_sends(one):
     assert torch.equal(*asked)
 
 
-def test_a_random_scheme_without_features_cannot_be_remembered():
+def test_a_random_scheme_without_features_is_asked_every_time():
     scheme = scheme_of(arm("deepjscc"))
     scheme.stochastic = True
-    with pytest.raises(InputError, match="no features that could be remembered"):
-        remembered(scheme, SETTING.source(split="test", half=None))
+    game = SETTING.game(split="test")
+    memory = remembered(scheme, game.source)
+    assert memory.shape == (len(game.source), 0)
+    quick = RememberedSender(scheme, memory)
+    round_ = game.draw(5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(quick.prepare(round_.batch), round_.batch.images)
+    assert torch.equal(quick.emit(round_.batch.images, round_, None), SchemeSender(scheme)(round_, None))
 
 
 def card(**changes):
@@ -81,26 +87,33 @@ def card(**changes):
 )
 def test_a_given_checkpoint_of_something_else_is_refused(tmp_path, name, options, changes, told):
     path = tmp_path / "given.safetensors"
-    save_checkpoint(path, make_scheme(name, SETTING.game().spec, **NETWORK, **options), card(**changes))
+    save_checkpoint(path, make_scheme(name, SETTING.game().spec, **{**NETWORK, **options}), card(**changes))
     recipes = {"lbvq": Recipe("lbvq", {"adversary_weight": 1.0}, 1)}
-    systems = Systems(SETTING, NETWORK, recipes, {("lbvq", 0): path})
+    given = Systems(SETTING, NETWORK, recipes, {("lbvq", 0): path})
     with pytest.raises(CheckpointError, match=told):
-        Store(tmp_path / "cells", quiet=True).run([systems.training("lbvq")])
+        Store(tmp_path / "cells", quiet=True).run([given.training("lbvq")])
 
 
 def test_a_given_checkpoint_is_taken_as_it_is(tmp_path):
     path, store = tmp_path / "given.safetensors", Store(tmp_path / "cells", quiet=True)
     save_checkpoint(path, make_scheme("deepjscc", SETTING.game().spec, **NETWORK), card())
-    systems = Systems(SETTING, NETWORK, {"baseline": Recipe("deepjscc")}, {("baseline", 0): path})
-    cell = systems.training("baseline")
+    given = Systems(SETTING, NETWORK, {"baseline": Recipe("deepjscc")}, {("baseline", 0): path})
+    cell = given.training("baseline")
     store.run([cell])
     assert (store.folder_of(cell) / SCHEME).read_bytes() == path.read_bytes()
     assert store.result(cell)["given"] == "given.safetensors"
     # Another file under the same name is another cell.
     save_checkpoint(path, make_scheme("deepjscc", SETTING.game().spec, **NETWORK), card())
-    assert systems.training("baseline").slug != cell.slug
+    assert given.training("baseline").slug != cell.slug
     with pytest.raises(CheckpointError, match="no checkpoint at"):
-        Systems(SETTING, NETWORK, systems.recipes, {("baseline", 0): tmp_path / "none"}).training("baseline")
+        Systems(SETTING, NETWORK, given.recipes, {("baseline", 0): tmp_path / "none"}).training("baseline")
+
+
+def test_other_images_under_the_same_name_are_another_cell(monkeypatch):
+    cells = [Systems(SETTING, NETWORK, {"baseline": Recipe("deepjscc")}).training("baseline").slug]
+    monkeypatch.setattr(systems, "images_of", lambda setting: {"test": ["the official files", 10_000]})
+    cells.append(Systems(SETTING, NETWORK, {"baseline": Recipe("deepjscc")}).training("baseline").slug)
+    assert cells[0] != cells[1]
 
 
 def test_trainings_start_from_their_own_seed_or_share_one_start():

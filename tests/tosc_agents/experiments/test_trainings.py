@@ -86,6 +86,15 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, baseline, rec
     assert all(torch.equal(cut[name], whole[name]) for name in whole)
 
 
+@pytest.mark.parametrize("receiver_only", [False, True])
+def test_nothing_is_trained_behind_a_transmitter_that_did_not_fit(tmp_path, baseline, receiver_only):
+    recipe = Recipe("deepjscc", {}, 1, start="baseline", receiver_only=receiver_only, **PLAIN)
+    source = SETTING.source(split="train", half="system")
+    wider = {**NETWORK, "widths": [8, 16, 24]}
+    with pytest.raises(InputError, match="whole transmitter of its start"):
+        train_recipe(recipe, SETTING, source, network=wider, start=baseline, folder=tmp_path, seed=0)
+
+
 def test_the_loss_must_meet_the_images_through_the_transmitter_alone():
     game = SETTING.game(half="system")
     ibal = make_scheme("ibal", game.spec, **NETWORK, adversary_width=8)

@@ -27,7 +27,7 @@ from tosc_agents.experiments.faces.gender import Classifier, ClassifierTraining,
 from tosc_agents.experiments.faces.setting import GENDER, face_setting
 from tosc_agents.experiments.findings import Findings, Picture
 from tosc_agents.experiments.grids import COUNT, grid, rebuild
-from tosc_agents.experiments.systems import FEATURES, RememberedSender, Systems, source_of
+from tosc_agents.experiments.systems import FEATURES, RememberedSender, Systems, images_of, source_of
 from tosc_agents.experiments.trainings import SCHEME, load_arm
 from tosc_agents.training.evaluate import Figure
 from tosc_env.checkpoints import load_checkpoint
@@ -103,6 +103,7 @@ class Fig4:
         return {
             "version": 1,
             "setting": self.setting.plain(),
+            "data": images_of(self.setting),
             "attribute": self.attribute,
             "classifier": self.classifier.plain(),
             "seed": self.seed,
@@ -180,6 +181,7 @@ class Fig4:
                 values_of(games["attacker"].source, self.attribute)[0],
                 generator,
                 state_path=work.folder / "classifier.run",
+                keep=True,  # until all is measured: an interruption must not cost the training
                 progress=progress,
             )
         truth = values_of(games["test"].source, self.attribute)[0]
@@ -188,6 +190,7 @@ class Fig4:
             images = rebuild(games["test"], senders["test"], attacker, seed=1000 + noise, threat=THREAT)
             found["from_image"].append(real.accuracy(images, truth))
             found["adaptive"].append(adaptive.accuracy(images, truth))
+        (work.folder / "classifier.run").unlink(missing_ok=True)
         return {
             **{name: Figure.of(values).plain() for name, values in found.items()},
             "seeds": self.seeds,

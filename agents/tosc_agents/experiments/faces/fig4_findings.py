@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tosc_agents.experiments import article
 from tosc_agents.experiments.attacks import THREAT, rows_of
 from tosc_agents.experiments.findings import NOISE, Findings, Row, Table, pick
 
@@ -99,8 +100,10 @@ def _table(
 def _notes(figure: Fig4, original: Mapping[str, Any]) -> list[str]:
     notes = [] if figure.stand_in is None else [figure.stand_in]
     notes += [
-        f"Attackers: {THREAT}; trained at {figure.snr_db:g} dB on {original['training_images']:,} images that the "
-        f"systems have not seen, tested on {original['images']:,} others.",
+        f"Attackers: {THREAT}; trained on {original['training_images']:,} images that the systems have not seen, "
+        f"tested at {figure.snr_db:g} dB on {original['images']:,} others. The one that rebuilds images is trained "
+        f"over {', '.join(f'{snr:g}' for snr in article.SNR_DB)} dB and told its SNR; the one that "
+        f"reads symbols, and the adaptive classifier, at {figure.snr_db:g} dB.",
         f"Recognising {figure.attribute} in the original test images succeeds in {original['accuracy']:.1%}: the "
         "ceiling of the classifier that looks at reconstructions.",
         "That a classifier of real images errs on blurred ones does not show that the attribute is hidden: the "

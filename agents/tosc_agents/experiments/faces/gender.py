@@ -90,6 +90,7 @@ class Classifier:
         generator: torch.Generator,
         *,
         state_path: Path | None = None,
+        keep: bool = False,
         progress: Progress | None = None,
     ) -> dict[str, float]:
         """Learn to tell the values; returns the last epoch's figures.
@@ -99,6 +100,7 @@ class Classifier:
             truth: the right value of each, int64 [N].
             generator: of the order of images and of augmentation; may be the one that ``images`` draws from.
             state_path: where the run is kept after each epoch, and resumed from; removed in the end.
+            keep: leave it there, for a caller whose work goes on.
             progress: told how far it is.
         """
         config = self.config
@@ -127,7 +129,7 @@ class Classifier:
             state_path=state_path,
             identity={"classifier": config.plain(), "seed": self.seed},
         )
-        if state_path is not None:
+        if state_path is not None and not keep:
             state_path.unlink(missing_ok=True)
         return trained.figures
 

@@ -21,7 +21,7 @@ from tosc_agents.experiments.faces.folds import fold, rarest, whole
 from tosc_agents.experiments.faces.setting import face_setting
 from tosc_agents.experiments.faces.table2_findings import findings
 from tosc_agents.experiments.findings import Findings
-from tosc_agents.experiments.systems import POINTS, RIVAL
+from tosc_agents.experiments.systems import POINTS, RIVAL, images_of
 from tosc_agents.experiments.trainings import SCHEME, Recipe, load_arm, train_recipe
 from tosc_agents.setting import Setting
 from tosc_env.data.base import Source
@@ -101,6 +101,7 @@ class Table2:
     def _inputs(self, k: int) -> dict[str, Any]:
         return {
             "setting": self.setting.plain(),
+            "data": images_of(self.setting),
             "fold": k,
             "folds": self.folds,
             "seed": self.seed,

@@ -107,14 +107,20 @@ class Fig3:
         """Which training had how many epochs, and which of them was given or differs from the preset."""
         told = []
         for name, result in self._cards(store).items():
-            card, recipe = result["card"], self.systems.recipes[name.split(",")[0]]
-            epochs = card["training"]["loop"]["epochs"]
-            start = f", started from {recipe.start}" if recipe.start else ""
-            part = ", receiver only" if recipe.receiver_only else ""
+            training, recipe = result["card"]["training"], self.systems.recipes[name.split(",")[0]]
+            epochs, warm = training["loop"]["epochs"], training.get("warm_start")
+            start = f", started from weights of {warm['scheme']}" if warm else ""
+            part = f", {' and '.join(training['frozen'])} frozen" if training.get("frozen") else ""
             given = f", given as {result['given']}" if result["given"] else ""
             differs = "" if epochs == recipe.epochs else f" (the preset says {recipe.epochs})"
             told.append(f"{name}: {epochs} epochs{differs}{start}{part}{given}")
-        return [f"Trainings: {'; '.join(told)}."]
+        notes = [f"Trainings: {'; '.join(told)}."]
+        if self.systems.shared_start and any(name.endswith("seed 1") for name in self._cards(store)):
+            notes.append(
+                "Where an interval is over trainings, all of them started from one and the same baseline: it says how "
+                "figures vary between warm starts, which is less than between trainings from the very beginning."
+            )
+        return notes
 
     def _unfinished(self, store: Store) -> Sequence[str]:
         names = [cell.name for cell in self.cells if not store.finished(cell)]

@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tosc_agents.experiments.arms import KEYS, arm
 from tosc_agents.experiments.cells import Cell, Work
 from tosc_agents.experiments.findings import Findings
@@ -50,6 +48,7 @@ def plan(
     repeats: int,
     large: bool,
     recipes: Mapping[str, Recipe] | None = None,
+    device: str = "cpu",
 ) -> Cell:
     """The one cell of the table: everything in it is measured in one run.
 
@@ -62,6 +61,7 @@ def plan(
         repeats: rounds through all schemes in turn.
         large: measure :data:`LARGE` with the larger network, too.
         recipes: what is trained, by training; None: as all presets do, but for epochs and batches.
+        device: where it is measured: seconds of another device are another cell's.
 
     Raises:
         InputError: an unknown arm, or a number below 1.
@@ -82,7 +82,7 @@ def plan(
         "steps": steps,
         "repeats": repeats,
         "large": dict(LARGE_NETWORK) if large else None,
-        "threads": torch.get_num_threads(),
+        "device": device,
     }
 
     def work(work: Work) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from statistics import median
 
 import pytest
-import torch
 from tosc_agents.complexity import complexity
 from tosc_agents.experiments import article
 from tosc_agents.experiments.arms import KEYS, arm
@@ -159,15 +158,9 @@ def test_the_notes_say_what_machine_how_many_steps_and_which_data(run):
         assert part in told
 
 
-def test_another_number_of_threads_is_another_cell_and_nonsense_is_refused():
-    cell = table1.plan(SETTING, NETWORK, **PLAN)
-    threads = torch.get_num_threads()
-    assert cell.inputs["threads"] == threads
-    try:
-        torch.set_num_threads(threads + 1)
-        assert table1.plan(SETTING, NETWORK, **PLAN).digest != cell.digest
-    finally:
-        torch.set_num_threads(threads)
+def test_another_device_is_another_cell_and_nonsense_is_refused():
+    here, there = (table1.plan(SETTING, NETWORK, **PLAN, device=device) for device in ("cpu", "cuda:0"))
+    assert here.digest != there.digest
     for name in ("batch_size", "steps", "repeats"):
         with pytest.raises(InputError, match=f"{name} must be at least 1, not 0"):
             table1.plan(SETTING, NETWORK, **{**PLAN, name: 0})
