@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tosc_env.errors import unknown
+from tosc_env.errors import InputError, unknown
+from tosc_env.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Arm:
         options: of the scheme, over those it was trained with.
         article: the article's name for it, or None for what the article does not have.
         note: what a reader must know, in a clause.
+        recipe: of a registered arm with a training of its own, the arguments of a
+            :class:`~tosc_agents.experiments.trainings.Recipe`.
     """
 
     key: str
@@ -30,6 +33,7 @@ class Arm:
     options: Mapping[str, Any] = field(default_factory=dict)
     article: str | None = None
     note: str = ""
+    recipe: Mapping[str, Any] | None = None
 
 
 def _private(epsilon: float) -> Arm:
@@ -110,11 +114,17 @@ ARMS: tuple[Arm, ...] = (
 KEYS: tuple[str, ...] = tuple(arm.key for arm in ARMS)
 
 
+others: Registry[Arm] = Registry("arm", group="tosc_agents.arms")
+"""Other people's arms: functions that return an :class:`Arm`, by its key. They are compared when they are named."""
+
+register_arm = others.register
+
+
 def arm(key: str) -> Arm:
-    """The arm of that key.
+    """The arm of that key, built in or registered.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or the registered one has another key, a built-in training or no recipe.
 
     >>> arm("dp-0.1").options
     {'epsilon': 0.1}
@@ -122,4 +132,11 @@ def arm(key: str) -> Arm:
     for one in ARMS:
         if one.key == key:
             return one
-    raise unknown("arm", key, KEYS)
+    if key not in others:
+        raise unknown("arm", key, (*KEYS, *others))
+    found: Arm = others[key]()
+    if found.key != key:
+        raise InputError(f"the arm registered as {key!r} calls itself {found.key!r}.")
+    if found.recipe is None and found.training not in {one.training for one in ARMS}:
+        raise InputError(f"the arm {key!r} needs a recipe for its training {found.training!r}.")
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tosc_agents.experiments.arms import Arm
+from tosc_agents.experiments.arms import KEYS, Arm
 from tosc_agents.experiments.cells import Cell, Work
 from tosc_agents.experiments.findings import NOISE, Row
 from tosc_agents.experiments.systems import FEATURES, RememberedSender, Systems, images_of, source_of
@@ -23,6 +23,7 @@ from tosc_env.policies import Eavesdropper
 from tosc_env.threat import ThreatModel
 
 ATTACKER = "attacker.safetensors"
+BASELINE = "deepjscc"
 
 THREAT = ThreatModel(unkeyed_encoder=True, candidate_queries=True)
 """Every attacker's: images of the other half with labels, unlimited queries, candidates encoded on demand, the encoder
@@ -261,5 +262,6 @@ def _plain(arm: Arm) -> dict[str, Any]:
 
 
 def pointed_at(attackers: Sequence[Attacker], arm: Arm) -> list[Attacker]:
-    """The attackers that an arm must face."""
-    return [a for a in attackers if a.arms is None or arm.key in a.arms]
+    """The attackers that an arm must face; a registered arm faces those of the unprotected scheme."""
+    key = arm.key if arm.key in KEYS else BASELINE
+    return [a for a in attackers if a.arms is None or key in a.arms]

@@ -5,6 +5,7 @@ Importing this module imports no matplotlib; drawing does, and never touches pyp
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,17 +54,25 @@ STYLES: Mapping[str, Style] = {
 }
 """By the key of the arm."""
 
+OTHERS = tuple(
+    Style(colour, marker, line="-.")
+    for colour, marker in (("#d62728", "*"), ("#7f3c8d", "H"), ("#a5aa99", "d"))
+)
+"""For arms that other people register."""
+
 REFERENCE_LINES = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (2, 3)))
 """How floors and ceilings are dashed, in turn."""
 
 
 def style(key: str) -> Style:
-    """The arm's style.
+    """The arm's style; a registered arm gets one of a few, always the same.
 
     Raises:
         InputError: there is no such arm.
     """
-    return STYLES[arm(key).key]
+    if key not in STYLES:
+        return OTHERS[zlib.crc32(arm(key).key.encode()) % len(OTHERS)]
+    return STYLES[key]
 
 
 def markers(how: Style) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def _quick() -> Preset:
     }
     faces = Setting(
         "shapes",
-        {"size": 64, "binary_attributes": list(FACES), "num_images": 3000},
+        {"size": 64, "binary_attributes": list(FACES), "num_images": 1500},
         "attributes",
         {"names": list(FACES)},
     )
@@ -197,13 +197,13 @@ def _quick() -> Preset:
         "the embedded Shapes, minutes on two cores: shows that everything runs, and in which direction it points",
         images=Setting("shapes"),
         network=network,
-        recipes=recipes(20, 10, 10, adversary_width=128, **plain),
+        recipes=recipes(14, 8, 8, adversary_width=128, **plain),
         attackers=attackers(
-            mlp=12,
+            mlp=9,
             starts=1,
-            match=12,
-            label=12,
-            decoder=4,
+            match=8,
+            label=8,
+            decoder=3,
             widths=(48, 32, 24, 16),
             perceptual=0,
             batch_size=125,
@@ -215,7 +215,7 @@ def _quick() -> Preset:
         shared_start=False,
         faces=faces,
         face_network={**network, "stem": 8},
-        face_recipes=recipes(8, 4, 8, adversary_width=128, **plain),
+        face_recipes=recipes(8, 4, 6, adversary_width=128, **plain),
         face_attacker={"widths": [32, 24, 16, 16], "starts": 1, "epochs": 3, "batch_size": 125},
         folds=3,
         gender_epochs=4,

@@ -22,7 +22,7 @@ from tosc_agents.experiments.report import ReportHeading, write_report
 from tosc_agents.experiments.statements import statements_findings
 from tosc_agents.experiments.systems import Systems, source_of
 from tosc_agents.experiments.table1 import experiment as table1
-from tosc_agents.experiments.trainings import SCHEME
+from tosc_agents.experiments.trainings import SCHEME, Recipe
 from tosc_agents.perceptual import find_weights
 from tosc_agents.records import commit
 from tosc_env.errors import DataError, InputError, unknown
@@ -38,7 +38,7 @@ class Reproduction:
 
     Args:
         preset: what is done, and how much of it.
-        arms: keys of the arms that are compared; none: all.
+        arms: keys of the arms that are compared, registered ones too; none: all that are built in.
         trainings: of each arm that the preset repeats; None: the preset's number.
         given: checkpoints by (``images`` or ``faces``, training key, seed).
         device: where it is computed; what is timed belongs to a device.
@@ -56,11 +56,13 @@ class Reproduction:
         given: Given | None = None,
         device: str = "cpu",
     ) -> None:
-        for key in arms:
-            if key not in KEYS:
-                raise unknown("arm", key, KEYS)
+        added = {arm(key).training: arm(key).recipe for key in arms if key not in KEYS}
+        more = {training: Recipe(**recipe) for training, recipe in added.items() if recipe is not None}
+        preset = replace(
+            preset, recipes={**preset.recipes, **more}, face_recipes={**preset.face_recipes, **more}
+        )
         self.preset = p = preset if trainings is None else replace(preset, trainings=trainings)
-        self.arms = tuple(key for key in KEYS if not arms or key in arms)
+        self.arms = tuple(key for key in (*KEYS, *sorted(set(arms) - set(KEYS))) if not arms or key in arms)
         recipes = {"images": p.recipes, "faces": p.face_recipes}
         parts: dict[str, dict[tuple[str, int], Path]] = {"images": {}, "faces": {}}
         for (where, key, seed), path in (given or {}).items():

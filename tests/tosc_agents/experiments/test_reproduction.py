@@ -1,13 +1,11 @@
 """``tosc reproduce`` from training to report, tiny: everything is done once, and the report says what was found."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from command_line import slip
+from tiny_preset import tiny
 from tosc_agents.commands.reproduce import parse_given
-from tosc_agents.experiments import presets
-from tosc_agents.experiments.attacks import Measurement
 from tosc_agents.experiments.cells import Store
 from tosc_agents.experiments.reproduction import EXPERIMENTS, Reproduction
 from tosc_agents.experiments.trainings import SCHEME
@@ -15,28 +13,6 @@ from tosc_agents.experiments.trainings import SCHEME
 from tosc_env.errors import DataError, InputError
 
 ARMS = ("deepjscc", "enc-rotation")
-
-
-def tiny():
-    plain = {"batch_size": 50, "flip": False, "cutout": 0}
-    quick = presets.preset("quick")
-    network = {"stem": 4, "widths": [4, 8, 8], "blocks": [0, 0, 0], "receiver_width": 16, "receiver_depth": 1}
-    size = {"num_images": 200}
-    return replace(
-        quick,
-        images=replace(quick.images, data_options=size),
-        network=network,
-        recipes=presets.recipes(2, 1, 1, adversary_width=8, **plain),
-        attackers=tuple(a for a in quick.attackers if a.key in ("linear", "match-query")),
-        measured=Measurement((0.0, 12.0), seeds=2),
-        faces=replace(quick.faces, data_options={**quick.faces.data_options, **size, "size": 16}),
-        face_network=network,
-        face_recipes=presets.recipes(1, 1, 1, adversary_width=8, **plain),
-        face_attacker={"widths": [8, 8, 8, 8], "starts": 1, "epochs": 1, "batch_size": 50},
-        folds=2,
-        gender_epochs=1,
-        timing={"batch_size": 50, "steps": 1, "repeats": 2, "large": False},
-    )
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from tosc_agents.experiments.arms import KEYS, arm
+from tosc_agents.experiments.arms import KEYS, arm, others
 from tosc_agents.experiments.findings import Row
 
 LEAK, POINTS, SCORE = "leak_db", "points", "score"
@@ -44,7 +44,7 @@ def difference(a: Row, b: Row, figure: str) -> Row:
 
 def label(row: Row) -> str:
     """The name of the row's arm in figures."""
-    return arm(row.arm).label if row.arm in KEYS else row.arm
+    return arm(row.arm).label if row.arm in (*KEYS, *others) else row.arm
 
 
 def told(row: Row) -> str:

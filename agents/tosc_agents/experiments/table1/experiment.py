@@ -35,7 +35,7 @@ def distinct(arms: Sequence[str]) -> list[str]:
     ['deepjscc', 'dp-0.1', 'dp-cal-0.1', 'lbvq']
     """
     found = {ONE_BUDGET.get(arm(key).training, key) for key in (BASELINE, *arms)}
-    return [key for key in KEYS if key in found]
+    return [key for key in (*KEYS, *sorted(found - set(KEYS))) if key in found]
 
 
 def plan(
