@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import gymnasium as gym
 import pytest
@@ -11,9 +12,12 @@ import torch
 from safetensors import safe_open
 from tosc_agents.setting import Setting
 from tosc_agents.zoo import WEIGHTS, ZOO, Folder
+from tosc_agents.zoo.cards import render
+from tosc_agents.zoo.pack import ATTACKER_LIMIT, LIMIT, ZOO_LIMIT
 
 import tosc_env
 from tosc_env.checkpoints import load_checkpoint, read_header
+from tosc_env.data import terms_of
 from tosc_env.data.base import Source
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import Game
@@ -22,6 +26,8 @@ from tosc_env.policies import Context, eavesdroppers, schemes
 from tosc_env.system import with_rules
 
 FILES = sorted(WEIGHTS.glob("*.safetensors"))
+ATTACKERS = [path for path in FILES if read_header(path)["kind"] == "eavesdropper"]
+REAL = [path for path in FILES if read_header(path)["card"]["data"]["name"] != "shapes"]
 SCHEME, ATTACKER = WEIGHTS / "deepjscc-shapes.safetensors", WEIGHTS / "inversion-deepjscc-shapes.safetensors"
 SHAPES = "ToSC-Shapes-v0"
 
@@ -36,10 +42,41 @@ def test_the_weights_of_the_demonstration_are_there():
 
 @pytest.mark.parametrize("path", FILES, ids=by_name)
 def test_a_file_is_below_8_megabytes_and_float16(path):
-    assert path.stat().st_size < 8_000_000
+    assert path.stat().st_size <= LIMIT == 8_000_000
     with safe_open(path, framework="pt") as file:
         kinds = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
     assert torch.float16 in kinds and kinds <= {torch.float16, torch.int64, torch.bool}
+
+
+def test_all_files_together_have_at_most_80_megabytes():
+    assert sum(path.stat().st_size for path in FILES) <= ZOO_LIMIT == 80_000_000
+
+
+@pytest.mark.parametrize("path", ATTACKERS, ids=by_name)
+def test_an_attacker_has_at_most_a_million_parameters(path):
+    assert sum(p.numel() for p in load_checkpoint(path).policy.parameters()) <= ATTACKER_LIMIT == 1_000_000
+
+
+@pytest.mark.parametrize("path", REAL, ids=by_name)
+def test_a_card_of_real_data_quotes_its_terms(path):
+    card = read_header(path)["card"]
+    assert card["terms"] == terms_of(card["data"]["name"])
+
+
+@pytest.mark.parametrize("path", [path for path in REAL if path not in ATTACKERS], ids=by_name)
+def test_a_scheme_trained_on_real_data_tells_its_three_leaks(path):
+    """Of the strongest attacker tried, with its threat model: PSNR, re-identification, label or attributes."""
+    leaks = read_header(path)["card"]["leaks"]
+    assert any({"psnr_db", "reid"} < by_leak.keys() for by_leak in leaks.values())
+    for by_leak in leaks.values():
+        for leak, best in by_leak.items():
+            assert best["attacker"] and best["threat_model"].startswith("images: ")
+            assert ("above_floor" in best) == (leak == "psnr_db")
+
+
+def test_the_page_of_model_cards_is_what_the_headers_say():
+    page = Path(__file__).parents[2] / "docs" / "zoo.md"
+    assert page.read_text(encoding="utf-8") == render(WEIGHTS), "run python -m tosc_agents.zoo.cards"
 
 
 @pytest.mark.parametrize("path", FILES, ids=by_name)

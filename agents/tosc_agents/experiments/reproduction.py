@@ -143,7 +143,8 @@ class Reproduction:
             DataError: nothing is finished.
         """
         found = self.findings(store, folder)
-        records = [store.record(cell) for name in EXPERIMENTS for cell in self._begun(name, store)]
+        begun = order([cell for name in EXPERIMENTS for cell in self._begun(name, store)])
+        records = [store.record(cell) for cell in begun if store.finished(cell)]
 
         def told(key: str) -> str:
             return ", ".join(sorted({str(record[key]) for record in records}))

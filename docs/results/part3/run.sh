@@ -1,0 +1,43 @@
+#!/bin/sh
+# Everything behind the figures of Part 3, in the order in which it was run on two cores.
+# Needs CIFAR-10 and CelebA under $TOSC_DATA_DIR, and what ../part2/run.sh trains:
+#   runs/deepjscc-cifar10-12dB.safetensors (60 epochs), runs/part2/ibal.safetensors (14), runs/part2/lbvq.safetensors (12)
+set -eu
+BASE=runs/deepjscc-cifar10-12dB.safetensors
+mkdir -p runs/part3
+
+# Plain vector quantisation, and LBVQ again from two other seeds, all from the same baseline.
+tosc train lbvq --from $BASE --data cifar10 --epochs 12 --output runs/part3/vq.safetensors
+for seed in 1 2; do
+  tosc train lbvq --from $BASE --data cifar10 --epochs 12 --seed $seed --output runs/part3/lbvq-s$seed.safetensors \
+    --scheme-options adversary_weight=1.0
+done
+
+# One multi-attribute model each on CelebA: Mustache, Smiling, Wavy Hair.
+tosc train deepjscc --data celeba --epochs 24 --batch-size 125 --learning-rate 0.1 --output runs/part3/celeba.safetensors \
+  --scheme-options stem=16 'widths=[32,64,128]' 'blocks=[1,1,1]' receiver_width=192 receiver_depth=1
+FACES=runs/part3/celeba.safetensors
+tosc train lbvq --from $FACES --data celeba --epochs 10 --batch-size 125 --output runs/part3/lbvq-celeba.safetensors \
+  --scheme-options adversary_weight=1.0
+tosc train ibal --from $FACES --data celeba --epochs 10 --batch-size 125 --output runs/part3/ibal-celeba.safetensors \
+  --scheme-options kl_start=1 kl_ramp=4 adversary_weight=2.0
+
+# The experiments: the same command in two processes of one thread each, which share the folder.
+reproduce() {
+  OMP_NUM_THREADS=1 tosc reproduce "$@" --preset cpu --output runs/part3/cpu --no-faces --use \
+    baseline=$BASE ibal=runs/part2/ibal.safetensors lbvq=runs/part2/lbvq.safetensors vq=runs/part3/vq.safetensors \
+    lbvq:1=runs/part3/lbvq-s1.safetensors lbvq:2=runs/part3/lbvq-s2.safetensors \
+    faces.baseline=$FACES faces.lbvq=runs/part3/lbvq-celeba.safetensors faces.ibal=runs/part3/ibal-celeba.safetensors
+}
+reproduce fig3 &
+reproduce table2 && reproduce fig4
+wait
+# What is timed wants a quiet machine and both cores.
+OMP_NUM_THREADS=2 tosc reproduce table1 --preset cpu --output runs/part3/cpu
+reproduce statements
+
+# The embedded images, the unprotected scheme, IBAL and LBVQ from three seeds.
+tosc reproduce all --preset quick --trainings 3 --output runs/part3/quick
+
+# The zoo.
+python benchmarks/training.py --threads 2 --steps 4 --repeats 5 > training.json

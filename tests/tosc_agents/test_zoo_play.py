@@ -1,0 +1,200 @@
+"""Both ids find the zoo's weights for every scheme and role, also those of receivers only.
+
+The real data are not here, so noise under their names, with their shapes and labels, stands where they would be.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import gymnasium as gym
+import pytest
+import torch
+from tosc_agents.zoo import WEIGHTS, ZOO, Folder
+
+from tosc_env import opponents
+from tosc_env.checkpoints import read_header, save_checkpoint
+from tosc_env.data import sources
+from tosc_env.data.base import Source
+from tosc_env.errors import InputError
+from tosc_env.policies import SystemSpec, make_eavesdropper, make_scheme, schemes
+from tosc_env.rewards import ROLES
+
+IDS = {"cifar10": "ToSC-CIFAR-v0", "celeba": "ToSC-CelebA-v0"}
+SCHEMES = [name for name in schemes if schemes.origin(name).startswith("tosc_agents")]
+WHOLE = ["deepjscc", "ibal", "lbvq"]
+"""Schemes with whole weights of their own on every data set."""
+
+
+def loader_of(data):
+    """A registered data set of noise with a data set's name, shapes, classes and attributes."""
+
+    def load(split="train", size=32, attributes=None, **options):
+        generator = torch.Generator().manual_seed(len(split))
+        images = torch.randint(0, 256, (40, 3, size, size), dtype=torch.uint8, generator=generator)
+        told = {}
+        if data == "cifar10":
+            labels = next(iter(cards("scheme", "deepjscc", data)))["labels"]
+            told = {"labels": torch.arange(40) % 10, "class_names": labels}
+        else:
+            told = {
+                "attributes": torch.randint(0, 2, (40, len(attributes)), generator=generator),
+                "attribute_names": attributes,
+            }
+        return Source.from_arrays(images, name=data, split=split, **told)
+
+    return load
+
+
+@pytest.fixture(autouse=True)
+def noise_for_data(monkeypatch):
+    for data in IDS:
+        monkeypatch.setitem(sources._table, data, loader_of(data))
+
+
+def cards(kind, name, data, zoo=ZOO):
+    return [
+        h["card"]
+        for h in zoo.headers().values()
+        if (h["kind"], h["name"], h["card"]["data"]["name"]) == (kind, name, data)
+    ]
+
+
+def attacked(name, data):
+    """Whether the zoo has an attacker against a scheme on a data set."""
+    return any(card["against"] == name for card in cards("eavesdropper", "inversion", data))
+
+
+def weights_of(name):
+    return schemes[name].lender({}) or name
+
+
+def play(data, name, role, **options):
+    """Two messages of an environment that is made by names alone: no stand-in, no warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env = gym.make(IDS[data], data=data, role=role, scheme=name, split="test", **options)
+        env.reset(seed=0)
+        for _ in range(2):
+            _, _, _, _, info = env.step(env.action_space.sample())
+    assert info["stand_in"] == 0.0 and 0.0 <= info["accuracy"] <= 1.0
+    env.close()
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("data", list(IDS))
+def test_every_name_plays_every_role_or_the_error_says_what_there_is(data, name, role):
+    has_weights = bool(cards("scheme", weights_of(name), data))
+    has_attacker = role == "eavesdropper" or attacked(name, data)
+    if has_weights and has_attacker:
+        play(data, name, role)
+        return
+    lacking = "eavesdropper 'inversion' against" if has_weights else "scheme"
+    with pytest.raises(InputError, match=f"no trained weights of the {lacking} '") as caught:
+        play(data, name, role)
+    told = str(caught.value)
+    assert "\n" not in told and name in told and all(line in told for line in ZOO.listing())
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_on_cifar_every_scheme_has_weights_and_an_attacker(name):
+    assert cards("scheme", weights_of(name), "cifar10") and attacked(name, "cifar10")
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_on_faces_the_baseline_ibal_and_lbvq_have_weights_and_an_attacker(name):
+    assert cards("scheme", name, "celeba") and attacked(name, "celeba")
+
+
+@pytest.mark.parametrize("path", sorted(WEIGHTS.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_every_scheme_faces_an_attacker_of_its_own_on_its_data(path):
+    header = read_header(path)
+    if header["kind"] == "scheme":
+        assert attacked(header["name"], header["card"]["data"]["name"])
+
+
+@pytest.mark.parametrize("data", list(IDS))
+def test_without_a_data_argument_the_data_that_are_there_are_played_and_else_the_stand_in(data, monkeypatch):
+    for there in (True, False):
+        loader = loader_of(data)
+        loader.is_available = lambda there=there: there
+        monkeypatch.setitem(sources._table, data, loader)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            env = gym.make(IDS[data], role="receiver", scheme="deepjscc")
+        assert env.reset(seed=0)[1]["stand_in"] == (0.0 if there else 1.0)
+        assert any("stand in" in str(warning.message) for warning in told) != there
+        env.close()
+
+
+# -- receivers only, in a zoo of tiny weights -------------------------------------------------------
+
+SPEC = SystemSpec((3, 32, 32), 10)
+TINY = {
+    "stem": 4,
+    "widths": [4],
+    "blocks": [1],
+    "receiver_width": 8,
+    "receiver_depth": 1,
+    "told_snr_db": 12.0,
+}
+ARTICLE = {"mode": "article", "constant": 0.05, "epsilon": 0.05, "epsilon_range": [0.02, 2.0]}
+
+
+def card_of(**more):
+    (card, *_) = cards("scheme", "deepjscc", "cifar10")
+    return {**card, **more}
+
+
+@pytest.fixture
+def tiny_zoo(tmp_path, monkeypatch):
+    base = tmp_path / "deepjscc-cifar10.safetensors"
+    baseline = make_scheme("deepjscc", SPEC, **TINY)
+    save_checkpoint(base, baseline, card_of(), half=True)
+    for stem, options in (("article", ARTICLE), ("honest", {"epsilon_range": [1.0, 100.0]})):
+        scheme = make_scheme("dp-laplace", SPEC, **TINY, **options)
+        scheme.transmitter.load_state_dict(baseline.transmitter.state_dict())
+        path = tmp_path / f"dp-laplace-{stem}-cifar10.safetensors"
+        save_checkpoint(path, scheme, card_of(), half=True, without=("transmitter",), lender=base)
+        attacker = make_eavesdropper("inversion", SPEC, widths=[4, 4, 4, 4])
+        against = {"against": "dp-laplace", "against_options": scheme.options}
+        save_checkpoint(tmp_path / f"inversion-{stem}.safetensors", attacker, card_of(**against), half=True)
+    zoo = Folder(tmp_path)
+    monkeypatch.setattr(opponents, "zoos", lambda: [zoo])
+    return zoo
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_calibrated_receivers_are_found_and_play_behind_the_baselines_transmitter(tiny_zoo, role):
+    found = {"mode": "article", "epsilon": 0.1 if role == "eavesdropper" else 0.05}
+    play("cifar10", "dp-laplace", role, scheme_kwargs=found)
+    lines = tiny_zoo.listing()
+    assert any("scheme 'dp-laplace' {'mode': 'article'} for cifar10" in line for line in lines)
+
+
+def test_the_kind_of_noise_decides_which_receivers_play(tiny_zoo):
+    game = make_game()
+    article = opponents.resolve_scheme("dp-laplace", {"mode": "article", "epsilon": 0.1}, game)
+    honest = opponents.resolve_scheme("dp-laplace", None, game)
+    baseline = opponents.resolve_scheme("deepjscc", None, game)
+    assert article.options["constant"] == 0.05 and article.epsilon == 0.1
+    assert honest.options["mode"] == "honest" and honest.epsilon == 20.0
+    for scheme in (article, honest):
+        own, lent = scheme.transmitter.state_dict(), baseline.transmitter.state_dict()
+        assert all(torch.equal(own[name], lent[name]) for name in lent)
+
+
+def test_a_budget_without_an_attacker_is_told_what_there_is(tiny_zoo):
+    with pytest.raises(
+        InputError, match=r"'inversion' against 'dp-laplace' with epsilon=0\.1 for cifar10"
+    ) as e:
+        play("cifar10", "dp-laplace", "receiver", scheme_kwargs={"mode": "article", "epsilon": 0.1})
+    assert "against 'dp-laplace' {'epsilon': 0.05}" in str(e.value)
+
+
+def make_game():
+    from tosc_env.data import make_source
+    from tosc_env.game import Game
+
+    return Game(make_source("cifar10", split="test"))
