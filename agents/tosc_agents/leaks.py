@@ -73,12 +73,21 @@ def unprotected(results: Path | None, data: str) -> dict[str, dict[str, float]]:
     from tosc_agents.zoo import ZOO
 
     ceiling: dict[str, dict[str, float]] = {}
+
+    def take(snr: str, leak: str, value: float) -> None:
+        known = ceiling.setdefault(snr, {})
+        known[leak] = max(known.get(leak, value), value)
+
     for header in ZOO.headers().values():
         card = header["card"]
-        if card.get("against") == "deepjscc" and card["data"]["name"] == data:
-            for snr, row in card.get("leaks", {}).items():
-                mine = ceiling.setdefault(snr, {})
-                mine["psnr_db"] = max(mine.get("psnr_db", 0.0), row.get("psnr_db", 0.0))
+        if card["data"]["name"] != data:
+            continue
+        for snr, row in card.get("leaks", {}).items():
+            if header["kind"] == "scheme" and header["name"] == "deepjscc":
+                for leak, best in row.items():
+                    take(snr, leak, best["value"])
+            elif card.get("against") == "deepjscc" and "psnr_db" in row:
+                take(snr, "psnr_db", row["psnr_db"])
     return ceiling
 
 

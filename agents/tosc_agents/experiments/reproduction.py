@@ -150,7 +150,7 @@ class Reproduction:
             return ", ".join(sorted({str(record[key]) for record in records}))
 
         provenance = {
-            "preset": f"{self.preset.name}: {self.preset.told}",
+            "what the preset is": self.preset.told,
             "cells": f"{len(records)}, {sum(r['seconds'] for r in records) / 3600:.1f} hours of one process",
             "commits": told("commit"),
             "devices": f"{told('device')}; threads per process: {told('threads')}",
