@@ -194,7 +194,7 @@ def _quick() -> Preset:
     )
     return Preset(
         "quick",
-        "the embedded Shapes, minutes on two cores: shows that everything runs, and in which direction it points",
+        "the embedded Shapes, minutes on two cores: shows that everything runs, and where it points",
         images=Setting("shapes"),
         network=network,
         recipes=recipes(14, 8, 8, adversary_width=128, **plain),

@@ -37,7 +37,8 @@ OMP_NUM_THREADS=2 tosc reproduce table1 --preset cpu --output runs/part3/cpu
 reproduce statements
 
 # The embedded images, the unprotected scheme, IBAL and LBVQ from three seeds.
-tosc reproduce all --preset quick --trainings 3 --output runs/part3/quick
+tosc reproduce fig3 --preset quick --trainings 3 --output runs/part3/quick \
+  --arms deepjscc label-only enc-rotation ibal vq lbvq
 
 # The zoo.
 python benchmarks/training.py --threads 2 --steps 4 --repeats 5 > training.json
