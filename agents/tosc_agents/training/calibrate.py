@@ -48,25 +48,16 @@ def calibrate(
         the ``calibration``: the constant, the target, whether it was reached, the accuracy at each budget.
 
     Raises:
-        CheckpointError: another kind of checkpoint.
+        CheckpointError: another kind of checkpoint, or noise learnt over too narrow a range for all the budgets.
         InputError: the target cannot be met by noise that was trained for at every budget.
     """
-    loaded = load_checkpoint(path, kind="scheme", device=game.device)
-    policy = loaded.policy
-    if not isinstance(policy, DPLaplace) or policy.epsilon_range is None or policy.mechanism.constant is None:
-        raise CheckpointError(
-            f"{path} is no dp-laplace in mode 'article' that was trained over an epsilon_range."
-        )
+    policy, card, bounds = calibratable(path, budgets, game.device)
     accuracy = accuracy_at_scale(policy, game, measure=measure)
+    constant, reached = nearest_constant(accuracy, target, *bounds)
+    if not reached and not nearest:
+        constant = calibrate_constant(accuracy, target, *bounds)  # says what could be reached
+    assert policy.mechanism.constant is not None and policy.epsilon_range is not None
     trained, (low, high) = policy.mechanism.constant, policy.epsilon_range
-    # Only constants at which every budget's noise was trained for.
-    bounds = trained / high * max(budgets), trained / low * min(budgets)
-    ends = [accuracy(bound / ARTICLE_BUDGET) for bound in bounds]
-    reached = ends[0] >= target >= ends[1]
-    if reached or not nearest:
-        constant = calibrate_constant(accuracy, target, *bounds)
-    else:
-        constant = bounds[0] if ends[0] < target else bounds[1]
     ratio = constant / trained
     options = {
         "constant": constant,
@@ -84,12 +75,49 @@ def calibrate(
         "accuracy": {f"{b:g}": accuracy(constant / b) for b in budgets},
     }
     # What was said of the scheme before is of other noise.
-    card = {k: v for k, v in loaded.card.items() if k not in ("test_accuracy", "test_images")}
+    card = {k: v for k, v in card.items() if k not in ("test_accuracy", "test_images")}
     assert isinstance(calibrated, DPLaplace)
     save_checkpoint(
         output, calibrated, {**card, "guarantee": calibrated.guarantee(), "calibration": calibration}
     )
     return calibration
+
+
+def calibratable(
+    path: Path, budgets: Sequence[float], device: torch.device | str
+) -> tuple[DPLaplace, dict[str, Any], tuple[float, float]]:
+    """A scheme whose constant can be fitted, its card, and the least and the largest constant that it has learnt.
+
+    Only constants count at which the noise of every budget was trained for.
+
+    Raises:
+        CheckpointError: another scheme, or noise learnt over too narrow a range for all the budgets.
+    """
+    loaded = load_checkpoint(path, kind="scheme", device=device)
+    policy = loaded.policy
+    if not isinstance(policy, DPLaplace) or policy.epsilon_range is None or policy.mechanism.constant is None:
+        raise CheckpointError(
+            f"{path} is no dp-laplace in mode 'article' that was trained over an epsilon_range."
+        )
+    trained, (low, high) = policy.mechanism.constant, policy.epsilon_range
+    least, most = max(budgets) * trained / high, min(budgets) * trained / low
+    if least > most:
+        raise CheckpointError(
+            f"{path} was trained over budgets from {low:g} to {high:g}, a factor of {high / low:.3g}; budgets from "
+            f"{min(budgets):g} to {max(budgets):g} need one of {max(budgets) / min(budgets):.3g} at least."
+        )
+    return policy, loaded.card, (least, most)
+
+
+def nearest_constant(
+    accuracy: Callable[[float], float], target: float, least: float, most: float
+) -> tuple[float, bool]:
+    """The constant that meets the target, or the end of the range that comes nearest; and whether it is met."""
+    if target > accuracy(least / ARTICLE_BUDGET):
+        return least, False
+    if target < accuracy(most / ARTICLE_BUDGET):
+        return most, False
+    return calibrate_constant(accuracy, target, least, most), True
 
 
 def accuracy_at_scale(

@@ -9,12 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tosc_agents.calibration import ARTICLE_BUDGET, calibrate_constant
+from tosc_agents.calibration import ARTICLE_BUDGET
 from tosc_agents.experiments.arms import Arm
 from tosc_agents.experiments.faces.balanced import Answers, balanced_accuracy
-from tosc_agents.schemes.differential_privacy import DPLaplace
-from tosc_env.checkpoints import load_checkpoint
-from tosc_env.errors import CheckpointError
+from tosc_agents.training.calibrate import calibratable, nearest_constant
 from tosc_env.game import Game
 
 
@@ -58,19 +56,9 @@ def fit_constant(
     Raises:
         CheckpointError: another scheme, or noise learnt over too narrow a range for all the budgets.
     """
-    scheme = load_checkpoint(path, device=game.device, kind="scheme").policy
-    if not isinstance(scheme, DPLaplace) or scheme.epsilon_range is None or scheme.mechanism.constant is None:
-        raise CheckpointError(
-            f"{path} is no dp-laplace in mode 'article' that was trained over an epsilon_range."
-        )
+    scheme, _, (least, most) = calibratable(path, budgets, game.device)
+    assert scheme.mechanism.constant is not None and scheme.epsilon_range is not None
     trained, (low, high) = scheme.mechanism.constant, scheme.epsilon_range
-    # Noise of scale trained / high up to trained / low is what the receiver knows.
-    least, most = max(budgets) * trained / high, min(budgets) * trained / low
-    if least > most:
-        raise CheckpointError(
-            f"{path} was trained over budgets from {low:g} to {high:g}, a factor of {high / low:.3g}; budgets from "
-            f"{min(budgets):g} to {max(budgets):g} need one of {max(budgets) / min(budgets):.3g} at least."
-        )
     answers = Answers(scheme, game)
     right = answers.targets
 
@@ -79,12 +67,7 @@ def fit_constant(
         found = [balanced_accuracy(answers.logits(seed), right, thresholds) for seed in seeds]
         return float(torch.stack(found).mean())
 
-    if target >= accuracy(least / ARTICLE_BUDGET):
-        constant, within = least, False
-    elif target <= accuracy(most / ARTICLE_BUDGET):
-        constant, within = most, False
-    else:
-        constant, within = calibrate_constant(accuracy, target, least, most), True
+    constant, within = nearest_constant(accuracy, target, least, most)
     ratio = constant / trained
     return Calibration(
         constant,
