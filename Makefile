@@ -23,6 +23,7 @@ check: lint types test
 
 benchmark: $(VENV)/.dev
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/modem.py
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/training.py

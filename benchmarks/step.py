@@ -66,7 +66,7 @@ class Null(tosc_env.PrivacyScheme):
         self.symbols, self.logits = symbols, logits
 
     def encode(self, images: Tensor, context: tosc_env.Context) -> Tensor:
-        return self.symbols
+        return self.symbols[:1].expand(len(images), -1)
 
     def decode(self, received: Tensor, csi: Tensor, context: tosc_env.Context) -> Tensor:
         return self.logits

@@ -18,7 +18,6 @@ import tyro
 from torch import Tensor
 
 import tosc_env
-from tosc_env.opponents import resolve_scheme
 
 
 @tosc_env.register_eavesdropper("likely-neighbours")
@@ -62,7 +61,7 @@ class Arguments:
     """Fit the attacker, check it, and play it in the environment."""
 
     scheme: str = "deepjscc"
-    """The system under attack: a name in the zoo, or a checkpoint's path."""
+    """The system under attack: a name in the zoo ('tosc list')."""
     remember: int = 1000
     """Images the attacker has sent and remembers."""
     softness: float = 4.0
@@ -104,9 +103,9 @@ def play(eavesdropper: Any, arguments: Arguments) -> tuple[float, float]:
 def main(arguments: Arguments) -> None:
     """Fit, check, play."""
     game = tosc_env.Game(tosc_env.make_source("shapes", half="attacker"), snr_db=arguments.snr_db)
-    sender = tosc_env.SchemeSender(resolve_scheme(arguments.scheme, None, game))
+    scheme = tosc_env.load_scheme(arguments.scheme, game)
     generator = torch.Generator().manual_seed(arguments.seed)
-    view = tosc_env.View(game, sender, tosc_env.ThreatModel(queries=arguments.remember), generator)
+    view = tosc_env.View(game, scheme, tosc_env.ThreatModel(queries=arguments.remember), generator)
 
     attacker = tosc_env.make_eavesdropper(
         "likely-neighbours", game.spec, remember=arguments.remember, softness=arguments.softness

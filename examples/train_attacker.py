@@ -8,17 +8,14 @@ Example: python examples/train_attacker.py --eavesdropper inversion-mlp --epochs
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from tosc_agents import Setting, evaluate, fit_eavesdropper, show_progress
+from tosc_agents import evaluate, fit_eavesdropper, show_progress
 from tosc_agents.pictures import attack_picture
 
-import tosc_env
-from tosc_env.opponents import resolve_scheme
-from tosc_env.policies import eavesdroppers
+from tosc_env import GameConfig, ThreatModel, load_checkpoint, load_scheme, make_eavesdropper
 
 
 @dataclass
@@ -48,27 +45,29 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Fit, measure against the floor, draw."""
     size = {} if arguments.num_images is None else {"num_images": arguments.num_images}
-    setting = Setting(arguments.data, size, snr_db=arguments.snr_db)
-    train, test = setting.game(half="attacker"), setting.game(split="test")
-    scheme = resolve_scheme(arguments.scheme, None, train)
-    sender = tosc_env.SchemeSender(scheme)
-    threat = tosc_env.ThreatModel(queries=arguments.queries)
+    config = GameConfig(arguments.data, size, snr_db=arguments.snr_db)
+    train, test = config.game(half="attacker"), config.game(split="test")
+    if arguments.scheme.endswith(".safetensors"):
+        scheme = load_checkpoint(arguments.scheme, kind="scheme").policy
+    else:
+        scheme = load_scheme(arguments.scheme, train)
+    threat = ThreatModel(queries=arguments.queries)
     # One start instead of the best of several: quick, and a little weaker. A closed form has neither option.
-    known = inspect.signature(eavesdroppers[arguments.eavesdropper]).parameters
-    options = {k: v for k, v in {"epochs": arguments.epochs, "starts": 1}.items() if k in known}
+    known = make_eavesdropper(arguments.eavesdropper, train.spec).options
+    options = {k: v for k, v in {"epochs": arguments.epochs, "restarts": 1}.items() if k in known}
     with show_progress(f"fit {arguments.eavesdropper}") as progress:
         attacker, record = fit_eavesdropper(
             arguments.eavesdropper,
             train,
-            sender,
+            scheme,
             threat=threat,
             options=options,
             seed=arguments.seed,
             progress=progress,
         )
-    floor, _ = fit_eavesdropper("mean-image", train, sender, threat=threat)
+    floor, _ = fit_eavesdropper("mean-image", train, scheme, threat=threat)
     attackers = {arguments.eavesdropper: attacker, "mean-image": floor}
-    found = evaluate(test, sender, attackers, scheme=scheme, snr_db=(arguments.snr_db,), seeds=1)
+    found = evaluate(test, scheme, attackers, snr_db=(arguments.snr_db,), seeds=1)
     print(
         f"{train.source.provenance} Threat model: {threat}. The attacker spent {record['queries']:,} queries."
     )
@@ -76,7 +75,7 @@ def main(arguments: Arguments) -> None:
     for name, leaks in found.leaks.items():
         leak = leaks[arguments.snr_db]
         print(f"{name:>14}: PSNR {leak['psnr_db'].mean:.2f} dB, SSIM {leak['ssim'].mean:.3f}")
-    attack_picture(arguments.output, test, sender, attackers, arguments.snr_db)
+    attack_picture(arguments.output, test, scheme, attackers, arguments.snr_db)
     print(f"what they saw: {arguments.output}")
 
 

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import torch
 import tyro
-from tosc_agents import LoopConfig, SchemeTraining, Setting, evaluate, fit_scheme, show_progress
+from tosc_agents import LoopConfig, SchemeTraining, evaluate, fit_scheme, show_progress
 
-import tosc_env
-from tosc_env.checkpoints import load_checkpoint, save_checkpoint
+from tosc_env import GameConfig, load_checkpoint, make_scheme, save_checkpoint
 
 
 @dataclass
@@ -42,11 +41,11 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Train, save, load again, measure."""
     options = {} if arguments.num_images is None else {"num_images": arguments.num_images}
-    setting = Setting(arguments.data, options, snr_db=arguments.snr_db)
-    game = setting.game(half="system")
+    config = GameConfig(arguments.data, options, snr_db=arguments.snr_db)
+    game = config.game(half="system")
     torch.manual_seed(arguments.seed)
     width = arguments.width
-    scheme = tosc_env.make_scheme(
+    scheme = make_scheme(
         "deepjscc",
         game.spec,
         told_snr_db=arguments.snr_db,
@@ -58,20 +57,20 @@ def main(arguments: Arguments) -> None:
     )
     # Mirroring is left out: in Shapes left and right mean something (the position is a private attribute).
     loop = LoopConfig(epochs=arguments.epochs, batch_size=min(125, len(game.source)))
-    config = SchemeTraining(loop, flip=False, cutout=0)
+    training = SchemeTraining(loop, flip=False, cutout=0)
     with show_progress("train deepjscc") as progress:
-        fit_scheme(scheme, game, config, seed=arguments.seed, progress=progress)
+        fit_scheme(scheme, game, training, seed=arguments.seed, progress=progress)
     card = {
         "data": {"name": game.source.name, "provenance": game.source.provenance},
-        "setting": setting.plain(),
+        "setting": config.plain(),
         "labels": list(game.task.labels),
     }
     save_checkpoint(arguments.output, scheme, card)
 
     # From here on the file is all that is needed: gym.make(..., scheme="runs/example-scheme.safetensors").
     scheme = load_checkpoint(arguments.output, kind="scheme").policy
-    test = setting.game(split="test")
-    found = evaluate(test, tosc_env.SchemeSender(scheme), {}, scheme=scheme, snr_db=(0.0, arguments.snr_db))
+    test = config.game(split="test")
+    found = evaluate(test, scheme, {}, snr_db=(0.0, arguments.snr_db))
     for snr_db, accuracy in found.accuracy.items():
         print(f"accuracy {accuracy.mean:.1%} at {snr_db:g} dB (chance {test.task.chance:.0%})")
     print(f"saved {arguments.output}")

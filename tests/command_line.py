@@ -7,7 +7,7 @@ from tosc_agents import cli
 NETWORK = ["stem=4", "widths=[4,8]", "blocks=[0,0]", "receiver_width=16", "receiver_depth=1"]
 DATA = ["num_images=60", "size=16"]
 TRAIN = [
-    *("train", "deepjscc", "--data", "shapes", "--data-options", *DATA, "--scheme-options", *NETWORK),
+    *("train", "deepjscc", "--data", "shapes", "--data-kwargs", *DATA, "--scheme-kwargs", *NETWORK),
     *("--num-symbols", "8", "--epochs", "2", "--batch-size", "10", "--precision", "float32"),
 ]
 

@@ -5,17 +5,24 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tosc_env.policies import Eavesdropper, PrivacyScheme, SystemSpec
+from tosc_env.attackers import Eavesdropper
+from tosc_env.schemes import PrivacyScheme
+from tosc_env.types import SystemSpec
 
 SPEC = SystemSpec((3, 32, 32), 10)
 
 
 class FakeScheme(PrivacyScheme):
-    """A random linear map and back; with ``stochastic`` it adds noise from the context's generator."""
+    """A random linear map and back.
+
+    With ``stochastic`` it adds noise from the context's generator and notes the messages' numbers; without it reads
+    nothing of its context, so that a pipeline remembers its symbols.
+    """
+
+    name = "fake"
 
     def __init__(self, spec: SystemSpec = SPEC, *, stochastic: bool = False, seed: int = 0) -> None:
         super().__init__(spec, stochastic=stochastic, seed=seed)
-        self.stochastic = stochastic
         generator = torch.Generator().manual_seed(seed)
         size = torch.Size(spec.image_shape).numel()
         self.up = nn.Parameter(torch.randn(size, 2 * spec.num_symbols, generator=generator) / size**0.5)
@@ -25,8 +32,8 @@ class FakeScheme(PrivacyScheme):
 
     def encode(self, images, context):
         symbols = self.dropout(images.flatten(1) @ self.up)
-        self.messages += [(context.environment, *row) for row in context.message.tolist()]
-        if self.stochastic:
+        if self.options["stochastic"]:
+            self.messages += [(context.environment, *row) for row in context.message.tolist()]
             symbols = symbols + torch.randn(symbols.shape, generator=context.generator)
         return symbols
 

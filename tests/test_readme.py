@@ -12,9 +12,6 @@ import pytest
 import torch
 
 import tosc_env
-from tosc_env.data import make_source
-from tosc_env.game import Game
-from tosc_env.opponents import resolve_scheme
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -39,7 +36,7 @@ def test_the_ten_lines_train_and_attack(capsys: pytest.CaptureFixture[str]) -> N
     code = block("fit_eavesdropper(")
     assert len(code.strip().splitlines()) <= 12
     short = code.replace("epochs=5", "epochs=1").replace(
-        'Setting("shapes",', 'Setting("shapes", data_options={"num_images": 600},'
+        'GameConfig("shapes",', 'GameConfig("shapes", data_kwargs={"num_images": 600},'
     )
     run(short.replace('("inversion-mlp",', '("linear",'))
     assert "'accuracy'" in capsys.readouterr().out
@@ -53,11 +50,17 @@ def test_every_form_of_the_environment_is_made() -> None:
     assert set(names["par"].reset(seed=0)[0]) == {"transmitter_0", "receiver_0", "eavesdropper_0"}
 
 
+def test_every_protected_environment_is_made() -> None:
+    code = block('scheme="lbvq"')
+    assert code.count("gym.make(") == len(code.strip().splitlines()) >= 4
+    run(code)
+
+
 def test_the_own_attacker_passes_the_checker_and_learns() -> None:
     Nearest = run(block("class Nearest"))["Nearest"]
-    game = Game(make_source("shapes", half="attacker", num_images=600))
-    sender = tosc_env.SchemeSender(resolve_scheme("deepjscc", None, game))
-    view = tosc_env.View(game, sender, tosc_env.ThreatModel(), torch.Generator().manual_seed(0))
+    game = tosc_env.GameConfig("shapes", {"num_images": 600}).game(half="attacker")
+    scheme = tosc_env.load_scheme("deepjscc", game)
+    view = tosc_env.View(game, scheme, tosc_env.ThreatModel(), torch.Generator().manual_seed(0))
     attacker = Nearest(game.spec)
     tosc_env.testing.check_eavesdropper(attacker, view)
     attacker.fit(view, generator=torch.Generator())
@@ -68,6 +71,9 @@ def test_the_own_attacker_passes_the_checker_and_learns() -> None:
     assert exact.float().mean() > 0.9
 
 
-def test_the_own_scheme_passes_the_checker() -> None:
-    Coarse = run(block("class Coarse"))["Coarse"]
-    tosc_env.testing.check_scheme(Coarse(tosc_env.SystemSpec((3, 32, 32), 10)))
+def test_the_own_scheme_stage_and_objective_pass_the_checkers() -> None:
+    names, spec = run(block("class Coarse")), tosc_env.SystemSpec((3, 32, 32), 10)
+    assert names["scheme"].title.startswith("coarse + negate + keyed")
+    tosc_env.testing.check_scheme(names["scheme"])
+    tosc_env.testing.check_stage(names["Negate"](spec))
+    tosc_env.testing.check_objective(names["Humble"](spec), names["Coarse"](spec))

@@ -19,96 +19,136 @@ from tosc_env.registration import register_all
 
 if TYPE_CHECKING:
     from tosc_env import testing
+    from tosc_env.attackers import Eavesdropper, make_eavesdropper, register_eavesdropper
     from tosc_env.channels import Channel, make_channel, register_channel
+    from tosc_env.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
     from tosc_env.data import Source, make_source, register_source
     from tosc_env.envs.credit import shift_transmitter_rewards
     from tosc_env.envs.parallel import parallel_env
     from tosc_env.envs.turns import aec_env
     from tosc_env.errors import InputError, ToscError
-    from tosc_env.game import Game
-    from tosc_env.policies import (
-        Context,
-        Eavesdropper,
-        PrivacyScheme,
-        SystemSpec,
-        make_eavesdropper,
-        make_scheme,
-        register_eavesdropper,
-        register_scheme,
-    )
+    from tosc_env.game import Game, GameConfig
+    from tosc_env.opponents import load_eavesdropper, load_scheme
+    from tosc_env.pipeline import Pipeline, make_scheme
     from tosc_env.registration import register_env
     from tosc_env.rewards import Outcome, make_reward, register_reward
-    from tosc_env.senders import SchemeSender
+    from tosc_env.schemes import (
+        Objective,
+        PrivacyScheme,
+        Stage,
+        Trial,
+        defaults,
+        make_objectives,
+        make_stage,
+        register_objective,
+        register_scheme,
+        register_stage,
+    )
     from tosc_env.tasks import Task, make_task, register_task
     from tosc_env.threat import ThreatModel
+    from tosc_env.types import Context, Reception, Round, SystemSpec, Transmission
     from tosc_env.view import View
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Channel": "channels",
-    "Context": "policies",
-    "Eavesdropper": "policies",
+    "Checkpoint": "checkpoints",
+    "Context": "types",
+    "Eavesdropper": "attackers",
     "Game": "game",
+    "GameConfig": "game",
     "InputError": "errors",
+    "Objective": "schemes",
     "Outcome": "rewards",
-    "PrivacyScheme": "policies",
-    "SchemeSender": "senders",
+    "Pipeline": "pipeline",
+    "PrivacyScheme": "schemes",
+    "Reception": "types",
+    "Round": "types",
     "Source": "data",
-    "SystemSpec": "policies",
+    "Stage": "schemes",
+    "SystemSpec": "types",
     "Task": "tasks",
     "ThreatModel": "threat",
     "ToscError": "errors",
+    "Transmission": "types",
+    "Trial": "schemes",
     "View": "view",
     "aec_env": "envs.turns",
+    "defaults": "schemes",
+    "load_checkpoint": "checkpoints",
+    "load_eavesdropper": "opponents",
+    "load_scheme": "opponents",
     "make_channel": "channels",
-    "make_eavesdropper": "policies",
+    "make_eavesdropper": "attackers",
+    "make_objectives": "schemes",
     "make_reward": "rewards",
-    "make_scheme": "policies",
+    "make_scheme": "pipeline",
     "make_source": "data",
+    "make_stage": "schemes",
     "make_task": "tasks",
     "parallel_env": "envs.parallel",
     "register_channel": "channels",
-    "register_eavesdropper": "policies",
+    "register_eavesdropper": "attackers",
     "register_env": "registration",
+    "register_objective": "schemes",
     "register_reward": "rewards",
-    "register_scheme": "policies",
+    "register_scheme": "schemes",
     "register_source": "data",
+    "register_stage": "schemes",
     "register_task": "tasks",
+    "save_checkpoint": "checkpoints",
     "shift_transmitter_rewards": "envs.credit",
 }
 
 __all__ = [
     "Channel",
+    "Checkpoint",
     "Context",
     "Eavesdropper",
     "Game",
+    "GameConfig",
     "InputError",
+    "Objective",
     "Outcome",
+    "Pipeline",
     "PrivacyScheme",
-    "SchemeSender",
+    "Reception",
+    "Round",
     "Source",
+    "Stage",
     "SystemSpec",
     "Task",
     "ThreatModel",
     "ToscError",
+    "Transmission",
+    "Trial",
     "View",
     "__version__",
     "aec_env",
+    "defaults",
+    "load_checkpoint",
+    "load_eavesdropper",
+    "load_scheme",
     "make_channel",
     "make_eavesdropper",
+    "make_objectives",
     "make_reward",
     "make_scheme",
     "make_source",
+    "make_stage",
     "make_task",
     "parallel_env",
     "register_channel",
     "register_eavesdropper",
     "register_env",
+    "register_objective",
     "register_reward",
     "register_scheme",
     "register_source",
+    "register_stage",
     "register_task",
+    "save_checkpoint",
     "shift_transmitter_rewards",
     "testing",
 ]

@@ -1,7 +1,13 @@
-"""What a checkpoint is on the disk: a safetensors file whose header says, in plain values, what it holds."""
+"""What a checkpoint is on the disk: weights as safetensors that say what they are of, and a card beside them.
+
+``NAME.safetensors`` holds the tensors and, as JSON, all that is needed to build the policy again.  ``NAME.json`` is
+its card: how the weights were made and what was measured, in lines that a diff shows, with the digest of the weights
+that it is about.  A card may be completed later; a weight file that has been published is never written again.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -11,19 +17,23 @@ from torch import Tensor
 
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.files import replacing
-from tosc_env.lending import Loan
-from tosc_env.policies import SystemSpec
+from tosc_env.types import SystemSpec
 
-FORMAT = "tosc-env/1"
+FORMAT = "tosc-env/2"
 _KEY = "tosc_env"
+_NO_OPTIONS = ("key", "stages", "backbone", "spec", "scheme", "eavesdropper")
+"""What is given beside a policy's options, and never comes from a file: a stranger's key least of all."""
 Kind = Literal["scheme", "eavesdropper"]
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Everything a checkpoint says about itself (format, kind, name, options, spec, card), without its tensors.
+    """Everything a checkpoint says about itself, without its tensors.
+
+    Returns:
+        format, kind, name, options, stages (of a scheme), spec, and ``card``, which is empty where there is none.
 
     Raises:
-        CheckpointError: missing, truncated, corrupt, or not written by tosc-env.
+        CheckpointError: missing, truncated, corrupt, or not written by tosc-env; a card of other weights.
     """
     path = Path(path)
     if not path.is_file():
@@ -32,7 +42,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         header = json.loads(metadata[_KEY])
     except (KeyError, json.JSONDecodeError):
-        raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of tosc-env.") from None
+        header = None
     if not isinstance(header, dict):
         raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of tosc-env.")
     if header.get("format") != FORMAT:
@@ -40,63 +50,113 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{path} has the format {header.get('format')!r}; this version reads {FORMAT!r}."
         )
     _check_header(header, path)
-    return header
+    return {**header, "card": read_card(path)}
+
+
+def card_path(path: str | os.PathLike[str]) -> Path:
+    """Where the card of a weight file lies."""
+    return Path(path).with_suffix(".json")
+
+
+def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The card beside a weight file; empty where there is none.
+
+    Raises:
+        CheckpointError: what lies there is no card, or is one of other weights.
+    """
+    place = card_path(path)
+    if not place.is_file():
+        return {}
+    try:
+        card = json.loads(place.read_text(encoding="utf-8"))
+        about = card.pop("sha256")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise CheckpointError(f"{place} is not the card of a checkpoint.") from None
+    if about != sha256(path):
+        raise CheckpointError(
+            f"{place} is the card of other weights than {Path(path).name}; take both files of the same training."
+        )
+    return card
+
+
+def write_card(path: str | os.PathLike[str], card: dict[str, Any]) -> None:
+    """Write the card of the weights at ``path``, whole or not at all.
+
+    Raises:
+        InputError: the card holds something that is not a plain value.
+        CheckpointError: there are no weights.
+        WriteError: the file cannot be written; an older one stays as it was.
+    """
+    text = _card_text(card, sha256(path))
+    with replacing(card_path(path)) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_checkpoint(
+    path: str | os.PathLike[str], header: dict[str, Any], tensors: dict[str, Tensor], card: dict[str, Any]
+) -> None:
+    """Write weights, with their header, and card, each whole; what keeps one from being written keeps both.
+
+    Raises:
+        InputError: header or card hold something that is not a plain value.
+        WriteError: a file cannot be written; older ones stay as they were.
+    """
+    from safetensors.torch import save
+
+    # Python writes the bytes: safetensors' own writer reports a full disk as an error that is no OSError.
+    weights = save(tensors, metadata={_KEY: _json(header, sort_keys=True)})
+    text = _card_text(card, hashlib.sha256(weights).hexdigest())
+    with replacing(card_path(path)) as beside:
+        beside.write_text(text, encoding="utf-8")
+        with replacing(path) as part:
+            part.write_bytes(weights)
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, as stored, those that it borrows included.
+    """The tensors of a checkpoint by name, as stored.
 
     Raises:
-        CheckpointError: like :func:`read_header`, also of the file that it borrows from; or that one lends other
-            tensors now.
+        CheckpointError: like :func:`read_header`.
     """
-    path = Path(path)
-    header, stored = read_header(path), stored_tensors(path)
-    if "borrowed" not in header:
-        return stored
-    loan = Loan.from_plain(header["borrowed"])
-    lender = loan.lender(path)
-    if not lender.is_file():
-        raise CheckpointError(
-            f"{path} borrows {', '.join(loan.parts)} of {loan.name!r} from {lender.name}, which is not beside it."
-        )
-    # Only what the lender stores itself is lent: no chains, and no file that borrows from itself.
-    return {**loan.tensors(path, read_header(lender), stored_tensors(lender)), **stored}
+    return _open(Path(path), lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
 
 
-def write_file(path: str | os.PathLike[str], header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Write header and tensors, whole or not at all; raises InputError for a header of other than plain values."""
-    from safetensors.torch import save
-
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The digest of a file, 64 hexadecimal digits; raises CheckpointError where there is none."""
     try:
-        text = json.dumps(header, sort_keys=True)
-    except TypeError as error:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from None
+
+
+def _card_text(card: dict[str, Any], about: str) -> str:
+    return _json({"sha256": about, **card}, indent=1) + "\n"
+
+
+def _json(value: Any, **how: Any) -> str:
+    try:
+        return json.dumps(value, **how)
+    except (TypeError, ValueError) as error:
         raise InputError(f"a checkpoint holds plain values only: {error}.") from None
-    with replacing(path) as part:
-        # Python writes the bytes: safetensors' own writer reports a full disk as an error that is no OSError.
-        part.write_bytes(save(tensors, metadata={_KEY: text}))
-
-
-def stored_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors that the file itself holds."""
-    return _open(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
 
 
 def _check_header(header: dict[str, Any], path: Path) -> None:
     """Raise CheckpointError unless everything that is read from a header is there and of its type."""
-    kinds = {"kind": str, "name": str, "options": dict, "spec": dict, "card": dict}
+    kinds = {"kind": str, "name": str, "options": dict, "stages": list, "spec": dict}
     wrong = [key for key, kind in kinds.items() if not isinstance(header.get(key), kind)]
     if not wrong and header["kind"] not in get_args(Kind):
         wrong = ["kind"]
-    readers = {"spec": SystemSpec.from_plain, "borrowed": Loan.from_plain}
-    for key, read in readers.items():
-        try:
-            if not wrong and key in header:
-                read(header[key])
-        except (AttributeError, KeyError, TypeError, ValueError):
-            wrong = [key]
+    try:
+        SystemSpec.from_plain(header["spec"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        wrong = wrong or ["spec"]
     if wrong:
         raise CheckpointError(f"{path} has a damaged header: its {wrong[0]!r} is {header.get(wrong[0])!r}.")
+    for options in (header["options"], *(stage for stage in header["stages"] if isinstance(stage, dict))):
+        for name in _NO_OPTIONS:
+            if name in options:
+                raise CheckpointError(f"{path} has a damaged header: no file may set the option {name!r}.")
 
 
 def _open(path: Path, read: Any) -> Any:

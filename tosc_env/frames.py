@@ -1,14 +1,15 @@
-"""Messages in flight: what a :class:`~tosc_env.session.Session` holds, and mixing rows of two of them."""
+"""Messages in flight: what a session holds, mixing rows of two of them, and one row to look at."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from tosc_env.game import Round, Scores, Transmission
+from tosc_env.types import Round, Scores, Transmission
 
 T = TypeVar("T")
 
@@ -29,6 +30,36 @@ class Played:
     decision: Tensor
     reconstruction: Tensor
     scores: Scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """One row of one round, as far as it has gone: what is not known yet is None.
+
+    Attributes:
+        image: the transmitter's image, [C, H, W] in [0, 1].
+        target: the task's right answer, as in ``Round.targets``.
+        sent, received, eavesdropped: symbols as sent and as they arrive on both links, [2n] each.
+        reconstruction: the eavesdropper's image, [C, H, W].
+        decision: the receiver's decision, in the form of ``target``.
+        rewards: what each role was paid.
+        accuracy: the task score.
+        psnr_db: of the reconstruction, in dB.
+        snr_db, eavesdropper_snr_db: each link's Es/N0 in dB.
+    """
+
+    image: Tensor
+    target: Tensor
+    sent: Tensor | None = None
+    received: Tensor | None = None
+    eavesdropped: Tensor | None = None
+    reconstruction: Tensor | None = None
+    decision: Tensor | None = None
+    rewards: Mapping[str, float] = field(default_factory=dict)
+    accuracy: float | None = None
+    psnr_db: float | None = None
+    snr_db: float | None = None
+    eavesdropper_snr_db: float | None = None
 
 
 def select(mask: Tensor, new: T, old: T) -> T:

@@ -13,21 +13,22 @@ holds everything about one message per row, and the next round is drawn from the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tosc_env import metrics
-from tosc_env.channels import Channel, Link, Links, make_channel
-from tosc_env.data.base import Batch, Source
+from tosc_env.channels import Channel, make_channel
+from tosc_env.data import make_source, usual_attributes
+from tosc_env.data.base import Source
 from tosc_env.errors import InputError, unknown
-from tosc_env.policies import SystemSpec
 from tosc_env.rewards import Outcome, Reward, make_reward
 from tosc_env.snr import SNR, SNRRange
 from tosc_env.tasks import Task, make_task
+from tosc_env.types import Link, Reception, Round, Scores, SystemSpec, Transmission
 
 ENERGY_EPSILON = 1e-12
 """Added to a message's energy before it is normalised, so that the zero action is sent as silence, not as NaN."""
@@ -42,61 +43,89 @@ EXTRA_METRICS: dict[str, Callable[[Outcome], Tensor]] = {
 
 
 @dataclass(frozen=True)
-class Round:
-    """One message per row, from the referee's point of view.
+class GameConfig:
+    """Data, task, channel and rules of a game, by name or as objects; a checkpoint's card holds one as plain values.
 
-    Attributes:
-        batch: images [B, C, H, W], labels, attributes, and their index in the source.
-        targets: the task's right answers.
-        snr_db, eavesdropper_snr_db: each link's Es/N0 in dB, [B], constant within an episode.
-        links: both links' fades and noise.
-        message: int64 [B, 3]: row, episode, message number.
-        shown: int64 [B], how often this image has been sent in a row, counting from 1.
+    Args:
+        data, data_kwargs: a registered data set and its options.
+        task, task_kwargs: a task, or a registered name; by default the one people expect on the data.
+        channel, channel_kwargs: a channel, or a registered name.
+        num_symbols: n, complex channel uses per message, at least 1.
+        snr_db: Es/N0 per complex symbol of the legitimate link: a number, a list of choices, or a range
+            ``{"low": 0, "high": 20}``, drawn per episode.
+        eavesdropper_snr_db: the same for the eavesdropper's link; None makes it equal.
+        reward_fn, reward_kwargs: a callable from :class:`~tosc_env.rewards.Outcome` to each role's reward, or a
+            registered name.
+        privacy_weight: of the default reward, short for its option of that name.
+        constellation: None: symbols are continuous, and their mean energy is made 1. Else a name
+            (``"16qam"``): every symbol must be one of its points, and is sent as it is.
+        repeat: each image is sent this many times in a row.
+        metrics: costly figures wanted in every score, of ``ssim``.
+
+    Example:
+        >>> config = GameConfig("shapes", snr_db=6.0)
+        >>> config.task, config.game(split="test").num_symbols
+        ('classification', 64)
     """
 
-    batch: Batch
-    targets: Tensor
-    snr_db: Tensor
-    eavesdropper_snr_db: Tensor
-    links: Links
-    message: Tensor
-    shown: Tensor
+    data: str = "shapes"
+    data_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    task: Task | str | None = None
+    task_kwargs: Mapping[str, Any] | None = None
+    channel: Channel | str = "awgn"
+    channel_kwargs: Mapping[str, Any] | None = None
+    num_symbols: int = 64
+    snr_db: SNR | SNRRange = 12.0
+    eavesdropper_snr_db: SNR | SNRRange | None = None
+    reward_fn: Reward | str | None = None
+    reward_kwargs: Mapping[str, Any] | None = None
+    privacy_weight: float | None = None
+    constellation: str | None = None
+    repeat: int = 1
+    metrics: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        if self.task is None:
+            names = usual_attributes(self.data)
+            object.__setattr__(self, "task", "attributes" if names else "classification")
+            if names and self.task_kwargs is None:
+                object.__setattr__(self, "task_kwargs", {"names": list(names)})
+        if self.privacy_weight is not None and self.reward_fn is not None:
+            raise InputError(
+                "privacy_weight belongs to the default reward; a reward_fn of your own sets its own."
+            )
+        # A card holds these however they were given, so that equal settings are equal.
+        for name in ("data_kwargs", "task_kwargs", "channel_kwargs"):
+            object.__setattr__(self, name, dict(getattr(self, name) or {}))
 
-@dataclass(frozen=True)
-class Reception:
-    """What one side has: received symbols float32 [B, 2n] and its own link's CSI float32 [B, c]."""
+    def source(self, *, split: str = "train", half: str | None = None, device: Any = "cpu") -> Source:
+        """The images of a split, or of one half of the training split."""
+        return make_source(self.data, split=split, half=half, device=device, **self.data_kwargs)
 
-    received: Tensor
-    csi: Tensor
+    def game(
+        self, *, split: str = "train", half: str | None = None, device: Any = "cpu", **changes: Any
+    ) -> Game:
+        """The game on the images of a split, or of one half of the training split, with ``changes`` of the rules."""
+        return Game(self.source(split=split, half=half, device=device), self, **changes)
 
+    def plain(self) -> dict[str, Any]:
+        """As plain values, for a card: what decides the data and the link, and whatever else is not the default.
 
-@dataclass(frozen=True)
-class Transmission:
-    """Both receptions, the symbols as sent [B, 2n], and the mean energy per symbol of each message [B]."""
-
-    receiver: Reception
-    eavesdropper: Reception
-    sent: Tensor
-    energy: Tensor
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The referee's verdict on a round, one number per row each.
-
-    Attributes:
-        rewards: [B] for each of transmitter, receiver, eavesdropper.
-        accuracy: the task score.
-        mse, psnr_db: the eavesdropper's error.
-        extra: costly figures that were asked for, by name.
-    """
-
-    rewards: dict[str, Tensor]
-    accuracy: Tensor
-    mse: Tensor
-    psnr_db: Tensor
-    extra: dict[str, Tensor] = field(default_factory=dict)
+        Raises:
+            InputError: something was given as an object, which no card can hold.
+        """
+        always = ("data", "data_kwargs", "task", "task_kwargs", "channel", "channel_kwargs")
+        values = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name in (*always, "num_symbols", "snr_db") or getattr(self, f.name) != f.default
+        }
+        for name, value in values.items():
+            if isinstance(value, SNRRange):
+                values[name] = value.plain()
+            elif not isinstance(value, str | int | float | list | tuple | Mapping | None):
+                raise InputError(f"a card holds plain values; {name} was given as the object {value!r}.")
+        return values
 
 
 class Game:
@@ -104,20 +133,14 @@ class Game:
 
     Args:
         source: where images come from; its device is the game's.
-        task: a task, or a registered name, ``"classification"`` by default.
-        channel: a channel, or a registered name, with ``channel_kwargs``.
-        num_symbols: n, complex channel uses per message, at least 1.
-        snr_db: Es/N0 per complex symbol of the legitimate link: a number, a list of choices, or a range
-            ``{"low": 0, "high": 20}``, drawn per episode.
-        eavesdropper_snr_db: the same for the eavesdropper's link; None makes it equal.
-        reward: a callable from :class:`~tosc_env.rewards.Outcome` to each role's reward, or a name.
-        constellation: None: symbols are continuous, and their mean energy is made 1. Else a name
-            (``"16qam"``): every symbol must be one of its points, and is sent as it is.
-        repeat: each image is sent this many times in a row.
-        metrics: costly figures wanted in every score, of ``ssim``.
+        config: the rules; what it says of data is not looked at.
+        changes: fields of :class:`GameConfig` that differ from ``config``, such as ``snr_db=0.0``.
+
+    Attributes:
+        config: the rules, with task, channel and reward as the objects they have become.
 
     Raises:
-        InputError: any of these out of its range.
+        InputError: any of the rules out of its range.
 
     Example:
         >>> import torch
@@ -132,47 +155,55 @@ class Game:
         tensor([1., 1., 1., 1.])
     """
 
-    def __init__(
-        self,
-        source: Source,
-        *,
-        task: Task | str = "classification",
-        task_kwargs: dict[str, Any] | None = None,
-        channel: Channel | str = "awgn",
-        channel_kwargs: dict[str, Any] | None = None,
-        num_symbols: int = 64,
-        snr_db: SNR | SNRRange = 12.0,
-        eavesdropper_snr_db: SNR | SNRRange | None = None,
-        reward: Reward | str = "privacy-utility",
-        reward_kwargs: dict[str, Any] | None = None,
-        constellation: str | None = None,
-        repeat: int = 1,
-        metrics: Sequence[str] = (),
-    ) -> None:
-        self.num_symbols = _count(num_symbols, "num_symbols")
-        self.repeat = _count(repeat, "repeat")
+    def __init__(self, source: Source, config: GameConfig | None = None, **changes: Any) -> None:
+        rules = config or GameConfig()
+        for name in changes:
+            if name not in _RULES:
+                raise unknown("rule of a game", name, _RULES)
+        for name in ("task", "channel"):
+            if name in changes and f"{name}_kwargs" not in changes:
+                changes[f"{name}_kwargs"] = None
+        rules = replace(rules, **changes)
+        self.num_symbols = _count(rules.num_symbols, "num_symbols")
+        self.repeat = _count(rules.repeat, "repeat")
         self.source = source
-        self.task = make_task(task, source, **(task_kwargs or {}))
-        self.channel = make_channel(channel, **(channel_kwargs or {}))
+        self.task = make_task(rules.task or "classification", source, **(rules.task_kwargs or {}))
+        self.channel = make_channel(rules.channel, **(rules.channel_kwargs or {}))
         self.channel.check(self.num_symbols)
-        self.snr_db = SNRRange.parse(snr_db)
+        self.snr_db = SNRRange.parse(rules.snr_db)
         self.eavesdropper_snr_db = (
             None
-            if eavesdropper_snr_db is None
-            else SNRRange.parse(eavesdropper_snr_db, "eavesdropper_snr_db")
+            if rules.eavesdropper_snr_db is None
+            else SNRRange.parse(rules.eavesdropper_snr_db, "eavesdropper_snr_db")
         )
-        self.reward = make_reward(reward, **(reward_kwargs or {}))
-        for name in metrics:
+        self.reward = _make_reward(rules)
+        if isinstance(rules.metrics, str):
+            raise InputError(f"metrics takes a list of names, not {rules.metrics!r}.")
+        for name in rules.metrics:
             if name not in EXTRA_METRICS:
                 raise unknown("metric", name, EXTRA_METRICS)
-        self.metrics = tuple(metrics)
+        self.metrics = tuple(rules.metrics)
         self.floor = source.statistics.mean_image_mse
-        self.constellation = constellation
+        self.constellation = rules.constellation
         self._points: Tensor | None = None
-        if constellation is not None:
+        if self.constellation is not None:
             from tosc_env.modulation import constellation_points
 
-            self._points = constellation_points(constellation, device=self.device)
+            self._points = constellation_points(self.constellation, device=self.device)
+        self.config = replace(
+            rules,
+            task=self.task,
+            task_kwargs=None,
+            channel=self.channel,
+            channel_kwargs=None,
+            reward_fn=self.reward,
+            reward_kwargs=None,
+            privacy_weight=None,
+        )
+
+    def with_rules(self, **changes: Any) -> Game:
+        """A game with other rules (``snr_db=0.0``, say), or another ``source=``, that is the same in all else."""
+        return Game(changes.pop("source", self.source), self.config, **changes)
 
     @property
     def device(self) -> torch.device:
@@ -325,6 +356,16 @@ class Game:
         )
         extra = {name: EXTRA_METRICS[name](outcome) for name in self.metrics}
         return Scores(self.reward(outcome), outcome.score, error, outcome.psnr_db, extra)
+
+
+_RULES = tuple(f.name for f in fields(GameConfig))
+
+
+def _make_reward(rules: GameConfig) -> Reward:
+    kwargs = dict(rules.reward_kwargs or {})
+    if rules.privacy_weight is not None:
+        kwargs["privacy_weight"] = rules.privacy_weight
+    return make_reward(rules.reward_fn or "privacy-utility", **kwargs)
 
 
 def _count(value: object, name: str) -> int:

@@ -7,29 +7,44 @@ group ``tosc_env.zoos``; this package ships none itself.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from tosc_env.checkpoints import check_fits, load_checkpoint, read_header
+from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
+from tosc_env.checkpoint_files import read_header
+from tosc_env.checkpoints import check_fits, load_checkpoint
 from tosc_env.errors import InputError
 from tosc_env.game import Game
-from tosc_env.policies import (
-    Eavesdropper,
-    PrivacyScheme,
-    eavesdroppers,
-    make_eavesdropper,
-    make_scheme,
-    schemes,
-)
-from tosc_env.senders import SchemeSender
+from tosc_env.pipeline import Pipeline, as_pipeline, make_scheme
+from tosc_env.schemes import PrivacyScheme, defaults_of
 from tosc_env.threat import ThreatModel
 from tosc_env.view import View
 
 SUFFIX = ".safetensors"
+
+UNPROTECTED: Mapping[str, Any] = {"weights": "deepjscc", "backbone": "cnn", "stages": []}
+"""The system that an attacker is looked up against where no scheme plays (:attr:`Pipeline.composition`)."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The game that trained weights are looked for, as far as a zoo needs to know it.
+
+    Attributes:
+        data: the images' data set.
+        game: shapes, task, channel and SNRs.
+        any_labels: whether another order or naming of the labels will do, as for images that stand in for others.
+    """
+
+    data: str
+    game: Game
+    any_labels: bool = False
 
 
 class Zoo(Protocol):
@@ -39,21 +54,18 @@ class Zoo(Protocol):
         self,
         kind: str,
         name: str,
-        game: Game,
+        wanted: Wanted,
         *,
-        scheme: str | None,
-        stand_in: bool,
         options: Mapping[str, Any],
+        against: Mapping[str, Any] | None,
     ) -> Path | None:
         """The checkpoint of a scheme or eavesdropper for this game, or None when this zoo has no such one.
 
         Args:
             kind, name: ``"scheme"`` or ``"eavesdropper"``, and its registered name.
-            game: whose data, shapes, task and SNR the weights must fit.
-            scheme: whom an eavesdropper was trained against.
-            stand_in: whether the game's images stand in for others.
-            options: with which a scheme's weights must agree; of an eavesdropper, the options that the scheme it
-                was trained against must agree with.
+            wanted: whose data, shapes, task and SNR the weights must fit.
+            options: with which a scheme's weights must agree.
+            against: the :attr:`~tosc_env.Pipeline.composition` of the system that an eavesdropper was trained against.
         """
 
     def listing(self) -> list[str]:
@@ -65,19 +77,76 @@ def zoos() -> list[Zoo]:
     return [entry.load() for entry in entry_points(group="tosc_env.zoos")]
 
 
+def load_scheme(
+    name: str,
+    where: str | Game = "ToSC-CIFAR-v0",
+    *,
+    stages: Any = (),
+    device: str | torch.device = "cpu",
+    **options: Any,
+) -> Pipeline:
+    """A trained scheme of an installed zoo, in evaluation mode; the images themselves are not needed.
+
+    Args:
+        name: a registered scheme.
+        where: an environment's id, or a game.
+        stages: more stages between the scheme and the channel.
+        device: where the weights go.
+        options: of the scheme, with which the weights must agree unless they leave them open (an epsilon, a key).
+
+    Raises:
+        InputError: no such name, id or option, or no weights; says which there are.
+
+    Example:
+        >>> load_scheme("encryption", "ToSC-Shapes-v0", mode="shuffle").title
+        'encryption'
+    """
+    wanted = _wanted(where)
+    return _find_scheme(name, wanted, dict(options), stages).to(device)
+
+
+def load_eavesdropper(
+    name: str,
+    where: str | Game = "ToSC-CIFAR-v0",
+    *,
+    scheme: str | PrivacyScheme = "deepjscc",
+    device: str | torch.device = "cpu",
+) -> Eavesdropper:
+    """A trained attacker of an installed zoo, in evaluation mode.
+
+    Args:
+        name: a registered eavesdropper.
+        where: an environment's id, or a game.
+        scheme: whom it was trained against, by name or as an object.
+        device: where the weights go.
+
+    Raises:
+        InputError: no such name or id, or no weights; says which there are.
+
+    Example:
+        >>> load_eavesdropper("inversion", "ToSC-Shapes-v0", scheme="lbvq").name
+        'inversion'
+    """
+    wanted = _wanted(where)
+    target = _find_scheme(scheme, wanted, {}, ()) if isinstance(scheme, str) else as_pipeline(scheme)
+    return _find_eavesdropper(name, wanted, target).to(device)
+
+
 def resolve_scheme(
     scheme: str | os.PathLike[str] | PrivacyScheme | None,
     options: dict[str, Any] | None,
     game: Game,
     *,
+    stages: Any = (),
     stand_in: bool = False,
-) -> PrivacyScheme:
+) -> Pipeline:
     """The transmitter and receiver of a game.
 
     Args:
         scheme: an object, a checkpoint's path, or a registered name (None: ``"deepjscc"``).
-        options: the scheme's options, with a name only.
+        options: the scheme's options, with a name; with a path, those that its weights leave open.
         game: whose data, shapes and SNR the weights must fit.
+        stages: more stages between the scheme and the channel.
         stand_in: whether the game's images stand in for others.
 
     Raises:
@@ -87,22 +156,21 @@ def resolve_scheme(
     if isinstance(scheme, PrivacyScheme):
         _refuse_options("scheme", options)
         _check_shapes("scheme", scheme, game)
-        return scheme.to(game.device)
+        return as_pipeline(scheme).with_stages(stages).to(game.device)
     name = _name("scheme", scheme, "deepjscc")
     if _is_path(name):
-        _refuse_options("scheme", options)
-        return _load(Path(name), "scheme", game)
-    cls: Any = schemes[name]
-    if not getattr(cls, "trainable", True):
-        return make_scheme(name, game.spec, **(options or {})).to(game.device).eval()
-    return _from_zoo("scheme", name, game, None, stand_in, options)
+        header = _fitting(Path(name), game)
+        _check_open(header, options or {}, name)
+        return load_checkpoint(name, device=game.device, kind="scheme", options=options, stages=stages).policy
+    found = _find_scheme(name, Wanted(game.source.name, game, stand_in), dict(options or {}), stages)
+    return found.to(game.device)
 
 
 def resolve_eavesdropper(
     eavesdropper: str | os.PathLike[str] | Eavesdropper | None,
     options: dict[str, Any] | None,
     game: Game,
-    scheme: PrivacyScheme | None,
+    scheme: Pipeline | None,
     *,
     stand_in: bool = False,
 ) -> Eavesdropper:
@@ -117,58 +185,88 @@ def resolve_eavesdropper(
     name = _name("eavesdropper", eavesdropper, "inversion")
     if _is_path(name):
         _refuse_options("eavesdropper", options)
-        return _load(Path(name), "eavesdropper", game)
+        _fitting(Path(name), game)
+        return load_checkpoint(name, device=game.device, kind="eavesdropper").policy
     cls: Any = eavesdroppers[name]
     if getattr(cls, "instant", False):
         with torch.random.fork_rng(devices=[]):
             policy = make_eavesdropper(name, game.spec, **(options or {})).to(game.device)
-            sender = SchemeSender(scheme or make_scheme("label-only", game.spec))
+            target = scheme or make_scheme("label-only", game.spec)
         generator = torch.Generator(game.device).manual_seed(0)
-        policy.fit(View(game, sender, ThreatModel(), generator), generator=generator)
+        policy.fit(View(game, target, ThreatModel(), generator), generator=generator)
         return policy.eval()
-    return _from_zoo("eavesdropper", name, game, scheme, stand_in, options)
+    _refuse_options("eavesdropper", options)
+    return _find_eavesdropper(name, Wanted(game.source.name, game, stand_in), scheme).to(game.device)
 
 
-def _from_zoo(
-    kind: str,
-    name: str,
-    game: Game,
-    scheme: PrivacyScheme | None,
-    stand_in: bool,
-    options: dict[str, Any] | None,
-) -> Any:
-    against = None if kind == "scheme" else "deepjscc" if scheme is None else scheme.name
-    lender, settled = name, {}
-    if kind == "scheme":
-        cls: Any = schemes[name]
-        lender, settled = cls.lender(options or {}) or name, cls.fixed_options(options or {})
-    else:
-        _refuse_options(kind, options)
-        if scheme is not None:
-            settled = {k: scheme.options[k] for k in scheme.free_options if k in scheme.options}
-    installed = zoos()
-    for zoo in installed:
-        path = zoo.find(kind, lender, game, scheme=against, stand_in=stand_in, options=settled)
+def _find_scheme(name: str, wanted: Wanted, options: dict[str, Any], stages: Any) -> Pipeline:
+    usual = defaults_of(name)
+    settled = {k: v for k, v in options.items() if k != "key" and k not in usual.open}
+    for zoo in zoos():
+        path = zoo.find("scheme", usual.weights or name, wanted, options=settled, against=None)
         if path is not None:
-            return load_checkpoint(path, device=game.device, kind=kind, name=name, options=options).policy  # type: ignore[arg-type]
-    there = (
-        "; ".join(line for zoo in installed for line in zoo.listing()) or "none (is tosc_agents installed?)"
-    )
-    wanted = f"{kind} {name!r}" + (f" against {against!r}" if against else "")
-    told = ", ".join(f"{k}={v!r}" for k, v in settled.items())
-    raise InputError(
-        f"no trained weights of the {wanted}{f' with {told}' if told else ''} for {game.source.name} images of shape "
+            return load_checkpoint(path, kind="scheme", name=name, options=options, stages=stages).policy
+    with torch.random.fork_rng(devices=[]):
+        fresh = make_scheme(name, wanted.game.spec, stages=stages, **options)
+    if fresh.trainable:
+        raise _no_weights(f"scheme {name!r}", settled, wanted)
+    return fresh.eval()
+
+
+def _find_eavesdropper(name: str, wanted: Wanted, scheme: Pipeline | None) -> Eavesdropper:
+    against = UNPROTECTED if scheme is None else scheme.composition
+    for zoo in zoos():
+        path = zoo.find("eavesdropper", name, wanted, options={}, against=against)
+        if path is not None:
+            return load_checkpoint(path, kind="eavesdropper").policy
+    target = "deepjscc" if scheme is None else scheme.title
+    stages = {stage["name"]: {k: v for k, v in stage.items() if k != "name"} for stage in against["stages"]}
+    raise _no_weights(f"eavesdropper {name!r} against {target!r}", stages, wanted)
+
+
+def _no_weights(what: str, told: Mapping[str, Any], wanted: Wanted) -> InputError:
+    game = wanted.game
+    there = "; ".join(line for zoo in zoos() for line in zoo.listing()) or "none (is tosc_agents installed?)"
+    with_ = ", ".join(f"{k}={v!r}" for k, v in told.items())
+    return InputError(
+        f"no trained weights of the {what}{f' with {with_}' if with_ else ''} for {wanted.data} images of shape "
         f"{game.spec.image_shape}, {game.spec.num_outputs} outputs, {game.num_symbols} channel uses and SNR "
         f"{game.snr_db} dB; train some ('tosc train', 'tosc attack') and give "
         f"their path, or use what there is: {there}."
     )
 
 
-def _load(path: Path, kind: Any, game: Game) -> Any:
+def _wanted(where: str | Game) -> Wanted:
+    if isinstance(where, Game):
+        return Wanted(where.source.name, where)
+    from tosc_env.registration import data_of
+    from tosc_env.stand_in import game_of
+
+    known = data_of(where)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # images that stand in for others have the same spaces, which is all we need
+        game = game_of(**known)
+    return Wanted(known["data_id"], game, any_labels=game.source.name != known["data_id"])
+
+
+def _fitting(path: Path, game: Game) -> dict[str, Any]:
     header = read_header(path)
     data = header["card"].get("data", {}).get("name")
     check_fits(header, path, game.spec, game.source.name if data else None)
-    return load_checkpoint(path, device=game.device, kind=kind).policy
+    return header
+
+
+def _check_open(header: dict[str, Any], options: Mapping[str, Any], path: str) -> None:
+    """Raise InputError for an option that the weights in a file have settled."""
+    allowed = ("key", *(defaults_of(header["name"]).open if header["kind"] == "scheme" else ()))
+    for name in options:
+        if name not in allowed:
+            raise InputError(
+                f"scheme_kwargs of the trained weights {path} may set {', '.join(allowed)}, not {name!r}: that was "
+                "settled when they were trained."
+            )
 
 
 def _name(kind: str, value: object, default: str) -> str:

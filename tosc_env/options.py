@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from tosc_env.errors import InputError, ToscError
@@ -59,12 +61,57 @@ def build(registry: Registry[T], base: type, value: object, options: Mapping[str
     except (TypeError, ValueError) as error:
         if isinstance(error, ToscError):
             raise
-        told = ", ".join(f"{k}={_shown(v)!r}" for k, v in options.items() if k != "key") or "no options"
+        told = ", ".join(f"{k}={shown(v)!r}" for k, v in options.items() if k != "key") or "no options"
         raise InputError(f"the {registry.kind} {value!r} cannot be made with {told}: {error}.") from error
 
 
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
     """An option as a message may show it: a key never is, however deep it lies."""
     if isinstance(value, Mapping):
-        return {k: _shown(v) for k, v in value.items() if k != "key"}
+        return {k: shown(v) for k, v in value.items() if k != "key"}
     return value
+
+
+def check_positive(value: object, name: str) -> float:
+    """``value`` as a float if it is a finite number above 0.
+
+    >>> check_positive(-1, "epsilon")
+    Traceback (most recent call last):
+    ...
+    tosc_env.errors.InputError: epsilon must be a finite number above 0, not -1.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
+        raise InputError(f"{name} must be a finite number above 0, not {value!r}.")
+    return float(value)
+
+
+def check_weight(value: object, name: str) -> float:
+    """``value`` as a float if it is a finite number of at least 0; InputError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+        raise InputError(f"{name} must be a number of at least 0, not {value!r}.")
+    return float(value)
+
+
+def check_count(value: object, name: str, low: int = 1) -> int:
+    """``value`` if it is a whole number of at least ``low``; InputError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
+        raise InputError(f"{name} must be a whole number of at least {low}, not {value!r}.")
+    return int(value)
+
+
+def check_range(name: str, given: Sequence[float] | None) -> list[float] | None:
+    """A range of positive numbers as two floats, None as it is; InputError for anything else.
+
+    >>> check_range("epsilon", (1, 100))
+    [1.0, 100.0]
+    """
+    if given is None:
+        return None
+    if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != 2:
+        raise InputError(f"the range of {name} must be None or two numbers [low, high], not {given!r}.")
+    low, high = (
+        check_positive(bound, f"each bound of the range of {name}, {list(given)!r},") for bound in given
+    )
+    if not low < high:
+        raise InputError(f"the range of {name} must have low < high, not {list(given)!r}.")
+    return [low, high]

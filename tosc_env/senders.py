@@ -1,98 +1,54 @@
-"""Who turns images into symbols when an attacker learns or a system is measured, outside of any environment."""
+"""A scheme at work outside of any environment: message numbers, contexts, receptions, symbols recorded elsewhere."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from tosc_env.data.base import Batch
-from tosc_env.game import Reception, Round
-from tosc_env.policies import Context, PrivacyScheme
+from tosc_env.data.base import Source
+from tosc_env.errors import DeniedError
+from tosc_env.pipeline import Pipeline
+from tosc_env.schemes import PrivacyScheme
 from tosc_env.threat import ThreatModel, blinded
+from tosc_env.types import Context, Reception, Round, SystemSpec
 
 
-class Sender(ABC):
-    """Whatever turns a round's images into symbols: a live scheme, or symbols recorded elsewhere.
+class Recorded(Pipeline):
+    """Noiseless symbols recorded elsewhere, [N, 2n], in the order of the source's images, in place of a scheme.
 
-    Attributes:
-        deterministic: whether an image is always sent as the same symbols, so that they may be cached.
-        keyed: whether a secret key is at work, so that every message needs a number of its own.
-        constellation: the name of a discrete sender's constellation.
+    They come without an encoder and without a receiver.
+
+    Args:
+        symbols: float32 [N, 2n].
+
+    Raises:
+        DeniedError: an image is to be encoded, or a reception decoded.
     """
 
-    deterministic: bool = True
-    keyed: bool = False
-    constellation: str | None = None
-
-    def __call__(self, round_: Round, generator: torch.Generator | None) -> Tensor:
-        """Symbols [B, 2n] for ``round_.batch``, before the game's power constraint."""
-        return self.emit(self.prepare(round_.batch), round_, generator)
-
-    @abstractmethod
-    def prepare(self, batch: Batch) -> Tensor:
-        """What may be remembered of each image, so that sending it again costs no network, [B, ...]."""
-
-    @abstractmethod
-    def emit(self, prepared: Tensor, round_: Round, generator: torch.Generator | None) -> Tensor:
-        """Symbols [B, 2n] from what :meth:`prepare` gave."""
-
-    def unkeyed(self, round_: Round, generator: torch.Generator | None) -> Tensor:
-        """The symbols [B, 2n] without the key."""
-        return self(round_, generator)
-
-    def remove_key(self, reception: Reception, round_: Round) -> Reception:
-        """A reception as whoever knows the key sees it."""
-        return reception
-
-    def codebook(self) -> Tensor | None:
-        """The codewords [M, d] of a discrete scheme, or None."""
-        return None
-
-
-class SchemeSender(Sender):
-    """A scheme at its transmitter."""
-
-    def __init__(self, scheme: PrivacyScheme) -> None:
-        self.scheme = scheme
-        self.deterministic = not scheme.stochastic
-        self.keyed = scheme.keyed
-        self.constellation = scheme.constellation
-
-    @torch.no_grad()
-    def prepare(self, batch: Batch) -> Tensor:
-        return self.scheme.features(batch.images)
-
-    @torch.no_grad()
-    def emit(self, prepared: Tensor, round_: Round, generator: torch.Generator | None) -> Tensor:
-        return self.scheme.emit(prepared, context_of(round_, generator)).float()
-
-    @torch.no_grad()
-    def unkeyed(self, round_: Round, generator: torch.Generator | None) -> Tensor:
-        return self.scheme.unkeyed(round_.batch.images, context_of(round_, generator)).float()
-
-    @torch.no_grad()
-    def remove_key(self, reception: Reception, round_: Round) -> Reception:
-        context = context_of(round_, None)
-        return replace(reception, received=self.scheme.remove_key(reception.received, reception.csi, context))
-
-    def codebook(self) -> Tensor | None:
-        return self.scheme.codebook()
-
-
-class RecordedSender(Sender):
-    """Noiseless symbols recorded elsewhere, [N, 2n], in the order of the source's images."""
+    symbols: Tensor
 
     def __init__(self, symbols: Tensor) -> None:
-        self.symbols = symbols
+        super().__init__(_Recording(SystemSpec((1, 1, 1), 1, symbols.shape[1] // 2)))
+        self.register_buffer("symbols", symbols, persistent=False)
 
-    def prepare(self, batch: Batch) -> Tensor:
-        return self.symbols[batch.index]
+    @property
+    def stochastic(self) -> bool:
+        return False
 
-    def emit(self, prepared: Tensor, round_: Round, generator: torch.Generator | None) -> Tensor:
-        return prepared
+    def _bare(self, source: Source, index: Tensor, context: Context) -> Tensor:
+        return self.symbols[index]
+
+
+class _Recording(PrivacyScheme):
+    name = "recorded"
+
+    def encode(self, images: Tensor, context: Context) -> Tensor:
+        raise DeniedError("recorded symbols come without an encoder, so no image can be encoded.")
+
+    def decode(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
+        raise DeniedError("recorded symbols come without a receiver, so no reception can be decoded.")
 
 
 def context_of(round_: Round, generator: torch.Generator | None) -> Context:
@@ -100,21 +56,25 @@ def context_of(round_: Round, generator: torch.Generator | None) -> Context:
     return Context(round_.snr_db, round_.message, generator=generator)
 
 
-def numbered(round_: Round, sender: Sender, generator: torch.Generator | None) -> Round:
-    """The round with message numbers that no other round has, if the sender is keyed.
+def numbered(round_: Round, scheme: Pipeline, generator: torch.Generator | None) -> Round:
+    """The round with message numbers that no other round has, if the scheme is keyed.
 
     Outside an environment every batch would start from row 0, message 0, and a per-message key would be used
     again and again. The numbers come from the caller's own stream, so that a resumed run goes on with fresh ones.
     """
-    if not sender.keyed:
+    if not scheme.keyed:
         return round_
     message = round_.message.clone()
     message[:, 1:] = torch.randint(2**32, (1, 2), generator=generator, device=message.device)
     return replace(round_, message=message)
 
 
-def heard(reception: Reception, round_: Round, sender: Sender, threat: ThreatModel) -> Reception:
+@torch.no_grad()
+def heard(reception: Reception, round_: Round, scheme: Pipeline, threat: ThreatModel) -> Reception:
     """A reception as the threat model lets the attacker know it: with or without its CSI and the key."""
     if threat.keys == "with-key":
-        reception = sender.remove_key(reception, round_)
+        context = context_of(round_, None)
+        with torch.autocast(reception.received.device.type, enabled=False):
+            bare = scheme.without_key(reception.received, reception.csi, context)
+        reception = replace(reception, received=bare)
     return blinded(reception, threat)

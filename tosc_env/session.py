@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tosc_env.errors import InputError
 from tosc_env.frames import Frame, Played, select
-from tosc_env.game import Reception, Round, Scores, Transmission
-from tosc_env.policies import Context
+from tosc_env.pipeline import evaluating
 from tosc_env.roles import AGENTS, check_role
+from tosc_env.types import Context, Reception, Round, Scores, Transmission
 
 if TYPE_CHECKING:
     from tosc_env.system import System
@@ -49,7 +48,7 @@ class Session:
     continues over resets without a seed; the other serves partial resets alone, so that restarting some
     rows changes nothing in what the others will ever see. The global generators are never touched; without
     a seed, entropy comes from the operating system. The environment number that keyed schemes are given
-    (:attr:`~tosc_env.policies.Context.environment`) follows from the seed, the data and the rules: resetting
+    (:attr:`~tosc_env.types.Context.environment`) follows from the seed, the data and the rules: resetting
     with the same seed replays the same messages, with the same numbers, and no other environment has them.
 
     Raises:
@@ -254,19 +253,18 @@ class Session:
         if "transmitter" in self.outside:
             return Frame(round_, None)
         scheme = _player(self.system.scheme, "transmitter")
-        with _evaluating(scheme):
-            symbols = scheme.encode(round_.batch.images, self._context(round_, generator))
+        symbols = scheme.send(self.game.source, round_.batch.index, self._context(round_, generator))
         return Frame(round_, self.game.transmit(round_, symbols))
 
     def _decide(self, round_: Round, reception: Reception) -> Tensor:
         scheme = _player(self.system.scheme, "receiver")
         context = self._context(round_, self._stream)
-        with _evaluating(scheme):
+        with evaluating(scheme):
             return self.game.task.decide(scheme.decode(reception.received, reception.csi, context))
 
     def _reconstruct(self, reception: Reception) -> Tensor:
         eavesdropper = _player(self.system.eavesdropper, "eavesdropper")
-        with _evaluating(eavesdropper):
+        with evaluating(eavesdropper):
             return eavesdropper.reconstruct(reception.received, reception.csi)
 
     def _context(self, round_: Round, generator: torch.Generator | None) -> Context:
@@ -290,18 +288,3 @@ def _player(policy: P | None, role: str) -> P:
     if policy is None:
         raise InputError(f"{AGENTS[role]}: no action was given, and no policy plays this role.")
     return policy
-
-
-@contextmanager
-def _evaluating(policy: nn.Module) -> Iterator[None]:
-    """Evaluation mode, then each part as it was: the policy may belong to a training loop."""
-    training = [part for part in policy.modules() if part.training]
-    if not training:
-        yield
-        return
-    policy.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True

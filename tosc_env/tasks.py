@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor
 
-from tosc_env.data.base import Batch, Source
+from tosc_env.data.base import Source
 from tosc_env.errors import InputError, unknown
 from tosc_env.options import build
 from tosc_env.registry import Registry
+from tosc_env.types import Batch
 
 tasks: Registry[Task] = Registry("task", group="tosc_env.tasks")
 register_task = tasks.register

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from tosc_env.errors import InputError
-from tosc_env.game import Reception
+from tosc_env.types import Reception
 
 Images = Literal["other-half", "same-half", "other-data"]
 KeyKnowledge = Literal["with-pairs", "without-pairs", "with-key"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,18 +10,12 @@ from torch import Tensor
 
 from tosc_env.data.base import Statistics
 from tosc_env.errors import DeniedError
-from tosc_env.game import Game, Reception, Round
-from tosc_env.policies import SystemSpec
-from tosc_env.senders import RecordedSender, Sender, heard, numbered
+from tosc_env.game import Game
+from tosc_env.pipeline import as_pipeline, evaluating
+from tosc_env.schemes import PrivacyScheme
+from tosc_env.senders import context_of, heard, numbered
 from tosc_env.threat import ThreatModel, blinded
-
-
-@dataclass(frozen=True)
-class _Memory:
-    """What has been learnt of each image: symbols or what they start from, and the number they were sent under."""
-
-    prepared: Tensor
-    message: Tensor
+from tosc_env.types import Reception, Round, SystemSpec
 
 
 class View:
@@ -29,21 +23,19 @@ class View:
 
     Args:
         game: on the attacker's own images, with its link's SNR; the referee's part of it stays hidden.
-        sender: the system under attack.
+        scheme: the system under attack.
         threat: what is allowed.
         generator: the stream of the channel's randomness.
 
     Attributes:
         spec: shapes, with the eavesdropper's own CSI.
-        queries: how many images the encoder has been asked to send so far.
 
     Example:
         >>> import torch, tosc_env
         >>> from tosc_env.data import make_source
-        >>> from tosc_env.senders import SchemeSender
         >>> scheme = tosc_env.make_scheme("label-only")
         >>> game = Game(make_source("shapes", half="attacker"))
-        >>> view = View(game, SchemeSender(scheme), ThreatModel(queries=100), torch.Generator().manual_seed(0))
+        >>> view = View(game, scheme, ThreatModel(queries=100), torch.Generator().manual_seed(0))
         >>> reception, images = view.sample(torch.arange(8))
         >>> reception.received.shape, images.shape, view.num_images
         (torch.Size([8, 128]), torch.Size([8, 3, 32, 32]), 100)
@@ -51,15 +43,22 @@ class View:
 
     batch_size = 500
 
-    def __init__(self, game: Game, sender: Sender, threat: ThreatModel, generator: torch.Generator) -> None:
+    def __init__(
+        self, game: Game, scheme: PrivacyScheme, threat: ThreatModel, generator: torch.Generator
+    ) -> None:
         self.spec: SystemSpec = game.spec
         self.threat = threat
-        self.queries = 0
-        self._game, self._sender, self._generator = game, sender, generator
-        self._memory: _Memory | None = None
-        self._bare: Tensor | None = None
+        self._game, self._scheme, self._generator = game, as_pipeline(scheme), generator
+        self._asked = torch.zeros(len(game.source), dtype=torch.bool, device=game.device)
+        self._repeated = 0
+        self._sent: tuple[Tensor, Tensor] | None = None
         # Candidates have a stream of their own, so that asking for them moves nothing that is heard.
-        self._asked = torch.Generator(game.device).manual_seed(generator.initial_seed() ^ 0x5EED)
+        self._candidates = torch.Generator(game.device).manual_seed(generator.initial_seed() ^ 0x5EED)
+
+    @property
+    def queries(self) -> int:
+        """How many images the encoder has been asked to send so far."""
+        return int(self._asked.sum()) + self._repeated
 
     @property
     def device(self) -> torch.device:
@@ -91,20 +90,20 @@ class View:
     @property
     def deterministic(self) -> bool:
         """Whether an image is always sent as the same symbols, as an attacker can find out by asking twice."""
-        return self._sender.deterministic
+        return not self._scheme.stochastic
 
     @property
     def keyed(self) -> bool:
         """Whether the scheme uses a key that the attacker does not have."""
-        return self._sender.keyed and self.threat.keys != "with-key"
+        return self._scheme.keyed and self.threat.keys != "with-key"
 
     @property
     def codebook(self) -> Tensor | None:
         """The codewords [M, d] of a discrete scheme, None where there is none; DeniedError when hidden."""
-        codewords = self._sender.codebook()
+        codewords = self._scheme.codebook
         if codewords is not None and not self.threat.codebook:
             raise DeniedError("the threat model denies the codebook and constellation (codebook=False).")
-        return None if codewords is None else codewords.detach().clone()
+        return None if codewords is None else codewords.clone()
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -162,7 +161,7 @@ class View:
         """
         sent, round_ = self._send(index)
         reception = self._game.transmit(round_, sent).eavesdropper
-        return heard(reception, round_, self._sender, self.threat), round_.batch.images
+        return heard(reception, round_, self._scheme, self.threat), round_.batch.images
 
     def sample_repeated(self, index: Tensor) -> tuple[Reception, Tensor]:
         """Like :meth:`sample`, of R = ``threat.receptions`` transmissions of each image.
@@ -186,9 +185,8 @@ class View:
             raise DeniedError("the threat model denies the encoder without its key (unkeyed_encoder=False).")
         self._check_budget(index)
         round_ = self._game.draw(len(index), generator=self._generator, index=index)
-        if self._bare is None:
-            self._bare = self._remember_unkeyed()
-        symbols = self._bare[index] if len(self._bare) else self._unkeyed(round_, self._generator)
+        context = context_of(round_, self._generator)
+        symbols = self._game.normalise(self._scheme.send(self._game.source, index, context, keyed=False))
         reception = self._game.transmit(round_, symbols).eavesdropper
         return symbols, blinded(reception, self.threat), round_.batch.images
 
@@ -205,70 +203,54 @@ class View:
             raise DeniedError(
                 "the threat model denies having candidate images encoded (candidate_queries=False)."
             )
-        if isinstance(self._sender, RecordedSender):
-            raise DeniedError("recorded symbols come without an encoder, so no candidate can be encoded.")
         index = torch.zeros(len(images), dtype=torch.int64, device=self.device)
-        round_ = self._game.draw(len(images), generator=self._asked, index=index)
-        round_ = replace(round_, batch=replace(round_.batch, images=images))
-        round_ = numbered(round_, self._sender, self._asked)
-        symbols = self._game.normalise(self._sender(round_, self._asked))
-        if self.threat.keys == "with-key":
-            return self._sender.remove_key(Reception(symbols, round_.snr_db[:, None]), round_).received
+        round_ = self._game.draw(len(images), generator=self._candidates, index=index)
+        round_ = numbered(round_, self._scheme, self._candidates)
+        with torch.no_grad(), evaluating(self._scheme), torch.autocast(self.device.type, enabled=False):
+            context = context_of(round_, self._candidates)
+            symbols = self._game.normalise(self._scheme.encode(images, context).float())
+            if self.threat.keys == "with-key":
+                symbols = self._scheme.without_key(symbols, round_.snr_db[:, None], context)
         return symbols
 
     # -- inside ---------------------------------------------------------------------------------------
 
     def _send(self, index: Tensor) -> tuple[Tensor, Round]:
         """Normalised symbols, and the round in which they are sent."""
-        if self._sender.keyed and self.threat.keys == "without-pairs":
+        if self._scheme.keyed and self.threat.keys == "without-pairs":
             raise DeniedError(
                 "the threat model denies pairs of images and encrypted symbols (keys='without-pairs')."
             )
         self._check_budget(index)
         round_ = self._game.draw(len(index), generator=self._generator, index=index)
-        memory = self._memory or self._fill_memory()
-        prepared = memory.prepared[index]
-        if self._once:
-            return prepared, replace(round_, message=memory.message[index])
-        self.queries += len(index)
-        round_ = numbered(round_, self._sender, self._generator)
-        return self._game.normalise(self._sender.emit(prepared, round_, self._generator)), round_
+        if not self._scheme.stochastic:
+            self._asked[index] = True
+            return self._symbols(index, round_, self._generator), round_
+        if self.threat.queries is not None:
+            self._sent = self._sent or self._send_once()
+            symbols, messages = self._sent
+            return symbols[index], replace(round_, message=messages[index])
+        self._repeated += len(index)
+        round_ = numbered(round_, self._scheme, self._generator)
+        return self._symbols(index, round_, self._generator), round_
 
-    @property
-    def _once(self) -> bool:
-        """Whether each image is sent once and its symbols are remembered: asking again would tell the attacker
-        nothing, or it is not allowed to."""
-        return self._sender.deterministic or self.threat.queries is not None
+    def _symbols(self, index: Tensor, round_: Round, generator: torch.Generator) -> Tensor:
+        return self._game.normalise(
+            self._scheme.send(self._game.source, index, context_of(round_, generator))
+        )
 
-    def _fill_memory(self) -> _Memory:
+    def _send_once(self) -> tuple[Tensor, Tensor]:
+        """Symbols and message numbers of all images within the budget: a random scheme must not be asked twice."""
         whole = torch.arange(self.num_images, device=self.device)
-        # A stream of its own: whether the memory is filled must not move what the attacker hears later.
+        # A stream of its own: whether the images are sent now or later must not move what the attacker hears.
         aside = torch.Generator(self.device).manual_seed(0)
-        prepared, messages = [], []
+        symbols, messages = [], []
         for part in whole.split(self.batch_size):
-            round_ = self._game.draw(len(part), generator=aside, index=part)
-            round_ = numbered(round_, self._sender, aside)
-            kept = self._sender.prepare(round_.batch)
-            if self._once:
-                self.queries += len(part)
-                kept = self._game.normalise(self._sender.emit(kept, round_, aside))
-            prepared.append(kept)
+            round_ = numbered(self._game.draw(len(part), generator=aside, index=part), self._scheme, aside)
+            symbols.append(self._symbols(part, round_, aside))
             messages.append(round_.message)
-        self._memory = _Memory(torch.cat(prepared), torch.cat(messages))
-        return self._memory
-
-    def _unkeyed(self, round_: Round, generator: torch.Generator) -> Tensor:
-        return self._game.normalise(self._sender.unkeyed(round_, generator))
-
-    def _remember_unkeyed(self) -> Tensor:
-        """The unkeyed symbols of all images, or none where asking twice gives two answers."""
-        aside = torch.Generator(self.device).manual_seed(0)
-        whole = torch.arange(self.num_images, device=self.device)
-        rounds = [self._game.draw(len(p), generator=aside, index=p) for p in whole.split(self.batch_size)]
-        first, again = (self._unkeyed(rounds[0], aside) for _ in range(2))
-        if not torch.equal(first, again):
-            return first[:0]
-        return torch.cat([self._unkeyed(round_, aside) for round_ in rounds])
+        self._asked[whole] = True
+        return torch.cat(symbols), torch.cat(messages)
 
     def _check_budget(self, index: Tensor) -> None:
         if (

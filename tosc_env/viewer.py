@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,40 +18,11 @@ from torch import Tensor
 from tosc_env import metrics
 from tosc_env.errors import InputError
 from tosc_env.files import replacing
+from tosc_env.frames import Snapshot
 
 if TYPE_CHECKING:
     from tosc_env.game import Game
     from tosc_env.viewer_figure import Board
-
-
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """One row of one round, as far as it has gone: what is not known yet is None.
-
-    Attributes:
-        image: the transmitter's image, [C, H, W] in [0, 1].
-        target: the task's right answer, as in ``Round.targets``.
-        sent, received, eavesdropped: symbols as sent and as they arrive on both links, [2n] each.
-        reconstruction: the eavesdropper's image, [C, H, W].
-        decision: the receiver's decision, in the form of ``target``.
-        rewards: what each role was paid.
-        accuracy: the task score.
-        psnr_db: of the reconstruction, in dB.
-        snr_db, eavesdropper_snr_db: each link's Es/N0 in dB.
-    """
-
-    image: Tensor
-    target: Tensor
-    sent: Tensor | None = None
-    received: Tensor | None = None
-    eavesdropped: Tensor | None = None
-    reconstruction: Tensor | None = None
-    decision: Tensor | None = None
-    rewards: Mapping[str, float] = field(default_factory=dict)
-    accuracy: float | None = None
-    psnr_db: float | None = None
-    snr_db: float | None = None
-    eavesdropper_snr_db: float | None = None
 
 
 class Viewer:

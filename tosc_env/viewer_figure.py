@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,8 +18,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MultipleLocator
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from tosc_env.viewer import Snapshot
+from tosc_env.frames import Snapshot
 
 WIDTH, HEIGHT, DPI = 1200, 360, 100
 FORMATS = ("png", "pdf", "svg")

@@ -1,9 +1,9 @@
 """Reference policies for tosc-env: schemes, eavesdroppers, their training, and a zoo of trained weights.
 
 Example:
-    >>> from tosc_agents import Setting
-    >>> Setting("shapes", snr_db=12.0).num_symbols
-    64
+    >>> from tosc_agents import LoopConfig
+    >>> LoopConfig(epochs=5).optimizer
+    'sgd'
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tosc_agents.learning.loop import LoopConfig
     from tosc_agents.learning.progress import show_progress
-    from tosc_agents.setting import Setting
     from tosc_agents.training.evaluate import Evaluation, evaluate
     from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
     from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
@@ -23,7 +22,6 @@ _HOMES = {
     "Evaluation": "training.evaluate",
     "LoopConfig": "learning.loop",
     "SchemeTraining": "training.fit_scheme",
-    "Setting": "setting",
     "evaluate": "training.evaluate",
     "fit_eavesdropper": "training.fit_eavesdropper",
     "fit_scheme": "training.fit_scheme",
@@ -34,7 +32,6 @@ __all__ = [
     "Evaluation",
     "LoopConfig",
     "SchemeTraining",
-    "Setting",
     "evaluate",
     "fit_eavesdropper",
     "fit_scheme",

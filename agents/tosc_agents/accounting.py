@@ -6,29 +6,10 @@ import math
 from dataclasses import dataclass
 
 from tosc_env.errors import InputError
+from tosc_env.options import check_count, check_positive
 
 DELTA = 1e-5
 """The probability of failure at which advanced composition is reported."""
-
-
-def check_positive(value: object, name: str) -> float:
-    """``value`` as a float if it is a finite number above 0.
-
-    >>> check_positive(-1, "epsilon")
-    Traceback (most recent call last):
-    ...
-    tosc_env.errors.InputError: epsilon must be a finite number above 0, not -1.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise InputError(f"{name} must be a finite number above 0, not {value!r}.")
-    return float(value)
-
-
-def check_count(value: object, name: str, low: int = 1) -> int:
-    """``value`` if it is a whole number of at least ``low``; InputError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise InputError(f"{name} must be a whole number of at least {low}, not {value!r}.")
-    return value
 
 
 def basic_composition(epsilon: float, transmissions: int) -> float:

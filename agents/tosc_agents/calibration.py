@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from tosc_agents.accounting import check_positive
 from tosc_env.errors import InputError
+from tosc_env.options import check_positive
 
 ARTICLE_BUDGET = 0.05
 """The budget at which the article's noise is fitted."""
@@ -27,7 +27,7 @@ def calibrate_constant(
     other budgets are.
 
     Args:
-        accuracy_at_scale: from the noise's scale (``DPLaplace(mode="article", epsilon=budget, constant=scale *
+        accuracy_at_scale: from the noise's scale (``Laplace(mode="calibrated", epsilon=budget, constant=scale *
             budget)``) to an accuracy that falls as the scale grows; the same test images and seeds each time, or
             the bisection follows chance.
         target: the accuracy wanted, such as 3.5 points under another scheme's.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tosc_env.policies import Context, PrivacyScheme
+from tosc_env.schemes import PrivacyScheme
+from tosc_env.types import Context
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Complexity:
     """The cost of sending and deciding one image.
 
     Attributes:
-        parameters: of transmitter and receiver together, in use.
+        parameters: of transmitter and receiver together.
         training_parameters: those and what only training needs (a simulated adversary).
         macs: multiply-accumulates of both (half the floating-point operations that torch counts).
         channel_uses: complex symbols per message.
@@ -42,8 +45,12 @@ class Complexity:
 
 
 @torch.no_grad()
-def complexity(scheme: PrivacyScheme) -> Complexity:
+def complexity(scheme: PrivacyScheme, objectives: Iterable[nn.Module] = ()) -> Complexity:
     """Count one image's way through transmitter and receiver with torch's own counter.
+
+    Args:
+        scheme: what is counted.
+        objectives: what it is trained for, whose parameters training needs besides.
 
     Example:
         >>> import tosc_env
@@ -66,10 +73,6 @@ def complexity(scheme: PrivacyScheme) -> Complexity:
             context,
         )
     scheme.train(mode)
-    count = {name: p.numel() for name, p in scheme.named_parameters()}
-    used = sum(
-        n for name, n in count.items() if not any(f".{part}." in f".{name}" for part in scheme.training_only)
-    )
-    return Complexity(
-        used, sum(count.values()), counter.get_total_flops() // 2, spec.num_symbols, scheme.bits()
-    )
+    used = sum(p.numel() for p in scheme.parameters())
+    besides = sum(p.numel() for objective in objectives for p in objective.parameters())
+    return Complexity(used, used + besides, counter.get_total_flops() // 2, spec.num_symbols, scheme.bits)

@@ -198,8 +198,8 @@ def keystream(key: SecretKey, context_environment: int, message: Tensor, words: 
 
     Args:
         key: the secret key.
-        context_environment: :attr:`tosc_env.policies.Context.environment`.
-        message: int64 [B, 3], :attr:`tosc_env.policies.Context.message`.
+        context_environment: :attr:`tosc_env.types.Context.environment`.
+        message: int64 [B, 3], :attr:`tosc_env.types.Context.message`.
         words: how many words each message needs, at least 1.
         purpose: what they are for; uses that must not share words have purposes of their own.
 

@@ -71,6 +71,7 @@ def unprotected(results: Path | None, data: str) -> dict[str, dict[str, float]]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{results} is not the results.json of an attack: {error!r}.") from None
     from tosc_agents.zoo import ZOO
+    from tosc_env.opponents import UNPROTECTED
 
     ceiling: dict[str, dict[str, float]] = {}
 
@@ -83,10 +84,10 @@ def unprotected(results: Path | None, data: str) -> dict[str, dict[str, float]]:
         if card["data"]["name"] != data:
             continue
         for snr, row in card.get("leaks", {}).items():
-            if header["kind"] == "scheme" and header["name"] == "deepjscc":
+            if header["kind"] == "scheme" and header["name"] == "deepjscc" and not header["stages"]:
                 for leak, best in row.items():
                     take(snr, leak, best["value"])
-            elif card.get("against") == "deepjscc" and "psnr_db" in row:
+            elif card.get("composition") == UNPROTECTED and "psnr_db" in row:
                 take(snr, "psnr_db", row["psnr_db"])
     return ceiling
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -137,3 +138,13 @@ class ImageDecoder(nn.Module):
 def scaled_snr(snr_db: Tensor) -> Tensor:
     """SNR in dB brought to about [-1, 1] over 0..20 dB, [B] -> [B, 1]: a number a network can digest."""
     return (snr_db[:, None] - 10.0) / 10.0
+
+
+def scaled_log(value: Tensor, low: float, high: float) -> Tensor:
+    """The logarithm of a positive value, brought to [-1, 1] over the range from ``low`` to ``high``.
+
+    >>> scaled_log(torch.tensor([1.0, 10.0, 100.0]), 1.0, 100.0)
+    tensor([-1.,  0.,  1.])
+    """
+    first, last = math.log(low), math.log(high)
+    return (2 * value.log() - first - last) / (last - first)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
+from tosc_env.attackers import Eavesdropper
 from tosc_env.game import Game
-from tosc_env.policies import Eavesdropper
-from tosc_env.senders import Sender, heard, numbered
-from tosc_env.system import with_rules
+from tosc_env.pipeline import as_pipeline
+from tosc_env.schemes import PrivacyScheme
+from tosc_env.senders import context_of, heard, numbered
 from tosc_env.threat import ThreatModel
 from tosc_env.viewer import comparison_grid
 
@@ -19,7 +20,7 @@ from tosc_env.viewer import comparison_grid
 def attack_picture(
     path: Path,
     game: Game,
-    sender: Sender,
+    scheme: PrivacyScheme,
     attackers: Mapping[str, Eavesdropper],
     snr_db: float,
     *,
@@ -31,19 +32,20 @@ def attack_picture(
 
     Args:
         path: of the PNG, written whole or not at all.
-        game, sender, attackers: as in :func:`~tosc_agents.training.evaluate.evaluate`.
+        game, scheme, attackers: as in :func:`~tosc_agents.training.evaluate.evaluate`.
         snr_db: of the eavesdropper's link.
         images: how many, the first of the test split.
         seed: of the channel's noise.
         threat: what the attackers know of what they hear.
     """
-    at = with_rules(game, snr_db=snr_db, eavesdropper_snr_db=None)
+    at = game.with_rules(snr_db=snr_db, eavesdropper_snr_db=None)
     generator = torch.Generator(game.device).manual_seed(seed)
     index = torch.arange(min(images, len(game.source)), device=game.device)
     round_ = at.draw(len(index), generator=generator, index=index)
+    sender = as_pipeline(scheme)
     round_ = numbered(round_, sender, generator)
-    reception = at.transmit(round_, sender(round_, generator)).eavesdropper
-    told = heard(reception, round_, sender, threat or ThreatModel())
+    symbols = sender.send(at.source, index, context_of(round_, generator))
+    told = heard(at.transmit(round_, symbols).eavesdropper, round_, sender, threat or ThreatModel())
     rebuilt = {
         name: attacker.reconstruct(told.received, told.csi)
         for name, attacker in attackers.items()

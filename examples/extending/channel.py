@@ -17,7 +17,6 @@ import tyro
 from torch import Tensor
 
 import tosc_env
-from tosc_env.opponents import resolve_scheme
 
 
 @tosc_env.register_channel("shadowed")
@@ -50,8 +49,7 @@ def main(snr_db: float = -3.0, messages: int = 1000) -> None:
     """Check the channel, and send so many test messages at an SNR in dB over it and over AWGN."""
     tosc_env.testing.check_channel(tosc_env.make_channel("shadowed"))
     # Weights trained over AWGN; given as an object, a scheme is played over any channel.
-    game = tosc_env.Game(tosc_env.make_source("shapes"), snr_db=12.0)
-    scheme = resolve_scheme("deepjscc", None, game)
+    scheme = tosc_env.load_scheme("deepjscc", "ToSC-Shapes-v0")
     for channel, options in (
         ("awgn", {}),
         ("shadowed", {"spread_db": 2.0}),

@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 import tyro
 from torch import Tensor
-from tosc_agents import Setting, evaluate, fit_eavesdropper
+from tosc_agents import evaluate, fit_eavesdropper
 
 import tosc_env
-from tosc_env.opponents import resolve_scheme
 
 
 @tosc_env.register_eavesdropper("linear-probe")
@@ -60,18 +59,17 @@ class LinearProbe(tosc_env.Eavesdropper):
 
 
 def main(scheme: str = "deepjscc", queries: int = 2000, snr_db: float = 12.0) -> None:
-    """Attack a scheme (a name in the zoo, or a checkpoint) with so many encoder queries on Shapes."""
-    setting = Setting("shapes", snr_db=snr_db)
-    train, test = setting.game(half="attacker"), setting.game(split="test")
-    target = resolve_scheme(scheme, None, train)
-    sender, threat = tosc_env.SchemeSender(target), tosc_env.ThreatModel(queries=queries)
+    """Attack a scheme (a name in the zoo) with so many encoder queries on Shapes."""
+    config = tosc_env.GameConfig("shapes", snr_db=snr_db)
+    train, test = config.game(half="attacker"), config.game(split="test")
+    target, threat = tosc_env.load_scheme(scheme, train), tosc_env.ThreatModel(queries=queries)
     values = dict(zip(train.source.attribute_names, train.source.attribute_values, strict=True))
     sizes = {name: len(values[name]) for name in ("size", "position")}
     attacker, record = fit_eavesdropper(
-        "linear-probe", train, sender, threat=threat, options={"sizes": sizes}
+        "linear-probe", train, target, threat=threat, options={"sizes": sizes}
     )
     tosc_env.testing.check_eavesdropper(attacker)
-    found = evaluate(test, sender, {"probe": attacker}, scheme=target, snr_db=(snr_db,), seeds=1)
+    found = evaluate(test, target, {"probe": attacker}, snr_db=(snr_db,), seeds=1)
     print(f"threat model: {threat}; spent {record['queries']:,} queries")
     for name in sizes:
         right = found.leaks["probe"][snr_db][f"infer_{name}"].mean

@@ -12,10 +12,9 @@ from __future__ import annotations
 import gymnasium as gym
 import tyro
 from torch import Tensor
-from tosc_agents import Setting, fit_eavesdropper
+from tosc_agents import fit_eavesdropper
 
 import tosc_env
-from tosc_env.opponents import resolve_scheme
 
 
 @tosc_env.register_reward("caught")
@@ -37,10 +36,10 @@ class Caught:
 
 def main(messages: int = 1000, queries: int = 2000, snr_db: float = 12.0) -> None:
     """Play a linear attacker that spent so many queries on so many test messages, under three rewards."""
-    train = Setting("shapes", snr_db=snr_db).game(half="attacker")
-    scheme = resolve_scheme("deepjscc", None, train)
+    train = tosc_env.GameConfig("shapes", snr_db=snr_db).game(half="attacker")
+    scheme = tosc_env.load_scheme("deepjscc", train)
     threat = tosc_env.ThreatModel(queries=queries)
-    attacker, _ = fit_eavesdropper("linear", train, tosc_env.SchemeSender(scheme), threat=threat)
+    attacker, _ = fit_eavesdropper("linear", train, scheme, threat=threat)
     for told, reward in (
         ("the default", None),
         ("caught", "caught"),

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 import tyro
 from torch import Tensor
-from tosc_agents import LoopConfig, SchemeTraining, Setting, evaluate, fit_scheme
+from tosc_agents import LoopConfig, SchemeTraining, evaluate, fit_scheme
 
 import tosc_env
 
@@ -45,15 +45,15 @@ class Thumbnail(tosc_env.PrivacyScheme):
 
 def main(epochs: int = 10, num_images: int = 2000, snr_db: float = 12.0) -> None:
     """Check the scheme, train it for some epochs on half of num_images Shapes, and measure its accuracy."""
-    setting = Setting("shapes", {"num_images": num_images}, snr_db=snr_db)
-    game = setting.game(half="system")
+    config = tosc_env.GameConfig("shapes", {"num_images": num_images}, snr_db=snr_db)
+    game = config.game(half="system")
     torch.manual_seed(0)
     scheme = tosc_env.make_scheme("thumbnail", game.spec, hidden=256)
     tosc_env.testing.check_scheme(scheme)
     loop = LoopConfig(epochs=epochs, batch_size=50, learning_rate=0.02)
     fit_scheme(scheme, game, SchemeTraining(loop, pad=0, flip=False, cutout=0))
-    test = setting.game(split="test")
-    found = evaluate(test, tosc_env.SchemeSender(scheme.eval()), {}, scheme=scheme, snr_db=(snr_db,), seeds=1)
+    test = config.game(split="test")
+    found = evaluate(test, scheme, {}, snr_db=(snr_db,), seeds=1)
     print(f"accuracy {found.accuracy[snr_db].mean:.1%} at {snr_db:g} dB (chance {test.task.chance:.0%})")
 
 

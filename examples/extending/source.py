@@ -15,7 +15,7 @@ import math
 import gymnasium as gym
 import torch
 import tyro
-from tosc_agents import LoopConfig, SchemeTraining, Setting, fit_scheme
+from tosc_agents import LoopConfig, SchemeTraining, fit_scheme
 
 import tosc_env
 
@@ -54,7 +54,8 @@ tosc_env.register_env("ToSC-Gratings-v0", "gratings", num_symbols=16)
 
 def main(num_images: int = 1000, epochs: int = 2, snr_db: float = 12.0) -> None:
     """Train a small DeepJSCC on half of so many images, and play it by the new environment's id."""
-    game = Setting("gratings", {"num_images": num_images}, num_symbols=16, snr_db=snr_db).game(half="system")
+    config = tosc_env.GameConfig("gratings", {"num_images": num_images}, num_symbols=16, snr_db=snr_db)
+    game = config.game(half="system")
     torch.manual_seed(0)
     scheme = tosc_env.make_scheme("deepjscc", game.spec, stem=8, widths=(16, 32), blocks=(1, 1))
     loop = LoopConfig(epochs=epochs, batch_size=25)
@@ -63,7 +64,7 @@ def main(num_images: int = 1000, epochs: int = 2, snr_db: float = 12.0) -> None:
         "ToSC-Gratings-v0",
         num_envs=1000,
         role="eavesdropper",
-        scheme=scheme.eval(),
+        scheme=scheme,
         snr_db=snr_db,
         split="test",
     )

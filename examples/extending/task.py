@@ -15,10 +15,10 @@ import torch
 import tyro
 from gymnasium import spaces
 from torch import Tensor
-from tosc_agents import LoopConfig, SchemeTraining, Setting, evaluate, fit_scheme
+from tosc_agents import LoopConfig, SchemeTraining, evaluate, fit_scheme
 
 import tosc_env
-from tosc_env.data import Batch
+from tosc_env.types import Batch
 
 
 @tosc_env.register_task("ordered")
@@ -54,14 +54,15 @@ class Ordered(tosc_env.Task):
 
 def main(name: str = "size", num_images: int = 1600, epochs: int = 4, snr_db: float = 12.0) -> None:
     """Train a small DeepJSCC for an attribute of so many Shapes, and answer the middle in the receiver's place."""
-    setting = Setting("shapes", {"num_images": num_images}, task="ordered", task_options={"name": name})
-    game = setting.game(half="system", snr_db=snr_db)
+    config = tosc_env.GameConfig(
+        "shapes", {"num_images": num_images}, task="ordered", task_kwargs={"name": name}, snr_db=snr_db
+    )
+    game = config.game(half="system")
     torch.manual_seed(0)
     scheme = tosc_env.make_scheme("deepjscc", game.spec, stem=8, widths=(16, 32, 64), blocks=(0, 0, 0))
     loop = LoopConfig(epochs=epochs, batch_size=25, learning_rate=0.03)
     fit_scheme(scheme, game, SchemeTraining(loop, pad=2, flip=False, cutout=0))
-    sender, test = tosc_env.SchemeSender(scheme.eval()), setting.game(split="test")
-    found = evaluate(test, sender, {}, scheme=scheme, snr_db=(snr_db,), seeds=1)
+    found = evaluate(config.game(split="test"), scheme, {}, snr_db=(snr_db,), seeds=1)
     env = gym.make_vec(
         "ToSC-Shapes-v0",
         num_envs=1000,

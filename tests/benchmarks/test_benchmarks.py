@@ -48,3 +48,9 @@ def test_import_time_prints_the_ratio():
     record = run("import_time.py", "--repeats", "1")
     assert record["ratio"] > 0
     assert record["with_tosc_env_s"] > 0
+
+
+def test_memory_prints_ratios_and_finds_the_same_figures_and_observations():
+    record = run("memory.py", "--images", "8", "--rows", "3", "--steps", "2", "--repeats", "1")
+    assert record["data"] == "shapes", "no CIFAR-10 where tests run"
+    assert record["evaluate"]["ratio"] > 0 and record["step"]["ratio"] > 0

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from tosc_agents.backbones.cnn import LARGE_NETWORK
 from tosc_agents.complexity import complexity
-from tosc_agents.schemes.deepjscc import LARGE_NETWORK
 
-from tosc_env.policies import make_scheme
+from tosc_env.pipeline import make_scheme
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "training.py"
 

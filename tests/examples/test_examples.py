@@ -18,9 +18,11 @@ EXTENDING = sorted(path.stem for path in (EXAMPLES / "extending").glob("*.py"))
 DOORS = {
     "channel": ("tosc_env.channels", ("--messages", "500")),
     "eavesdropper": ("tosc_env.eavesdroppers", ("--queries", "1500")),
+    "objective": ("tosc_env.objectives", ("--num-images", "800")),
     "reward": ("tosc_env.rewards", ("--messages", "300", "--queries", "1000")),
     "scheme": ("tosc_env.schemes", ("--epochs", "4", "--num-images", "1000")),
     "source": ("tosc_env.sources", ("--epochs", "2", "--num-images", "600")),
+    "stage": ("tosc_env.stages", ("--num-images", "600")),
     "task": ("tosc_env.tasks", ("--epochs", "3", "--num-images", "1600")),
 }
 """The examples of extending/: the entry points that each one's docstring tells of, and a budget of seconds."""
@@ -54,6 +56,13 @@ def scheme(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_example_is_tested_here():
     tested = {"quickstart", "train_scheme", "train_attacker", "custom_attacker", "ppo_eavesdropper"}
     assert set(NAMES) == tested
+
+
+def test_examples_import_public_names():
+    """From the two packages themselves, but for what has no name there."""
+    for path in EXAMPLES.rglob("*.py"):
+        found = re.findall(r"^\s*(?:from|import) (tosc_\w+[\w.]*)", path.read_text(), re.M)
+        assert set(found) <= {"tosc_env", "tosc_agents", "tosc_agents.pictures", "tosc_env.types"}, path
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -120,6 +129,14 @@ def test_what_came_through_a_door_works(name, tmp_path):
     elif name == "channel":
         awgn, mild, deep = rates
         assert awgn > deep and mild > deep
+    elif name == "stage":
+        as_it_comes, trained, without = rates
+        assert as_it_comes + 3.0 < trained < without
+        punctured, whole = map(float, re.findall(r"rebuilt at (\d+\.\d+) dB", printed))
+        assert punctured < whole - 0.5
+    elif name == "objective":
+        right, guessed, _, still_right, less, most_frequent = rates
+        assert most_frequent < less < guessed - 8.0 and still_right > right - 8.0
     elif name == "task":
         trained, constant = map(float, re.findall(r"(0\.\d+) (?:trained|\()", printed))
         assert trained > constant

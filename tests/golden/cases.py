@@ -46,7 +46,7 @@ SCHEMES: dict[str, tuple[str, dict[str, Any]]] = {
     "label alone": ("label-only", {}),
     "laplace noise": ("dp-laplace", {}),
     "laplace noise, budget 5": ("dp-laplace", {"epsilon": 5.0}),
-    "laplace noise, calibrated": ("dp-laplace", {"mode": "article"}),
+    "laplace noise, calibrated": ("dp-laplace", {"mode": "calibrated"}),
     "encryption, defaults": ("encryption", {"key": KEY}),
     "encryption, shuffle for ever": ("encryption", {"mode": "shuffle", "lifetime": "fixed", "key": KEY}),
     "encryption, shuffle per message": (
@@ -71,22 +71,17 @@ SCHEMES: dict[str, tuple[str, dict[str, Any]]] = {
     "layered, defaults": ("layered", {"key": KEY}),
     "layered, signs over a codebook": (
         "layered",
-        {"perturbation_options": {"mode": "shuffle+signs", "lifetime": "fixed"}, "key": KEY},
+        {"mode": "shuffle+signs", "lifetime": "fixed", "key": KEY},
     ),
-    "layered, rotation over the unprotected": (
-        "layered",
-        {
-            "inner": "deepjscc",
-            "perturbation": "encryption",
-            "perturbation_options": {"mode": "rotation", "lifetime": "fixed"},
-            "key": KEY,
-        },
-    ),
-    "layered, noise over the bottleneck": (
-        "layered",
-        {"inner": "ibal", "perturbation": "dp-laplace", "perturbation_options": {"epsilon": 50.0}},
-    ),
+    "layered, rotation over the unprotected": ("deepjscc", {"key": KEY}),
+    "layered, noise over the bottleneck": ("ibal", {}),
 }
+
+STAGES: dict[str, list[Any]] = {
+    "layered, rotation over the unprotected": [{"name": "keyed", "mode": "rotation", "lifetime": "fixed"}],
+    "layered, noise over the bottleneck": [{"name": "laplace", "epsilon": 50.0}],
+}
+"""What stands between a scheme of that name and the channel besides its own stages."""
 
 # Schemes against which an attacker on the embedded images has weights.
 ATTACKED = (
@@ -130,11 +125,7 @@ def compute(name: str) -> Tensors:
 
 def load(path: Path) -> Any:
     """The policy in a file of weights."""
-    if hasattr(tosc_env, "load_checkpoint"):
-        return tosc_env.load_checkpoint(path).policy
-    from tosc_env.checkpoints import load_checkpoint
-
-    return load_checkpoint(path).policy
+    return tosc_env.load_checkpoint(path).policy
 
 
 # -- episodes -------------------------------------------------------------------------------------------
@@ -251,7 +242,8 @@ def parallel(id: str) -> Tensors:
 def heard(form: Callable[..., Tensors], name: str, role: str) -> Tensors:
     """An episode of a scheme of :data:`SCHEMES`."""
     scheme, options = SCHEMES[name]
-    return form("ToSC-Shapes-v0", role, scheme=scheme, scheme_kwargs=dict(options) or None)
+    stages = {"stages": STAGES[name]} if name in STAGES else {}
+    return form("ToSC-Shapes-v0", role, scheme=scheme, scheme_kwargs=dict(options) or None, **stages)
 
 
 # -- the core and the weights ---------------------------------------------------------------------------

@@ -21,7 +21,7 @@ def play(**options: object) -> dict[str, object]:
     env.reset(seed=0)
     steps = [env.step(0) for _ in range(3)]
     session = env.unwrapped.session
-    players = (session.system.scheme, session.system.eavesdropper, session.game.channel)
+    players = (session.system.scheme.backbone, session.system.eavesdropper, session.game.channel)
     return {
         "players": [f"{type(player).__module__}:{type(player).__qualname__}" for player in players],
         "psnr_db": [info["psnr_db"] for *_, info in steps],
@@ -37,8 +37,8 @@ def check() -> None:
     testing.check_channel(game.channel)
     for name in ("stranger-scheme", "stranger-fixed"):
         testing.check_scheme(tosc_env.make_scheme(name, game.spec))
-    sender = tosc_env.SchemeSender(tosc_env.make_scheme("stranger-fixed", game.spec))
-    view = tosc_env.View(game, sender, tosc_env.ThreatModel(), torch.Generator().manual_seed(0))
+    target = tosc_env.make_scheme("stranger-fixed", game.spec)
+    view = tosc_env.View(game, target, tosc_env.ThreatModel(), torch.Generator().manual_seed(0))
     for name in ("stranger-eavesdropper", "stranger-instant"):
         testing.check_eavesdropper(tosc_env.make_eavesdropper(name, game.spec), view)
 

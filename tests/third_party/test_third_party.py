@@ -7,36 +7,31 @@ installed package is one that a fresh interpreter finds.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import os
-import shutil
-import subprocess
-import sys
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from strangers import interpreter
 
+from tosc_env.attackers import eavesdroppers
 from tosc_env.channels import channels
-from tosc_env.checkpoints import read_header
-from tosc_env.policies import eavesdroppers, schemes
+from tosc_env.checkpoint_files import read_header
+from tosc_env.schemes import schemes
 
 HERE = Path(__file__).parent
 STRANGER = HERE / "tosc_stranger"
 
 TRAIN = [
-    *("train", "stranger-scheme", "--data", "shapes", "--data-options", "num_images=800"),
+    *("train", "stranger-scheme", "--data", "shapes", "--data-kwargs", "num_images=800"),
     # Not the defaults: the checkpoint must bring scheme and channel back as they were trained.
-    *("--scheme-options", "bias=false", "--channel", "stranger-channel", "--channel-options", "rate=0.25"),
+    *("--scheme-kwargs", "bias=false", "--channel", "stranger-channel", "--channel-kwargs", "rate=0.25"),
     *("--epochs", "1", "--batch-size", "50", "--learning-rate", "0.01", "--cutout", "0", "--no-flip"),
     *("--precision", "float32", "--output", "scheme.safetensors"),
 ]
 ATTACK = [
     *("attack", "scheme.safetensors", "--eavesdropper", "stranger-eavesdropper", "stranger-instant"),
-    *("--eavesdropper-options", "ridge=3.0", "--seeds", "1", "--output", "attack"),
+    *("--eavesdropper-kwargs", "ridge=3.0", "--seeds", "1", "--output", "attack"),
 ]
 NAMES = {
     ("scheme", "stranger-scheme"): "tosc_stranger:LinearScheme",
@@ -45,34 +40,6 @@ NAMES = {
     ("eavesdropper", "stranger-instant"): "tosc_stranger:Average",
     ("channel", "stranger-channel"): "tosc_stranger:Impulsive",
 }
-
-
-def install(package: Path, target: Path) -> None:
-    """Put a pure Python package into ``target`` as an installer does: its modules, and a .dist-info beside them.
-
-    pip would need a build backend, which it fetches from the network or finds in an environment that has it
-    by chance.
-    """
-    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
-    modules = sorted(package.glob("*.py"))
-    for module in modules:
-        shutil.copy(module, target)
-    info = target / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
-    groups = [
-        "\n".join([f"[{group}]", *(f"{name} = {value}" for name, value in entries.items()), ""])
-        for group, entries in project["entry-points"].items()
-    ]
-    (info / "entry_points.txt").write_text("\n".join(groups))
-    files = [target / module.name for module in modules] + sorted(info.iterdir())
-    lines = []
-    for file in files:
-        digest = base64.urlsafe_b64encode(hashlib.sha256(file.read_bytes()).digest()).rstrip(b"=").decode()
-        lines.append(f"{file.relative_to(target).as_posix()},sha256={digest},{file.stat().st_size}\n")
-    (info / "RECORD").write_text("".join(lines) + f"{info.name}/RECORD,,\n")
 
 
 @pytest.fixture(scope="module")
@@ -84,30 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """Runs an interpreter that finds the installed package, and returns what it prints."""
-    site = tmp_path_factory.mktemp("site")
-    install(STRANGER, site)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])),
-        "TOSC_DATA_DIR": str(folder / "no-data"),
-        "OMP_NUM_THREADS": "1",
-        "MPLBACKEND": "Agg",
-        "COLUMNS": "160",
-    }
-
-    def python(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=200,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return python
+    return interpreter([STRANGER], tmp_path_factory.mktemp("site"), folder)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +78,7 @@ def test_train_writes_a_checkpoint_that_names_the_scheme_and_the_channel(attacke
     header = read_header(attacked / "scheme.safetensors")
     assert (header["name"], header["options"]) == ("stranger-scheme", {"bias": False})
     setting = header["card"]["setting"]
-    assert (setting["channel"], setting["channel_options"]) == ("stranger-channel", {"rate": 0.25})
+    assert (setting["channel"], setting["channel_kwargs"]) == ("stranger-channel", {"rate": 0.25})
 
 
 def test_the_attack_learns(attacked):

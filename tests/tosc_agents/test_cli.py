@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import shutil
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
-from command_line import TRAIN, slip
+from command_line import DATA, TRAIN, slip
+from fakes import FakeScheme
 from tosc_agents import cli
+from tosc_agents.commands.common import load_scheme
 from tosc_agents.learning import loop
+from tosc_agents.zoo import WEIGHTS
 
-from tosc_env.checkpoints import load_checkpoint, read_header
+from tosc_env.checkpoint_files import read_header
+from tosc_env.checkpoints import load_checkpoint
+from tosc_env.data import make_source, sources
+from tosc_env.schemes import register_scheme, schemes
 
 ATTACKS = [
-    *("--eavesdropper", "mean-image", "linear", "inversion-mlp", "match", "--eavesdropper-options"),
+    *("--eavesdropper", "mean-image", "linear", "inversion-mlp", "match", "--eavesdropper-kwargs"),
     *("epochs=1", "width=8", "components=4", "stem=4", "widths=[4,8]", "blocks=[0,0]", "batch_size=10"),
 ]
 
@@ -34,6 +44,19 @@ def checkpoint(tmp_path_factory):
     return path
 
 
+def both(name):
+    """The files of a checkpoint: weights and card."""
+    return {f"{name}.safetensors", f"{name}.json"}
+
+
+def names_in(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def results_in(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
 # -- the main job -----------------------------------------------------------------------------------
 
 
@@ -43,7 +66,7 @@ def test_train_attack_and_evaluate_write_all_they_promise(folder, capsys):
     told = capsys.readouterr().out
     assert "test accuracy" in told and "at 12 dB" in told and f"saved {trained.relative_to(folder)}" in told
     assert "Shapes (procedural" in told, "every result says which data"
-    assert [p.name for p in trained.parent.iterdir()] == [trained.name], "no state is left of a finished run"
+    assert names_in(trained.parent) == both("deepjscc-shapes-12dB"), "no state is left of a finished run"
     header = read_header(trained)
     card = header["card"]
     assert header["options"]["told_snr_db"] == 12.0 and card["setting"]["num_symbols"] == 8
@@ -58,11 +81,9 @@ def test_train_attack_and_evaluate_write_all_they_promise(folder, capsys):
     told = capsys.readouterr().out
     out = folder / "runs" / "attack-deepjscc-shapes-12dB"
     names = ("mean-image", "linear", "inversion-mlp", "match")
-    assert {p.name for p in out.iterdir()} == {
-        *("results.json", "results.csv", "results.md", "picture.png"),
-        *(f"{name}.safetensors" for name in names),
-    }
-    record = json.loads((out / "results.json").read_text())
+    results = {"results.json", "results.csv", "results.md", "picture.png"}
+    assert names_in(out) == results.union(*map(both, names))
+    record = results_in(out)
     assert set(record["attackers"]) == set(names) <= set(record["results"]["leaks"])
     assert (
         record["channel_uses"] == 8 and record["data"]["provenance"] and record["commit"] and record["device"]
@@ -85,7 +106,7 @@ def test_train_attack_and_evaluate_write_all_they_promise(folder, capsys):
     attackers = [str(out / f"{name}.safetensors") for name in ("linear", "match")]
     arguments = ["--snr-db", "0", "12", "--seeds", "2", "--output", "figures", "--attacker", *attackers]
     assert cli.main(["evaluate", str(trained), *arguments]) == 0
-    figures = json.loads((folder / "figures" / "results.json").read_text())
+    figures = results_in(folder / "figures")
     assert set(figures["results"]["accuracy"]) == {"0", "12"}
     assert {"linear", "match"} <= set(figures["results"]["leaks"])
     assert {"results.csv", "results.md"} < {p.name for p in (folder / "figures").iterdir()}
@@ -101,20 +122,122 @@ def test_an_evaluation_writes_nothing_unless_asked(checkpoint, folder, capsys):
     assert list(folder.iterdir()) == [] and "accuracy" in capsys.readouterr().out
 
 
-def test_symbols_recorded_elsewhere_can_be_attacked(folder, capsys):
-    import numpy as np
+def test_recorded_symbols_leak_to_an_attacker_what_their_scheme_does(checkpoint, folder, capsys, monkeypatch):
+    # A recording's data set has no options: the checkpoint's images get a name of their own.
+    monkeypatch.setitem(sources._table, "few", partial(make_source, "shapes", num_images=60, size=16))
+    scheme, setting, _ = load_scheme(checkpoint)
+    splits = {"train_second_half": setting.source(half="attacker"), "test": setting.source(split="test")}
+    np.savez("a.npz", **{k: scheme.send(s, torch.arange(len(s)), None).numpy() for k, s in splits.items()})
+    attack = [*("--eavesdropper", "linear", "--no-ssim", "--seeds", "1", "--output")]
+    assert cli.main(["attack", "a.npz", "--data", "few", *attack, "recorded"]) == 0
+    assert cli.main(["attack", str(checkpoint), *attack, "played"]) == 0
+    recorded, played = (results_in(folder / name)["results"] for name in ("recorded", "played"))
+    assert recorded["leaks"]["linear"] == played["leaks"]["linear"]
+    assert recorded["accuracy"] == {} and "12" in played["accuracy"], "a recording has no receiver"
+    assert "nearest-symbols" in recorded["leaks"], "the candidates are among the records"
+    assert "belong to a checkpoint" in slip(capsys, "attack", "a.npz", "--stages", "keyed")
 
-    np.savez(
-        "recorded.npz", train_second_half=np.ones((3, 16), np.float32), test=np.ones((4, 16), np.float32)
-    )
+
+def test_a_file_that_holds_no_recorded_symbols_is_named(folder, capsys):
+    short = np.ones((3, 16), np.float32)
+    np.savez("short.npz", train_second_half=short, test=short)
     assert "3 recorded messages where shapes has 5000" in slip(
-        capsys, "attack", "recorded.npz", "--data", "shapes", "--eavesdropper", "mean-image"
+        capsys, "attack", "short.npz", "--data", "shapes", "--eavesdropper", "mean-image"
     )
-    np.savez("other.npz", test=np.ones((4, 16), np.float32))
+    np.savez("other.npz", test=short)
     assert "train_second_half" in slip(capsys, "attack", "other.npz", "--data", "shapes")
     (folder / "bad.npz").write_bytes(b"not a zip")
     assert "bad.npz" in slip(capsys, "attack", "bad.npz", "--data", "shapes")
     assert "no recorded symbols" in slip(capsys, "attack", "none.npz", "--data", "shapes")
+
+
+# -- stages and objectives --------------------------------------------------------------------------
+
+TWO = ["keyed:mode=rotation", "laplace:epsilon=20,epsilon_range=[1,100]"]
+PLAIN = [
+    {"name": "keyed", "mode": "rotation", "lifetime": "per_message"},
+    {
+        "name": "laplace",
+        "epsilon": 20.0,
+        "clip": 1.0,
+        "mode": "laplace",
+        "constant": None,
+        "epsilon_range": [1.0, 100.0],
+    },
+]
+QUICK_TRAIN = [*TRAIN, "--epochs", "1"]
+KEY = "5a" * 32
+
+
+def test_stages_are_trained_through_saved_by_name_and_there_again_when_loaded(folder, capsys):
+    assert cli.main([*QUICK_TRAIN, "--stages", *TWO]) == 0
+    assert "deepjscc + keyed(mode=rotation" in capsys.readouterr().out
+    path = folder / "runs" / "deepjscc+keyed+laplace-shapes-12dB.safetensors"
+    header = read_header(path)
+    assert header["name"] == "deepjscc" and header["stages"] == PLAIN
+    assert header["card"]["guarantee"].startswith("each message is 20-DP")
+    again = load_checkpoint(path).policy
+    assert [stage.plain() for stage in again.stages] == PLAIN and again.keyed
+    # The same with its own stages, and with one more on top.
+    quick = [*("--seeds", "1", "--no-ssim", "--snr-db", "12", "--output")]
+    assert cli.main(["evaluate", str(path), *quick, "own"]) == 0
+    assert cli.main(["evaluate", str(path), "--stages", "laplace:epsilon=1", *quick, "more"]) == 0
+    own, more = (results_in(folder / name) for name in ("own", "more"))
+    assert own["system"]["stages"] == PLAIN and own["guarantee"].startswith("each message is 20-DP")
+    assert more["system"]["stages"][:2] == PLAIN and more["system"]["stages"][2]["epsilon"] == 1.0
+    assert more["guarantee"].count("-DP for its image") == 2
+
+
+@pytest.mark.parametrize("command", ["attack", "evaluate"])
+def test_stages_go_on_top_of_a_finished_scheme(checkpoint, folder, capsys, command):
+    attacker = ["--eavesdropper", "linear"] if command == "attack" else []
+    quick = [*attacker, *("--seeds", "1", "--no-ssim", "--snr-db", "12", "--output", "out")]
+    assert cli.main([command, str(checkpoint), "--stages", *TWO, *quick]) == 0
+    assert "deepjscc + keyed(mode=rotation" in capsys.readouterr().out
+    system = results_in(folder / "out")["system"]
+    assert system["stages"] == PLAIN == system["composition"]["stages"] and system["scheme"] == "deepjscc"
+    if command == "attack":
+        assert (
+            read_header(folder / "out" / "linear.safetensors")["card"]["composition"] == system["composition"]
+        )
+        assert (folder / "out" / "secret.key").exists()
+
+
+def test_another_scheme_with_the_weights_takes_stages_and_a_key_too(checkpoint, folder, capsys):
+    quick = [*("--seeds", "1", "--no-ssim", "--snr-db", "12", "--key-file", "my.key")]
+    assert cli.main(["evaluate", str(checkpoint), "--play", "label-only", "--stages", "keyed", *quick]) == 0
+    assert "label-only + keyed(mode=shuffle" in capsys.readouterr().out and (folder / "my.key").exists()
+
+
+def test_objectives_are_those_asked_for_and_else_those_the_name_stands_for(folder):
+    bottleneck = {"name": "bottleneck", "beta": 0.01, "start": 0, "ramp": 1}
+    given = ["task", "bottleneck:beta=0.01,start=0,ramp=1"]
+    for name, arguments, wanted in (
+        ("usual", [], [{"name": "task"}]),
+        ("given", ["--objectives", *given], [{"name": "task"}, bottleneck]),
+    ):
+        assert cli.main([*QUICK_TRAIN, *arguments, "--output", f"{name}.safetensors"]) == 0
+        assert read_header(f"{name}.safetensors")["card"]["training"]["objectives"] == wanted
+    one, other = (load_checkpoint(f"{name}.safetensors").policy.state_dict() for name in ("usual", "given"))
+    assert any(not torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_a_stranger_without_our_options_is_trained_by_name(checkpoint, folder, capsys):
+    """Nobody tells the receiver its SNR, or takes over sizes of networks, where there is no such option."""
+
+    register_scheme("stranger-test")(FakeScheme)
+    command = [
+        "train",
+        "stranger-test",
+        *("--data-kwargs", *DATA, "--num-symbols", "8", "--epochs", "1", "--batch-size", "10"),
+    ]
+    try:
+        assert cli.main([*command, "--stages", "keyed", "--output", "s.safetensors"]) == 0
+        assert "told_snr_db" not in read_header("s.safetensors")["options"]
+        assert cli.main([*command, "--from", str(checkpoint), "--output", "t.safetensors"]) == 2
+        assert "nothing in" in capsys.readouterr().err, "none of our sizes was asked of it"
+    finally:
+        schemes._table.pop("stranger-test")
 
 
 # -- interruption -----------------------------------------------------------------------------------
@@ -134,7 +257,7 @@ def test_an_interrupted_training_says_so_and_the_same_command_finishes_it(
     monkeypatch.setattr(loop, "save_state", interrupted)
     assert cli.main([*TRAIN, "--output", "a.safetensors"]) == 130
     assert "the same command goes on" in capsys.readouterr().err
-    assert [p.name for p in folder.iterdir()] == ["a.run"]
+    assert names_in(folder) == {"a.run"}
 
     def counted(path, tree):
         save_state(path, tree)
@@ -143,7 +266,7 @@ def test_an_interrupted_training_says_so_and_the_same_command_finishes_it(
     monkeypatch.setattr(loop, "save_state", counted)
     assert cli.main([*TRAIN, "--output", "a.safetensors"]) == 0
     assert len(saves) == 2, "one epoch before the interruption and one after"
-    assert [p.name for p in folder.iterdir()] == ["a.safetensors"]
+    assert names_in(folder) == both("a")
     whole = load_checkpoint(checkpoint).policy.state_dict()
     resumed = load_checkpoint(folder / "a.safetensors").policy.state_dict()
     assert all(torch.equal(t, resumed[name]) for name, t in whole.items()), "as if never interrupted"
@@ -168,12 +291,13 @@ def test_the_state_of_another_run_is_not_gone_on_with(folder, capsys, monkeypatc
 # -- slips ------------------------------------------------------------------------------------------
 
 
-def test_a_finished_checkpoint_is_not_overwritten_unless_asked(folder, capsys):
-    (folder / "a.safetensors").write_bytes(b"precious")
-    assert "a.safetensors exists; choose another --output, or give --overwrite" in slip(
+@pytest.mark.parametrize("name", ["a.safetensors", "a.json"])
+def test_a_finished_checkpoint_is_not_overwritten_unless_asked(folder, capsys, name):
+    (folder / name).write_bytes(b"precious")
+    assert f"{name} exists; choose another --output, or give --overwrite" in slip(
         capsys, *TRAIN, "--output", "a.safetensors"
     )
-    assert (folder / "a.safetensors").read_bytes() == b"precious"
+    assert (folder / name).read_bytes() == b"precious"
     assert cli.main([*TRAIN, "--output", "a.safetensors", "--overwrite"]) == 0
     assert read_header(folder / "a.safetensors")["name"] == "deepjscc"
 
@@ -184,8 +308,19 @@ def test_a_finished_checkpoint_is_not_overwritten_unless_asked(folder, capsys):
         (("train", "depjscc"), "unknown scheme 'depjscc', did you mean 'deepjscc'"),
         (("train", "deepjscc", "--data", "cifar100"), "unknown data set 'cifar100'"),
         (("train", "deepjscc", "--data", "cifar10"), "CIFAR-10 was not found"),
-        (("train", "deepjscc", "--data-options", "nun_images=3"), "no option 'nun_images'"),
-        (("train", "deepjscc", "--data-options", "num_images"), "name=value, not 'num_images'"),
+        (("train", "deepjscc", "--data-kwargs", "nun_images=3"), "no option 'nun_images'"),
+        (("train", "deepjscc", "--data-kwargs", "num_images"), "name=value, not 'num_images'"),
+        ((*TRAIN, "--stages", "keied"), "unknown stage 'keied', did you mean 'keyed'"),
+        ((*TRAIN, "--stages", "laplace:epsilon"), "name=value, not 'epsilon'"),
+        ((*TRAIN, "--stages", "laplace:"), "name=value, not ''"),
+        ((*TRAIN, "--stages", ":epsilon=1"), "NAME:option=value,option=value, not ''"),
+        ((*TRAIN, "--stages", "epsilon=1"), "NAME:option=value,option=value, not 'epsilon=1'"),
+        ((*TRAIN, "--stages", "laplace:epsilon=1,epsilon=2"), "each option of 'laplace' is given once"),
+        ((*TRAIN, "--stages", "laplace:epsilon=-1"), "epsilon must be a finite number above 0, not -1"),
+        ((*TRAIN, "--stages", "laplace:sigma=1"), "'laplace' has no option 'sigma'"),
+        ((*TRAIN, "--objectives", "taks"), "unknown objective 'taks', did you mean 'task'"),
+        ((*TRAIN, "--objectives", "bottleneck:beta=-1"), "beta must be a number of at least 0, not -1"),
+        (("evaluate", "none.safetensors", "--stages", "laplace:"), "name=value, not ''"),
         ((*TRAIN, "--task", "clasification"), "unknown task 'clasification'"),
         ((*TRAIN, "--channel", "awng"), "unknown channel 'awng'"),
         ((*TRAIN, "--snr-db", "nan"), "snr_db must be"),
@@ -232,6 +367,22 @@ def test_an_evaluation_of_the_wrong_thing_is_refused(checkpoint, capsys, argumen
     assert sentence in slip(capsys, "evaluate", checkpoint, *arguments)
 
 
+@pytest.mark.parametrize("command", ["attack", "evaluate"])
+def test_the_card_of_other_weights_is_refused(checkpoint, folder, capsys, command):
+    for name in both("tiny"):
+        shutil.copy(checkpoint.with_name(name), folder)
+    card = json.loads((folder / "tiny.json").read_text())
+    assert card["sha256"] == hashlib.sha256((folder / "tiny.safetensors").read_bytes()).hexdigest()
+    other = WEIGHTS / "deepjscc-shapes.json"
+    shutil.copy(other, folder / "tiny.json")
+    told = slip(capsys, command, "tiny.safetensors")
+    assert "tiny.json is the card of other weights than tiny.safetensors" in told
+    (folder / "tiny.json").write_text("[]")
+    assert "tiny.json is not the card of a checkpoint" in slip(capsys, command, "tiny.safetensors")
+    (folder / "tiny.json").unlink()
+    assert "says nothing of the setting it was trained in" in slip(capsys, command, "tiny.safetensors")
+
+
 def test_a_scheme_is_no_attacker(checkpoint, capsys):
     assert "holds the scheme 'deepjscc', not an eavesdropper" in slip(
         capsys, "evaluate", checkpoint, "--attacker", checkpoint
@@ -245,7 +396,7 @@ def test_a_scheme_is_no_attacker(checkpoint, capsys):
         (("--snr-db", "nan"), "snr_db must be"),
         (("--eavesdropper", "linear", "--seeds", "0"), "seeds must be at least 1, not 0"),
         (
-            ("--eavesdropper", "inversion", "--eavesdropper-options", "perceptual_weight=1"),
+            ("--eavesdropper", "inversion", "--eavesdropper-kwargs", "perceptual_weight=1"),
             "tosc data get vgg",
         ),
     ],
@@ -306,6 +457,8 @@ def test_list_shows_everything_that_has_a_name(capsys):
         "label-only",
         "inversion-mlp",
         "mean-image",
+        "laplace",
+        "bottleneck",
         "rayleigh",
         "celeba",
     ):
@@ -319,32 +472,33 @@ def test_data_list_says_what_is_there_and_how_to_get_the_rest(capsys):
     assert "cifar10" in told and "celeba" in told and "vgg" in told and "tosc data get cifar10" in told
 
 
-def test_a_finished_attacker_is_not_trained_again_and_never_replaced(folder, capsys):
-    assert cli.main(TRAIN) == 0
-    trained = str(folder / "runs" / "deepjscc-shapes-12dB.safetensors")
-    command = [
-        "attack",
-        trained,
-        "--eavesdropper",
-        "mean-image",
-        "linear",
-        "--seeds",
-        "1",
-        "--output",
-        "again",
-    ]
+def test_a_finished_attacker_is_not_trained_again_and_never_replaced(checkpoint, folder, capsys, monkeypatch):
+    for name, seed in (("these", 1), ("those", 2)):
+        monkeypatch.setitem(
+            sources._table, name, partial(make_source, "shapes", seed=seed, num_images=60, size=16)
+        )
+    target = [str(checkpoint), "--attacker-data", "these", "--eavesdropper", "mean-image", "linear"]
+    (folder / "my.key").write_text(KEY)
+    protected = ["--stages", "keyed", "--key-file", "my.key"]
+    command = ["attack", *target, *protected, "--seeds", "1", "--no-ssim", "--output", "again"]
     assert cli.main(command) == 0
     weights = (folder / "again" / "linear.safetensors").read_bytes()
     capsys.readouterr()
     assert cli.main(command) == 0
     assert capsys.readouterr().out.count("trained before with the same settings") == 2
-    assert cli.main([*command, "--eavesdropper-options", "ridge=0.5"]) == 2
-    assert "choose another --output" in capsys.readouterr().err
+    (folder / "other.key").write_text("00" * 32)
+    for changed in (
+        [*command, "--eavesdropper-kwargs", "ridge=0.5"],
+        [*command, "--stages", "keyed", "laplace"],
+        [*command, "--stages", "keyed:mode=rotation"],
+        [*command, "--key-file", "other.key"],
+        [*command, "--attacker-data", "those"],
+    ):
+        assert "choose another --output" in slip(capsys, *changed), changed
     assert (folder / "again" / "linear.safetensors").read_bytes() == weights
 
 
-def test_label_only_plays_with_the_baselines_weights(folder, capsys):
-    assert cli.main(TRAIN) == 0
-    trained = str(folder / "runs" / "deepjscc-shapes-12dB.safetensors")
-    assert cli.main(["evaluate", trained, "--play", "label-only", "--snr-db", "12", "--seeds", "1"]) == 0
+def test_label_only_plays_with_the_baselines_weights(checkpoint, capsys):
+    arguments = ["--play", "label-only", "--snr-db", "12", "--seeds", "1"]
+    assert cli.main(["evaluate", str(checkpoint), *arguments]) == 0
     assert "label-only" in capsys.readouterr().out

@@ -7,21 +7,23 @@ import pickle
 
 import pytest
 import torch
+from pixels import Counted, Pixels
 from tosc_agents.eavesdroppers.inversion_mlp import principal_components
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.perceptual import FILES, PerceptualLoss
 
 from tosc_env import metrics
+from tosc_env.attackers import eavesdroppers, make_eavesdropper
 from tosc_env.channels.flat import AWGN, Rayleigh
 from tosc_env.data import make_source
 from tosc_env.data.base import Source
 from tosc_env.errors import DataError, InputError
 from tosc_env.game import Game
-from tosc_env.policies import SystemSpec, eavesdroppers, make_eavesdropper
-from tosc_env.senders import RecordedSender, Sender
-from tosc_env.system import with_rules
+from tosc_env.pipeline import make_scheme
+from tosc_env.senders import Recorded, context_of
 from tosc_env.testing import check_eavesdropper
 from tosc_env.threat import ThreatModel
+from tosc_env.types import SystemSpec
 from tosc_env.view import View
 
 ELSEWHERE = ("codebook", "sorted", "denoise", "unshuffle")
@@ -33,8 +35,8 @@ OURS = [
     if eavesdroppers.origin(name).startswith("tosc_agents") and name not in ELSEWHERE
 ]
 QUICK = {
-    "inversion": {"widths": (8, 8, 4, 4), "starts": 1, "epochs": 1, "batch_size": 32},
-    "inversion-mlp": {"components": 8, "width": 16, "starts": 1, "epochs": 1, "batch_size": 32},
+    "inversion": {"widths": (8, 8, 4, 4), "restarts": 1, "epochs": 1, "batch_size": 32},
+    "inversion-mlp": {"components": 8, "width": 16, "restarts": 1, "epochs": 1, "batch_size": 32},
     "match": {"stem": 4, "widths": (4, 8), "blocks": (0, 1), "width": 16, "epochs": 1, "batch_size": 32},
     "label": {"width": 16, "epochs": 1, "batch_size": 32},
     "attribute": {"width": 16, "epochs": 1, "batch_size": 32},
@@ -59,24 +61,10 @@ def make(name, spec, **options):
         return make_eavesdropper(name, spec, **{**QUICK.get(name, {}), **options})
 
 
-class PixelSender(Sender):
-    """Sends random projections of the pixels: nothing is hidden but by compression and noise."""
-
-    def __init__(self, source, num_symbols=N, seed=0):
-        size = torch.Size(source.image_shape).numel()
-        self.matrix = torch.randn(size, 2 * num_symbols, generator=g(seed))
-
-    def prepare(self, batch):
-        return (batch.images.flatten(1) - 0.5) @ self.matrix
-
-    def emit(self, prepared, round_, generator):
-        return prepared
-
-
-def view_of(source, *, sender=None, channel=None, snr_db=12.0, num_symbols=N, seed=0, **threat):
+def view_of(source, *, scheme=None, channel=None, snr_db=12.0, num_symbols=N, seed=0, **threat):
     game = Game(source, channel=channel or AWGN(), num_symbols=num_symbols, snr_db=snr_db)
-    sender = sender or PixelSender(source, num_symbols)
-    return View(game, sender, ThreatModel(**threat), g(seed)), game, sender
+    scheme = scheme or make_scheme(Pixels(game.spec))
+    return View(game, scheme, ThreatModel(**threat), g(seed)), game, scheme
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +77,12 @@ def test_source():
     return make_source("shapes", split="test", num_images=300, size=SIDE)
 
 
-def leak(attacker, game, sender, test_source, *, snr_db=12.0, seed=9):
+def leak(attacker, game, scheme, test_source, *, snr_db=12.0, seed=9):
     """Mean PSNR and top-1 re-identification on the test images at one SNR."""
-    at = with_rules(game, source=test_source, snr_db=snr_db)
+    at = game.with_rules(source=test_source, snr_db=snr_db)
     index = torch.arange(len(test_source))
     round_ = at.draw(len(index), generator=g(seed), index=index)
-    heard = at.transmit(round_, sender(round_, None)).eavesdropper
+    heard = at.transmit(round_, scheme.send(test_source, index, context_of(round_, None))).eavesdropper
     attacker.eval()
     with torch.no_grad():
         if "match" in attacker.capabilities:
@@ -165,9 +153,9 @@ def test_the_same_seed_gives_the_same_attacker_bit_for_bit(source, name):
         ("inversion-mlp", {"components": 0}, "1..768, not 0"),
         ("inversion-mlp", {"components": 769}, "1..768, not 769"),
         ("match", {"embeding": 3}, "no option 'embeding'"),
-        ("inversion", {"starts": 0}, "starts must be a whole number of at least 1, not 0"),
-        ("inversion-mlp", {"starts": -1}, "at least 1, not -1"),
-        ("inversion-mlp", {"starts": 1.5}, "at least 1, not 1.5"),
+        ("inversion", {"restarts": 0}, "restarts must be a whole number of at least 1, not 0"),
+        ("inversion-mlp", {"restarts": -1}, "at least 1, not -1"),
+        ("inversion-mlp", {"restarts": 1.5}, "at least 1, not 1.5"),
         ("label", {"names": ["a"]}, "0 yes-or-no answers"),
         ("attribute", {"attributes": []}, "at least one"),
         ("match-query", {"encodings": 0}, "encodings must be at least 1, not 0"),
@@ -178,17 +166,28 @@ def test_a_wrong_option_is_one_sentence(name, options, sentence):
         make(name, SystemSpec((3, SIDE, SIDE), 10, N), **options)
 
 
+def test_attackers_of_one_scheme_share_what_it_has_sent(source):
+    """The encoder runs once per image, however many learn from it, at whatever SNR; each pays for its own queries."""
+    scheme = make_scheme(Counted(SystemSpec((3, SIDE, SIDE), 10, N)))
+    for snr_db in (0.0, 12.0):
+        for name in ("linear", "inversion-mlp", "match", "label"):
+            view, game, _ = view_of(source, scheme=scheme, snr_db=snr_db)
+            make(name, game.spec).fit(view, generator=g())
+            assert 480 <= view.queries <= 500
+    assert scheme.backbone.asked == len(source) == 500
+
+
 # -- mean-image -------------------------------------------------------------------------------------
 
 
 def test_the_mean_image_is_the_floor(source, test_source):
-    view, game, sender = view_of(source)
+    view, game, scheme = view_of(source)
     attacker = make("mean-image", game.spec)
     assert attacker.instant and attacker.fit(view, generator=g()) == {} and view.queries == 0
     guess = source.statistics.mean_image
     images = test_source.gather(torch.arange(len(test_source))).images
     wanted = float(metrics.psnr(guess.expand_as(images), images).mean())
-    assert leak(attacker, game, sender, test_source) == pytest.approx(wanted, abs=1e-5)
+    assert leak(attacker, game, scheme, test_source) == pytest.approx(wanted, abs=1e-5)
     assert torch.equal(attacker.reconstruct(torch.zeros(2, 2 * N), torch.zeros(2, 1))[1], guess)
 
 
@@ -227,7 +226,7 @@ def test_linear_has_the_error_of_theory_on_a_gaussian_source(snr_db):
     """The LMMSE error is tr(C_x - C_xs (C_s + N0/2 I)^-1 C_sx), reached on fresh messages of the same kind."""
     whole, symbols = gaussian_toy()
     train, test = whole.subset(range(4000)), whole.subset(range(4000, 6000))
-    view, game, _ = view_of(train, sender=RecordedSender(symbols[:4000]), num_symbols=8)
+    view, game, _ = view_of(train, scheme=Recorded(symbols[:4000]), num_symbols=8)
     attacker = make("linear", game.spec, ridge=1e-6)
     record = attacker.fit(view, generator=g())
     assert record["analytic_noise"] is True
@@ -237,7 +236,7 @@ def test_linear_has_the_error_of_theory_on_a_gaussian_source(snr_db):
     cs, cxs, cx = s.T @ s / 4000, x.T @ s / 4000, x.square().mean(0)
     noisy = cs + 10 ** (-snr_db / 10) / 2 * torch.eye(16, dtype=torch.float64)
     theory = float((cx - (cxs @ torch.linalg.inv(noisy) * cxs).sum(1)).mean())
-    at = with_rules(game, source=test, snr_db=snr_db)
+    at = game.with_rules(source=test, snr_db=snr_db)
     round_ = at.draw(2000, generator=g(5), index=torch.arange(2000))
     heard = at.transmit(round_, symbols[4000:]).eavesdropper
     error = float(metrics.mse(attacker.reconstruct(heard.received, heard.csi), round_.batch.images).mean())
@@ -249,7 +248,7 @@ def test_one_linear_attacker_is_right_at_every_snr(source):
 
     Measured on the images whose moments it knows, for which its estimate is the best linear one.
     """
-    view, game, sender = view_of(source)
+    view, game, scheme = view_of(source)
     aware = make("linear", game.spec)
     aware.fit(view, generator=g())
 
@@ -261,31 +260,31 @@ def test_one_linear_attacker_is_right_at_every_snr(source):
 
     gains = {}
     for snr_db in (-4.0, 0.0, 4.0, 8.0, 12.0, 20.0):
-        told = leak(aware, game, sender, source, snr_db=snr_db)
-        gains[snr_db] = told - leak(Fixed(), game, sender, source, snr_db=snr_db)
+        told = leak(aware, game, scheme, source, snr_db=snr_db)
+        gains[snr_db] = told - leak(Fixed(), game, scheme, source, snr_db=snr_db)
     assert all(gain > -0.02 for gain in gains.values()), gains
     assert gains[-4.0] > gains[0.0] > 0.5 and gains[12.0] == 0 and gains[20.0] > 0
 
 
 def test_linear_beats_the_floor_and_gains_with_the_snr(source, test_source):
-    view, game, sender = view_of(source)
+    view, game, scheme = view_of(source)
     floor, attacker = make("mean-image", game.spec), make("linear", game.spec)
     for one in (floor, attacker):
         one.fit(view, generator=g())
-    levels = [leak(attacker, game, sender, test_source, snr_db=s) for s in (-20.0, 0.0, 10.0, 20.0)]
-    base = leak(floor, game, sender, test_source)
+    levels = [leak(attacker, game, scheme, test_source, snr_db=s) for s in (-20.0, 0.0, 10.0, 20.0)]
+    base = leak(floor, game, scheme, test_source)
     assert levels == sorted(levels) and levels[-1] > base + 3
     assert levels[0] > base - 0.05, "with hardly any signal it falls back on the mean image"
 
 
 def test_over_a_fading_link_it_learns_from_receptions_with_the_noise_in_them(source, test_source):
-    view, game, sender = view_of(source, channel=Rayleigh(coherence=N))
+    view, game, scheme = view_of(source, channel=Rayleigh(coherence=N))
     attacker = make("linear", game.spec)
     record = attacker.fit(view, generator=g())
     assert record["analytic_noise"] is False and float(attacker.clean) == 0
     floor = make("mean-image", game.spec)
     floor.fit(view, generator=g())
-    assert leak(attacker, game, sender, test_source) > leak(floor, game, sender, test_source) + 1
+    assert leak(attacker, game, scheme, test_source) > leak(floor, game, scheme, test_source) + 1
 
 
 # -- inversion-mlp ----------------------------------------------------------------------------------
@@ -318,28 +317,28 @@ def test_more_components_than_images_have_are_zero():
     [
         (
             "inversion-mlp",
-            {"components": 32, "width": 128, "epochs": 20, "batch_size": 50, "dropout": 0.0, "starts": 1},
+            {"components": 32, "width": 128, "epochs": 20, "batch_size": 50, "dropout": 0.0, "restarts": 1},
         ),
         (
             "inversion",
-            {"widths": (32, 16, 16, 8), "epochs": 12, "batch_size": 50, "learning_rate": 5e-3, "starts": 1},
+            {"widths": (32, 16, 16, 8), "epochs": 12, "batch_size": 50, "learning_rate": 5e-3, "restarts": 1},
         ),
     ],
 )
 def test_model_inversion_learns_to_see_through_a_scheme_that_sends_pixels(source, test_source, name, options):
-    view, game, sender = view_of(source)
+    view, game, scheme = view_of(source)
     attacker, floor = make(name, game.spec, **options), make("mean-image", game.spec)
     floor.fit(view, generator=g())
     record = attacker.fit(view, generator=g())
     assert record["images"] == 500 and math.isfinite(record["figures"]["loss"])
-    assert leak(attacker, game, sender, test_source) > leak(floor, game, sender, test_source) + 1.5
+    assert leak(attacker, game, scheme, test_source) > leak(floor, game, scheme, test_source) + 1.5
 
 
 # -- match ------------------------------------------------------------------------------------------
 
 
 def test_match_finds_the_image_far_more_often_than_chance(source, test_source):
-    view, game, sender = view_of(source)
+    view, game, scheme = view_of(source)
     options = {
         "widths": (8, 16),
         "blocks": (0, 0),
@@ -351,7 +350,7 @@ def test_match_finds_the_image_far_more_often_than_chance(source, test_source):
     attacker = make("match", game.spec, **options, learning_rate=5e-3)
     record = attacker.fit(view, generator=g())
     assert 0 < record["figures"]["top1"] <= 1
-    assert leak(attacker, game, sender, test_source) > 30 / 300
+    assert leak(attacker, game, scheme, test_source) > 30 / 300
 
 
 def test_match_scores_are_cosines(source):

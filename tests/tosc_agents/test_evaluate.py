@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 
@@ -13,12 +14,15 @@ from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.evaluate import Figure, evaluate, floors
 
 from tosc_env import metrics
+from tosc_env.attackers import Eavesdropper, make_eavesdropper
 from tosc_env.data import make_source
 from tosc_env.errors import InputError
 from tosc_env.game import Game
-from tosc_env.policies import Context, Eavesdropper, PrivacyScheme, make_eavesdropper, make_scheme
-from tosc_env.senders import RecordedSender, SchemeSender
+from tosc_env.pipeline import make_scheme
+from tosc_env.schemes import PrivacyScheme
+from tosc_env.senders import Recorded
 from tosc_env.threat import ThreatModel
+from tosc_env.types import Context
 from tosc_env.view import View
 
 COUNT = 120
@@ -63,8 +67,14 @@ class Oracle(Eavesdropper):
 def mean_image(game):
     attacker = make_eavesdropper("mean-image", game.spec)
     with weights_from(0):
-        sender = SchemeSender(make_scheme("deepjscc", game.spec, **TINY).eval())
-    attacker.fit(View(game, sender, ThreatModel(), g()), generator=g())
+        scheme = make_scheme("deepjscc", game.spec, **TINY)
+    attacker.fit(View(game, scheme, ThreatModel(), g()), generator=g())
+    return attacker
+
+
+def linear(game, scheme):
+    attacker = make_eavesdropper("linear", game.spec)
+    attacker.fit(View(game, scheme, ThreatModel(), g()), generator=g())
     return attacker
 
 
@@ -109,7 +119,7 @@ def test_floors_are_those_of_the_training_means_on_these_images(game):
 
 
 def test_a_perfect_attacker_has_every_leak_at_its_ceiling(game, scheme):
-    found = evaluate(game, SchemeSender(scheme), {"oracle": Oracle(game)}, seeds=2).leaks["oracle"][12.0]
+    found = evaluate(game, scheme, {"oracle": Oracle(game)}, seeds=2).leaks["oracle"][12.0]
     assert found["psnr_db"].mean == pytest.approx(100.0) and found["psnr_clipped_db"].mean == pytest.approx(
         100.0
     )
@@ -119,7 +129,7 @@ def test_a_perfect_attacker_has_every_leak_at_its_ceiling(game, scheme):
 
 
 def test_the_mean_image_is_at_the_floor_with_no_quality_and_no_identification(game, scheme):
-    evaluation = evaluate(game, SchemeSender(scheme), {"none": mean_image(game)}, seeds=2)
+    evaluation = evaluate(game, scheme, {"none": mean_image(game)}, seeds=2)
     found = evaluation.leaks["none"][12.0]
     assert found["psnr_db"].mean == pytest.approx(evaluation.floors["mean-image"]["psnr_db"], abs=1e-4)
     assert found["ssim"].mean == pytest.approx(evaluation.floors["mean-image"]["ssim"], abs=1e-4)
@@ -136,7 +146,7 @@ def test_whoever_may_encode_the_candidates_needs_no_training(game, scheme):
     """Over a clear link the nearest symbols are the right ones; over noise alone they are anyone's."""
     found = evaluate(
         game,
-        SchemeSender(scheme),
+        scheme,
         {},
         snr_db=(60.0, -60.0),
         threat=ThreatModel(candidate_queries=True),
@@ -152,13 +162,13 @@ def test_whoever_may_encode_the_candidates_needs_no_training(game, scheme):
 def test_an_evaluation_is_deterministic_and_leaves_the_global_stream_alone(game, scheme):
     attackers = {"none": mean_image(game)}
     before = torch.get_rng_state()
-    runs = [evaluate(game, SchemeSender(scheme), attackers, scheme=scheme, seeds=2).plain() for _ in range(2)]
+    runs = [evaluate(game, scheme, attackers, seeds=2).plain() for _ in range(2)]
     assert torch.equal(torch.get_rng_state(), before) and runs[0] == runs[1]
     json.dumps(runs[0], allow_nan=False)
 
 
 def test_accuracy_is_that_of_the_receiver_on_all_images_at_each_snr(game, scheme):
-    found = evaluate(game, SchemeSender(scheme), {}, scheme=scheme, snr_db=(60.0, -40.0), seeds=3)
+    found = evaluate(game, scheme, {}, snr_db=(60.0, -40.0), seeds=3)
     assert list(found.accuracy) == [60.0, -40.0] and found.images == COUNT and found.seeds == 3
     index = torch.arange(COUNT)
     batch = game.source.gather(index)
@@ -183,20 +193,16 @@ def test_each_link_has_its_own_snr_and_they_are_paired(game, scheme):
 
     listener = Listener(game)
     pairs = {"snr_db": (0.0, 12.0), "eavesdropper_snr_db": (5.0, 7.0)}
-    found = evaluate(
-        game, SchemeSender(scheme), {"a": listener}, scheme=scheme, **pairs, seeds=1, with_ssim=False
-    )
+    found = evaluate(game, scheme, {"a": listener}, **pairs, seeds=1, with_ssim=False)
     assert listener.heard == {5.0, 7.0} and list(found.leaks["a"]) == [5.0, 7.0]
     assert list(found.accuracy) == [0.0, 12.0] and "ssim" not in found.leaks["a"][5.0]
     with pytest.raises(ValueError):
-        evaluate(game, SchemeSender(scheme), {}, snr_db=(0.0, 1.0), eavesdropper_snr_db=(5.0,))
+        evaluate(game, scheme, {}, snr_db=(0.0, 1.0), eavesdropper_snr_db=(5.0,))
 
 
 def test_the_batch_size_moves_no_figure_but_those_that_count_candidates(game, scheme):
     found = [
-        evaluate(
-            game, SchemeSender(scheme), {"a": Oracle(game), "b": mean_image(game)}, seeds=1, batch_size=size
-        ).leaks
+        evaluate(game, scheme, {"a": Oracle(game), "b": mean_image(game)}, seeds=1, batch_size=size).leaks
         for size in (COUNT, 37)
     ]
     for name in ("a", "b"):
@@ -206,25 +212,86 @@ def test_the_batch_size_moves_no_figure_but_those_that_count_candidates(game, sc
 
 
 def test_recorded_symbols_have_leaks_but_no_accuracy(game):
-    sender = RecordedSender(torch.randn(COUNT, 16, generator=g()))
-    found = evaluate(game, sender, {"none": mean_image(game)}, seeds=1)
+    recorded = Recorded(torch.randn(COUNT, 16, generator=g()))
+    found = evaluate(game, recorded, {"none": mean_image(game)}, seeds=1)
     assert found.accuracy == {} and found.leaks["none"][12.0]["psnr_db"].mean > 5
 
 
 def test_a_stochastic_scheme_is_asked_anew_for_every_seed(game):
     class Coin(PrivacyScheme):
-        stochastic, calls = True, 0
+        calls = 0
 
         def encode(self, images, context):
+            symbols = torch.randn(len(images), 16, generator=context.generator)
             self.calls += len(images)
-            return torch.randn(len(images), 16, generator=context.generator)
+            return symbols
 
         def decode(self, received, csi, context):
             return received[:, :10]
 
     coin = Coin(game.spec)
-    evaluate(game, SchemeSender(coin), {}, scheme=coin, seeds=3, batch_size=50)
+    evaluate(game, coin, {}, seeds=3, batch_size=50)
     assert coin.calls == 3 * COUNT
+
+
+# -- what is computed -------------------------------------------------------------------------------
+
+LEVELS = (-4.0, 0.0, 4.0, 8.0, 12.0, 20.0)
+
+
+class Watched(PrivacyScheme):
+    """Sends what another scheme does, and counts its images; plain grey, which it is probed with, aside."""
+
+    asked = 0
+
+    def __init__(self, inner, *, reads_context=False):
+        super().__init__(inner.spec)
+        self.inner, self.reads_context = inner, reads_context
+
+    def encode(self, images, context):
+        if self.reads_context:
+            _ = context.snr_db
+        self.asked += int((images != 0.5).flatten(1).any(1).sum())
+        return self.inner.encode(images, context)
+
+    def decode(self, received, csi, context):
+        return self.inner.decode(received, csi, context)
+
+
+def test_each_image_is_encoded_once_and_figures_are_those_of_encoding_it_every_time(game, scheme):
+    """What reads its context is encoded afresh each time, and sends the very same."""
+    once, always = Watched(scheme), Watched(scheme, reads_context=True)
+    attackers = {"none": mean_image(game), "linear": linear(game, scheme)}
+    found = [
+        evaluate(game, watched, attackers, snr_db=LEVELS, seeds=3, with_ssim=False).plain()
+        for watched in (once, always)
+    ]
+    assert found[0] == found[1]
+    assert (once.asked, always.asked) == (COUNT, len(LEVELS) * 3 * COUNT)
+
+
+def test_a_scheme_in_training_is_evaluated_as_it_will_be_and_goes_on_training(game, scheme):
+    learning = copy.deepcopy(scheme).train()
+    next(learning.backbone.receiver.children()).eval()  # a part that does not learn just now
+    modes = [part.training for part in learning.modules()]
+    before = {name: tensor.clone() for name, tensor in learning.state_dict().items()}
+    found = [evaluate(game, one, {}, seeds=2).plain() for one in (learning, scheme)]
+    assert found[0] == found[1]
+    assert [part.training for part in learning.modules()] == modes and len(set(modes)) == 2
+    assert all(torch.equal(tensor, before[name]) for name, tensor in learning.state_dict().items())
+
+
+def test_a_scheme_whose_weights_have_changed_is_encoded_afresh(game, scheme):
+    changed = copy.deepcopy(scheme)
+    first = evaluate(game, changed, {"linear": linear(game, scheme)}, seeds=1).plain()
+    with torch.no_grad():
+        for weight in changed.parameters():
+            weight.mul_(torch.rand(weight.shape, generator=g(1)) + 0.5)
+    again, fresh = (
+        evaluate(game, one, {"linear": linear(game, scheme)}, seeds=1).plain()
+        for one in (changed, copy.deepcopy(changed))
+    )
+    assert again == fresh and again["leaks"] != first["leaks"]
 
 
 @pytest.mark.parametrize(
@@ -232,7 +299,7 @@ def test_a_stochastic_scheme_is_asked_anew_for_every_seed(game):
 )
 def test_wrong_arguments_are_one_sentence(game, scheme, options, sentence):
     with pytest.raises(InputError, match=sentence):
-        evaluate(game, SchemeSender(scheme), {}, scheme=scheme, **options)
+        evaluate(game, scheme, {}, **options)
 
 
 # -- inference, repetition, codewords ---------------------------------------------------------------
@@ -263,7 +330,7 @@ class Knows(Eavesdropper):
 
 
 def test_inference_is_scored_by_name_against_the_right_truth(game, scheme):
-    found = evaluate(game, SchemeSender(scheme), {"knows": Knows(game)}, seeds=2, with_ssim=False)
+    found = evaluate(game, scheme, {"knows": Knows(game)}, seeds=2, with_ssim=False)
     row = found.leaks["knows"][12.0]
     colour = game.source.attributes[:, game.source.attribute_names.index("colour")]
     assert row["infer_label"].mean == 1.0
@@ -276,14 +343,14 @@ def test_the_label_of_an_attribute_task_is_that_attribute(game):
     with weights_from(0):
         scheme = make_scheme("deepjscc", task.spec, **TINY).eval()
     knows = Knows(task)
-    found = evaluate(task, SchemeSender(scheme), {"knows": knows}, seeds=1, with_ssim=False)
+    found = evaluate(task, scheme, {"knows": knows}, seeds=1, with_ssim=False)
     assert found.leaks["knows"][12.0]["infer_label"].mean == 1.0
 
 
 def test_an_attacker_of_repeated_transmissions_gets_as_many_as_the_threat_model_says(game, scheme):
     many, one = Knows(game, repeated=True), Knows(game)
     threat = ThreatModel(receptions=3)
-    evaluate(game, SchemeSender(scheme), {"many": many, "one": one}, seeds=1, with_ssim=False, threat=threat)
+    evaluate(game, scheme, {"many": many, "one": one}, seeds=1, with_ssim=False, threat=threat)
     n = 2 * game.num_symbols
     assert {s[1:] for s in many.shapes} == {(3, n)} and {s[1:] for s in one.shapes} == {(n,)}
 
@@ -293,7 +360,7 @@ def test_the_use_of_codewords_is_counted_over_all_symbols(game):
     discrete = Game(game.source, num_symbols=game.num_symbols, constellation="qpsk")
     with weights_from(0):
         scheme = make_scheme("label-only", discrete.spec, **TINY).eval()
-    found = evaluate(discrete, SchemeSender(scheme), {}, scheme=scheme, seeds=1)
+    found = evaluate(discrete, scheme, {}, seeds=1)
     sent = scheme.encode(
         game.source.gather(torch.arange(COUNT)).images,
         Context(torch.full((COUNT,), 12.0), torch.zeros(COUNT, 3, dtype=torch.int64)),

@@ -10,23 +10,25 @@ from tosc_agents.learning.loop import LoopConfig
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
+from tosc_agents.training.fit_receiver import fit_receiver
 from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
 
+from tosc_env.attackers import Eavesdropper
 from tosc_env.data import make_source
 from tosc_env.errors import CheckpointError, DeniedError, InputError
 from tosc_env.game import Game
-from tosc_env.policies import Eavesdropper, make_scheme
-from tosc_env.senders import SchemeSender
+from tosc_env.pipeline import make_scheme
+from tosc_env.schemes import PrivacyScheme
 from tosc_env.threat import ThreatModel
 
 TINY = {"stem": 8, "widths": (8, 16), "blocks": (0, 0), "receiver_width": 32, "receiver_depth": 1}
 
 
-def setting(split="train", half="system", num_images=1000, name="deepjscc", **rules):
+def setting(split="train", half="system", num_images=1000, name="deepjscc", stages=(), **rules):
     source = make_source("shapes", split=split, half=half, num_images=num_images, size=16)
     game = Game(source, num_symbols=16, **rules)
     with weights_from(0):
-        return game, make_scheme(name, game.spec, **TINY)
+        return game, make_scheme(name, game.spec, stages=stages, **TINY)
 
 
 def quick(epochs=1, **options):
@@ -47,7 +49,7 @@ def test_a_tiny_system_learns_the_task_in_seconds(name):
     assert math.isfinite(trained.figures["loss"]) and trained.figures["accuracy"] > 0.3
     assert not scheme.training
     test, _ = setting("test", None, 300, **rules)
-    accuracy = evaluate(test, SchemeSender(scheme), {}, scheme=scheme, seeds=1).accuracy[12.0].mean
+    accuracy = evaluate(test, scheme, {}, seeds=1).accuracy[12.0].mean
     assert accuracy > 0.4, "where chance is 1 in 8"
 
 
@@ -86,18 +88,57 @@ def test_an_interrupted_training_resumes_and_another_run_is_refused(tmp_path):
 
 
 def test_a_scheme_with_nothing_to_train_says_so():
-    game, scheme = setting(num_images=20)
-    scheme.trainable = False
-    with pytest.raises(InputError, match="'deepjscc' has nothing to train"):
-        fit_scheme(scheme, game, quick())
+    class Fixed(PrivacyScheme):
+        name = "fixed"
+
+        def encode(self, images, context):
+            return images.flatten(1)[:, :32]
+
+        def decode(self, received, csi, context):
+            return received[:, :10]
+
+    game, _ = setting(num_images=20)
+    with pytest.raises(InputError, match="the scheme 'fixed' has nothing to train"):
+        fit_scheme(Fixed(game.spec), game, quick())
 
 
 def test_the_channel_is_part_of_training():
     """The loss sends a gradient to the transmitter through a fading channel at a drawn SNR."""
     game, scheme = setting(num_images=200, channel="rayleigh", snr_db=[0.0, 12.0])
-    before = {name: p.detach().clone() for name, p in scheme.transmitter.named_parameters()}
+    before = {name: p.detach().clone() for name, p in scheme.backbone.transmitter.named_parameters()}
     fit_scheme(scheme, game, quick())
-    assert all(not torch.equal(p, before[name]) for name, p in scheme.transmitter.named_parameters())
+    assert all(not torch.equal(p, before[name]) for name, p in scheme.backbone.transmitter.named_parameters())
+
+
+# -- the receiver alone -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [[], [{"name": "laplace", "epsilon": 50.0}]])
+def test_a_receiver_learns_behind_a_transmitter_that_stays_as_it_is(more):
+    game, scheme = setting(num_images=200, stages=more)
+    before = {name: t.clone() for name, t in scheme.state_dict().items()}
+    transmitter = scheme.backbone.transmitter
+    trained = fit_receiver(scheme, game, quick(epochs=2), copies=2)
+    assert scheme.backbone.transmitter is transmitter and not scheme.training
+    moved = {name for name, t in scheme.state_dict().items() if not torch.equal(t, before[name])}
+    assert moved == {name for name in before if name.startswith("backbone.receiver.")}
+    assert math.isfinite(trained.figures["loss"])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("ibal", {}, "the training of 'ibal' needs the images themselves, not what its transmitter makes"),
+        ("lbvq", {}, "the training of 'lbvq' needs the images themselves"),
+        ("encryption", {}, "the training of 'encryption' needs the images themselves"),
+        ("label-only", {}, "'label-only' has no part 'transmitter' that could stay as it is"),
+        ("deepjscc", {"copies": 0}, "copies must be at least 1, not 0"),
+    ],
+)
+def test_what_needs_the_images_is_not_trained_without_them(name, options, said):
+    game, scheme = setting(num_images=20, name=name)
+    with pytest.raises(InputError, match=said):
+        fit_receiver(scheme, game, quick(), **options)
 
 
 # -- attackers --------------------------------------------------------------------------------------
@@ -109,7 +150,7 @@ def test_an_attackers_record_says_how_it_was_made():
     options = {"width": 16, "components": 4, "epochs": 1, "batch_size": 20}
     threat = ThreatModel(queries=60)
     attacker, record = fit_eavesdropper(
-        "inversion-mlp", game, SchemeSender(scheme.eval()), threat=threat, options=options, seed=4
+        "inversion-mlp", game, scheme.eval(), threat=threat, options=options, seed=4
     )
     assert not attacker.training and not any(p.requires_grad for p in attacker.parameters())
     assert record["name"] == "inversion-mlp" and record["queries"] == 60 and record["seed"] == 4
@@ -123,9 +164,7 @@ def test_an_attacker_is_decided_by_its_seed_and_leaves_the_global_stream_alone()
     options = {"width": 16, "components": 4, "epochs": 1, "batch_size": 20}
     before = torch.get_rng_state()
     states = [
-        fit_eavesdropper("inversion-mlp", game, SchemeSender(scheme.eval()), options=options, seed=seed)[
-            0
-        ].state_dict()
+        fit_eavesdropper("inversion-mlp", game, scheme.eval(), options=options, seed=seed)[0].state_dict()
         for seed in (0, 0, 1)
     ]
     assert torch.equal(torch.get_rng_state(), before)
@@ -144,10 +183,9 @@ def test_an_attacker_that_asks_for_what_is_denied_gets_no_further():
             return received[:, :1]
 
     game, scheme = setting(half="attacker", num_images=20)
-    sender = SchemeSender(scheme.eval())
-    assert len(fit_eavesdropper(Nosy(game.spec), game, sender)[1]["fit"]["labels"]) == 3
+    assert len(fit_eavesdropper(Nosy(game.spec), game, scheme.eval())[1]["fit"]["labels"]) == 3
     with pytest.raises(DeniedError, match="labels=False"):
-        fit_eavesdropper(Nosy(game.spec), game, sender, threat=ThreatModel(labels=False))
+        fit_eavesdropper(Nosy(game.spec), game, scheme, threat=ThreatModel(labels=False))
 
 
 def test_an_interrupted_attack_resumes_to_the_very_same_attacker(tmp_path):
@@ -156,14 +194,15 @@ def test_an_interrupted_attack_resumes_to_the_very_same_attacker(tmp_path):
             raise KeyboardInterrupt
 
     game, scheme = setting(half="attacker", num_images=400)
-    sender, state = SchemeSender(scheme.eval()), tmp_path / "mlp.run"
+    scheme.eval()
+    state = tmp_path / "mlp.run"
     rules = {"options": {"components": 8, "width": 32, "epochs": 3, "batch_size": 50}, "seed": 3}
     with pytest.raises(KeyboardInterrupt):
-        fit_eavesdropper("inversion-mlp", game, sender, state_path=state, progress=stop, **rules)
+        fit_eavesdropper("inversion-mlp", game, scheme, state_path=state, progress=stop, **rules)
     assert state.exists()
     with pytest.raises(CheckpointError, match="another target"):
-        fit_eavesdropper("inversion-mlp", game, sender, state_path=state, identity={"target": "b"}, **rules)
-    resumed, _ = fit_eavesdropper("inversion-mlp", game, sender, state_path=state, **rules)
+        fit_eavesdropper("inversion-mlp", game, scheme, state_path=state, identity={"target": "b"}, **rules)
+    resumed, _ = fit_eavesdropper("inversion-mlp", game, scheme, state_path=state, **rules)
     assert not state.exists()
-    whole, _ = fit_eavesdropper("inversion-mlp", game, sender, **rules)
+    whole, _ = fit_eavesdropper("inversion-mlp", game, scheme, **rules)
     assert all(torch.equal(t, resumed.state_dict()[name]) for name, t in whole.state_dict().items())

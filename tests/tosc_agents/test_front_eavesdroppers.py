@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
+from pixels import Fresh, Noise, Pixels
 from tosc_agents.eavesdroppers.front import BASES, Front, TransformedView, fade_powers
 from tosc_agents.learning.seeding import weights_from
 
 from tosc_env import metrics
+from tosc_env.attackers import eavesdroppers, make_eavesdropper
 from tosc_env.channels import noise_power
 from tosc_env.channels.flat import AWGN, Rayleigh
 from tosc_env.checkpoints import load_checkpoint, save_checkpoint
@@ -17,131 +20,105 @@ from tosc_env.data import make_source
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points, modulate
-from tosc_env.policies import SystemSpec, eavesdroppers, make_eavesdropper
-from tosc_env.senders import Sender
-from tosc_env.system import with_rules
+from tosc_env.pipeline import make_scheme
+from tosc_env.schemes import PrivacyScheme, Stage
+from tosc_env.senders import context_of
 from tosc_env.testing import check_eavesdropper
 from tosc_env.threat import ThreatModel
+from tosc_env.types import SystemSpec
 from tosc_env.view import View
 
 FRONTS = ("codebook", "denoise", "sorted", "unshuffle")
 SIDE, N = 16, 24
-TINY = {"components": 4, "width": 8, "starts": 1, "epochs": 1, "batch_size": 32}
+TINY = {"components": 4, "width": 8, "restarts": 1, "epochs": 1, "batch_size": 32}
 TINY_MATCH = {"stem": 4, "widths": (4, 8), "blocks": (0, 1), "embedding": 8}
-LEARN = {"components": 32, "width": 128, "starts": 1, "epochs": 10, "batch_size": 50, "dropout": 0.0}
+LEARN = {"components": 32, "width": 128, "restarts": 1, "epochs": 10, "batch_size": 50, "dropout": 0.0}
 
 
 def g(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-# -- senders ----------------------------------------------------------------------------------------
+# -- schemes ----------------------------------------------------------------------------------------
+
+SPEC = SystemSpec((3, SIDE, SIDE), 10, N)
 
 
-class PixelSender(Sender):
-    """Sends random projections of the pixels: nothing is hidden but by compression and noise."""
+class Key(Stage):
+    """One secret orthogonal matrix."""
 
-    def __init__(self, source, num_symbols=N, seed=0):
-        size = torch.Size(source.image_shape).numel()
-        self.matrix = torch.randn(size, 2 * num_symbols, generator=g(seed))
-
-    def prepare(self, batch):
-        return (batch.images.flatten(1) - 0.5) @ self.matrix
-
-    def emit(self, prepared, round_, generator):
-        return prepared
-
-
-class KeyedSender(PixelSender):
-    """The same, times one secret orthogonal matrix."""
-
+    name = "key"
     keyed = True
 
-    def __init__(self, source, key):
-        super().__init__(source)
-        self.key = key
+    def __init__(self, matrix):
+        super().__init__(SPEC)
+        self.matrix = matrix
 
-    def emit(self, prepared, round_, generator):
-        return prepared @ self.key
+    def protect(self, symbols, context):
+        return symbols @ self.matrix
 
-    def unkeyed(self, round_, generator):
-        return self.prepare(round_.batch)
-
-
-class FreshSender(KeyedSender):
-    """The same, permuted anew for each message, and with fresh signs if asked."""
-
-    deterministic = False
-
-    def __init__(self, source, signs=False):
-        super().__init__(source, torch.eye(2 * N))
-        self.signs = signs
-
-    def emit(self, prepared, round_, generator):
-        number = round_.message[:, 0] + 7919 * round_.message[:, 1] + 104729 * round_.message[:, 2]
-        # A hash of message number and place; the order of hashes is the permutation.
-        places = torch.arange(2 * N)
-        noise = (
-            torch.sin(number[:, None].remainder(1_000_003).double() * 12.9898 + places * 78.233) * 43758.5453
-        )
-        noise = noise - noise.floor()
-        sent = prepared.gather(1, noise.argsort(1))
-        return sent * torch.where((noise * 1000).frac() < 0.5, -1.0, 1.0).float() if self.signs else sent
+    def recover(self, received, csi, context):
+        return received @ self.matrix.T
 
 
-class NoisySender(PixelSender):
-    """Adds Laplace noise to what it sends."""
+class FixedOrder(Stage):
+    """One secret order of a constellation's points."""
 
-    deterministic = False
+    name = "fixed-order"
+    keyed = True
 
-    def emit(self, prepared, round_, generator):
-        noise = torch.empty(2, *prepared.shape).exponential_(generator=generator)
-        clean = prepared / prepared.square().mean(1, keepdim=True).sqrt()
-        return clean + 0.5 * (noise[0] - noise[1])
+    def protect(self, symbols, context):
+        return symbols.unflatten(1, (N, 2))[:, torch.randperm(N, generator=g(6))].flatten(1)
 
 
-class PointSender(PixelSender):
+class Points(Pixels):
     """Quantises projections to the points of 16-QAM in an order that a codebook knows and the points do not."""
 
     constellation = "16qam"
 
     def __init__(self, source):
-        super().__init__(source)
-        self.points = constellation_points("16qam")
+        super().__init__(SPEC)
         levels = torch.tensor([-3.0, -1.0, 1.0, 3.0])
-        grid = torch.cartesian_prod(levels, levels)
-        self.book = grid[torch.randperm(16, generator=g(8))]
+        self.book = self.codebook = torch.cartesian_prod(levels, levels)[torch.randperm(16, generator=g(8))]
         # As for a trained encoder, each symbol uses all codewords.
-        images = source.gather(torch.arange(len(source))).images.flatten(1) - 0.5
-        sent = images @ self.matrix
+        sent = super().encode(source.gather(torch.arange(len(source))).images, None)
         self.centre, self.scale = sent.mean(0), sent.std(0) / 2
 
-    def indices(self, batch):
-        values = (super().prepare(batch) - self.centre) / self.scale
+    def indices(self, images):
+        values = (super().encode(images, None) - self.centre) / self.scale
         return torch.cdist(values.unflatten(1, (-1, 2)), self.book[None]).argmin(2)
 
-    def prepare(self, batch):
-        return modulate(self.indices(batch), self.points)
-
-    def codebook(self):
-        return self.book
+    def encode(self, images, context):
+        return modulate(self.indices(images), constellation_points("16qam"))
 
 
-class Levels(Sender):
-    """Sends shares of brightness levels in a fresh order: all there is lies in the values, nothing in places."""
+class Levels(PrivacyScheme):
+    """Sends shares of brightness levels: shuffled, all there is lies in the values, nothing in places."""
 
-    keyed, deterministic = True, False
+    name = "levels"
 
-    def prepare(self, batch):
-        levels = batch.images.flatten(1).quantile(torch.linspace(0, 1, 2 * N), dim=1).T
-        return levels - 0.3
+    def encode(self, images, context):
+        return images.flatten(1).quantile(torch.linspace(0, 1, 2 * N), dim=1).T - 0.3
 
-    def emit(self, prepared, round_, generator):
-        order = torch.rand(prepared.shape, generator=generator).argsort(1)
-        return prepared.gather(1, order)
+    def decode(self, received, csi, context):
+        return received[:, :10]
 
-    def unkeyed(self, round_, generator):
-        return self.prepare(round_.batch)
+
+def open_pixels():
+    return make_scheme(Pixels(SPEC))
+
+
+def locked(matrix, *before):
+    """Pixels under one secret matrix, behind other stages."""
+    return make_scheme(Pixels(SPEC), stages=[*before, Key(matrix)])
+
+
+def points(source, *stages):
+    return make_scheme(Points(source), stages=list(stages))
+
+
+def shuffled_levels():
+    return make_scheme(Levels(SPEC), stages=[Fresh(SPEC)])
 
 
 def secret(kind):
@@ -155,50 +132,51 @@ def secret(kind):
 # -- helpers ----------------------------------------------------------------------------------------
 
 
-def front(name, spec, *, seed=0, bases=("inversion-mlp",), base_options=None, **options):
+def front(name, spec, *, seed=0, bases=("inversion-mlp",), base_kwargs=None, **options):
     with weights_from(seed):
         return make_eavesdropper(
             name,
             spec,
             bases=list(bases),
-            base_options=LEARN if base_options is None else base_options,
+            base_kwargs=LEARN if base_kwargs is None else base_kwargs,
             **options,
         )
 
 
-def view_of(source, sender=None, *, channel=None, snr_db=12.0, seed=0, **threat):
-    sender = sender or PixelSender(source)
-    rules = {"num_symbols": N, "snr_db": snr_db, "constellation": sender.constellation}
+def view_of(source, scheme=None, *, channel=None, snr_db=12.0, seed=0, **threat):
+    scheme = scheme or open_pixels()
+    rules = {"num_symbols": N, "snr_db": snr_db, "constellation": scheme.constellation}
     game = Game(source, channel=channel or AWGN(), **rules)
-    return View(game, sender, ThreatModel(**threat), g(seed)), game, sender
+    return View(game, scheme, ThreatModel(**threat), g(seed)), game, scheme
 
 
 def grants(name):
     return {field: values[0] for field, values in eavesdroppers[name].needs.items()}
 
 
-def sender_for(name, source):
-    return PointSender(source) if name == "codebook" else KeyedSender(source, secret("permutation"))
+def scheme_for(name, source):
+    return points(source) if name == "codebook" else locked(secret("permutation"))
 
 
-def receptions(game, sender, source, *, snr_db=12.0, repeats=1, seed=9):
+def receptions(game, scheme, source, *, snr_db=12.0, repeats=1, seed=9):
     """Receptions of a source's images, [B, R, ...] where repeats > 1, and the images."""
-    at = with_rules(game, source=source, snr_db=snr_db)
+    at = game.with_rules(source=source, snr_db=snr_db)
     index = torch.arange(len(source))
     generator = g(seed)
     heard = []
     for number in range(repeats):
         round_ = at.draw(len(index), generator=generator, index=index)
         round_.message[:, 1:] = torch.tensor([77, number])
-        heard.append(at.transmit(round_, sender(round_, generator)).eavesdropper)
+        symbols = scheme.send(source, index, context_of(round_, generator))
+        heard.append(at.transmit(round_, symbols).eavesdropper)
     if repeats == 1:
         return heard[0].received, heard[0].csi, round_.batch.images
     many = [torch.stack([getattr(r, key) for r in heard], dim=1) for key in ("received", "csi")]
     return *many, round_.batch.images
 
 
-def psnr(attacker, game, sender, source, **how):
-    received, csi, images = receptions(game, sender, source, **how)
+def psnr(attacker, game, scheme, source, **how):
+    received, csi, images = receptions(game, scheme, source, **how)
     attacker.eval()
     with torch.no_grad():
         return float(metrics.psnr(attacker.reconstruct(received, csi), images).mean())
@@ -223,11 +201,11 @@ def floor(test_source):
 @pytest.fixture(scope="module")
 def unprotected(source, test_source):
     """What the same base gets where there is no key, in dB."""
-    view, game, sender = view_of(source)
+    view, game, scheme = view_of(source)
     with weights_from(0):
         attacker = make_eavesdropper("inversion-mlp", game.spec, **LEARN)
     attacker.fit(view, generator=g())
-    return psnr(attacker, game, sender, test_source)
+    return psnr(attacker, game, scheme, test_source)
 
 
 # -- all of them ------------------------------------------------------------------------------------
@@ -237,8 +215,8 @@ def unprotected(source, test_source):
 @pytest.mark.parametrize("channel", [None, Rayleigh(coherence=8)], ids=["awgn", "rayleigh"])
 def test_every_front_keeps_the_laws_of_an_attacker(source, name, channel):
     few = source.subset(range(96))
-    view, game, _ = view_of(few, sender_for(name, few), channel=channel, **grants(name))
-    attacker = front(name, game.spec, bases=BASES, base_options={**TINY, **TINY_MATCH})
+    view, game, _ = view_of(few, scheme_for(name, few), channel=channel, **grants(name))
+    attacker = front(name, game.spec, bases=BASES, base_kwargs={**TINY, **TINY_MATCH})
     assert attacker.capabilities == ("reconstruct", "match", "infer")
     assert attacker.inferred == (("label", game.spec.num_outputs),)
     check_eavesdropper(attacker, view)
@@ -258,15 +236,15 @@ def test_the_default_bases_are_one_for_each_kind_of_leak(name):
 @pytest.mark.parametrize("name", FRONTS)
 def test_a_checkpoint_gives_the_same_answers(source, name, tmp_path):
     few = source.subset(range(96))
-    sender = sender_for(name, few)
-    view, game, _ = view_of(few, sender, **grants(name))
+    scheme = scheme_for(name, few)
+    view, game, _ = view_of(few, scheme, **grants(name))
     # An attribute's number of values, a codebook's shape: what is learnt in fitting must be in the file.
-    attacker = front(name, game.spec, bases=["inversion-mlp", "attribute"], base_options=TINY)
+    attacker = front(name, game.spec, bases=["inversion-mlp", "attribute"], base_kwargs=TINY)
     attacker.fit(view, generator=g())
     attacker.eval()
     save_checkpoint(tmp_path / "a.safetensors", attacker, {})
     again = load_checkpoint(tmp_path / "a.safetensors").policy
-    received, csi, _ = receptions(game, sender, few)
+    received, csi, _ = receptions(game, scheme, few)
     assert torch.equal(attacker.reconstruct(received, csi), again.reconstruct(received, csi))
     assert again.inferred == attacker.inferred
     assert torch.equal(attacker.infer(received, csi), again.infer(received, csi))
@@ -281,8 +259,8 @@ def test_a_checkpoint_gives_the_same_answers(source, name, tmp_path):
 def test_a_budget_of_queries_is_kept_and_the_seed_decides_all(source, name):
     states = []
     for _ in range(2):
-        view, game, _ = view_of(source, sender_for(name, source), queries=64, **grants(name))
-        attacker = front(name, game.spec, bases=["inversion-mlp", "linear"], base_options=TINY)
+        view, game, _ = view_of(source, scheme_for(name, source), queries=64, **grants(name))
+        attacker = front(name, game.spec, bases=["inversion-mlp", "linear"], base_kwargs=TINY)
         attacker.fit(view, generator=g(1))
         assert view.queries <= 64
         states.append(attacker.state_dict())
@@ -299,8 +277,8 @@ def test_an_interrupted_front_ends_in_the_very_same_attacker(source, tmp_path):
     bases, options = ["inversion-mlp", "label"], {**TINY, "epochs": 3, "dropout": 0.1}
 
     def fitted(path=None, stop=None):
-        view, game, _ = view_of(few, Levels())
-        attacker = front("sorted", game.spec, bases=bases, base_options=options)
+        view, game, _ = view_of(few, shuffled_levels())
+        attacker = front("sorted", game.spec, bases=bases, base_kwargs=options)
         if path is not None:
             attacker.run = (path, {"target": "x"})
 
@@ -334,7 +312,7 @@ def test_an_interrupted_front_ends_in_the_very_same_attacker(source, tmp_path):
         ("denoise", {"bases": ["sorted"]}, "ordinary attacker, which 'sorted' is not"),
         (
             "unshuffle",
-            {"bases": ["linear"], "base_options": {"epochs": 3}},
+            {"bases": ["linear"], "base_kwargs": {"epochs": 3}},
             "none of the bases linear has .*'epochs'",
         ),
         ("unshuffle", {"pairs": 9}, "pairs must be at least 10, not 9"),
@@ -350,7 +328,7 @@ def test_a_wrong_option_is_one_sentence(name, options, sentence):
 
 
 def test_a_front_without_a_capability_says_what_it_can():
-    attacker = front("denoise", SystemSpec((3, SIDE, SIDE), 10, N), base_options=TINY)
+    attacker = front("denoise", SystemSpec((3, SIDE, SIDE), 10, N), base_kwargs=TINY)
     with pytest.raises(InputError, match="'denoise' cannot infer; it can reconstruct"):
         attacker.infer(torch.zeros(1, 2 * N), torch.zeros(1, 1))
 
@@ -358,7 +336,7 @@ def test_a_front_without_a_capability_says_what_it_can():
 def test_a_base_that_is_denied_what_it_needs_says_so_before_anything_is_spent(source):
     view, game, _ = view_of(source, labels=False)
     with pytest.raises(DeniedError, match=r"'label', a base of 'sorted'.*labels=False"):
-        front("sorted", game.spec, bases=["inversion-mlp", "label"], base_options=TINY).fit(
+        front("sorted", game.spec, bases=["inversion-mlp", "label"], base_kwargs=TINY).fit(
             view, generator=g()
         )
     assert view.queries == 0
@@ -368,8 +346,8 @@ def test_a_transformed_view_denies_what_the_view_denies(source):
     few = source.subset(range(96))
     index = torch.arange(4)
     denied = {"labels": False, "codebook": False, "queries": 8, "keys": "without-pairs"}
-    keyed, game, _ = view_of(few, KeyedSender(few, secret("rotation")), **denied)
-    inner = TransformedView(keyed, front("sorted", game.spec, base_options=TINY))
+    keyed, game, _ = view_of(few, locked(secret("rotation")), **denied)
+    inner = TransformedView(keyed, front("sorted", game.spec, base_kwargs=TINY))
     for ask in (
         lambda: inner.labels(index),
         lambda: inner.attributes(index),
@@ -380,22 +358,22 @@ def test_a_transformed_view_denies_what_the_view_denies(source):
     ):
         with pytest.raises(DeniedError):
             ask()
-    discrete, game, _ = view_of(few, PointSender(few), **{**denied, "candidate_queries": True})
-    inner = TransformedView(discrete, front("sorted", game.spec, base_options=TINY))
+    discrete, game, _ = view_of(few, points(few), **{**denied, "candidate_queries": True})
+    inner = TransformedView(discrete, front("sorted", game.spec, base_kwargs=TINY))
     for ask in (lambda: inner.codebook, lambda: inner.constellation, lambda: inner.sample(index + 5)):
         with pytest.raises(DeniedError):
             ask()
     assert len(inner.statistics.class_mean_images) == 1 and inner.num_images == 8
     assert inner.encode(inner.images(index)).shape == (4, 2 * inner.spec.num_symbols)
     inner.sample(index)
-    assert inner.queries == discrete.queries == 8
+    assert inner.queries == discrete.queries == 4
     with pytest.raises(InputError, match="one transformed reception"):
         inner.sample_repeated(index)
 
 
 def test_a_transformed_view_gives_what_the_front_makes_of_receptions(source):
-    view, game, _ = view_of(source, KeyedSender(source, secret("rotation")), unkeyed_encoder=True)
-    attacker = front("sorted", game.spec, base_options=TINY)
+    view, game, _ = view_of(source, locked(secret("rotation")), unkeyed_encoder=True)
+    attacker = front("sorted", game.spec, base_kwargs=TINY)
     attacker.learn(view, g())
     inner = TransformedView(view, attacker)
     assert not inner.deterministic and inner.spec.num_symbols == 5 * N // 2
@@ -405,6 +383,9 @@ def test_a_transformed_view_gives_what_the_front_makes_of_receptions(source):
     symbols = view.symbols(torch.arange(5))
     wanted, _ = attacker.transform(symbols, torch.full((5, 1), 100.0))
     assert torch.equal(inner.symbols(torch.arange(5)), wanted)
+    assert inner.images == view.images and inner.num_images == copy.deepcopy(inner).num_images == 1000
+    with pytest.raises(AttributeError):
+        _ = inner._game
 
 
 # -- unshuffle --------------------------------------------------------------------------------------
@@ -415,8 +396,8 @@ def test_a_fixed_key_is_recovered_from_hundreds_of_pairs_and_then_protects_nothi
     source, test_source, unprotected, kind
 ):
     key = secret(kind)
-    sender = KeyedSender(source, key)
-    view, game, _ = view_of(source, sender, unkeyed_encoder=True)
+    scheme = locked(key)
+    view, game, _ = view_of(source, scheme, unkeyed_encoder=True)
     attacker = front("unshuffle", game.spec, pairs=800 if kind == "rotation" else 300)
     record = attacker.fit(view, generator=g())
     assert record["key"] == kind
@@ -429,47 +410,29 @@ def test_a_fixed_key_is_recovered_from_hundreds_of_pairs_and_then_protects_nothi
         assert float(error) < 0.05
     else:
         assert torch.equal(attacker.inverse, key.T)
-    assert psnr(attacker, game, sender, test_source) > unprotected - 0.1
+    assert psnr(attacker, game, scheme, test_source) > unprotected - 0.1
 
 
 def test_a_fixed_permutation_of_points_is_recovered_from_forty_pairs(source):
-    class Shuffled(PointSender):
-        keyed = True
-        order = torch.randperm(N, generator=g(6))
-
-        def emit(self, prepared, round_, generator):
-            return prepared.unflatten(1, (N, 2))[:, self.order].flatten(1)
-
-        def unkeyed(self, round_, generator):
-            return self.prepare(round_.batch)
-
-    view, game, sender = view_of(source, Shuffled(source), unkeyed_encoder=True)
-    attacker = front("unshuffle", game.spec, base_options=TINY, pairs=40)
+    shuffled = points(source, FixedOrder(SPEC, "16qam"))
+    view, game, scheme = view_of(source, shuffled, unkeyed_encoder=True)
+    attacker = front("unshuffle", game.spec, base_kwargs=TINY, pairs=40)
     assert attacker.learn(view, g())["key"] == "permutation"
-    received, csi, _ = receptions(game, sender, source, snr_db=40.0)
+    received, csi, _ = receptions(game, scheme, source, snr_db=40.0)
     wanted = view.unkeyed(torch.arange(len(source)))[0]
     assert torch.allclose(attacker.transform(received, csi)[0], wanted, atol=0.1)
 
 
 def test_a_key_is_found_without_csi_over_fading_and_under_the_scheme_s_own_noise(source):
-    class Noisy(KeyedSender):
-        deterministic = False
-
-        def emit(self, prepared, round_, generator):
-            return NoisySender.emit(self, prepared, round_, generator) @ self.key
-
-        def unkeyed(self, round_, generator):
-            return NoisySender.emit(self, self.prepare(round_.batch), round_, generator)
-
     key = secret("signed permutation")
-    for sender, how in (
-        (KeyedSender(source, key), {"csi": False}),
-        (KeyedSender(source, key), {"channel": Rayleigh(coherence=8)}),
-        (KeyedSender(source, key), {"snr_db": (0.0, 20.0)}),
-        (Noisy(source, key), {}),
+    for scheme, how in (
+        (locked(key), {"csi": False}),
+        (locked(key), {"channel": Rayleigh(coherence=8)}),
+        (locked(key), {"snr_db": (0.0, 20.0)}),
+        (locked(key, Noise(SPEC)), {}),
     ):
-        view, game, _ = view_of(source, sender, unkeyed_encoder=True, **how)
-        attacker = front("unshuffle", game.spec, base_options=TINY)
+        view, game, _ = view_of(source, scheme, unkeyed_encoder=True, **how)
+        attacker = front("unshuffle", game.spec, base_kwargs=TINY)
         assert attacker.learn(view, g())["key"] == "signed permutation", how
         assert torch.equal(attacker.inverse, key.T)
 
@@ -477,37 +440,37 @@ def test_a_key_is_found_without_csi_over_fading_and_under_the_scheme_s_own_noise
 def test_a_key_for_each_message_is_not_found_and_the_attack_is_then_an_ordinary_one(
     source, test_source, floor, unprotected
 ):
-    sender = FreshSender(source)
-    view, game, _ = view_of(source, sender, unkeyed_encoder=True)
+    scheme = make_scheme(Pixels(SPEC), stages=[Fresh(SPEC)])
+    view, game, _ = view_of(source, scheme, unkeyed_encoder=True)
     attacker = front("unshuffle", game.spec)
     record = attacker.fit(view, generator=g())
     assert record["key"] == "no fixed key found"
     assert min(record["residual"].values()) > 10 * record["residual_of_noise_alone"]
     assert torch.equal(attacker.inverse, torch.eye(2 * N))
-    leaked = psnr(attacker, game, sender, test_source)
+    leaked = psnr(attacker, game, scheme, test_source)
     by_sorting = front("sorted", game.spec)
     by_sorting.fit(view, generator=g())
-    assert floor - 0.3 < leaked < psnr(by_sorting, game, sender, test_source) + 0.1
+    assert floor - 0.3 < leaked < psnr(by_sorting, game, scheme, test_source) + 0.1
     assert leaked < unprotected - 2
 
 
 def test_unshuffle_is_denied_without_the_unkeyed_encoder_or_pairs(source):
-    sender = KeyedSender(source, secret("permutation"))
+    scheme = locked(secret("permutation"))
     for threat, sentence in (
         ({}, "encoder without its key"),
         ({"unkeyed_encoder": True, "keys": "without-pairs"}, "denies pairs"),
     ):
-        view, game, _ = view_of(source, sender, **threat)
+        view, game, _ = view_of(source, scheme, **threat)
         assert ThreatModel(**threat).grants(eavesdroppers["unshuffle"].needs)
         with pytest.raises(DeniedError, match=sentence):
-            front("unshuffle", game.spec, base_options=TINY).fit(view, generator=g())
+            front("unshuffle", game.spec, base_kwargs=TINY).fit(view, generator=g())
 
 
 # -- sorted -----------------------------------------------------------------------------------------
 
 
 def test_sorted_values_do_not_change_under_any_permutation_of_the_reals():
-    attacker = front("sorted", SystemSpec((3, SIDE, SIDE), 10, N), base_options=TINY)
+    attacker = front("sorted", SystemSpec((3, SIDE, SIDE), 10, N), base_kwargs=TINY)
     y = torch.randn(50, 2 * N, generator=g())
     order = torch.rand(50, 2 * N, generator=g(1)).argsort(1)
     csi = torch.zeros(50, 1)
@@ -517,7 +480,7 @@ def test_sorted_values_do_not_change_under_any_permutation_of_the_reals():
 
 
 def test_absolute_values_do_not_change_under_signs_nor_magnitudes_under_rotated_symbols():
-    attacker = front("sorted", SystemSpec((3, SIDE, SIDE), 10, N), base_options=TINY)
+    attacker = front("sorted", SystemSpec((3, SIDE, SIDE), 10, N), base_kwargs=TINY)
     y, csi = torch.randn(50, 2 * N, generator=g()), torch.zeros(50, 1)
     signs = torch.where(torch.rand(50, 2 * N, generator=g(1)) < 0.5, -1.0, 1.0)
     order = torch.rand(50, N, generator=g(2)).argsort(1)
@@ -532,44 +495,44 @@ def test_absolute_values_do_not_change_under_signs_nor_magnitudes_under_rotated_
 
 
 def test_counts_of_points_are_those_sent_whatever_their_order_and_signs(source):
-    view, game, sender = view_of(source, PointSender(source))
-    attacker = front("sorted", game.spec, base_options=TINY)
+    view, game, scheme = view_of(source, points(source))
+    attacker = front("sorted", game.spec, base_kwargs=TINY)
     assert attacker.learn(view, g())["points"] == attacker.options["points"] == 16
-    received, csi, _ = receptions(game, sender, source, snr_db=40.0)
-    index = sender.indices(game.source.gather(torch.arange(len(source))))
+    received, csi, _ = receptions(game, scheme, source, snr_db=40.0)
+    index = scheme.backbone.indices(game.source.gather(torch.arange(len(source))).images)
     counted = torch.nn.functional.one_hot(index, 16).float().mean(1)
     shares = attacker.features(received, csi)[:, -32:]
     assert torch.allclose(shares[:, :16], counted, atol=1e-5)
     signs = torch.where(torch.rand(received.shape, generator=g(1)) < 0.5, -1.0, 1.0)
     assert torch.equal(attacker.features(received * signs, csi)[:, -16:], shares[:, 16:])
-    hidden, _, _ = view_of(source, PointSender(source), codebook=False)
+    hidden, _, _ = view_of(source, points(source), codebook=False)
     assert attacker.learn(hidden, g())["points"] == 0, "where the constellation is hidden, values must do"
 
 
 @pytest.mark.parametrize("keys", ["with-pairs", "without-pairs"])
 def test_sorted_values_see_through_a_key_for_each_message(source, test_source, floor, keys):
     """Also without a single pair: the statistics of unkeyed messages are the same."""
-    sender = Levels()
-    view, game, _ = view_of(source, sender, keys=keys, unkeyed_encoder=keys == "without-pairs")
+    scheme = shuffled_levels()
+    view, game, _ = view_of(source, scheme, keys=keys, unkeyed_encoder=keys == "without-pairs")
     attacker = front("sorted", game.spec)
     record = attacker.fit(view, generator=g())
     assert record["learns_from"] == ("pairs" if keys == "with-pairs" else "unkeyed")
     if keys == "without-pairs":
         assert view.queries == 0
-    assert psnr(attacker, game, sender, test_source) > floor + 1.5
+    assert psnr(attacker, game, scheme, test_source) > floor + 1.5
 
 
 def test_sorted_is_denied_where_there_are_neither_pairs_nor_the_unkeyed_encoder(source):
-    view, game, _ = view_of(source, Levels(), keys="without-pairs")
+    view, game, _ = view_of(source, shuffled_levels(), keys="without-pairs")
     with pytest.raises(DeniedError, match="denies pairs"):
-        front("sorted", game.spec, base_options=TINY).fit(view, generator=g())
+        front("sorted", game.spec, base_kwargs=TINY).fit(view, generator=g())
 
 
 # -- denoise ----------------------------------------------------------------------------------------
 
 
 def test_denoise_is_the_mean_and_tells_twelve_decibels_more_for_sixteen_receptions():
-    attacker = front("denoise", SystemSpec((3, SIDE, SIDE), 10, N), base_options=TINY)
+    attacker = front("denoise", SystemSpec((3, SIDE, SIDE), 10, N), base_kwargs=TINY)
     received = torch.randn(5, 16, 2 * N, generator=g())
     combined, csi = attacker.transform(received, torch.full((5, 16, 1), 3.0))
     assert torch.allclose(combined, received.mean(1), atol=1e-6)
@@ -579,7 +542,7 @@ def test_denoise_is_the_mean_and_tells_twelve_decibels_more_for_sixteen_receptio
 
 
 def test_each_reception_counts_as_much_as_it_was_heard():
-    attacker = front("denoise", SystemSpec((3, SIDE, SIDE), 10, N), base_options=TINY)
+    attacker = front("denoise", SystemSpec((3, SIDE, SIDE), 10, N), base_kwargs=TINY)
     received = torch.randn(1, 2, 2 * N, generator=g())
     combined, csi = attacker.transform(received, torch.tensor([[[0.0], [10 * math.log10(3)]]]))
     assert torch.allclose(combined[0], received[0, 0] / 4 + received[0, 1] * 3 / 4, atol=1e-5)
@@ -589,7 +552,7 @@ def test_each_reception_counts_as_much_as_it_was_heard():
 def test_over_fading_links_the_combination_is_the_best_linear_estimate(source):
     """The orthogonality principle: its error is 1 / (1 + sum |h|^2 / N0), and less than any single one's."""
     view, game, _ = view_of(source, channel=Rayleigh(coherence=8), snr_db=(0.0, 10.0), receptions=4)
-    attacker = front("denoise", game.spec, base_options=TINY)
+    attacker = front("denoise", game.spec, base_kwargs=TINY)
     heard, _ = view.sample_repeated(torch.arange(1000))
     combined, csi = attacker.transform(heard.received, heard.csi)
     sent = view.symbols(torch.arange(1000))
@@ -607,14 +570,14 @@ def test_over_fading_links_the_combination_is_the_best_linear_estimate(source):
     assert torch.equal(blind, heard.received.mean(1)), "without CSI there is the plain mean"
 
 
-@pytest.mark.parametrize("kind", [PixelSender, NoisySender])
-def test_hearing_an_image_sixteen_times_leaks_more_than_hearing_it_once(source, test_source, kind):
-    sender, leaked = kind(source), {}
+@pytest.mark.parametrize("noise", [(), (Noise(SPEC),)], ids=["clean", "noisy"])
+def test_hearing_an_image_sixteen_times_leaks_more_than_hearing_it_once(source, test_source, noise):
+    scheme, leaked = make_scheme(Pixels(SPEC), stages=noise), {}
     for repeats in (1, 16):
-        view, game, _ = view_of(source, sender, snr_db=0.0, receptions=repeats)
-        attacker = front("denoise", game.spec, base_options={**LEARN, "epochs": 5})
+        view, game, _ = view_of(source, scheme, snr_db=0.0, receptions=repeats)
+        attacker = front("denoise", game.spec, base_kwargs={**LEARN, "epochs": 5})
         assert attacker.repeated and attacker.fit(view, generator=g())["receptions"] == repeats
-        leaked[repeats] = psnr(attacker, game, sender, test_source, snr_db=0.0, repeats=repeats)
+        leaked[repeats] = psnr(attacker, game, scheme, test_source, snr_db=0.0, repeats=repeats)
     assert leaked[16] > leaked[1] + 0.5, leaked
 
 
@@ -623,55 +586,53 @@ def test_hearing_an_image_sixteen_times_leaks_more_than_hearing_it_once(source, 
 
 @pytest.mark.parametrize("channel", [None, Rayleigh(coherence=8)], ids=["awgn", "rayleigh"])
 def test_hard_decisions_are_the_indices_sent(source, channel):
-    view, game, sender = view_of(source, PointSender(source), channel=channel)
-    attacker = front("codebook", game.spec, base_options=TINY)
+    view, game, scheme = view_of(source, points(source), channel=channel)
+    attacker = front("codebook", game.spec, base_kwargs=TINY)
     attacker.learn(view, g())
-    received, csi, _ = receptions(game, sender, source, snr_db=30.0)
-    sent = sender.indices(game.source.gather(torch.arange(len(source))))
+    received, csi, _ = receptions(game, scheme, source, snr_db=30.0)
+    sent = scheme.backbone.indices(game.source.gather(torch.arange(len(source))).images)
     decided = attacker.decide(received, csi)
     right = (decided == sent).float().mean()
     if channel is None:
         assert right == 1
         shown, _ = attacker.transform(received, csi)
-        words = sender.book / sender.book.square().mean().sqrt()
+        words = scheme.codebook / scheme.codebook.square().mean().sqrt()
         assert torch.allclose(shown[:, : 2 * N], words[sent].flatten(1), atol=1e-5)
         assert torch.equal(shown[:, 2 * N :], received), "soft information stands beside them"
     else:
         assert right > 0.95, "a deep fade may still err"
-        biased, _, _ = receptions(game, sender, source, snr_db=6.0)
-        _, csi, _ = receptions(game, sender, source, snr_db=6.0)
+        biased, _, _ = receptions(game, scheme, source, snr_db=6.0)
+        _, csi, _ = receptions(game, scheme, source, snr_db=6.0)
         plain = attacker.decide(biased, csi[:, :1])
         better = attacker.decide(biased, csi)
         assert (better == sent).float().mean() > (plain == sent).float().mean() + 0.02
 
 
 def test_a_codebook_of_another_shape_is_taken_from_the_scheme(source):
-    class Long(PointSender):
-        def codebook(self):
-            return torch.cat([self.book, self.book.square(), self.book[:, :1]], dim=1)
-
-    view, game, _ = view_of(source.subset(range(96)), Long(source))
+    long = Points(source)
+    long.codebook = torch.cat([long.book, long.book.square(), long.book[:, :1]], dim=1)
+    view, game, _ = view_of(source.subset(range(96)), make_scheme(long))
     for soft in (True, False):
-        attacker = front("codebook", game.spec, base_options=TINY, soft=soft)
+        attacker = front("codebook", game.spec, base_kwargs=TINY, soft=soft)
         attacker.fit(view, generator=g())
         assert (attacker.options["codewords"], attacker.options["dimension"]) == (16, 5)
         check_eavesdropper(attacker)
 
 
 def test_codewords_beat_the_floor(source, test_source, floor):
-    view, game, sender = view_of(source, PointSender(source))
+    view, game, scheme = view_of(source, points(source))
     attacker = front("codebook", game.spec)
     attacker.fit(view, generator=g())
-    assert psnr(attacker, game, sender, test_source) > floor + 2
+    assert psnr(attacker, game, scheme, test_source) > floor + 2
 
 
 def test_a_scheme_without_a_codebook_is_refused_and_a_hidden_one_denied(source):
     view, game, _ = view_of(source)
     with pytest.raises(InputError, match=r"'codebook' attacks discrete schemes.*has no codebook"):
-        front("codebook", game.spec, base_options=TINY).fit(view, generator=g())
-    view, game, _ = view_of(source, PointSender(source), codebook=False)
+        front("codebook", game.spec, base_kwargs=TINY).fit(view, generator=g())
+    view, game, _ = view_of(source, points(source), codebook=False)
     with pytest.raises(DeniedError, match="codebook=False"):
-        front("codebook", game.spec, base_options=TINY).fit(view, generator=g())
+        front("codebook", game.spec, base_kwargs=TINY).fit(view, generator=g())
 
 
 def test_every_front_is_registered():

@@ -6,21 +6,22 @@ import math
 
 import pytest
 import torch
-from tosc_agents.eavesdroppers import starts
+from pixels import Pixels
+from tosc_agents.eavesdroppers import restarts
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
 
 from tosc_env import metrics
+from tosc_env.attackers import make_eavesdropper
 from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.data import make_source
 from tosc_env.data.base import Source
 from tosc_env.errors import CheckpointError, DeniedError, InputError
 from tosc_env.game import Game
-from tosc_env.policies import SystemSpec, make_eavesdropper
-from tosc_env.senders import Sender
 from tosc_env.testing import check_eavesdropper
 from tosc_env.threat import ThreatModel
+from tosc_env.types import SystemSpec
 from tosc_env.view import View
 
 SIDE, N = 16, 24
@@ -31,30 +32,11 @@ def g(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-class PixelSender(Sender):
-    """Sends random projections of the pixels: nothing is hidden but by compression and noise."""
-
-    def __init__(self, source, num_symbols=N):
-        size = torch.Size(source.image_shape).numel()
-        self.matrix = torch.randn(size, 2 * num_symbols, generator=g())
-
-    def prepare(self, batch):
-        return (batch.images.flatten(1) - 0.5) @ self.matrix
-
-    def emit(self, prepared, round_, generator):
-        return prepared
-
-
-class NoiseSender(Sender):
+class Nothing(Pixels):
     """Sends noise that has nothing to do with the image."""
 
-    deterministic = False
-
-    def prepare(self, batch):
-        return batch.images.flatten(1)[:, : 2 * N]
-
-    def emit(self, prepared, round_, generator):
-        return torch.randn(len(prepared), 2 * N, generator=generator)
+    def encode(self, images, context):
+        return torch.randn(len(images), 2 * N, generator=context.generator)
 
 
 def games(**rules):
@@ -68,9 +50,10 @@ def games(**rules):
     ]
 
 
-def found(name, train, test, sender, options=SMALL, threat=None):
-    attacker, record = fit_eavesdropper(name, train, sender, options=options, threat=threat)
-    evaluation = evaluate(test, sender, {name: attacker}, seeds=1, with_ssim=False)
+def found(name, train, test, options=SMALL, scheme=Pixels):
+    sends = scheme(train.spec)
+    attacker, record = fit_eavesdropper(name, train, sends, options=options)
+    evaluation = evaluate(test, sends, {name: attacker}, seeds=1, with_ssim=False)
     return attacker, record, {k: f.mean for k, f in evaluation.leaks[name][12.0].items()}, evaluation.chance
 
 
@@ -84,7 +67,7 @@ def noise_of(rate, count=500):
 
 def test_the_label_is_read_off_an_unprotected_message():
     train, test = games()
-    attacker, record, leak, chance = found("label", train, test, PixelSender(train.source))
+    attacker, record, leak, chance = found("label", train, test)
     assert attacker.inferred == (("label", 10),) and record["fit"]["inferred"] == [["label", 10]]
     assert leak["infer_label"] > 4 * chance["label"]
 
@@ -92,7 +75,7 @@ def test_the_label_is_read_off_an_unprotected_message():
 def test_noise_tells_nothing_of_label_or_attributes():
     train, test = games()
     for name in ("label", "attribute"):
-        *_, leak, chance = found(name, train, test, NoiseSender(), {**SMALL, "epochs": 3})
+        *_, leak, chance = found(name, train, test, {**SMALL, "epochs": 3}, scheme=Nothing)
         assert leak
         for figure, rate in leak.items():
             best = chance[figure.removeprefix("infer_")]
@@ -102,7 +85,7 @@ def test_noise_tells_nothing_of_label_or_attributes():
 def test_yes_or_no_answers_are_pairs_of_logits_under_their_own_names(tmp_path):
     names = ["Smiling", "Young"]
     train, test = games(data={"binary_attributes": names}, task="attributes", task_kwargs={"names": names})
-    attacker, _, leak, _ = found("label", train, test, PixelSender(train.source), {**SMALL, "epochs": 1})
+    attacker, _, leak, _ = found("label", train, test, {**SMALL, "epochs": 1})
     assert attacker.inferred == (("Smiling", 2), ("Young", 2))
     assert set(leak) == {"infer_Smiling", "infer_Young"}
     assert attacker.infer(torch.zeros(3, 2 * N), torch.zeros(3, 1)).shape == (3, 4)
@@ -121,7 +104,7 @@ def test_yes_or_no_answers_are_right_far_more_often_than_by_chance():
     )
     rules = {"task": "attributes", "task_kwargs": {"names": ["left", "upper"]}, "num_symbols": N}
     train, test = (Game(whole.subset(range(*part)), **rules) for part in ((0, 2500), (2500, 3000)))
-    attacker, _, leak, _ = found("label", train, test, PixelSender(whole), {**SMALL, "epochs": 4})
+    attacker, _, leak, _ = found("label", train, test, {**SMALL, "epochs": 4})
     assert attacker.inferred == (("left", 2), ("upper", 2))
     assert min(leak.values()) > 0.95
 
@@ -131,7 +114,7 @@ def test_yes_or_no_answers_are_right_far_more_often_than_by_chance():
 
 def test_private_attributes_are_read_off_an_unprotected_message(tmp_path):
     train, test = games()
-    attacker, record, leak, chance = found("attribute", train, test, PixelSender(train.source))
+    attacker, record, leak, chance = found("attribute", train, test)
     source = train.source
     sizes = {n: len(v) for n, v in zip(source.attribute_names, source.attribute_values, strict=True)}
     assert dict(attacker.inferred) == sizes == record["options"]["values"]
@@ -150,18 +133,15 @@ def test_private_attributes_are_read_off_an_unprotected_message(tmp_path):
 def test_some_attributes_can_be_chosen_and_unknown_ones_are_named():
     train, test = games()
     options = {**SMALL, "epochs": 1}
-    attacker, _, leak, _ = found(
-        "attribute", train, test, PixelSender(train.source), {**options, "attributes": ["colour"]}
-    )
+    attacker, _, leak, _ = found("attribute", train, test, {**options, "attributes": ["colour"]})
     assert [name for name, _ in attacker.inferred] == ["colour"] and set(leak) == {"infer_colour"}
     with pytest.raises(InputError, match=r"unknown private attribute 'color'.*colour"):
-        found("attribute", train, test, NoiseSender(), {**options, "attributes": ["color"]})
+        found("attribute", train, test, {**options, "attributes": ["color"]})
     with pytest.raises(InputError, match=r"built for the values \{'colour': 3\}"):
         found(
             "attribute",
             train,
             test,
-            NoiseSender(),
             {**options, "attributes": ["colour"], "values": {"colour": 3}},
         )
 
@@ -170,7 +150,7 @@ def test_images_without_attributes_have_none_to_infer():
     images = torch.randint(256, (20, 3, SIDE, SIDE), dtype=torch.uint8, generator=g())
     game = Game(Source.from_arrays(images, [0, 1] * 10, name="plain"), num_symbols=N)
     with pytest.raises(InputError, match="no private attributes"):
-        fit_eavesdropper("attribute", game, NoiseSender())
+        fit_eavesdropper("attribute", game, Pixels(game.spec))
 
 
 def test_attributes_are_not_known_before_they_are_learnt():
@@ -185,7 +165,7 @@ def test_weights_of_attributes_follow_from_the_seed_alone():
     for _ in range(2):
         torch.rand(3)  # the global stream is elsewhere each time
         attacker, _ = fit_eavesdropper(
-            "attribute", train, PixelSender(train.source), options={**SMALL, "epochs": 1}, seed=5
+            "attribute", train, Pixels(train.spec), options={**SMALL, "epochs": 1}, seed=5
         )
         states.append(attacker.state_dict())
     assert all(torch.equal(t, states[1][key]) for key, t in states[0].items())
@@ -194,7 +174,7 @@ def test_weights_of_attributes_follow_from_the_seed_alone():
 @pytest.mark.parametrize("name", ["label", "attribute"])
 def test_without_labels_nothing_is_fitted_and_nothing_spent(name):
     train, _ = games()
-    view = View(train, PixelSender(train.source), ThreatModel(labels=False), g())
+    view = View(train, Pixels(train.spec), ThreatModel(labels=False), g())
     with pytest.raises(DeniedError, match="labels=False"):
         make_eavesdropper(name, train.spec).fit(view, generator=g())
     assert view.queries == 0
@@ -212,7 +192,7 @@ def fit(name, options, count=800, progress=None, state=None, **identity):
     return fit_eavesdropper(
         name,
         game,
-        PixelSender(source),
+        Pixels(game.spec),
         options=options,
         seed=3,
         progress=progress,
@@ -225,17 +205,17 @@ def fit(name, options, count=800, progress=None, state=None, **identity):
 def test_the_best_of_several_starts_is_kept(name, options, monkeypatch):
     """Each start's PSNR is recorded, and the attacker in the end has that of the best, on images held out."""
     seen = []
-    measure = starts._Test.psnr_db
+    measure = restarts._Test.psnr_db
 
     def watch(self, attacker):
         seen.append((self, {k: t.clone() for k, t in attacker.state_dict().items()}, attacker))
         return measure(self, attacker)
 
-    monkeypatch.setattr(starts._Test, "psnr_db", watch)
-    attacker, record = fit(name, {**options, "starts": 3})
+    monkeypatch.setattr(restarts._Test, "psnr_db", watch)
+    attacker, record = fit(name, {**options, "restarts": 3})
     told = record["fit"]
-    psnr = [start["validation_psnr_db"] for start in told["starts"]]
-    assert [start["seed"] for start in told["starts"]] == [3, 3 + 1009, 3 + 2018]
+    psnr = [start["validation_psnr_db"] for start in told["restarts"]]
+    assert [start["seed"] for start in told["restarts"]] == [3, 3 + 1009, 3 + 2018]
     assert told["kept"] == psnr.index(max(psnr)) and len(set(psnr)) == 3
     assert told["images"] == 300 and told["validation"] == {"images": 100, "of": "held-out images"}
     test, best, _ = seen[told["kept"]]
@@ -250,15 +230,15 @@ def test_the_best_of_several_starts_is_kept(name, options, monkeypatch):
 
 
 def test_a_small_view_chooses_on_its_training_images_and_says_so():
-    _, record = fit("inversion-mlp", {**MLP, "epochs": 1, "starts": 2}, count=200)
+    _, record = fit("inversion-mlp", {**MLP, "epochs": 1, "restarts": 2}, count=200)
     assert record["fit"]["validation"] == {"images": 100, "of": "training images"}
     assert record["fit"]["images"] == 100
 
 
 @pytest.mark.parametrize(("name", "options"), [("inversion-mlp", MLP), ("inversion", CNN)])
 def test_one_start_is_the_plain_training_on_all_images(name, options, monkeypatch):
-    attacker, record = fit(name, {**options, "starts": 1})
-    assert record["fit"]["images"] == 400 and "starts" not in record["fit"]
+    attacker, record = fit(name, {**options, "restarts": 1})
+    assert record["fit"]["images"] == 400 and "restarts" not in record["fit"]
 
     def plain(self, view, step_loss, generator, progress, *, begin=None):
         if begin is not None:
@@ -266,7 +246,7 @@ def test_one_start_is_the_plain_training_on_all_images(name, options, monkeypatc
         return self.train_on(view, step_loss, generator, progress)
 
     monkeypatch.setattr(f"tosc_agents.eavesdroppers.{name.replace('-', '_')}.best_start", plain)
-    other, _ = fit(name, {**options, "starts": 1})
+    other, _ = fit(name, {**options, "restarts": 1})
     assert all(torch.equal(t, other.state_dict()[key]) for key, t in attacker.state_dict().items())
 
 
@@ -280,7 +260,7 @@ def test_one_start_is_the_plain_training_on_all_images(name, options, monkeypatc
     ],
 )
 def test_an_attack_killed_in_any_start_resumes_to_the_very_same_attacker(tmp_path, name, options, share):
-    options = {**options, "starts": 2}
+    options = {**options, "restarts": 2}
     state, steps = tmp_path / "a.run", []
 
     def stop(done, total, figures):
@@ -299,7 +279,7 @@ def test_an_attack_killed_in_any_start_resumes_to_the_very_same_attacker(tmp_pat
 
 def test_starts_that_are_all_done_are_not_trained_again_while_their_file_stays(tmp_path):
     """Whoever fits several attackers in turn is killed in a later one, and comes back to this one."""
-    options, path = {**MLP, "starts": 2}, tmp_path / "a.run"
+    options, path = {**MLP, "restarts": 2}, tmp_path / "a.run"
     source = make_source("shapes", half="attacker", num_images=800, size=SIDE)
     game = Game(source, num_symbols=N)
     ends = []
@@ -307,7 +287,7 @@ def test_starts_that_are_all_done_are_not_trained_again_while_their_file_stays(t
         with weights_from(0):
             attacker = make_eavesdropper("inversion-mlp", game.spec, **options)
         attacker.run, stream = (path, identity), g(4)
-        view = View(game, PixelSender(source), ThreatModel(), stream)
+        view = View(game, Pixels(game.spec), ThreatModel(), stream)
         steps = []
         if identity["target"] == "y":
             with pytest.raises(CheckpointError, match="another target"):

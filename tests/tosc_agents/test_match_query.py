@@ -7,10 +7,12 @@ import math
 
 import pytest
 import torch
+from pixels import Fresh, Noise, Pixels
 from tosc_agents.eavesdroppers.match_query import EQUALISERS, fading_scores, histogram
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
 
+from tosc_env.attackers import make_eavesdropper
 from tosc_env.channels import noise_power
 from tosc_env.channels.flat import AWGN, Rayleigh
 from tosc_env.checkpoints import load_checkpoint, save_checkpoint
@@ -19,12 +21,15 @@ from tosc_env.errors import DeniedError, InputError
 from tosc_env.game import Game
 from tosc_env.metrics import reidentification
 from tosc_env.modulation import constellation_points
-from tosc_env.policies import make_eavesdropper
-from tosc_env.senders import RecordedSender, Sender
+from tosc_env.pipeline import make_scheme
+from tosc_env.schemes import Stage
+from tosc_env.senders import Recorded
 from tosc_env.threat import ThreatModel
+from tosc_env.types import SystemSpec
 from tosc_env.view import View
 
 SIDE, N, COUNT = 16, 24, 300
+SPEC = SystemSpec((3, SIDE, SIDE), 10, N)
 ASK = ThreatModel(candidate_queries=True)
 
 
@@ -32,98 +37,62 @@ def g(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-class PixelSender(Sender):
-    """Random projections of the pixels; subclasses change the message on its way out."""
-
-    def __init__(self):
-        self.matrix = torch.randn(3 * SIDE * SIDE, 2 * N, generator=g())
-
-    def prepare(self, batch):
-        symbols = (batch.images.flatten(1) - 0.5) @ self.matrix
-        return symbols / symbols.norm(dim=1, keepdim=True) * N**0.5
-
-    def emit(self, prepared, round_, generator):
-        return prepared
-
-
-class Permuting(PixelSender):
-    """Another order of the reals for every message."""
-
-    keyed = True
-
-    def emit(self, prepared, round_, generator):
-        return prepared.gather(1, torch.rand(prepared.shape, generator=generator).argsort(1))
-
-
-class FlippingToo(Permuting):
-    """And other signs."""
-
-    def emit(self, prepared, round_, generator):
-        signs = torch.randint(2, prepared.shape, generator=generator) * 2 - 1
-        return super().emit(prepared * signs, round_, generator)
-
-
-class Turning(PixelSender):
+class Turned(Stage):
     """Another phase of every channel use."""
 
-    keyed = True
+    keyed = stochastic = True
 
-    def emit(self, prepared, round_, generator):
-        angle = 2 * math.pi * torch.rand(len(prepared), N, generator=generator)
-        waves = torch.view_as_complex(prepared.unflatten(1, (N, 2))) * torch.polar(torch.ones(()), angle)
+    def protect(self, symbols, context):
+        angle = 2 * math.pi * torch.rand(len(symbols), N, generator=context.generator)
+        waves = torch.view_as_complex(symbols.unflatten(1, (N, 2))) * torch.polar(torch.ones(()), angle)
         return torch.view_as_real(waves).flatten(1)
 
 
-class Rotating(PixelSender):
+class Rotated(Stage):
     """Another orthogonal matrix for every message: all that is left is the energy, which the game makes 1."""
 
-    keyed = True
+    keyed = stochastic = True
 
-    def emit(self, prepared, round_, generator):
-        matrices = torch.randn(len(prepared), 2 * N, 2 * N, generator=generator)
-        return (torch.linalg.qr(matrices).Q @ prepared[:, :, None])[:, :, 0]
-
-
-class Laplacian(PixelSender):
-    """Laplace noise on the symbols."""
-
-    deterministic = False
-    scale = 0.5
-
-    def emit(self, prepared, round_, generator):
-        uniform = torch.rand(prepared.shape, generator=generator) - 0.5
-        return prepared - self.scale * uniform.sign() * torch.log1p(-2 * uniform.abs() + 1e-6)
+    def protect(self, symbols, context):
+        matrices = torch.randn(len(symbols), 2 * N, 2 * N, generator=context.generator)
+        return (torch.linalg.qr(matrices).Q @ symbols[:, :, None])[:, :, 0]
 
 
-class Discrete(Permuting):
-    """Points of 16-QAM, in another order for every message."""
+class Points(Pixels):
+    """Projections rounded to the levels of 16-QAM."""
 
     constellation = "16qam"
 
-    def prepare(self, batch):
+    def encode(self, images, context):
+        symbols = super().encode(images, context)
+        symbols = symbols / symbols.norm(dim=1, keepdim=True).clamp_min(1e-6) * N**0.5
         grid = torch.view_as_real(constellation_points("16qam")).flatten()
-        levels = grid[(super().prepare(batch)[:, :, None] - grid).abs().argmin(2)]
-        return levels
-
-    def emit(self, prepared, round_, generator):
-        order = torch.rand(len(prepared), N, generator=generator).argsort(1)
-        return prepared.unflatten(1, (N, 2)).gather(1, order[:, :, None].expand(-1, -1, 2)).flatten(1)
+        return grid[(symbols[:, :, None] - grid).abs().argmin(2)]
 
 
-def play(sender, *, channel=None, snr_db=20.0, options=None, threat=ASK, seed=0):
+def behind(*stages):
+    """Pixels behind these stages."""
+    return make_scheme(Pixels(SPEC), stages=list(stages))
+
+
+def shuffled_points():
+    return make_scheme(Points(SPEC), stages=[Fresh(SPEC, "16qam")])
+
+
+def play(scheme, *, channel=None, snr_db=20.0, options=None, threat=ASK, seed=0):
     """The attacker, the record of its fit, and its rate of success among 300 test images."""
     rules = {
         "num_symbols": N,
         "snr_db": snr_db,
         "channel": channel or AWGN(),
-        "constellation": sender.constellation,
+        "constellation": scheme.constellation,
     }
     train = Game(make_source("shapes", half="attacker", num_images=1000, size=SIDE), **rules)
     test = Game(make_source("shapes", split="test", num_images=COUNT, size=SIDE), **rules)
     attacker, record = fit_eavesdropper(
-        "match-query", train, sender, options=options, threat=threat, seed=seed
+        "match-query", train, scheme, options=options, threat=threat, seed=seed
     )
-    found = evaluate(test, sender, {"q": attacker}, snr_db=(snr_db,), seeds=1, with_ssim=False).leaks["q"]
+    found = evaluate(test, scheme, {"q": attacker}, snr_db=(snr_db,), seeds=1, with_ssim=False).leaks["q"]
     assert set(found[snr_db]) == {"reid_query"}
     return attacker, record["fit"], found[snr_db]["reid_query"].mean
 
@@ -132,43 +101,47 @@ def play(sender, *, channel=None, snr_db=20.0, options=None, threat=ASK, seed=0)
 
 
 def test_a_deterministic_message_is_always_found_over_a_clear_link():
-    _, record, rate = play(PixelSender(), snr_db=40.0)
+    _, record, rate = play(behind(), snr_db=40.0)
     assert record["comparison"] == "symbols" and record["encodings"] == 1 and record["images"] == 500
     assert record["top1"]["symbols"] == 1.0 and rate == 1.0
 
 
 def test_noise_alone_is_anyones_message():
-    *_, rate = play(PixelSender(), snr_db=-40.0)
+    *_, rate = play(behind(), snr_db=-40.0)
     assert rate < 6 / COUNT
 
 
 @pytest.mark.parametrize(
-    ("sender", "comparison", "least"),
-    [(Permuting(), "sorted", 0.5), (FlippingToo(), "sorted-absolute", 0.2), (Turning(), "magnitude", 0.8)],
+    ("stage", "comparison", "least"),
+    [
+        (Fresh(SPEC), "sorted", 0.5),
+        (Fresh(SPEC, signs=True), "sorted-absolute", 0.2),
+        (Turned(SPEC), "magnitude", 0.8),
+    ],
 )
-def test_what_a_key_leaves_as_it_was_identifies(sender, comparison, least):
-    _, record, rate = play(sender, snr_db=30.0)
+def test_what_a_key_leaves_as_it_was_identifies(stage, comparison, least):
+    _, record, rate = play(behind(stage), snr_db=30.0)
     assert record["comparison"] == comparison and rate > least
     assert record["top1"]["symbols"] < 0.05
 
 
 def test_a_fresh_rotation_of_each_message_leaves_chance():
-    *_, rate = play(Rotating(), snr_db=30.0)
+    *_, rate = play(behind(Rotated(SPEC)), snr_db=30.0)
     assert rate < 6 / COUNT
 
 
 def test_averaging_encodings_sees_through_a_stochastic_encoder():
-    sender = Laplacian()
-    one, many = (play(sender, snr_db=30.0, options={"encodings": e}) for e in (1, 16))
+    scheme = behind(Noise(SPEC, scale=0.7))
+    one, many = (play(scheme, snr_db=30.0, options={"encodings": e}) for e in (1, 16))
     assert one[1]["encodings"] == 1 and many[1]["encodings"] == 16
     assert many[2] > one[2] + 0.05 and many[2] > 0.5
 
 
 def test_a_shuffled_message_of_points_is_found_by_which_points_it_has():
-    _, record, rate = play(Discrete(), snr_db=30.0)
+    _, record, rate = play(shuffled_points(), snr_db=30.0)
     assert record["comparison"] == "histogram" and rate > 0.3
     hidden = ThreatModel(candidate_queries=True, codebook=False)
-    assert "histogram" not in play(Discrete(), snr_db=30.0, threat=hidden)[1]["top1"]
+    assert "histogram" not in play(shuffled_points(), snr_db=30.0, threat=hidden)[1]["top1"]
 
 
 def test_points_are_counted():
@@ -184,14 +157,14 @@ def test_points_are_counted():
 @pytest.mark.parametrize("equaliser", ["mmse", "zf", None])
 def test_over_a_fading_link_it_finds_out_the_equaliser_and_gains_by_the_csi(equaliser):
     channel = Rayleigh(coherence=4, equaliser=equaliser)
-    _, record, rate = play(PixelSender(), channel=channel, snr_db=4.0)
+    _, record, rate = play(behind(), channel=channel, snr_db=4.0)
     assert record["comparison"] == f"fading-{equaliser or 'none'}"
     assert record["top1"][record["comparison"]] >= record["top1"]["symbols"] and rate > 0.5
 
 
 def test_without_csi_there_is_no_fading_to_undo():
     threat = ThreatModel(candidate_queries=True, csi=False)
-    _, record, _ = play(PixelSender(), channel=Rayleigh(coherence=4), threat=threat)
+    _, record, _ = play(behind(), channel=Rayleigh(coherence=4), threat=threat)
     assert not any(name.startswith("fading") for name in record["top1"])
 
 
@@ -219,9 +192,9 @@ def test_scores_over_a_fading_link_are_log_likelihoods(equaliser, tiled):
 # -- what it may and what it remembers --------------------------------------------------------------
 
 
-def fitted(sender, **threat):
+def fitted(scheme, **threat):
     game = Game(make_source("shapes", half="attacker", num_images=200, size=SIDE), num_symbols=N)
-    view = View(game, sender, ThreatModel(candidate_queries=True, **threat), g())
+    view = View(game, scheme, ThreatModel(candidate_queries=True, **threat), g())
     attacker = make_eavesdropper("match-query", game.spec).eval()
     attacker.fit(view, generator=g())
     return attacker, view
@@ -229,18 +202,18 @@ def fitted(sender, **threat):
 
 def test_whoever_may_not_have_candidates_encoded_is_told_before_spending_anything():
     game = Game(make_source("shapes", half="attacker", num_images=100, size=SIDE), num_symbols=N)
-    for sender, threat in (
-        (PixelSender(), ThreatModel()),
-        (RecordedSender(torch.randn(50, 2 * N, generator=g())), ASK),
+    for scheme, threat in (
+        (behind(), ThreatModel()),
+        (Recorded(torch.randn(50, 2 * N, generator=g())), ASK),
     ):
-        view = View(game, sender, threat, g())
+        view = View(game, scheme, threat, g())
         with pytest.raises(DeniedError, match="encoded"):
             make_eavesdropper("match-query", game.spec).fit(view, generator=g())
         assert view.queries == 0
 
 
 def test_the_same_candidates_get_the_same_answer_also_from_a_stochastic_encoder():
-    attacker, _ = fitted(Laplacian())
+    attacker, _ = fitted(behind(Noise(SPEC)))
     received, csi = torch.randn(4, 2 * N, generator=g()), torch.full((4, 1), 12.0)
     sets = [torch.rand(6, 3, SIDE, SIDE, generator=g(seed)) for seed in (1, 2)]
     first = [attacker.match(received, csi, images) for images in sets]
@@ -251,7 +224,7 @@ def test_the_same_candidates_get_the_same_answer_also_from_a_stochastic_encoder(
 
 
 def test_memory_of_candidates_is_bounded():
-    attacker, _ = fitted(PixelSender())
+    attacker, _ = fitted(behind())
     for seed in range(40):
         attacker.match(
             torch.zeros(1, 2 * N), torch.zeros(1, 1), torch.rand(2, 3, SIDE, SIDE, generator=g(seed))
@@ -260,7 +233,7 @@ def test_memory_of_candidates_is_bounded():
 
 
 def test_a_copy_from_a_file_has_no_encoder_until_it_is_fitted(tmp_path):
-    attacker, view = fitted(PixelSender())
+    attacker, view = fitted(behind())
     save_checkpoint(tmp_path / "q.safetensors", attacker, {})
     loaded = load_checkpoint(tmp_path / "q.safetensors").policy
     images = torch.rand(3, 3, SIDE, SIDE, generator=g())
@@ -274,7 +247,7 @@ def test_a_copy_from_a_file_has_no_encoder_until_it_is_fitted(tmp_path):
 
 def test_near_ties_are_told_apart():
     """Candidates a millionth of their length apart, over a link without noise: the right one is still first."""
-    attacker, view = fitted(PixelSender())
+    attacker, view = fitted(behind())
     base = torch.full((3, SIDE, SIDE), 0.4)
     images = base + 1e-6 * torch.randn(50, 3, SIDE, SIDE, generator=g())
     symbols = view.encode(images)

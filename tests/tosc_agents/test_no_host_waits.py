@@ -13,17 +13,19 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from tosc_agents.backbones import vq
 from tosc_agents.learning import loop as loop_module
 from tosc_agents.learning.loop import LoopConfig, Step, train
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.fit_receiver import fit_receiver
-from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
+from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme, usual_objectives
 
 from tosc_env.data import make_source
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError
 from tosc_env.game import Game
-from tosc_env.policies import make_scheme, schemes
+from tosc_env.pipeline import make_scheme
+from tosc_env.schemes import defaults_of, make_objectives, objectives, schemes, stages
 
 WAITING_OPERATIONS = {
     *("_local_scalar_dense", "item", "is_nonzero", "equal", "allclose"),  # a value becomes Python's
@@ -200,23 +202,26 @@ def test_a_look_at_every_step_would_be_noticed(events, monkeypatch):
 TINY = {"stem": 4, "widths": [4, 8], "blocks": [0, 1], "receiver_width": 16, "receiver_depth": 1}
 KEY = {"key": "5a" * 32}
 NOISE = {"epsilon": 50.0}
-CASES = [
-    ("deepjscc", {}),
-    ("label-only", {}),
-    ("encryption", {"mode": "shuffle", "lifetime": "fixed", **KEY}),
-    ("encryption", {"mode": "rotation", **KEY}),
-    ("dp-laplace", {"epsilon": 5.0, "epsilon_range": [1.0, 100.0]}),
-    ("dp-laplace", {"epsilon": 0.1, "mode": "article", "constant": 0.1}),
-    ("ibal", {}),
-    ("ibal", {"weighting": "multiple-gradient"}),
-    ("lbvq", {}),
-    ("lbvq", {"adversary_weight": 1.0, "beta": 0.1, "dimension": 3}),
-    ("layered", {"inner": "lbvq", "inner_options": TINY, "perturbation": "encryption", **KEY}),
-    (
-        "layered",
-        {"inner": "lbvq", "inner_options": TINY, "perturbation": "dp-laplace", "perturbation_options": NOISE},
-    ),
-]
+COMMON = ["task", "bottleneck", {"name": "adversary", "weighting": "multiple-gradient"}]
+ALL = ["task", "codebook", {"name": "bottleneck", "beta": 0.1}, "adversary"]
+CASES = {
+    "unprotected": {"name": "deepjscc"},
+    "label": {"name": "label-only"},
+    "shuffle for ever": {"name": "encryption", "mode": "shuffle", "lifetime": "fixed", **KEY},
+    "rotation per message": {"name": "encryption", "mode": "rotation", **KEY},
+    "noise of many budgets": {"name": "dp-laplace", "epsilon": 5.0, "epsilon_range": [1.0, 100.0]},
+    "calibrated noise": {"name": "dp-laplace", "epsilon": 0.1, "mode": "calibrated", "constant": 0.1},
+    "bottleneck": {"name": "ibal"},
+    "bottleneck, common step": {"name": "ibal", "objectives": COMMON},
+    "codebook": {"name": "lbvq"},
+    "codebook for all objectives": {"name": "lbvq", "dimension": 3, "objectives": ALL},
+    "shuffled codebook": {"name": "layered", **KEY},
+    "noisy codebook": {"name": "lbvq", "stages": [{"name": "laplace", **NOISE}]},
+    "noise between keys": {
+        "name": "ibal",
+        "stages": ["keyed", "laplace", {"name": "keyed", "mode": "rotation"}],
+    },
+}
 FADING = {
     "channel": "rayleigh",
     "snr_db": [0.0, 12.0],
@@ -231,65 +236,72 @@ def binary_source():
     return Source.from_arrays(images, attributes=attributes, name="noise")
 
 
-def fit(events, name, options, source=None, **rules):
+def fit(events, name, source=None, objectives=None, rules=None, **options):
     source = source or make_source("shapes", num_images=80, size=16, half="system")
-    spec = Game(source, num_symbols=8, **rules).spec
+    game = Game(source, num_symbols=8, **(rules or {}))
     with weights_from(0):
-        scheme = make_scheme(name, spec, **options, **({} if name == "layered" else TINY))
-    game = Game(source, num_symbols=8, constellation=scheme.constellation, **rules)
-    loop = LoopConfig(epochs=2, batch_size=8, precision="bf16", **scheme.training_defaults)
+        scheme = make_scheme(name, game.spec, **options, **TINY)
+    wanted = (
+        usual_objectives(name, game.spec) if objectives is None else make_objectives(objectives, game.spec)
+    )
+    loop = LoopConfig(epochs=2, batch_size=8, precision="bf16", **defaults_of(name).training)
+    game = game.with_rules(constellation=scheme.constellation)
     config = SchemeTraining(loop, colour=0.2)
-    fit_scheme(scheme, game, config, progress=events.look)
-    return scheme
+    fit_scheme(scheme, game, config, objectives=wanted, progress=events.look)
+    return 2 if any(objective.phases for objective in wanted) else 1
 
 
-@pytest.mark.parametrize(("name", "options"), CASES)
-def test_no_scheme_waits_in_a_step(events, name, options):
-    passes = len(fit(events, name, options).passes)
+@pytest.mark.parametrize("case", CASES)
+def test_no_scheme_waits_in_a_step(events, case):
+    passes = fit(events, **CASES[case])
     assert events.count(BEGIN) == events.count(END) == 5 * passes and events.count(LOOK) == 1 + 3 * passes
     assert events.forbidden() == []
 
 
-@pytest.mark.parametrize(("name", "options"), [("dp-laplace", NOISE), ("lbvq", {"adversary_weight": 1.0})])
-def test_neither_fading_nor_drawn_snrs_wait(events, name, options):
-    fit(events, name, options, **FADING)
+@pytest.mark.parametrize("case", ["noise of many budgets", "codebook for all objectives"])
+def test_neither_fading_nor_drawn_snrs_wait(events, case):
+    fit(events, **CASES[case], rules=FADING)
     assert events.forbidden() == []
 
 
 def test_a_task_of_several_attributes_does_not_wait(events):
     task = {"task": "attributes", "task_kwargs": {"names": ["attribute_2", "attribute_0"]}}
-    fit(events, "ibal", {}, binary_source(), **task)
+    fit(events, "ibal", binary_source(), rules=task)
     assert events.forbidden() == []
 
 
 def test_a_receiver_that_is_trained_alone_does_not_wait(events):
     game = Game(make_source("shapes", num_images=80, size=16, half="system"), num_symbols=8)
     scheme = make_scheme("dp-laplace", game.spec, **NOISE, **TINY)
-    loop = LoopConfig(epochs=2, batch_size=8, precision="bf16", **scheme.training_defaults)
+    loop = LoopConfig(epochs=2, batch_size=8, precision="bf16", **defaults_of("dp-laplace").training)
     fit_receiver(scheme, game, SchemeTraining(loop), copies=2, progress=events.look)
     assert events.count(BEGIN) == 5 and events.forbidden() == []
 
 
-def test_every_trainable_scheme_of_this_package_is_among_those_watched():
-    own = {name for name in schemes if schemes[name].__module__.startswith("tosc_agents.")}
-    assert own == {name for name, _ in CASES}
-    assert all(schemes[name].trainable for name in own)
+def test_every_scheme_stage_and_objective_of_this_package_is_among_those_watched():
+    names = {case["name"] for case in CASES.values()}
+    backbones = {"cnn", "vq", "label"}  # which the others are made of
+    assert names | backbones == {name for name in schemes if schemes.origin(name).startswith("tosc_agents")}
+    watched = str(CASES.values()) + str([make_scheme(name).composition for name in names])
+    watched += str([defaults_of(name).objectives for name in names])
+    for registry in (stages, objectives):
+        assert all(
+            f"'{name}'" in watched for name in registry if registry.origin(name).startswith("tosc_agents")
+        )
 
 
 def test_what_may_not_be_sent_stops_the_training_at_the_next_look(events, monkeypatch):
     """The check of a discrete scheme's points is put off, and not left out."""
-    from tosc_agents.schemes import lbvq
-
-    honest = lbvq.modulate
-    monkeypatch.setattr(lbvq, "modulate", lambda index, points: 1.1 * honest(index, points))
+    honest = vq.modulate
+    monkeypatch.setattr(vq, "modulate", lambda index, points: 1.1 * honest(index, points))
     with pytest.raises(InputError, match="a symbol was no point of '16qam'"):
-        fit(events, "lbvq", {})
+        fit(events, "lbvq")
     assert events.count(BEGIN) == LOOKS
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize(("name", "options"), CASES)
-def test_cuda_agrees(name, options, monkeypatch):
+@pytest.mark.parametrize("case", CASES)
+def test_cuda_agrees(case, monkeypatch):
     """CUDA's own debug mode raises at a wait in any step of the second epoch."""
     call = Step.__call__
 
@@ -301,6 +313,5 @@ def test_cuda_agrees(name, options, monkeypatch):
             torch.cuda.set_sync_debug_mode("default")
 
     monkeypatch.setattr(Step, "__call__", step)
-    fit(
-        Events(), name, options, make_source("shapes", num_images=80, size=16, half="system", device="cuda:0")
-    )
+    source = make_source("shapes", num_images=80, size=16, half="system", device="cuda:0")
+    fit(Events(), **CASES[case], source=source)

@@ -12,11 +12,11 @@ import pytest
 import torch
 from tosc_agents import records
 from tosc_agents.records import COLUMNS, markdown, print_evaluation, provenance, rows, write_csv, write_json
-from tosc_agents.setting import Setting
 from tosc_agents.training.evaluate import Evaluation, Figure
 
 from tosc_env.data import make_source
 from tosc_env.files import WriteError
+from tosc_env.game import GameConfig
 
 
 @pytest.fixture
@@ -137,11 +137,12 @@ def fail(*args):
 # -- settings ---------------------------------------------------------------------------------------
 
 
-def test_a_setting_comes_back_from_plain_values_and_builds_the_same_game():
-    setting = Setting(
-        "shapes", {"num_images": 40, "size": 16}, channel="rayleigh", num_symbols=8, snr_db=[0, 12]
+@pytest.mark.parametrize("snr_db", [6.0, [0, 12], {"low": 0, "high": 20}])
+def test_a_setting_comes_back_from_a_cards_plain_values_and_builds_the_same_game(snr_db):
+    setting = GameConfig(
+        "shapes", {"num_images": 40, "size": 16}, channel="rayleigh", num_symbols=8, snr_db=snr_db
     )
-    again = Setting(**json.loads(json.dumps(setting.plain())))
+    again = GameConfig(**json.loads(json.dumps(setting.plain())))
     assert again == setting
     one, two = setting.game(half="attacker"), again.game(half="attacker")
     assert one.spec == two.spec and one.snr_db == two.snr_db and one.source.half == "attacker"
@@ -149,11 +150,8 @@ def test_a_setting_comes_back_from_plain_values_and_builds_the_same_game():
 
 
 def test_the_usual_task_of_a_data_set_is_written_out():
-    assert Setting("shapes").task == "classification"
-    faces = Setting("celeba")
-    assert faces.task == "attributes" and faces.task_options == {
-        "names": ["Mustache", "Smiling", "Wavy_Hair"]
-    }
-    assert Setting("celeba", task="attributes", task_options={"names": ["Smiling"]}).task_options[
-        "names"
-    ] == ["Smiling"]
+    assert GameConfig("shapes").task == "classification"
+    faces = GameConfig("celeba")
+    assert faces.task == "attributes" and faces.task_kwargs == {"names": ["Mustache", "Smiling", "Wavy_Hair"]}
+    smiling = {"names": ["Smiling"]}
+    assert GameConfig("celeba", task="attributes", task_kwargs=smiling).task_kwargs == smiling

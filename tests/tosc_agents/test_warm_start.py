@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tosc_agents import LoopConfig, SchemeTraining, Setting, fit_scheme
+from command_line import DATA, NETWORK
+from tosc_agents import LoopConfig, SchemeTraining, cli, fit_scheme
 from tosc_agents.learning.seeding import weights_from
-from tosc_agents.training.warm_start import WarmStart, freeze, known_options
+from tosc_agents.training.warm_start import WarmStart, freeze
 
-from tosc_env.checkpoints import save_checkpoint
+from tosc_env.attackers import make_eavesdropper
+from tosc_env.checkpoints import read_header, save_checkpoint
 from tosc_env.errors import CheckpointError, InputError
-from tosc_env.policies import PrivacyScheme, SystemSpec, make_eavesdropper, make_scheme, schemes
+from tosc_env.game import GameConfig
+from tosc_env.pipeline import as_pipeline, make_scheme
+from tosc_env.schemes import PrivacyScheme
+from tosc_env.types import SystemSpec
 
 TINY = {"stem": 4, "widths": [4, 8, 8], "blocks": [0, 0, 0], "receiver_width": 16, "receiver_depth": 1}
 SPEC = SystemSpec((3, 16, 16), 10, 8)
@@ -29,14 +34,14 @@ def baseline(tmp_path):
     return path, scheme.state_dict()
 
 
-@pytest.mark.parametrize("name", ["deepjscc", "ibal", "lbvq", "dp-laplace", "encryption"])
-def test_every_scheme_with_the_baselines_networks_takes_them_whole(baseline, name):
+@pytest.mark.parametrize("name", ["deepjscc", "ibal", "lbvq", "dp-laplace", "encryption", "layered"])
+@pytest.mark.parametrize("stages", [[], ["keyed", "laplace"]])
+def test_every_scheme_with_the_baselines_networks_takes_them_whole(baseline, name, stages):
     path, tensors = baseline
     start = WarmStart(path)
-    options = start.options_for(name)
-    assert {k: options[k] for k in TINY} == TINY and "told_snr_db" not in options
+    assert start.network == TINY, "the sizes alone, not what the receiver was told"
     with weights_from(1):
-        scheme = make_scheme(name, SPEC, **options)
+        scheme = make_scheme(name, SPEC, stages=stages, **start.network)
     told = start.load(scheme)
     assert f"took {len(tensors)} of" in told
     own = scheme.state_dict()
@@ -44,35 +49,35 @@ def test_every_scheme_with_the_baselines_networks_takes_them_whole(baseline, nam
     assert set(start.fresh) == set(own) - set(tensors)
 
 
-def test_a_layered_scheme_takes_its_inner_schemes_weights(tmp_path):
-    path = tmp_path / "lbvq.safetensors"
-    inner = make("lbvq", 0)
-    save_checkpoint(path, inner, {})
-    with weights_from(1):
-        layered = make_scheme("layered", SPEC, inner="lbvq", inner_options=inner.options)
-    WarmStart(path).load(layered)
-    assert torch.equal(layered.inner.codewords, inner.codewords)
-
-
 def test_another_task_keeps_the_encoder_and_starts_a_new_head(baseline):
     path, tensors = baseline
     scheme = make("deepjscc", 1, SystemSpec((3, 24, 24), 4, 8))
     start = WarmStart(path)
     told = start.load(scheme)
-    assert start.fresh == ["receiver.3.weight", "receiver.3.bias"] and "starts afresh: receiver" in told
-    assert torch.equal(scheme.transmitter.head.weight, tensors["transmitter.head.weight"])
+    assert (
+        start.fresh == ["backbone.receiver.3.weight", "backbone.receiver.3.bias"]
+        and "starts afresh: receiver" in told
+    )
+    head = "backbone.transmitter.head.weight"
+    assert torch.equal(scheme.state_dict()[head], tensors[head])
 
 
-def test_options_of_the_same_scheme_are_taken_over_whole(tmp_path):
-    path = tmp_path / "lbvq.safetensors"
-    save_checkpoint(path, make("lbvq", 0, codewords=4), {})
-    assert WarmStart(path).options_for("lbvq")["codewords"] == 4
-    assert "codewords" not in WarmStart(path).options_for("ibal")
+def test_a_training_takes_the_same_schemes_options_and_of_another_scheme_the_sizes(tmp_path):
+    def train(name, *arguments):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.safetensors"
+        command = ["train", name, "--data-kwargs", *DATA, "--epochs", "1", "--batch-size", "10"]
+        assert cli.main([*command, "--num-symbols", "8", "--output", str(path), *arguments]) == 0
+        return path
 
-
-def test_known_options_are_those_of_the_bases_too():
-    assert {"beta", "stem", "told_snr_db"} <= known_options(schemes["ibal"])
-    assert "key" in known_options(schemes["encryption"])
+    first = train("lbvq", "--scheme-kwargs", *NETWORK, "codewords=4", "--snr-db", "12")
+    again = read_header(train("lbvq", "--from", str(first), "--snr-db", "6"))["options"]
+    assert again["codewords"] == 4 and again["stem"] == 4 and again["told_snr_db"] == 6.0
+    several = read_header(train("lbvq", "--from", str(first), "--snr-db", "0", "12"))["options"]
+    assert several["told_snr_db"] is None, "one that meets several SNRs is told its own link's"
+    other = read_header(train("ibal", "--from", str(first)))["options"]
+    assert other["stem"] == 4 and "codewords" not in other
+    given = read_header(train("lbvq", "--from", str(first), "--scheme-kwargs", "told_snr_db=3"))["options"]
+    assert given["told_snr_db"] == 3
 
 
 class Other(PrivacyScheme):
@@ -91,7 +96,7 @@ class Other(PrivacyScheme):
 
 def test_nothing_that_fits_is_an_error(baseline):
     with pytest.raises(InputError, match=r"nothing in .* fits the scheme 'other'"):
-        WarmStart(baseline[0]).load(Other(SPEC))
+        WarmStart(baseline[0]).load(as_pipeline(Other(SPEC)))
 
 
 def test_an_eavesdropper_is_no_start(tmp_path):
@@ -102,14 +107,14 @@ def test_an_eavesdropper_is_no_start(tmp_path):
 
 
 def test_frozen_parts_stay_bit_for_bit_statistics_included():
-    setting = Setting("shapes", {"num_images": 100, "size": 16}, num_symbols=8)
+    setting = GameConfig("shapes", {"num_images": 100, "size": 16}, num_symbols=8)
     scheme = make("deepjscc", 0)
     before = {k: v.clone() for k, v in scheme.state_dict().items()}
     assert freeze(scheme, ["transmitter"]) == ["transmitter"]
     loop = LoopConfig(epochs=2, batch_size=25, learning_rate=0.05)
     fit_scheme(scheme, setting.game(half="system"), SchemeTraining(loop, flip=False, cutout=0))
     for key, value in scheme.state_dict().items():
-        assert torch.equal(value, before[key]) == key.startswith("transmitter."), key
+        assert torch.equal(value, before[key]) == key.startswith("backbone.transmitter."), key
 
 
 def test_freezing_what_is_not_there_is_an_error():

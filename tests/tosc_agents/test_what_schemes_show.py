@@ -12,23 +12,19 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tosc_agents import Setting, evaluate, fit_eavesdropper
+from tosc_agents import evaluate, fit_eavesdropper
 from tosc_agents.accounting import accuracy_bound
 from tosc_agents.leaks import strongest
 from tosc_agents.zoo import WEIGHTS
 
-from tosc_env.checkpoints import load_checkpoint
+from tosc_env import Game, GameConfig, ThreatModel, load_checkpoint, load_scheme
 from tosc_env.modulation import constellation_points
-from tosc_env.opponents import resolve_scheme
-from tosc_env.senders import SchemeSender
-from tosc_env.system import with_rules
-from tosc_env.threat import ThreatModel
 
 KEY = "c3" * 32
 TEST = 1500
 QUICK = {
     "linear": {},
-    "inversion-mlp": {"epochs": 10, "starts": 1, "width": 256, "components": 48},
+    "inversion-mlp": {"epochs": 10, "restarts": 1, "width": 256, "components": 48},
     "match": {"epochs": 8, "stem": 8, "widths": [16, 32, 64], "blocks": [0, 0, 0], "batch_size": 250},
     "label": {"epochs": 10, "width": 128},
 }
@@ -37,34 +33,32 @@ QUICK = {
 def behind(name, *bases):
     """Options of an attacker that puts a front before others, with the settings those have alone."""
     options = {key: value for base in bases for key, value in QUICK[base].items()}
-    return {"bases": list(bases), "base_options": {k: v for k, v in options.items() if k != "width"}}
+    return {"bases": list(bases), "base_kwargs": {k: v for k, v in options.items() if k != "width"}}
 
 
 @lru_cache(maxsize=16)
 def scheme(name, **options):
-    return resolve_scheme(name, dict(options), Setting("shapes").game(split="test")).eval()
+    return load_scheme(name, "ToSC-Shapes-v0", **options)
 
 
 @lru_cache(maxsize=2)
 def source(part):
     """The first of the attackers' images, or of the test images."""
     if part == "attacker":
-        return Setting("shapes").source(split="train", half="attacker").subset(range(2500))
-    return Setting("shapes").source(split="test", half=None).subset(range(TEST))
+        return GameConfig("shapes").source(half="attacker").subset(range(2500))
+    return GameConfig("shapes").source(split="test").subset(range(TEST))
 
 
 def attacked(target, attackers, seeds=2, **threat):
     """Train attackers against a scheme, and measure scheme and attackers on the test images at 12 dB."""
-    base = Setting("shapes").game(split="test", constellation=target.constellation)
-    train, test = (with_rules(base, source=source(part)) for part in ("attacker", "test"))
-    sender, model = SchemeSender(target), ThreatModel(**threat)
+    rules = {"constellation": target.constellation, "snr_db": 12.0}
+    train, test = (Game(source(part), **rules) for part in ("attacker", "test"))
+    model = ThreatModel(**threat)
     fitted = {
-        name: fit_eavesdropper(name, train, sender, threat=model, options=options)[0]
+        name: fit_eavesdropper(name, train, target, threat=model, options=options)[0]
         for name, options in attackers.items()
     }
-    return evaluate(
-        test, sender, fitted, scheme=target, snr_db=(12.0,), seeds=seeds, with_ssim=False, threat=model
-    )
+    return evaluate(test, target, fitted, seeds=seeds, with_ssim=False, threat=model)
 
 
 def leak(found, attacker=None):
@@ -97,7 +91,7 @@ def test_the_zoos_weights_of_every_scheme_beat_chance_by_far(name):
 # -- differential privacy ---------------------------------------------------------------------------
 
 
-def test_honest_noise_lets_accuracy_and_leakage_rise_with_the_budget_and_stay_under_the_bound():
+def test_laplace_noise_lets_accuracy_and_leakage_rise_with_the_budget_and_stay_under_the_bound():
     budgets = (1.0, 5.0, 20.0, 100.0)
     accuracies, leaks, labels = [], [], []
     for epsilon in budgets:
@@ -172,7 +166,7 @@ def test_lbvq_uses_and_has_trained_every_codeword():
     found = attacked(target, {}, seeds=1)
     assert sum(share > 0.01 / 16 for share in found.usage) >= 14, found.usage
     start = torch.view_as_real(constellation_points("16qam")) * math.sqrt(2)
-    assert float((target.codewords - start).norm(dim=1).min()) > 1e-3
+    assert float((target.codebook - start).norm(dim=1).min()) > 1e-3
 
 
 def test_knowing_the_codebook_an_attack_on_lbvq_still_finds_no_more_than_the_open_scheme_tells(baseline):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,20 +11,23 @@ import gymnasium as gym
 import pytest
 import torch
 from safetensors import safe_open
-from tosc_agents.setting import Setting
+from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import WEIGHTS, ZOO, Folder
 from tosc_agents.zoo.cards import render
 from tosc_agents.zoo.pack import ATTACKER_LIMIT, LIMIT, ZOO_LIMIT
 
 import tosc_env
-from tosc_env.checkpoints import load_checkpoint, read_header
+from tosc_env import opponents
+from tosc_env.attackers import eavesdroppers
+from tosc_env.checkpoint_files import card_path, read_header
+from tosc_env.checkpoints import load_checkpoint
 from tosc_env.data import terms_of
 from tosc_env.data.base import Source
 from tosc_env.errors import CheckpointError, InputError
-from tosc_env.game import Game
-from tosc_env.opponents import resolve_eavesdropper, resolve_scheme, zoos
-from tosc_env.policies import Context, eavesdroppers, schemes
-from tosc_env.system import with_rules
+from tosc_env.game import Game, GameConfig
+from tosc_env.opponents import Wanted, resolve_eavesdropper, resolve_scheme, zoos
+from tosc_env.schemes import defaults_of, schemes
+from tosc_env.types import Context
 
 FILES = sorted(WEIGHTS.glob("*.safetensors"))
 ATTACKERS = [path for path in FILES if read_header(path)["kind"] == "eavesdropper"]
@@ -88,14 +92,23 @@ def test_a_card_says_how_the_weights_were_made(path):
     assert card["data"]["name"] == card["setting"]["data"] and len(card["labels"]) >= 2
     low, high = card["valid_snr_db"]
     assert low <= high and isinstance(card["training"]["seed"], int)
-    assert Setting(**card["setting"]).num_symbols == header["spec"]["num_symbols"]
+    assert GameConfig(**card["setting"]).num_symbols == header["spec"]["num_symbols"]
     assert card["torch"] and card["commit"] and card["device"]
     if header["kind"] == "scheme":
         assert card["test_images"] > 0 and card["test_accuracy"] and not card.get("against")
         assert all(0 < accuracy <= 1 for accuracy in card["test_accuracy"].values())
     else:
-        assert card["against"] in schemes and card["training"]["threat_model"]["images"] == "other-half"
+        weights = defaults_of(card["against"]).weights or card["against"]
+        assert card["composition"]["weights"] == weights
+        assert card["training"]["threat_model"]["images"] == "other-half"
     json.dumps(header, allow_nan=False)
+
+
+@pytest.mark.parametrize("path", FILES, ids=by_name)
+def test_a_card_lies_beside_its_weights_and_names_their_digest(path):
+    text = card_path(path).read_text(encoding="utf-8")
+    assert json.loads(text)["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert text.count("\n") > 20 and text.endswith("}\n"), "in lines, so that a change of it can be read"
 
 
 @pytest.mark.parametrize("path", FILES, ids=by_name)
@@ -175,17 +188,11 @@ def test_a_vector_environment_and_a_full_game_play_with_the_same_defaults():
 
 def test_weights_are_as_good_as_their_card_says():
     """The card's test accuracy is reached again, up to float16 and the noise of a part of the test images."""
-    from tosc_agents.training.evaluate import evaluate
-
-    from tosc_env.senders import SchemeSender
-
     loaded = load_checkpoint(SCHEME)
-    game = Setting(**loaded.card["setting"]).game(split="test")
-    part = Game(
-        game.source.subset(range(500)), task=game.task, channel=game.channel, num_symbols=game.num_symbols
-    )
+    game = GameConfig(**loaded.card["setting"]).game(split="test")
+    part = game.with_rules(source=game.source.subset(range(500)))
     level = max(map(float, loaded.card["test_accuracy"]))
-    found = evaluate(part, SchemeSender(loaded.policy), {}, scheme=loaded.policy, snr_db=(level,), seeds=1)
+    found = evaluate(part, loaded.policy, {}, snr_db=(level,), seeds=1)
     told = loaded.card["test_accuracy"][f"{level:g}"]
     assert found.accuracy[level].mean == pytest.approx(told, abs=0.06)
 
@@ -247,24 +254,30 @@ def test_a_stand_in_plays_with_the_weights_of_the_stand_in():
 
 
 def test_a_folder_of_ones_own_is_a_zoo_too(tmp_path):
-    shutil.copy(SCHEME, tmp_path)
+    for path in (SCHEME, card_path(SCHEME)):
+        shutil.copy(path, tmp_path)
     mine = Folder(tmp_path)
-    game = Setting("shapes").game(split="test")
-    assert mine.find("scheme", "deepjscc", game, scheme=None, stand_in=False) == tmp_path / SCHEME.name
-    assert mine.find("scheme", "lbvq", game, scheme=None, stand_in=False) is None
-    assert mine.find("eavesdropper", "inversion", game, scheme="deepjscc", stand_in=False) is None
+    wanted = Wanted("shapes", GameConfig("shapes").game(split="test"))
+    assert mine.find("scheme", "deepjscc", wanted) == tmp_path / SCHEME.name
+    assert mine.find("scheme", "lbvq", wanted) is None
+    assert mine.find("eavesdropper", "inversion", wanted, against=opponents.UNPROTECTED) is None
     assert len(mine.listing()) == 1
 
 
-def test_a_damaged_file_in_a_zoo_is_named(tmp_path):
+def test_a_damaged_file_or_a_card_of_other_weights_in_a_zoo_is_named(tmp_path):
     (tmp_path / "broken.safetensors").write_bytes(SCHEME.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"broken\.safetensors"):
         Folder(tmp_path).listing()
+    shutil.copy(SCHEME, tmp_path / "broken.safetensors")
+    shutil.copy(card_path(ATTACKER), tmp_path / "broken.json")
+    with pytest.raises(CheckpointError, match=r"broken\.json is the card of other weights") as caught:
+        Folder(tmp_path).listing()
+    assert "\n" not in str(caught.value)
 
 
 # -- every name plays -------------------------------------------------------------------------------
 
-SCHEMES = [name for name in schemes if schemes.origin(name).startswith("tosc_agents")]
+SCHEMES = [name for name in schemes if schemes.origin(name).startswith("tosc_agents.schemes:")]
 
 
 def a_game_of(data):
@@ -281,7 +294,7 @@ def test_every_scheme_has_weights_and_an_attacker_of_its_own_for(name, data):
     game = a_game_of(data)
     scheme = resolve_scheme(name, None, game)
     assert scheme.name == name and not scheme.training
-    game = with_rules(game, constellation=scheme.constellation)
+    game = game.with_rules(constellation=scheme.constellation)
     attacker = resolve_eavesdropper(None, None, game, scheme)
     round_ = game.draw(4, generator=torch.Generator().manual_seed(0))
     context = Context(round_.snr_db, round_.message, generator=torch.Generator().manual_seed(0))
@@ -304,10 +317,10 @@ def test_every_scheme_plays_by_name_in_every_role(name, role):
 
 def test_a_kind_of_a_scheme_is_chosen_by_its_options():
     game = a_game_of("shapes")
-    assert resolve_scheme("dp-laplace", None, game).options["mode"] == "honest"
-    article = resolve_scheme("dp-laplace", {"mode": "article", "epsilon": 0.1}, game)
-    assert article.options["mode"] == "article" and article.mechanism.epsilon == 0.1
-    assert "no differential privacy is claimed" in article.guarantee()
+    assert resolve_scheme("dp-laplace", None, game).options["mode"] == "laplace"
+    calibrated = resolve_scheme("dp-laplace", {"mode": "calibrated", "epsilon": 0.1}, game)
+    assert calibrated.options["mode"] == "calibrated" and calibrated.stages[0].epsilon == 0.1
+    assert "no differential privacy is claimed" in calibrated.guarantee()
     with pytest.raises(InputError, match="no trained weights of the scheme 'lbvq' with codewords=64"):
         resolve_scheme("lbvq", {"codewords": 64}, game)
     with pytest.raises(InputError, match=r"epsilon must lie in epsilon_range \[1, 100\], not 500"):
@@ -316,7 +329,20 @@ def test_a_kind_of_a_scheme_is_chosen_by_its_options():
 
 def test_an_attacker_of_another_budget_or_cipher_is_none_against_this_one():
     game = a_game_of("shapes")
-    for name, options in (("dp-laplace", {"epsilon": 5.0}), ("encryption", {"mode": "shuffle"})):
-        scheme = resolve_scheme(name, options, game)
+    for name, options, stages in (
+        ("dp-laplace", {"epsilon": 5.0}, ()),
+        ("encryption", {"mode": "shuffle"}, ()),
+        ("deepjscc", {}, ("keyed",)),
+        ("encryption", {}, ("laplace",)),
+    ):
+        scheme = resolve_scheme(name, options, game, stages=stages)
         with pytest.raises(InputError, match="no trained weights of the eavesdropper 'inversion' against"):
             resolve_eavesdropper(None, None, game, scheme)
+
+
+def test_the_attacker_of_a_scheme_is_that_of_the_same_system_under_another_name():
+    game = a_game_of("shapes")
+    by_name = resolve_eavesdropper(None, None, game, resolve_scheme("encryption", None, game)).state_dict()
+    scheme = resolve_scheme("deepjscc", None, game, stages=[{"name": "keyed", "mode": "rotation"}])
+    by_stages = resolve_eavesdropper(None, None, game, scheme).state_dict()
+    assert all(torch.equal(tensor, by_stages[name]) for name, tensor in by_name.items())

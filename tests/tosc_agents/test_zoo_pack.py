@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import torch
-from tosc_agents.setting import Setting
+from tosc_agents.commands.common import parse_parts
 from tosc_agents.zoo import pack
 from tosc_agents.zoo.amend import Amend
 from tosc_agents.zoo.card_leaks import leaks_from_file, leaks_from_rows, merged
 from tosc_agents.zoo.cards import Cards, render
 from tosc_agents.zoo.pack import Pack
 
-from tosc_env.checkpoints import load_checkpoint, read_header, read_tensors, save_checkpoint
+from tosc_env.attackers import make_eavesdropper
+from tosc_env.checkpoint_files import card_path, read_header, read_tensors
+from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.data import register_source, sources, terms_of
 from tosc_env.errors import CheckpointError, DataError, InputError
-from tosc_env.policies import SystemSpec, make_eavesdropper, make_scheme
+from tosc_env.game import GameConfig
+from tosc_env.pipeline import make_scheme
 from tosc_env.threat import ThreatModel
+from tosc_env.types import SystemSpec
 
 SPEC = SystemSpec((3, 32, 32), 10)
 TINY = {
@@ -28,7 +33,7 @@ TINY = {
     "receiver_depth": 1,
     "told_snr_db": 12.0,
 }
-ARTICLE = {"mode": "article", "constant": 0.05, "epsilon": 0.05, "epsilon_range": [0.02, 2.0]}
+CALIBRATED = {"mode": "calibrated", "constant": 0.05, "epsilon": 0.05, "epsilon_range": [0.02, 2.0]}
 START = {"file": "base.safetensors", "scheme": "deepjscc", "fresh": []}
 FLOORS = {"mean-image": {"psnr_db": 12.5, "ssim": 0.1}}
 
@@ -36,6 +41,7 @@ FLOORS = {"mean-image": {"psnr_db": 12.5, "ssim": 0.1}}
 def card(**more):
     training = {
         "loop": {"epochs": 7, "optimizer": "sgd", "batch_size": 8},
+        "objectives": [{"name": "task"}],
         "seed": 5,
         "half": "system",
         "precision_used": "float32",
@@ -43,7 +49,7 @@ def card(**more):
     }
     return {
         "data": {"name": "shapes", "provenance": "Shapes.", "images": 30},
-        "setting": Setting("shapes", {"num_images": 60}).plain(),
+        "setting": GameConfig("shapes", {"num_images": 60}).plain(),
         "labels": [str(i) for i in range(10)],
         "training": training | more.pop("training", {}),
         "complexity": {"parameters": 1000, "macs": 2000},
@@ -70,22 +76,28 @@ def base(tmp_path):
 
 
 @pytest.fixture
-def receivers(tmp_path, base):
-    """Calibrated noise behind the baseline's own transmitter, as training leaves it."""
-    path = tmp_path / "article.safetensors"
-    scheme = make_scheme("dp-laplace", SPEC, **TINY, **ARTICLE)
-    scheme.transmitter.load_state_dict(load_checkpoint(base).policy.transmitter.state_dict())
-    save_checkpoint(path, scheme, card(training={"warm_start": START}))
+def noisy(tmp_path):
+    """Calibrated noise that was trained from the baseline, as training leaves it."""
+    path = tmp_path / "noisy.safetensors"
+    torch.manual_seed(1)
+    save_checkpoint(
+        path, make_scheme("dp-laplace", SPEC, **TINY, **CALIBRATED), card(training={"warm_start": START})
+    )
+    return path
+
+
+def attacker_of(scheme, path):
+    """An attacker as 'tosc attack' leaves it."""
+    policy = make_eavesdropper("inversion", SPEC, widths=[4, 4, 4, 4])
+    training = {"threat_model": ThreatModel().plain(), "fit": {"epochs": 2}, "seed": 0}
+    told = {"against": scheme.name, "composition": scheme.composition}
+    save_checkpoint(path, policy, card(**told, training=training))
     return path
 
 
 @pytest.fixture
 def attacker(tmp_path):
-    path = tmp_path / "attacker.safetensors"
-    policy = make_eavesdropper("inversion", SPEC, widths=[4, 4, 4, 4])
-    training = {"threat_model": ThreatModel().plain(), "fit": {"epochs": 2}, "seed": 0}
-    save_checkpoint(path, policy, card(against="deepjscc", against_options={}, training=training))
-    return path
+    return attacker_of(make_scheme("deepjscc", SPEC, **TINY), tmp_path / "attacker.safetensors")
 
 
 def packed(path, name, folder, **options):
@@ -109,43 +121,63 @@ def test_a_packed_scheme_is_float16_with_its_accuracy_range_and_terms(base, fold
     assert all(torch.equal(shipped[n], t.half()) for n, t in own.items() if t.is_floating_point())
 
 
-def test_receivers_only_are_packed_without_what_the_lender_has_and_measured_with_it(receivers, base, folder):
-    lender = packed(base, "deepjscc-shapes", folder)
-    whole = packed(receivers, "whole", folder)
-    path = packed(receivers, "part", folder, without=("transmitter",), lender="deepjscc-shapes")
-    assert read_header(path)["card"]["test_accuracy"] == read_header(whole)["card"]["test_accuracy"]
-    assert path.stat().st_size < whole.stat().st_size
-    one, other = load_checkpoint(whole).policy.state_dict(), load_checkpoint(path).policy.state_dict()
-    assert all(torch.equal(t, other[name]) for name, t in one.items())
-    save_checkpoint(lender, make_scheme("deepjscc", SPEC, **TINY), card(), half=True)
-    with pytest.raises(
-        CheckpointError, match=r"part\.safetensors borrows transmitter .* lends other tensors"
-    ):
-        load_checkpoint(path)
+def test_weights_that_are_there_are_kept_and_others_are_refused_unless_asked(tmp_path, base, noisy, folder):
+    path = packed(base, "it", folder)
+    os.utime(path, ns=(1, 1))
+    Amend(names=("it",), folder=folder, commit="abc").run()
+    told = read_header(path)["card"]
+    packed(base, "it", folder)
+    assert path.stat().st_mtime_ns == 1, "bit for bit the same: only the card is new"
+    assert read_header(path)["card"] == {**told, "commit": "unknown"}
+    before = {each: each.read_bytes() for each in folder.iterdir()}
+    with pytest.raises(InputError) as caught:
+        packed(noisy, "it", folder)
+    assert one_sentence(caught, path, "holds other weights", "--overwrite")
+    assert {each: each.read_bytes() for each in folder.iterdir()} == before
+    packed(noisy, "it", folder, overwrite=True)
+    assert read_header(path)["name"] == "dp-laplace"
 
 
-def test_receivers_behind_another_transmitter_are_not_packed(tmp_path, base, folder):
-    packed(base, "deepjscc-shapes", folder)
-    stranger = tmp_path / "stranger.safetensors"
-    save_checkpoint(stranger, make_scheme("dp-laplace", SPEC, **TINY, **ARTICLE), card())
-    for lender, told in (
-        ("deepjscc-shapes", "cannot lend transmitter"),
-        ("part", "cannot borrow from itself"),
-    ):
-        with pytest.raises(InputError) as caught:
-            packed(stranger, "part", folder, without=("transmitter",), lender=lender)
-        assert one_sentence(caught, told)
-    with pytest.raises(InputError, match="another file in the folder"):
-        packed(stranger, "part", folder, without=("transmitter",), lender="../base")
-    assert [path.name for path in folder.iterdir()] == ["deepjscc-shapes.safetensors"]
+def test_added_stages_are_packed_and_measured_with_the_scheme(tmp_path, base, folder):
+    path = tmp_path / "staged.safetensors"
+    scheme = load_checkpoint(base, stages=["keyed", {"name": "laplace", "epsilon": 1}]).policy
+    save_checkpoint(path, scheme, card())
+    header = read_header(packed(path, "staged", folder))
+    assert [stage["name"] for stage in header["stages"]] == ["keyed", "laplace"]
+    assert header["card"]["guarantee"].startswith("each message is 1-DP")
 
 
 def test_an_attacker_is_measured_against_its_scheme(attacker, base, folder):
     scheme = packed(base, "deepjscc-shapes", folder)
     path = packed(attacker, "inversion-deepjscc-shapes", folder, scheme=scheme, ssim=False)
     told = read_header(path)["card"]
+    assert told["against"] == "deepjscc" and told["composition"] == load_checkpoint(scheme).policy.composition
     assert told["leaks"].keys() == {"0", "12"} and told["leaks"]["0"]["psnr_db"] > 0
     assert "mean-image" in told["floors"] and told["terms"] == terms_of("shapes")
+
+
+@pytest.mark.parametrize(
+    ("play", "stages"),
+    [("encryption", ()), ("encryption", ("laplace:epsilon=1",)), (None, ("keyed:mode=shuffle",))],
+)
+def test_an_attacker_is_measured_against_no_other_composition(tmp_path, base, folder, play, stages):
+    parts = parse_parts(stages)
+    target = load_checkpoint(base, name=play, stages=parts).policy
+    path = attacker_of(target, tmp_path / "it.safetensors")
+    for wrong in ({}, {"play": "encryption", "stages": ("laplace:epsilon=2",)}, {"play": "label-only"}):
+        with pytest.raises(InputError) as caught:
+            packed(path, "it", folder, scheme=base, **wrong)
+        assert one_sentence(caught, "is not measured against", "--stages")
+    assert not list(folder.iterdir())
+    told = read_header(packed(path, "it", folder, scheme=base, play=play, stages=stages, ssim=False))["card"]
+    assert told["composition"] == target.composition
+
+
+def test_an_attacker_of_a_fixed_key_is_not_packed(tmp_path, base, folder):
+    target = load_checkpoint(base, stages=[{"name": "keyed", "lifetime": "fixed"}]).policy
+    path = attacker_of(target, tmp_path / "it.safetensors")
+    with pytest.raises(InputError, match="of use against that key alone"):
+        packed(path, "it", folder, scheme=base, stages=("keyed:lifetime=fixed",))
 
 
 def test_an_attacker_above_the_limit_is_refused_before_it_is_measured(attacker, folder, monkeypatch):
@@ -163,18 +195,16 @@ def test_an_attacker_above_the_limit_is_refused_before_it_is_measured(attacker, 
 def test_a_file_that_the_zoo_has_no_room_for_is_refused_and_the_old_one_stays(base, folder, monkeypatch):
     size = packed(base, "one", folder).stat().st_size
     before = (folder / "one.safetensors").read_bytes()
-    # Too large before anything is measured, and too large by what measuring adds to the card.
-    for limit in (1000, size - 1):
-        monkeypatch.setattr(pack, "LIMIT", limit)
-        with pytest.raises(InputError, match=f"one has .* bytes; a file of the zoo may have {limit:,}"):
-            packed(base, "one", folder)
-        assert (folder / "one.safetensors").read_bytes() == before
+    monkeypatch.setattr(pack, "LIMIT", size - 1)
+    with pytest.raises(InputError, match=f"one has .* bytes; a file of the zoo may have {size - 1:,}"):
+        packed(base, "one", folder)
+    assert (folder / "one.safetensors").read_bytes() == before
     monkeypatch.setattr(pack, "LIMIT", size)
     monkeypatch.setattr(pack, "ZOO_LIMIT", 2 * size - 1)
     with pytest.raises(InputError) as caught:
         packed(base, "two", folder)
     assert one_sentence(caught, f"two has {size:,} bytes", f"the other files of the zoo {size:,}")
-    assert [path.name for path in folder.iterdir()] == ["one.safetensors"]
+    assert not list(folder.glob("two*"))
     packed(base, "one", folder)  # what it replaces does not count
 
 
@@ -188,7 +218,7 @@ def attack(path, **changes):
         return {name: {"mean": value, "interval95": None} for name, value in values.items()}
 
     record = {
-        "system": {"scheme": "deepjscc", "options": {**TINY}, "card": {}},
+        "system": {"scheme": "deepjscc", "options": {**TINY}, "stages": [], "card": {}},
         "data": {"name": "shapes"},
         "threat_model": {**ThreatModel(queries=500).plain()},
         "results": {
@@ -223,8 +253,18 @@ def test_an_attacks_results_give_the_strongest_attacker_of_each_leak(tmp_path, b
     ("changes", "told"),
     [
         ({"data": {"name": "cifar10"}}, "the data set 'cifar10', not 'shapes'"),
-        ({"system": {"scheme": "lbvq", "options": {}}}, "the scheme 'lbvq', not 'deepjscc'"),
-        ({"system": {"scheme": "deepjscc", "options": {"stem": 8}}}, "the option 'stem' 8, not 4"),
+        (
+            {"system": {"scheme": "lbvq", "options": {}, "stages": []}},
+            "the scheme 'lbvq', not 'deepjscc'",
+        ),
+        (
+            {"system": {"scheme": "deepjscc", "options": {"stem": 8}, "stages": []}},
+            "the option 'stem' 8, not 4",
+        ),
+        (
+            {"system": {"scheme": "deepjscc", "options": {}, "stages": [{"name": "keyed"}]}},
+            "the list of stages [{'name': 'keyed'}], not []",
+        ),
     ],
 )
 def test_an_attack_on_something_else_is_refused(tmp_path, base, changes, told):
@@ -329,18 +369,17 @@ def test_of_several_files_the_stronger_attacker_counts():
         assert list(both) == ["4", "12"]
 
 
-def test_amending_a_card_leaves_every_tensor_bit_for_bit(tmp_path, base, receivers, folder):
-    packed(base, "deepjscc-shapes", folder)
-    path = packed(receivers, "part", folder, without=("transmitter",), lender="deepjscc-shapes")
-    header, tensors = read_header(path), read_tensors(path)
-    record = attack(tmp_path / "r.json", system={"scheme": "dp-laplace", "options": {}})
-    Amend(names=("part",), folder=folder, leaks=(record,), start=base, commit="abc123").run()
+def test_amending_writes_the_card_alone(tmp_path, base, noisy, folder):
+    path = packed(noisy, "part", folder)
+    header, weights = read_header(path), path.read_bytes()
+    record = attack(tmp_path / "r.json", system={"scheme": "dp-laplace", "options": {}, "stages": []})
+    assert Amend(names=("part",), folder=folder, leaks=(record,), start=base, commit="abc123").run() == [
+        card_path(path)
+    ]
     again = read_header(path)
     told = again.pop("card")
     before = header.pop("card")
-    assert again == header
-    assert all(t.dtype == read_tensors(path)[n].dtype for n, t in tensors.items())
-    assert all(torch.equal(t, read_tensors(path)[n]) for n, t in tensors.items())
+    assert again == header and path.read_bytes() == weights
     start = {**START, "data": "shapes", "epochs": 7, "seed": 5, "warm_start": None}
     assert told["leaks"]["12"]["psnr_db"]["value"] == 13.5 and told["commit"] == "abc123"
     assert told["training"] == {**before["training"], "warm_start": start}
@@ -360,13 +399,13 @@ def test_several_files_get_their_terms_at_once_or_none_does(tmp_path, base, atta
     assert all(read_header(folder / f"{n}.safetensors")["card"]["terms"] for n in ("one", "two"))
 
 
-def test_what_does_not_belong_to_a_card_is_refused(tmp_path, base, receivers, attacker, folder):
+def test_what_does_not_belong_to_a_card_is_refused(tmp_path, base, noisy, attacker, folder):
     packed(base, "deepjscc-shapes", folder)
     record = attack(tmp_path / "r.json")
     save_checkpoint(
         folder / "attacker.safetensors", load_checkpoint(attacker).policy, read_header(attacker)["card"]
     )
-    save_checkpoint(folder / "known.safetensors", load_checkpoint(receivers).policy, card(commit="f00"))
+    save_checkpoint(folder / "known.safetensors", load_checkpoint(noisy).policy, card(commit="f00"))
     save_checkpoint(
         folder / "started.safetensors", load_checkpoint(base).policy, card(training={"warm_start": START})
     )
@@ -378,7 +417,7 @@ def test_what_does_not_belong_to_a_card_is_refused(tmp_path, base, receivers, at
         ),
         (Amend(names=("attacker",), leaks=(record,), folder=folder), "an attacker's are measured"),
         (Amend(names=("deepjscc-shapes",), start=base, folder=folder), "started from nothing"),
-        (Amend(names=("started",), start=receivers, folder=folder), "says its card, not from"),
+        (Amend(names=("started",), start=noisy, folder=folder), "says its card, not from"),
         (Amend(names=("known",), commit="abc", folder=folder), "knows its commit, f00"),
     ]
     before = {path: path.read_bytes() for path in folder.iterdir()}
@@ -407,17 +446,17 @@ def test_terms_are_said_in_the_data_layer_for_strangers_too(monkeypatch):
 # -- the page ---------------------------------------------------------------------------------------
 
 
-def test_the_page_says_everything_that_a_header_knows(tmp_path, base, receivers, attacker, folder):
+def test_the_page_says_everything_that_a_card_knows(tmp_path, base, noisy, attacker, folder):
     scheme = packed(base, "deepjscc-shapes", folder)
     packed(attacker, "inversion-deepjscc-shapes", folder, scheme=scheme, ssim=False)
-    packed(receivers, "part", folder, without=("transmitter",), lender="deepjscc-shapes")
+    packed(noisy, "part", folder)
     Amend(names=("part",), folder=folder, start=base).run()
     Amend(names=("deepjscc-shapes",), folder=folder, leaks=(attack(tmp_path / "r.json"),), commit="abc").run()
     page = Cards(tmp_path / "zoo.md", folder).run().read_text()
     assert page == render(folder) and page.count("### ") == 3
     for told in (
         terms_of("shapes"),
-        "`transmitter` borrowed from `deepjscc-shapes`",
+        "for `task`",
         "trained at 12 dB, offered for 0 to 12 dB",
         "from `deepjscc`'s weights (7 epochs, seed 5), then 7 epochs, seed 5",
         "13.50 dB (+1.00) by `linear` (a)",

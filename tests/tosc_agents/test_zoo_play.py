@@ -1,4 +1,4 @@
-"""Both ids find the zoo's weights for every scheme and role, also those of receivers only.
+"""Both ids find the zoo's weights for every scheme and role, and a zoo of several kinds of one scheme the right one.
 
 The real data are not here, so noise under their names, with their shapes and labels, stands where they would be.
 """
@@ -13,15 +13,22 @@ import torch
 from tosc_agents.zoo import WEIGHTS, ZOO, Folder
 
 from tosc_env import opponents
-from tosc_env.checkpoints import read_header, save_checkpoint
-from tosc_env.data import sources
+from tosc_env.attackers import make_eavesdropper
+from tosc_env.checkpoint_files import read_header
+from tosc_env.checkpoints import save_checkpoint
+from tosc_env.data import make_source, sources
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError
-from tosc_env.policies import SystemSpec, make_eavesdropper, make_scheme, schemes
+from tosc_env.game import Game
+from tosc_env.pipeline import make_scheme
 from tosc_env.rewards import ROLES
+from tosc_env.schemes import defaults_of, schemes
+from tosc_env.types import SystemSpec
 
 IDS = {"cifar10": "ToSC-CIFAR-v0", "celeba": "ToSC-CelebA-v0"}
-SCHEMES = [name for name in schemes if schemes.origin(name).startswith("tosc_agents")]
+FACTS = {data: dict(vars(sources[data])) for data in IDS}
+"""What is said of a data set besides its images: the usual task and size."""
+SCHEMES = [name for name in schemes if schemes.origin(name).startswith("tosc_agents.schemes:")]
 WHOLE = ["deepjscc", "ibal", "lbvq"]
 """Schemes with whole weights of their own on every data set."""
 
@@ -43,6 +50,7 @@ def loader_of(data):
             }
         return Source.from_arrays(images, name=data, split=split, **told)
 
+    vars(load).update(FACTS[data])
     return load
 
 
@@ -66,7 +74,7 @@ def attacked(name, data):
 
 
 def weights_of(name):
-    return schemes[name].lender({}) or name
+    return defaults_of(name).weights or name
 
 
 def play(data, name, role, **options):
@@ -128,7 +136,7 @@ def test_without_a_data_argument_the_data_that_are_there_are_played_and_else_the
         env.close()
 
 
-# -- receivers only, in a zoo of tiny weights -------------------------------------------------------
+# -- two kinds of one scheme, in a zoo of tiny weights ---------------------------------------------
 
 SPEC = SystemSpec((3, 32, 32), 10)
 TINY = {
@@ -139,7 +147,10 @@ TINY = {
     "receiver_depth": 1,
     "told_snr_db": 12.0,
 }
-ARTICLE = {"mode": "article", "constant": 0.05, "epsilon": 0.05, "epsilon_range": [0.02, 2.0]}
+KINDS = {
+    "calibrated": {"mode": "calibrated", "constant": 0.05, "epsilon": 0.05, "epsilon_range": [0.02, 2.0]},
+    "laplace": {"epsilon_range": [1.0, 100.0]},
+}
 
 
 def card_of(**more):
@@ -149,52 +160,36 @@ def card_of(**more):
 
 @pytest.fixture
 def tiny_zoo(tmp_path, monkeypatch):
-    base = tmp_path / "deepjscc-cifar10.safetensors"
-    baseline = make_scheme("deepjscc", SPEC, **TINY)
-    save_checkpoint(base, baseline, card_of(), half=True)
-    for stem, options in (("article", ARTICLE), ("honest", {"epsilon_range": [1.0, 100.0]})):
+    for mode, options in KINDS.items():
         scheme = make_scheme("dp-laplace", SPEC, **TINY, **options)
-        scheme.transmitter.load_state_dict(baseline.transmitter.state_dict())
-        path = tmp_path / f"dp-laplace-{stem}-cifar10.safetensors"
-        save_checkpoint(path, scheme, card_of(), half=True, without=("transmitter",), lender=base)
+        save_checkpoint(tmp_path / f"dp-laplace-{mode}.safetensors", scheme, card_of(), half=True)
         attacker = make_eavesdropper("inversion", SPEC, widths=[4, 4, 4, 4])
-        against = {"against": "dp-laplace", "against_options": scheme.options}
-        save_checkpoint(tmp_path / f"inversion-{stem}.safetensors", attacker, card_of(**against), half=True)
+        card = card_of(against="dp-laplace", composition=scheme.composition)
+        save_checkpoint(tmp_path / f"inversion-{mode}.safetensors", attacker, card, half=True)
     zoo = Folder(tmp_path)
     monkeypatch.setattr(opponents, "zoos", lambda: [zoo])
     return zoo
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_the_calibrated_receivers_are_found_and_play_behind_the_baselines_transmitter(tiny_zoo, role):
-    found = {"mode": "article", "epsilon": 0.1 if role == "eavesdropper" else 0.05}
+def test_the_other_kind_is_found_and_plays_where_it_is_asked_for(tiny_zoo, role):
+    found = {"mode": "calibrated", "epsilon": 0.1 if role == "eavesdropper" else 0.05}
     play("cifar10", "dp-laplace", role, scheme_kwargs=found)
     lines = tiny_zoo.listing()
-    assert any("scheme 'dp-laplace' {'mode': 'article'} for cifar10" in line for line in lines)
+    assert any("scheme 'dp-laplace' {'mode': 'calibrated'} for cifar10" in line for line in lines)
 
 
-def test_the_kind_of_noise_decides_which_receivers_play(tiny_zoo):
-    game = make_game()
-    article = opponents.resolve_scheme("dp-laplace", {"mode": "article", "epsilon": 0.1}, game)
-    honest = opponents.resolve_scheme("dp-laplace", None, game)
-    baseline = opponents.resolve_scheme("deepjscc", None, game)
-    assert article.options["constant"] == 0.05 and article.epsilon == 0.1
-    assert honest.options["mode"] == "honest" and honest.epsilon == 20.0
-    for scheme in (article, honest):
-        own, lent = scheme.transmitter.state_dict(), baseline.transmitter.state_dict()
-        assert all(torch.equal(own[name], lent[name]) for name in lent)
+def test_the_kind_of_noise_decides_which_weights_play(tiny_zoo):
+    game = Game(make_source("cifar10", split="test"))
+    calibrated = opponents.resolve_scheme("dp-laplace", {"mode": "calibrated", "epsilon": 0.1}, game)
+    usual = opponents.resolve_scheme("dp-laplace", None, game)
+    assert calibrated.options["constant"] == 0.05 and calibrated.stages[0].epsilon == 0.1
+    assert usual.options["mode"] == "laplace" and usual.stages[0].epsilon == 20.0
 
 
 def test_a_budget_without_an_attacker_is_told_what_there_is(tiny_zoo):
     with pytest.raises(
-        InputError, match=r"'inversion' against 'dp-laplace' with epsilon=0\.1 for cifar10"
+        InputError, match=r"'inversion' against 'dp-laplace' with laplace=.*'epsilon': 0\.1.* for cifar10"
     ) as e:
-        play("cifar10", "dp-laplace", "receiver", scheme_kwargs={"mode": "article", "epsilon": 0.1})
-    assert "against 'dp-laplace' {'epsilon': 0.05}" in str(e.value)
-
-
-def make_game():
-    from tosc_env.data import make_source
-    from tosc_env.game import Game
-
-    return Game(make_source("cifar10", split="test"))
+        play("cifar10", "dp-laplace", "receiver", scheme_kwargs={"mode": "calibrated", "epsilon": 0.1})
+    assert "against 'dp-laplace' {'epsilon': 0.05" in str(e.value)

@@ -13,17 +13,14 @@ from fakes import SPEC, FakeEavesdropper, FakeScheme
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tosc_env.checkpoints import (
-    amend_card,
-    check_fits,
-    load_checkpoint,
-    read_header,
-    read_tensors,
-    save_checkpoint,
-)
+from tosc_env.attackers import eavesdroppers
+from tosc_env.checkpoint_files import card_path, read_card, read_header, read_tensors, sha256, write_card
+from tosc_env.checkpoints import check_fits, load_checkpoint, save_checkpoint
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.files import WriteError
-from tosc_env.policies import SystemSpec, eavesdroppers, schemes
+from tosc_env.pipeline import Pipeline, make_scheme
+from tosc_env.schemes import Stage, defaults, schemes, stages
+from tosc_env.types import SystemSpec
 
 CARD = {"data": {"name": "shapes", "provenance": "Shapes."}, "seed": 3, "figures": {"loss": 0.25}}
 
@@ -32,11 +29,26 @@ class Stored(FakeScheme):
     name = "stored-test"
 
 
-class Borrower(FakeScheme):
-    """Plays with the weights of another scheme."""
+class Scaled(Stage):
+    """Symbols times a number that both ends know."""
 
-    name = "borrower-test"
-    weights_of = "stored-test"
+    name = "scaled-test"
+
+    def __init__(self, spec, constellation=None, *, factor=2.0):
+        super().__init__(spec, constellation, factor=factor)
+
+    def protect(self, symbols, context):
+        return symbols * self.options["factor"]
+
+    def recover(self, received, csi, context):
+        return received / self.options["factor"]
+
+
+@defaults(weights="stored-test", open=("factor",))
+def borrower(spec, *, backbone=None, factor=3.0):
+    """Plays with the weights of another scheme."""
+    stage = Scaled(spec, factor=factor)
+    return Pipeline(backbone or Stored(spec), [stage], name="borrower-test", options={"factor": factor})
 
 
 class StoredEavesdropper(FakeEavesdropper):
@@ -45,8 +57,9 @@ class StoredEavesdropper(FakeEavesdropper):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    for cls in (Stored, Borrower):
-        monkeypatch.setitem(schemes._table, cls.name, cls)
+    monkeypatch.setitem(schemes._table, "stored-test", Stored)
+    monkeypatch.setitem(schemes._table, "borrower-test", borrower)
+    monkeypatch.setitem(stages._table, "scaled-test", Scaled)
     monkeypatch.setitem(eavesdroppers._table, StoredEavesdropper.name, StoredEavesdropper)
 
 
@@ -56,9 +69,13 @@ def path(tmp_path):
 
 
 def saved(path, **options):
-    scheme = Stored(seed=7)
+    scheme = make_scheme("stored-test", SPEC, seed=7)
     save_checkpoint(path, scheme, CARD, **options)
     return scheme
+
+
+def everything_in(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 def rewrite(path, change=None, tensors=None):
@@ -71,6 +88,7 @@ def rewrite(path, change=None, tensors=None):
     if tensors is not None:
         stored = tensors(stored)
     save_file(stored, path, metadata={"tosc_env": json.dumps(header)})
+    write_card(path, CARD)
 
 
 def one_sentence(caught, *parts) -> bool:
@@ -85,6 +103,7 @@ def test_float32_weights_come_back_bit_for_bit(path):
     scheme = saved(path)
     loaded = load_checkpoint(path)
     assert loaded.kind == "scheme" and loaded.card == CARD and loaded.path == path
+    assert isinstance(loaded.policy, Pipeline) and isinstance(loaded.policy.backbone, Stored)
     assert loaded.policy.options == scheme.options and loaded.policy.spec == scheme.spec
     own = scheme.state_dict()
     assert loaded.policy.state_dict().keys() == own.keys()
@@ -109,11 +128,29 @@ def test_saving_a_loaded_half_precision_file_again_loses_nothing(path, tmp_path)
     assert all(torch.equal(t, second[name]) for name, t in first.state_dict().items())
 
 
-def test_an_average_can_be_saved_in_place_of_the_present_weights(path):
-    scheme = Stored()
-    average = {name: torch.full_like(t, 0.5) for name, t in scheme.state_dict().items()}
-    save_checkpoint(path, scheme, CARD, state=average)
-    assert all((t == 0.5).all() for t in load_checkpoint(path).policy.state_dict().values())
+def test_a_scheme_without_stages_is_saved_as_the_pipeline_of_it(path, tmp_path):
+    saved(path)
+    save_checkpoint(tmp_path / "bare.safetensors", Stored(seed=7), CARD)
+    assert (tmp_path / "bare.safetensors").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["stored-test", "borrower-test"])
+def test_added_stages_come_back_and_those_that_the_name_stands_for_are_not_there_twice(path, name):
+    scheme = make_scheme(name, SPEC, stages=[{"name": "scaled-test", "factor": 0.5}])
+    save_checkpoint(path, scheme, CARD)
+    assert read_header(path)["stages"] == [{"name": "scaled-test", "factor": 0.5}]
+    loaded = load_checkpoint(path).policy
+    assert loaded.title == scheme.title and loaded.composition == scheme.composition
+    longer = load_checkpoint(path, stages=["scaled-test"]).policy
+    assert [stage.options["factor"] for stage in longer.added] == [0.5, 2.0]
+
+
+def test_a_file_holds_no_key_and_another_key_can_be_given(path):
+    scheme = make_scheme("stored-test", SPEC, stages=["keyed"], key="11" * 32)
+    save_checkpoint(path, scheme, CARD)
+    assert b"11" * 32 not in path.read_bytes() and b"key_" not in path.read_bytes()
+    again = load_checkpoint(path, options={"key": "11" * 32}).policy
+    assert again.key_fingerprint == scheme.key_fingerprint != load_checkpoint(path).policy.key_fingerprint
 
 
 def test_an_eavesdropper_comes_back_as_one(path):
@@ -127,29 +164,56 @@ def test_the_header_is_read_without_the_tensors(path):
     saved(path)
     header = read_header(path)
     assert (header["kind"], header["name"], header["card"]) == ("scheme", "stored-test", CARD)
+    assert (header["options"], header["stages"]) == ({"stochastic": False, "seed": 7}, [])
+    assert set(read_tensors(path)) == {"backbone.up", "backbone.down"}
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_another_card_leaves_the_tensors_and_all_else_bit_for_bit(path, half):
-    saved(path, half=half)
-    header, tensors = read_header(path), read_tensors(path)
-    amend_card(path, {**CARD, "terms": "for research"})
-    assert read_header(path) == {**header, "card": {**CARD, "terms": "for research"}}
-    again = read_tensors(path)
-    assert list(again) == list(tensors) and all(again[name].dtype == t.dtype for name, t in tensors.items())
-    assert all(torch.equal(again[name].view(torch.uint8), t.view(torch.uint8)) for name, t in tensors.items())
-    amend_card(path, CARD)
-    assert read_header(path) == header
+# -- the card ---------------------------------------------------------------------------------------
 
 
-def test_a_card_that_cannot_be_written_leaves_the_file_as_it_is(path):
+def test_another_card_is_written_beside_the_weights_and_never_into_them(path):
     saved(path)
     before = path.read_bytes()
-    with pytest.raises(InputError, match="plain values only"):
-        amend_card(path, {"when": object()})
+    write_card(path, {**CARD, "terms": "for research"})
     assert path.read_bytes() == before
-    with pytest.raises(CheckpointError, match="no checkpoint at"):
-        amend_card(path.with_name("none"), CARD)
+    assert read_header(path)["card"] == read_card(path) == {**CARD, "terms": "for research"}
+    text = card_path(path).read_text()
+    assert json.loads(text)["sha256"] == sha256(path) and text.count("\n") > len(CARD)
+
+
+def test_weights_without_their_card_load_with_an_empty_one(path):
+    scheme = saved(path)
+    card_path(path).unlink()
+    loaded = load_checkpoint(path)
+    assert loaded.card == {} and torch.equal(loaded.policy.backbone.up, scheme.backbone.up)
+
+
+def test_a_card_of_other_weights_is_refused(path, tmp_path):
+    saved(path)
+    save_checkpoint(tmp_path / "other.safetensors", Stored(seed=8), CARD)
+    card_path(tmp_path / "other.safetensors").replace(card_path(path))
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert one_sentence(caught, card_path(path), "of other weights than", path.name)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '"sha256"', "{}", "null", "\udcff"])
+def test_what_is_no_card_is_a_checkpoint_error(path, text):
+    saved(path)
+    card_path(path).write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert one_sentence(caught, card_path(path), "not the card of a checkpoint")
+
+
+def test_a_card_that_cannot_be_written_leaves_the_older_one(path):
+    saved(path)
+    before = everything_in(path.parent)
+    with pytest.raises(InputError, match="plain values only"):
+        write_card(path, {"when": object()})
+    assert everything_in(path.parent) == before
+    with pytest.raises(CheckpointError, match="cannot read"):
+        write_card(path.with_name("none"), CARD)
 
 
 # -- whole or not at all ----------------------------------------------------------------------------
@@ -158,7 +222,7 @@ def test_a_card_that_cannot_be_written_leaves_the_file_as_it_is(path):
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_full_disk_keeps_the_older_file(path, monkeypatch, call):
     saved(path)
-    before = path.read_bytes()
+    before = everything_in(path.parent)
 
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -168,7 +232,7 @@ def test_a_full_disk_keeps_the_older_file(path, monkeypatch, call):
         save_checkpoint(path, Stored(seed=8), CARD)
     monkeypatch.undo()
     assert one_sentence(caught, path, "No space left on device")
-    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+    assert everything_in(path.parent) == before
 
 
 def test_a_write_that_the_system_cuts_short_keeps_the_older_file(path):
@@ -187,9 +251,11 @@ def test_a_write_that_the_system_cuts_short_keeps_the_older_file(path):
 
 @pytest.mark.parametrize("card", [{"when": object()}, {"weights": torch.zeros(1)}, {1 + 2j: "a"}])
 def test_a_card_that_is_no_plain_value_is_refused_before_anything_is_written(path, card):
+    saved(path)
+    before = everything_in(path.parent)
     with pytest.raises(InputError, match="plain values only"):
-        save_checkpoint(path, Stored(), card)
-    assert not path.exists()
+        save_checkpoint(path, Stored(seed=8), card)
+    assert everything_in(path.parent) == before
 
 
 # -- files that are no good -------------------------------------------------------------------------
@@ -236,11 +302,11 @@ def test_a_file_of_another_version_names_both_formats(path):
     rewrite(path, lambda header: {**header, "format": "tosc-env/9"})
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(path)
-    assert one_sentence(caught, path, "tosc-env/9", "tosc-env/1")
+    assert one_sentence(caught, path, "tosc-env/9", "tosc-env/2")
 
 
-@pytest.mark.parametrize("key", ["kind", "name", "options", "spec", "card"])
-@pytest.mark.parametrize("value", ["absent", None, ["os.system"]])
+@pytest.mark.parametrize("key", ["kind", "name", "options", "spec", "stages"])
+@pytest.mark.parametrize("value", ["absent", None, 7])
 def test_a_damaged_header_is_a_checkpoint_error_that_names_the_entry(path, key, value):
     saved(path)
     rewrite(
@@ -271,10 +337,10 @@ def test_a_file_of_the_other_kind_is_refused(path):
 
 def test_a_missing_tensor_is_named(path):
     saved(path)
-    rewrite(path, tensors=lambda stored: {"up": stored["up"]})
+    rewrite(path, tensors=lambda stored: {"backbone.up": stored["backbone.up"]})
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(path)
-    assert one_sentence(caught, path, "lacks", "'down'")
+    assert one_sentence(caught, path, "lacks", "'backbone.down'")
 
 
 def test_an_unexpected_tensor_is_named(path):
@@ -287,10 +353,10 @@ def test_an_unexpected_tensor_is_named(path):
 
 def test_a_tensor_of_another_shape_is_named_with_both_shapes(path):
     saved(path)
-    rewrite(path, tensors=lambda stored: {**stored, "down": torch.zeros(2, 10)})
+    rewrite(path, tensors=lambda stored: {**stored, "backbone.down": torch.zeros(2, 10)})
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(path)
-    assert one_sentence(caught, path, "'down'", "[2, 10]", "[128, 10]")
+    assert one_sentence(caught, path, "'backbone.down'", "[2, 10]", "[128, 10]")
 
 
 # -- what a file may not do -------------------------------------------------------------------------
@@ -300,6 +366,7 @@ def test_a_file_holds_no_import_path(path):
     saved(path)
     with safe_open(path, framework="pt") as file:
         text = file.metadata()["tosc_env"]
+    text += card_path(path).read_text()
     assert "fakes" not in text and "tosc_env." not in text and "Stored" not in text
 
 
@@ -316,6 +383,35 @@ def test_options_that_the_class_does_not_have_are_refused(path):
     saved(path)
     rewrite(path, lambda header: {**header, "options": {"hook": "print(1)"}})
     with pytest.raises(InputError, match="no option 'hook'"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["key", "stages", "backbone", "spec", "scheme", "eavesdropper"])
+def test_a_file_sets_nothing_that_is_given_beside_the_options(path, name):
+    """A stranger's key above all: whoever made the file would read along."""
+    saved(path)
+    rewrite(path, lambda header: {**header, "options": {name: "00" * 32}})
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert one_sentence(caught, path, "damaged header", repr(name)) and "00" * 32 not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    ["os:system", {"name": "os:system"}, {"name": ["keyed"]}, 7, None, {"name": "keyed", "hook": 1}, {}],
+)
+def test_a_stage_that_is_not_registered_builds_nothing(path, stage):
+    saved(path)
+    rewrite(path, lambda header: {**header, "stages": [stage]})
+    with pytest.raises((InputError, CheckpointError), match=r"stage|no option 'hook'") as caught:
+        load_checkpoint(path)
+    assert one_sentence(caught)
+
+
+def test_a_stage_in_a_file_cannot_bring_a_key(path):
+    saved(path)
+    rewrite(path, lambda header: {**header, "stages": [{"name": "keyed", "key": "00" * 32}]})
+    with pytest.raises(CheckpointError, match="may set the option 'key'"):
         load_checkpoint(path)
 
 
@@ -360,15 +456,23 @@ def test_a_fitting_checkpoint_passes_over_any_channel_and_any_data_when_none_is_
 # -- borrowed weights -------------------------------------------------------------------------------
 
 
-def test_weights_of_lets_another_scheme_play_with_them(path):
+def test_another_scheme_may_play_with_the_weights_and_with_options_of_its_own(path):
     scheme = saved(path)
-    policy = load_checkpoint(path, name="borrower-test", options={"stochastic": True}).policy
-    assert isinstance(policy, Borrower) and policy.stochastic and policy.options["seed"] == 7
-    assert torch.equal(policy.up, scheme.up)
+    policy = load_checkpoint(path, name="borrower-test", options={"factor": 7.0}, stages=["keyed"]).policy
+    assert (policy.name, policy.options["factor"], policy.keyed) == ("borrower-test", 7.0, True)
+    assert [stage.name for stage in policy.added] == ["keyed"]
+    assert torch.equal(policy.backbone.up, scheme.backbone.up) and policy.backbone.options["seed"] == 7
+    assert not policy.training and not any(p.requires_grad for p in policy.parameters())
+
+
+def test_stages_of_the_file_stand_before_those_that_are_asked_for(path):
+    save_checkpoint(path, make_scheme("stored-test", SPEC, stages=["scaled-test"]), CARD)
+    policy = load_checkpoint(path, stages=["keyed"]).policy
+    assert [stage.name for stage in policy.added] == ["scaled-test", "keyed"]
 
 
 def test_a_scheme_that_does_not_take_the_weights_is_refused(path):
-    save_checkpoint(path, Borrower(), CARD)
+    save_checkpoint(path, borrower(SPEC), CARD)
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(path, name="stored-test")
     assert one_sentence(caught, path, "borrower-test", "stored-test", "does not take")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -9,8 +11,9 @@ from tosc_env import metrics
 from tosc_env.channels.flat import AWGN, Rayleigh
 from tosc_env.data import make_source
 from tosc_env.errors import InputError
-from tosc_env.game import Game, Round
+from tosc_env.game import Game, GameConfig
 from tosc_env.modulation import constellation_points
+from tosc_env.types import Round
 
 
 @pytest.fixture(scope="module")
@@ -342,7 +345,7 @@ def test_counts_are_whole_numbers_of_at_least_one(source, name, value):
         ({"snr_db": "loud"}, "snr_db must be"),
         ({"eavesdropper_snr_db": []}, "eavesdropper_snr_db must be"),
         ({"task": "poetry"}, "unknown task"),
-        ({"reward": "fame"}, "unknown reward"),
+        ({"reward_fn": "fame"}, "unknown reward"),
         ({"metrics": ("lpips",)}, "unknown metric"),
         ({"constellation": "17qam"}, "unknown constellation"),
         ({"channel": Rayleigh(coherence=24)}, "coherence of 24"),
@@ -357,3 +360,54 @@ def test_the_spec_says_the_shapes_of_the_game(source):
     spec = make(source, channel=Rayleigh(coherence=4)).spec
     assert (spec.image_shape, spec.num_outputs, spec.num_symbols, spec.num_csi) == ((3, 32, 32), 10, 16, 9)
     assert type(spec).from_plain(spec.plain()) == spec
+
+
+# -- the rules as a config --------------------------------------------------------------------------
+
+
+def test_changes_stand_over_the_config_and_a_config_of_names_over_none(source):
+    config = GameConfig(channel="rayleigh", channel_kwargs={"coherence": 4}, num_symbols=16, snr_db=3.0)
+    game = Game(source, config, snr_db=5.0)
+    assert (game.snr_db.constant, game.num_symbols, game.channel.coherence) == (5.0, 16, 4)
+    # The options of one channel are not those of another.
+    assert type(Game(source, config, channel="awgn").channel) is AWGN
+
+
+def test_other_rules_are_another_game_and_leave_the_first_as_it_is(source):
+    game = make(source, channel=Rayleigh(coherence=4), eavesdropper_snr_db=3.0, repeat=2, metrics=("ssim",))
+    other = game.with_rules(snr_db=0.0)
+    assert (other.snr_db.constant, game.snr_db.constant) == (0.0, 12.0)
+    kept = ("source", "task", "channel", "reward", "num_symbols", "eavesdropper_snr_db", "repeat", "metrics")
+    assert all(getattr(other, name) == getattr(game, name) for name in kept)
+    assert game.with_rules(constellation="qpsk").with_rules(snr_db=1.0).constellation == "qpsk"
+
+
+def test_a_rule_that_there_is_not_is_named(source):
+    with pytest.raises(InputError, match=r"unknown rule of a game 'snr', did you mean 'snr_db'"):
+        make(source, snr=3.0)
+
+
+def test_a_config_of_objects_makes_a_game_and_no_card(source):
+    config = GameConfig(channel=Rayleigh(coherence=4), num_symbols=16)
+    assert Game(source, config).channel is config.channel
+    with pytest.raises(InputError, match="a card holds plain values; channel was given as the object"):
+        config.plain()
+
+
+@pytest.mark.parametrize("snr_db", [4.0, [0.0, 6.0], {"low": 0.0, "high": 6.0}])
+def test_a_config_as_plain_values_makes_the_same_game(snr_db):
+    config = GameConfig(
+        "shapes",
+        {"num_images": 20, "size": 16},
+        "attributes",
+        {"names": ["colour"]},
+        snr_db=snr_db,
+        metrics=("ssim",),
+    )
+    again = GameConfig(**json.loads(json.dumps(config.plain())))
+    assert again.plain() == json.loads(json.dumps(config.plain()))
+    first, second = config.game(half="attacker"), again.game(half="attacker")
+    assert first.spec == second.spec and first.task.labels == second.task.labels
+    draws = [one.draw(6, generator=torch.Generator().manual_seed(3)) for one in (first, second)]
+    assert torch.equal(draws[0].batch.images, draws[1].batch.images)
+    assert torch.equal(draws[0].snr_db, draws[1].snr_db)

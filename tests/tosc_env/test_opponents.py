@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 import torch
 from fakes import FakeEavesdropper, FakeScheme
 
 from tosc_env import opponents
+from tosc_env.attackers import eavesdroppers
 from tosc_env.checkpoints import save_checkpoint
 from tosc_env.data import make_source
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import Game
-from tosc_env.opponents import resolve_eavesdropper, resolve_scheme
-from tosc_env.policies import SystemSpec, eavesdroppers, make_scheme, schemes
+from tosc_env.opponents import load_eavesdropper, load_scheme, resolve_eavesdropper, resolve_scheme
+from tosc_env.pipeline import Pipeline, as_pipeline, make_scheme
+from tosc_env.registration import register_env
+from tosc_env.schemes import Defaults, defaults, schemes
+from tosc_env.types import SystemSpec
 
 CARD = {"data": {"name": "shapes"}}
 SPEC = SystemSpec((3, 16, 16), 10, 8)
@@ -28,12 +34,23 @@ class Closed(FakeScheme):
     """Nothing to train: built on the spot."""
 
     name = "closed-test"
-    trainable = False
+
+    def __init__(self, spec, *, seed=0):
+        super().__init__(spec, seed=seed)
+        for part in ("up", "down"):
+            values = getattr(self, part).detach()
+            delattr(self, part)
+            self.register_buffer(part, values)
 
 
-class Borrower(FakeScheme):
-    name = "borrower-test"
-    weights_of = "trained-test"
+@defaults(weights="trained-test", open=("lifetime",))
+def borrower(spec, *, backbone=None, lifetime="fixed", **options):
+    """The trained scheme under a key."""
+    backbone = backbone or Trained(spec, **options)
+    stages = [{"name": "keyed", "lifetime": lifetime}]
+    return Pipeline(
+        backbone, stages, name="borrower-test", options={**backbone.options, "lifetime": lifetime}
+    )
 
 
 class Attacker(FakeEavesdropper):
@@ -55,9 +72,9 @@ class OneFile:
     def __init__(self, path):
         self.path, self.asked = path, []
 
-    def find(self, kind, name, game, *, scheme, stand_in, options):
-        self.asked.append((kind, name, scheme, stand_in))
-        self.options = dict(options)
+    def find(self, kind, name, wanted, *, options, against):
+        self.asked.append((kind, name, against, wanted.any_labels))
+        self.wanted, self.options = wanted, dict(options)
         return self.path
 
     def listing(self):
@@ -66,8 +83,9 @@ class OneFile:
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    for cls in (Trained, Closed, Borrower):
+    for cls in (Trained, Closed):
         monkeypatch.setitem(schemes._table, cls.name, cls)
+    monkeypatch.setitem(schemes._table, "borrower-test", borrower)
     for cls in (Attacker, Instant):
         monkeypatch.setitem(eavesdroppers._table, cls.name, cls)
 
@@ -96,14 +114,24 @@ def scheme_file(tmp_path):
 
 def test_an_object_plays_as_it_is(game):
     scheme, attacker = FakeScheme(SPEC), FakeEavesdropper(SPEC)
-    assert resolve_scheme(scheme, None, game) is scheme
-    assert resolve_eavesdropper(attacker, None, game, scheme) is attacker
+    found = resolve_scheme(scheme, None, game)
+    assert found.backbone is scheme and resolve_scheme(found, None, game) is found
+    assert resolve_eavesdropper(attacker, None, game, found) is attacker
 
 
 @pytest.mark.parametrize("form", [str, Path])
 def test_a_path_is_loaded(game, scheme_file, form):
     scheme = resolve_scheme(form(scheme_file), None, game)
-    assert isinstance(scheme, Trained) and scheme.options["seed"] == 5 and not scheme.training
+    assert isinstance(scheme.backbone, Trained) and scheme.options["seed"] == 5 and not scheme.training
+
+
+@pytest.mark.parametrize("given", ["object", "path", "name"])
+def test_stages_go_between_any_scheme_and_the_channel(game, scheme_file, zoo, given):
+    zoo.path = scheme_file
+    scheme = {"object": Trained(SPEC), "path": scheme_file, "name": "trained-test"}[given]
+    found = resolve_scheme(scheme, None, game, stages=["keyed", {"name": "laplace", "epsilon": 9}])
+    assert [stage.name for stage in found.added] == ["keyed", "laplace"] and found.keyed
+    assert found.added[1].options["epsilon"] == 9
 
 
 def test_an_attackers_path_is_loaded(game, tmp_path):
@@ -114,34 +142,53 @@ def test_an_attackers_path_is_loaded(game, tmp_path):
 
 def test_a_name_with_nothing_to_train_is_built_on_the_spot_with_its_options(game, zoo):
     scheme = resolve_scheme("closed-test", {"seed": 9}, game)
-    assert isinstance(scheme, Closed) and scheme.options["seed"] == 9 and scheme.spec == game.spec
-    assert zoo.asked == []
+    assert isinstance(scheme.backbone, Closed) and scheme.options["seed"] == 9 and scheme.spec == game.spec
+    assert not scheme.training
 
 
 def test_an_instant_attacker_is_fitted_to_the_games_images(game, zoo):
-    attacker = resolve_eavesdropper("instant-test", {"seed": 3}, game, FakeScheme(SPEC))
+    attacker = resolve_eavesdropper("instant-test", {"seed": 3}, game, as_pipeline(FakeScheme(SPEC)))
     assert attacker.fitted == 40 and attacker.options["seed"] == 3 and zoo.asked == []
 
 
 def test_a_trained_name_comes_from_the_zoo_of_the_game(game, zoo, scheme_file):
     zoo.path = scheme_file
-    assert isinstance(resolve_scheme("trained-test", None, game, stand_in=True), Trained)
+    assert resolve_scheme("trained-test", None, game, stand_in=True).options["seed"] == 5
     assert zoo.asked == [("scheme", "trained-test", None, True)]
+    assert zoo.wanted.game is game and zoo.wanted.data == "shapes"
 
 
 def test_borrowed_weights_are_asked_for_by_the_lenders_name_and_take_options(game, zoo, scheme_file):
     zoo.path = scheme_file
-    scheme = resolve_scheme("borrower-test", {"stochastic": True}, game)
-    assert isinstance(scheme, Borrower) and scheme.stochastic
-    assert zoo.asked == [("scheme", "trained-test", None, False)]
+    scheme = resolve_scheme("borrower-test", {"lifetime": "per_message"}, game)
+    assert (scheme.name, scheme.options["lifetime"], scheme.options["seed"]) == (
+        "borrower-test",
+        "per_message",
+        5,
+    )
+    assert zoo.asked == [("scheme", "trained-test", None, False)] and zoo.options == {}
 
 
 def test_an_attacker_is_asked_for_against_the_scheme_it_will_meet(game, zoo, tmp_path):
+    """Whose weights, which backbone, which stages: an attacker of other symbols would be of no use."""
     zoo.path = tmp_path / "a.safetensors"
     save_checkpoint(zoo.path, Attacker(SPEC), CARD)
-    resolve_eavesdropper("attacker-test", None, game, Trained(SPEC))
-    resolve_eavesdropper("attacker-test", None, game, None)
-    assert [asked[2] for asked in zoo.asked] == ["trained-test", "deepjscc"]
+    bare = {"weights": "trained-test", "backbone": "trained-test", "stages": []}
+    keyed = [{"name": "keyed", "mode": "shuffle", "lifetime": "fixed"}]
+    for scheme in (
+        make_scheme("trained-test", SPEC),
+        make_scheme("borrower-test", SPEC),
+        make_scheme("trained-test", SPEC, stages=keyed),
+        None,
+    ):
+        resolve_eavesdropper("attacker-test", None, game, scheme)
+    assert [asked[2] for asked in zoo.asked] == [
+        bare,
+        {**bare, "stages": keyed},
+        {**bare, "stages": keyed},
+        opponents.UNPROTECTED,
+    ]
+    assert make_scheme("deepjscc", SPEC).composition == opponents.UNPROTECTED
 
 
 def test_the_defaults_are_the_baseline_and_the_articles_attacker(game, zoo):
@@ -152,6 +199,48 @@ def test_the_defaults_are_the_baseline_and_the_articles_attacker(game, zoo):
         with pytest.raises(InputError, match="no trained weights"):
             resolve()
     assert [asked[:2] for asked in zoo.asked] == [("scheme", "deepjscc"), ("eavesdropper", "inversion")]
+
+
+# -- without an environment -------------------------------------------------------------------------
+
+
+def test_trained_policies_are_found_for_an_id_whose_images_are_not_there(zoo, tmp_path):
+    """Where images would stand in for others, the spaces are the same, and no warning is due."""
+    zoo.path = tmp_path / "s.safetensors"
+    save_checkpoint(
+        zoo.path, Trained(SystemSpec((3, 64, 64), 3, binary=True), seed=5), {"data": {"name": "celeba"}}
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scheme = load_scheme("trained-test", "ToSC-CelebA-v0", stages=["keyed"])
+    assert scheme.keyed and scheme.options["seed"] == 5 and not scheme.training
+    wanted = zoo.wanted
+    assert (wanted.data, wanted.any_labels, wanted.game.spec) == ("celeba", True, scheme.spec)
+
+
+def test_an_id_of_ones_own_is_asked_for_with_its_own_rules(zoo, game, scheme_file, monkeypatch):
+    zoo.path = scheme_file
+    options = {
+        "data": "shapes",
+        "data_kwargs": {"size": 16},
+        "num_symbols": 8,
+        "snr_db": 3.0,
+        "max_cycles": 4,
+    }
+    register_env("ToSC-Mine-v0", "shapes", **options)
+    monkeypatch.setitem(gym.registry, "ToSC-Mine-v0", gym.registry.pop("ToSC-Mine-v0"))  # gone after the test
+    load_scheme("trained-test", "ToSC-Mine-v0")
+    assert zoo.wanted.game.spec == game.spec and zoo.wanted.game.snr_db.constant == 3.0
+    with pytest.raises(InputError, match="unknown environment 'ToSC-Mina-v0', did you mean 'ToSC-Mine-v0'"):
+        load_scheme("trained-test", "ToSC-Mina-v0")
+
+
+def test_an_attacker_is_loaded_against_a_name_or_an_object(zoo, game, tmp_path):
+    zoo.path = tmp_path / "a.safetensors"
+    save_checkpoint(zoo.path, Attacker(SPEC), CARD)
+    target = make_scheme("trained-test", SPEC, stages=["keyed"])
+    assert isinstance(load_eavesdropper("attacker-test", game, scheme=target), Attacker)
+    assert zoo.asked[-1][2] == target.composition
 
 
 # -- slips ------------------------------------------------------------------------------------------
@@ -188,23 +277,29 @@ def test_options_of_a_name_are_what_its_weights_must_agree_with(game, zoo, schem
         resolve_scheme("trained-test", {"seed": 1}, game)
 
 
-def test_free_options_are_not_asked_of_weights_but_of_attackers(
-    game, zoo, scheme_file, monkeypatch, tmp_path
-):
-    monkeypatch.setattr(Trained, "free_options", ("seed",))
+def test_options_that_weights_leave_open_are_not_asked_of_them(game, zoo, scheme_file, monkeypatch):
+    monkeypatch.setattr(Trained, "defaults", Defaults(open=("seed",)), raising=False)
     zoo.path = scheme_file
-    scheme = resolve_scheme("trained-test", {"seed": 1}, game)
-    assert zoo.options == {} and scheme.options["seed"] == 1
-    zoo.path = tmp_path / "a.safetensors"
-    save_checkpoint(zoo.path, Attacker(SPEC), CARD)
-    resolve_eavesdropper("attacker-test", None, game, scheme)
-    assert zoo.options == {"seed": 1}
+    scheme = resolve_scheme("trained-test", {"seed": 1, "stochastic": True}, game)
+    assert zoo.options == {"stochastic": True} and scheme.options["seed"] == 1
+
+
+def test_a_key_is_given_beside_weights_of_any_kind_and_asked_of_none(game, zoo, scheme_file, tmp_path):
+    zoo.path = scheme_file
+    named = resolve_scheme("trained-test", {"key": "11" * 32}, game, stages=["keyed"])
+    assert zoo.options == {}
+    filed = resolve_scheme(scheme_file, {"key": "11" * 32}, game, stages=["keyed"])
+    borrowed = resolve_scheme("borrower-test", {"key": "11" * 32}, game)
+    assert named.key_fingerprint == filed.key_fingerprint == borrowed.key_fingerprint
+    with pytest.raises(InputError, match=r"a key was given, but the scheme 'trained-test' takes none"):
+        resolve_scheme(scheme_file, {"key": "11" * 32}, game)
 
 
 def test_options_beside_an_object_a_path_or_a_trained_attacker_are_refused(game, scheme_file, zoo):
-    for given in (FakeScheme(SPEC), scheme_file):
-        with pytest.raises(InputError, match=r"scheme_kwargs go with the name .* \['seed'\] were given"):
-            resolve_scheme(given, {"seed": 1}, game)
+    with pytest.raises(InputError, match=r"scheme_kwargs go with the name .* \['seed'\] were given"):
+        resolve_scheme(FakeScheme(SPEC), {"seed": 1}, game)
+    with pytest.raises(InputError, match=r"may set key, not 'seed': that was settled when they were trained"):
+        resolve_scheme(scheme_file, {"seed": 1}, game)
     for given in (FakeEavesdropper(SPEC), "some/a.safetensors", "attacker-test"):
         with pytest.raises(InputError, match="eavesdropper_kwargs go with"):
             resolve_eavesdropper(given, {"seed": 1}, game, None)
@@ -274,7 +369,7 @@ def test_missing_weights_name_the_whole_system_and_list_what_exists(game, zoo):
 def test_without_any_zoo_the_sentence_says_so(game, monkeypatch):
     monkeypatch.setattr(opponents, "zoos", list)
     with pytest.raises(InputError, match="none \\(is tosc_agents installed\\?\\)"):
-        resolve_eavesdropper("attacker-test", None, game, Trained(SPEC))
+        resolve_eavesdropper("attacker-test", None, game, make_scheme("trained-test", SPEC))
 
 
 def test_resolving_touches_no_global_random_stream(game, tmp_path):
@@ -285,6 +380,6 @@ def test_resolving_touches_no_global_random_stream(game, tmp_path):
     before = torch.get_rng_state()
     resolve_scheme(path, None, game)
     resolve_scheme("closed-test", None, game)
-    resolve_eavesdropper("instant-test", None, game, FakeScheme(SPEC))
+    resolve_eavesdropper("instant-test", None, game, as_pipeline(FakeScheme(SPEC)))
     resolve_eavesdropper("mean-image", None, game, None)
     assert torch.equal(torch.get_rng_state(), before)

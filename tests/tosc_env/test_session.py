@@ -7,9 +7,9 @@ import pytest
 import torch
 from fakes import SMALL, FakeEavesdropper, FakeScheme, spec_of
 
+from tosc_env.envs.common import make_system
 from tosc_env.errors import InputError
 from tosc_env.session import Session
-from tosc_env.system import build_system
 
 
 def make(role="eavesdropper", num_envs=4, max_cycles=3, **kwargs):
@@ -17,7 +17,7 @@ def make(role="eavesdropper", num_envs=4, max_cycles=3, **kwargs):
     if role != "eavesdropper":
         options.setdefault("eavesdropper", FakeEavesdropper())
     return Session(
-        build_system("shapes", outside={role}, **options), {role}, num_envs=num_envs, max_cycles=max_cycles
+        make_system("shapes", {role}, options, ()), {role}, num_envs=num_envs, max_cycles=max_cycles
     )
 
 
@@ -104,7 +104,7 @@ def test_counts_are_at_least_one(name, value):
 
 
 def test_no_message_number_is_ever_used_twice_without_a_new_seed():
-    scheme = FakeScheme()
+    scheme = FakeScheme(stochastic=True)
     session = make(scheme=scheme, max_cycles=2)
     session.reset()
     for _ in range(3):
@@ -214,12 +214,10 @@ def test_one_seed_in_two_worlds_gives_two_environment_numbers(change):
     """Keyed schemes draw their keystream from the number: another world must not use this one's again."""
     from fakes import options_for
 
-    from tosc_env.system import build_system
-
     def number(**options):
         options = options_for("eavesdropper", **options)
         options.pop("role")
-        session = Session(build_system("shapes", outside={"eavesdropper"}, **options), {"eavesdropper"})
+        session = Session(make_system("shapes", {"eavesdropper"}, options, ()), {"eavesdropper"})
         session.reset(seed=5)
         return session.environment
 

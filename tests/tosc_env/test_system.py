@@ -11,10 +11,11 @@ from fakes import SMALL, FakeEavesdropper, FakeScheme
 from tosc_env.channels.flat import Rayleigh
 from tosc_env.data import make_source, sources
 from tosc_env.data.base import Source
+from tosc_env.envs.common import make_system
 from tosc_env.errors import DataError, InputError
-from tosc_env.policies import SystemSpec
+from tosc_env.pipeline import make_scheme
 from tosc_env.registration import IDS
-from tosc_env.system import DATA_SETS, build_system, with_rules
+from tosc_env.types import SystemSpec
 
 EVERYONE = ("transmitter", "receiver", "eavesdropper")
 
@@ -22,7 +23,7 @@ EVERYONE = ("transmitter", "receiver", "eavesdropper")
 def build(data_id="shapes", outside=EVERYONE, **options):
     if data_id == "shapes" and "source" not in options:
         options = {"data_kwargs": SMALL, **options}
-    return build_system(data_id, outside=outside, **options)
+    return make_system(data_id, outside, options, ())
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def small_stand_ins(monkeypatch):
 
 
 def test_every_id_has_a_data_set():
-    assert set(IDS.values()) == set(DATA_SETS) <= set(sources)
+    assert set(IDS.values()) <= set(sources)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_nobody_plays_inside_when_all_roles_are_outside():
 def test_the_same_scheme_plays_the_other_half_of_the_link():
     scheme = FakeScheme()
     system = build(outside=("receiver",), scheme=scheme, eavesdropper="mean-image")
-    assert system.scheme is scheme and system.eavesdropper.name == "mean-image"
+    assert system.scheme.backbone is scheme and system.eavesdropper.name == "mean-image"
 
 
 @pytest.mark.parametrize(
@@ -202,6 +203,8 @@ def test_the_same_scheme_plays_the_other_half_of_the_link():
         (("eavesdropper",), {"eavesdropper_kwargs": {"ridge": 1.0}}, "eavesdropper is played from outside"),
         (EVERYONE, {"scheme": "deepjscc"}, "both played from outside"),
         (EVERYONE, {"scheme_kwargs": {"stem": 4}}, "both played from outside"),
+        (EVERYONE, {"stages": ["keyed"]}, "both played from outside"),
+        (("receiver",), {"scheme": FakeScheme(), "stages": ["keyd"]}, "unknown stage 'keyd', did you mean"),
         (("eavesdropper",), {"constellation": "16qam"}, "constellation='16qam' is for a transmitter"),
         (("jammer",), {}, "unknown role 'jammer'"),
         (("receiver",), {"scheme": "lbqv"}, "unknown scheme 'lbqv'"),
@@ -242,18 +245,9 @@ def test_a_discrete_scheme_brings_its_constellation_only_where_it_transmits():
     assert asked.game.constellation == "16qam"
 
 
-# -- the same game with other rules -----------------------------------------------------------------
-
-
-def test_with_rules_changes_what_is_named_and_nothing_else():
-    game = build(
-        channel="rayleigh", num_symbols=16, eavesdropper_snr_db=3.0, repeat=2, metrics=("ssim",)
-    ).game
-    other = with_rules(game, snr_db=0.0)
-    assert other.snr_db.constant == 0.0 and game.snr_db.constant == 12.0
-    for name in ("source", "task", "channel", "num_symbols", "reward", "constellation", "repeat", "metrics"):
-        assert getattr(other, name) is getattr(game, name) or getattr(other, name) == getattr(game, name)
-    assert other.eavesdropper_snr_db == game.eavesdropper_snr_db
-    test = make_source("shapes", split="test", num_images=10)
-    assert with_rules(game, source=test).source is test
-    assert with_rules(game, eavesdropper_snr_db=None).eavesdropper_snr_db is None
+def test_a_stage_may_send_points_and_the_game_is_then_of_their_constellation():
+    scheme = make_scheme("lbvq", SystemSpec((3, 32, 32), 10), stages=["keyed"])
+    system = build(outside=("eavesdropper",), scheme=scheme, stages=[{"name": "laplace", "epsilon": 50.0}])
+    assert system.game.constellation == system.scheme.constellation == "16qam"
+    assert [stage.name for stage in system.scheme.added] == ["keyed", "laplace"]
+    assert [stage.name for stage in scheme.added] == ["keyed"]

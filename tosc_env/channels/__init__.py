@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tosc_env.channels.base import Channel, Link, Links, complex_normal, equalise, noise_power
+from tosc_env.channels.base import Channel, complex_normal, equalise, noise_power
 from tosc_env.options import build
 from tosc_env.registry import Registry
+from tosc_env.types import Link, Links
 
 channels: Registry[Channel] = Registry("channel", group="tosc_env.channels")
 register_channel = channels.register

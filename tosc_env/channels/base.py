@@ -9,38 +9,15 @@ random numbers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from numbers import Real
 
 import torch
 from torch import Tensor
 
 from tosc_env.errors import InputError
+from tosc_env.types import Link, Links
 
 EQUALISERS = (None, "zf", "mmse")
-
-
-@dataclass(frozen=True)
-class Link:
-    """The random state of one link for B messages of n channel uses.
-
-    Attributes:
-        fades: complex64 [B, F], unit mean square, the coefficients that describe the link's fading during
-            the message; F = 0 where the link does not fade.
-        noise: complex64 [B, n], circular, unit variance (scaled by the SNR in :meth:`Channel.apply`).
-    """
-
-    fades: Tensor
-    noise: Tensor
-
-
-@dataclass(frozen=True)
-class Links:
-    """Both links of the wiretap channel, and how many messages the present fades have carried (int64 [B])."""
-
-    receiver: Link
-    eavesdropper: Link
-    age: Tensor
 
 
 def complex_normal(*shape: int, generator: torch.Generator | None, device: torch.device) -> Tensor:

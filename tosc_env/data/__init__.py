@@ -14,13 +14,14 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from tosc_env.data.base import Batch, Source
+from tosc_env.data.base import Source
 from tosc_env.data.checks import check_half, check_split
 from tosc_env.data.root import data_root
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError
 from tosc_env.registry import Registry
+from tosc_env.types import Batch
 
 __all__ = [
     "Batch",
@@ -33,6 +34,8 @@ __all__ = [
     "register_source",
     "sources",
     "terms_of",
+    "usual_attributes",
+    "usual_kwargs",
 ]
 
 sources: Registry[Source] = Registry("data set", "tosc_env.sources")
@@ -44,7 +47,8 @@ def register_source(name: str) -> Callable:
     What is registered is a function ``load(split="train", **options) -> Source`` that gives the *whole*
     split on the CPU; halves and devices are taken care of by :func:`make_source`. If the function has an
     attribute ``is_available`` (a function without arguments), ``data="auto"`` asks it first; if it has an attribute
-    ``terms`` (a sentence), the cards of weights that were trained on the data quote it.
+    ``terms`` (a sentence), the cards of weights that were trained on the data quote it. ``usual_attributes`` are the
+    attributes that people decide on these images (without them, the class), ``usual_kwargs`` those of an environment.
 
     Example:
         >>> @register_source("grey")
@@ -118,6 +122,24 @@ def terms_of(name: str) -> str:
     return getattr(sources[name], "terms", None) or f"{name}: its terms are not stated; ask whoever gave it."
 
 
+def usual_attributes(name: str) -> tuple[str, ...]:
+    """The attributes that are the usual task on a data set; none where it is the class, or the set is unknown.
+
+    >>> usual_attributes("shapes"), usual_attributes("celeba")
+    ((), ('Mustache', 'Smiling', 'Wavy_Hair'))
+    """
+    return tuple(getattr(sources[name], "usual_attributes", ())) if name in sources else ()
+
+
+def usual_kwargs(name: str) -> dict[str, object]:
+    """The options that an environment gives a data set unless it is told others.
+
+    >>> usual_kwargs("celeba")
+    {'size': 64}
+    """
+    return dict(getattr(sources[name], "usual_kwargs", {}))
+
+
 def _check_options(name: str, factory: Callable, options: dict[str, object]) -> None:
     parameters = inspect.signature(factory).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -178,6 +200,8 @@ def _celeba_available() -> bool:
 
 _cifar10.is_available = _cifar10_available
 _celeba.is_available = _celeba_available
+_celeba.usual_attributes = ("Mustache", "Smiling", "Wavy_Hair")
+_celeba.usual_kwargs = {"size": 64}
 
 # What weights may be used for hangs on these: said here once, quoted by every card of the zoo.
 _shapes.terms = "Shapes: drawn by this package itself; MIT, like the package."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -13,23 +12,7 @@ from tosc_env.data.checks import as_attributes, as_images, as_labels, check_half
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B images with what is known about them.
-
-    Attributes:
-        images: float32 [B, C, H, W] in [0, 1], a fresh tensor.
-        labels: int64 [B], the class; zeros for a data set without classes.
-        attributes: int64 [B, A], the value of each private attribute; A may be 0.
-        index: int64 [B], where the images stand in their source.
-    """
-
-    images: Tensor
-    labels: Tensor
-    attributes: Tensor
-    index: Tensor
+from tosc_env.types import Batch
 
 
 class Source:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,14 +11,20 @@ import torch
 from torch import Tensor
 
 from tosc_env.errors import InputError, unknown
+from tosc_env.frames import Snapshot
 
 if TYPE_CHECKING:
     from tosc_env.session import Session
     from tosc_env.system import System
-    from tosc_env.viewer import Snapshot
 
 RENDER_MODES = ["human", "rgb_array"]
 RENDER_FPS = 4
+
+PLAYERS = (
+    *("scheme", "scheme_kwargs", "stages", "eavesdropper", "eavesdropper_kwargs"),
+    *("data", "split", "source", "attributes", "device"),
+)
+"""What an environment takes besides the rules (:class:`~tosc_env.game.GameConfig`) and its own keywords."""
 
 
 def make_system(
@@ -35,15 +41,18 @@ def make_system(
     Raises:
         InputError: a keyword that nobody takes, or a value that is not allowed.
     """
+    from tosc_env.game import GameConfig
     from tosc_env.system import build_system
 
-    taken = [
-        name for name in inspect.signature(build_system).parameters if name not in ("data_id", "outside")
-    ]
+    rules = [f.name for f in fields(GameConfig) if f.name != "data"]
     for name in options:
-        if name not in taken:
-            raise unknown("keyword argument of the environment", name, [*own, *taken])
-    return build_system(data_id, outside=outside, **options)
+        if name not in (*rules, *PLAYERS):
+            raise unknown("keyword argument of the environment", name, [*own, *rules, *PLAYERS])
+    given = {name: value for name, value in options.items() if name in rules}
+    players = {name: value for name, value in options.items() if name in PLAYERS}
+    if players.get("attributes") is not None and given.get("task") is not None:
+        raise InputError("give either task= or attributes=, not both.")
+    return build_system(GameConfig(data_id, **given), outside=outside, **players)
 
 
 def to_numpy(observation: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
@@ -58,8 +67,6 @@ def to_floats(info: Mapping[str, Tensor]) -> dict[str, float]:
 
 def snapshot(session: Session, row: int = 0) -> Snapshot:
     """One row for the viewer: its last finished round, or the present message as far as it has gone."""
-    from tosc_env.viewer import Snapshot
-
     done = session.played
     frame = session.frame if done is None else done.frame
     if frame is None:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Screen, make_system, to_floats, to_numpy
 from tosc_env.errors import InputError
-from tosc_env.game import Scores
 from tosc_env.registration import data_of
 from tosc_env.rewards import ROLES
 from tosc_env.roles import AGENTS, action_space, as_action, observation_space
 from tosc_env.session import Session
+from tosc_env.types import Scores
 
 OWN = ("max_cycles", "render_mode")
 ROLE_OF = {agent: role for role, agent in AGENTS.items()}

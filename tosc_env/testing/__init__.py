@@ -1,4 +1,5 @@
-"""Public checkers: run them on your own scheme, attacker, channel or environment in your own tests.
+"""Public checkers: run them on your own scheme, stage, objective, attacker, channel or environment in
+your own tests.
 
 Each raises AssertionError with a sentence about the first law that is broken, and returns None otherwise.
 They are the same that this project's own objects are tested with, and need no test framework.
@@ -6,6 +7,7 @@ They are the same that this project's own objects are tested with, and need no t
 Example:
     >>> from tosc_env.channels.flat import AWGN
     >>> check_channel(AWGN())
+    >>> check_stage("keyed")
 """
 
 from __future__ import annotations
@@ -14,12 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 from tosc_env.testing.channel import check_channel
 from tosc_env.testing.eavesdropper import check_eavesdropper
+from tosc_env.testing.objective import check_objective
 from tosc_env.testing.scheme import check_scheme
+from tosc_env.testing.stage import check_stage
 
 if TYPE_CHECKING:
     from tosc_env.testing.vector import check_vector_env
 
-__all__ = ["check_channel", "check_eavesdropper", "check_scheme", "check_vector_env"]
+__all__ = [
+    "check_channel",
+    "check_eavesdropper",
+    "check_objective",
+    "check_scheme",
+    "check_stage",
+    "check_vector_env",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from tosc_env.channels import Channel, Link, Links
+from tosc_env.channels import Channel
 from tosc_env.testing.laws import (
     BATCH_SIZES,
     duplicate,
@@ -20,6 +20,7 @@ from tosc_env.testing.laws import (
     same,
     step,
 )
+from tosc_env.types import Link, Links
 
 _ROWS = 2048
 _SIDES = ("receiver", "eavesdropper")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from tosc_env.policies import Eavesdropper, SystemSpec
+from tosc_env.attackers import Eavesdropper
 from tosc_env.testing.laws import (
     BATCH_SIZES,
     duplicate,
@@ -19,6 +19,7 @@ from tosc_env.testing.laws import (
     same,
     step,
 )
+from tosc_env.types import SystemSpec
 
 if TYPE_CHECKING:
     from tosc_env.view import View
@@ -44,7 +45,7 @@ def check_eavesdropper(
         AssertionError: a law is broken; the sentence says which.
 
     Example:
-        >>> from tosc_env.policies import Eavesdropper, SystemSpec
+        >>> from tosc_env import Eavesdropper, SystemSpec
         >>> class Grey(Eavesdropper):
         ...     def fit(self, view, *, generator, progress=None):
         ...         return {}

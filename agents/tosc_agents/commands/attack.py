@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,20 +12,29 @@ import numpy as np
 import torch
 import tyro
 
-from tosc_agents.commands.common import load_scheme, parse_options, snr_choices, takes_key, tell_guarantee
+from tosc_agents.commands.common import (
+    load_scheme,
+    parse_options,
+    parse_parts,
+    snr_choices,
+    system_of,
+    tell_guarantee,
+    use_key_file,
+)
 from tosc_agents.leaks import describe, strongest, unprotected
 from tosc_agents.learning.progress import show_progress
 from tosc_agents.pictures import attack_picture
 from tosc_agents.records import print_evaluation, provenance, write_results
-from tosc_agents.setting import Setting
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
-from tosc_env.checkpoints import load_checkpoint, read_header, save_checkpoint
+from tosc_env.attackers import Eavesdropper, eavesdroppers
+from tosc_env.checkpoint_files import sha256
+from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.devices import resolve_device
 from tosc_env.errors import DataError, InputError, unknown
-from tosc_env.game import Game
-from tosc_env.policies import Eavesdropper, PrivacyScheme, eavesdroppers, schemes
-from tosc_env.senders import RecordedSender, SchemeSender, Sender
+from tosc_env.game import Game, GameConfig
+from tosc_env.pipeline import Pipeline
+from tosc_env.senders import Recorded
 from tosc_env.threat import ThreatModel
 from tosc_env.view import View
 
@@ -44,8 +53,11 @@ class Attack:
     """A scheme's checkpoint, or a .npz of recorded symbols."""
     play: str | None = None
     """Another scheme that plays with the checkpoint's weights, e.g. encryption with those of deepjscc."""
-    scheme_options: tuple[str, ...] = ()
+    scheme_kwargs: tuple[str, ...] = ()
     """Options that the scheme's weights leave open, as name=value, e.g. epsilon=5 or mode=shuffle."""
+    stages: tuple[str, ...] = ()
+    """More stages between the scheme and the channel, as NAME or NAME:option=value,option=value, e.g. keyed
+    laplace:epsilon=20."""
     key_file: Path | None = None
     """The secret key of a keyed scheme (64 hexadecimal digits); made there if there is none; by default
     secret.key in the output folder."""
@@ -53,7 +65,7 @@ class Attack:
     """Registered eavesdroppers ('tosc list'), each with the same settings for every scheme."""
     all: bool = False
     """Every registered eavesdropper that the threat model allows and the scheme gives something to attack."""
-    eavesdropper_options: tuple[str, ...] = ()
+    eavesdropper_kwargs: tuple[str, ...] = ()
     """Options for every attacker that has them, as name=value, e.g. epochs=10; or for one, as inversion.epochs=10."""
     snr_db: tuple[float, ...] = ()
     """Es/N0 in dB of both links, for training the attackers and for testing; by default the scheme's."""
@@ -100,23 +112,25 @@ class Attack:
         for name in self.eavesdropper:
             if name not in eavesdroppers:
                 raise unknown("eavesdropper", name, eavesdroppers)
-        options = parse_options(self.eavesdropper_options)
+        options = parse_options(self.eavesdropper_kwargs)
         for key in options:
             if "." in key and key.split(".")[0] not in eavesdroppers:
                 raise unknown("eavesdropper", key.split(".")[0], eavesdroppers)
         threat = self._threat()
         folder = self.output or Path("runs") / f"attack-{self.target.stem}"
-        train, test, senders, scheme, origin = self._target(device, folder)
-        if scheme is not None:
-            tell_guarantee(scheme, self.receptions)
+        setting, origin, senders = self._target(device, folder)
+        train, test = self._games(setting, senders, device)
+        tell_guarantee(senders[1], self.receptions)
         fitted: dict[str, Eavesdropper] = {}
         records: dict[str, Any] = {}
-        target = {
+        identity = {
             "file": self.target.name,
-            "sha256": _digest(self.target),
-            "play": self.play,
-            "options": origin.get("options"),
-            "key": getattr(scheme, "key_fingerprint", None),
+            "sha256": sha256(self.target),
+            "setting": setting.plain(),
+            "options": senders[1].options,
+            "composition": senders[1].composition,
+            "key": senders[1].key_fingerprint,
+            "attacker_data": self.attacker_data,
         }
         for name in self._names(threat, senders[0], train):
             wanted = {
@@ -124,7 +138,7 @@ class Attack:
                 "threat_model": threat.plain(),
                 "snr_db": (train.eavesdropper_snr_db or train.snr_db).plain(),
                 "seed": self.seed,
-                "target": target,
+                "target": identity,
             }
             # One with an encoder in its hands cannot be put away and taken out again.
             queries = "candidate_queries" in eavesdroppers[name].needs  # type: ignore[attr-defined]
@@ -144,18 +158,17 @@ class Attack:
                     seed=self.seed,
                     progress=progress,
                     state_path=folder / f"{name}.run",
-                    identity={"target": target},
+                    identity={"target": identity},
                 )
             records[name] |= {"asked": wanted}
-            self._save(folder, fitted[name], records[name], train, origin, device)
+            self._save(folder, fitted[name], records[name], train, setting, senders[0], device)
         levels = self.snr_db or train.snr_db.choices or (train.snr_db.low, train.snr_db.high)
         # Recorded symbols have no encoder to ask; that the candidates are among the records does as well.
-        recorded = isinstance(senders[1], RecordedSender)
+        recorded = isinstance(senders[1], Recorded)
         found = evaluate(
             test,
             senders[1],
             fitted,
-            scheme=scheme,
             snr_db=levels,
             eavesdropper_snr_db=self.eavesdropper_snr_db or None,
             seeds=self.seeds,
@@ -168,7 +181,7 @@ class Attack:
             "system": origin,
             "channel_uses": train.num_symbols,
             "threat_model": threat.plain(),
-            "guarantee": None if scheme is None else scheme.guarantee(self.receptions),
+            "guarantee": senders[1].guarantee(self.receptions),
             "attackers": records,
             **provenance(test.source, device),
             "results": found.plain(),
@@ -197,7 +210,7 @@ class Attack:
             receptions=self.receptions,
         )
 
-    def _names(self, threat: ThreatModel, sender: Sender, train: Game) -> list[str]:
+    def _names(self, threat: ThreatModel, sender: Pipeline, train: Game) -> list[str]:
         """The attackers to run; says of each that ``--all`` leaves out why."""
         if not self.all:
             return list(dict.fromkeys(self.eavesdropper))
@@ -218,39 +231,43 @@ class Attack:
 
     def _target(
         self, device: torch.device, folder: Path
-    ) -> tuple[Game, Game, tuple[Sender, Sender], PrivacyScheme | None, dict[str, Any]]:
+    ) -> tuple[GameConfig, dict[str, Any], tuple[Pipeline, Pipeline]]:
+        """The target's setting, what a record says of it, and who sends the training and the test images."""
+        if self.target.suffix == ".npz":
+            if self.play or self.scheme_kwargs or self.stages or self.key_file:
+                raise InputError(
+                    f"the symbols in {self.target} are attacked as they are; --play, --scheme-kwargs, --stages and "
+                    "--key-file belong to a checkpoint."
+                )
+            first, second = (Recorded(symbols.to(device)) for symbols in _recorded(self.target))
+            setting = GameConfig(self.data, num_symbols=first.spec.num_symbols)
+            record = {"recorded_symbols": self.target.name, "setting": setting.plain()}
+            return setting, record, (first, second)
+        options = parse_options(self.scheme_kwargs)
+        scheme, setting, loaded = load_scheme(
+            self.target, device, name=self.play, options=options, stages=parse_parts(self.stages)
+        )
+        # Kept, so that a resumed attack meets the same key.
+        kept = folder / "secret.key" if scheme.keyed and "key" not in options else None
+        use_key_file(scheme, self.key_file or kept)
+        return setting, system_of(scheme, loaded.card), (scheme, scheme)
+
+    def _games(
+        self, setting: GameConfig, senders: tuple[Pipeline, Pipeline], device: torch.device
+    ) -> tuple[Game, Game]:
+        """On the attackers' own images, and on the test images."""
         heard = snr_choices(self.eavesdropper_snr_db) if self.eavesdropper_snr_db else None
         if heard is not None and len(self.eavesdropper_snr_db) != len(self.snr_db):
             raise InputError(
                 f"--eavesdropper-snr-db pairs with --snr-db, but there are {len(self.eavesdropper_snr_db)} and "
                 f"{len(self.snr_db)} values."
             )
-        if self.target.suffix == ".npz":
-            symbols = _recorded(self.target)
-            setting = Setting(self.data, num_symbols=symbols[0].shape[1] // 2)
-            origin: dict[str, Any] = {"recorded_symbols": self.target.name, "setting": setting.plain()}
-            scheme, constellation = None, None
-            senders: tuple[Sender, Sender] = (
-                RecordedSender(symbols[0].to(device)),
-                RecordedSender(symbols[1].to(device)),
-            )
-        else:
-            scheme, setting, loaded = load_scheme(
-                self.target,
-                device,
-                self.play,
-                parse_options(self.scheme_options),
-                self._key_file(folder),
-            )
-            constellation = scheme.constellation
-            origin = {"scheme": scheme.name, "options": scheme.options, "card": loaded.card}
-            senders = (SchemeSender(scheme), SchemeSender(scheme))
         snr = snr_choices(self.snr_db) if self.snr_db else setting.snr_db
-        rules: dict[str, Any] = {"snr_db": snr, "constellation": constellation, "device": device}
+        rules: dict[str, Any] = {"snr_db": snr, "constellation": senders[0].constellation, "device": device}
         own = (
             setting
             if self.attacker_data is None
-            else replace(setting, data=self.attacker_data, data_options={})
+            else replace(setting, data=self.attacker_data, data_kwargs={})
         )
         half = None if self.attacker_data else "attacker" if self.images == "other-half" else "system"
         train = own.game(half=half, eavesdropper_snr_db=heard, **rules)
@@ -261,20 +278,12 @@ class Attack:
                 f"{test.source.image_shape}."
             )
         for sender, game in zip(senders, (train, test), strict=True):
-            if isinstance(sender, RecordedSender) and len(sender.symbols) != len(game.source):
+            if isinstance(sender, Recorded) and len(sender.symbols) != len(game.source):
                 raise DataError(
                     f"{self.target} has {len(sender.symbols)} recorded messages where {game.source.name} has "
                     f"{len(game.source)} images ({game.source.split})."
                 )
-        return train, test, senders, scheme, origin
-
-    def _key_file(self, folder: Path) -> Path | None:
-        """Where the key is, for a scheme that takes one: kept, so that a resumed attack meets the same."""
-        header = read_header(self.target)
-        factory = schemes[self.play or header["name"]] if header["kind"] == "scheme" else None
-        if self.key_file is not None or factory is None:
-            return self.key_file
-        return folder / "secret.key" if takes_key(factory) else None
+        return train, test
 
     def _save(
         self,
@@ -282,25 +291,21 @@ class Attack:
         attacker: Eavesdropper,
         record: dict[str, Any],
         train: Game,
-        origin: dict[str, Any],
+        setting: GameConfig,
+        target: Pipeline,
         device: torch.device,
     ) -> None:
         snr = train.eavesdropper_snr_db or train.snr_db
         card = {
             **provenance(train.source, device),
-            "against": origin.get("scheme", self.target.name),
-            "against_options": origin.get("options", {}),
+            "against": target.name,
+            "composition": target.composition,
             "labels": list(train.task.labels),
-            "setting": origin.get("setting") or origin["card"]["setting"],
+            "setting": setting.plain(),
             "training": record,
             "valid_snr_db": [snr.low, snr.high],
         }
         save_checkpoint(folder / f"{attacker.name}.safetensors", attacker, card)
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _finished(
@@ -311,11 +316,10 @@ def _finished(
         return None
     loaded = load_checkpoint(path, device=device, kind="eavesdropper")
     record = loaded.card.get("training", {})
-    if record.get("asked") != wanted:
+    if record.get("asked") != json.loads(json.dumps(wanted)):  # as a card holds it: lists, no tuples
         raise InputError(
             f"{path} was trained with other settings or against another target; choose another --output."
         )
-    assert isinstance(loaded.policy, Eavesdropper)
     if not loaded.policy.state_dict():
         return None  # what it learnt is in no tensor of its state, so its file holds nothing: fitted again
     return loaded.policy, record
@@ -330,11 +334,11 @@ def _applicable(name: str, options: dict[str, Any]) -> dict[str, Any]:
     }
     shared = {key: value for key, value in options.items() if "." not in key}
     known = inspect.signature(eavesdroppers[name]).parameters
-    if "base_options" in known:
+    if "base_kwargs" in known:
         # An attacker with others behind it hands the options on to those that have them.
         bases = own.get("bases", known["bases"].default)
         theirs = {k: v for base in bases for k, v in _applicable(base, shared).items()}
-        own["base_options"] = {**theirs, **own.get("base_options", {})}
+        own["base_kwargs"] = {**theirs, **own.get("base_kwargs", {})}
     if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
         shared = {key: value for key, value in shared.items() if key in known}
     return {**shared, **own}

@@ -6,22 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 
-from tosc_agents.accounting import check_positive
 from tosc_agents.calibration import ARTICLE_BUDGET
 from tosc_agents.commands.common import load_scheme, refuse_overwriting, tell_guarantee
 from tosc_agents.training.calibrate import calibrate
 from tosc_env.checkpoints import read_header
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError
-from tosc_env.policies import PrivacyScheme
+from tosc_env.options import check_positive
 
 
 @dataclass
 class Calibrate:
-    """Fit the constant c of dp-laplace's mode 'article' (noise scale c / epsilon) and write the calibrated scheme.
+    """Fit the constant c of dp-laplace's mode 'calibrated' (noise scale c / epsilon) and write the calibrated scheme.
 
     The article prints no sensitivity, so no budget follows from its noise: c is chosen such that at epsilon 0.05 the
     accuracy lies --points under the rival's. What is fitted is no finding, and no differential privacy is claimed.
@@ -31,7 +29,7 @@ class Calibrate:
     """
 
     scheme: Annotated[Path, tyro.conf.Positional]
-    """A checkpoint of dp-laplace in mode 'article', trained with an epsilon_range."""
+    """A checkpoint of dp-laplace in mode 'calibrated', trained with an epsilon_range."""
     rival: Path | None = None
     """The scheme whose accuracy is the mark, by its card."""
     points: float = 3.5
@@ -53,7 +51,8 @@ class Calibrate:
             check_positive(budget, "each of --budgets")
         output = self.output or self.scheme.with_name(f"{self.scheme.stem}-calibrated.safetensors")
         refuse_overwriting(output, self.overwrite)
-        policy, setting, _ = load_scheme(self.scheme, resolve_device(self.device))
+        device = resolve_device(self.device)
+        _, setting, _ = load_scheme(self.scheme, device)
         snr_db = setting.snr_db if isinstance(setting.snr_db, int | float) else None
         if snr_db is None:
             raise InputError(
@@ -61,7 +60,7 @@ class Calibrate:
             )
         calibration = calibrate(
             self.scheme,
-            setting.game(split="test", device=policy_device(policy)),
+            setting.game(split="test", device=device),
             self._target(float(snr_db)),
             output,
             budgets=self.budgets,
@@ -75,7 +74,7 @@ class Calibrate:
             f"constant {calibration['constant']:.4g}, fitted to {calibration['target']:.2%} at {ARTICLE_BUDGET}; "
             f"calibrated accuracies: {told}"
         )
-        tell_guarantee(load_scheme(output, policy_device(policy))[0])
+        tell_guarantee(load_scheme(output, device)[0])
         print(f"saved {output}")
         return 0
 
@@ -92,8 +91,3 @@ class Calibrate:
         if not isinstance(mean, float):
             raise CheckpointError(f"the card of {self.rival} has no test accuracy at {snr_db:g} dB.")
         return mean - self.points / 100
-
-
-def policy_device(policy: PrivacyScheme) -> torch.device:
-    """Where a scheme's weights are."""
-    return next(policy.parameters()).device

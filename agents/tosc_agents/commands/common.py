@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +9,12 @@ from typing import Any
 
 import torch
 
-from tosc_agents.setting import Setting
-from tosc_env.checkpoints import Checkpoint, load_checkpoint, read_header
+from tosc_agents.keys import SecretKey
+from tosc_env.checkpoint_files import card_path
+from tosc_env.checkpoints import Checkpoint, load_checkpoint
 from tosc_env.errors import CheckpointError, InputError
-from tosc_env.policies import PrivacyScheme, schemes
+from tosc_env.game import GameConfig
+from tosc_env.pipeline import Pipeline
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -34,6 +35,54 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     return options
 
 
+def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
+    """Stages or objectives, each written ``NAME`` or ``NAME:option=value,option=value``, as names and dictionaries.
+
+    Values are JSON where they can be, else text; a comma inside brackets belongs to its value.
+
+    Raises:
+        InputError: a part without a name, an option that is not written name=value, or one given twice.
+
+    Example:
+        >>> parse_parts(["keyed", "laplace:epsilon=20,epsilon_range=[1,100],mode=laplace"])
+        ['keyed', {'name': 'laplace', 'epsilon': 20, 'epsilon_range': [1, 100], 'mode': 'laplace'}]
+    """
+    parts: list[str | dict[str, Any]] = []
+    for text in texts:
+        name, colon, told = text.partition(":")
+        # No message shows more than the piece that is wrong: another may be a key.
+        if not name or "=" in name:
+            raise InputError(f"a part is written NAME or NAME:option=value,option=value, not {name!r}.")
+        if not colon:
+            parts.append(name)
+            continue
+        pairs = _pieces(told)
+        options = parse_options(pairs)
+        if len(options) < len(pairs) or "name" in options:
+            raise InputError(
+                f"each option of {name!r} is given once, and 'name' is none, but there are "
+                f"{', '.join(pair.partition('=')[0] for pair in pairs)}."
+            )
+        parts.append({"name": name, **options})
+    return parts
+
+
+def _pieces(text: str) -> list[str]:
+    """A text cut at its commas, but for those inside brackets.
+
+    >>> _pieces("a=[1,2],b=3")
+    ['a=[1,2]', 'b=3']
+    """
+    pieces, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{(") - (letter in "]})")
+        if letter == "," and depth == 0:
+            pieces.append("")
+        else:
+            pieces[-1] += letter
+    return pieces
+
+
 def snr_choices(values: Sequence[float]) -> Any:
     """One number as it is, several as choices to draw from."""
     if not values:
@@ -43,69 +92,67 @@ def snr_choices(values: Sequence[float]) -> Any:
 
 def load_scheme(
     path: Path,
-    device: torch.device,
+    device: torch.device | str = "cpu",
+    *,
     name: str | None = None,
     options: dict[str, Any] | None = None,
-    key_file: Path | None = None,
-) -> tuple[PrivacyScheme, Setting, Checkpoint]:
-    """A trained scheme and the setting it was trained in.
+    stages: Sequence[Any] = (),
+) -> tuple[Pipeline, GameConfig, Checkpoint]:
+    """A trained scheme, the setting it was trained in, and the file's card.
 
     Args:
         path: its checkpoint.
         device: where it goes.
         name: another scheme that plays with these weights (``label-only`` with the baseline's).
         options: of the scheme, over those in the checkpoint.
-        key_file: where the key of a keyed scheme is, or is to be made; None: a fresh key in memory.
+        stages: more stages between the scheme and the channel.
 
     Raises:
         CheckpointError: not a scheme's checkpoint, or one without a setting.
     """
-    header = read_header(path)
-    factory = schemes[name or header["name"]] if header["kind"] == "scheme" else object
-    given = {**(options or {}), **key_option(factory, key_file)}
-    loaded = load_checkpoint(path, device=device, kind="scheme", name=name, options=given)
-    assert isinstance(loaded.policy, PrivacyScheme)
+    loaded = load_checkpoint(path, device=device, kind="scheme", name=name, options=options, stages=stages)
     return loaded.policy, setting_of(loaded), loaded
 
 
-def key_option(factory: object, path: Path | None) -> dict[str, Any]:
-    """The option ``key`` for a scheme that takes one, from a file; nothing when no file is named.
+def use_key_file(scheme: Pipeline, path: Path | None) -> None:
+    """Give a scheme the key in a file, or a fresh one that is then written there; nothing when no file is named.
 
     Raises:
-        InputError: a key for a scheme that takes none, or a file that holds none.
+        InputError: the scheme takes no key, or the file holds none.
     """
-    if path is None:
-        return {}
-    from tosc_agents.keys import SecretKey
-
-    if not takes_key(factory):
-        raise InputError(
-            f"a key was given ({path}), but the scheme {getattr(factory, 'name', '')!r} takes none."
-        )
-    return {"key": SecretKey.at(path)}
+    if path is not None:
+        # Where nothing takes a key, the pipeline says so before a file is made.
+        scheme.use_key(SecretKey.at(path) if scheme.keyed else path)
 
 
-def takes_key(factory: object) -> bool:
-    """Whether a scheme's constructor takes a secret key."""
-    return "key" in inspect.signature(factory).parameters  # type: ignore[arg-type]
+def system_of(scheme: Pipeline, card: dict[str, Any]) -> dict[str, Any]:
+    """Which system a result is about, as plain values: scheme, options, added stages, composition and card."""
+    return {
+        "scheme": scheme.name,
+        "options": scheme.options,
+        "stages": [stage.plain() for stage in scheme.added],
+        "composition": scheme.composition,
+        "card": card,
+    }
 
 
-def tell_guarantee(scheme: PrivacyScheme, transmissions: int = 1) -> None:
+def tell_guarantee(scheme: Pipeline, transmissions: int = 1) -> None:
     """Print what is proven of the privacy of an image sent this many times, where anything is."""
     told = scheme.guarantee(transmissions)
     if told:
-        print(f"{scheme.name}: {told}")
+        print(f"{scheme.title}: {told}")
 
 
-def setting_of(loaded: Checkpoint) -> Setting:
+def setting_of(loaded: Checkpoint) -> GameConfig:
     """The setting in a checkpoint's card."""
     try:
-        return Setting(**loaded.card["setting"])
+        return GameConfig(**loaded.card["setting"])
     except (KeyError, TypeError):
         raise CheckpointError(f"{loaded.path} says nothing of the setting it was trained in.") from None
 
 
 def refuse_overwriting(path: Path, overwrite: bool) -> None:
-    """Raise InputError when a finished result would be lost."""
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists; choose another --output, or give --overwrite.")
+    """Raise InputError when a finished checkpoint, or what lies where its card goes, would be lost."""
+    for one in (path, card_path(path)):
+        if one.exists() and not overwrite:
+            raise InputError(f"{one} exists; choose another --output, or give --overwrite.")

@@ -17,10 +17,11 @@ from tosc_agents.records import print_evaluation, provenance, write_json
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
 from tosc_agents.zoo import WEIGHTS
+from tosc_env.attackers import Eavesdropper
 from tosc_env.checkpoints import load_checkpoint
 from tosc_env.files import replacing
-from tosc_env.policies import Context, Eavesdropper, PrivacyScheme
-from tosc_env.senders import SchemeSender
+from tosc_env.pipeline import Pipeline
+from tosc_env.types import Context
 
 
 @dataclass
@@ -39,33 +40,28 @@ class Demo:
         """Play through ``gym.make``, attack, measure, draw."""
         start = time.perf_counter()
         loaded = load_checkpoint(WEIGHTS / "deepjscc-shapes.safetensors", kind="scheme")
-        scheme = loaded.policy
-        assert isinstance(scheme, PrivacyScheme)
+        scheme, setting = loaded.policy, setting_of(loaded)
         self._play(scheme)
-        setting, sender = setting_of(loaded), SchemeSender(scheme)
         attackers: dict[str, Eavesdropper] = {}
         train = setting.game(half="attacker", snr_db=self.snr_db)
         for name, options in (
             ("mean-image", {}),
             ("linear", {}),
-            ("inversion-mlp", {"epochs": 20, "starts": 1}),
+            ("inversion-mlp", {"epochs": 20, "restarts": 1}),
             ("match", {"epochs": 20}),
         ):
             with show_progress(f"fit {name}") as progress:
-                attackers[name], _ = fit_eavesdropper(name, train, sender, options=options, progress=progress)
-        inversion = load_checkpoint(
-            WEIGHTS / "inversion-deepjscc-shapes.safetensors", kind="eavesdropper"
-        ).policy
-        assert isinstance(inversion, Eavesdropper)
-        attackers["inversion (zoo)"] = inversion
+                attackers[name], _ = fit_eavesdropper(name, train, scheme, options=options, progress=progress)
+        ready = WEIGHTS / "inversion-deepjscc-shapes.safetensors"
+        attackers["inversion (zoo)"] = load_checkpoint(ready, kind="eavesdropper").policy
         test = setting.game(split="test", snr_db=self.snr_db)
-        found = evaluate(test, sender, attackers, scheme=scheme, snr_db=(self.snr_db,), seeds=2)
+        found = evaluate(test, scheme, attackers, snr_db=(self.snr_db,), seeds=2)
         note = (
             f"{test.source.provenance} Embedded images, not CIFAR-10; attackers hold the other half of them."
         )
         print_evaluation("DeepJSCC, unprotected", found, note)
         picture = self.output / "attack.png"
-        attack_picture(picture, test, sender, attackers, self.snr_db)
+        attack_picture(picture, test, scheme, attackers, self.snr_db)
         record = {
             "system": loaded.card,
             **provenance(test.source, torch.device("cpu")),
@@ -79,7 +75,7 @@ class Demo:
         print(f"took {took:.0f} s")
         return 0
 
-    def _play(self, scheme: PrivacyScheme) -> None:
+    def _play(self, scheme: Pipeline) -> None:
         """One episode in the transmitter's role, through ``gym.make``, and a picture of its last round."""
         from matplotlib import image
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from tosc_agents.commands.common import load_scheme, parse_options, tell_guarantee
+from tosc_agents.commands.common import (
+    load_scheme,
+    parse_options,
+    parse_parts,
+    system_of,
+    tell_guarantee,
+    use_key_file,
+)
 from tosc_agents.records import describe_usage, print_evaluation, provenance, write_results
 from tosc_agents.training.evaluate import evaluate
+from tosc_env.attackers import Eavesdropper
 from tosc_env.checkpoints import check_fits, load_checkpoint, read_header
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError
-from tosc_env.policies import Eavesdropper
-from tosc_env.senders import SchemeSender
 
 
 @dataclass
@@ -31,8 +37,11 @@ class Evaluate:
     """Eavesdroppers' checkpoints."""
     play: str | None = None
     """Another scheme that plays with the checkpoint's weights, e.g. label-only with those of deepjscc."""
-    scheme_options: tuple[str, ...] = ()
+    scheme_kwargs: tuple[str, ...] = ()
     """Options that the scheme's weights leave open, as name=value, e.g. epsilon=5 or mode=shuffle."""
+    stages: tuple[str, ...] = ()
+    """More stages between the scheme and the channel, as NAME or NAME:option=value,option=value, e.g. keyed
+    laplace:epsilon=20."""
     key_file: Path | None = None
     """The secret key of a keyed scheme (64 hexadecimal digits); by default a fresh one in memory."""
     snr_db: tuple[float, ...] = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0)
@@ -55,13 +64,19 @@ class Evaluate:
         device = resolve_device(self.device)
         if not self.snr_db:
             raise InputError("at least one --snr-db in dB is needed.")
-        options = parse_options(self.scheme_options)
-        scheme, setting, loaded = load_scheme(self.scheme, device, self.play, options, self.key_file)
+        scheme, setting, loaded = load_scheme(
+            self.scheme,
+            device,
+            name=self.play,
+            options=parse_options(self.scheme_kwargs),
+            stages=parse_parts(self.stages),
+        )
+        use_key_file(scheme, self.key_file)
         tell_guarantee(scheme)
         game = setting.game(split="test", device=device, constellation=scheme.constellation)
         wanted = game.spec
         if self.num_symbols is not None:
-            wanted = type(wanted)(wanted.image_shape, wanted.num_outputs, self.num_symbols, wanted.num_csi)
+            wanted = replace(wanted, num_symbols=self.num_symbols)
         check_fits(read_header(self.scheme), self.scheme, wanted, self.data)
         attackers: dict[str, Eavesdropper] = {}
         for path in self.attacker:
@@ -69,27 +84,19 @@ class Evaluate:
             policy = load_checkpoint(path, device=device, kind="eavesdropper").policy
             assert isinstance(policy, Eavesdropper)
             attackers[path.stem] = policy
-        found = evaluate(
-            game,
-            SchemeSender(scheme),
-            attackers,
-            scheme=scheme,
-            snr_db=self.snr_db,
-            seeds=self.seeds,
-            with_ssim=self.ssim,
-        )
+        found = evaluate(game, scheme, attackers, snr_db=self.snr_db, seeds=self.seeds, with_ssim=self.ssim)
         note = (
             f"{game.source.provenance} {len(game.source)} test images, {self.seeds} seeds of channel noise."
         )
-        print_evaluation(scheme.name, found, note)
+        print_evaluation(scheme.title, found, note)
         if found.usage is not None:
-            print(f"{scheme.name}: {describe_usage(found.usage)}")
+            print(f"{scheme.title}: {describe_usage(found.usage)}")
         if self.output is not None:
             record = {
                 "target": self.scheme.name,
-                "system": {"scheme": scheme.name, "options": scheme.options, "card": loaded.card},
+                "system": system_of(scheme, loaded.card),
                 "channel_uses": game.num_symbols,
-                "bits": scheme.bits(),
+                "bits": scheme.bits,
                 "guarantee": scheme.guarantee(),
                 **provenance(game.source, device),
                 "results": found.plain(),

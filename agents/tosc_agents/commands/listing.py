@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tosc_env.attackers import eavesdroppers
 from tosc_env.channels import channels
 from tosc_env.data import sources
 from tosc_env.opponents import zoos
-from tosc_env.policies import eavesdroppers, schemes
 from tosc_env.registration import IDS
 from tosc_env.registry import Registry
 from tosc_env.rewards import rewards
+from tosc_env.schemes import objectives, schemes, stages
 from tosc_env.tasks import tasks
 
 
 @dataclass
 class List:
-    """Show environments, schemes, eavesdroppers, channels, data sets, tasks, rewards and trained weights.
+    """Show environments, everything that is registered (schemes, stages, attackers, ...), and trained weights.
 
     Example: tosc list
     """
@@ -31,7 +32,10 @@ class List:
             table.add_column(heading)
         for id in IDS:
             table.add_row("environment", id, "tosc_env.registration")
-        registries: tuple[Registry, ...] = (schemes, eavesdroppers, channels, sources, tasks, rewards)
+        registries: tuple[Registry, ...] = (
+            *(schemes, stages, objectives, eavesdroppers),
+            *(channels, sources, tasks, rewards),
+        )
         for registry in registries:
             for name in registry:
                 table.add_row(registry.kind, name, registry.origin(name))

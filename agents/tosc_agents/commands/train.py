@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from tosc_agents.commands.common import (
-    key_option,
     parse_options,
+    parse_parts,
     refuse_overwriting,
     snr_choices,
     tell_guarantee,
+    use_key_file,
 )
 from tosc_agents.complexity import complexity
 from tosc_agents.learning.loop import LoopConfig
@@ -21,15 +22,16 @@ from tosc_agents.learning.precision import Precision
 from tosc_agents.learning.progress import show_progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.records import describe_usage
-from tosc_agents.setting import Setting
 from tosc_agents.training.card import scheme_card
 from tosc_agents.training.evaluate import evaluate
-from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
-from tosc_agents.training.warm_start import WarmStart, freeze, known_options
+from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme, usual_objectives
+from tosc_agents.training.warm_start import WarmStart, freeze
 from tosc_env.checkpoints import save_checkpoint
 from tosc_env.devices import resolve_device
-from tosc_env.policies import make_scheme, schemes
-from tosc_env.senders import SchemeSender
+from tosc_env.game import GameConfig
+from tosc_env.pipeline import make_scheme
+from tosc_env.schemes import defaults_of, make_objectives
+from tosc_env.types import SystemSpec
 
 
 @dataclass
@@ -43,17 +45,23 @@ class Train:
     """A registered scheme ('tosc list')."""
     data: str = "shapes"
     """A registered data set."""
-    data_options: tuple[str, ...] = ()
+    data_kwargs: tuple[str, ...] = ()
     """The data set's options, as name=value."""
-    task: str = ""
+    task: str | None = None
     """A registered task; by default the usual one for the data."""
-    task_options: tuple[str, ...] = ()
+    task_kwargs: tuple[str, ...] = ()
     """The task's options, as name=value, e.g. 'names=["Smiling"]'."""
-    scheme_options: tuple[str, ...] = ()
+    scheme_kwargs: tuple[str, ...] = ()
     """The scheme's options, as name=value."""
+    stages: tuple[str, ...] = ()
+    """More stages between the scheme and the channel, as NAME or NAME:option=value,option=value, e.g. keyed
+    laplace:epsilon=20."""
+    objectives: tuple[str, ...] = ()
+    """What it is trained for, written like stages, e.g. task bottleneck:beta=0.01; by default what the scheme's name
+    stands for."""
     channel: str = "awgn"
     """A registered channel."""
-    channel_options: tuple[str, ...] = ()
+    channel_kwargs: tuple[str, ...] = ()
     """The channel's options, as name=value."""
     num_symbols: int = 64
     """Complex channel uses per message."""
@@ -93,59 +101,95 @@ class Train:
     def run(self) -> int:
         """Train, evaluate once at the training SNR, save."""
         device = resolve_device(self.device)
-        snr = snr_choices(self.snr_db)
-        setting = Setting(
+        stages = parse_parts(self.stages)
+        setting = GameConfig(
             self.data,
-            parse_options(self.data_options),
+            parse_options(self.data_kwargs),
             self.task,
-            parse_options(self.task_options),
+            parse_options(self.task_kwargs) or None,
             self.channel,
-            parse_options(self.channel_options),
+            parse_options(self.channel_kwargs),
             self.num_symbols,
-            snr,
+            snr_choices(self.snr_db),
         )
-        name = f"{self.scheme}-{self.data}-{'_'.join(f'{s:g}' for s in self.snr_db)}dB.safetensors"
-        output = self.output or Path("runs") / name
+        output = self.output or Path("runs") / self._file_name(stages)
         refuse_overwriting(output, self.overwrite)
-        factory = schemes[self.scheme]
         start = None if self.warm_start is None else WarmStart(self.warm_start)
-        options = parse_options(self.scheme_options)
-        if start is not None:
-            options = {**start.options_for(self.scheme), **options}
-        if len(self.snr_db) == 1 and "told_snr_db" in known_options(factory):
-            # A receiver that has met one noise level alone is told that one, whatever the link's is.
-            options = {"told_snr_db": float(self.snr_db[0]), **options}
         game = setting.game(half="system", device=device)
+        options = self._options(game.spec, stages, start)
         with weights_from(self.seed):
-            scheme = make_scheme(self.scheme, game.spec, **options, **key_option(factory, self.key_file))
-        if scheme.constellation is not None:
-            game = setting.game(half="system", device=device, constellation=scheme.constellation)
-        print(f"{self.scheme}: {complexity(scheme)}")
+            scheme = make_scheme(self.scheme, game.spec, stages=stages, **options)
+            objectives = (
+                make_objectives(parse_parts(self.objectives), game.spec)
+                if self.objectives
+                else usual_objectives(self.scheme, game.spec)
+            )
+        use_key_file(scheme, self.key_file)
+        game = game.with_rules(constellation=scheme.constellation)
+        print(f"{scheme.title}: {complexity(scheme, objectives)}")
         tell_guarantee(scheme)
         if start is not None:
             print(start.load(scheme))
         frozen = freeze(scheme, self.freeze)
         chosen = {name: getattr(self, name) for name in ("optimizer", "learning_rate", "weight_decay")}
         plain: dict[str, Any] = {
-            **scheme.training_defaults,
+            **defaults_of(self.scheme).training,
             **{k: v for k, v in chosen.items() if v is not None},
         }
         loop = LoopConfig(epochs=self.epochs, batch_size=self.batch_size, precision=self.precision, **plain)
         config = SchemeTraining(loop, flip=self.flip, cutout=self.cutout)
         state = output.with_suffix(".run")
         with show_progress(f"train {self.scheme} on {self.data}") as progress:
-            trained = fit_scheme(scheme, game, config, seed=self.seed, state_path=state, progress=progress)
+            trained = fit_scheme(
+                scheme,
+                game,
+                config,
+                objectives=objectives,
+                seed=self.seed,
+                state_path=state,
+                progress=progress,
+            )
         scheme.eval()
         test = setting.game(split="test", device=device, constellation=scheme.constellation)
-        found = evaluate(test, SchemeSender(scheme), {}, scheme=scheme, snr_db=self.snr_db)
+        found = evaluate(test, scheme, {}, snr_db=self.snr_db)
         card = scheme_card(
-            scheme, game, setting, config, trained, seed=self.seed, start=start, frozen=frozen, found=found
+            scheme,
+            game,
+            setting,
+            config,
+            trained,
+            objectives=objectives,
+            seed=self.seed,
+            start=start,
+            frozen=frozen,
+            found=found,
         )
         save_checkpoint(output, scheme, card)
         state.unlink(missing_ok=True)
         told = ", ".join(f"{f.mean:.2%} at {s:g} dB" for s, f in found.accuracy.items())
-        print(f"{self.scheme}: test accuracy {told}; {game.source.provenance}")
+        print(f"{scheme.title}: test accuracy {told}; {game.source.provenance}")
         if found.usage is not None:
-            print(f"{self.scheme}: {describe_usage(found.usage)}")
+            print(f"{scheme.title}: {describe_usage(found.usage)}")
         print(f"saved {output}")
         return 0
+
+    def _file_name(self, stages: list[Any]) -> str:
+        """``deepjscc+keyed-cifar10-12dB.safetensors`` and the like."""
+        names = [self.scheme, *(stage if isinstance(stage, str) else stage["name"] for stage in stages)]
+        return f"{'+'.join(names)}-{self.data}-{'_'.join(f'{s:g}' for s in self.snr_db)}dB.safetensors"
+
+    def _options(self, spec: SystemSpec, stages: list[Any], start: WarmStart | None) -> dict[str, Any]:
+        """The scheme's options: those given, and, as far as it has them, those that follow from start and SNR."""
+        given = parse_options(self.scheme_kwargs)
+        usual: dict[str, Any] = {}
+        if start is not None and start.header["name"] == self.scheme:
+            given = {k: v for k, v in start.header["options"].items() if k != "told_snr_db"} | given
+        elif start is not None:
+            usual |= start.network
+        if len(self.snr_db) == 1:
+            # A receiver that has met one noise level alone is told that one, whatever the link's is.
+            usual["told_snr_db"] = float(self.snr_db[0])
+        # Which options a scheme has, whoever wrote it, is seen on one.
+        with weights_from(self.seed):
+            known = make_scheme(self.scheme, spec, stages=stages, **given).options
+        return {k: v for k, v in usual.items() if k in known} | given

@@ -12,7 +12,7 @@ from tosc_agents.eavesdroppers.front import BASES, Front
 from tosc_env.channels.base import to_constellation
 from tosc_env.errors import InputError
 from tosc_env.modulation import constellation_for, constellation_points, hard_decision
-from tosc_env.policies import SystemSpec
+from tosc_env.types import SystemSpec
 from tosc_env.view import View
 
 
@@ -31,7 +31,7 @@ class Codebook(Front):
 
     Args:
         spec: the system's shapes.
-        bases, base_options: the attackers behind it, see :class:`~tosc_agents.eavesdroppers.front.Front`.
+        bases, base_kwargs: the attackers behind it, see :class:`~tosc_agents.eavesdroppers.front.Front`.
         soft: whether the bases see the received symbols too.
         codewords, dimension: M and d of the codebook; fitting takes them from the scheme it attacks.
 
@@ -42,7 +42,7 @@ class Codebook(Front):
     Example:
         >>> import torch
         >>> small = {"width": 16, "components": 4}
-        >>> attacker = Codebook(SystemSpec((3, 32, 32), 10), bases=["inversion-mlp"], base_options=small).eval()
+        >>> attacker = Codebook(SystemSpec((3, 32, 32), 10), bases=["inversion-mlp"], base_kwargs=small).eval()
         >>> attacker.reconstruct(torch.zeros(2, 128), torch.zeros(2, 1)).shape
         torch.Size([2, 3, 32, 32])
     """
@@ -64,7 +64,7 @@ class Codebook(Front):
         spec: SystemSpec,
         *,
         bases: Sequence[str] = BASES,
-        base_options: Mapping[str, Any] | None = None,
+        base_kwargs: Mapping[str, Any] | None = None,
         soft: bool = True,
         codewords: int = 16,
         dimension: int = 2,
@@ -73,9 +73,7 @@ class Codebook(Front):
             raise InputError(f"dimension must be at least 1, not {dimension}.")
         constellation_for(codewords)
         width = spec.num_symbols * (dimension + 2 * soft)
-        super().__init__(
-            spec, width, bases, base_options, soft=soft, codewords=codewords, dimension=dimension
-        )
+        super().__init__(spec, width, bases, base_kwargs, soft=soft, codewords=codewords, dimension=dimension)
         self.register_buffer("codes", torch.zeros(codewords, dimension))
 
     def learn(self, view: View, generator: torch.Generator) -> dict[str, Any]:

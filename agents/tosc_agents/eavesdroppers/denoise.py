@@ -10,8 +10,7 @@ from torch import Tensor
 
 from tosc_agents.eavesdroppers.front import BASES, Front, fade_powers
 from tosc_env.channels import noise_power
-from tosc_env.game import Reception
-from tosc_env.policies import SystemSpec
+from tosc_env.types import Reception, SystemSpec
 from tosc_env.view import View
 
 
@@ -30,12 +29,12 @@ class Denoise(Front):
 
     Args:
         spec: the system's shapes.
-        bases, base_options: the attackers behind it, see :class:`~tosc_agents.eavesdroppers.front.Front`.
+        bases, base_kwargs: the attackers behind it, see :class:`~tosc_agents.eavesdroppers.front.Front`.
 
     Example:
         >>> import torch
         >>> small = {"width": 16, "components": 4}
-        >>> attacker = Denoise(SystemSpec((3, 32, 32), 10), bases=["inversion-mlp"], base_options=small).eval()
+        >>> attacker = Denoise(SystemSpec((3, 32, 32), 10), bases=["inversion-mlp"], base_kwargs=small).eval()
         >>> attacker.transform(torch.ones(2, 10, 128), torch.zeros(2, 10, 1))[1]
         tensor([[10.],
                 [10.]])
@@ -50,9 +49,9 @@ class Denoise(Front):
         spec: SystemSpec,
         *,
         bases: Sequence[str] = BASES,
-        base_options: Mapping[str, Any] | None = None,
+        base_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(spec, 2 * spec.num_symbols, bases, base_options)
+        super().__init__(spec, 2 * spec.num_symbols, bases, base_kwargs)
 
     def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
         """As in :class:`~tosc_agents.eavesdroppers.front.Front`, of [B, R, 2n] and [B, R, c] too."""

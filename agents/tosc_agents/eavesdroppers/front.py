@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper
 from tosc_agents.learning.seeding import weights_from
+from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.errors import DeniedError, InputError
-from tosc_env.game import Reception
-from tosc_env.policies import Eavesdropper, SystemSpec, eavesdroppers, make_eavesdropper
+from tosc_env.types import Reception, SystemSpec
 from tosc_env.view import View
 
 BASES = ("inversion-mlp", "label", "match")
@@ -48,7 +48,7 @@ class Front(Eavesdropper):
         spec: the system's shapes.
         width: how many reals :meth:`transform` gives; an odd number is filled up with a zero column.
         bases: registered names of the attackers behind the front, each once.
-        base_options: options for every base that has them, such as ``{"epochs": 10}``.
+        base_kwargs: options for every base that has them, such as ``{"epochs": 10}``.
         options: the subclass's own options, plain values.
 
     Attributes:
@@ -67,12 +67,12 @@ class Front(Eavesdropper):
         spec: SystemSpec,
         width: int,
         bases: Sequence[str],
-        base_options: Mapping[str, Any] | None,
+        base_kwargs: Mapping[str, Any] | None,
         **options: Any,
     ) -> None:
         if isinstance(bases, str) or not bases or len(set(bases)) < len(bases):
             raise InputError(f"bases must be a list of different attackers' names, not {bases!r}.")
-        super().__init__(spec, bases=list(bases), base_options=dict(base_options or {}), **options)
+        super().__init__(spec, bases=list(bases), base_kwargs=dict(base_kwargs or {}), **options)
         self.build(width)
 
     # -- what a subclass provides ----------------------------------------------------------------------
@@ -104,7 +104,7 @@ class Front(Eavesdropper):
                 self.build(width)
             return
         spec = replace(self.spec, num_symbols=(width + 1) // 2)
-        options: dict[str, Any] = self.options["base_options"]
+        options: dict[str, Any] = self.options["base_kwargs"]
         used: set[str] = set()
         bases: dict[str, Eavesdropper] = {}
         for name in self.options["bases"]:
@@ -155,7 +155,7 @@ class Front(Eavesdropper):
         self.to(view.device)
         record = self.learn(view, generator)
         self.to(view.device)
-        inner = TransformedView(view, self)
+        inner = cast(View, TransformedView(view, self))
         files: list[Path] = []
         for number, (name, base) in enumerate(self.attackers.items()):
             if self.run is not None and isinstance(base, NeuralEavesdropper):
@@ -167,7 +167,7 @@ class Front(Eavesdropper):
             record[name] = base.fit(inner, generator=generator, progress=told)
             # What a base has learnt about its own shape is needed to build it again from a checkpoint.
             learnt = {key: value for key, value in base.options.items() if before.get(key) != value}
-            self.options = {**self.options, "base_options": {**self.options["base_options"], **learnt}}
+            self.options = {**self.options, "base_kwargs": {**self.options["base_kwargs"], **learnt}}
         for file in files:
             file.unlink(missing_ok=True)
         return record
@@ -194,46 +194,53 @@ class Front(Eavesdropper):
         return able, self.through(received, csi)
 
 
-class TransformedView(View):
+class TransformedView:
     """A view whose receptions have been through a front; all else, and all that is denied, is the view's own.
 
     Args:
         view: what the attacker really has.
         front: whose :meth:`Front.hear` gives the receptions.
+
+    Attributes:
+        spec: shapes of what the front gives.
+        deterministic: False: a transformed reception is not symbols and noise of known power, so closed forms
+            must listen.
     """
 
+    deterministic = False
+
     def __init__(self, view: View, front: Front) -> None:
-        super().__init__(view._game, view._sender, view.threat, view._generator)
         self.spec = next(iter(front.attackers.values())).spec
         self._view, self._front = view, front
-        self.queries = view.queries
 
-    @property
-    def deterministic(self) -> bool:
-        """False: a transformed reception is not symbols and noise of known power, so closed forms must listen."""
-        return False
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._view, name)
 
     def symbols(self, index: Tensor) -> Tensor:
+        """Transformed symbols [B, 2m] as if of a link of hardly any noise."""
         return self._clean(self._view.symbols(index))
 
     def sample(self, index: Tensor) -> tuple[Reception, Tensor]:
-        heard = self._front.hear(self._view, index)
-        self.queries = self._view.queries
-        return heard
+        """Transformed receptions, and the images."""
+        return self._front.hear(self._view, index)
 
     def sample_repeated(self, index: Tensor) -> tuple[Reception, Tensor]:
+        """InputError: only the front hears an image repeatedly."""
         raise InputError(f"the bases of {self._front.name!r} hear one transformed reception of an image.")
 
     def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
+        """Transformed symbols of the encoder without its key, receptions of them, and the images."""
         symbols, reception, images = self._view.unkeyed(index)
         return self._clean(symbols), self._front.through(reception.received, reception.csi), images
 
     def encode(self, images: Tensor) -> Tensor:
+        """Transformed symbols of any images."""
         return self._clean(self._view.encode(images))
 
     def _clean(self, symbols: Tensor) -> Tensor:
         """Symbols that have not been on the air, transformed as if over a link of hardly any noise and no fade."""
-        self.queries = self._view.queries
         csi = symbols.new_zeros(len(symbols), self._view.spec.num_csi)
         csi[:, 0], csi[:, 1::2] = CLEAN_DB, 1.0
         return self._front.through(symbols, csi).received

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, symbol_mlp
 from tosc_agents.learning.seeding import weights_from
 from tosc_env.errors import InputError, unknown
-from tosc_env.policies import SystemSpec
+from tosc_env.types import SystemSpec
 from tosc_env.view import View
 
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs
-from tosc_agents.eavesdroppers.starts import best_start, check_starts
+from tosc_agents.eavesdroppers.restarts import best_start, check_restarts
 from tosc_agents.networks import ImageDecoder
 from tosc_agents.perceptual import PerceptualLoss
 from tosc_env.errors import InputError
-from tosc_env.policies import SystemSpec
+from tosc_env.types import SystemSpec
 from tosc_env.view import View
 
 
@@ -30,7 +30,7 @@ class Inversion(NeuralEavesdropper):
         spec: the system's shapes.
         perceptual_weight: weight of the VGG term, at least 0; above 0 it needs VGG weights under the data root.
         widths: channels of the decoder's four resolutions.
-        starts: independent initialisations, of which the best on held-out images is kept, at least 1.
+        restarts: independent initialisations, of which the best on held-out images is kept, at least 1.
         epochs, batch_size, learning_rate, precision: of its training.
 
     Example:
@@ -48,7 +48,7 @@ class Inversion(NeuralEavesdropper):
         *,
         perceptual_weight: float = 0.0,
         widths: tuple[int, ...] = (192, 96, 48, 32),
-        starts: int = 2,
+        restarts: int = 2,
         epochs: int = 10,
         batch_size: int = 250,
         learning_rate: float = 2e-3,
@@ -58,13 +58,13 @@ class Inversion(NeuralEavesdropper):
             spec,
             perceptual_weight=perceptual_weight,
             widths=list(widths),
-            starts=starts,
+            restarts=restarts,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
             precision=precision,
         )
-        check_starts(starts)
+        check_restarts(restarts)
         if not 0 <= perceptual_weight < float("inf"):
             raise InputError(f"perceptual_weight must be a number of at least 0, not {perceptual_weight!r}.")
         self.network = ImageDecoder(2 * spec.num_symbols + 1, spec.image_shape, widths=tuple(widths))

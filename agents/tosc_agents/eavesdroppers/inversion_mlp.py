@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, symbol_mlp
-from tosc_agents.eavesdroppers.starts import best_start, check_starts, split
+from tosc_agents.eavesdroppers.restarts import best_start, check_restarts, split
 from tosc_env.errors import InputError
-from tosc_env.policies import SystemSpec
+from tosc_env.types import SystemSpec
 from tosc_env.view import View
 
 
@@ -18,13 +18,13 @@ class InversionMLP(NeuralEavesdropper):
     """An MLP that predicts the leading principal components of the image; the rest stays at its mean.
 
     Symbols of a task-trained system hold little beyond coarse colour and layout, which a hundred components
-    describe, so this equals a convolutional decoder (FACTS.md section 2) at a tenth of the cost.
+    describe, so this equals a convolutional decoder at a tenth of the cost.
 
     Args:
         spec: the system's shapes.
         components: principal components to predict.
         width, depth, dropout: of the MLP.
-        starts: independent initialisations, of which the best on held-out images is kept, at least 1.
+        restarts: independent initialisations, of which the best on held-out images is kept, at least 1.
         epochs, batch_size, learning_rate, precision: of its training.
 
     Example:
@@ -47,7 +47,7 @@ class InversionMLP(NeuralEavesdropper):
         width: int = 1024,
         depth: int = 2,
         dropout: float = 0.1,
-        starts: int = 2,
+        restarts: int = 2,
         epochs: int = 40,
         batch_size: int = 500,
         learning_rate: float = 1e-3,
@@ -59,13 +59,13 @@ class InversionMLP(NeuralEavesdropper):
             width=width,
             depth=depth,
             dropout=dropout,
-            starts=starts,
+            restarts=restarts,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
             precision=precision,
         )
-        check_starts(starts)
+        check_restarts(restarts)
         pixels = torch.Size(spec.image_shape).numel()
         if not 1 <= components <= pixels:
             raise InputError(f"components must lie in 1..{pixels}, not {components}.")
@@ -75,7 +75,7 @@ class InversionMLP(NeuralEavesdropper):
         self.register_buffer("scale", torch.ones(()))
 
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
-        index, _ = split(view, self.options["starts"])
+        index, _ = split(view, self.options["restarts"])
         images = torch.cat([view.images(part).flatten(1) for part in index.split(1000)])
         self.mean, self.basis = principal_components(images, self.options["components"], generator)
         targets = (images - self.mean) @ self.basis.T

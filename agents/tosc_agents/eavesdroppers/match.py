@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs
 from tosc_agents.networks import ImageEncoder, ResidualMLP
-from tosc_env.policies import SystemSpec
+from tosc_env.types import SystemSpec
 from tosc_env.view import View
 
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from tosc_env import metrics
+from tosc_env.attackers import Eavesdropper
 from tosc_env.channels import noise_power
 from tosc_env.channels.base import to_constellation
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.modulation import hard_decision
-from tosc_env.policies import Eavesdropper, SystemSpec
+from tosc_env.types import SystemSpec
 from tosc_env.view import View
 
 REMEMBERED = 32

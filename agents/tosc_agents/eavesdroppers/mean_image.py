@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tosc_env.policies import Eavesdropper, SystemSpec
+from tosc_env.attackers import Eavesdropper
+from tosc_env.types import SystemSpec
 from tosc_env.view import View
 
 

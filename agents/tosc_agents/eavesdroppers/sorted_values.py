@@ -11,9 +11,8 @@ from torch import Tensor
 from tosc_agents.eavesdroppers.front import BASES, Front
 from tosc_env.channels.base import to_constellation
 from tosc_env.errors import InputError
-from tosc_env.game import Reception
 from tosc_env.modulation import constellation_for, constellation_points, hard_decision
-from tosc_env.policies import SystemSpec
+from tosc_env.types import Reception, SystemSpec
 from tosc_env.view import View
 
 
@@ -36,7 +35,7 @@ class Sorted(Front):
 
     Args:
         spec: the system's shapes.
-        bases, base_options: the attackers behind it, see :class:`~tosc_agents.eavesdroppers.front.Front`.
+        bases, base_kwargs: the attackers behind it, see :class:`~tosc_agents.eavesdroppers.front.Front`.
         points: M of a discrete scheme, 0 for none; fitting takes it from the scheme it attacks, where the
             threat model shows the constellation.
         measured: of how many images the mean and spread of each column are measured.
@@ -44,7 +43,7 @@ class Sorted(Front):
     Example:
         >>> import torch
         >>> small = {"width": 16, "components": 4}
-        >>> attacker = Sorted(SystemSpec((3, 32, 32), 10), bases=["inversion-mlp"], base_options=small).eval()
+        >>> attacker = Sorted(SystemSpec((3, 32, 32), 10), bases=["inversion-mlp"], base_kwargs=small).eval()
         >>> heard = torch.randn(1, 128, generator=torch.Generator().manual_seed(0))
         >>> bool((attacker.features(heard, torch.zeros(1, 1)) ==
         ...       attacker.features(heard.flip(1), torch.zeros(1, 1))).all())
@@ -60,7 +59,7 @@ class Sorted(Front):
         spec: SystemSpec,
         *,
         bases: Sequence[str] = BASES,
-        base_options: Mapping[str, Any] | None = None,
+        base_kwargs: Mapping[str, Any] | None = None,
         points: int = 0,
         measured: int = 2000,
     ) -> None:
@@ -69,7 +68,7 @@ class Sorted(Front):
         if measured < 2:
             raise InputError(f"measured must be at least 2, not {measured}.")
         width = 5 * spec.num_symbols + 2 * points
-        super().__init__(spec, width, bases, base_options, points=points, measured=measured)
+        super().__init__(spec, width, bases, base_kwargs, points=points, measured=measured)
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
 

@@ -11,8 +11,7 @@ from torch import Tensor
 from tosc_agents.eavesdroppers.front import BASES, Front
 from tosc_env.channels import noise_power
 from tosc_env.errors import InputError
-from tosc_env.game import Reception
-from tosc_env.policies import SystemSpec
+from tosc_env.types import Reception, SystemSpec
 from tosc_env.view import View
 
 KINDS = ("permutation", "signed permutation", "rotation")
@@ -37,7 +36,7 @@ class Unshuffle(Front):
 
     Args:
         spec: the system's shapes.
-        bases, base_options: the attackers behind it, see :class:`~tosc_agents.eavesdroppers.front.Front`.
+        bases, base_kwargs: the attackers behind it, see :class:`~tosc_agents.eavesdroppers.front.Front`.
         pairs: how many images are heard encrypted, at least 10.
 
     Raises:
@@ -46,7 +45,7 @@ class Unshuffle(Front):
     Example:
         >>> import torch
         >>> small = {"width": 16, "components": 4}
-        >>> attacker = Unshuffle(SystemSpec((3, 32, 32), 10), bases=["inversion-mlp"], base_options=small).eval()
+        >>> attacker = Unshuffle(SystemSpec((3, 32, 32), 10), bases=["inversion-mlp"], base_kwargs=small).eval()
         >>> attacker.reconstruct(torch.zeros(2, 128), torch.zeros(2, 1)).shape
         torch.Size([2, 3, 32, 32])
     """
@@ -64,12 +63,12 @@ class Unshuffle(Front):
         spec: SystemSpec,
         *,
         bases: Sequence[str] = BASES,
-        base_options: Mapping[str, Any] | None = None,
+        base_kwargs: Mapping[str, Any] | None = None,
         pairs: int = 1000,
     ) -> None:
         if pairs < 10:
             raise InputError(f"pairs must be at least 10, not {pairs}.")
-        super().__init__(spec, 2 * spec.num_symbols, bases, base_options, pairs=pairs)
+        super().__init__(spec, 2 * spec.num_symbols, bases, base_kwargs, pairs=pairs)
         self.found = False
         self.register_buffer("inverse", torch.eye(2 * spec.num_symbols))
 

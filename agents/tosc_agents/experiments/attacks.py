@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from tosc_agents.experiments.arms import KEYS, Arm
 from tosc_agents.experiments.cells import Cell, Work
 from tosc_agents.experiments.findings import NOISE, Row
-from tosc_agents.experiments.systems import FEATURES, RememberedSender, Systems, images_of, source_of
+from tosc_agents.experiments.systems import Systems, images_of, source_of
 from tosc_agents.experiments.trainings import SCHEME, load_arm
 from tosc_agents.records import provenance
 from tosc_agents.training.evaluate import CANDIDATES, chance, evaluate, floors
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
+from tosc_env.attackers import Eavesdropper
 from tosc_env.checkpoints import load_checkpoint, save_checkpoint
-from tosc_env.policies import Eavesdropper
+from tosc_env.game import Game
 from tosc_env.threat import ThreatModel
 
 ATTACKER = "attacker.safetensors"
@@ -78,19 +76,16 @@ class Measurement:
 
 def arm_cell(systems: Systems, arm: Arm, seed: int, measured: Measurement) -> Cell:
     """Accuracy of the arm's receiver, and re-identification by whoever has the candidates encoded, over the SNRs."""
-    trained, features = systems.training(arm.training, seed), systems.features(arm, seed)
+    trained = systems.training(arm.training, seed)
     setting = systems.setting
 
     def work(work: Work) -> dict[str, Any]:
         scheme = load_arm(work.file(trained, SCHEME), arm, work.device)
-        sender = RememberedSender(scheme, known(work.file(features, FEATURES), "test").to(work.device))
-        test = source_of(setting, "test", None).to(work.device)
-        game = setting.game_on(test, constellation=scheme.constellation)
+        test = source_of(setting, "test", None, work.device)
         found = evaluate(
-            game,
-            sender,
+            Game(test, setting, constellation=scheme.constellation),
+            scheme,
             {},
-            scheme=scheme,
             snr_db=measured.snr_db,
             seeds=measured.seeds,
             with_floors=False,
@@ -99,31 +94,28 @@ def arm_cell(systems: Systems, arm: Arm, seed: int, measured: Measurement) -> Ce
         return {
             "evaluation": found.plain(),
             "guarantee": scheme.guarantee(),
-            "bits": scheme.bits(),
+            "bits": scheme.bits,
             "channel_uses": setting.num_symbols,
         }
 
     name = f"measure-{arm.key}-{setting.data}-seed{seed}"
     inputs = {"version": 1, "arm": _plain(arm), "measured": measured.plain()}
-    return Cell(name, inputs, work, (trained, features))
+    return Cell(name, inputs, work, (trained,))
 
 
 def attack_cell(systems: Systems, arm: Arm, attacker: Attacker, seed: int, measured: Measurement) -> Cell:
     """One attacker, trained against one arm on the attacker's half and measured on the test images."""
-    trained, features = systems.training(arm.training, seed), systems.features(arm, seed)
+    trained = systems.training(arm.training, seed)
     setting = systems.setting
 
     def work(work: Work) -> dict[str, Any]:
         scheme = load_arm(work.file(trained, SCHEME), arm, work.device)
-        memory = work.file(features, FEATURES)
         heard: Any = attacker.train_snr_db
         snr = list(measured.snr_db) if heard is None else list(heard) if isinstance(heard, tuple) else heard
-        sources = [
-            source_of(setting, s, h).to(work.device) for s, h in (("train", "attacker"), ("test", None))
-        ]
-        train = setting.game_on(sources[0], snr_db=snr, constellation=scheme.constellation)
-        test = setting.game_on(sources[1], constellation=scheme.constellation)
-        senders = [RememberedSender(scheme, known(memory, n).to(work.device)) for n in ("attacker", "test")]
+        own = source_of(setting, "train", "attacker", work.device)
+        train = Game(own, setting, snr_db=snr, constellation=scheme.constellation)
+        shown = source_of(setting, "test", None, work.device)
+        test = Game(shown, setting, constellation=scheme.constellation)
         path = work.folder / ATTACKER
         finished = _fitted(path, work)
         if finished is None:
@@ -133,7 +125,7 @@ def attack_cell(systems: Systems, arm: Arm, attacker: Attacker, seed: int, measu
                 fitted, record = fit_eavesdropper(
                     attacker.eavesdropper,
                     train,
-                    senders[0],
+                    scheme,
                     threat=THREAT,
                     options=dict(attacker.options),
                     seed=seed,
@@ -142,9 +134,9 @@ def attack_cell(systems: Systems, arm: Arm, attacker: Attacker, seed: int, measu
                     identity={"arm": arm.key},
                 )
             card = {
-                **provenance(sources[0], work.device),
+                **provenance(own, work.device),
                 "against": scheme.name,
-                "against_options": scheme.options,
+                "composition": scheme.composition,
                 "labels": list(train.task.labels),
                 "setting": setting.plain(),
                 "training": record,
@@ -155,7 +147,7 @@ def attack_cell(systems: Systems, arm: Arm, attacker: Attacker, seed: int, measu
             fitted, record = finished
         found = evaluate(
             test,
-            senders[1],
+            scheme,
             {attacker.key: fitted},
             snr_db=measured.snr_db,
             seeds=measured.seeds,
@@ -163,7 +155,8 @@ def attack_cell(systems: Systems, arm: Arm, attacker: Attacker, seed: int, measu
             with_floors=False,
             threat=ThreatModel(candidate_queries=False),
         )
-        return {"evaluation": found.plain(), "training": record}
+        # The arm's own cell has its accuracy, which would be counted once more here.
+        return {"evaluation": {**found.plain(), "accuracy": {}}, "training": record}
 
     name = f"attack-{arm.key}-{attacker.key}-{setting.data}-seed{seed}"
     inputs = {
@@ -174,7 +167,7 @@ def attack_cell(systems: Systems, arm: Arm, attacker: Attacker, seed: int, measu
         "threat": THREAT.plain(),
         "seed": seed,
     }
-    return Cell(name, inputs, work, (trained, features))
+    return Cell(name, inputs, work, (trained,))
 
 
 def _fitted(path: Path, work: Work) -> tuple[Eavesdropper, dict[str, Any]] | None:
@@ -183,8 +176,9 @@ def _fitted(path: Path, work: Work) -> tuple[Eavesdropper, dict[str, Any]] | Non
         return None
     loaded = load_checkpoint(path, device=work.device, kind="eavesdropper")
     assert isinstance(loaded.policy, Eavesdropper)
-    # One with an encoder in its hands holds nothing that a file could keep: it is fitted again.
-    return (loaded.policy, loaded.card["training"]) if loaded.policy.state_dict() else None
+    # One with an encoder in its hands holds nothing that a file could keep: it is fitted again, as is one whose card
+    # was still to be written.
+    return (loaded.policy, loaded.card["training"]) if loaded.card and loaded.policy.state_dict() else None
 
 
 def floors_cell(systems: Systems) -> Cell:
@@ -192,7 +186,7 @@ def floors_cell(systems: Systems) -> Cell:
     setting = systems.setting
 
     def work(work: Work) -> dict[str, Any]:
-        game = setting.game_on(source_of(setting, "test", None).to(work.device))
+        game = Game(source_of(setting, "test", None, work.device), setting)
         return {
             "floors": floors(game),
             "chance": {**chance(game), "reid": 1.0 / min(CANDIDATES, len(game.source))},
@@ -243,18 +237,6 @@ def _row(
         snr,
         attacker,
     )
-
-
-@lru_cache(maxsize=6)
-def _features(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(path)
-
-
-def known(path: Path, part: str) -> Tensor:
-    """Remembered features of the attacker's images or of the test images, read once per process."""
-    return _features(path)[part]
 
 
 def _plain(arm: Arm) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from torch import Tensor
 from tosc_agents.experiments.arms import arm
 from tosc_agents.experiments.findings import Picture
 from tosc_agents.experiments.trainings import load_arm
-from tosc_agents.setting import Setting
+from tosc_env.attackers import Eavesdropper
 from tosc_env.checkpoints import load_checkpoint
 from tosc_env.data.base import Source
-from tosc_env.game import Game
-from tosc_env.policies import Eavesdropper
-from tosc_env.senders import SchemeSender, Sender, heard, numbered
+from tosc_env.game import Game, GameConfig
+from tosc_env.pipeline import Pipeline
+from tosc_env.senders import context_of, heard, numbered
 from tosc_env.threat import ThreatModel
 from tosc_env.viewer import comparison_grid
 
@@ -30,7 +30,7 @@ COUNT = 8
 @torch.no_grad()
 def rebuild(
     game: Game,
-    sender: Sender,
+    scheme: Pipeline,
     attacker: Eavesdropper,
     *,
     index: Tensor | None = None,
@@ -41,7 +41,7 @@ def rebuild(
 
     Args:
         game: at the SNR of the attack.
-        sender, attacker: the system and a trained eavesdropper that reconstructs.
+        scheme, attacker: the system and a trained eavesdropper that reconstructs.
         index: int64 [N], which of the game's images; None: all.
         seed: of the channel's noise.
         threat: what the attacker knows of its link.
@@ -50,16 +50,16 @@ def rebuild(
     whole = torch.arange(len(game.source), device=game.device) if index is None else index
     images = []
     for part in whole.split(BATCH):
-        round_ = numbered(game.draw(len(part), generator=generator, index=part), sender, generator)
-        sent = sender.emit(sender.prepare(round_.batch), round_, generator)
-        reception = heard(game.transmit(round_, sent).eavesdropper, round_, sender, threat or ThreatModel())
+        round_ = numbered(game.draw(len(part), generator=generator, index=part), scheme, generator)
+        sent = scheme.send(game.source, part, context_of(round_, generator))
+        reception = heard(game.transmit(round_, sent).eavesdropper, round_, scheme, threat or ThreatModel())
         images.append(attacker.reconstruct(reception.received, reception.csi))
     return torch.cat(images)
 
 
 def grid(
     path: Path,
-    setting: Setting,
+    setting: GameConfig,
     source: Source,
     arms: Mapping[str, tuple[Path, Path]],
     *,
@@ -93,9 +93,9 @@ def grid(
         scheme = load_arm(system, arm(key), source.device)
         attacker = load_checkpoint(attack, device=source.device, kind="eavesdropper").policy
         assert isinstance(attacker, Eavesdropper)
-        game = setting.game_on(source, snr_db=snr_db, constellation=scheme.constellation)
+        game = Game(source, setting, snr_db=snr_db, constellation=scheme.constellation)
         label = arm(key).label
-        rows[label] = rebuild(game, SchemeSender(scheme), attacker, index=index, seed=seed)
+        rows[label] = rebuild(game, scheme, attacker, index=index, seed=seed)
         if notes and key in notes:
             told[label] = notes[key]
     originals = source.gather(index).images

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from tosc_agents.experiments.arms import KEYS
 from tosc_agents.experiments.article import SNR_DB
 from tosc_agents.experiments.attacks import Attacker, Measurement
 from tosc_agents.experiments.trainings import Recipe
-from tosc_agents.setting import Setting
 from tosc_env.errors import unknown
+from tosc_env.game import GameConfig
 
 FACES = ("Mustache", "Smiling", "Wavy_Hair")
 """The article's attributes, recognised by one model."""
@@ -41,7 +41,7 @@ class Preset:
 
     name: str
     told: str
-    images: Setting
+    images: GameConfig
     network: Mapping[str, Any]
     recipes: Mapping[str, Recipe]
     attackers: tuple[Attacker, ...]
@@ -50,17 +50,13 @@ class Preset:
     repeated: tuple[str, ...] | None
     repeated_attackers: tuple[str, ...] | None
     shared_start: bool
-    faces: Setting
+    faces: GameConfig
     face_network: Mapping[str, Any]
     face_recipes: Mapping[str, Recipe]
     face_attacker: Mapping[str, Any]
     folds: int
     gender_epochs: int
     timing: Mapping[str, Any] = field(default_factory=dict)
-
-    def plain(self) -> dict[str, Any]:
-        """As plain values, for the report."""
-        return asdict(self)
 
 
 def preset(name: str) -> Preset:
@@ -86,17 +82,18 @@ def recipes(
         baseline: epochs of the unprotected system.
         warm: epochs of those that start from its weights.
         receiver: epochs of those that train a receiver behind its transmitter.
-        adversary_width: of the simulated attackers; None: the schemes' own.
+        adversary_width: of the simulated attackers; None: the usual one.
         changes: of every recipe: batch size, augmentation.
     """
-    width = {} if adversary_width is None else {"adversary_width": adversary_width}
-    ramp = {"kl_start": 1, "kl_ramp": 4} if warm < 40 else {}
+    width = {} if adversary_width is None else {"width": adversary_width}
+    bottleneck = {"name": "bottleneck", **({"start": 1, "ramp": 4} if warm < 40 else {})}
+    starved, milder = ({"name": "adversary", "weight": weight, **width} for weight in (2.0, 1.0))
     found = {
         "baseline": Recipe("deepjscc", {}, baseline),
         # Two passes an epoch; and the bottleneck needs some epochs after its ramp.
-        "ibal": Recipe("ibal", {"adversary_weight": 2.0, **ramp, **width}, warm + 2, start="baseline"),
+        "ibal": Recipe("ibal", {}, warm + 2, start="baseline", objectives=("task", bottleneck, starved)),
         "vq": Recipe("lbvq", {}, warm, start="baseline"),
-        "lbvq": Recipe("lbvq", {"adversary_weight": 1.0, **width}, warm, start="baseline"),
+        "lbvq": Recipe("lbvq", {}, warm, start="baseline", objectives=("task", "codebook", milder)),
         "dp": Recipe(
             "dp-laplace",
             {"epsilon": 0.1, "epsilon_range": [0.04, 1.0]},
@@ -106,7 +103,7 @@ def recipes(
         ),
         "dp-calibrated": Recipe(
             "dp-laplace",
-            {"mode": "article", "constant": 1.0, "epsilon": 1.0, "epsilon_range": [0.3, 50.0]},
+            {"mode": "calibrated", "constant": 1.0, "epsilon": 1.0, "epsilon_range": [0.3, 50.0]},
             receiver,
             start="baseline",
             receiver_only=True,
@@ -118,7 +115,7 @@ def recipes(
 def attackers(
     *,
     mlp: int,
-    starts: int,
+    restarts: int,
     match: int,
     label: int,
     decoder: int,
@@ -130,16 +127,16 @@ def attackers(
 
     Args:
         mlp, match, label, decoder: epochs of each kind.
-        starts: initialisations of the inversions.
+        restarts: initialisations of the inversions.
         widths: of the convolutional decoder.
         perceptual: epochs of the article's attacker, the decoder with the VGG loss; 0: without it.
         batch_size: of their training.
     """
-    short = {"epochs": max(2, mlp // 3), "starts": 1, "batch_size": batch_size}
-    long = {"epochs": mlp, "starts": starts, "batch_size": batch_size}
-    behind = {"epochs": mlp // 2 + 1, "starts": 1, "batch_size": batch_size}
+    short = {"epochs": max(2, mlp // 3), "restarts": 1, "batch_size": batch_size}
+    long = {"epochs": mlp, "restarts": restarts, "batch_size": batch_size}
+    behind = {"epochs": mlp // 2 + 1, "restarts": 1, "batch_size": batch_size}
     open_arms = ("deepjscc", "ibal", "lbvq")
-    cnn = {"widths": list(widths), "starts": 1, "batch_size": batch_size}
+    cnn = {"widths": list(widths), "restarts": 1, "batch_size": batch_size}
     found = [
         Attacker("linear", "linear"),
         Attacker("inversion-mlp", "inversion-mlp", long, CLEAR),
@@ -153,17 +150,17 @@ def attackers(
         Attacker(
             "codebook",
             "codebook",
-            {"bases": ["inversion-mlp", "label"], "base_options": behind},
+            {"bases": ["inversion-mlp", "label"], "base_kwargs": behind},
             ("vq", "lbvq"),
         ),
         Attacker(
             "sorted",
             "sorted",
-            {"bases": ["inversion-mlp", "label"], "base_options": behind},
+            {"bases": ["inversion-mlp", "label"], "base_kwargs": behind},
             ("enc-shuffle",),
         ),
         Attacker(
-            "unshuffle", "unshuffle", {"bases": ["inversion-mlp"], "base_options": behind}, ("enc-fixed",)
+            "unshuffle", "unshuffle", {"bases": ["inversion-mlp"], "base_kwargs": behind}, ("enc-fixed",)
         ),
     ]
     if perceptual:
@@ -186,7 +183,7 @@ def _quick() -> Preset:
         "receiver_width": 192,
         "receiver_depth": 1,
     }
-    faces = Setting(
+    faces = GameConfig(
         "shapes",
         {"size": 64, "binary_attributes": list(FACES), "num_images": 1500},
         "attributes",
@@ -195,12 +192,12 @@ def _quick() -> Preset:
     return Preset(
         "quick",
         "the embedded Shapes, minutes on two cores: shows that everything runs, and where it points",
-        images=Setting("shapes"),
+        images=GameConfig("shapes"),
         network=network,
         recipes=recipes(14, 8, 8, adversary_width=128, **plain),
         attackers=attackers(
             mlp=9,
-            starts=1,
+            restarts=1,
             match=8,
             label=8,
             decoder=3,
@@ -216,7 +213,7 @@ def _quick() -> Preset:
         faces=faces,
         face_network={**network, "stem": 8},
         face_recipes=recipes(8, 4, 6, adversary_width=128, **plain),
-        face_attacker={"widths": [32, 24, 16, 16], "starts": 1, "epochs": 3, "batch_size": 125},
+        face_attacker={"widths": [32, 24, 16, 16], "restarts": 1, "epochs": 3, "batch_size": 125},
         folds=3,
         gender_epochs=4,
         timing={"batch_size": 128, "steps": 4, "repeats": 3, "large": False},
@@ -234,12 +231,12 @@ def _cpu() -> Preset:
     return Preset(
         "cpu",
         "CIFAR-10 and CelebA at what two cores do in a night",
-        images=Setting("cifar10"),
+        images=GameConfig("cifar10"),
         network={},
         recipes=recipes(60, 12, 20),
         attackers=attackers(
             mlp=24,
-            starts=1,
+            restarts=1,
             match=6,
             label=15,
             decoder=8,
@@ -252,10 +249,10 @@ def _cpu() -> Preset:
         repeated=("lbvq",),
         repeated_attackers=("linear", "inversion-mlp", "label"),
         shared_start=True,
-        faces=Setting("celeba"),
+        faces=GameConfig("celeba"),
         face_network=face_network,
         face_recipes=_gently(recipes(10, 4, 12, batch_size=125)),
-        face_attacker={"widths": [48, 32, 24, 16], "starts": 1, "epochs": 5, "batch_size": 125},
+        face_attacker={"widths": [48, 32, 24, 16], "restarts": 1, "epochs": 5, "batch_size": 125},
         folds=5,
         gender_epochs=5,
         timing={"batch_size": 512, "steps": 3, "repeats": 3, "large": True},
@@ -266,12 +263,12 @@ def _article() -> Preset:
     return Preset(
         "article",
         "everything as long as the article trains, for a GPU",
-        images=Setting("cifar10"),
+        images=GameConfig("cifar10"),
         network={},
         recipes=recipes(200, 200, 60, batch_size=512),
         attackers=attackers(
             mlp=60,
-            starts=3,
+            restarts=3,
             match=60,
             label=40,
             decoder=40,
@@ -284,10 +281,10 @@ def _article() -> Preset:
         repeated=None,
         repeated_attackers=None,
         shared_start=False,
-        faces=Setting("celeba"),
+        faces=GameConfig("celeba"),
         face_network={},
         face_recipes=recipes(60, 60, 40, batch_size=512),
-        face_attacker={"widths": [192, 96, 48, 32], "starts": 2, "epochs": 40, "batch_size": 250},
+        face_attacker={"widths": [192, 96, 48, 32], "restarts": 2, "epochs": 40, "batch_size": 250},
         folds=5,
         gender_epochs=30,
         timing={"batch_size": 512, "steps": 20, "repeats": 5, "large": True},

@@ -193,7 +193,7 @@ class Reproduction:
 
     def _grid(self, store: Store, folder: Path) -> Picture | None:
         """What the strongest rebuilding attacker of each arm makes of the same test images."""
-        snr_db = float(self.preset.images.snr_db)
+        snr_db = float(self.preset.images.snr_db)  # type: ignore[arg-type]
         rows = self.fig3.rows(store)
         shown: dict[str, tuple[Path, Path]] = {}
         names: dict[str, str] = {}
@@ -214,7 +214,7 @@ class Reproduction:
         return grid(
             folder / "fig3_grid.png",
             self.preset.images,
-            source_of(self.preset.images, "test", None).to(store.device),
+            source_of(self.preset.images, "test", None, store.device),
             shown,
             snr_db=snr_db,
             notes=names,

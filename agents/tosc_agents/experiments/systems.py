@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,29 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from tosc_agents.experiments.arms import BUDGETS, Arm
+from tosc_agents.backbones.cnn import NETWORK
+from tosc_agents.experiments.arms import BUDGETS
 from tosc_agents.experiments.cells import Cell, Work
-from tosc_agents.experiments.trainings import SCHEME, Recipe, load_arm, train_recipe
-from tosc_agents.schemes.deepjscc import DeepJSCC
-from tosc_agents.setting import Setting
+from tosc_agents.experiments.trainings import SCHEME, Recipe, train_recipe
+from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.calibrate import calibrate
 from tosc_agents.training.evaluate import evaluate
-from tosc_agents.training.warm_start import known_options
-from tosc_env.checkpoints import load_checkpoint, read_header, save_checkpoint
-from tosc_env.data.base import Batch, Source
+from tosc_env.checkpoint_files import card_path, read_header, sha256
+from tosc_env.checkpoints import load_checkpoint
+from tosc_env.data import make_source
+from tosc_env.data.base import Source
 from tosc_env.errors import CheckpointError, unknown
 from tosc_env.files import replacing
-from tosc_env.game import Round
-from tosc_env.policies import Context, PrivacyScheme, SystemSpec, make_scheme
-from tosc_env.senders import SchemeSender
+from tosc_env.game import Game, GameConfig
+from tosc_env.pipeline import make_scheme
+from tosc_env.schemes import make_objectives
+from tosc_env.types import SystemSpec
 
 CALIBRATED, RIVAL = "dp-calibrated", "lbvq"
 POINTS = 3.5
-"""Percentage points that the calibrated noise lies under LBVQ at the smallest budget (FACTS.md section 2)."""
-
-FEATURES = "features.safetensors"
+"""Percentage points that the calibrated noise lies under LBVQ at the smallest budget."""
 
 PARTS = (("system", "train", "system"), ("attacker", "train", "attacker"), ("test", "test", None))
 """The images of each side: name, split, half."""
@@ -44,14 +43,14 @@ class Systems:
     """What is trained on one data set, and how.
 
     Attributes:
-        setting: data, task, channel, code length, SNR.
+        setting: data, task, channel, code length and SNR.
         network: options that all schemes' networks share.
         recipes: by training key; ``dp-calibrated`` is trained over a range of noise and then fitted.
         given: checkpoints to take instead of training, by (training key, seed).
         shared_start: warm starts are from seed 0's training, whatever their own seed.
     """
 
-    setting: Setting
+    setting: GameConfig
     network: Mapping[str, Any]
     recipes: Mapping[str, Recipe]
     given: Mapping[tuple[str, int], Path] = field(default_factory=dict)
@@ -78,7 +77,7 @@ class Systems:
             "seed": seed,
         }
         if given is not None:
-            inputs["given"] = {"file": given.name, "sha256": _digest(given)}
+            inputs["given"] = {"file": given.name, "sha256": sha256(given)}
             return Cell(name, inputs, lambda work: _adopt(work, given, recipe, self.setting, self.network))
         start = (
             None if recipe.start is None else self.training(recipe.start, 0 if self.shared_start else seed)
@@ -108,21 +107,15 @@ class Systems:
         setting = self.setting
 
         def work(work: Work) -> dict[str, Any]:
-            test = source_of(setting, "test", None).to(work.device)
+            test = source_of(setting, "test", None, work.device)
             scheme = load_checkpoint(work.file(rival, SCHEME), device=work.device).policy
-            assert isinstance(scheme, PrivacyScheme)
-            mark = evaluate(
-                setting.game_on(test, constellation=scheme.constellation),
-                SchemeSender(scheme),
-                {},
-                scheme=scheme,
-                snr_db=(float(setting.snr_db),),
-                with_floors=False,
-            ).accuracy[float(setting.snr_db)]
+            game = Game(test, setting, constellation=scheme.constellation)
+            snr_db = float(setting.snr_db)  # type: ignore[arg-type]
+            mark = evaluate(game, scheme, {}, snr_db=(snr_db,), with_floors=False).accuracy[snr_db]
             output = work.folder / SCHEME
             calibration = calibrate(
                 work.file(trained, SCHEME),
-                setting.game_on(test),
+                Game(test, setting),
                 mark.mean - POINTS / 100,
                 output,
                 budgets=BUDGETS,
@@ -134,90 +127,23 @@ class Systems:
         inputs = {"version": 1, "points": POINTS, "rival": RIVAL, "budgets": list(BUDGETS)}
         return Cell(f"calibrate-{CALIBRATED}-{self.setting.data}-seed{seed}", inputs, work, (trained, rival))
 
-    def features(self, arm: Arm, seed: int = 0) -> Cell:
-        """The cell with what the arm's transmitter remembers of every image, computed once for all attackers."""
-        trained = self.training(arm.training, seed)
-        setting = self.setting
-
-        def work(work: Work) -> dict[str, Any]:
-            scheme = load_arm(work.file(trained, SCHEME), arm, work.device)
-            parts = {
-                name: remembered(scheme, source_of(setting, split, half).to(work.device)).cpu()
-                for name, split, half in PARTS[1:]
-            }
-            from safetensors.torch import save
-
-            with replacing(work.folder / FEATURES) as part:
-                part.write_bytes(save(parts))
-            return {name: list(value.shape) for name, value in parts.items()}
-
-        # Arms of one scheme and training differ only in what is done to these.
-        name = f"features-{arm.training}-{arm.scheme}-{setting.data}-seed{seed}"
-        return Cell(name, {"version": 1, "scheme": arm.scheme}, work, (trained,))
-
-
-class RememberedSender(SchemeSender):
-    """A scheme at its transmitter, whose network has already seen every image of one source.
-
-    What is prepared comes from memory, by the image's place in that source; images from elsewhere, such as the
-    candidates that an attacker has encoded, go through the scheme itself, as do all where nothing is remembered.
-    """
-
-    def __init__(self, scheme: PrivacyScheme, known: Tensor) -> None:
-        super().__init__(scheme)
-        self.known = known
-
-    def __call__(self, round_: Round, generator: torch.Generator | None) -> Tensor:
-        return super().emit(super().prepare(round_.batch), round_, generator)
-
-    def prepare(self, batch: Batch) -> Tensor:
-        return self.known[batch.index] if self.known.numel() else super().prepare(batch)
-
-    def emit(self, prepared: Tensor, round_: Round, generator: torch.Generator | None) -> Tensor:
-        symbols = self.known.numel() and not _has_features(self.scheme)
-        return prepared if symbols else super().emit(prepared, round_, generator)
-
-
-@torch.no_grad()
-def remembered(scheme: PrivacyScheme, source: Source, batch_size: int = 500) -> Tensor:
-    """What :class:`RememberedSender` takes: symbols [N, 2n] of a scheme that has nothing to add, else features.
-
-    Nothing, [N, 0], of a random scheme that does not separate what is random from its network.
-    """
-    if scheme.stochastic and not _has_features(scheme):
-        return torch.empty(len(source), 0, device=source.device)
-    found = []
-    setting_snr = torch.zeros(batch_size, device=source.device)
-    message = torch.zeros(batch_size, 3, dtype=torch.int64, device=source.device)
-    for part in torch.arange(len(source), device=source.device).split(batch_size):
-        images = source.gather(part).images
-        if _has_features(scheme):
-            found.append(scheme.features(images))
-        else:
-            count = len(part)
-            found.append(scheme.encode(images, Context(setting_snr[:count], message[:count])).float())
-    return torch.cat(found)
-
-
-def _has_features(scheme: PrivacyScheme) -> bool:
-    return type(scheme).features is not PrivacyScheme.features
-
 
 @lru_cache(maxsize=8)
-def _source(data: str, options: str, split: str, half: str | None) -> Source:
-    import json
-
-    return Setting(data, json.loads(options)).source(split=split, half=half)
-
-
-def source_of(setting: Setting, split: str, half: str | None) -> Source:
-    """The setting's images on the CPU, read once per process."""
-    import json
-
-    return _source(setting.data, json.dumps(setting.data_options, sort_keys=True), split, half)
+def _source(data: str, options: str, split: str, half: str | None, device: str) -> Source:
+    if device != "cpu":
+        return _source(data, options, split, half, "cpu").to(device)
+    return make_source(data, split=split, half=half, **json.loads(options))
 
 
-def images_of(setting: Setting) -> dict[str, Any]:
+def source_of(
+    setting: GameConfig, split: str, half: str | None, device: torch.device | str = "cpu"
+) -> Source:
+    """The setting's images, read once per process: the same object each time, by which schemes remember them."""
+    options = json.dumps(dict(setting.data_kwargs), sort_keys=True)
+    return _source(setting.data, options, split, half, str(device))
+
+
+def images_of(setting: GameConfig) -> dict[str, Any]:
     """Which images a setting's name stands for on this machine, for a cell's inputs: provenance and how many."""
     parts = {name: source_of(setting, split, half) for name, split, half in PARTS}
     return {name: [source.provenance, len(source)] for name, source in parts.items()}
@@ -240,36 +166,33 @@ def _told(path: Path) -> dict[str, Any]:
 
 
 def _adopt(
-    work: Work, given: Path, recipe: Recipe, setting: Setting, network: Mapping[str, Any]
+    work: Work, given: Path, recipe: Recipe, setting: GameConfig, network: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Take a checkpoint that somebody trained for the same task, and say so in the result."""
     header = read_header(given)
-    if header["kind"] != "scheme" or header["name"] != recipe.scheme:
-        raise CheckpointError(f"{given} holds {header['name']!r}, where {recipe.scheme!r} is asked for.")
+    held = " + ".join([header["name"], *(stage["name"] for stage in header["stages"])])
+    if header["kind"] != "scheme" or held != recipe.scheme:
+        raise CheckpointError(f"{given} holds {held!r}, where {recipe.scheme!r} is asked for.")
     theirs = header["card"].get("setting")
     wanted = setting.plain()
     if not isinstance(theirs, dict) or any(theirs.get(k) != v for k, v in wanted.items()):
         raise CheckpointError(f"{given} was trained in the setting {theirs}, not in {wanted}.")
     spec = SystemSpec.from_plain(header["spec"])
-    usual = make_scheme(recipe.scheme, spec, **{**network, **recipe.options}).options
-    asked = {
-        k: usual[k] for k in usual if k in recipe.options or k in known_options(DeepJSCC) - {"told_snr_db"}
-    }
+    told = header["card"].get("training", {}).get("objectives")
+    with weights_from(0):
+        usual = make_scheme(recipe.scheme, spec, **{**network, **recipe.options}).options
+        trained, meant = (
+            [o.plain() for o in made] for made in (make_objectives(told, spec), recipe.made(spec))
+        )
+    asked = {k: usual[k] for k in usual if k in recipe.options or k in NETWORK}
     other = {k: header["options"].get(k) for k, v in asked.items() if header["options"].get(k) != v}
     if other:
         wanted = {k: asked[k] for k in other}
         raise CheckpointError(f"{given} has the options {other}, where {wanted} are asked for.")
-    if "borrowed" in header:
-        # Written whole: what it borrows does not lie beside it here.
-        save_checkpoint(work.folder / SCHEME, load_checkpoint(given).policy, header["card"])
-    else:
-        with replacing(work.folder / SCHEME) as part:
-            shutil.copyfile(given, part)
-    return {"given": given.name, **_told(work.folder / SCHEME)}
-
-
-def _digest(path: Path) -> str:
-    if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}.")
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    if trained != meant:
+        raise CheckpointError(f"{given} was trained for {trained}, where {meant} is asked for.")
+    output = work.folder / SCHEME
+    for source, copy in ((given, output), (card_path(given), card_path(output))):
+        with replacing(copy) as part:
+            shutil.copyfile(source, part)
+    return {"given": given.name, **_told(output)}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,19 @@ from tosc_agents.keys import SecretKey
 from tosc_agents.learning.loop import LoopConfig
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
-from tosc_agents.setting import Setting
 from tosc_agents.training.card import scheme_card
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_receiver import fit_receiver
-from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
-from tosc_agents.training.warm_start import WarmStart, freeze, known_options
+from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme, usual_objectives
+from tosc_agents.training.warm_start import WarmStart, freeze
+from tosc_env.checkpoint_files import sha256
 from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError
-from tosc_env.policies import PrivacyScheme, make_scheme, schemes
-from tosc_env.senders import SchemeSender
+from tosc_env.game import Game, GameConfig
+from tosc_env.pipeline import Pipeline, make_scheme
+from tosc_env.schemes import Objective, defaults_of, make_objectives
+from tosc_env.types import SystemSpec
 
 SCHEME = "scheme.safetensors"
 """The file in which a training leaves its result."""
@@ -43,7 +47,9 @@ class Recipe:
         start: the training whose weights it starts from, or None.
         receiver_only: leave the transmitter as the start has it and train the rest
             (:func:`~tosc_agents.training.fit_receiver.fit_receiver`).
-        batch_size, learning_rate, optimizer: None: what the scheme recommends.
+        objectives: what it is trained for, as names or dictionaries of ``name`` and options; None: what the scheme's
+            name stands for.
+        batch_size, learning_rate, optimizer: None: what the scheme's name stands for.
         flip, cutout, pad: augmentation.
     """
 
@@ -52,6 +58,7 @@ class Recipe:
     epochs: int = 60
     start: str | None = None
     receiver_only: bool = False
+    objectives: Sequence[Any] | None = None
     batch_size: int = 256
     learning_rate: float | None = None
     optimizer: str | None = None
@@ -63,6 +70,12 @@ class Recipe:
         """As plain values."""
         return {**asdict(self), "options": dict(self.options)}
 
+    def made(self, spec: SystemSpec) -> list[Objective]:
+        """The objectives as objects, fresh ones each time."""
+        if self.objectives is None:
+            return usual_objectives(self.scheme, spec)
+        return make_objectives(self.objectives, spec)
+
     def at(self, **changes: Any) -> Recipe:
         """The same with changes, such as another number of epochs."""
         return replace(self, **changes)
@@ -70,7 +83,7 @@ class Recipe:
 
 def train_recipe(
     recipe: Recipe,
-    setting: Setting,
+    setting: GameConfig,
     train: Source,
     *,
     network: Mapping[str, Any],
@@ -97,24 +110,24 @@ def train_recipe(
     """
     output, state = folder / SCHEME, folder / "training.run"
     train = train.to(device)
-    factory = schemes[recipe.scheme]
     options = {**network, **recipe.options}
-    if isinstance(setting.snr_db, int | float) and "told_snr_db" in known_options(factory):
+    if isinstance(setting.snr_db, int | float):
         # A receiver that has met one noise level alone is told that one, whatever the link's is.
         options = {"told_snr_db": float(setting.snr_db), **options}
-    spec = setting.game_on(train).spec
+    game = Game(train, setting)
     with weights_from(seed):
-        scheme = make_scheme(recipe.scheme, spec, **options)
+        scheme = make_scheme(recipe.scheme, game.spec, **options)
+        objectives = recipe.made(game.spec)
     scheme.to(device)
-    game = setting.game_on(train, constellation=scheme.constellation)
+    game = game.with_rules(constellation=scheme.constellation)
     warm = None if start is None else WarmStart(start)
     if warm is not None:
         told = warm.load(scheme)
-        if any(name.startswith("transmitter.") for name in warm.fresh):
+        if any(name.startswith("backbone.transmitter.") for name in warm.fresh):
             raise InputError(f"the recipe goes on from the whole transmitter of its start, but it {told}.")
     frozen = freeze(scheme, ("transmitter",)) if recipe.receiver_only else []
     chosen = {k: getattr(recipe, k) for k in ("optimizer", "learning_rate")}
-    plain = {**scheme.training_defaults, **{k: v for k, v in chosen.items() if v is not None}}
+    plain = {**defaults_of(recipe.scheme).training, **{k: v for k, v in chosen.items() if v is not None}}
     batch_size = min(recipe.batch_size, len(train))
     config = SchemeTraining(
         LoopConfig(epochs=recipe.epochs, batch_size=batch_size, **plain),
@@ -123,26 +136,44 @@ def train_recipe(
         cutout=recipe.cutout,
     )
     fit = fit_receiver if recipe.receiver_only else fit_scheme
-    trained = fit(scheme, game, config, seed=seed, state_path=state, progress=progress)
+    trained = fit(scheme, game, config, objectives=objectives, seed=seed, state_path=state, progress=progress)
     scheme.eval()
     found = None
     if test is not None:
-        on = setting.game_on(test.to(device), constellation=scheme.constellation)
+        on = Game(test.to(device), setting, constellation=scheme.constellation)
         levels = (float(setting.snr_db),) if isinstance(setting.snr_db, int | float) else (12.0,)
-        found = evaluate(on, SchemeSender(scheme), {}, scheme=scheme, snr_db=levels)
+        found = evaluate(on, scheme, {}, snr_db=levels)
     card = scheme_card(
-        scheme, game, setting, config, trained, seed=seed, start=warm, frozen=frozen, found=found
+        scheme,
+        game,
+        setting,
+        config,
+        trained,
+        objectives=objectives,
+        seed=seed,
+        start=warm,
+        frozen=frozen,
+        found=found,
     )
     save_checkpoint(output, scheme, card)
     state.unlink(missing_ok=True)
     return output
 
 
-def load_arm(path: Path, arm: Arm, device: torch.device | str = "cpu") -> PrivacyScheme:
-    """The arm's scheme playing with the weights of a training, with the experiments' key where it takes one."""
-    options = dict(arm.options)
-    if "key" in known_options(schemes[arm.scheme]):
-        options["key"] = KEY
-    loaded = load_checkpoint(path, device=device, kind="scheme", name=arm.scheme, options=options)
-    assert isinstance(loaded.policy, PrivacyScheme)
-    return loaded.policy
+def load_arm(path: Path, arm: Arm, device: torch.device | str = "cpu") -> Pipeline:
+    """The arm's scheme playing with the weights of a training, with the experiments' key where it takes one.
+
+    The same object each time: it remembers what its encoder made of each image, and so an arm's attackers and
+    measurements have it encoded once per process. Whoever wants to change it copies it.
+
+    Raises:
+        CheckpointError: there are no such weights, or they are of a scheme that the arm does not play with.
+    """
+    return _load(path, sha256(path), arm.scheme, json.dumps(dict(arm.options)), str(device))
+
+
+# As many as there are arms: each is measured before the first of them is attacked.
+@lru_cache(maxsize=16)
+def _load(path: Path, digest: str, scheme: str, options: str, device: str) -> Pipeline:
+    loaded = load_checkpoint(path, device=device, kind="scheme", name=scheme, options=json.loads(options))
+    return loaded.policy.use_key(KEY) if loaded.policy.keyed else loaded.policy

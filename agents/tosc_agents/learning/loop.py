@@ -124,7 +124,7 @@ def train(
     state_path: Path | None = None,
     identity: dict[str, Any] | None = None,
     passes: tuple[str, ...] = ("",),
-    begin_pass: Callable[[str, int, int], None] | None = None,
+    begin_phase: Callable[[str, int, int], None] | None = None,
 ) -> Trained:
     """Train ``module`` in place; it ends with the averaged weights, in evaluation mode.
 
@@ -138,7 +138,7 @@ def train(
         state_path: where to keep the run's state after each epoch; a file found there is resumed.
         identity: plain values that a resumed run must share (scheme, data, seed).
         passes: the passes over the images that make an epoch, in turn.
-        begin_pass: told the name of each pass, the epoch from 0, and the number of epochs.
+        begin_phase: told the name of each pass, the epoch from 0, and the number of epochs.
 
     Raises:
         TrainingError: the loss is no longer finite; names the step and the cause.
@@ -163,8 +163,8 @@ def train(
             torch.manual_seed((generator.initial_seed() * 1_000_003 + epoch) % 2**63)
             looked: dict[str, float] = {}
             for k, name in enumerate(passes):
-                if begin_pass is not None:
-                    begin_pass(name, epoch, config.epochs)
+                if begin_phase is not None:
+                    begin_phase(name, epoch, config.epochs)
                 order = torch.randperm(num_images, generator=generator, device=device)
                 first = (epoch * len(passes) + k) * steps_per_epoch
                 sums: dict[str, Tensor] = {}

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from tosc_agents.calibration import ARTICLE_BUDGET, calibrate_constant
-from tosc_agents.schemes.differential_privacy import DPLaplace
 from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.errors import CheckpointError
 from tosc_env.game import Game
-from tosc_env.policies import Context
+from tosc_env.pipeline import Pipeline
+from tosc_env.types import Context
 
 Measure = Callable[[Tensor, Tensor], float]
 """From logits [N, K] and targets to an accuracy in [0, 1]."""
@@ -34,7 +34,7 @@ def calibrate(
     """Fit c so that the article's smallest budget meets the target, and write the calibrated scheme.
 
     Args:
-        path: a checkpoint of ``dp-laplace`` in mode ``article``, trained over an ``epsilon_range``.
+        path: a checkpoint of ``dp-laplace`` in mode ``calibrated``, trained over an ``epsilon_range``.
         game: on the images on which the accuracy is measured, at one SNR.
         target: the accuracy wanted at epsilon 0.05, in (0, 1).
         output: the calibrated checkpoint, with a ``calibration`` in its card.
@@ -56,8 +56,8 @@ def calibrate(
     constant, reached = nearest_constant(accuracy, target, *bounds)
     if not reached and not nearest:
         constant = calibrate_constant(accuracy, target, *bounds)  # says what could be reached
-    assert policy.mechanism.constant is not None and policy.epsilon_range is not None
-    trained, (low, high) = policy.mechanism.constant, policy.epsilon_range
+    noise = noise_of(policy).options
+    trained, (low, high) = noise["constant"], noise["epsilon_range"]
     ratio = constant / trained
     options = {
         "constant": constant,
@@ -76,7 +76,6 @@ def calibrate(
     }
     # What was said of the scheme before is of other noise.
     card = {k: v for k, v in card.items() if k not in ("test_accuracy", "test_images")}
-    assert isinstance(calibrated, DPLaplace)
     save_checkpoint(
         output, calibrated, {**card, "guarantee": calibrated.guarantee(), "calibration": calibration}
     )
@@ -85,7 +84,7 @@ def calibrate(
 
 def calibratable(
     path: Path, budgets: Sequence[float], device: torch.device | str
-) -> tuple[DPLaplace, dict[str, Any], tuple[float, float]]:
+) -> tuple[Pipeline, dict[str, Any], tuple[float, float]]:
     """A scheme whose constant can be fitted, its card, and the least and the largest constant that it has learnt.
 
     Only constants count at which the noise of every budget was trained for.
@@ -95,11 +94,12 @@ def calibratable(
     """
     loaded = load_checkpoint(path, kind="scheme", device=device)
     policy = loaded.policy
-    if not isinstance(policy, DPLaplace) or policy.epsilon_range is None or policy.mechanism.constant is None:
+    noise = noise_of(policy).options if policy.name == "dp-laplace" else {}
+    if noise.get("constant") is None or noise.get("epsilon_range") is None:
         raise CheckpointError(
-            f"{path} is no dp-laplace in mode 'article' that was trained over an epsilon_range."
+            f"{path} is no dp-laplace in mode 'calibrated' that was trained over an epsilon_range."
         )
-    trained, (low, high) = policy.mechanism.constant, policy.epsilon_range
+    trained, (low, high) = noise["constant"], noise["epsilon_range"]
     least, most = max(budgets) * trained / high, min(budgets) * trained / low
     if least > most:
         raise CheckpointError(
@@ -120,33 +120,34 @@ def nearest_constant(
     return calibrate_constant(accuracy, target, least, most), True
 
 
+def noise_of(scheme: Pipeline) -> Any:
+    """The scheme's stage that adds Laplace noise."""
+    return next(stage for stage in scheme.stages if stage.name == "laplace")
+
+
 def accuracy_at_scale(
-    scheme: DPLaplace, game: Game, *, seed: int = 0, measure: Measure | None = None
+    scheme: Pipeline, game: Game, *, seed: int = 0, measure: Measure | None = None
 ) -> Callable[[float], float]:
     """A function from the noise's scale to the accuracy on all of the game's images, with the same noise each time.
 
     The network runs once; only noise, channel and receiver are done again for each scale.
     """
-    index = torch.arange(len(game.source), device=game.device).split(500)
-    with torch.no_grad():
-        features = [scheme.features(game.source.gather(part).images) for part in index]
+    reach: float = noise_of(scheme).reach
 
     def score(logits: Tensor, targets: Tensor) -> float:
         return float(game.task.score(game.task.decide(logits), targets).mean())
 
     @torch.no_grad()
     def accuracy(scale: float) -> float:
-        trained = scheme.mechanism.epsilon
-        scheme.mechanism.epsilon = scheme.mechanism.reach / scale
         generator = torch.Generator(game.device).manual_seed(seed)
         logits, targets = [], []
-        for part, known in zip(index, features, strict=True):
+        for part in torch.arange(len(game.source), device=game.device).split(500):
             round_ = game.draw(len(part), generator=generator, index=part)
-            context = Context(round_.snr_db, round_.message, generator=generator)
-            heard = game.transmit(round_, scheme.emit(known, context)).receiver
+            knobs = {"epsilon": torch.full_like(round_.snr_db, reach / scale)}
+            context = Context(round_.snr_db, round_.message, generator=generator, knobs=knobs)
+            heard = game.transmit(round_, scheme.send(game.source, part, context)).receiver
             logits.append(scheme.decode(heard.received, heard.csi, context))
             targets.append(round_.targets)
-        scheme.mechanism.epsilon = trained
         return (measure or score)(torch.cat(logits), torch.cat(targets))
 
     return accuracy

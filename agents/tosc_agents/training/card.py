@@ -9,21 +9,21 @@ from tosc_agents.complexity import complexity
 from tosc_agents.learning.loop import Trained
 from tosc_agents.learning.precision import resolve_precision
 from tosc_agents.records import provenance
-from tosc_agents.setting import Setting
 from tosc_agents.training.evaluate import Evaluation
 from tosc_agents.training.fit_scheme import SchemeTraining
 from tosc_agents.training.warm_start import WarmStart
-from tosc_env.game import Game
-from tosc_env.policies import PrivacyScheme
+from tosc_env.game import Game, GameConfig
+from tosc_env.pipeline import Pipeline
 
 
 def scheme_card(
-    scheme: PrivacyScheme,
+    scheme: Pipeline,
     game: Game,
-    setting: Setting,
+    setting: GameConfig,
     config: SchemeTraining,
     trained: Trained,
     *,
+    objectives: list[Any],
     seed: int,
     start: WarmStart | None = None,
     frozen: list[str] | None = None,
@@ -34,9 +34,10 @@ def scheme_card(
         **provenance(game.source, game.device),
         "labels": list(game.task.labels),
         "setting": setting.plain(),
-        "complexity": complexity(scheme).plain(),
+        "complexity": complexity(scheme, objectives).plain(),
         "training": {
             **asdict(config),
+            "objectives": [one.plain() for one in objectives],
             "seed": seed,
             "half": game.source.half,
             "warm_start": None if start is None else start.plain(),

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from tosc_env import metrics
+from tosc_env.attackers import Eavesdropper
 from tosc_env.errors import InputError, unknown
-from tosc_env.game import Game, Reception, Round, Transmission
+from tosc_env.game import Game
 from tosc_env.modulation import hard_decision
-from tosc_env.policies import Eavesdropper, PrivacyScheme
-from tosc_env.senders import Sender, context_of, heard, numbered
-from tosc_env.system import with_rules
+from tosc_env.pipeline import Pipeline, as_pipeline, evaluating
+from tosc_env.schemes import PrivacyScheme
+from tosc_env.senders import Recorded, context_of, heard, numbered
 from tosc_env.threat import ThreatModel
+from tosc_env.types import Reception, Round, Transmission
 
 QUERY = "nearest-symbols"
 """The attacker that has the candidates encoded; it needs no training, only permission."""
@@ -102,10 +104,9 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(
     game: Game,
-    sender: Sender,
+    scheme: PrivacyScheme,
     attackers: Mapping[str, Eavesdropper],
     *,
-    scheme: PrivacyScheme | None = None,
     snr_db: Sequence[float] = (12.0,),
     eavesdropper_snr_db: Sequence[float] | None = None,
     seeds: int = 3,
@@ -119,9 +120,8 @@ def evaluate(
 
     Args:
         game: on the test images; its SNRs are replaced by those asked for.
-        sender: the transmitter.
+        scheme: whose transmitter sends and whose receiver decides (recorded symbols come without one).
         attackers: trained eavesdroppers by the name they shall have in the record.
-        scheme: whose receiver decides; None for recorded symbols.
         snr_db: of the legitimate link, one evaluation each.
         eavesdropper_snr_db: of the eavesdropper's link, paired with ``snr_db``; None: equal.
         seeds: draws of the channel's noise.
@@ -140,7 +140,8 @@ def evaluate(
     pairs = list(zip(snr_db, eavesdropper_snr_db or snr_db, strict=True))
     count = len(game.source)
     index = torch.arange(count, device=game.device)
-    prepared = torch.cat([sender.prepare(game.source.gather(part)) for part in index.split(batch_size)])
+    sender = as_pipeline(scheme)
+    receives = not isinstance(sender, Recorded)
     usage = torch.zeros(0 if game.points is None else len(game.points), device=game.device)
     accuracy: dict[float, Figure] = {}
     threat = threat or ThreatModel()
@@ -148,7 +149,7 @@ def evaluate(
     names = [*attackers, *([QUERY] if threat.candidate_queries else [])]
     leaks: dict[str, dict[float, dict[str, Figure]]] = {name: {} for name in names}
     draws = [(pair, seed) for pair in range(len(pairs)) for seed in range(seeds)]
-    games = [with_rules(game, snr_db=snr_b, eavesdropper_snr_db=snr_e) for snr_b, snr_e in pairs]
+    games = [game.with_rules(snr_db=snr_b, eavesdropper_snr_db=snr_e) for snr_b, snr_e in pairs]
     # A stream for each SNR and seed. The images are outermost, so that an attacker may remember candidates.
     streams = [torch.Generator(game.device).manual_seed(1000 + seed) for _, seed in draws]
     sums: list[dict[tuple[str, str], Tensor]] = [{} for _ in draws]
@@ -157,22 +158,22 @@ def evaluate(
             at = games[pair]
             round_ = at.draw(len(part), generator=generator, index=part)
             round_ = numbered(round_, sender, generator)
-            transmission = at.transmit(round_, sender.emit(prepared[part], round_, generator))
+            transmission = _send(at, sender, round_, generator)
             if game.points is not None:
                 usage += torch.bincount(
                     hard_decision(transmission.sent, game.points).flatten(), minlength=len(usage)
                 )
-            if scheme is not None:
-                _add(totals, "", "accuracy", _decide(at, scheme, round_, transmission, generator))
+            if receives:
+                _add(totals, "", "accuracy", _decide(at, sender, round_, transmission, generator))
             once = heard(transmission.eavesdropper, round_, sender, threat)
-            many = _again(at, sender, prepared[part], round_, once, generator, threat) if repeated else once
+            many = _again(at, sender, round_, once, generator, threat) if repeated else once
             ssim = with_ssim and (ssim_seeds is None or seed < ssim_seeds)
             for name, attacker in attackers.items():
                 what = many if attacker.repeated else once
                 for figure, values in _leaks(attacker, round_, what, game, ssim).items():
                     _add(totals, name, figure, values)
             if threat.candidate_queries:
-                scores = _nearest_symbols(at, sender, prepared[part], round_, transmission, generator)
+                scores = _nearest_symbols(at, sender, round_, transmission, generator)
                 _add(totals, QUERY, "reid_query", metrics.reidentification(scores))
     for pair, (snr_b, snr_e) in enumerate(pairs):
         found: dict[tuple[str, str], list[float]] = {}
@@ -229,11 +230,17 @@ def floors(game: Game, batch_size: int = CANDIDATES) -> dict[str, dict[str, floa
     return table
 
 
+def _send(game: Game, scheme: Pipeline, round_: Round, generator: torch.Generator) -> Transmission:
+    context = context_of(round_, generator)
+    return game.transmit(round_, scheme.send(game.source, round_.batch.index, context))
+
+
 def _decide(
-    game: Game, scheme: PrivacyScheme, round_: Round, transmission: Transmission, generator: torch.Generator
+    game: Game, scheme: Pipeline, round_: Round, transmission: Transmission, generator: torch.Generator
 ) -> Tensor:
     context = context_of(round_, generator)
-    logits = scheme.decode(transmission.receiver.received, transmission.receiver.csi, context)
+    with evaluating(scheme):
+        logits = scheme.decode(transmission.receiver.received, transmission.receiver.csi, context)
     return game.task.score(game.task.decide(logits), round_.targets)
 
 
@@ -273,8 +280,7 @@ def _attribute(game: Game, round_: Round, name: str) -> Tensor:
 
 def _again(
     game: Game,
-    sender: Sender,
-    prepared: Tensor,
+    sender: Pipeline,
     round_: Round,
     once: Reception,
     generator: torch.Generator,
@@ -283,9 +289,10 @@ def _again(
     """The reception and ``threat.receptions - 1`` more of the same images, received [B, R, 2n]."""
     receptions = [once]
     for _ in range(threat.receptions - 1):
-        drawn = game.draw(len(prepared), generator=generator, index=round_.batch.index)
+        index = round_.batch.index
+        drawn = game.draw(len(index), generator=generator, index=index)
         again = numbered(replace(drawn, snr_db=round_.snr_db), sender, generator)
-        sent = game.transmit(again, sender.emit(prepared, again, generator))
+        sent = _send(game, sender, again, generator)
         receptions.append(heard(sent.eavesdropper, again, sender, threat))
     received = torch.stack([r.received for r in receptions], dim=1)
     return Reception(received, torch.stack([r.csi for r in receptions], dim=1))
@@ -293,16 +300,16 @@ def _again(
 
 def _nearest_symbols(
     game: Game,
-    sender: Sender,
-    prepared: Tensor,
+    sender: Pipeline,
     round_: Round,
     transmission: Transmission,
     generator: torch.Generator,
 ) -> Tensor:
     # Whoever has the candidates encoded never gets the very symbols of a stochastic transmitter, nor its key.
     again = transmission.sent
-    if not sender.deterministic:
-        again = game.normalise(sender.emit(prepared, numbered(round_, sender, generator), generator))
+    if sender.stochastic:
+        afresh = context_of(numbered(round_, sender, generator), generator)
+        again = game.normalise(sender.send(game.source, round_.batch.index, afresh))
     # Exact distances: the fast form by inner products loses the nearest one among near ties.
     exact = "donot_use_mm_for_euclid_dist"
     return -torch.cdist(transmission.eavesdropper.received, again, compute_mode=exact)

@@ -10,9 +10,9 @@ import torch
 
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
+from tosc_env.attackers import Eavesdropper, make_eavesdropper
 from tosc_env.game import Game
-from tosc_env.policies import Eavesdropper, make_eavesdropper
-from tosc_env.senders import Sender
+from tosc_env.schemes import PrivacyScheme
 from tosc_env.threat import ThreatModel
 from tosc_env.view import View
 
@@ -20,7 +20,7 @@ from tosc_env.view import View
 def fit_eavesdropper(
     eavesdropper: str | Eavesdropper,
     game: Game,
-    sender: Sender,
+    scheme: PrivacyScheme,
     *,
     threat: ThreatModel | None = None,
     options: dict[str, Any] | None = None,
@@ -34,7 +34,7 @@ def fit_eavesdropper(
     Args:
         eavesdropper: a registered name, or an object to be trained in place.
         game: on the attacker's own images, at the SNRs of its link.
-        sender: the system under attack (:class:`~tosc_env.senders.SchemeSender` of a scheme).
+        scheme: the system under attack.
         threat: what the attacker is given; by default other images, unlimited queries, its own CSI.
         options: of the eavesdropper, with a name.
         seed: of its weights, the order of its images and the noise it hears.
@@ -52,7 +52,7 @@ def fit_eavesdropper(
         attacker = make_eavesdropper(eavesdropper, game.spec, **(options or {})).to(game.device)
     # One stream for the order of images and the noise on the air, so that a resumed run goes on with both.
     generator = torch.Generator(game.device).manual_seed(seed)
-    view = View(game, sender, threat, generator)
+    view = View(game, scheme, threat, generator)
     if state_path is not None and hasattr(attacker, "run"):
         attacker.run = (state_path, {**_identity(attacker, view, seed), **(identity or {})})  # type: ignore[assignment]
     start = time.perf_counter()

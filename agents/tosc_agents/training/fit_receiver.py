@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from tosc_agents.learning.augment import crop_flip_cutout
-from tosc_agents.learning.loop import StepLoss, Trained, train
+from tosc_agents.learning.loop import Trained, train
 from tosc_agents.learning.precision import autocast
 from tosc_agents.learning.progress import Progress
-from tosc_agents.training.fit_scheme import SchemeTraining
-from tosc_env.data.base import Batch
+from tosc_agents.training.fit_scheme import SchemeTraining, Trainee, usual_objectives
 from tosc_env.errors import InputError
 from tosc_env.game import Game
-from tosc_env.policies import Context, PrivacyScheme
+from tosc_env.pipeline import as_pipeline
+from tosc_env.schemes import PrivacyScheme, make_objectives
+from tosc_env.types import Batch, Round
 
 PART = "transmitter"
 
@@ -27,45 +28,50 @@ def fit_receiver(
     game: Game,
     config: SchemeTraining | None = None,
     *,
+    objectives: Any = None,
     copies: int = 3,
     seed: int = 0,
     state_path: Path | None = None,
     progress: Progress | None = None,
 ) -> Trained:
-    """Train all of a scheme but its ``transmitter``, on outputs of it that are computed once.
+    """Train all of a scheme but its backbone's ``transmitter``, on outputs of it that are computed once.
 
-    For schemes whose loss meets the images through a submodule ``transmitter`` alone, as ``deepjscc`` and
-    ``dp-laplace`` do; hundreds of epochs of a receiver then take as long as a few of the whole.
+    For backbones that meet the images through a submodule ``transmitter`` alone, as ``cnn`` does, trained for the task
+    alone; hundreds of epochs of a receiver then take as long as a few of the whole.
 
     Args:
         scheme: on the game's device; its transmitter is left as it is, in training and after.
         game: whose source holds the system's half of the training images.
         config: epochs and the like; its augmentation makes the copies after the first, which is plain.
+        objectives: as for :func:`~tosc_agents.training.fit_scheme.fit_scheme`; only the task can be among them.
         copies: outputs of the transmitter that are kept of each image, at least 1.
         seed: of everything random in the run.
         state_path: where the run's state is kept after each epoch and resumed from.
         progress: told how far it is.
 
     Raises:
-        InputError: no such submodule, nothing besides it to train, or no copy.
+        InputError: no such submodule, nothing besides it to train, no copy, or a training for more than the task.
     """
     config = config or SchemeTraining()
-    transmitter = getattr(scheme, PART, None)
+    pipeline = as_pipeline(scheme)
+    transmitter = getattr(pipeline.backbone, PART, None)
     if not isinstance(transmitter, nn.Module):
         raise InputError(f"the scheme {scheme.name!r} has no part {PART!r} that could stay as it is.")
     if copies < 1:
         raise InputError(f"copies must be at least 1, not {copies}.")
-    if scheme.training_only or scheme.keyed:
+    wanted = usual_objectives(scheme.name, scheme.spec) if objectives is None else objectives
+    objectives = make_objectives(wanted, scheme.spec)
+    if [one.name for one in objectives] != ["task"] or pipeline.keyed:
         raise InputError(
-            f"the loss of {scheme.name!r} needs the images themselves, not what its {PART} makes."
+            f"the training of {scheme.name!r} needs the images themselves, not what its {PART} makes."
         )
     generator = torch.Generator(game.device).manual_seed(seed)
     scheme.to(game.device)
     outputs = _outputs(transmitter.eval(), game, config, copies, generator)
-    step_loss = receiver_loss(scheme, game, outputs, generator)
     identity: dict[str, Any] = {
         "receiver_of": scheme.name,
         "options": scheme.options,
+        "stages": [stage.plain() for stage in pipeline.added],
         "data": game.source.name,
         "half": game.source.half,
         "snr_db": game.snr_db.plain(),
@@ -73,11 +79,13 @@ def fit_receiver(
         "seed": seed,
     }
     # What the loss takes for images are the transmitter's outputs already.
-    setattr(scheme, PART, nn.Identity())
+    setattr(pipeline.backbone, PART, nn.Identity())
     try:
+        trainee = ReceiverTrainee(pipeline, objectives, game, config, generator)
+        trainee.outputs = outputs
         return train(
-            scheme,
-            step_loss,
+            trainee,
+            trainee,
             num_images=len(game.source),
             config=config.loop,
             generator=generator,
@@ -86,28 +94,25 @@ def fit_receiver(
             identity=identity,
         )
     finally:
-        setattr(scheme, PART, transmitter)
+        setattr(pipeline.backbone, PART, transmitter)
 
 
-def receiver_loss(scheme: PrivacyScheme, game: Game, outputs: Tensor, generator: torch.Generator) -> StepLoss:
-    """What a step of the receiver's training minimises: one of each image's outputs through the game's channel.
+class ReceiverTrainee(Trainee):
+    """A scheme whose transmitter hands through what it is given, which is one of each image's known outputs.
 
-    Args:
-        scheme: whose ``transmitter`` hands through what it is given.
-        game: on the images that the outputs are of.
-        outputs: of the transmitter, float32 [copies, N, 2n].
-        generator: the stream to draw from.
+    Attributes:
+        outputs: of the transmitter, float32 [copies, N, d].
     """
 
-    def step_loss(index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        round_ = game.draw(len(index), generator=generator, index=index)
-        which = torch.randint(len(outputs), index.shape, generator=generator, device=index.device)
-        known = outputs[which, index]
-        batch = Batch(known, round_.batch.labels, round_.batch.attributes, round_.batch.index)
-        context = Context(round_.snr_db, round_.message, generator=generator)
-        return scheme.loss(game, replace(round_, batch=batch), context, game.task)
+    outputs: Tensor
 
-    return step_loss
+    def _draw(self, index: Tensor) -> Round:
+        round_ = self._game.draw(len(index), generator=self._generator, index=index)
+        which = torch.randint(len(self.outputs), index.shape, generator=self._generator, device=index.device)
+        batch = round_.batch
+        return replace(
+            round_, batch=Batch(self.outputs[which, index], batch.labels, batch.attributes, batch.index)
+        )
 
 
 @torch.no_grad()

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tosc_agents.learning.augment import crop_flip_cutout
-from tosc_agents.learning.loop import LoopConfig, StepLoss, Trained, train
+from tosc_agents.learning.loop import LoopConfig, Trained, train
 from tosc_agents.learning.progress import Progress
+from tosc_agents.learning.seeding import weights_from
 from tosc_env.errors import InputError
 from tosc_env.game import Game
-from tosc_env.policies import Context, PrivacyScheme
-from tosc_env.senders import SchemeSender, numbered
+from tosc_env.pipeline import Pipeline, as_pipeline
+from tosc_env.schemes import Objective, PrivacyScheme, defaults_of, make_objectives, schemes
+from tosc_env.senders import context_of, numbered
+from tosc_env.types import Round, SystemSpec
+
+SYSTEM = "system"
+"""The pass over the images in which the scheme itself learns."""
 
 
 @dataclass
@@ -40,6 +47,7 @@ def fit_scheme(
     game: Game,
     config: SchemeTraining | None = None,
     *,
+    objectives: Any = None,
     seed: int = 0,
     state_path: Path | None = None,
     progress: Progress | None = None,
@@ -47,25 +55,29 @@ def fit_scheme(
     """Train transmitter and receiver on the game's source, at the game's SNR, over the game's channel.
 
     Args:
-        scheme: a trainable scheme on the game's device.
+        scheme: a trainable scheme; it is trained in place.
         game: whose source holds the system's half of the training images.
         config: epochs, augmentation, precision.
+        objectives: what it is trained for, as names, dictionaries of name and options, or objects; by default what
+            its registered name stands for (:class:`~tosc_env.schemes.Defaults`).
         seed: of everything random in the run but the initial weights, which the scheme already has.
         state_path: where the run's state is kept after each epoch and resumed from.
         progress: see :func:`~tosc_agents.learning.progress.show_progress`.
 
     Raises:
-        InputError: the scheme has nothing to train.
+        InputError: the scheme has nothing to train, or no objective was given.
         TrainingError: the loss is no longer finite.
     """
     config = config or SchemeTraining()
-    if not scheme.trainable:
-        raise InputError(f"the scheme {scheme.name!r} has nothing to train.")
     generator = torch.Generator(game.device).manual_seed(seed)
-    step_loss = scheme_loss(scheme, game, config, generator)
+    with weights_from(seed):
+        wanted = usual_objectives(scheme.name, scheme.spec) if objectives is None else objectives
+        trainee = Trainee(as_pipeline(scheme), make_objectives(wanted, scheme.spec), game, config, generator)
     identity: dict[str, Any] = {
         "scheme": scheme.name,
         "options": scheme.options,
+        "stages": [stage.plain() for stage in trainee.scheme.added],
+        "objectives": trainee.plain(),
         "spec": scheme.spec.plain(),
         "data": game.source.name,
         "half": game.source.half,
@@ -74,51 +86,117 @@ def fit_scheme(
         "seed": seed,
     }
     return train(
-        scheme,
-        step_loss,
+        trainee,
+        trainee,
         num_images=len(game.source),
         config=config.loop,
         generator=generator,
         progress=progress,
         state_path=state_path,
         identity=identity,
-        passes=scheme.passes,
-        begin_pass=partial(begin_pass, scheme),
+        passes=trainee.passes,
+        begin_phase=trainee.begin,
     )
 
 
-def scheme_loss(
-    scheme: PrivacyScheme, game: Game, config: SchemeTraining, generator: torch.Generator
-) -> StepLoss:
-    """What a step of the scheme's training minimises: from image indices [B] through augmentation and the game's
-    channel to the scheme's own loss.  The scheme moves to the game's device, in the layout its networks want.
-    """
-    scheme.to(game.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def usual_objectives(name: str, spec: SystemSpec) -> list[Objective]:
+    """What a registered scheme is trained for where nothing is said."""
+    return make_objectives(defaults_of(name).objectives if name in schemes else ("task",), spec)
 
-    def step_loss(index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        round_ = game.draw(len(index), generator=generator, index=index)
+
+class Trainee(nn.Module):
+    """A scheme and its objectives: what is trained together, and the loss of one step.
+
+    Called with image indices [B], it goes through augmentation, the scheme and the game's channel to the loss and
+    figures to log.  The scheme moves to the game's device, in the layout its networks want.
+
+    Args:
+        scheme: in training.
+        objectives: in the order in which their terms are added.
+        game: whose images and channel it is trained on.
+        config: augmentation.
+        generator: the stream that everything random in a step comes from.
+
+    Attributes:
+        passes: what one epoch goes through, a pass over the images each: the objectives' phases, then the system's.
+
+    Raises:
+        InputError: nothing to train, or no objective.
+    """
+
+    def __init__(
+        self,
+        scheme: Pipeline,
+        objectives: Sequence[Objective],
+        game: Game,
+        config: SchemeTraining,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        if not scheme.trainable:
+            raise InputError(f"the scheme {scheme.name!r} has nothing to train.")
+        if not any(p.requires_grad for p in scheme.parameters()):
+            raise InputError(
+                f"all weights of the scheme {scheme.name!r} are frozen, as loaded ones are; call its requires_grad_() "
+                "first."
+            )
+        if not objectives:
+            raise InputError("a training needs at least one objective, such as 'task'.")
+        self.scheme = scheme.to(game.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.objectives = nn.ModuleList(objectives).to(game.device)
+        phases = dict.fromkeys(phase for objective in objectives for phase in objective.phases)
+        self.passes = (*phases, SYSTEM)
+        self._game, self._config, self._generator = game, config, generator
+        self._pass = SYSTEM
+
+    def begin(self, name: str, epoch: int, epochs: int) -> None:
+        """Begin a pass over the images: tell the objectives, and have the parts that do not learn stay as they are."""
+        self._pass = name
+        for objective in self.objectives:
+            objective.begin(self.scheme, name, epoch, epochs)  # type: ignore[operator]
+        for part in self.modules():
+            parameters = list(part.parameters())
+            if parameters and not any(p.requires_grad for p in parameters):
+                # Frozen weights alone do not freeze a part: its batch norm would go on adapting.
+                part.eval()
+
+    def forward(self, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.loss(numbered(self._draw(index), self.scheme, self._generator))
+
+    def loss(self, round_: Round) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a round and figures to log."""
+        context = context_of(round_, self._generator)
+        loss = round_.snr_db.new_zeros(())
+        logs: dict[str, Tensor] = {}
+        if self._pass != SYSTEM:
+            with torch.no_grad():
+                symbols = self.scheme.encode(round_.batch.images, context)
+                transmission = self._game.transmit(round_, symbols)
+            for objective in self.objectives:
+                if self._pass in objective.phases:  # type: ignore[operator]
+                    term, figures = objective.phase_loss(self._pass, transmission, round_)  # type: ignore[operator]
+                    loss, logs = loss + term, {**logs, **figures}
+            return loss, logs
+        trial = self.scheme(round_.batch.images, context, partial(self._game.transmit, round_))
+        logs |= trial.figures
+        for objective in self.objectives:
+            loss, figures = objective.loss(loss, trial, round_, self._game.task)  # type: ignore[operator]
+            logs |= figures
+        return loss, logs
+
+    def plain(self) -> list[dict[str, Any]]:
+        """The objectives as plain values, for a record."""
+        return [objective.plain() for objective in self.objectives]  # type: ignore[operator]
+
+    def _draw(self, index: Tensor) -> Round:
+        round_ = self._game.draw(len(index), generator=self._generator, index=index)
+        config = self._config
         images = crop_flip_cutout(
             round_.batch.images,
-            generator,
+            self._generator,
             pad=config.pad,
             flip=config.flip,
             cutout=config.cutout,
             colour=config.colour,
         )
-        round_ = replace(round_, batch=replace(round_.batch, images=images))
-        if scheme.keyed:
-            round_ = numbered(round_, SchemeSender(scheme), generator)
-        context = Context(round_.snr_db, round_.message, generator=generator)
-        return scheme.loss(game, round_, context, game.task)
-
-    return step_loss
-
-
-def begin_pass(scheme: PrivacyScheme, name: str, epoch: int, epochs: int) -> None:
-    """Tell the scheme of a pass, and have the parts that do not learn in it stay as they are."""
-    scheme.begin_pass(name, epoch, epochs)
-    for part in scheme.modules():
-        parameters = list(part.parameters())
-        if parameters and not any(p.requires_grad for p in parameters):
-            # Frozen weights alone do not freeze a part: its batch norm would go on adapting.
-            part.eval()
+        return replace(round_, batch=replace(round_.batch, images=images))

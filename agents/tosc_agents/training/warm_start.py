@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tosc_env.checkpoints import read_header, read_tensors
+from tosc_agents.backbones.cnn import NETWORK
+from tosc_env.checkpoint_files import read_header, read_tensors
 from tosc_env.errors import CheckpointError, InputError, unknown
-from tosc_env.policies import PrivacyScheme, schemes
+from tosc_env.pipeline import Pipeline
 
 
 class WarmStart:
@@ -32,43 +32,30 @@ class WarmStart:
         self.taken: list[str] = []
         self.fresh: list[str] = []
 
-    def options_for(self, name: str) -> dict[str, Any]:
-        """Those of the checkpoint's options that the scheme ``name`` takes too, so that networks fit."""
-        own, theirs = schemes[name], schemes[self.header["name"]]
-        known = known_options(own)
-        if own is not theirs:
-            # Of another scheme only the networks are taken over, not what that scheme makes of them.
-            from tosc_agents.schemes.deepjscc import DeepJSCC
+    @property
+    def network(self) -> dict[str, Any]:
+        """The sizes of the checkpoint's networks, as far as it has such options, so that others fit."""
+        return {k: v for k, v in self.header["options"].items() if k in NETWORK}
 
-            known &= known_options(DeepJSCC)
-        return {k: v for k, v in self.header["options"].items() if k in known and k != "told_snr_db"}
-
-    def load(self, scheme: PrivacyScheme) -> str:
+    def load(self, scheme: Pipeline) -> str:
         """Copy every tensor that fits by name and shape into ``scheme``; returns what was done, in a sentence.
 
         Raises:
             InputError: nothing fits.
         """
-        stored = read_tensors(self.path)
-        if scheme.name != self.header["name"] and scheme.lender(scheme.options) == self.header["name"]:
-            stored = scheme.adopt(stored)
-        own = scheme.state_dict()
+        stored, own = read_tensors(self.path), scheme.state_dict()
         self.taken = [n for n, t in own.items() if n in stored and stored[n].shape == t.shape]
         self.fresh = [n for n in own if n not in self.taken]
         # A norm's counter of batches is a single number everywhere: that it fits says nothing.
         if all(name.endswith("num_batches_tracked") for name in self.taken):
             raise InputError(
                 f"nothing in {self.path} ({self.header['name']!r}) fits the scheme {scheme.name!r}: give it the same "
-                "networks (--scheme-options), or train from the start."
+                "networks (--scheme-kwargs), or train from the start."
             )
         with torch.no_grad():
             for name in self.taken:
                 own[name].copy_(stored[name])
-        told = (
-            f"; starts afresh: {', '.join(sorted({n.split('.')[0] for n in self.fresh}))}"
-            if self.fresh
-            else ""
-        )
+        told = f"; starts afresh: {', '.join(sorted({_part(n) for n in self.fresh}))}" if self.fresh else ""
         return (
             f"took {len(self.taken)} of {len(own)} tensors from {self.path} ({self.header['name']!r}){told}"
         )
@@ -78,32 +65,23 @@ class WarmStart:
         return {"file": self.path.name, "scheme": self.header["name"], "fresh": self.fresh}
 
 
-def freeze(scheme: PrivacyScheme, parts: Sequence[str]) -> list[str]:
-    """Keep the named submodules or parameters as they are; returns the names.
+def freeze(scheme: Pipeline, parts: Sequence[str]) -> list[str]:
+    """Keep the named submodules or parameters of the backbone as they are; returns the names.
 
     Raises:
-        InputError: a scheme has no such part.
+        InputError: it has no such part.
     """
-    names = [name for name, _ in scheme.named_parameters()]
+    parameters = dict(scheme.backbone.named_parameters())
     for part in parts:
-        if not any(name == part or name.startswith(f"{part}.") for name in names):
-            raise unknown(f"part of {scheme.name!r}", part, sorted({name.split(".")[0] for name in names}))
-    for name, parameter in scheme.named_parameters():
+        if not any(name == part or name.startswith(f"{part}.") for name in parameters):
+            allowed = sorted({name.split(".")[0] for name in parameters})
+            raise unknown(f"part of {scheme.name!r}", part, allowed)
+    for name, parameter in parameters.items():
         if any(name == part or name.startswith(f"{part}.") for part in parts):
             parameter.requires_grad_(False)
     return list(parts)
 
 
-def known_options(factory: Any) -> set[str]:
-    """Option names of a scheme's class, its bases' included where it passes keywords on."""
-    known: set[str] = set()
-    for cls in inspect.getmro(factory) if inspect.isclass(factory) else (factory,):
-        if cls is PrivacyScheme:
-            break
-        if "__init__" not in vars(cls) and inspect.isclass(cls):
-            continue
-        parameters = inspect.signature(cls).parameters.values()
-        known |= {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            break
-    return known
+def _part(tensor: str) -> str:
+    """The part of a scheme that a tensor of its state belongs to."""
+    return tensor.removeprefix("backbone.").split(".")[0]

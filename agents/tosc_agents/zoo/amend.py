@@ -1,4 +1,4 @@
-"""Completing the cards of the zoo's files: leaks, terms, where a training started. No tensor changes.
+"""Completing the zoo's cards: leaks, terms, where a training started. The weights are not touched.
 
 python -m tosc_agents.zoo.amend lbvq-cifar10 --leaks runs/attack-lbvq/results.json --start runs/deepjscc.safetensors
 """
@@ -15,7 +15,7 @@ import tyro
 
 from tosc_agents.zoo import WEIGHTS
 from tosc_agents.zoo.card_leaks import leaks_from_file, merged
-from tosc_env.checkpoints import amend_card, read_header
+from tosc_env.checkpoint_files import card_path, read_header, write_card
 from tosc_env.data import terms_of
 from tosc_env.errors import InputError, ToscError
 
@@ -85,7 +85,7 @@ def _started(start: Path, told: dict[str, Any] | None) -> dict[str, Any]:
 
 @dataclass(kw_only=True)
 class Amend(Additions):
-    """Complete the cards of files in the zoo; their tensors stay bit for bit."""
+    """Complete the cards of weights in the zoo; the weights stay as they are."""
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Names of the files, without their ending; one alone where leaks or a start are given."""
@@ -93,7 +93,7 @@ class Amend(Additions):
     """Where they lie."""
 
     def run(self) -> list[Path]:
-        """Amend all or, when one cannot be, none; returns the files."""
+        """Amend all or, when one cannot be, none; returns the cards."""
         if not self.names:
             raise InputError("name at least one file of the zoo.")
         if len(self.names) > 1 and (self.leaks or self.start or self.commit):
@@ -101,8 +101,8 @@ class Amend(Additions):
         paths = [self.folder / f"{name}.safetensors" for name in self.names]
         cards = [self.added_to(read_header(path)) for path in paths]
         for path, card in zip(paths, cards, strict=True):
-            amend_card(path, card)
-        return paths
+            write_card(path, card)
+        return [card_path(path) for path in paths]
 
 
 if __name__ == "__main__":

@@ -135,6 +135,7 @@ def _of_attack(path: Path, record: dict[str, Any], header: Mapping[str, Any]) ->
     own, theirs = header["options"], system["options"]
     wanted = {"scheme": header["name"], "data set": header["card"]["data"]["name"]}
     attacked = {"scheme": system["scheme"], "data set": record["data"]["name"]}
+    wanted["list of stages"], attacked["list of stages"] = header["stages"], system["stages"]
     wanted |= {f"option {key!r}": own[key] for key in own if key in theirs}
     attacked |= {f"option {key!r}": theirs[key] for key in theirs if key in own}
     for what, value in wanted.items():

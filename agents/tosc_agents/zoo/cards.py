@@ -1,4 +1,4 @@
-"""The model cards of the zoo as one page of Markdown, written from the files' headers and never by hand.
+"""The zoo's cards as one page of Markdown, written from the files and never by hand.
 
 python -m tosc_agents.zoo.cards
 """
@@ -17,21 +17,23 @@ from tosc_agents.leaks import LEAKS
 from tosc_agents.records import write_text
 from tosc_agents.zoo import WEIGHTS
 from tosc_agents.zoo.pack import ATTACKER_LIMIT, ZOO_LIMIT
-from tosc_env.checkpoint_files import read_header, stored_tensors
+from tosc_env.checkpoint_files import read_header, read_tensors
 from tosc_env.data import terms_of
 from tosc_env.errors import ToscError
+from tosc_env.schemes import named
 from tosc_env.threat import ThreatModel
 
 Header = dict[str, Any]
 
 INTRODUCTION = """# Trained weights
 
-<!-- Written by `python -m tosc_agents.zoo.cards` from the headers of the files; a test compares the two. -->
+<!-- Written by `python -m tosc_agents.zoo.cards` from the cards beside the weights; a test compares the two. -->
 
-`gym.make(..., scheme=..., eavesdropper=...)` plays with these weights by name; each file's header holds its card.
-{files} files, {size:.1f} MB of at most {limit:.0f} MB, float16, measured again after rounding; an attacker has at most
-{parameters:.0f} M parameters.  `encryption` and `label-only` play with `deepjscc`'s weights, `layered` with those of
-the scheme inside.  On an id's stand-in (Shapes), an environment plays with weights of the stand-in.
+`gym.make(..., scheme=..., eavesdropper=...)` plays with these weights by name; the card of `NAME.safetensors` is
+`NAME.json` beside it.  {files} weight files, {size:.1f} MB of at most {limit:.0f} MB, float16, measured again after
+rounding; an attacker has at most {parameters:.0f} M parameters.  `encryption` and `label-only` play with `deepjscc`'s
+weights, `layered` with those of `lbvq`.  On an id's stand-in (Shapes), an environment plays with weights of the
+stand-in.
 
 SNR is Es/N0 per complex symbol.  A *leak* is what the strongest of the attackers tried got: PSNR in dB (in brackets,
 how far above the mean image's), re-identification among candidate images, inference of the label or of private
@@ -69,7 +71,7 @@ def _scheme(path: Path, header: Header) -> list[str]:
     half = f" ({training['half']}'s half)" if training.get("half") else ""
     options = ", ".join(f"{key}={value}" for key, value in header["options"].items())
     facts = {
-        "scheme": f"`{header['name']}` ({options})",
+        "scheme": f"`{header['name']}` ({options}){''.join(f' + {_part(one)}' for one in header['stages'])}",
         "weights": _weights(path, header),
         "cost": f"{card['complexity']['parameters'] / 1e6:.2f} M parameters in use, "
         f"{card['complexity']['macs'] / 1e6:.1f} M multiply-accumulates per image",
@@ -79,6 +81,7 @@ def _scheme(path: Path, header: Header) -> list[str]:
         f"offered for {_range(card)}",
         "training": f"{_start(training)}{loop['epochs']} epochs, seed {training['seed']}; {loop['optimizer']}, "
         f"batch {loop['batch_size']}, {training['precision_used']}"
+        + f"; for {', '.join(map(_part, training['objectives']))}"
         + (f"; frozen: {', '.join(training['frozen'])}" if training.get("frozen") else ""),
         "accuracy": f"{_by_snr(card['test_accuracy'], _percent)} ({card['test_images']:,} test images)",
         "proven of its privacy": card.get("guarantee") or "nothing",
@@ -128,11 +131,11 @@ def _attackers(headers: Mapping[Path, Header]) -> list[str]:
         threat = str(ThreatModel(**training["threat_model"]))
         if threat not in threats:
             threats.append(threat)
-        count = sum(tensor.numel() for tensor in stored_tensors(path).values())
+        count = sum(tensor.numel() for tensor in read_tensors(path).values())
         rows.append(
             [
                 f"`{path.stem}`",
-                f"`{header['name']}` against `{card['against']}`",
+                f"`{header['name']}` against {_target(card)}",
                 f"{count / 1e6:.2f} M",
                 str(training["fit"].get("epochs", "")),
                 str(training["seed"]),
@@ -167,13 +170,8 @@ def _attackers(headers: Mapping[Path, Header]) -> list[str]:
 
 
 def _weights(path: Path, header: Header) -> str:
-    count = sum(tensor.numel() for tensor in stored_tensors(path).values())
-    told = f"{count / 1e6:.2f} M values, {path.stat().st_size / 1e6:.1f} MB"
-    if "borrowed" in header:
-        loan = header["borrowed"]
-        parts = ", ".join(f"`{part}`" for part in loan["parts"])
-        told += f"; {parts} borrowed from `{loan['stem']}` (SHA-256 {loan['sha256'][:12]}...)"
-    return told
+    count = sum(tensor.numel() for tensor in read_tensors(path).values())
+    return f"{count / 1e6:.2f} M values, {path.stat().st_size / 1e6:.1f} MB"
 
 
 def _start(training: Mapping[str, Any]) -> str:
@@ -183,6 +181,26 @@ def _start(training: Mapping[str, Any]) -> str:
     if "epochs" not in start:
         return f"from `{start['scheme']}`'s weights, then "
     return f"from `{start['scheme']}`'s weights ({_start(start)}{start['epochs']} epochs, seed {start['seed']}), then "
+
+
+def _target(card: Mapping[str, Any]) -> str:
+    """What an attacker was trained against: its name, and all its stages."""
+    stages = ", ".join(map(_part, card["composition"]["stages"]))
+    return f"`{card['against']}`{f' with {stages}' if stages else ''}"
+
+
+def _part(part: Any) -> str:
+    """A stage or an objective: ``laplace (epsilon=20)``."""
+    name, options = named("part", part)
+    told = ", ".join(f"{k}={_shown(v)}" for k, v in options.items() if v is not None)
+    return f"`{name}` ({told})" if told else f"`{name}`"
+
+
+def _shown(value: Any) -> str:
+    """A plain value, its floats in four digits."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _calibrated(told: Mapping[str, Any]) -> str:

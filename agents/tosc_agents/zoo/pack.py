@@ -1,29 +1,29 @@
 """Putting a trained checkpoint into the zoo: float16, measured again as it will be shipped, with a card.
 
 python -m tosc_agents.zoo.pack runs/deepjscc-shapes.safetensors deepjscc-shapes
-python -m tosc_agents.zoo.pack runs/calibrated.safetensors dp-laplace-article-cifar10 \\
-    --without transmitter --lender deepjscc-cifar10
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import tyro
 
-from tosc_agents.commands.common import load_scheme, parse_options, setting_of
+from tosc_agents.commands.common import load_scheme, parse_options, parse_parts, setting_of
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import WEIGHTS
 from tosc_agents.zoo.amend import Additions
-from tosc_env.checkpoints import load_checkpoint, read_header, save_checkpoint
+from tosc_env.attackers import Eavesdropper
+from tosc_env.checkpoint_files import read_header, sha256, write_card
+from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.errors import InputError, ToscError
 from tosc_env.files import replacing
-from tosc_env.policies import Eavesdropper, PrivacyScheme
-from tosc_env.senders import SchemeSender
+from tosc_env.pipeline import Pipeline
 
 LIMIT = 8_000_000
 """Bytes a file of the zoo may have."""
@@ -47,43 +47,43 @@ class Pack(Additions):
     """The scheme an eavesdropper was trained against, for measuring it."""
     play: str | None = None
     """Another scheme that plays with the scheme's weights, if the eavesdropper was trained against that."""
-    scheme_options: tuple[str, ...] = ()
+    scheme_kwargs: tuple[str, ...] = ()
     """Options that the scheme's weights leave open, as name=value."""
+    stages: tuple[str, ...] = ()
+    """More stages between the scheme and the channel, if the eavesdropper was trained against those too."""
     snr_db: tuple[float, ...] = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0)
     """SNRs it is measured at; the lowest and highest bound the range it is offered for."""
     seeds: int = 1
     """Draws of the channel's noise."""
     ssim: bool = True
     """Whether an eavesdropper's card gets SSIM too, which takes longer than all the rest."""
-    without: tuple[str, ...] = ()
-    """Parts to leave out because the lender has them, e.g. transmitter for receivers only."""
-    lender: str | None = None
-    """Name of the file in the zoo that lends those parts."""
     folder: Path = WEIGHTS
     """The zoo."""
+    overwrite: bool = False
+    """Replace weights of that name that are others; what is bit for bit the same is kept, with a new card."""
 
     def run(self) -> Path:
         """Write and measure; returns the file."""
         target = self.folder / f"{self.name}.safetensors"
-        if self.lender == self.name:
-            raise InputError(f"{self.name} cannot borrow from itself.")
         loaded = load_checkpoint(self.checkpoint)
         _check_parameters(loaded.policy)
         card = {
             **self.added_to(read_header(self.checkpoint)),
             "valid_snr_db": [min(self.snr_db), max(self.snr_db)],
         }
-        lender = None if self.lender is None else self.folder / f"{self.lender}.safetensors"
-        with replacing(target) as part:
-
-            def save() -> None:
-                save_checkpoint(part, loaded.policy, card, half=True, without=self.without, lender=lender)
-                self._check_size(part, target)
-
-            save()
+        with tempfile.TemporaryDirectory() as folder:
+            part = Path(folder) / target.name
+            save_checkpoint(part, loaded.policy, card, half=True)
+            self._check_size(part, target)
+            known = target.exists() and sha256(target) == sha256(part)
+            if target.exists() and not known and not self.overwrite:
+                raise InputError(f"{target} holds other weights; choose another name, or give --overwrite.")
             # What is measured are the rounded weights, as an environment will load them.
             card |= self._measure(part)
-            save()
+            if not known:
+                with replacing(target) as place:
+                    shutil.copyfile(part, place)
+        write_card(target, card)
         return target
 
     def _check_size(self, part: Path, target: Path) -> None:
@@ -99,22 +99,26 @@ class Pack(Additions):
 
     def _measure(self, path: Path) -> dict[str, Any]:
         shipped = load_checkpoint(path)
-        if isinstance(shipped.policy, PrivacyScheme):
-            scheme, attackers = shipped.policy, {}
+        scheme: Pipeline
+        attackers: dict[str, Eavesdropper] = {}
+        if isinstance(shipped.policy, Pipeline):
+            scheme = shipped.policy
         else:
             if self.scheme is None:
                 raise InputError("an eavesdropper is measured against its scheme: give --scheme.")
-            options = parse_options(self.scheme_options)
-            scheme, _, _ = load_scheme(self.scheme, torch.device("cpu"), self.play, options)
+            scheme, _, _ = load_scheme(
+                self.scheme,
+                name=self.play,
+                options=parse_options(self.scheme_kwargs),
+                stages=parse_parts(self.stages),
+            )
             _check_target(shipped.card, scheme)
-            attackers = {"it": shipped.policy}
-        assert all(isinstance(a, Eavesdropper) for a in attackers.values())
+            attackers["it"] = shipped.policy
         game = setting_of(shipped).game(split="test", constellation=scheme.constellation)
         found = evaluate(
             game,
-            SchemeSender(scheme),
+            scheme,
             attackers,
-            scheme=scheme,
             snr_db=self.snr_db,
             seeds=self.seeds,
             with_ssim=self.ssim,
@@ -135,7 +139,7 @@ class Pack(Additions):
         return {"leaks": leaks, "floors": found.floors}
 
 
-def _check_parameters(policy: PrivacyScheme | Eavesdropper) -> None:
+def _check_parameters(policy: Pipeline | Eavesdropper) -> None:
     count = sum(parameter.numel() for parameter in policy.parameters())
     if isinstance(policy, Eavesdropper) and count > ATTACKER_LIMIT:
         raise InputError(
@@ -143,19 +147,15 @@ def _check_parameters(policy: PrivacyScheme | Eavesdropper) -> None:
         )
 
 
-def _check_target(card: dict[str, Any], scheme: PrivacyScheme) -> None:
+def _check_target(card: dict[str, Any], scheme: Pipeline) -> None:
     """Raise InputError unless an attacker is measured against what it was trained against."""
-    theirs, options = card.get("against"), card.get("against_options", {})
-    if theirs != scheme.name:
+    theirs = card.get("composition")
+    if theirs != scheme.composition:
         raise InputError(
-            f"the attacker was trained against {theirs!r}, and is not measured against {scheme.name!r}."
+            f"the attacker was trained against {theirs}, and is not measured against {scheme.composition}: give "
+            "--play, --scheme-kwargs or --stages."
         )
-    other = {k: v for k, v in options.items() if k in scheme.free_options and scheme.options.get(k) != v}
-    if other:
-        raise InputError(
-            f"the attacker was trained against {theirs!r} with {other}: give them as --scheme-options."
-        )
-    if scheme.keyed and scheme.options.get("lifetime") == "fixed":
+    if any(stage.keyed and not stage.stochastic for stage in scheme.stages):
         raise InputError("an attacker of a fixed key is of use against that key alone, which no zoo has.")
 
 

@@ -8,54 +8,54 @@ mkdir -p runs/part2
 
 # Schemes: warm-started from the baseline, on the same half of the training images, AWGN at 12 dB, seed 0.
 tosc train ibal --from $BASE --data cifar10 --epochs 14 --output runs/part2/ibal.safetensors \
-  --scheme-options kl_start=1 kl_ramp=4 adversary_weight=2.0
+  --objectives task bottleneck:start=1,ramp=4 adversary:weight=2
 tosc train lbvq --from $BASE --data cifar10 --epochs 12 --output runs/part2/lbvq.safetensors \
-  --scheme-options adversary_weight=1.0
+  --objectives task codebook adversary
 tosc train dp-laplace --from $BASE --data cifar10 --epochs 9 --output runs/part2/dp.safetensors \
-  --scheme-options epsilon=20 'epsilon_range=[1,100]'
+  --scheme-kwargs epsilon=20 'epsilon_range=[1,100]'
 tosc train dp-laplace --from $BASE --freeze transmitter --data cifar10 --epochs 4 --cutout 0 \
   --output runs/part2/article.safetensors \
-  --scheme-options mode=article constant=1 epsilon=1 'epsilon_range=[0.3,50]'
+  --scheme-kwargs mode=calibrated constant=1 epsilon=1 'epsilon_range=[0.3,50]'
 tosc calibrate runs/part2/article.safetensors --rival runs/part2/lbvq.safetensors
 
 # Attackers at 12 dB, trained at 12 dB on the other half, unlimited queries.
 AT="--snr-db 12 --seeds 3"
-LONG="match.epochs=12 label.epochs=15 inversion-mlp.epochs=24 inversion-mlp.starts=2"
-SHORT="inversion-mlp.epochs=10 inversion-mlp.starts=1 label.epochs=10"
-SORTED='sorted.base_options={"epochs":10,"starts":1}'
+LONG="match.epochs=12 label.epochs=15 inversion-mlp.epochs=24 inversion-mlp.restarts=2"
+SHORT="inversion-mlp.epochs=10 inversion-mlp.restarts=1 label.epochs=10"
+SORTED='sorted.base_kwargs={"epochs":10,"restarts":1}'
 TOP="--ceiling runs/part2/a-deepjscc/results.json"
-tosc attack $BASE $AT --output runs/part2/a-deepjscc --eavesdropper-options $LONG \
+tosc attack $BASE $AT --output runs/part2/a-deepjscc --eavesdropper-kwargs $LONG \
   --eavesdropper mean-image linear inversion-mlp match match-query label
-tosc attack runs/part2/ibal.safetensors $AT $TOP --output runs/part2/a-ibal --eavesdropper-options $LONG \
+tosc attack runs/part2/ibal.safetensors $AT $TOP --output runs/part2/a-ibal --eavesdropper-kwargs $LONG \
   --eavesdropper mean-image linear inversion-mlp match match-query label
 tosc attack runs/part2/lbvq.safetensors $AT $TOP --output runs/part2/a-lbvq \
   --eavesdropper mean-image linear inversion-mlp match match-query label codebook \
-  --eavesdropper-options $LONG 'codebook.bases=["inversion-mlp","label"]' 'codebook.base_options={"epochs":20,"starts":1}'
-tosc attack $BASE --play encryption --scheme-options mode=shuffle lifetime=fixed $AT --no-ssim $TOP \
+  --eavesdropper-kwargs $LONG 'codebook.bases=["inversion-mlp","label"]' 'codebook.base_kwargs={"epochs":20,"restarts":1}'
+tosc attack $BASE --play encryption --scheme-kwargs mode=shuffle lifetime=fixed $AT --no-ssim $TOP \
   --output runs/part2/a-enc-fixed --eavesdropper mean-image match match-query unshuffle \
-  --eavesdropper-options $LONG 'unshuffle.base_options={"epochs":12,"starts":2}'
-tosc attack $BASE --play encryption --scheme-options mode=rotation $AT --no-ssim $TOP --output runs/part2/a-enc-rotation \
-  --eavesdropper mean-image linear inversion-mlp match-query label sorted --eavesdropper-options $SHORT "$SORTED"
+  --eavesdropper-kwargs $LONG 'unshuffle.base_kwargs={"epochs":12,"restarts":2}'
+tosc attack $BASE --play encryption --scheme-kwargs mode=rotation $AT --no-ssim $TOP --output runs/part2/a-enc-rotation \
+  --eavesdropper mean-image linear inversion-mlp match-query label sorted --eavesdropper-kwargs $SHORT "$SORTED"
 for epsilon in 20 1 5 100; do
-  tosc attack runs/part2/dp.safetensors --scheme-options epsilon=$epsilon $AT --no-ssim $TOP \
+  tosc attack runs/part2/dp.safetensors --scheme-kwargs epsilon=$epsilon $AT --no-ssim $TOP \
     --output runs/part2/a-dp-$epsilon --eavesdropper mean-image linear inversion-mlp match-query label \
-    --eavesdropper-options $SHORT
+    --eavesdropper-kwargs $SHORT
 done
 for mode in shuffle shuffle+signs; do
-  tosc attack $BASE --play encryption --scheme-options mode=$mode $AT --no-ssim $TOP --output runs/part2/a-enc-$mode \
-    --eavesdropper mean-image match-query sorted --eavesdropper-options "$SORTED" 'sorted.bases=["inversion-mlp","label"]'
+  tosc attack $BASE --play encryption --scheme-kwargs mode=$mode $AT --no-ssim $TOP --output runs/part2/a-enc-$mode \
+    --eavesdropper mean-image match-query sorted --eavesdropper-kwargs "$SORTED" 'sorted.bases=["inversion-mlp","label"]'
 done
-tosc attack runs/part2/lbvq.safetensors --play layered --scheme-options 'perturbation_options={"mode":"shuffle"}' $AT \
+tosc attack runs/part2/lbvq.safetensors --play layered --scheme-kwargs mode=shuffle $AT \
   --no-ssim $TOP --output runs/part2/a-layered --eavesdropper mean-image match-query sorted \
-  --eavesdropper-options "$SORTED" 'sorted.bases=["inversion-mlp","label"]'
+  --eavesdropper-kwargs "$SORTED" 'sorted.bases=["inversion-mlp","label"]'
 
 # The zoo's attackers: the article's decoder, told its SNR, over 0 to 20 dB.
 SNRS="--snr-db 0 4 8 12 16 20 --seeds 1 --no-ssim --no-candidate-queries --eavesdropper inversion"
-NET="inversion.widths=[96,48,32,16] inversion.starts=1"
-tosc attack runs/part2/ibal.safetensors $SNRS --eavesdropper-options $NET inversion.epochs=5 --output runs/part2/z-ibal
-tosc attack runs/part2/lbvq.safetensors $SNRS --eavesdropper-options $NET inversion.epochs=5 --output runs/part2/z-lbvq
-tosc attack runs/part2/dp.safetensors $SNRS --eavesdropper-options $NET inversion.epochs=3 --output runs/part2/z-dp
-tosc attack $BASE --play encryption $SNRS --eavesdropper-options $NET inversion.epochs=1 --output runs/part2/z-encryption
-tosc attack runs/part2/lbvq.safetensors --play layered $SNRS --eavesdropper-options $NET inversion.epochs=2 \
+NET="inversion.widths=[96,48,32,16] inversion.restarts=1"
+tosc attack runs/part2/ibal.safetensors $SNRS --eavesdropper-kwargs $NET inversion.epochs=5 --output runs/part2/z-ibal
+tosc attack runs/part2/lbvq.safetensors $SNRS --eavesdropper-kwargs $NET inversion.epochs=5 --output runs/part2/z-lbvq
+tosc attack runs/part2/dp.safetensors $SNRS --eavesdropper-kwargs $NET inversion.epochs=3 --output runs/part2/z-dp
+tosc attack $BASE --play encryption $SNRS --eavesdropper-kwargs $NET inversion.epochs=1 --output runs/part2/z-encryption
+tosc attack runs/part2/lbvq.safetensors --play layered $SNRS --eavesdropper-kwargs $NET inversion.epochs=2 \
   --output runs/part2/z-layered
-tosc attack $BASE --play label-only $SNRS --eavesdropper-options $NET inversion.epochs=2 --output runs/part2/z-label-only
+tosc attack $BASE --play label-only $SNRS --eavesdropper-kwargs $NET inversion.epochs=2 --output runs/part2/z-label-only

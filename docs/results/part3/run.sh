@@ -10,17 +10,17 @@ mkdir -p runs/part3
 tosc train lbvq --from $BASE --data cifar10 --epochs 12 --output runs/part3/vq.safetensors
 for seed in 1 2; do
   tosc train lbvq --from $BASE --data cifar10 --epochs 12 --seed $seed --output runs/part3/lbvq-s$seed.safetensors \
-    --scheme-options adversary_weight=1.0
+    --objectives task codebook adversary
 done
 
 # One multi-attribute model each on CelebA: Mustache, Smiling, Wavy Hair.
 tosc train deepjscc --data celeba --epochs 24 --batch-size 125 --learning-rate 0.1 --output runs/part3/celeba.safetensors \
-  --scheme-options stem=16 'widths=[32,64,128]' 'blocks=[1,1,1]' receiver_width=192 receiver_depth=1
+  --scheme-kwargs stem=16 'widths=[32,64,128]' 'blocks=[1,1,1]' receiver_width=192 receiver_depth=1
 FACES=runs/part3/celeba.safetensors
 tosc train lbvq --from $FACES --data celeba --epochs 10 --batch-size 125 --output runs/part3/lbvq-celeba.safetensors \
-  --scheme-options adversary_weight=1.0
+  --objectives task codebook adversary
 tosc train ibal --from $FACES --data celeba --epochs 10 --batch-size 125 --output runs/part3/ibal-celeba.safetensors \
-  --scheme-options kl_start=1 kl_ramp=4 adversary_weight=2.0
+  --objectives task bottleneck:start=1,ramp=4 adversary:weight=2
 
 # The experiments: the same command in two processes of one thread each, which share the folder.
 reproduce() {

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tosc_env
-from tosc_env.channels import Link, Links
+from tosc_env.types import Link, Links
 
 
 class LinearScheme(tosc_env.PrivacyScheme):
@@ -35,7 +35,6 @@ class FixedScheme(tosc_env.PrivacyScheme):
     """Sends a thumbnail and always decides for the first class: there is nothing to train."""
 
     name = "stranger-fixed"
-    trainable = False
 
     def encode(self, images: Tensor, context: tosc_env.Context) -> Tensor:
         thumbnail = F.adaptive_avg_pool2d(images - 0.5, 4).flatten(1)

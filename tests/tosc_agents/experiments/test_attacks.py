@@ -19,15 +19,16 @@ from tosc_agents.experiments.attacks import (
 from tosc_agents.experiments.cells import Store
 from tosc_agents.experiments.findings import pick
 from tosc_agents.experiments.presets import PRESETS, preset
-from tosc_agents.experiments.systems import Systems
-from tosc_agents.experiments.trainings import Recipe
-from tosc_agents.setting import Setting
+from tosc_agents.experiments.systems import Systems, source_of
+from tosc_agents.experiments.trainings import SCHEME, Recipe, load_arm
 
 from tosc_env.checkpoints import load_checkpoint
+from tosc_env.game import GameConfig
 
-SETTING = Setting("shapes", {"num_images": 400})
+SETTING = GameConfig("shapes", {"num_images": 400})
 NETWORK = {"stem": 8, "widths": [8, 16, 16], "blocks": [0, 0, 0], "receiver_width": 32, "receiver_depth": 1}
 MEASURED = Measurement((0.0, 12.0), seeds=2)
+LINEAR = Attacker("linear", "linear")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def rows(store, cell, one):
 
 def test_the_linear_attack_beats_the_floor_where_nothing_protects(systems, store):
     one = arm("deepjscc")
-    found = rows(store, attack_cell(systems, one, Attacker("linear", "linear"), 0, MEASURED), one)
+    found = rows(store, attack_cell(systems, one, LINEAR, 0, MEASURED), one)
     floors = floors_cell(systems)
     store.run([floors])
     floor = store.result(floors)["floors"]["mean-image"]["psnr_db"]
@@ -57,9 +58,12 @@ def test_the_linear_attack_beats_the_floor_where_nothing_protects(systems, store
     assert strong.samples == 2 and strong.over == "channel noise" and strong.attacker == "linear"
     # SSIM is computed for one of the seeds only, and so has no interval.
     assert math.isnan(pick(found, "ssim", snr_db=12.0)[0].interval)
-    folder = store.folder_of(attack_cell(systems, one, Attacker("linear", "linear"), 0, MEASURED))
+    folder = store.folder_of(attack_cell(systems, one, LINEAR, 0, MEASURED))
     header = load_checkpoint(folder / ATTACKER, kind="eavesdropper").card
-    assert header["against"] == "deepjscc" and header["valid_snr_db"] == [0.0, 12.0]
+    assert header["against"] == header["composition"]["weights"] == "deepjscc" and header["valid_snr_db"] == [
+        0.0,
+        12.0,
+    ]
     assert header["training"]["threat_model"] == THREAT.plain()
 
 
@@ -73,6 +77,19 @@ def test_encryption_decides_as_well_as_the_baseline_and_hides_the_candidates(sys
     assert accuracy["deepjscc"] > 0.2
     assert abs(accuracy["deepjscc"] - accuracy["enc-rotation"]) < 0.08
     assert query["deepjscc"] > 0.5 and query["enc-rotation"] < 0.1
+
+
+def test_an_arm_has_its_images_encoded_once_for_all_that_is_done_to_it(systems, store):
+    one = arm("enc-shuffle")
+    store.run([systems.training("baseline")])
+    scheme = load_arm(store.folder_of(systems.training("baseline")) / SCHEME, one)
+    seen = []
+    hook = scheme.backbone.transmitter.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    store.run([arm_cell(systems, one, 0, MEASURED), attack_cell(systems, one, LINEAR, 0, MEASURED)])
+    hook.remove()
+    test, own = (len(source_of(SETTING, *part)) for part in (("test", None), ("train", "attacker")))
+    asked = 2 * 2  # whether it depends on the image alone
+    assert sum(seen) == test + own + asked
 
 
 def test_an_attacker_trained_at_one_snr_is_another_cell(systems):

@@ -94,9 +94,9 @@ def test_bad_arguments_are_named():
         (["--arms", "nobody"], "nobody"),
         (["--trainings", "0"], "trainings must be at least 1, not 0"),
         (["--use", "lbvq"], "TRAINING=FILE"),
-        (["--use", "lbvq=/none.safetensors"], "no checkpoint at /none.safetensors"),
+        (["--use", "lbvq=/none.safetensors"], "cannot read /none.safetensors"),
         (["--use", "lbvq=a", "lbvq:0=b"], "--use names lbvq:0 twice"),
-        (["--use", "baseline:1=a"], "no checkpoint at a"),
+        (["--use", "baseline:1=a"], "cannot read a"),
         (["--only-report"], "nothing is finished"),
     ],
 )

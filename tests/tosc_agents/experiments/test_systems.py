@@ -1,4 +1,4 @@
-"""Trained systems as cells: what is remembered of a transmitter is what it sends; what is given is checked."""
+"""Trained systems as cells: what is remembered of an arm is what it sends; what is given is checked."""
 
 from dataclasses import replace
 
@@ -7,16 +7,18 @@ import torch
 from tosc_agents.experiments import systems
 from tosc_agents.experiments.arms import ARMS, arm
 from tosc_agents.experiments.cells import Store
-from tosc_agents.experiments.systems import RememberedSender, Systems, remembered
+from tosc_agents.experiments.systems import Systems, source_of
 from tosc_agents.experiments.trainings import KEY, SCHEME, Recipe, load_arm
-from tosc_agents.setting import Setting
 
+from tosc_env.checkpoint_files import read_card
 from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.errors import CheckpointError
-from tosc_env.policies import make_scheme, schemes
-from tosc_env.senders import SchemeSender, numbered
+from tosc_env.game import GameConfig
+from tosc_env.pipeline import make_scheme
+from tosc_env.schemes import schemes
+from tosc_env.types import Context
 
-SETTING = Setting("shapes", {"num_images": 60})
+SETTING = GameConfig("shapes", {"num_images": 60})
 NETWORK = {"stem": 4, "widths": [4, 8, 8], "blocks": [0, 0, 0], "receiver_width": 16, "receiver_depth": 1}
 
 
@@ -25,7 +27,7 @@ def scheme_of(one):
     if one.training == "dp":
         options |= {"epsilon": 0.1, "epsilon_range": [0.04, 1.0]}
     if one.training == "dp-calibrated":
-        options |= {"mode": "article", "constant": 1.0, "epsilon": 0.1, "epsilon_range": [0.04, 1.0]}
+        options |= {"mode": "calibrated", "constant": 1.0, "epsilon": 0.1, "epsilon_range": [0.04, 1.0]}
     if one.scheme == "encryption":
         options |= {"key": KEY}
     torch.manual_seed(0)
@@ -33,62 +35,61 @@ def scheme_of(one):
 
 
 @pytest.mark.parametrize("one", ARMS, ids=lambda one: one.key)
-def test_a_remembered_sender_sends_what_the_scheme_sends(one):
+def test_what_an_arm_sends_from_memory_is_what_it_sends(one):
     scheme = scheme_of(one)
-    game = SETTING.game(split="test", constellation=scheme.constellation)
-    live, quick = SchemeSender(scheme), RememberedSender(scheme, remembered(scheme, game.source, 7))
-    generator = torch.Generator().manual_seed(0)
-    index = torch.arange(len(game.source)).flip(0)
-    round_ = numbered(game.draw(len(index), generator=generator, index=index), live, generator)
-    sent = [
-        game.normalise(sender.emit(sender.prepare(round_.batch), round_, torch.Generator().manual_seed(1)))
-        for sender in (live, quick)
-    ]
-    # Batches of another size may round differently in the last digit.
-    assert torch.allclose(*sent, atol=1e-4)
-    elsewhere = replace(round_, batch=replace(round_.batch, images=1 - round_.batch.images))
-    asked = [sender(elsewhere, torch.Generator().manual_seed(2)) for sender in (live, quick)]
-    assert torch.equal(*asked)
+    source = source_of(SETTING, "test", None)
+    index = torch.arange(len(source)).flip(0)
+    message = torch.randint(2**32, (len(index), 3), generator=torch.Generator().manual_seed(0))
+
+    def context():
+        return Context(torch.zeros(len(index)), message, generator=torch.Generator().manual_seed(1))
+
+    sent = scheme.encode(source.gather(index).images, context())
+    for _ in range(2):
+        assert torch.equal(scheme.send(source, index, context()), sent)
 
 
-def test_a_random_scheme_without_features_is_asked_every_time():
-    scheme = scheme_of(arm("deepjscc"))
-    scheme.stochastic = True
-    game = SETTING.game(split="test")
-    memory = remembered(scheme, game.source)
-    assert memory.shape == (len(game.source), 0)
-    quick = RememberedSender(scheme, memory)
-    round_ = game.draw(5, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(quick.prepare(round_.batch), round_.batch.images)
-    assert torch.equal(quick.emit(round_.batch.images, round_, None), SchemeSender(scheme)(round_, None))
+def test_images_are_read_once_and_an_arm_is_loaded_once(tmp_path):
+    assert source_of(SETTING, "test", None) is source_of(replace(SETTING, snr_db=3.0), "test", None)
+    path, one = tmp_path / "a.safetensors", arm("dp-0.1")
+    save_checkpoint(path, scheme_of(one), card())
+    first = load_arm(path, one)
+    assert load_arm(path, one) is first and load_arm(path, arm("dp-0.9")) is not first
+    torch.manual_seed(1)
+    other = make_scheme("dp-laplace", first.spec, **first.options)
+    save_checkpoint(path, other, card())
+    again = load_arm(path, one)
+    assert torch.equal(again.backbone.receiver[0].weight, other.backbone.receiver[0].weight), (
+        "the file changed"
+    )
 
 
-def card(**changes):
-    return {"setting": {**SETTING.plain(), **changes}, "labels": [], "data": {"name": "shapes"}}
+def card(*objectives, **changes):
+    told = {"setting": {**SETTING.plain(), **changes}, "training": {"objectives": objectives or ["task"]}}
+    return {**told, "labels": [], "data": {"name": "shapes"}}
+
+
+ADVERSARY = {"name": "adversary", "weight": 1.0, "width": 8}
+VQ = ("task", "codebook", ADVERSARY)
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "changes", "told"),
+    ("name", "options", "objectives", "changes", "told"),
     [
-        ("deepjscc", {}, {}, "holds 'deepjscc', where 'lbvq' is asked for"),
-        (
-            "lbvq",
-            {"adversary_weight": 0.5, "adversary_width": 8},
-            {},
-            "has the options {'adversary_weight': 0.5}",
-        ),
-        (
-            "lbvq",
-            {"adversary_weight": 1.0, "adversary_width": 8},
-            {"snr_db": 3.0},
-            "was trained in the setting",
-        ),
+        ("deepjscc", {}, (), {}, "holds 'deepjscc', where 'lbvq' is asked for"),
+        ("lbvq", {"stages": ["keyed"]}, VQ, {}, r"holds 'lbvq \+ keyed', where 'lbvq' is asked for"),
+        ("lbvq", {"dimension": 1}, VQ, {}, "has the options {'dimension': 1}"),
+        ("lbvq", {"stem": 3}, VQ, {}, "has the options {'stem': 3}, where {'stem': 4} are"),
+        ("lbvq", {}, (*VQ[:2], {**ADVERSARY, "weight": 0.5}), {}, "was trained for .*'weight': 0.5"),
+        ("lbvq", {}, VQ[:2], {}, "was trained for .*, where .*'adversary'"),
+        ("lbvq", {}, VQ, {"snr_db": 3.0}, "was trained in the setting"),
     ],
 )
-def test_a_given_checkpoint_of_something_else_is_refused(tmp_path, name, options, changes, told):
+def test_a_given_checkpoint_of_something_else_is_refused(tmp_path, name, options, objectives, changes, told):
     path = tmp_path / "given.safetensors"
-    save_checkpoint(path, make_scheme(name, SETTING.game().spec, **{**NETWORK, **options}), card(**changes))
-    recipes = {"lbvq": Recipe("lbvq", {"adversary_weight": 1.0}, 1)}
+    scheme = make_scheme(name, SETTING.game().spec, **{**NETWORK, **options})
+    save_checkpoint(path, scheme, card(*objectives, **changes))
+    recipes = {"lbvq": Recipe("lbvq", {"dimension": 2}, 1, objectives=VQ)}
     given = Systems(SETTING, NETWORK, recipes, {("lbvq", 0): path})
     with pytest.raises(CheckpointError, match=told):
         Store(tmp_path / "cells", quiet=True).run([given.training("lbvq")])
@@ -100,12 +101,13 @@ def test_a_given_checkpoint_is_taken_as_it_is(tmp_path):
     given = Systems(SETTING, NETWORK, {"baseline": Recipe("deepjscc")}, {("baseline", 0): path})
     cell = given.training("baseline")
     store.run([cell])
-    assert (store.folder_of(cell) / SCHEME).read_bytes() == path.read_bytes()
+    taken = store.folder_of(cell) / SCHEME
+    assert taken.read_bytes() == path.read_bytes() and read_card(taken) == read_card(path)
     assert store.result(cell)["given"] == "given.safetensors"
     # Another file under the same name is another cell.
     save_checkpoint(path, make_scheme("deepjscc", SETTING.game().spec, **NETWORK), card())
     assert given.training("baseline").slug != cell.slug
-    with pytest.raises(CheckpointError, match="no checkpoint at"):
+    with pytest.raises(CheckpointError, match=r"cannot read .*none: No such file"):
         Systems(SETTING, NETWORK, given.recipes, {("baseline", 0): tmp_path / "none"}).training("baseline")
 
 
@@ -133,7 +135,7 @@ def test_every_arm_plays_with_the_weights_of_its_training(tmp_path):
         assert played.name == one.scheme
         assert {k: played.options[k] for k in one.options} == dict(one.options)
         assert load_checkpoint(path).policy.name == trained.name
-        if "key_fingerprint" in dir(type(played)):
+        if played.keyed:
             assert played.key_fingerprint == KEY.fingerprint()
 
 

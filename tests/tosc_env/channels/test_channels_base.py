@@ -9,10 +9,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tosc_env.channels.base import Link, complex_normal, equalise, noise_power, to_constellation
+from tosc_env.channels.base import complex_normal, equalise, noise_power, to_constellation
 from tosc_env.channels.flat import AWGN, Rayleigh, Rician
 from tosc_env.channels.sionna import TDL
 from tosc_env.errors import InputError
+from tosc_env.types import Link
 
 CPU = torch.device("cpu")
 EVERY_CHANNEL = {

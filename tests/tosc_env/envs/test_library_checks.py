@@ -13,8 +13,8 @@ from gymnasium.utils.env_checker import check_env
 from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, seed_test
 
 import tosc_env
-from tosc_env.policies import SystemSpec
 from tosc_env.registration import IDS
+from tosc_env.types import SystemSpec
 
 ROLES = ("transmitter", "receiver", "eavesdropper")
 SPECS = {"celeba": SystemSpec((3, 64, 64), 3)}

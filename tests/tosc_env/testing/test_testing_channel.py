@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tosc_env.channels import Link, Links
 from tosc_env.channels.flat import AWGN, Rayleigh, Rician
 from tosc_env.testing import check_channel
+from tosc_env.types import Link, Links
 
 HONEST = [
     AWGN(),

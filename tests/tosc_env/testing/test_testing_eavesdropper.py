@@ -7,15 +7,16 @@ import random
 import numpy as np
 import pytest
 import torch
+from pixels import Pixels
 from torch import nn
 
+from tosc_env.attackers import Eavesdropper
 from tosc_env.channels.flat import AWGN
 from tosc_env.data import make_source
 from tosc_env.game import Game
-from tosc_env.policies import Eavesdropper, SystemSpec
-from tosc_env.senders import Sender
 from tosc_env.testing import check_eavesdropper
 from tosc_env.threat import ThreatModel
+from tosc_env.types import SystemSpec
 from tosc_env.view import View
 
 SPEC = SystemSpec((3, 8, 8), 4, num_symbols=16)
@@ -90,13 +91,6 @@ def test_an_attacker_that_learns_lazily_needs_a_view():
 def test_a_real_view_is_handed_to_fit():
     game = Game(make_source("shapes", size=16, num_images=20), channel=AWGN(), num_symbols=4)
 
-    class Pixels(Sender):
-        def prepare(self, batch):
-            return batch.images.flatten(1)[:, :8] - 0.4
-
-        def emit(self, prepared, round_, generator):
-            return prepared
-
     class Mean(Eavesdropper):
         def fit(self, view, *, generator, progress=None):
             reception, images = view.sample(torch.arange(8))
@@ -106,7 +100,7 @@ def test_a_real_view_is_handed_to_fit():
         def reconstruct(self, received, csi):
             return self.mean.expand(len(received), -1, -1, -1)
 
-    view = View(game, Pixels(), ThreatModel(), torch.Generator().manual_seed(0))
+    view = View(game, Pixels(game.spec), ThreatModel(), torch.Generator().manual_seed(0))
     check_eavesdropper(Mean(game.spec), view)
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from tosc_env import policies
 from tosc_env.modulation import constellation_points
-from tosc_env.policies import PrivacyScheme, SystemSpec
+from tosc_env.pipeline import Pipeline
 from tosc_env.registry import Registry
+from tosc_env.schemes import PrivacyScheme
 from tosc_env.testing import check_scheme
+from tosc_env.types import SystemSpec
 
 SPEC = SystemSpec((3, 8, 8), 4, num_symbols=8)
 
@@ -44,6 +46,7 @@ class Discrete(Honest):
         nearest = points[(waves[..., None] - points).abs().argmin(-1)]
         return values + (torch.view_as_real(nearest).flatten(1) - values).detach()
 
+    @property
     def bits(self):
         return 4.0 * self.spec.num_symbols
 
@@ -58,8 +61,6 @@ class Exact(Discrete):
 
 class Noisy(Honest):
     """A stochastic scheme that draws from the context's generator."""
-
-    stochastic = True
 
     def encode(self, images, context):
         clean = super().encode(images, context)
@@ -90,8 +91,6 @@ class Keyed(Honest):
 
 class Untrained(Honest):
     """Nothing to train: a fixed projection."""
-
-    trainable = False
 
     def __init__(self, spec):
         super().__init__(spec)
@@ -133,8 +132,8 @@ def test_checking_leaves_scheme_and_global_stream_as_they_were():
 
 def test_a_registered_scheme_is_rebuilt_by_its_name(monkeypatch):
     table = Registry("scheme")
-    monkeypatch.setattr("tosc_env.testing.scheme.schemes", table)
-    assert policies.schemes is not table
+    for module in ("tosc_env.testing.scheme", "tosc_env.pipeline", "tosc_env.schemes"):
+        monkeypatch.setattr(f"{module}.schemes", table)
 
     @table.register("named")
     class Named(Honest):
@@ -213,12 +212,6 @@ class GlobalDecode(Honest):
         return super().decode(received + 0.1 * torch.randn_like(received), csi, context)
 
 
-class HiddenNoise(Noisy):
-    """stochastic = False"""
-
-    stochastic = False
-
-
 class Counter(Honest):
     """other symbols for the same images"""
 
@@ -286,41 +279,76 @@ class Unused(Honest):
         self.spare = nn.Parameter(torch.zeros(1))
 
 
-class NothingToTrain(Untrained):
-    """no parameter of it requires a gradient"""
-
-    trainable = True
-
-
-class SilentLoss(Honest):
-    """must report 'accuracy'"""
-
-    def loss(self, game, round_, context, task):
-        return super().loss(game, round_, context, task)[0], {}
-
-
 class LeakyFigures(Honest):
-    """must be a detached tensor"""
+    """figure 'size' must be a detached scalar"""
 
-    def loss(self, game, round_, context, task):
-        loss, figures = super().loss(game, round_, context, task)
-        return loss, {**figures, "loss": loss}
+    def forward(self, images, context, air):
+        trial = super().forward(images, context, air)
+        return replace(trial, figures={"size": trial.logits.square().mean()})
 
 
-class VectorLoss(Honest):
-    """training loss failed|one finite number"""
+class NoTrial(Honest):
+    """must return a tosc_env.Trial, not a Tensor"""
 
-    def loss(self, game, round_, context, task):
-        loss, figures = super().loss(game, round_, context, task)
-        return loss.expand(2), figures
+    def forward(self, images, context, air):
+        return super().forward(images, context, air).logits
+
+
+class NotFiniteInTraining(Honest):
+    """logits, is not finite"""
+
+    def forward(self, images, context, air):
+        trial = super().forward(images, context, air)
+        return replace(trial, logits=trial.logits / 0.0)
+
+
+class SendsTwice(Honest):
+    """must send its symbols once, not 2 times"""
+
+    def forward(self, images, context, air):
+        air(self.encode(images, context))
+        return super().forward(images, context, air)
+
+
+class ShortTrial(Honest):
+    """eavesdropped, must have the shape"""
+
+    def forward(self, images, context, air):
+        trial = super().forward(images, context, air)
+        return replace(trial, eavesdropped=trial.eavesdropped[:, 1:])
+
+
+class VectorRate(Honest):
+    """rate, must have the shape"""
+
+    def forward(self, images, context, air):
+        trial = super().forward(images, context, air)
+        return replace(trial, rate=lambda: trial.features.mean(1))
+
+
+class OtherCodewords(Honest):
+    """chosen codewords, must have the shape"""
+
+    def forward(self, images, context, air):
+        trial = super().forward(images, context, air)
+        return replace(trial, quantised=(trial.features, trial.features[:, 1:]))
+
+
+class Sneaky(Honest):
+    """reads nothing of its context, it seemed"""
+
+    def encode(self, images, context):
+        level = vars(context).get("snr_db")
+        symbols = super().encode(images, context)
+        return symbols if level is None else symbols * level[:, None]
 
 
 class ZeroLoss(Honest):
     """zero everywhere"""
 
-    def loss(self, game, round_, context, task):
-        loss, figures = super().loss(game, round_, context, task)
-        return loss * 0.0, figures
+    def forward(self, images, context, air):
+        trial = super().forward(images, context, air)
+        return replace(trial, logits=trial.logits * 0.0)
 
 
 class ObjectOption(Honest):
@@ -395,8 +423,9 @@ class WritesReceived(Honest):
 
 
 class NoBits(Discrete):
-    """bits\\(\\) must be a number"""
+    """bits must be a number"""
 
+    @property
     def bits(self):
         return None
 
@@ -404,6 +433,7 @@ class NoBits(Discrete):
 class TooManyBits(Discrete):
     """can carry 32 at most"""
 
+    @property
     def bits(self):
         return 64.0
 
@@ -411,6 +441,7 @@ class TooManyBits(Discrete):
 class NegativeBits(Honest):
     """positive number"""
 
+    @property
     def bits(self):
         return -1.0
 
@@ -420,6 +451,7 @@ class UnknownConstellation(Honest):
 
     constellation = "17qam"
 
+    @property
     def bits(self):
         return 1.0
 
@@ -441,8 +473,9 @@ class Uncopyable(Honest):
 
 BROKEN = [
     WrongShape, SqueezesOne, DoubleSymbols, NotFinite, BatchStatistics, DecodesJointly, DiscreteJointly,
-    GlobalNoise, GlobalDecode, HiddenNoise, Counter, Clairvoyant, OffTheGrid, FailsAtSilence, OneSNR,
-    DetachedEncoder, HardQuantiser, Unused, NothingToTrain, SilentLoss, LeakyFigures, VectorLoss,
+    GlobalNoise, GlobalDecode, Counter, Clairvoyant, OffTheGrid, FailsAtSilence, OneSNR,
+    DetachedEncoder, HardQuantiser, Unused, LeakyFigures, NoTrial, NotFiniteInTraining, SendsTwice, ShortTrial,
+    VectorRate, OtherCodewords, Sneaky,
     ZeroLoss, ObjectOption, ForgetsOptions, HiddenState, ExtraState, MovesInEval, WritesImages,
     WritesReceived, NoBits, TooManyBits, NegativeBits, UnknownConstellation, IgnoresSpec, Uncopyable,
 ]  # fmt: skip
@@ -477,3 +510,42 @@ def test_the_sentence_is_about_the_scheme_and_readable():
         and sentence.endswith(").")
         and "\n" not in sentence
     )
+
+
+def test_pipelines_pass_with_their_stages_and_are_rebuilt_with_them():
+    stages = [{"name": "laplace", "epsilon": 50.0}, "keyed"]
+    check_scheme(Pipeline(Honest(SPEC), stages))
+    check_scheme(Pipeline(Discrete(SPEC), ["keyed"]))
+
+
+class Rated(Honest):
+    """A part of it is trained by its rate alone."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.width = nn.Parameter(torch.ones(()))
+
+    def forward(self, images, context, air):
+        trial = super().forward(images, context, air)
+        return replace(trial, rate=lambda: self.width.square())
+
+
+def test_a_scheme_is_checked_on_what_it_is_trained_for():
+    bottleneck = {"name": "bottleneck", "start": 0, "ramp": 0}
+    check_scheme(Rated(SPEC), objectives=["task", bottleneck])
+    with pytest.raises(AssertionError, match="no gradient to the parameter 'width'"):
+        check_scheme(Rated(SPEC))
+
+
+def test_a_scheme_that_reads_its_context_is_checked_row_by_row_too():
+    class Adaptive(Honest):
+        def encode(self, images, context):
+            return super().encode(images, context) * context.snr_db[:, None]
+
+    class Jointly(Adaptive):
+        def encode(self, images, context):
+            return super().encode(images - images.mean(0), context)
+
+    check_scheme(Adaptive(SPEC))
+    with pytest.raises(AssertionError, match="encode gives an image alone other symbols"):
+        check_scheme(Jointly(SPEC))

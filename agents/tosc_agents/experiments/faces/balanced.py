@@ -15,11 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tosc_agents.schemes.label_only import LabelOnly
 from tosc_env.errors import InputError
 from tosc_env.game import Game
-from tosc_env.policies import PrivacyScheme
-from tosc_env.senders import SchemeSender, context_of, numbered
+from tosc_env.pipeline import Pipeline
+from tosc_env.senders import context_of, numbered
 
 BATCH = 500
 """Images at once."""
@@ -80,43 +79,31 @@ def _varied(targets: Tensor) -> Tensor:
     return targets
 
 
-class Answers:
-    """What a scheme's receiver answers about all images of a game; its encoder runs once.
+@torch.no_grad()
+def answers(scheme: Pipeline, game: Game, seed: int) -> tuple[Tensor, Tensor]:
+    """The receiver's logits [N, A] after one transmission of each image of a game, and the right answers [N, A].
 
     Args:
         scheme: in evaluation mode, on the game's device.
         game: whose task has yes-or-no answers.
+        seed: of the noise.
 
     Raises:
         InputError: another task.
     """
-
-    def __init__(self, scheme: PrivacyScheme, game: Game) -> None:
-        if not game.task.binary:
-            raise InputError(
-                f"balanced accuracy is of yes-or-no attributes, and this task has the answers {game.task.labels}."
-            )
-        self.scheme, self.game, self._sender = scheme, game, SchemeSender(scheme)
-        self._index = torch.arange(len(game.source), device=game.device).split(BATCH)
-        self._prepared = [self._sender.prepare(game.source.gather(part)) for part in self._index]
-
-    @property
-    def targets(self) -> Tensor:
-        """The right answers, [N, A]."""
-        return torch.cat([self.game.task.targets(self.game.source.gather(part)) for part in self._index])
-
-    @torch.no_grad()
-    def logits(self, seed: int) -> Tensor:
-        """Logits [N, A] after one transmission of each image, over noise drawn from ``seed``."""
-        generator = torch.Generator(self.game.device).manual_seed(seed)
-        found = []
-        for part, prepared in zip(self._index, self._prepared, strict=True):
-            round_ = self.game.draw(len(part), generator=generator, index=part)
-            round_ = numbered(round_, self._sender, generator)
-            sent = self.game.transmit(round_, self._sender.emit(prepared, round_, generator))
-            context = context_of(round_, generator)
-            found.append(self.scheme.decode(sent.receiver.received, sent.receiver.csi, context).float())
-        return torch.cat(found)
+    if not game.task.binary:
+        raise InputError(
+            f"balanced accuracy is of yes-or-no attributes, and this task has the answers {game.task.labels}."
+        )
+    generator = torch.Generator(game.device).manual_seed(seed)
+    logits, targets = [], []
+    for part in torch.arange(len(game.source), device=game.device).split(BATCH):
+        round_ = numbered(game.draw(len(part), generator=generator, index=part), scheme, generator)
+        context = context_of(round_, generator)
+        heard = game.transmit(round_, scheme.send(game.source, part, context)).receiver
+        logits.append(scheme.decode(heard.received, heard.csi, context).float())
+        targets.append(round_.targets)
+    return torch.cat(logits), torch.cat(targets)
 
 
 @dataclass(frozen=True)
@@ -127,33 +114,32 @@ class Accuracies:
     balanced: Tensor
 
 
-def measure(scheme: PrivacyScheme, game: Game, thresholds: Tensor, seeds: Sequence[int]) -> Accuracies:
+def measure(scheme: Pipeline, game: Game, thresholds: Tensor, seeds: Sequence[int]) -> Accuracies:
     """Both accuracies of a scheme's receiver on all images of a game, averaged over draws of the noise.
 
-    ``label-only`` takes its decisions at the transmitter, so that is where the threshold is shifted.
+    A scheme that decides at the transmitter (``label-only``) has its threshold shifted there.
 
     Args:
-        scheme, game: see :class:`Answers`.
+        scheme, game: see :func:`answers`.
         thresholds: [A], of the balanced accuracy.
         seeds: one draw of the noise each, at least one.
     """
-    answers = Answers(scheme, game)
-    shifted = answers
-    if isinstance(scheme, LabelOnly):
-        shifted, thresholds = Answers(_without_prior(scheme, thresholds), game), torch.zeros_like(thresholds)
-    targets = answers.targets
+    shifted = None
+    if hasattr(scheme.backbone, "decider"):
+        shifted, thresholds = _without_prior(scheme, thresholds), torch.zeros_like(thresholds)
     plain, balanced = [], []
     for seed in seeds:
-        logits = answers.logits(seed)
+        logits, targets = answers(scheme, game, seed)
         plain.append(accuracy(logits, targets))
-        again = logits if shifted is answers else shifted.logits(seed)
-        balanced.append(balanced_accuracy(again, targets, thresholds))
+        if shifted is not None:
+            logits, _ = answers(shifted, game, seed)
+        balanced.append(balanced_accuracy(logits, targets, thresholds))
     return Accuracies(torch.stack(plain).mean(0), torch.stack(balanced).mean(0))
 
 
 @torch.no_grad()
-def _without_prior(scheme: LabelOnly, thresholds: Tensor) -> LabelOnly:
+def _without_prior(scheme: Pipeline, thresholds: Tensor) -> Pipeline:
     """A copy that says yes where the scheme's own logits exceed the thresholds."""
     copy = deepcopy(scheme)
-    copy.receiver[-1].bias.sub_(thresholds)  # type: ignore[union-attr, operator]
+    copy.backbone.decider.receiver[-1].bias.sub_(thresholds)  # type: ignore[union-attr, operator, index]
     return copy

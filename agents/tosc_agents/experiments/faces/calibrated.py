@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
-import torch
 from torch import Tensor
 
 from tosc_agents.calibration import ARTICLE_BUDGET
 from tosc_agents.experiments.arms import Arm
-from tosc_agents.experiments.faces.balanced import Answers, balanced_accuracy
-from tosc_agents.training.calibrate import calibratable, nearest_constant
+from tosc_agents.experiments.faces.balanced import balanced_accuracy
+from tosc_agents.training.calibrate import accuracy_at_scale, calibratable, nearest_constant, noise_of
 from tosc_env.game import Game
 
 
@@ -46,7 +46,7 @@ def fit_constant(
     """The constant whose noise at budget 0.05 leaves a mean balanced accuracy, by bisection.
 
     Args:
-        path: of ``dp-laplace`` in mode ``article``, trained over an ``epsilon_range``.
+        path: of ``dp-laplace`` in mode ``calibrated``, trained over an ``epsilon_range``.
         game: on the images at which the target is to be met.
         thresholds: [A], see :func:`~tosc_agents.experiments.faces.balanced.log_odds`.
         target: mean over the attributes, in [0, 1].
@@ -57,15 +57,16 @@ def fit_constant(
         CheckpointError: another scheme, or noise learnt over too narrow a range for all the budgets.
     """
     scheme, _, (least, most) = calibratable(path, budgets, game.device)
-    assert scheme.mechanism.constant is not None and scheme.epsilon_range is not None
-    trained, (low, high) = scheme.mechanism.constant, scheme.epsilon_range
-    answers = Answers(scheme, game)
-    right = answers.targets
+    noise = noise_of(scheme).options
+    trained, (low, high) = noise["constant"], noise["epsilon_range"]
+
+    def balanced(logits: Tensor, targets: Tensor) -> float:
+        return float(balanced_accuracy(logits, targets, thresholds).mean())
+
+    draws = [accuracy_at_scale(scheme, game, seed=seed, measure=balanced) for seed in seeds]
 
     def accuracy(scale: float) -> float:
-        scheme.mechanism.epsilon = scheme.mechanism.reach / scale
-        found = [balanced_accuracy(answers.logits(seed), right, thresholds) for seed in seeds]
-        return float(torch.stack(found).mean())
+        return fmean(draw(scale) for draw in draws)
 
     constant, within = nearest_constant(accuracy, target, least, most)
     ratio = constant / trained

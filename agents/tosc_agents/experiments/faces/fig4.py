@@ -19,7 +19,6 @@ from tosc_agents.experiments.attacks import (
     Measurement,
     attack_cell,
     floors_cell,
-    known,
 )
 from tosc_agents.experiments.cells import Cell, Store, Work
 from tosc_agents.experiments.faces.fig4_findings import findings
@@ -27,11 +26,12 @@ from tosc_agents.experiments.faces.gender import Classifier, ClassifierTraining,
 from tosc_agents.experiments.faces.setting import GENDER, face_setting
 from tosc_agents.experiments.findings import Findings, Picture
 from tosc_agents.experiments.grids import COUNT, grid, rebuild
-from tosc_agents.experiments.systems import FEATURES, RememberedSender, Systems, images_of, source_of
+from tosc_agents.experiments.systems import Systems, images_of, source_of
 from tosc_agents.experiments.trainings import SCHEME, load_arm
 from tosc_agents.training.evaluate import Figure
+from tosc_env.attackers import Eavesdropper
 from tosc_env.checkpoints import load_checkpoint
-from tosc_env.policies import Eavesdropper
+from tosc_env.game import Game
 from tosc_env.view import View
 
 CLASSIFIER = "classifier.safetensors"
@@ -110,10 +110,7 @@ class Fig4:
         }
 
     def _recognise(self, arm: Arm) -> Cell:
-        trained, features = (
-            self.systems.training(arm.training, self.seed),
-            self.systems.features(arm, self.seed),
-        )
+        trained = self.systems.training(arm.training, self.seed)
         attack = self.rebuilding[arm.key]
         inputs = {
             **self._inputs(),
@@ -122,8 +119,8 @@ class Fig4:
             "seeds": self.seeds,
             "adaptive": self.adaptive.plain(),
         }
-        work = partial(self._read_images, arm, trained, features, attack)
-        return Cell(f"fig4-recognise-{arm.key}", inputs, work, (trained, features, attack, self.original))
+        work = partial(self._read_images, arm, trained, attack)
+        return Cell(f"fig4-recognise-{arm.key}", inputs, work, (trained, attack, self.original))
 
     # -- work -------------------------------------------------------------------------------------------
 
@@ -134,8 +131,8 @@ class Fig4:
 
     def _original(self, work: Work) -> dict[str, Any]:
         """A classifier of the attacker's own, real images."""
-        own = source_of(self.setting, "train", "attacker").to(work.device)
-        test = source_of(self.setting, "test", None).to(work.device)
+        own = source_of(self.setting, "train", "attacker", work.device)
+        test = source_of(self.setting, "test", None, work.device)
         classifier = self._classifier(work.device, self.classifier)
         with work.progress(f"fig4: {self.attribute} in real images") as progress:
             figures = classifier.fit(
@@ -150,25 +147,26 @@ class Fig4:
         right = classifier.accuracy(images, values_of(test, self.attribute)[0])
         return {"accuracy": right, "images": len(test), "training_images": len(own), "figures": figures}
 
-    def _read_images(
-        self, arm: Arm, trained: Cell, features: Cell, attack: Cell, work: Work
-    ) -> dict[str, Any]:
+    def _read_images(self, arm: Arm, trained: Cell, attack: Cell, work: Work) -> dict[str, Any]:
         """What classifiers of real and of rebuilt images recognise in reconstructions of the test images."""
         scheme = load_arm(work.file(trained, SCHEME), arm, work.device)
         attacker = load_checkpoint(work.file(attack, ATTACKER), device=work.device).policy
         assert isinstance(attacker, Eavesdropper)
-        path = work.file(features, FEATURES)
-        games, senders = {}, {}
-        for name, split, half in (("attacker", "train", "attacker"), ("test", "test", None)):
-            source = source_of(self.setting, split, half).to(work.device)
-            games[name] = self.setting.game_on(source, snr_db=self.snr_db, constellation=scheme.constellation)
-            senders[name] = RememberedSender(scheme, known(path, name).to(work.device))
+        own, test = (
+            Game(
+                source_of(self.setting, split, half, work.device),
+                self.setting,
+                snr_db=self.snr_db,
+                constellation=scheme.constellation,
+            )
+            for split, half in (("train", "attacker"), ("test", None))
+        )
         start = work.file(self.original, CLASSIFIER)
         real = self._classifier(work.device, self.classifier).load(start)
         # It knows faces already and learns what is left of them in reconstructions.
         adaptive = self._classifier(work.device, self.adaptive).load(start)
         generator = torch.Generator(work.device).manual_seed(self.seed)
-        view = View(games["attacker"], senders["attacker"], THREAT, generator)
+        view = View(own, scheme, THREAT, generator)
 
         @torch.no_grad()
         def rebuilt(index: torch.Tensor) -> torch.Tensor:
@@ -178,16 +176,16 @@ class Fig4:
         with work.progress(f"fig4: {self.attribute} in what is rebuilt under {arm.key}") as progress:
             figures = adaptive.fit(
                 rebuilt,
-                values_of(games["attacker"].source, self.attribute)[0],
+                values_of(own.source, self.attribute)[0],
                 generator,
                 state_path=work.folder / "classifier.run",
                 keep=True,  # until all is measured: an interruption must not cost the training
                 progress=progress,
             )
-        truth = values_of(games["test"].source, self.attribute)[0]
+        truth = values_of(test.source, self.attribute)[0]
         found: dict[str, list[float]] = {"from_image": [], "adaptive": []}
         for noise in range(self.seeds):
-            images = rebuild(games["test"], senders["test"], attacker, seed=1000 + noise, threat=THREAT)
+            images = rebuild(test, scheme, attacker, seed=1000 + noise, threat=THREAT)
             found["from_image"].append(real.accuracy(images, truth))
             found["adaptive"].append(adaptive.accuracy(images, truth))
         (work.folder / "classifier.run").unlink(missing_ok=True)
@@ -220,7 +218,7 @@ class Fig4:
         return found
 
     def _picture(self, store: Store, folder: Path, results: Mapping[str, Any]) -> Picture:
-        test = source_of(self.setting, "test", None).to(store.device)
+        test = source_of(self.setting, "test", None, store.device)
         paths = {
             arm.key: (
                 store.folder_of(self.systems.training(arm.training, self.seed)) / SCHEME,

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from tosc_agents.experiments import article
+from tosc_agents.experiments.arms import Arm
 from tosc_agents.experiments.attacks import THREAT, rows_of
+from tosc_agents.experiments.faces.gender import ClassifierTraining
 from tosc_agents.experiments.findings import NOISE, Findings, Row, Table, pick
-
-if TYPE_CHECKING:
-    from tosc_agents.experiments.faces.fig4 import Fig4
+from tosc_env.game import GameConfig
 
 ORIGINAL, CONSTANT = "original", "constant"
 """Stand in the place of an arm: the real images, and the best constant answer."""
 
 
+class Asked(Protocol):
+    """What was asked of :class:`~tosc_agents.experiments.faces.fig4.Fig4`, as its findings repeat it."""
+
+    setting: GameConfig
+    stand_in: str | None
+    arms: tuple[Arm, ...]
+    snr_db: float
+    classifier: ClassifierTraining
+    attribute: str
+    seeds: int
+
+
 def findings(
-    figure: Fig4,
+    figure: Asked,
     results: Mapping[str, Mapping[str, Any]],
     original: Mapping[str, Any],
     floors: Mapping[str, Any],
@@ -57,7 +69,7 @@ def findings(
     return found
 
 
-def _row(figure: Fig4, key: str, name: str, value: Mapping[str, Any], seeds: int) -> Row:
+def _row(figure: Asked, key: str, name: str, value: Mapping[str, Any], seeds: int) -> Row:
     interval = math.nan if value["interval95"] is None else value["interval95"]
     samples = seeds if value["interval95"] is not None else 1
     return Row(
@@ -66,7 +78,7 @@ def _row(figure: Fig4, key: str, name: str, value: Mapping[str, Any], seeds: int
 
 
 def _table(
-    figure: Fig4, rows: Sequence[Row], original: Mapping[str, Any], floors: Mapping[str, Any]
+    figure: Asked, rows: Sequence[Row], original: Mapping[str, Any], floors: Mapping[str, Any]
 ) -> Table:
     what = "gender" if figure.stand_in is None else figure.attribute
     columns = (
@@ -97,7 +109,7 @@ def _table(
     )
 
 
-def _notes(figure: Fig4, original: Mapping[str, Any]) -> list[str]:
+def _notes(figure: Asked, original: Mapping[str, Any]) -> list[str]:
     notes = [] if figure.stand_in is None else [figure.stand_in]
     notes += [
         f"Attackers: {THREAT}; trained on {original['training_images']:,} images that the systems have not seen, "

@@ -7,24 +7,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tosc_agents.setting import Setting
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError, unknown
+from tosc_env.game import GameConfig
 
 SPLITS = {"celeba": ("train", "valid", "test")}
 """The splits of data sets that have more than ``train`` and ``test``."""
 
 
-def whole(setting: Setting, device: str | torch.device = "cpu") -> Source:
+def whole(setting: GameConfig, device: str | torch.device = "cpu") -> Source:
     """All splits of the setting's data set as one source: train, valid where there is one, test, each in its order.
 
     Example:
-        >>> source = whole(Setting("shapes", {"num_images": 50, "size": 16}))
+        >>> source = whole(GameConfig("shapes", {"num_images": 50, "size": 16}))
         >>> len(source), source.split
         (100, 'train')
     """
     splits = SPLITS.get(setting.data, ("train", "test"))
-    parts = [setting.source(split=split, half=None) for split in splits]
+    parts = [setting.source(split=split) for split in splits]
     sizes = ", ".join(f"{len(part):,} {split}" for part, split in zip(parts, splits, strict=True))
     return _source(
         parts[0],
@@ -72,7 +72,7 @@ def fold(
         InputError: a number out of its range, or an unknown attribute.
 
     Example:
-        >>> everything = whole(Setting("shapes", {"num_images": 50, "size": 16}))
+        >>> everything = whole(GameConfig("shapes", {"num_images": 50, "size": 16}))
         >>> [len(part) for part in fold(everything, 0, folds=3)]
         [66, 34]
     """

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from tosc_agents.experiments.article import ATTRIBUTES
-from tosc_agents.setting import Setting
-from tosc_env.system import DATA_SETS
+from tosc_env.data import usual_kwargs
+from tosc_env.game import GameConfig
 
 GENDER = "Male"
 """CelebA's name for the attribute that the article's figure 4 argues with."""
@@ -19,7 +18,7 @@ STAND_IN = (
 )
 
 
-def face_setting(setting: Setting) -> tuple[Setting, str | None]:
+def face_setting(setting: GameConfig) -> tuple[GameConfig, str | None]:
     """The setting in which the experiments on faces are made, and what a reader must know of it.
 
     Args:
@@ -33,19 +32,19 @@ def face_setting(setting: Setting) -> tuple[Setting, str | None]:
         so a setting with binary attributes keeps those it has.
 
     Example:
-        >>> stand_in, note = face_setting(Setting("shapes", {"num_images": 100}))
-        >>> stand_in.source(split="test", half=None).attribute_names
+        >>> stand_in, note = face_setting(GameConfig("shapes", {"num_images": 100}))
+        >>> stand_in.source(split="test").attribute_names
         ('Mustache', 'Smiling', 'Wavy_Hair', 'Male')
-        >>> face_setting(stand_in) == (stand_in, note), face_setting(Setting("celeba"))[1]
+        >>> face_setting(stand_in) == (stand_in, note), face_setting(GameConfig("celeba"))[1]
         (True, None)
     """
     if setting.data != "shapes":
         return setting, None
-    options = {"size": DATA_SETS["celeba"].options["size"], **setting.data_options}
+    options = {"size": usual_kwargs("celeba")["size"], **setting.data_kwargs}
     names = list(options.get("binary_attributes", ()))
     if names:
         options["binary_attributes"] = names if GENDER in names else [*names, GENDER]
-        return replace(setting, data_options=options), STAND_IN
+        return replace(setting, data_kwargs=options), STAND_IN
     options["binary_attributes"] = [*ATTRIBUTES, GENDER]
-    task: dict[str, Any] = {"task": "attributes", "task_options": {"names": list(ATTRIBUTES)}}
-    return replace(setting, data_options=options, **task), STAND_IN
+    task = {"names": list(ATTRIBUTES)}
+    return replace(setting, data_kwargs=options, task="attributes", task_kwargs=task), STAND_IN

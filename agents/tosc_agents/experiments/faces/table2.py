@@ -23,9 +23,9 @@ from tosc_agents.experiments.faces.table2_findings import findings
 from tosc_agents.experiments.findings import Findings
 from tosc_agents.experiments.systems import POINTS, RIVAL, images_of
 from tosc_agents.experiments.trainings import SCHEME, Recipe, load_arm, train_recipe
-from tosc_agents.setting import Setting
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError, unknown
+from tosc_env.game import Game, GameConfig
 
 NOISE_SEEDS = (1000, 1001, 1002)
 """Draws of the channel's noise over which each fold's figures are averaged."""
@@ -52,7 +52,7 @@ class Table2:
 
     def __init__(
         self,
-        setting: Setting,
+        setting: GameConfig,
         recipes: Mapping[str, Recipe],
         network: Mapping[str, Any],
         *,
@@ -88,7 +88,7 @@ class Table2:
     @property
     def names(self) -> list[str]:
         """The attributes that are recognised."""
-        named = self.setting.task_options.get("names", [])
+        named = (self.setting.task_kwargs or {}).get("names", [])
         return [named] if isinstance(named, str) else list(named)
 
     # -- cells ------------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class Table2:
             scheme = load_arm(
                 work.file(training, SCHEME), arm if fitted is None else fitted.applied(arm), work.device
             )
-            game = self.setting.game_on(test, snr_db=self.snr_db, constellation=scheme.constellation)
+            game = Game(test, self.setting, snr_db=self.snr_db, constellation=scheme.constellation)
             got = measure(scheme, game, thresholds, NOISE_SEEDS)
             found[arm.key] = {"accuracy": self._named(got.plain), "balanced": self._named(got.balanced)}
         return {
@@ -195,7 +195,7 @@ class Table2:
         train, test = self._fold(0, work.device)
         reached = work.result(rival)["arms"][RIVAL]["balanced"]
         target = sum(reached.values()) / len(reached) - POINTS / 100
-        game = self.setting.game_on(test, snr_db=self.snr_db)
+        game = Game(test, self.setting, snr_db=self.snr_db)
         fitted = fit_constant(
             work.file(training, SCHEME), game, log_odds(self._targets(train)), target, budgets, NOISE_SEEDS
         )
@@ -223,4 +223,4 @@ class Table2:
 
 
 def _is_calibrated(recipe: Recipe) -> bool:
-    return recipe.options.get("mode") == "article"
+    return recipe.options.get("mode") == "calibrated"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from tosc_agents.experiments import article
 from tosc_agents.experiments.arms import Arm
@@ -15,16 +15,30 @@ from tosc_agents.experiments.charts import Series, bars
 from tosc_agents.experiments.faces.calibrated import Calibration
 from tosc_agents.experiments.findings import FOLDS, Findings, Picture, Row, Table
 from tosc_agents.experiments.systems import POINTS, RIVAL
+from tosc_agents.experiments.trainings import Recipe
 from tosc_agents.training.evaluate import Figure
-
-if TYPE_CHECKING:
-    from tosc_agents.experiments.faces.table2 import Table2
+from tosc_env.game import GameConfig
 
 KINDS = ("accuracy", "balanced")
 
 
+class Asked(Protocol):
+    """What was asked of :class:`~tosc_agents.experiments.faces.table2.Table2`, as its findings repeat it."""
+
+    setting: GameConfig
+    stand_in: str | None
+    recipes: dict[str, Recipe]
+    network: dict[str, Any]
+    arms: tuple[Arm, ...]
+    folds: int
+    snr_db: float
+
+    @property
+    def names(self) -> list[str]: ...
+
+
 def findings(
-    table: Table2,
+    table: Asked,
     results: Mapping[tuple[str, int], Mapping[str, Any]],
     fitted: Calibration | None,
     folder: Path,
@@ -57,7 +71,7 @@ def findings(
     return found
 
 
-def _rows(table: Table2, arm: Arm, results: Mapping[tuple[str, int], Mapping[str, Any]]) -> list[Row]:
+def _rows(table: Asked, arm: Arm, results: Mapping[tuple[str, int], Mapping[str, Any]]) -> list[Row]:
     """The arm's figures, each over the folds, and their means over the attributes."""
     per_fold = [results[arm.training, k]["arms"][arm.key] for k in range(table.folds)]
     rows = []
@@ -82,7 +96,7 @@ def _rows(table: Table2, arm: Arm, results: Mapping[tuple[str, int], Mapping[str
 
 
 def _table(
-    table: Table2, rows: Sequence[Row], positives: Mapping[str, float], constant: Mapping[str, float]
+    table: Asked, rows: Sequence[Row], positives: Mapping[str, float], constant: Mapping[str, float]
 ) -> Table:
     at = {(row.arm, row.figure): row for row in rows}
     columns = ["scheme"]
@@ -113,7 +127,7 @@ def _table(
     )
 
 
-def _bars(table: Table2, rows: Sequence[Row], folder: Path) -> Picture:
+def _bars(table: Asked, rows: Sequence[Row], folder: Path) -> Picture:
     at = {(row.arm, row.figure): row for row in rows}
     series = [
         Series(
@@ -139,7 +153,7 @@ def _bars(table: Table2, rows: Sequence[Row], folder: Path) -> Picture:
 
 
 def _notes(
-    table: Table2, images: int, positives: Mapping[str, float], fitted: Calibration | None
+    table: Asked, images: int, positives: Mapping[str, float], fitted: Calibration | None
 ) -> list[str]:
     notes = [] if table.stand_in is None else [table.stand_in]
     rare = min(positives, key=lambda name: min(positives[name], 1 - positives[name]))

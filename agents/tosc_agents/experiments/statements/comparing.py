@@ -12,6 +12,10 @@ LEAK, POINTS, SCORE = "leak_db", "points", "score"
 """Figures that are made from measured ones: PSNR above the floor, a difference of shares, and a trade-off."""
 
 
+class Absent(Exception):
+    """A row that a part needs was not measured; the message names it."""
+
+
 def clearly_above(a: Row, b: Row, margin: float = 0.0) -> bool:
     """Whether a lies above b by more than the margin and both 95 % intervals: ``a - b > margin + sqrt(ia^2 + ib^2)``.
 

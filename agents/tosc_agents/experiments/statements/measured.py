@@ -9,8 +9,7 @@ from dataclasses import replace
 from tosc_agents.experiments import article
 from tosc_agents.experiments.arms import ARMS, arm
 from tosc_agents.experiments.findings import Row, pick, strongest
-from tosc_agents.experiments.statements.comparing import LEAK, label
-from tosc_agents.experiments.statements.parts import Absent
+from tosc_agents.experiments.statements.comparing import LEAK, Absent, label
 from tosc_agents.leaks import LEAKS
 from tosc_env.errors import InputError
 

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tosc_agents.experiments.statements.comparing import Case
-
-if TYPE_CHECKING:
-    from tosc_agents.experiments.statements.measured import Measured
+from tosc_agents.experiments.statements.comparing import Absent, Case
+from tosc_agents.experiments.statements.measured import Measured
 
 HELD, FAILED, SET_ASIDE = "holds", "fails", "set aside"
 """Outcomes of a measured part. What is set aside was fitted, or could not have come out otherwise: it counts
 neither as holding nor as failing."""
-
-
-class Absent(Exception):
-    """A row that a part needs was not measured; the message names it."""
 
 
 @dataclass(frozen=True)

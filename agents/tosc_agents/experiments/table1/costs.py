@@ -14,16 +14,16 @@ import torch
 
 from tosc_agents.complexity import Complexity, complexity
 from tosc_agents.experiments.arms import Arm
-from tosc_agents.experiments.trainings import KEY, Recipe
+from tosc_agents.experiments.trainings import Recipe
 from tosc_agents.learning.loop import LoopConfig, Step
 from tosc_agents.learning.precision import Precision, autocast, resolve_precision
 from tosc_agents.learning.seeding import weights_from
-from tosc_agents.setting import Setting
-from tosc_agents.training.fit_receiver import receiver_loss
-from tosc_agents.training.fit_scheme import SchemeTraining, begin_pass, scheme_loss
-from tosc_agents.training.warm_start import known_options
+from tosc_agents.training.fit_receiver import ReceiverTrainee
+from tosc_agents.training.fit_scheme import SchemeTraining, Trainee
 from tosc_env.data.base import Source
-from tosc_env.policies import PrivacyScheme, make_scheme, schemes
+from tosc_env.game import Game, GameConfig
+from tosc_env.pipeline import Pipeline, make_scheme
+from tosc_env.schemes import defaults_of
 from tosc_env.senders import context_of
 
 SINGLES = 20
@@ -47,7 +47,7 @@ class Place:
         precision: of matrix products and convolutions.
     """
 
-    setting: Setting
+    setting: GameConfig
     source: Source
     batch_size: int
     precision: Precision = "auto"
@@ -62,11 +62,10 @@ class Place:
         """As the training loop counts them."""
         return max(1, len(self.source) // self.batch_size)
 
-    def scheme(self, name: str, options: Mapping[str, Any]) -> PrivacyScheme:
-        """A fresh scheme on the device; a keyed one has the experiments' key."""
-        key = {"key": KEY} if "key" in known_options(schemes[name]) else {}
+    def scheme(self, name: str, options: Mapping[str, Any]) -> Pipeline:
+        """A fresh scheme on the device."""
         with weights_from(0):
-            scheme = make_scheme(name, self.setting.game_on(self.source).spec, **options, **key)
+            scheme = make_scheme(name, Game(self.source, self.setting).spec, **options)
         return scheme.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -89,29 +88,35 @@ class TimedTraining:
     ) -> None:
         self._place = place
         self.receiver_only = recipe.receiver_only and not whole
-        scheme = self._scheme = place.scheme(recipe.scheme, {**network, **recipe.options})
-        game = place.setting.game_on(place.source, constellation=scheme.constellation)
+        scheme = place.scheme(recipe.scheme, {**network, **recipe.options})
+        with weights_from(0):
+            objectives = recipe.made(scheme.spec)
+        game = Game(place.source, place.setting, constellation=scheme.constellation)
         self._generator = torch.Generator(place.device).manual_seed(0)
         chosen = {k: v for k in ("optimizer", "learning_rate") if (v := getattr(recipe, k)) is not None}
         loop = LoopConfig(
-            1, place.batch_size, precision=place.precision, **{**scheme.training_defaults, **chosen}
+            1,
+            place.batch_size,
+            precision=place.precision,
+            **{**defaults_of(recipe.scheme).training, **chosen},
         )
+        config = SchemeTraining(loop, pad=recipe.pad, flip=recipe.flip, cutout=recipe.cutout)
         if self.receiver_only:
-            scheme.transmitter = torch.nn.Identity()
+            scheme.backbone.transmitter = torch.nn.Identity()
             shape = (COPIES, len(place.source), 2 * place.setting.num_symbols)
             outputs = torch.randn(shape, generator=self._generator, device=place.device)
-            loss = receiver_loss(scheme, game, outputs, self._generator)
+            self._trainee: Trainee = ReceiverTrainee(scheme, objectives, game, config, self._generator)
+            self._trainee.outputs = outputs
         else:
-            config = SchemeTraining(loop, pad=recipe.pad, flip=recipe.flip, cutout=recipe.cutout)
-            loss = scheme_loss(scheme, game, config, self._generator)
-        self.passes = scheme.passes
-        self._step = Step(scheme.train(), loss, loop)
+            self._trainee = Trainee(scheme, objectives, game, config, self._generator)
+        self.passes = self._trainee.passes
+        self._step = Step(self._trainee.train(), self._trainee, loop)
 
     def seconds(self, steps: int) -> dict[str, float]:
         """Seconds per step of each pass, by its name, over ``steps`` steps of it."""
         place, found = self._place, {}
         for name in self.passes:
-            begin_pass(self._scheme, name, 0, 1)
+            self._trainee.begin(name, 0, 1)
             order = torch.randperm(len(place.source), generator=self._generator, device=place.device)
             batches = [order.roll(-i * place.batch_size)[: place.batch_size] for i in range(steps)]
             start = now(place.device)
@@ -136,12 +141,13 @@ class TimedInference:
         own = {} if recipe.scheme != one.scheme else recipe.options
         options = {k: v for k, v in one.options.items() if k != "epsilon"}
         self._scheme = place.scheme(one.scheme, {**network, **own, **options}).eval()
-        self._place = place
+        self._place, self._recipe = place, recipe
         self._single, self._batch = (self._call(size) for size in (1, place.batch_size))
 
     def complexity(self) -> Complexity:
         """What can be counted."""
-        return complexity(self._scheme)
+        with weights_from(0):
+            return complexity(self._scheme, self._recipe.made(self._scheme.spec))
 
     def seconds(self, batches: int) -> tuple[float, float]:
         """Seconds per image: of one image sent by itself, and within a batch."""
@@ -151,7 +157,7 @@ class TimedInference:
     @torch.no_grad()
     def _call(self, size: int) -> Callable[[], None]:
         place, scheme = self._place, self._scheme
-        game = place.setting.game_on(place.source, constellation=scheme.constellation)
+        game = Game(place.source, place.setting, constellation=scheme.constellation)
         generator = torch.Generator(place.device).manual_seed(0)
         round_ = game.draw(size, generator=generator)
         context = context_of(round_, generator)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tosc_agents.backbones.cnn import LARGE_NETWORK
 from tosc_agents.experiments.arms import KEYS, arm
 from tosc_agents.experiments.cells import Cell, Work
 from tosc_agents.experiments.findings import Findings
@@ -14,9 +15,8 @@ from tosc_agents.experiments.presets import recipes as usual_recipes
 from tosc_agents.experiments.table1.costs import Place, TimedInference, TimedTraining, machine
 from tosc_agents.experiments.table1.findings import NAME, findings
 from tosc_agents.experiments.trainings import Recipe
-from tosc_agents.schemes.deepjscc import LARGE_NETWORK
-from tosc_agents.setting import Setting
 from tosc_env.errors import InputError
+from tosc_env.game import GameConfig
 
 BASELINE = "deepjscc"
 """What ratios are to."""
@@ -25,7 +25,7 @@ ONE_BUDGET = {"dp": "dp-0.1", "dp-calibrated": "dp-cal-0.1"}
 """The arm that stands for all budgets of a training: another number costs the same."""
 
 LARGE = (BASELINE, "ibal", "lbvq")
-"""The arms that are measured with :data:`~tosc_agents.schemes.deepjscc.LARGE_NETWORK` too."""
+"""The arms that are measured with :data:`~tosc_agents.backbones.cnn.LARGE_NETWORK` too."""
 
 
 def distinct(arms: Sequence[str]) -> list[str]:
@@ -39,7 +39,7 @@ def distinct(arms: Sequence[str]) -> list[str]:
 
 
 def plan(
-    setting: Setting,
+    setting: GameConfig,
     network: Mapping[str, Any],
     *,
     arms: Sequence[str],
@@ -175,4 +175,5 @@ def measure(
 def _of_a_step(recipe: Recipe) -> dict[str, Any]:
     """What of a recipe a step's cost depends on."""
     plain = recipe.plain()
-    return {k: plain[k] for k in ("scheme", "options", "receiver_only", "optimizer", "flip", "cutout", "pad")}
+    told = ("scheme", "options", "objectives", "receiver_only", "optimizer", "flip", "cutout", "pad")
+    return {k: plain[k] for k in told}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from tosc_agents.experiments.faces.balanced import (
-    Answers,
     accuracy,
+    answers,
     balanced_accuracy,
     log_odds,
     measure,
@@ -16,8 +16,7 @@ from tosc_agents.learning.seeding import weights_from
 from tosc_env.data import make_source
 from tosc_env.errors import InputError
 from tosc_env.game import Game
-from tosc_env.policies import make_scheme
-from tosc_env.system import with_rules
+from tosc_env.pipeline import make_scheme
 
 TINY = {"stem": 4, "widths": [4, 8], "blocks": [0, 0], "receiver_width": 16, "receiver_depth": 1}
 NAMES = ["Mustache", "Smiling", "Wavy_Hair"]
@@ -82,23 +81,22 @@ def scheme_of(name, at, **options):
 
 def test_answers_follow_the_noise_they_are_given():
     at = game()
-    answers = Answers(scheme_of("deepjscc", at), at)
-    first = answers.logits(0)
-    assert first.shape == (300, 3) and answers.targets.shape == (300, 3)
-    assert torch.equal(answers.logits(0), first) and not torch.equal(answers.logits(1), first)
+    scheme = scheme_of("deepjscc", at)
+    first, targets = answers(scheme, at, 0)
+    assert first.shape == (300, 3) and targets.shape == (300, 3)
+    assert torch.equal(answers(scheme, at, 0)[0], first) and not torch.equal(answers(scheme, at, 1)[0], first)
     with pytest.raises(InputError, match="yes-or-no"):
-        Answers(make_scheme("deepjscc", **TINY), Game(make_source("shapes", num_images=10), num_symbols=64))
+        answers(scheme, Game(make_source("shapes", num_images=10)), 0)
 
 
 def test_a_scheme_that_sends_its_decision_shifts_it_before_it_is_sent():
     """Without noise label-only's balanced figures are the baseline's, at a threshold that the receiver never sees."""
     at, discrete = game(), game(constellation="qpsk")
     baseline, label = scheme_of("deepjscc", at), scheme_of("label-only", discrete)
-    label.load_state_dict(baseline.state_dict(), strict=False)
-    quiet, quiet_discrete = with_rules(at, snr_db=140.0), with_rules(discrete, snr_db=140.0)
-    for told in (baseline, label):
-        told.told_snr_db = 12.0
-    thresholds = Answers(baseline, quiet).logits(0).median(0).values
+    label.backbone.decider = decider = baseline.backbone
+    decider.told_snr_db = 12.0
+    quiet, quiet_discrete = (one.with_rules(snr_db=140.0) for one in (at, discrete))
+    thresholds = answers(baseline, quiet, 0)[0].median(0).values
     plain, shifted = (measure(s, g, thresholds, [0]) for s, g in ((baseline, quiet), (label, quiet_discrete)))
     assert torch.allclose(plain.plain, shifted.plain, atol=0.01)
     assert torch.allclose(plain.balanced, shifted.balanced, atol=0.01)

@@ -16,13 +16,12 @@ from tosc_agents.experiments.findings import pick
 from tosc_agents.experiments.grids import grid, rebuild
 from tosc_agents.experiments.systems import Systems
 from tosc_agents.experiments.trainings import SCHEME, Recipe, load_arm
-from tosc_agents.setting import Setting
 
 from tosc_env import viewer
 from tosc_env.checkpoints import load_checkpoint
-from tosc_env.senders import SchemeSender
+from tosc_env.game import GameConfig
 
-SETTING = Setting("shapes", {"num_images": 120, "size": 16}, num_symbols=16)
+SETTING = GameConfig("shapes", {"num_images": 120, "size": 16}, num_symbols=16)
 NETWORK = {"stem": 4, "widths": [4, 8], "blocks": [0, 0], "receiver_width": 16, "receiver_depth": 1}
 RECIPES = {
     "baseline": Recipe("deepjscc", epochs=1, batch_size=30, cutout=0),
@@ -38,7 +37,7 @@ def run(tmp_path_factory):
     figure = Fig4(
         Systems(SETTING, NETWORK, RECIPES),
         arms=ARMS,
-        inversion={"widths": [8, 4, 4, 4], "starts": 1, **SMALL},
+        inversion={"widths": [8, 4, 4, 4], "restarts": 1, **SMALL},
         attribute_options={"width": 16, "depth": 1, **SMALL},
         classifier=ClassifierTraining(epochs=1, batch_size=30, stem=4, widths=(4, 4)),
         images=4,
@@ -69,7 +68,7 @@ def test_every_arm_has_every_figure_and_knows_whose_it_is(run):
 
 def test_the_constant_answer_is_the_majority_of_the_test_images(run):
     figure, _, found = run
-    source = figure.setting.source(split="test", half=None)
+    source = figure.setting.source(split="test")
     share = float(source.attributes[:, source.attribute_names.index("Male")].float().mean())
     assert pick(found.rows, "chance_Male")[0].mean == pytest.approx(max(share, 1 - share))
 
@@ -118,7 +117,7 @@ def test_the_picture_shows_the_same_images_in_each_row_and_figures_of_all(run, m
 
 def test_pictures_of_people_are_marked_as_such(run):
     figure, store, _ = run
-    test = figure.setting.source(split="test", half=None)
+    test = figure.setting.source(split="test")
     paths = {
         "lbvq": (
             store.folder_of(figure.systems.training("lbvq")) / SCHEME,
@@ -136,16 +135,16 @@ def test_a_reconstruction_follows_its_noise_and_its_image(run):
     attacker = load_checkpoint(store.folder_of(figure.rebuilding["deepjscc"]) / ATTACKER).policy
     game = figure.setting.game(split="test", snr_db=0.0)
     index = torch.tensor([7, 3, 7])
-    images = rebuild(game, SchemeSender(scheme), attacker, index=index)
+    images = rebuild(game, scheme, attacker, index=index)
     assert images.shape == (3, 3, 16, 16)
-    assert torch.equal(images, rebuild(game, SchemeSender(scheme), attacker, index=index))
-    assert not torch.equal(images, rebuild(game, SchemeSender(scheme), attacker, index=index, seed=1))
-    assert len(rebuild(game, SchemeSender(scheme), attacker)) == 120
+    assert torch.equal(images, rebuild(game, scheme, attacker, index=index))
+    assert not torch.equal(images, rebuild(game, scheme, attacker, index=index, seed=1))
+    assert len(rebuild(game, scheme, attacker)) == 120
 
 
 def test_more_arms_leave_finished_cells_as_they_are(run):
     figure, _, _ = run
-    options = {"inversion": {"widths": [8, 4, 4, 4], "starts": 1, **SMALL}}
+    options = {"inversion": {"widths": [8, 4, 4, 4], "restarts": 1, **SMALL}}
     fewer = Fig4(Systems(SETTING, NETWORK, RECIPES), arms=ARMS[:1], seeds=2, **options)
     assert fewer.rebuilding["deepjscc"].slug == figure.rebuilding["deepjscc"].slug
     other = Fig4(Systems(SETTING, NETWORK, RECIPES), arms=ARMS[:1], seeds=2, snr_db=0.0, **options)
@@ -155,6 +154,6 @@ def test_more_arms_leave_finished_cells_as_they_are(run):
 def test_images_of_shapes_are_not_mirrored_and_faces_are(monkeypatch):
     for module in (fig4, attacks, systems):  # there are no faces here to be looked at
         monkeypatch.setattr(module, "images_of", lambda setting: {})
-    shapes, faces = (Fig4(Systems(s, {}, RECIPES), arms=ARMS) for s in (SETTING, Setting("celeba")))
+    shapes, faces = (Fig4(Systems(s, {}, RECIPES), arms=ARMS) for s in (SETTING, GameConfig("celeba")))
     assert not shapes.classifier.flip and faces.classifier.flip
-    assert shapes.setting == face_setting(SETTING)[0] and faces.setting == Setting("celeba")
+    assert shapes.setting == face_setting(SETTING)[0] and faces.setting == GameConfig("celeba")

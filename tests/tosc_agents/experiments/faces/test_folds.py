@@ -7,11 +7,11 @@ import pytest
 import torch
 from tosc_agents.experiments.faces.folds import fold, rarest, whole
 from tosc_agents.experiments.faces.setting import GENDER, STAND_IN, face_setting
-from tosc_agents.setting import Setting
 
 from tosc_env.data.base import Source
 from tosc_env.data.statistics import compute_statistics
 from tosc_env.errors import InputError
+from tosc_env.game import GameConfig
 
 
 def marked(count=103, rare=11):
@@ -82,9 +82,9 @@ def test_the_rarest_attribute_has_the_least_frequent_value_of_all():
 
 
 def test_the_whole_is_all_splits_in_their_order():
-    setting = Setting("shapes", {"num_images": 30, "size": 16})
+    setting = GameConfig("shapes", {"num_images": 30, "size": 16})
     source = whole(setting)
-    parts = [setting.source(split=split, half=None) for split in ("train", "test")]
+    parts = [setting.source(split=split) for split in ("train", "test")]
     assert torch.equal(source.images, torch.cat([part.images for part in parts]))
     assert torch.equal(source.attributes, torch.cat([part.attributes for part in parts]))
     assert source.attribute_values == parts[0].attribute_values and "30 train, 30 test" in source.provenance
@@ -101,9 +101,9 @@ def test_bad_folds_are_refused_in_one_sentence():
 
 
 def test_shapes_stand_in_with_the_names_and_the_size_of_the_faces():
-    setting, note = face_setting(Setting("shapes", {"num_images": 20}, snr_db=6.0))
-    source = setting.source(split="test", half=None)
+    setting, note = face_setting(GameConfig("shapes", {"num_images": 20}, snr_db=6.0))
+    source = setting.source(split="test")
     assert note == STAND_IN and source.image_shape == (3, 64, 64) and setting.snr_db == 6.0
     assert setting.game(split="test").task.labels == ("Mustache", "Smiling", "Wavy_Hair")
     assert GENDER in source.attribute_names
-    assert face_setting(Setting("shapes", {"num_images": 20, "size": 16}))[0].data_options["size"] == 16
+    assert face_setting(GameConfig("shapes", {"num_images": 20, "size": 16}))[0].data_kwargs["size"] == 16

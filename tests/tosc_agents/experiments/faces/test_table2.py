@@ -9,22 +9,22 @@ import pytest
 import torch
 from tosc_agents.experiments.arms import arm
 from tosc_agents.experiments.cells import Store, order
-from tosc_agents.experiments.faces.balanced import Answers, measure
+from tosc_agents.experiments.faces.balanced import answers, measure
 from tosc_agents.experiments.faces.calibrated import Calibration, fit_constant
 from tosc_agents.experiments.faces.folds import whole
 from tosc_agents.experiments.faces.table2 import Table2
 from tosc_agents.experiments.findings import FOLDS, pick
 from tosc_agents.experiments.trainings import SCHEME, Recipe, load_arm
 from tosc_agents.learning.seeding import weights_from
-from tosc_agents.setting import Setting
 from tosc_agents.training.evaluate import Figure
 
 from tosc_env.checkpoints import save_checkpoint
 from tosc_env.data.base import Source
 from tosc_env.errors import CheckpointError, InputError
-from tosc_env.policies import make_scheme
+from tosc_env.game import Game, GameConfig
+from tosc_env.pipeline import make_scheme
 
-SETTING = Setting("shapes", {"num_images": 80, "size": 16}, num_symbols=16)
+SETTING = GameConfig("shapes", {"num_images": 80, "size": 16}, num_symbols=16)
 NETWORK = {"stem": 4, "widths": [4, 8], "blocks": [0, 0], "receiver_width": 16, "receiver_depth": 1}
 DP = {"epsilon_range": [0.01, 30.0], "epsilon": 0.1}
 RECIPES = {
@@ -33,7 +33,7 @@ RECIPES = {
     "dp": Recipe("dp-laplace", DP, epochs=1, start="baseline", receiver_only=True),
     "dp-calibrated": Recipe(
         "dp-laplace",
-        {**DP, "mode": "article", "constant": 0.05},
+        {**DP, "mode": "calibrated", "constant": 0.05},
         epochs=1,
         start="baseline",
         receiver_only=True,
@@ -108,7 +108,9 @@ def test_receivers_of_dp_hear_the_frozen_transmitter_of_their_own_fold(run):
     table, store, _, _ = run
     for k in (0, 1):
         states = [
-            load_arm(store.folder_of(table.training(key, k)) / SCHEME, arm(name)).transmitter.state_dict()
+            load_arm(
+                store.folder_of(table.training(key, k)) / SCHEME, arm(name)
+            ).backbone.transmitter.state_dict()
             for key, name in (("baseline", "deepjscc"), ("dp", "dp-0.1"))
         ]
         assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
@@ -125,14 +127,14 @@ def test_one_constant_is_fitted_on_the_first_fold_for_all(run):
 def noisy(tmp_path_factory):
     """Noise that was trained over a range, and images whose right answers are what it decides without noise."""
     path = tmp_path_factory.mktemp("noisy") / "noisy.safetensors"
-    source = whole(replace(SETTING, data_options={**SETTING.data_options, "binary_attributes": list(NAMES)}))
-    setting = replace(SETTING, task="attributes", task_options={"names": list(NAMES)})
+    source = whole(replace(SETTING, data_kwargs={**SETTING.data_kwargs, "binary_attributes": list(NAMES)}))
+    setting = replace(SETTING, task="attributes", task_kwargs={"names": list(NAMES)})
     options = {**NETWORK, **RECIPES["dp-calibrated"].options, "told_snr_db": 12.0}
     with weights_from(0):
-        scheme = make_scheme("dp-laplace", setting.game_on(source).spec, **options).eval()
+        scheme = make_scheme("dp-laplace", Game(source, setting).spec, **options).eval()
     save_checkpoint(path, scheme, {})
-    scheme.mechanism.epsilon = 1e9
-    logits = Answers(scheme, setting.game_on(source, snr_db=140.0)).logits(0)
+    scheme.stages[0].epsilon = 1e9
+    logits, _ = answers(scheme, Game(source, setting, snr_db=140.0), 0)
     thresholds = logits.median(0).values
     own = Source.from_arrays(
         source.images,
@@ -141,7 +143,7 @@ def noisy(tmp_path_factory):
         attribute_names=NAMES,
         attribute_values=[("absent", "present")] * 3,
     )
-    return path, setting.game_on(own, snr_db=140.0), thresholds
+    return path, Game(own, setting, snr_db=140.0), thresholds
 
 
 def test_the_fitted_noise_leaves_the_balanced_accuracy_that_was_asked_for(noisy):
@@ -170,7 +172,7 @@ def test_the_fitted_noise_leaves_the_balanced_accuracy_that_was_asked_for(noisy)
 def test_only_calibrated_noise_can_be_fitted(run, noisy):
     table, store, _, _ = run
     baseline = store.folder_of(table.training("baseline", 0)) / SCHEME
-    with pytest.raises(CheckpointError, match="no dp-laplace in mode 'article'"):
+    with pytest.raises(CheckpointError, match="no dp-laplace in mode 'calibrated'"):
         fit_constant(baseline, noisy[1], noisy[2], 0.5, (0.05,), [0])
 
 
@@ -198,4 +200,4 @@ def test_what_cannot_be_planned_is_refused_in_one_sentence():
     with pytest.raises(InputError, match="fitted to 'lbvq'"):
         Table2(SETTING, RECIPES, NETWORK, arms=[arm("dp-cal-0.9")])
     with pytest.raises(InputError, match="several attributes"):
-        Table2(Setting("cifar10"), RECIPES, NETWORK)
+        Table2(GameConfig("cifar10"), RECIPES, NETWORK)

@@ -14,12 +14,13 @@ from tosc_agents.experiments.findings import pick
 from tosc_agents.experiments.presets import recipes
 from tosc_agents.experiments.table1 import costs
 from tosc_agents.experiments.table1 import experiment as table1
-from tosc_agents.setting import Setting
 
 from tosc_env.errors import InputError
-from tosc_env.policies import make_scheme
+from tosc_env.game import GameConfig
+from tosc_env.pipeline import make_scheme
+from tosc_env.schemes import make_objectives
 
-SETTING = Setting("shapes", {"num_images": 72, "size": 16}, num_symbols=16)
+SETTING = GameConfig("shapes", {"num_images": 72, "size": 16}, num_symbols=16)
 NETWORK = {"stem": 4, "widths": [4, 8], "blocks": [0, 0], "receiver_width": 16, "receiver_depth": 1}
 SMALLER = {**NETWORK, "stem": 3}
 PLAN = {"arms": KEYS, "batch_size": 10, "steps": 2, "repeats": 3, "large": True}
@@ -53,17 +54,17 @@ def test_there_is_a_row_for_each_distinct_thing_and_none_for_another_budget():
 
 
 @pytest.mark.parametrize(
-    ("key", "options"),
-    [("deepjscc", {}), ("label-only", {}), ("ibal", {}), ("vq", {}), ("lbvq", {"adversary_weight": 1.0})],
+    ("key", "objectives"),
+    [("deepjscc", ()), ("label-only", ()), ("ibal", "adversary"), ("vq", "codebook"), ("lbvq", "adversary")],
 )
 @pytest.mark.parametrize(("prefix", "network"), [("", NETWORK), ("large_", SMALLER)])
-def test_counts_are_those_of_the_scheme(run, key, options, prefix, network):
+def test_counts_are_those_of_the_scheme(run, key, objectives, prefix, network):
     _, found = run
     if prefix and key not in table1.LARGE:
         assert not pick(found.rows, f"{prefix}macs", arm=key)
         return
     spec = SETTING.game(half="system").spec
-    counted = complexity(make_scheme(arm(key).scheme, spec, **network, **options))
+    counted = complexity(make_scheme(arm(key).scheme, spec, **network), make_objectives(objectives, spec))
     for figure in ("macs", "parameters", "training_parameters"):
         assert value(found, prefix + figure, key) == getattr(counted, figure)
 
@@ -114,7 +115,7 @@ def test_a_receiver_that_is_trained_alone_is_timed_as_that_and_as_a_whole(run):
 def test_only_the_receiver_learns_where_it_is_timed_alone():
     source = SETTING.source(split="train", half="system")
     timed = costs.TimedTraining(costs.Place(SETTING, source, 10, "float32"), recipes(1, 1, 1)["dp"], NETWORK)
-    names = {name.split(".")[0] for name, p in timed._scheme.named_parameters() if p.requires_grad}
+    names = {name.split(".")[2] for name, p in timed._trainee.named_parameters() if p.requires_grad}
     assert timed.receiver_only and names == {"receiver", "told"}
 
 
@@ -124,9 +125,9 @@ def test_timed_steps_are_steps_of_the_real_training():
     timed = costs.TimedTraining(
         costs.Place(SETTING, source, 10, "float32"), recipes(1, 1, 1)["ibal"], NETWORK
     )
-    before = {name: p.detach().clone() for name, p in timed._scheme.named_parameters()}
+    before = {name: p.detach().clone() for name, p in timed._trainee.named_parameters()}
     assert list(timed.seconds(5)) == ["adversary", "system"]
-    moved = {name.split(".")[0] for name, p in timed._scheme.named_parameters() if not p.equal(before[name])}
+    moved = {name.split(".")[2] for name, p in timed._trainee.named_parameters() if not p.equal(before[name])}
     assert moved == {"transmitter", "receiver", "adversary"}
 
 

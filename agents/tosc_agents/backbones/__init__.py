@@ -1,0 +1,2 @@
+"""Transmitter-receiver pairs that stages and objectives are combined with; a file each, entered in pyproject.toml under
+tosc_env.schemes."""

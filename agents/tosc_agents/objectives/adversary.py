@@ -1,0 +1,164 @@
+"""The simulated attacker that a scheme trains against, and what its presence costs the scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tosc_agents.networks import scaled_snr
+from tosc_env.channels import noise_power
+from tosc_env.errors import InputError, unknown
+from tosc_env.options import check_weight
+from tosc_env.schemes import Objective, Trial
+from tosc_env.tasks import Task
+from tosc_env.types import Round, SystemSpec, Transmission
+
+WEIGHTINGS = ("fixed", "multiple-gradient")
+
+
+class SimulatedAdversary(nn.Module):
+    """A plain MLP from a reception to a small version of the image.
+
+    ::
+
+        received [B, 2n], SNR -> (linear -> GELU) x 2 -> linear -> sigmoid -> image [B, C, side, side]
+
+    What the symbols of a task-trained system leak is coarse colour and layout, so the image is pooled to
+    ``side`` x ``side`` pixels: the adversary then costs next to nothing beside the encoder. None of the
+    eavesdroppers that are measured has this network.
+
+    Args:
+        spec: the system's shapes.
+        width: of its two hidden layers.
+        side: height and width of the image it rebuilds.
+    """
+
+    def __init__(self, spec: SystemSpec, *, width: int = 384, side: int = 16) -> None:
+        super().__init__()
+        if width < 1 or side < 1:
+            raise InputError(f"an adversary needs a width and side of at least 1, not {width} and {side}.")
+        self.shape = (spec.image_shape[0], side, side)
+        self.network = nn.Sequential(
+            nn.Linear(2 * spec.num_symbols + 1, width),
+            nn.GELU(),
+            nn.Linear(width, width),
+            nn.GELU(),
+            nn.Linear(width, torch.Size(self.shape).numel()),
+        )
+
+    def forward(self, received: Tensor, csi: Tensor) -> Tensor:
+        """Small images [B, C, side, side] in (0, 1) from receptions [B, 2n] and CSI [B, c]."""
+        inputs = torch.cat([received, scaled_snr(csi[:, 0])], dim=1)
+        return torch.sigmoid(self.network(inputs).float()).unflatten(1, self.shape)
+
+    def small(self, images: Tensor) -> Tensor:
+        """Images [B, C, H, W] at the adversary's size."""
+        return F.adaptive_avg_pool2d(images, self.shape[1:])
+
+    def error(self, received: Tensor, csi: Tensor, images: Tensor) -> Tensor:
+        """Its mean squared error on a batch; gradients reach its weights and the reception."""
+        return (self(received, csi) - self.small(images)).square().mean()
+
+    def leak(self, received: Tensor, csi: Tensor, images: Tensor) -> Tensor:
+        """How much it knows, from 0 (no more than the mean image) to 1 (everything); gradients reach the
+        reception alone.
+
+        An encoder that drives its adversary beyond the mean image's error only fools that one adversary, and
+        hides nothing: there the leak is 0 and its slope too.
+        """
+        frozen = {name: p.detach() for name, p in self.named_parameters()}
+        rebuilt = torch.func.functional_call(self, frozen, (received, csi))
+        target = self.small(images)
+        floor = (target - target.mean(0)).square().mean()
+        return F.relu(1.0 - (rebuilt - target).square().mean() / floor)
+
+
+class Adversary(Objective):
+    """Starves a simulated attacker, which learns to rebuild the image while the scheme learns to let it know nothing.
+
+    ::
+
+        loss = first * (loss so far) + second * weight / (1 + sigma) * leak + adversary's own error
+
+    ``leak`` is ``1 - error / error of the mean image`` of the :class:`SimulatedAdversary`, cut off at 0.  An epoch
+    begins with a pass of the adversary, the system as it is; in the system's pass the adversary learns on from what it
+    hears.
+
+    Args:
+        spec: the system's shapes.
+        weight: of the adversary's leak, at least 0.
+        width: of its network.
+        weighting: ``"fixed"``: first and second are 1; ``"multiple-gradient"``: in each step the two are weighted so
+            that the common step harms neither (:func:`min_norm_weight`).
+
+    Example:
+        >>> Adversary(SystemSpec((3, 32, 32), 10)).plain()
+        {'name': 'adversary', 'weight': 1.0, 'width': 384, 'weighting': 'fixed'}
+    """
+
+    name = "adversary"
+    phases = ("adversary",)
+
+    def __init__(
+        self, spec: SystemSpec, *, weight: float = 1.0, width: int = 384, weighting: str = "fixed"
+    ) -> None:
+        if weighting not in WEIGHTINGS:
+            raise unknown("weighting", weighting, WEIGHTINGS)
+        super().__init__(spec, weight=check_weight(weight, "weight"), width=width, weighting=weighting)
+        self.weight, self.weighting = self.options["weight"], weighting
+        self.adversary = SimulatedAdversary(spec, width=width)
+
+    def loss(
+        self, loss: Tensor, trial: Trial, round_: Round, task: Task
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        images, heard = round_.batch.images, trial.eavesdropped
+        csi = trial.transmission.eavesdropper.csi
+        leak = self.adversary.leak(heard, csi, images)
+        # The noisier the link, the less there is to hide: sigma is the noise at unit power per real dimension.
+        sigma = noise_power(round_.snr_db).sqrt().mean()
+        private = self.weight * leak / (1.0 + sigma)
+        if self.weighting == "multiple-gradient":
+            first = min_norm_weight(*(_gradient(part, trial.features) for part in (loss, private)))
+            loss, private = first * loss, (1.0 - first) * private
+        chase = self.adversary.error(trial.transmission.eavesdropper.received.detach(), csi, images)
+        return loss + private + chase, {"leak": leak.detach(), "adversary": chase.detach()}
+
+    def phase_loss(
+        self, phase: str, transmission: Transmission, round_: Round
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        heard = transmission.eavesdropper
+        error = self.adversary.error(heard.received, heard.csi, round_.batch.images)
+        return error, {"adversary": error.detach()}
+
+
+def _gradient(objective: Tensor, features: Tensor) -> Tensor:
+    found = None
+    if objective.requires_grad:
+        (found,) = torch.autograd.grad(objective, features, retain_graph=True, allow_unused=True)
+    if found is None:
+        raise InputError(
+            "the weighting 'multiple-gradient' weighs the leak against the objectives before it, and both must reach "
+            "the scheme's features with a gradient."
+        )
+    return found.detach()
+
+
+def min_norm_weight(first: Tensor, second: Tensor) -> Tensor:
+    """The weight a in [0, 1] of the first of two objectives for which ``a g1 + (1 - a) g2`` is shortest.
+
+    The multiple-gradient descent choice for two objectives (Sener and Koltun, NeurIPS 2018, algorithm 2),
+    from their gradients with respect to the shared representation: the step then harms neither.
+
+    Args:
+        first, second: gradients of the same shape.
+
+    Example:
+        >>> float(min_norm_weight(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0])))
+        0.800000011920929
+    """
+    difference = second - first
+    weight = (difference * second).sum() / difference.square().sum().clamp_min(1e-20)
+    return weight.clamp(0.0, 1.0)

@@ -1,0 +1,31 @@
+"""The task itself: what every training begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from tosc_env.schemes import Objective, Trial
+from tosc_env.tasks import Task
+from tosc_env.types import Round, SystemSpec
+
+
+class TaskLoss(Objective):
+    """The task's own loss on the receiver's logits, and its score as ``accuracy``.
+
+    Example:
+        >>> TaskLoss(SystemSpec((3, 32, 32), 10)).plain()
+        {'name': 'task'}
+    """
+
+    name = "task"
+
+    def __init__(self, spec: SystemSpec) -> None:
+        super().__init__(spec)
+
+    def loss(
+        self, loss: Tensor, trial: Trial, round_: Round, task: Task
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        score = task.score(task.decide(trial.logits.detach()), round_.targets).mean()
+        return loss + task.loss(trial.logits, round_.targets), {"accuracy": score}

@@ -1,1 +1,0 @@
-"""Transmitter-receiver pairs; each module is one scheme, entered in pyproject.toml under tosc_env.schemes."""

@@ -1,0 +1,68 @@
+"""A scheme that hides nothing but by compression, and stages that hide more: what attackers are tried on."""
+
+from __future__ import annotations
+
+import torch
+
+from tosc_env.schemes import PrivacyScheme, Stage
+
+
+class Pixels(PrivacyScheme):
+    """Random projections of the pixels; its receiver says nothing of interest."""
+
+    name = "pixels"
+    matrix: torch.Tensor
+
+    def __init__(self, spec, *, seed=0):
+        super().__init__(spec, seed=seed)
+        size = torch.Size(spec.image_shape).numel()
+        generator = torch.Generator().manual_seed(seed)
+        self.register_buffer("matrix", torch.randn(size, 2 * spec.num_symbols, generator=generator))
+
+    def encode(self, images, context):
+        return (images.flatten(1) - 0.5) @ self.matrix
+
+    def decode(self, received, csi, context):
+        return received[:, : self.spec.num_outputs]
+
+
+class Counted(Pixels):
+    """Counts the images it has encoded; plain grey, which is what it is probed with, aside."""
+
+    asked = 0
+
+    def encode(self, images, context):
+        self.asked += int((images != 0.5).flatten(1).any(1).sum())
+        return super().encode(images, context)
+
+
+class Fresh(Stage):
+    """Another order of the reals, or of a constellation's points, for every message; with ``signs`` other signs too."""
+
+    name = "fresh"
+    keyed = stochastic = True
+
+    def __init__(self, spec, constellation=None, *, signs=False):
+        super().__init__(spec, constellation, signs=signs)
+
+    def protect(self, symbols, context):
+        if self.options["signs"]:
+            symbols = symbols * (torch.randint(2, symbols.shape, generator=context.generator) * 2 - 1)
+        values = symbols.unflatten(1, (-1, 1 if self.constellation is None else 2))
+        order = torch.rand(values.shape[:2], generator=context.generator).argsort(1)
+        return values.gather(1, order[..., None].expand_as(values)).flatten(1)
+
+
+class Noise(Stage):
+    """Laplace noise of a scale, on symbols of mean square 1."""
+
+    name = "noise"
+    stochastic = True
+
+    def __init__(self, spec, constellation=None, *, scale=0.5):
+        super().__init__(spec, constellation, scale=scale)
+
+    def protect(self, symbols, context):
+        noise = torch.empty(2, *symbols.shape).exponential_(generator=context.generator)
+        clean = symbols / symbols.square().mean(1, keepdim=True).sqrt()
+        return clean + self.options["scale"] * (noise[0] - noise[1])

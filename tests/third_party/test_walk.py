@@ -1,0 +1,99 @@
+"""A scheme, a stage, an objective and an attacker, each from a small package of its own, do everything by name.
+
+Law: what a stranger writes is short (10 lines for a scheme and a stage, 15 for an objective and an attacker, blank
+lines and imports aside), and it is played, trained, attacked and evaluated like ours, together with ours.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from strangers import interpreter
+
+from tosc_env.checkpoint_files import read_header
+
+HERE = Path(__file__).parent
+PACKAGES = sorted(path for path in (HERE / "walk").iterdir() if (path / "pyproject.toml").is_file())
+LINES = {"tosc_thumb": 10, "tosc_negate": 10, "tosc_humble": 15, "tosc_ridge": 15}
+CLI = ("-m", "tosc_agents.cli")
+TRAIN = (
+    "train thumb --data-kwargs num_images=800 --stages negate keyed:mode=shuffle "
+    "--objectives task humble:weight=0.02 --epochs 1 --batch-size 50 --learning-rate 0.01 --cutout 0 --no-flip "
+    "--precision float32 --key-file key --output scheme.safetensors"
+)
+ATTACK = (
+    "attack scheme.safetensors --stages laplace:epsilon=500 --key-file key --eavesdropper ridge --seeds 1 "
+    "--output attack"
+)
+EVALUATE = (
+    "evaluate scheme.safetensors --attacker attack/ridge.safetensors --stages laplace:epsilon=500 --key-file key "
+    "--snr-db 12 --seeds 1 --output evaluation"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the strangers work."""
+    return tmp_path_factory.mktemp("walk")
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """An interpreter with the four packages, after train, attack and evaluate."""
+    python = interpreter(PACKAGES, tmp_path_factory.mktemp("walk-site"), folder)
+    for arguments in (TRAIN, ATTACK, EVALUATE):
+        python(*CLI, *arguments.split())
+    return python
+
+
+def test_what_a_stranger_writes_is_short():
+    assert {package.name for package in PACKAGES} == set(LINES)
+    for package in PACKAGES:
+        (written,) = (
+            node
+            for node in ast.parse((package / f"{package.name}.py").read_text()).body
+            if isinstance(node, ast.ClassDef)
+        )
+        lines = [line for line in ast.unparse(written).splitlines() if line.strip()]
+        assert len(lines) <= LINES[package.name], package.name
+
+
+def test_the_checkpoint_holds_stages_and_objectives_as_plain_configuration(run, folder):
+    header = read_header(folder / "scheme.safetensors")
+    assert header["name"] == "thumb"
+    assert header["stages"] == [
+        {"name": "negate"},
+        {"name": "keyed", "mode": "shuffle", "lifetime": "per_message"},
+    ]
+    assert header["card"]["training"]["objectives"] == [{"name": "task"}, {"name": "humble", "weight": 0.02}]
+
+
+def test_the_attacker_was_fitted_and_measured_against_all_three_stages(run, folder):
+    header = read_header(folder / "attack" / "ridge.safetensors")
+    names = [stage["name"] for stage in header["card"]["composition"]["stages"]]
+    assert names == ["negate", "keyed", "laplace"]
+    evaluation = json.loads((folder / "evaluation" / "results.json").read_text())["results"]
+    assert evaluation["accuracy"]["12"]["mean"] > 0.1
+    assert evaluation["leaks"]["ridge"]["12"]["psnr_db"]["mean"] > 10
+
+
+def test_every_form_plays_them_and_the_functions_train_and_attack_them(run, folder):
+    out = json.loads(
+        run(str(HERE / "walk.py"), "scheme.safetensors", "attack/ridge.safetensors").splitlines()[-1]
+    )
+    played = out["played"]
+    assert played.pop("aec") == pytest.approx(played.pop("parallel"), abs=1e-3)
+    assert len({tuple(seen) for seen in played.values()}) == 3
+    assert all(value > 0 for value in out["learnt"].values())
+
+
+def test_the_list_names_the_strangers_parts(run):
+    told = run(*CLI, "list")
+    assert all(
+        name in told
+        for name in ("tosc_thumb:Thumb", "tosc_negate:Negate", "tosc_humble:Humble", "tosc_ridge:Ridge")
+    )

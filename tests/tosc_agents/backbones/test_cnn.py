@@ -1,0 +1,135 @@
+"""The baseline has the article's size, and its receiver knows what it is told and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from tosc_agents.backbones.cnn import CNN, sharpened
+from tosc_agents.learning.seeding import weights_from
+
+from tosc_env.errors import InputError
+from tosc_env.pipeline import make_scheme
+from tosc_env.testing import check_scheme
+from tosc_env.types import Context, SystemSpec
+
+TINY = {"stem": 4, "widths": (4, 8, 8), "blocks": (1, 0, 1), "receiver_width": 16, "receiver_depth": 1}
+SPEC = SystemSpec((3, 16, 16), 4, num_symbols=16)
+
+
+def g(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def make(**options):
+    with weights_from(0):
+        return CNN(SPEC, **{**TINY, **options}).eval()
+
+
+def context(batch_size, **knobs):
+    told = {name: torch.full((batch_size,), value) for name, value in knobs.items()}
+    return Context(torch.full((batch_size,), 12.0), torch.zeros(batch_size, 3, dtype=torch.long), knobs=told)
+
+
+def reception(batch_size, snr_db=12.0):
+    return torch.randn(batch_size, 32, generator=g()), torch.full((batch_size, 1), snr_db)
+
+
+def test_the_baseline_has_the_size_that_the_article_gives():
+    """3.19 M parameters and 0.085 G multiply-accumulates for one 32x32 image, both ends together."""
+    scheme = make_scheme("deepjscc").eval()
+    parameters = sum(p.numel() for p in scheme.parameters())
+    assert parameters == pytest.approx(3.19e6, rel=0.03)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        symbols = scheme.encode(torch.rand(1, 3, 32, 32, generator=g()), context(1))
+        scheme.decode(symbols, torch.full((1, 1), 12.0), context(1))
+    assert counter.get_total_flops() / 2 == pytest.approx(0.085e9, rel=0.03)
+
+
+def test_a_receiver_told_a_constant_does_not_look_at_its_links_snr():
+    fixed, aware = make(told_snr_db=12.0), make()
+    quiet, middle, loud = (reception(3, snr_db) for snr_db in (20.0, 12.0, 0.0))
+    assert torch.equal(fixed.decode(*loud, context(3)), fixed.decode(*quiet, context(3)))
+    assert not torch.equal(aware.decode(*loud, context(3)), aware.decode(*quiet, context(3)))
+    assert torch.equal(fixed.decode(*loud, context(3)), aware.decode(*middle, context(3)))
+
+
+def test_stages_need_one_width_and_one_block_count_each():
+    with pytest.raises(InputError, match=r"one entry per stage, not \[4, 4\] and \[1\]"):
+        make(widths=(4, 4), blocks=(1,))
+
+
+# -- what the receiver is told ------------------------------------------------------------------------
+
+
+def test_a_receiver_that_is_told_begins_as_one_that_is_not():
+    """With the same weights, until it has learnt what the knob means."""
+    told, bare = make(told={"epsilon": [1, 100]}), make()
+    left = told.load_state_dict(bare.state_dict(), strict=False)
+    assert left.missing_keys == ["told.weight", "told.bias"] and not left.unexpected_keys
+    assert torch.equal(
+        told.decode(*reception(5), context(5, epsilon=7.0)), bare.decode(*reception(5), context(5))
+    )
+
+
+@pytest.mark.parametrize(("bounds", "same"), [([1, 100], False), (None, True)])
+def test_a_knob_counts_where_a_range_of_it_was_learnt_and_not_where_one_value_was(bounds, same):
+    scheme = make(told={"epsilon": bounds})
+    torch.nn.init.ones_(scheme.told.weight)
+    one, two = (scheme.decode(*reception(5), context(5, epsilon=value)) for value in (5.0, 50.0))
+    assert torch.equal(one, two) == same
+
+
+def test_each_message_and_each_knob_is_told_apart():
+    scheme = make(told={"epsilon": [1, 100], "strength": [1, 10]})
+    with torch.no_grad():
+        scheme.told.weight.normal_(generator=g(3))
+    received, csi = reception(2)
+    received = received[:1].expand(2, -1)
+    usual = {"epsilon": torch.tensor([10.0, 10.0]), "strength": torch.tensor([3.0, 3.0])}
+    for name in usual:
+        knobs = {**usual, name: torch.tensor([2.0, 9.0])}
+        first, second = scheme.decode(received, csi, Context(csi[:, 0], torch.zeros(2, 3), knobs=knobs))
+        assert not torch.allclose(first, second)
+    same = scheme.decode(received, csi, Context(csi[:, 0], torch.zeros(2, 3), knobs=usual))
+    assert torch.allclose(same[0], same[1])
+
+
+def test_a_receiver_that_is_told_of_a_knob_needs_a_stage_that_has_it():
+    scheme = make(told={"epsilon": [1, 100]})
+    with pytest.raises(
+        InputError, match="the receiver of 'cnn' is told 'epsilon', and no stage has such a knob"
+    ):
+        scheme.decode(*reception(2), context(2))
+    check_scheme(make_scheme(scheme, stages=[{"name": "laplace", "epsilon": 5.0}]))
+
+
+@pytest.mark.parametrize("bounds", [[1], [0, 1], [5, 5], "12"])
+def test_a_range_that_is_none_is_named(bounds):
+    with pytest.raises(InputError, match="the range of epsilon"):
+        make(told={"epsilon": bounds})
+
+
+# -- sharpened ----------------------------------------------------------------------------------------
+
+
+def test_sharpening_keeps_signs_and_norm_and_favours_the_largest():
+    features = torch.randn(50, 32, generator=g()) * torch.logspace(-5, 5, 50)[:, None]
+    for sharpness in (0.1, 4.0, 100.0):
+        sharp = sharpened(features, sharpness)
+        assert torch.allclose(sharp.abs().sum(1), torch.ones(50))
+        assert bool((sharp * features >= 0).all())
+        assert torch.equal(sharp.abs().argmax(1), features.abs().argmax(1))
+    shares = [float(sharpened(features, s).abs().amax(1).mean()) for s in (0.1, 1.0, 4.0, 100.0)]
+    assert shares == sorted(shares) and shares[-1] > 0.9
+    assert torch.equal(sharpened(torch.zeros(1, 8), 4.0), torch.zeros(1, 8))
+
+
+def test_a_sharpened_backbone_sends_sharpened_features_of_the_same_networks():
+    plain, sharp = make(), make(sharpness=3.0)
+    images = torch.rand(4, 3, 16, 16, generator=g())
+    assert torch.equal(sharp.encode(images, context(4)), sharpened(plain.encode(images, context(4)), 3.0))
+    check_scheme(sharp)
+    with pytest.raises(InputError, match="sharpness must be a finite number above 0, not 0"):
+        make(sharpness=0)

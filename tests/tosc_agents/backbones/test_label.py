@@ -1,0 +1,155 @@
+"""The obvious rival sends nothing but its decision, as well as it can be sent."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from tosc_agents.backbones.label import Label
+from tosc_agents.learning.seeding import weights_from
+from tosc_agents.training.fit_scheme import SchemeTraining, Trainee
+
+from tosc_env.channels import noise_power
+from tosc_env.data import make_source
+from tosc_env.game import Game
+from tosc_env.modulation import constellation_points
+from tosc_env.pipeline import make_scheme
+from tosc_env.schemes import make_objectives
+from tosc_env.types import Context, SystemSpec
+
+TINY = {"stem": 4, "widths": (4, 8, 8), "blocks": (1, 0, 1), "receiver_width": 16, "receiver_depth": 1}
+
+
+def g(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def make(spec=None, **options):
+    with weights_from(0):
+        return make_scheme(
+            "label-only", spec or SystemSpec((3, 32, 32), 10), **TINY, **options
+        ).backbone.eval()
+
+
+def context(batch_size, snr_db=12.0):
+    return Context(torch.full((batch_size,), float(snr_db)), torch.zeros(batch_size, 3, dtype=torch.long))
+
+
+def sent_and_received(scheme, labels, snr_db, seed=0):
+    """The codewords of given labels over AWGN, and what the receiver decides."""
+    symbols = scheme.codewords[labels]
+    spread = (noise_power(torch.tensor(float(snr_db))) / 2).sqrt()
+    received = symbols + spread * torch.randn(symbols.shape, generator=g(seed))
+    return scheme.decode(received, torch.full((len(labels), 1), float(snr_db)), context(len(labels), snr_db))
+
+
+def test_the_label_is_what_the_transmitter_itself_decides():
+    scheme = make()
+    images = torch.rand(64, 3, 32, 32, generator=g())
+    symbols = scheme.encode(images, context(64))
+    decided = scheme.logits(images).argmax(1)
+    logits = scheme.decode(symbols, torch.full((64, 1), 12.0), context(64))
+    assert torch.equal(logits.argmax(1), decided)
+
+
+def test_its_symbols_are_points_of_qpsk_with_unit_energy():
+    scheme = make()
+    symbols = scheme.encode(torch.rand(16, 3, 32, 32, generator=g()), context(16))
+    points = constellation_points("qpsk")
+    waves = torch.view_as_complex(symbols.unflatten(1, (64, 2)))
+    assert float((waves[..., None] - points).abs().amin(-1).max()) < 1e-6
+    assert torch.allclose(waves.abs(), torch.ones(16, 64))
+
+
+@pytest.mark.parametrize(("outputs", "bits"), [(2, 1), (3, 2), (10, 4), (16, 4), (17, 5)])
+@pytest.mark.parametrize("num_symbols", [5, 64])
+def test_every_label_arrives_without_error_at_a_high_snr(outputs, bits, num_symbols):
+    scheme = make(SystemSpec((3, 8, 8), outputs, num_symbols))
+    labels = torch.arange(outputs).repeat(50)
+    assert scheme.bits == bits
+    assert torch.equal(sent_and_received(scheme, labels, 20.0).argmax(1), labels)
+
+
+def test_two_labels_err_at_the_rate_of_antipodal_repetition():
+    """One bit over n channel uses: 2n reals of energy 1/2 each, so P = Q(sqrt(2 n Es/N0))."""
+    n, snr_db = 4, -6.0
+    scheme = make(SystemSpec((3, 8, 8), 2, n))
+    labels = torch.arange(2).repeat(20_000)
+    wrong = float((sent_and_received(scheme, labels, snr_db).argmax(1) != labels).float().mean())
+    theory = 0.5 * math.erfc(math.sqrt(2 * n * 10 ** (snr_db / 10)) / math.sqrt(2))
+    assert wrong == pytest.approx(theory, abs=5 * math.sqrt(theory / 40_000))
+
+
+def test_sixteen_labels_err_at_the_rate_of_four_repeated_bits():
+    """All 16 words of 4 bits exist, so maximum likelihood decides bit by bit: P = 1 - (1 - Q)^4."""
+    n, snr_db = 8, -4.0
+    scheme = make(SystemSpec((3, 8, 8), 16, n))
+    labels = torch.arange(16).repeat(2_500)
+    wrong = float((sent_and_received(scheme, labels, snr_db).argmax(1) != labels).float().mean())
+    repeats = 2 * n / 4  # reals of energy 1/2 per bit, in noise of variance N0/2
+    q = 0.5 * math.erfc(math.sqrt(repeats * 10 ** (snr_db / 10)) / math.sqrt(2))
+    theory = 1 - (1 - q) ** 4
+    assert wrong == pytest.approx(theory, abs=5 * math.sqrt(theory / 40_000))
+
+
+def test_ten_labels_err_less_than_the_union_bound_and_more_than_the_nearest_pair():
+    n, snr_db = 8, -2.0
+    scheme = make(SystemSpec((3, 8, 8), 10, n))
+    labels = torch.arange(10).repeat(4_000)
+    wrong = float((sent_and_received(scheme, labels, snr_db).argmax(1) != labels).float().mean())
+    distance = torch.cdist(scheme.codewords, scheme.codewords)
+    noise = float(noise_power(torch.tensor(snr_db))) / 2
+    pairs = 0.5 * torch.erfc(distance / 2 / math.sqrt(2 * noise))
+    pairs.fill_diagonal_(0)
+    slack = 5 * math.sqrt(wrong / 40_000)
+    assert float(pairs.max(1).values.mean()) - slack < wrong < float(pairs.sum(1).mean()) + slack
+
+
+def test_logits_are_log_likelihoods_up_to_a_constant():
+    scheme = make(SystemSpec((3, 8, 8), 10, 8))
+    received, csi = torch.randn(5, 16, generator=g()), torch.full((5, 1), 3.0)
+    logits = scheme.decode(received, csi, context(5, 3.0)).double()
+    noise = 10 ** (-0.3)
+    exact = -torch.cdist(received.double(), scheme.codewords.double()).square() / noise
+    assert torch.allclose(logits.log_softmax(1), exact.log_softmax(1), atol=1e-4)
+
+
+def test_attributes_are_sent_as_bits_of_their_own():
+    scheme = make(SystemSpec((3, 8, 8), 3, 16, binary=True))
+    images = torch.rand(200, 3, 8, 8, generator=g())
+    own = scheme.logits(images) > 0
+    symbols = scheme.encode(images, context(200))
+    game = Game(
+        make_source("shapes", num_images=8, size=16, binary_attributes=["a", "b", "c"]),
+        task="attributes",
+        task_kwargs={"names": ["a", "b", "c"]},
+        num_symbols=16,
+        constellation="qpsk",
+    )
+    assert torch.equal(game.normalise(symbols), symbols) and scheme.bits == 3
+    noisy = symbols + 0.1 * torch.randn(symbols.shape, generator=g(1))
+    decided = game.task.decide(scheme.decode(noisy, torch.full((200, 1), 17.0), context(200)))
+    assert torch.equal(decided, own.long())
+
+
+def test_training_it_trains_the_decision_at_the_transmitter():
+    spec = SystemSpec((3, 16, 16), 10, 8)
+    with weights_from(0):
+        scheme = make_scheme("label-only", spec, **TINY)
+    game = Game(make_source("shapes", num_images=32, size=16), num_symbols=8, constellation="qpsk")
+    trainee = Trainee(scheme, make_objectives("task", spec), game, SchemeTraining(), g()).train()
+    loss, figures = trainee(torch.arange(16))
+    loss.backward()
+    assert all(p.grad is not None for p in scheme.parameters()) and 0 <= figures["accuracy"] <= 1
+
+
+def test_it_decides_as_the_other_backbone_does_over_a_clear_link():
+    spec = SystemSpec((3, 16, 16), 10, 8)
+    with weights_from(0):
+        other = make_scheme("ibal", spec, **TINY).eval().backbone
+    images = torch.rand(8, 3, 16, 16, generator=g())
+    symbols = other.encode(images, context(8))
+    sent = symbols * torch.rsqrt(symbols.square().sum(1, keepdim=True) / 8)
+    wanted = other.decode(sent, torch.full((8, 1), 20.0), context(8, 20.0))
+    assert torch.allclose(Label(spec, backbone=other).eval().logits(images), wanted, atol=1e-5)

@@ -1,0 +1,322 @@
+"""Any stages in any order that makes sense: the laws, what the keys' owners see, what is proven, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tosc_agents.learning.seeding import weights_from
+from tosc_agents.stages.keyed import Keyed
+from tosc_agents.stages.laplace import Laplace
+
+from tosc_env.data import make_source
+from tosc_env.errors import InputError
+from tosc_env.game import Game
+from tosc_env.modulation import constellation_points, hard_decision, modulate
+from tosc_env.pipeline import make_scheme
+from tosc_env.schemes import Stage, stages
+from tosc_env.testing import check_scheme, check_stage
+from tosc_env.types import Context, SystemSpec
+
+TINY = {"stem": 4, "widths": [4, 8, 8], "blocks": [0, 0, 0], "receiver_width": 16, "receiver_depth": 1}
+SPEC = SystemSpec((3, 16, 16), 10, 8)
+KEY, OTHER = "5a" * 32, "a5" * 32
+SHUFFLE, SIGNS = "keyed", {"name": "keyed", "mode": "shuffle+signs", "lifetime": "fixed"}
+ROTATION = {"name": "keyed", "mode": "rotation"}
+NOISE, FAINT = {"name": "laplace", "epsilon": 20.0}, {"name": "laplace", "epsilon": 1e7}
+LINEAR, POINTS = "test-linear", "test-points"
+
+
+class Linear(Stage):
+    """A matrix of the sender's, and one of the receiver's, that begins as its inverse; both are trained."""
+
+    name = LINEAR
+
+    def __init__(self, spec, constellation=None):
+        super().__init__(spec)  # whatever comes in, what goes out are no points
+        start = torch.linalg.qr(torch.randn(16, 16, generator=g(5))).Q
+        self.there, self.back = torch.nn.Parameter(start), torch.nn.Parameter(start.T.clone())
+
+    def protect(self, symbols, context):
+        return symbols @ self.there
+
+    def recover(self, received, csi, context):
+        return received @ self.back
+
+
+class Points(Stage):
+    """Rounds symbols of any value to 16-QAM."""
+
+    name = POINTS
+
+    def __init__(self, spec, constellation=None):
+        super().__init__(spec, "16qam")
+
+    def protect(self, symbols, context):
+        points = constellation_points("16qam")
+        return modulate(hard_decision(symbols, points), points)
+
+
+@pytest.fixture(autouse=True)
+def _strangers(monkeypatch):
+    for stage in (Linear, Points):
+        monkeypatch.setitem(stages._table, stage.name, stage)
+
+
+def g(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def make(name="deepjscc", more=(), key=None, **options):
+    with weights_from(0):
+        return make_scheme(name, SPEC, stages=more, key=key, **TINY, **options).eval()
+
+
+def context(batch_size, episode=0):
+    message = torch.zeros(batch_size, 3, dtype=torch.long)
+    message[:, 0], message[:, 1] = torch.arange(batch_size), episode
+    return Context(torch.full((batch_size,), 12.0), message, 7, g(episode))
+
+
+COMPOSITIONS = {
+    "lbvq, shuffle": ("lbvq", [SHUFFLE]),
+    "lbvq, signs": ("lbvq", [SIGNS]),
+    "lbvq, noise": ("lbvq", [{"name": "laplace", "epsilon": 50.0}]),
+    "ibal, rotation": ("ibal", [ROTATION]),
+    "ibal, noise": ("ibal", [NOISE]),
+    "deepjscc, noise and rotation": ("deepjscc", [NOISE, ROTATION]),
+    "lbvq, shuffle and noise": ("lbvq", [SHUFFLE, NOISE]),
+    "layered, signs": ("layered", [SIGNS]),
+    "dp-laplace, shuffle": ("dp-laplace", [SHUFFLE]),
+    "deepjscc, two keys and a stranger": ("deepjscc", [SHUFFLE, ROTATION, LINEAR]),
+    "deepjscc, a stranger between keys": ("deepjscc", [SHUFFLE, LINEAR, ROTATION, NOISE]),
+    "deepjscc, rounded and shuffled": ("deepjscc", [POINTS, SHUFFLE]),
+}
+
+
+def compose(name):
+    backbone, more = COMPOSITIONS[name]
+    keyed = backbone == "layered" or any("keyed" in str(stage) for stage in more)
+    return make(backbone, more, KEY if keyed else None)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        Linear(SPEC),
+        Points(SPEC),
+        Keyed(SPEC),
+        Keyed(SPEC, mode="shuffle+signs", lifetime="fixed"),
+        Keyed(SPEC, "16qam", lifetime="fixed"),
+        Keyed(SPEC, mode="rotation"),
+        Laplace(SPEC, epsilon_range=[1, 100]),
+        Laplace(SPEC, mode="calibrated", constant=0.1),
+    ],
+    ids=lambda stage: stage.name,
+)
+def test_every_stage_keeps_the_laws_of_stages(stage):
+    check_stage(stage)
+
+
+# No gradient passes a stage that rounds, so that nothing before it is trained.
+@pytest.mark.parametrize("name", [name for name in COMPOSITIONS if "rounded" not in name])
+def test_every_composition_keeps_the_laws_of_schemes(name):
+    check_scheme(compose(name))
+
+
+# -- what is sent and what is recovered ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["shuffle", "shuffle+signs"])
+def test_a_shuffled_codebook_sends_the_same_points_in_another_order_and_its_receiver_loses_nothing(mode):
+    scheme = make("layered", key=KEY, mode=mode)
+    bare = scheme.backbone
+    images, csi = torch.rand(20, 3, 16, 16, generator=g()), torch.full((20, 1), 12.0)
+    plain, sent = bare.encode(images, context(20)), scheme.encode(images, context(20))
+    assert not torch.equal(plain, sent)
+    magnitudes = [s.view(20, 8, 2).abs().sort(-1).values.sum(-1).sort(1).values for s in (plain, sent)]
+    assert torch.allclose(*magnitudes, atol=1e-6)
+    assert torch.equal(scheme.decode(sent, csi, context(20)), bare.decode(plain, csi, context(20)))
+    assert torch.equal(scheme.protect(plain, context(20), keyed=False), plain)
+    assert torch.equal(scheme.without_key(sent, csi, context(20)), plain)
+
+
+@pytest.mark.parametrize("name", ["lbvq, noise", "lbvq, shuffle and noise", "deepjscc, rounded and shuffled"])
+def test_what_a_discrete_composition_sends_are_points(name):
+    scheme = compose(name)
+    game = Game(
+        make_source("shapes", num_images=8, size=16), num_symbols=8, constellation=scheme.constellation
+    )
+    symbols = scheme.encode(torch.rand(50, 3, 16, 16, generator=g()), context(50))
+    assert scheme.constellation == "16qam" and scheme.bits == 32.0
+    assert torch.equal(game.normalise(symbols), symbols)
+
+
+@pytest.mark.parametrize(
+    "more", [[SHUFFLE, SIGNS], [SHUFFLE, ROTATION, LINEAR], [FAINT, ROTATION], [LINEAR, SHUFFLE]]
+)
+def test_recover_undoes_all_that_can_be_undone(more):
+    scheme = make("deepjscc", more, KEY)
+    symbols = 0.01 * torch.randn(9, 16, generator=g())
+    sent, csi = scheme.protect(symbols, context(9)), torch.full((9, 1), 12.0)
+    assert not torch.allclose(sent, symbols, atol=1e-3)
+    assert torch.allclose(scheme.recover(sent, csi, context(9)), symbols, atol=1e-5)
+    images = torch.rand(9, 3, 16, 16, generator=g())
+    logits = scheme.decode(scheme.encode(images, context(9)), csi, context(9))
+    if FAINT not in more:  # the clip takes a part of larger symbols
+        wanted = scheme.backbone.decode(scheme.backbone.encode(images, context(9)), csi, context(9))
+        assert torch.allclose(logits, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside"),
+    [
+        ([], [SHUFFLE]),
+        ([], [SHUFFLE, ROTATION]),
+        ([NOISE], [ROTATION]),
+        ([LINEAR], [SHUFFLE, SIGNS]),
+        ([NOISE, LINEAR], [SHUFFLE, LINEAR, ROTATION]),
+    ],
+)
+def test_who_knows_the_keys_sees_what_lies_within_the_innermost(inside, outside):
+    """The stages within it are as they were; all without is undone."""
+    scheme = make("deepjscc", [*inside, *outside], KEY)
+    within = make("deepjscc", inside)
+    symbols, csi = torch.randn(9, 16, generator=g()), torch.full((9, 1), 12.0)
+    sent = scheme.protect(symbols, context(9))
+    assert torch.allclose(
+        scheme.without_key(sent, csi, context(9)), within.protect(symbols, context(9)), atol=1e-5
+    )
+    stranger = make("deepjscc", [*inside, *outside], OTHER)
+    seen = stranger.without_key(sent, csi, context(9))
+    assert not torch.allclose(seen, within.protect(symbols, context(9)), atol=0.1)
+
+
+def test_points_may_leave_their_constellation_after_a_key_for_a_stage_that_is_undone():
+    scheme = make("lbvq", [SHUFFLE, LINEAR], KEY)
+    images, csi = torch.rand(9, 3, 16, 16, generator=g()), torch.full((9, 1), 12.0)
+    points, sent = scheme.backbone.encode(images, context(9)), scheme.encode(images, context(9))
+    assert scheme.constellation is None and scheme.bits is None
+    for undo in (scheme.recover, scheme.without_key):
+        assert torch.allclose(undo(sent, csi, context(9)), points, atol=1e-5)
+    decided = scheme.backbone.decode(points, csi, context(9))
+    assert torch.allclose(scheme.decode(sent, csi, context(9)), decided, atol=1e-5)
+
+
+def test_without_its_keys_a_composition_sends_what_the_other_stages_make():
+    scheme, noise = make("deepjscc", [SHUFFLE, NOISE, ROTATION], KEY), make("deepjscc", [NOISE])
+    symbols = torch.randn(9, 16, generator=g())
+    assert torch.equal(scheme.protect(symbols, context(9), keyed=False), noise.protect(symbols, context(9)))
+
+
+def test_noise_under_a_key_is_noise_and_over_it_comes_back_shuffled():
+    """The same noise either way, in the channel's order or in the symbols'."""
+    symbols, csi = torch.full((400, 16), 0.05), torch.full((400, 1), 12.0)
+    for more in ([NOISE, SHUFFLE], [SHUFFLE, NOISE]):
+        scheme = make("deepjscc", more, KEY)
+        back = scheme.recover(scheme.protect(symbols, context(400)), csi, context(400))
+        spread = float((back - symbols).abs().mean())
+        assert spread == pytest.approx(2 / 20, rel=0.05), "the mean size of Laplace noise is its scale"
+
+
+# -- keys -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"lifetime": "fixed"}, {"mode": "rotation"}])
+def test_stages_under_one_key_draw_different_streams(options):
+    more = [{"name": "keyed", **options}] * 3
+    scheme, symbols = make("deepjscc", more, KEY), torch.randn(4, 16, generator=g())
+    sent = [stage.protect(symbols, context(4)) for stage in scheme.stages]
+    assert len({tuple(s.flatten().tolist()) for s in sent}) == 3
+    first = make("deepjscc", more[:1], KEY)
+    assert torch.equal(first.protect(symbols, context(4)), sent[0]), "whether more stages follow or not"
+    again = make("deepjscc", more, KEY)
+    assert torch.equal(again.protect(symbols, context(4)), scheme.protect(symbols, context(4)))
+    assert not torch.equal(make("deepjscc", more, OTHER).protect(symbols, context(4)), sent[0])
+
+
+def test_a_key_counts_the_keyed_stages_alone_and_the_names_own_first():
+    plain, mixed = make("encryption", [SHUFFLE], KEY), make("encryption", [NOISE, SHUFFLE], KEY)
+    symbols = torch.randn(4, 16, generator=g())
+    for one, other in ((0, 0), (1, 2)):
+        sent = (
+            plain.stages[one].protect(symbols, context(4)),
+            mixed.stages[other].protect(symbols, context(4)),
+        )
+        assert torch.equal(*sent)
+    fingerprint = plain.stages[0].key_fingerprint
+    assert plain.key_fingerprint == mixed.key_fingerprint == f"{fingerprint}+{fingerprint}"
+
+
+def test_a_stage_with_a_key_of_its_own_keeps_it():
+    own = Keyed(SPEC, key=OTHER)
+    scheme = make("deepjscc", [own, SHUFFLE], KEY)
+    assert (
+        scheme.key_fingerprint
+        == f"{Keyed(SPEC, key=OTHER).key_fingerprint}+{Keyed(SPEC, key=KEY).key_fingerprint}"
+    )
+    assert make("deepjscc", [SHUFFLE]).key_fingerprint != make("deepjscc", [SHUFFLE]).key_fingerprint
+
+
+# -- what is refused --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "key", "said"),
+    [
+        ("deepjscc", [SHUFFLE, POINTS], None, "the stage 'keyed' comes before 'test-points', which rounds to points of "
+         "'16qam': no key undoes that, so put 'keyed' after it"),
+        ("encryption", [NOISE, POINTS], None, "the stage 'keyed' comes before 'test-points'"),
+        ("lbvq", [ROTATION], None, "the mode 'rotation' does not send points of '16qam' to points"),
+        ("deepjscc", [POINTS, ROTATION], None, "the mode 'rotation' does not send points of '16qam' to points"),
+        ("label-only", [ROTATION], None, "points of 'qpsk'"),
+        ("deepjscc", [NOISE], KEY, "a key was given, but the scheme .* takes none"),
+        ("deepjscc", ["keyd"], None, "unknown stage 'keyd', did you mean 'keyed'"),
+        ("deepjscc", [{"name": "laplace", "epsilonn": 1}], None, "'laplace' has no option 'epsilonn'"),
+        ("deepjscc", [{"epsilon": 1}], None, "a stage with options is written {'name'"),
+        ("deepjscc", [None], None, "a stage is given as a name or a Stage, not None"),
+        ("deepjscc", 3, None, "stages takes a list of names, dictionaries or objects, not 3"),
+        ("lbvq", [NOISE | {"epsilon": 0}], None, "epsilon must be a finite number above 0, not 0"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_one_sentence(name, more, key, said):
+    with pytest.raises(InputError, match=said) as caught:
+        make(name, more, key)
+    assert str(caught.value).count(". ") == 0
+
+
+# -- what is proven ---------------------------------------------------------------------------------
+
+
+def test_a_guarantee_names_every_stage_that_has_one_and_counts_repeats():
+    both = make("dp-laplace", [SHUFFLE, {"name": "laplace", "epsilon": 5.0}], epsilon=20.0)
+    once, often = both.guarantee(), both.guarantee(3)
+    assert once.count("; and ") == 1 and "transmissions" not in once
+    first, second = once.split("; and ")
+    assert first.startswith("each message is 20-DP for its image") and second.startswith(
+        "each message is 5-DP"
+    )
+    first, second = often.split("; and ")
+    assert first.endswith("3 transmissions of the same image: 60-DP by basic composition")
+    assert second.endswith("3 transmissions of the same image: 15-DP by basic composition")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], None),
+        ([SHUFFLE, ROTATION], None),
+        ([SHUFFLE, NOISE], "each message is 20-DP"),
+        ([NOISE, LINEAR], "each"),
+    ],
+)
+def test_stages_without_a_guarantee_neither_give_nor_take_one(more, said):
+    told = make("deepjscc", more).guarantee(2)
+    assert told is None if said is None else told.startswith(said) and "; and " not in told
+    if said:
+        assert told == make("deepjscc", [NOISE]).guarantee(2)
+
+
+def test_calibrated_noise_over_a_proof_leaves_the_proof_and_claims_nothing_more():
+    calibrated = {"name": "laplace", "mode": "calibrated", "constant": 0.1}
+    told = make("deepjscc", [NOISE, calibrated]).guarantee()
+    assert told.count("DP") == 1 and "no differential privacy is claimed" in told

@@ -1,0 +1,244 @@
+"""An encrypted scheme costs its receiver nothing, and its key is nowhere to be found."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+
+import gymnasium as gym
+import pytest
+import torch
+from fakes import SMALL
+from tosc_agents.keys import SecretKey
+from tosc_agents.learning.seeding import weights_from
+from tosc_agents.stages.keyed import LIFETIMES, ROUNDS, Keyed
+
+from tosc_env.checkpoints import load_checkpoint, read_header, save_checkpoint
+from tosc_env.data import make_source
+from tosc_env.errors import InputError
+from tosc_env.game import Game
+from tosc_env.pipeline import make_scheme
+from tosc_env.schemes import schemes
+from tosc_env.testing import check_scheme
+from tosc_env.types import Context, SystemSpec
+
+HEX = bytes(range(100, 132)).hex()
+OTHER = bytes(range(32)).hex()
+TINY = {"stem": 4, "widths": (4, 8, 8), "blocks": (1, 0, 1), "receiver_width": 16, "receiver_depth": 1}
+SPEC = SystemSpec((3, 32, 32), 10)
+every = pytest.mark.parametrize(("mode", "lifetime"), [(mode, life) for mode in ROUNDS for life in LIFETIMES])
+
+
+def g(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def told(batch_size):
+    message = torch.zeros(batch_size, 3, dtype=torch.long)
+    message[:, 0] = torch.arange(batch_size)
+    return Context(torch.full((batch_size,), 12.0), message)
+
+
+def make(mode="rotation", lifetime="per_message", key=HEX, spec=SPEC):
+    with weights_from(0):
+        return make_scheme("encryption", spec, mode=mode, lifetime=lifetime, key=key, **TINY).eval()
+
+
+@every
+def test_it_keeps_the_laws_of_a_scheme(mode, lifetime):
+    check_scheme(make(mode, lifetime, spec=SystemSpec((1, 16, 24), 4, num_symbols=10)))
+
+
+def test_it_keeps_the_laws_over_a_fading_link():
+    check_scheme(make(spec=SystemSpec((1, 16, 16), 4, num_symbols=16, num_csi=3)))
+
+
+@every
+def test_what_it_says_of_itself(mode, lifetime):
+    scheme = make(mode, lifetime)
+    assert scheme.keyed and scheme.stochastic == (lifetime == "per_message")
+    assert scheme.options["mode"] == mode and scheme.options["lifetime"] == lifetime
+    assert scheme.guarantee() is None and scheme.bits is None and scheme.constellation is None
+    assert scheme.key_fingerprint == SecretKey(HEX).fingerprint() == scheme.stages[0].key_fingerprint
+    assert make(key=None).key_fingerprint != make(key=None).key_fingerprint
+
+
+@every
+def test_over_awgn_the_key_costs_nothing(mode, lifetime):
+    """protect(s) + noise, decrypted, is s + recover(noise): to the receiver, the same link."""
+    scheme, context = make(mode, lifetime), told(6)
+    bare = scheme.backbone
+    images = torch.rand(6, 3, 32, 32, generator=g())
+    noise, csi = 0.2 * torch.randn(6, 128, generator=g(1)), torch.full((6, 1), 12.0)
+    with torch.no_grad():
+        symbols = bare.encode(images, context)
+        assert torch.equal(scheme.protect(symbols, context, keyed=False), symbols)
+        sent = scheme.encode(images, context)
+        assert torch.equal(scheme.protect(symbols, context), sent)
+        opened = scheme.without_key(sent + noise, csi, context)
+        plain = symbols + scheme.without_key(noise, csi, context)
+        logits, unprotected = scheme.decode(sent + noise, csi, context), bare.decode(plain, csi, context)
+    if mode == "rotation":
+        assert torch.allclose(opened, plain, atol=1e-5) and torch.allclose(logits, unprotected, atol=1e-4)
+    else:
+        assert torch.equal(opened, plain) and torch.equal(logits, unprotected)
+
+
+def test_it_plays_with_the_weights_of_a_trained_baseline(tmp_path):
+    with weights_from(3):
+        bare = make_scheme("deepjscc", SPEC, **TINY, told_snr_db=12.0).eval()
+    path = tmp_path / "bare.safetensors"
+    save_checkpoint(path, bare, {})
+    options = {"mode": "shuffle", "lifetime": "fixed", "key": HEX}
+    scheme = load_checkpoint(path, name="encryption", options=options).policy
+    images = torch.rand(2, 3, 32, 32, generator=g())
+    assert (
+        scheme.name == "encryption"
+        and scheme.options.items() >= {"told_snr_db": 12.0, "mode": "shuffle"}.items()
+    )
+    assert scheme.key_fingerprint == SecretKey(HEX).fingerprint()
+    bare_symbols = bare.encode(images, told(2))
+    assert torch.equal(
+        scheme.without_key(scheme.encode(images, told(2)), torch.zeros(2, 1), told(2)), bare_symbols
+    )
+
+
+# -- the key is nowhere to be found -----------------------------------------------------------------
+
+
+def shows(value):
+    """Whether the key, in digits, raw or as a list, is in some text or bytes."""
+    raw = bytes.fromhex(HEX)
+    texts = (HEX, HEX.upper(), str(raw), str(list(raw)))
+    if isinstance(value, bytes):
+        return raw in value or any(text.encode() in value for text in texts)
+    return any(text in value for text in texts)
+
+
+@every
+def test_the_key_is_in_nothing_that_is_shown_or_saved(tmp_path, mode, lifetime):
+    scheme = make(mode, lifetime)
+    assert "key" not in scheme.options
+    assert set(scheme.state_dict()) == set(make_scheme("deepjscc", SPEC, **TINY).state_dict())
+    save_checkpoint(tmp_path / "a.safetensors", scheme, {"key": scheme.key_fingerprint})
+    saved = [path.read_bytes() for path in tmp_path.iterdir()]
+    header = json.dumps(read_header(tmp_path / "a.safetensors"))
+    stage = scheme.stages[0]
+    texts = (
+        repr(scheme),
+        str(scheme.options),
+        str(scheme.composition),
+        str(vars(scheme)),
+        str(vars(stage)),
+        header,
+    )
+    for value in (*texts, *saved):
+        assert not shows(value)
+    back = load_checkpoint(tmp_path / "a.safetensors").policy
+    assert back.key_fingerprint != scheme.key_fingerprint and back.options == scheme.options
+    same = load_checkpoint(tmp_path / "a.safetensors", options={"key": HEX}).policy
+    images = torch.rand(2, 3, 32, 32, generator=g())
+    assert torch.equal(same.encode(images, told(2)), scheme.encode(images, told(2)))
+
+
+@pytest.mark.parametrize(
+    "make_it",
+    [
+        lambda: make_scheme("encryption", SPEC, key=HEX + "ab"),
+        lambda: make_scheme("encryption", SPEC, key=HEX, mode=["x"]),
+        lambda: make_scheme("encryption", SPEC, key=HEX, stemm=1),
+        lambda: make_scheme("deepjscc", SPEC, key=HEX),
+        lambda: make_scheme("deepjscc", SPEC, stages=[{"name": "keyed", "key": HEX, "mode": ["x"]}]),
+        lambda: make_scheme("deepjscc", SPEC, stages=[{"name": "keyed", "key": HEX, "modus": "x"}]),
+        lambda: make_scheme("deepjscc", SPEC, stages=[{"nam": "keyed", "key": HEX}]),
+        lambda: make_scheme("lbvq", SPEC, stages=[{"name": "keyed", "key": HEX, "mode": "rotation"}]),
+        lambda: schemes["encryption"](SPEC, key=HEX),
+        lambda: Keyed(SPEC, "8psk", key=HEX),
+    ],
+)
+def test_the_key_is_in_no_error(make_it):
+    with pytest.raises(InputError) as caught:
+        make_it()
+    assert not shows(str(caught.value))
+
+
+def test_a_scheme_is_copied_with_its_key_but_not_pickled():
+    scheme = make(lifetime="fixed")
+    images = torch.rand(2, 3, 32, 32, generator=g())
+    assert torch.equal(copy.deepcopy(scheme).encode(images, told(2)), scheme.encode(images, told(2)))
+    with pytest.raises(InputError, match="a secret key is not written to files"):
+        pickle.dumps(scheme)
+
+
+class Recording(Keyed):
+    """Remembers which environment and message numbers it was asked to encrypt under."""
+
+    def protect(self, symbols, context):
+        self.used = getattr(self, "used", [])
+        self.used += [(context.environment, *row) for row in context.message.tolist()]
+        return super().protect(symbols, context)
+
+
+def play(scheme, *, num_envs, seed, steps=5, **options):
+    env = gym.make_vec(
+        "ToSC-Shapes-v0",
+        num_envs=num_envs,
+        role="eavesdropper",
+        scheme=scheme,
+        data_kwargs=SMALL,
+        max_cycles=2,
+        **options,
+    )
+    seen = [env.reset(seed=seed)]
+    for _ in range(steps):
+        seen.append(env.step(torch.full((num_envs, 3, 32, 32), 0.5))[::4])
+    seen.append(env.reset())
+    env.close()
+    return seen
+
+
+def test_environments_never_use_a_key_stream_again():
+    """Neither across rows, steps, episodes and resets, nor between environments of one seed and one key."""
+    recording = Recording(SPEC, key=HEX)
+    scheme = make_scheme("deepjscc", SPEC, stages=[recording], **TINY).eval()
+    for num_envs, options in ((3, {}), (4, {}), (3, {"snr_db": 3.0}), (3, {"split": "test"})):
+        play(scheme, num_envs=num_envs, seed=1, **options)
+    play(scheme, num_envs=3, seed=2)
+    play(scheme, num_envs=3, seed=None)
+    assert len(recording.used) >= 6 * 3 * 7
+    assert len(set(recording.used)) == len(recording.used)
+    # The three numbers alone, as they go into the nonce, come again: it is the environment's that tells them apart.
+    assert len({row[1:] for row in recording.used}) < len(recording.used)
+
+
+def leaves(value):
+    """Every value in nested dictionaries, and every key, as bytes."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield str(name).encode()
+            yield from leaves(inner)
+    else:
+        yield value.numpy().tobytes() if isinstance(value, torch.Tensor) else repr(value).encode()
+
+
+def test_an_eavesdropper_finds_no_key_in_what_it_is_told():
+    for observation, info in play(make(), num_envs=3, seed=0):
+        assert set(observation) == {"received", "csi"}
+        found = [*leaves(observation), *leaves(info)]
+        assert len(found) > 4 and not any(shows(part) for part in found)
+
+
+def test_the_legitimate_pair_wins_through_the_whole_game():
+    """An inside receiver with the key hears the symbols; with another key, something else."""
+    game = Game(make_source("shapes", **SMALL), snr_db=60.0)
+    round_ = game.draw(8, generator=g())
+    context = Context(round_.snr_db, round_.message)
+    scheme, stranger = make(), make(key=OTHER)
+    with torch.no_grad():
+        reception = game.transmit(round_, scheme.encode(round_.batch.images, context)).receiver
+        plain = game.normalise(scheme.backbone.encode(round_.batch.images, context))
+        ours = scheme.without_key(reception.received, reception.csi, context)
+        theirs = stranger.without_key(reception.received, reception.csi, context)
+    assert float((ours - plain).square().mean()) < 1e-5
+    assert float((theirs - plain).square().mean()) > 0.3  # 1 for unrelated symbols of energy 1/2 per real

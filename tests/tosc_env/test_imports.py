@@ -1,0 +1,171 @@
+"""Which module may import which: no cycles, one direction, and nothing that knows one particular scheme.
+
+Edges are the imports of a module wherever they stand: at its top, for type hints alone, or inside a function.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = {"tosc_env": ROOT / "tosc_env", "tosc_agents": ROOT / "agents" / "tosc_agents"}
+
+LAYERS = (
+    # From what everything may import down to what nothing imports; a module imports from its own row and those above.
+    # A package stands for its modules, unless one of them has a place of its own.
+    ("tosc_env.errors", "tosc_env.types"),
+    ("tosc_env.registry", "tosc_env.files", "tosc_env.devices", "tosc_env.deferred", "tosc_env.snr"),
+    ("tosc_env.options", "tosc_env.frames", "tosc_env.sionna_rng", "tosc_env.registration"),
+    ("tosc_env.metrics", "tosc_env.modulation", "tosc_env.channels", "tosc_env.data"),
+    ("tosc_env.tasks", "tosc_env.rewards"),
+    ("tosc_env.game",),
+    ("tosc_env.schemes", "tosc_env.threat", "tosc_env.stand_in", "tosc_env.viewer_figure"),
+    ("tosc_env.pipeline", "tosc_env.viewer"),
+    ("tosc_env.senders",),
+    ("tosc_env.view",),
+    ("tosc_env.attackers",),
+    ("tosc_env.checkpoint_files", "tosc_env.checkpoints"),
+    ("tosc_env.opponents",),
+    ("tosc_env.system", "tosc_env.roles"),
+    ("tosc_env.session",),
+    ("tosc_env.envs",),
+    ("tosc_env.testing",),
+    ("tosc_env",),  # the names that a user imports
+    ("tosc_agents.keys", "tosc_agents.accounting", "tosc_agents.calibration", "tosc_agents.networks"),
+    ("tosc_agents.learning", "tosc_agents.perceptual", "tosc_agents.complexity"),
+    ("tosc_agents.backbones", "tosc_agents.stages", "tosc_agents.objectives", "tosc_agents.eavesdroppers"),
+    ("tosc_agents.schemes",),
+    ("tosc_agents.training", "tosc_agents.records", "tosc_agents.pictures"),
+    ("tosc_agents.zoo", "tosc_agents.leaks"),
+    ("tosc_agents.experiments",),
+    ("tosc_agents.commands",),
+    # What packs and describes the zoo is run by hand, like a command.
+    ("tosc_agents.zoo.pack", "tosc_agents.zoo.amend", "tosc_agents.zoo.cards", "tosc_agents.zoo.card_leaks"),
+    ("tosc_agents.cli", "tosc_agents"),
+)
+
+NOTHING_OF_OURS = ("tosc_env.types",)
+
+BROTHERS = ("backbones", "stages", "objectives", "eavesdroppers")
+"""Folders of tosc_agents whose files are plug-ins: each stands for itself."""
+
+PARTICULAR = {"CNN", "VQ", "Label", "Keyed", "Laplace"}
+"""Classes that stand for one way of doing things."""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of both packages by its name."""
+    found = {}
+    for root in PACKAGES.values():
+        for path in sorted(root.rglob("*.py")):
+            parts = path.relative_to(root.parent).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imported(name: str) -> Iterator[str]:
+    """Our modules that a module imports, anywhere in it."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} imports relatively"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                if whole in MODULES:
+                    yield whole
+                elif node.module in MODULES:
+                    yield str(node.module)
+
+
+EDGES = {name: sorted(set(imported(name)) - {name}) for name in MODULES}
+
+
+def layer(name: str) -> int:
+    """The row of the longest entry that stands for a module."""
+    places = {entry: row for row, entries in enumerate(LAYERS) for entry in entries}
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        entry = ".".join(parts[:length])
+        # The packages themselves stand for nothing but their own names.
+        if entry in places and (length > 1 or entry == name):
+            return places[entry]
+    raise AssertionError(f"{name} has no row in LAYERS; which way may its imports run?")
+
+
+def test_the_walk_sees_imports_wherever_they_stand():
+    """Or else the tests below would show nothing: one of each kind that is known to be there."""
+    assert len(MODULES) > 150
+    assert "tosc_env.types" in EDGES["tosc_env.schemes"]  # at the top
+    assert "tosc_env.session" in EDGES["tosc_env.envs.common"]  # for type hints
+    assert "tosc_env.testing.vector" in EDGES["tosc_env.testing"]  # in a function
+
+
+def test_no_module_imports_itself_in_a_circle():
+    try:
+        list(TopologicalSorter(EDGES).static_order())
+    except CycleError as error:
+        pytest.fail(f"modules import each other in a circle: {' <- '.join(error.args[1])}")
+
+
+def test_imports_run_one_way():
+    against = [f"{one} -> {other}" for one in MODULES for other in EDGES[one] if layer(other) > layer(one)]
+    assert not against, "imports against the direction of LAYERS: " + ", ".join(against)
+
+
+def test_every_row_is_about_something_that_is_there():
+    entries = [entry for row in LAYERS for entry in row]
+    assert len(entries) == len(set(entries)) and set(entries) <= set(MODULES)
+
+
+def test_the_environment_knows_nothing_of_the_reference_policies():
+    knowing = [one for one in MODULES if one.split(".")[0] == "tosc_env"]
+    assert len(knowing) > 50
+    assert not [one for one in knowing for other in EDGES[one] if other.split(".")[0] == "tosc_agents"]
+
+
+@pytest.mark.parametrize("name", NOTHING_OF_OURS)
+def test_plain_data_imports_nothing_of_ours(name):
+    assert EDGES[name] == []
+
+
+def test_a_plug_in_imports_no_other_kind_of_plug_in():
+    """A stage knows no backbone, an objective no stage, and so on: any goes with any."""
+
+    def kind(name: str) -> str:
+        parts = name.split(".")
+        return parts[1] if parts[0] == "tosc_agents" and len(parts) > 2 and parts[1] in BROTHERS else ""
+
+    crossing = [
+        f"{one} -> {other}"
+        for one in MODULES
+        for other in EDGES[one]
+        if kind(one) and kind(other) and kind(one) != kind(other)
+    ]
+    assert not crossing
+
+
+def test_nobody_asks_whether_it_is_one_particular_scheme_or_stage():
+    """What a part can do is asked of the part: by its attributes, or by the class that all of its kind share."""
+    asking = []
+    for name, path in MODULES.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if node.func.id not in ("isinstance", "issubclass"):
+                continue
+            classes = {leaf.id for leaf in ast.walk(node.args[1]) if isinstance(leaf, ast.Name)}
+            classes |= {leaf.attr for leaf in ast.walk(node.args[1]) if isinstance(leaf, ast.Attribute)}
+            if classes & PARTICULAR - own:
+                asking.append(f"{name}:{node.lineno}")
+    assert not asking

@@ -1,0 +1,677 @@
+"""The laws of a pipeline: what it remembers changes no bit, and what follows from its parts."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import io
+import weakref
+
+import pytest
+import torch
+from fakes import SMALL, SPEC, FakeScheme
+from torch import nn
+
+from tosc_env import pipeline
+from tosc_env.data import make_source
+from tosc_env.envs.common import make_system
+from tosc_env.errors import InputError
+from tosc_env.pipeline import Pipeline, as_pipeline, evaluating, make_scheme
+from tosc_env.schemes import PrivacyScheme, Stage
+from tosc_env.session import Session
+from tosc_env.types import Context
+
+SIZES = (1, 2, 3, 5, 8, 64)
+
+
+@pytest.fixture(scope="module")
+def source():
+    return make_source("shapes", num_images=70)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A real network, whose last bits depend on how many images it is given at once."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make_scheme("deepjscc", SPEC, stem=8, widths=(16, 16), blocks=(1, 1)).eval().backbone
+
+
+def context(batch, seed=0, snr_db=12.0, message=0):
+    numbers = torch.zeros(batch, 3, dtype=torch.int64)
+    numbers[:, 0], numbers[:, 2] = torch.arange(batch), message
+    return Context(torch.full((batch,), snr_db), numbers, 0, torch.Generator().manual_seed(seed))
+
+
+class Counting(FakeScheme):
+    """Counts the images it encodes, by their values: one number may be counted once."""
+
+    def __init__(self, spec=SPEC, **options):
+        super().__init__(spec, **options)
+        self.encoded = []
+
+    def encode(self, images, context):
+        self.encoded.append(len(images))
+        return super().encode(images, context)
+
+    @property
+    def count(self):
+        return sum(self.encoded)
+
+
+def counting():
+    """A pipeline of a counting scheme that has been asked what pipelines ask once."""
+    scheme = Pipeline(Counting().eval())
+    assert not scheme.stochastic
+    scheme.backbone.encoded.clear()
+    return scheme
+
+
+class Flip(Stage):
+    """Signs from the context's generator."""
+
+    name = "flip"
+    stochastic = True
+
+    def protect(self, symbols, context):
+        return symbols * (torch.rand(symbols.shape, generator=context.generator) - 0.5).sign()
+
+
+# -- what is remembered changes no bit --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("order", ["forwards", "backwards", "repeated", "after others"])
+def test_remembered_symbols_are_those_of_encode_bit_for_bit(source, network, size, order):
+    scheme = Pipeline(network)
+    if order == "after others":
+        for other in reversed(SIZES):
+            scheme.send(source, torch.arange(other), context(other))
+    index = {
+        "forwards": torch.arange(len(source)),
+        "backwards": torch.arange(len(source)).flip(0),
+        "repeated": torch.randint(len(source), (3 * size,), generator=torch.Generator().manual_seed(size)),
+        "after others": torch.arange(len(source)),
+    }[order]
+    for part in index.split(size):
+        if len(part) < size:
+            continue
+        with torch.no_grad():
+            wanted = network.encode(source.gather(part).images, context(size))
+        assert torch.equal(scheme.send(source, part, context(size)), wanted)
+        assert torch.equal(scheme.send(source, part, context(size, seed=9, snr_db=0.0, message=4)), wanted)
+
+
+def test_an_empty_and_a_repeated_question_have_their_answers(source, network):
+    scheme = Pipeline(network)
+    assert scheme.send(source, torch.empty(0, dtype=torch.int64), context(0)).shape == (0, 128)
+    twice = scheme.send(source, torch.tensor([4, 4, 4]), context(3))
+    assert torch.equal(twice[0], twice[1]) and torch.equal(twice[0], twice[2])
+
+
+def episode(scheme, source, rows, steps, seed, between=lambda: None):
+    """Receptions of an environment's rows."""
+    system = make_system("shapes", {"eavesdropper"}, {"source": source, "scheme": scheme}, ())
+    session = Session(system, {"eavesdropper"}, num_envs=rows, max_cycles=3)
+    session.reset(seed)
+    seen = []
+    for _ in range(steps):
+        seen.append(session.observe("eavesdropper")["received"])
+        session.play({"eavesdropper": torch.full((rows, 3, 32, 32), 0.5)})
+        session.advance(session.over)
+        between()
+    return torch.stack(seen)
+
+
+def test_two_environments_that_share_scheme_and_source_do_not_change_each_others_bits(source, network):
+    alone = {
+        rows: episode(Pipeline(network, ["keyed"]).use_key("11" * 32), source, rows, 6, seed=rows)
+        for rows in (1, 3, 64)
+    }
+    shared = Pipeline(network, ["keyed"]).use_key("11" * 32)
+
+    def others():
+        for rows in (64, 3, 1):
+            episode(shared, source, rows, 2, seed=7 + rows)
+
+    for rows, wanted in alone.items():
+        assert torch.equal(episode(shared, source, rows, 6, seed=rows, between=others), wanted)
+
+
+def test_autocast_around_it_does_not_change_what_is_sent(source, network):
+    plain, fresh = Pipeline(network, ["keyed"]).use_key("11" * 32), Pipeline(network, ["keyed"])
+    fresh.use_key("11" * 32)
+    index = torch.arange(8)
+    wanted = plain.send(source, index, context(8))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        first = fresh.send(source, index, context(8))
+        adaptive = Pipeline(Adaptive(), ["keyed"]).eval().send(source, index, context(8))
+    assert first.dtype == adaptive.dtype == torch.float32
+    assert torch.equal(first, wanted) and torch.equal(fresh.send(source, index, context(8)), wanted)
+    assert not torch.equal(adaptive, adaptive.bfloat16().float())
+
+
+def test_no_gradient_is_sent_and_inference_mode_leaves_a_scheme_that_can_be_trained(source, network):
+    scheme = Pipeline(copy.deepcopy(network))
+    with torch.inference_mode():
+        scheme.send(source, torch.arange(8), context(8))
+    assert not scheme.send(source, torch.arange(8), context(8)).requires_grad
+    trial = scheme(source.gather(torch.arange(8)).images, context(8), Air())
+    trial.logits.sum().backward()
+    assert all(p.grad is not None for p in scheme.parameters())
+
+
+class Air:
+    """A channel without noise."""
+
+    def __call__(self, symbols):
+        from tosc_env.types import Reception, Transmission
+
+        reception = Reception(symbols, symbols.new_full((len(symbols), 1), 12.0))
+        return Transmission(reception, reception, symbols, symbols.new_ones(len(symbols)))
+
+
+# -- the backbone runs once per image ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 20])
+def test_the_backbone_runs_once_per_image(source, size):
+    scheme = counting()
+    for seed in range(3):
+        for part in torch.arange(len(source)).split(size):
+            if len(part) == size:
+                scheme.send(source, part, context(size, seed, snr_db=4.0 * seed))
+    assert scheme.backbone.count <= len(source)
+
+
+def test_environments_and_stages_share_what_is_known_of_a_source(source):
+    scheme = counting()
+    for seed, rows in enumerate((16, 40, 64)):
+        episode(scheme, source, rows, 5, seed=seed)
+    assert scheme.backbone.count == len(source)
+
+
+def test_stages_run_every_time_and_the_backbone_does_not(source):
+    scheme = Pipeline(Counting().eval(), [Flip(SPEC)])
+    assert scheme.stochastic
+    index = torch.arange(16)
+    first, second = (scheme.send(source, index, context(16, seed)) for seed in (1, 2))
+    again = scheme.send(source, index, context(16, 1))
+    assert not torch.equal(first, second) and torch.equal(first, again)
+    assert torch.equal(first.abs(), second.abs())
+    assert scheme.backbone.count <= len(source) + 4  # and the two questions of two images
+
+
+def test_without_a_key_the_keyed_stages_are_left_out(source):
+    scheme = Pipeline(FakeScheme().eval(), ["keyed", Flip(SPEC)])
+    index = torch.arange(8)
+    bare = scheme.backbone.encode(source.gather(index).images, context(8))
+    without = scheme.send(source, index, context(8), keyed=False)
+    assert torch.equal(without.abs(), bare.abs()) and not torch.equal(without, bare)
+    assert not torch.equal(scheme.send(source, index, context(8)).abs(), bare.abs())
+
+
+# -- what must not be remembered --------------------------------------------------------------------
+
+
+class Adaptive(FakeScheme):
+    """Louder where the link is better."""
+
+    def encode(self, images, context):
+        return super().encode(images, context) * context.snr_db[:, None]
+
+
+class Careful(FakeScheme):
+    """Reads its context, and would swallow any exception."""
+
+    def encode(self, images, context):
+        try:
+            level = context.snr_db[:, None]
+        except Exception:
+            level = 1.0
+        return super().encode(images, context) * level
+
+
+class GlobalNoise(FakeScheme):
+    """Random, and reads nothing."""
+
+    def encode(self, images, context):
+        symbols = super().encode(images, context)
+        return symbols + torch.randn_like(symbols)
+
+
+class Drifting(FakeScheme):
+    """Never gives the same answer twice."""
+
+    calls = 0
+
+    def encode(self, images, context):
+        self.calls += 1
+        return super().encode(images, context) + self.calls
+
+
+@pytest.mark.parametrize("kind", [Adaptive, Careful])
+def test_what_depends_on_the_snr_is_sent_for_each_snr(source, kind):
+    scheme = Pipeline(kind().eval())
+    index = torch.arange(8)
+    assert scheme.stochastic
+    sent = [scheme.send(source, index, context(8, snr_db=snr)) for snr in (1.0, 10.0)]
+    assert torch.equal(10.0 * sent[0], sent[1])
+
+
+@pytest.mark.parametrize("kind", [lambda: FakeScheme(stochastic=True), GlobalNoise, Drifting])
+def test_what_is_random_is_drawn_anew_each_time(source, kind):
+    scheme = Pipeline(kind().eval())
+    index = torch.arange(8)
+    with torch.random.fork_rng():
+        sent = [scheme.send(source, index, context(8, seed)) for seed in (0, 1, 2)]
+    assert scheme.stochastic and len({tuple(s.flatten().tolist()) for s in sent}) == 3
+
+
+def test_asking_whether_symbols_are_random_moves_no_global_stream():
+    state = torch.get_rng_state()
+    assert Pipeline(GlobalNoise()).stochastic and not Pipeline(FakeScheme()).stochastic
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_scheme_that_reads_its_context_for_some_images_only_is_believed_when_it_does(source):
+    class Sometimes(FakeScheme):
+        def encode(self, images, context):
+            symbols = super().encode(images, context)
+            return symbols * context.snr_db[:, None] if len(images) > 4 else symbols
+
+    scheme = Pipeline(Sometimes().eval())
+    few, many = torch.arange(3), torch.arange(16)
+    assert torch.equal(scheme.send(source, few, context(3)), scheme.send(source, few, context(3, snr_db=3.0)))
+    sent = [scheme.send(source, many, context(16, snr_db=snr)) for snr in (1.0, 10.0)]
+    assert torch.equal(10.0 * sent[0], sent[1]) and scheme.stochastic
+
+
+def test_a_scheme_in_training_mode_is_sent_as_in_evaluation_mode_and_left_as_it_is(source):
+    scheme = Pipeline(FakeScheme().train())
+    index = torch.arange(8)
+    assert scheme.training and scheme.backbone.dropout.training
+    wanted = Pipeline(FakeScheme().eval()).send(source, index, context(8))
+    for _ in range(2):
+        assert torch.equal(scheme.send(source, index, context(8)), wanted)
+        images = source.gather(index).images
+        with torch.random.fork_rng():
+            assert not torch.equal(scheme.encode(images, context(8)), scheme.encode(images, context(8)))
+    assert scheme.training and scheme.backbone.dropout.training
+
+
+def test_a_pipeline_leaves_the_parts_of_a_backbone_in_the_mode_that_each_is_in():
+    backbone = FakeScheme().train()
+    backbone.dropout.eval()
+    scheme = Pipeline(backbone, ["keyed"])
+    assert scheme.training and backbone.training and not backbone.dropout.training
+    assert scheme.stages[0].training
+    with evaluating(scheme):
+        assert not any(part.training for part in scheme.modules())
+    assert backbone.training and not backbone.dropout.training
+
+
+# -- weights that change ----------------------------------------------------------------------------
+
+
+class Normed(FakeScheme):
+    """With statistics that move in training, and a part that can be replaced."""
+
+    def __init__(self, spec=SPEC, **options):
+        super().__init__(spec, **options)
+        self.norm = nn.BatchNorm1d(2 * spec.num_symbols)
+        self.part = nn.Linear(2 * spec.num_symbols, 2 * spec.num_symbols)
+
+    def encode(self, images, context):
+        return self.part(self.norm(super().encode(images, context)))
+
+
+def by_an_optimizer_step(scheme):
+    optimizer = torch.optim.AdamW(scheme.parameters(), lr=0.1)
+    scheme.backbone.up.grad = torch.ones_like(scheme.backbone.up)
+    optimizer.step()
+
+
+def by_loading(scheme):
+    scheme.load_state_dict({name: value + 1.0 for name, value in scheme.state_dict().items()})
+
+
+def by_loading_in_place_of_it(scheme):
+    scheme.load_state_dict({name: value + 1.0 for name, value in scheme.state_dict().items()}, assign=True)
+
+
+def by_another_part(scheme):
+    scheme.backbone.part = nn.Linear(128, 128)
+
+
+def by_moving_statistics(scheme):
+    scheme.train()
+    with torch.no_grad():
+        scheme.backbone.norm(torch.randn(8, 128) * 9.0)
+    scheme.eval()
+
+
+def by_writing_into_it(scheme):
+    with torch.no_grad():
+        scheme.backbone.up[3, 4] += 100.0
+
+
+def by_a_new_weight_at_the_old_address(scheme):
+    """What is freed first may be where the next one lies."""
+    values, old = scheme.backbone.up.detach() + 1.0, id(scheme.backbone.up)
+    scheme.backbone.up = None
+    others = [nn.Parameter(values) for _ in range(100)]
+    scheme.backbone.up = next((one for one in others if id(one) == old), others[0])
+
+
+def by_one_weight_less(scheme):
+    scheme.backbone.norm.register_parameter("weight", None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        by_an_optimizer_step,
+        by_loading,
+        by_loading_in_place_of_it,
+        by_another_part,
+        by_moving_statistics,
+        by_writing_into_it,
+        by_a_new_weight_at_the_old_address,
+        by_one_weight_less,
+    ],
+)
+def test_changed_weights_are_never_sent_with_old_symbols(source, change):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        scheme = Pipeline(Normed().eval())
+        with torch.no_grad():
+            scheme.backbone.norm.weight.add_(torch.rand(128))
+        index = torch.arange(16)
+        before = scheme.send(source, index, context(16))
+        change(scheme)
+        after = scheme.send(source, index, context(16))
+    with torch.no_grad():
+        wanted = scheme.backbone.encode(source.gather(index).images, context(16))
+    assert torch.equal(after, wanted) and not torch.equal(after, before)
+
+
+def test_weights_that_do_not_change_are_not_asked_again(source):
+    scheme = counting()
+    index = torch.arange(len(source))
+    scheme.send(source, index, context(len(source)))
+    scheme.load_state_dict(scheme.state_dict())  # written, though with the same numbers: who knows
+    scheme.send(source, index, context(len(source)))
+    encoded = scheme.backbone.count
+    scheme.train()
+    scheme.eval().requires_grad_(False)
+    scheme.send(source, index, context(len(source)))
+    assert scheme.backbone.count == encoded
+
+
+# -- how much, and how long -------------------------------------------------------------------------
+
+
+def remembered(scheme):
+    """Bytes of symbols that a pipeline holds."""
+    tables = [table for of_one in scheme._memory._known.values() for table in of_one.values()]
+    return sum(table._symbols.numel() * table._symbols.element_size() for table in tables)
+
+
+def test_a_source_that_dies_takes_its_symbols_along():
+    scheme = counting()
+    mine = make_source("shapes", num_images=64).subset(range(40))
+    scheme.send(mine, torch.arange(40), context(40))
+    alive = weakref.ref(mine)
+    assert remembered(scheme) == 40 * 128 * 4
+    del mine
+    gc.collect()
+    assert alive() is None and remembered(scheme) == 0
+
+
+@pytest.mark.parametrize("tables", [0, 1, 2])
+def test_no_more_is_remembered_of_a_source_than_the_limit(source, monkeypatch, tables):
+    """Batches below 8 have symbols of their own each: all of them together keep to the limit."""
+    monkeypatch.setattr(pipeline, "MEMORY_LIMIT", tables * 8 * 64 * len(source))
+    scheme = counting()
+    wanted = FakeScheme().eval()
+    for size in SIZES:
+        index = torch.arange(size)
+        sent = scheme.send(source, index, context(size))
+        assert torch.equal(sent, wanted.encode(source.gather(index).images, context(size)))
+    assert remembered(scheme) <= pipeline.MEMORY_LIMIT
+    assert len(scheme._memory._known.get(source, {})) == tables
+
+
+def test_sources_are_not_mixed_up(source):
+    scheme = counting()
+    other = make_source("shapes", split="test", num_images=70)
+    index = torch.arange(16)
+    sent = [scheme.send(one, index, context(16)) for one in (source, other, source, other)]
+    assert torch.equal(sent[0], sent[2]) and torch.equal(sent[1], sent[3])
+    assert not torch.equal(sent[0], sent[1])
+
+
+@pytest.mark.parametrize("way", ["copy", "pickle"])
+def test_a_copy_begins_with_an_empty_memory_and_sends_the_same(source, way):
+    scheme = make_scheme("deepjscc", SPEC, stem=4, widths=(4, 8), blocks=(0, 0), stages=[Flip(SPEC)]).eval()
+    index = torch.arange(16)
+    wanted = scheme.send(source, index, context(16))
+    if way == "copy":
+        again = copy.deepcopy(scheme)
+    else:
+        file = io.BytesIO()
+        torch.save(scheme, file)
+        file.seek(0)
+        again = torch.load(file, weights_only=False)
+    assert remembered(scheme) > 0 == remembered(again)
+    assert torch.equal(again.send(source, index, context(16)), wanted)
+    with torch.no_grad():
+        next(again.parameters()).add_(1.0)
+    assert not torch.equal(again.send(source, index, context(16)), wanted)
+    assert torch.equal(scheme.send(source, index, context(16)), wanted)
+
+
+def test_the_memory_is_no_part_of_the_state(source):
+    scheme = counting()
+    before = set(scheme.state_dict())
+    scheme.send(source, torch.arange(64), context(64))
+    assert set(scheme.state_dict()) == before == {"backbone.up", "backbone.down"}
+
+
+# -- the smallest thing that is a scheme ------------------------------------------------------------
+
+
+def test_a_scheme_has_few_members_and_two_that_an_author_must_write():
+    members = {name for name in vars(PrivacyScheme) if not name.startswith("_")} | {"spec", "options"}
+    assert len(members) <= 10, members
+    assert PrivacyScheme.__abstractmethods__ == {"encode", "decode"}
+    assert Stage.__abstractmethods__ == {"protect"}
+
+
+# -- what follows from the parts --------------------------------------------------------------------
+
+
+def test_a_ready_scheme_is_its_own_pipeline_and_a_bare_one_is_one_of_it_alone():
+    scheme, bare = make_scheme("deepjscc", SPEC), FakeScheme()
+    assert as_pipeline(scheme) is scheme and make_scheme(scheme) is scheme
+    assert as_pipeline(bare).backbone is bare and list(as_pipeline(bare).stages) == []
+    with pytest.raises(InputError, match="backbone is a scheme without stages; use with_stages"):
+        Pipeline(scheme)
+
+
+def test_title_and_composition_tell_which_system_it_is():
+    laplace = {"name": "laplace", "epsilon": 9.0}
+    scheme = make_scheme("encryption", SPEC, mode="shuffle", stages=[laplace])
+    assert [stage.name for stage in scheme.stages] == ["keyed", "laplace"]
+    assert [stage.name for stage in scheme.added] == ["laplace"]
+    assert scheme.title == "encryption + laplace(epsilon=9, clip=1, mode=laplace)"
+    composition = scheme.composition
+    assert (composition["weights"], composition["backbone"]) == ("deepjscc", "cnn")
+    assert [stage["name"] for stage in composition["stages"]] == ["keyed", "laplace"]
+    # However it is said, the same system is the same composition.
+    other = make_scheme("deepjscc", SPEC, stages=[{"name": "keyed", "mode": "shuffle"}, laplace])
+    assert other.composition == composition and other.title != scheme.title
+
+
+def test_a_composition_holds_no_key():
+    scheme = make_scheme("deepjscc", SPEC, stages=["keyed"], key="ab" * 32)
+    told = (
+        f"{scheme.composition} {scheme.title} {scheme.options} {scheme} {[s.plain() for s in scheme.added]}"
+    )
+    assert "ab" * 32 not in told and list(scheme.state_dict()) == list(
+        scheme.backbone.state_dict(prefix="backbone.")
+    )
+
+
+def test_more_stages_are_another_pipeline_around_the_same_weights():
+    scheme = make_scheme("encryption", SPEC)
+    longer = scheme.with_stages(["keyed"]).with_stages({"name": "laplace"})
+    assert longer.backbone is scheme.backbone and longer.stages[0] is scheme.stages[0]
+    assert [stage.name for stage in longer.added] == ["keyed", "laplace"] and scheme.added == []
+    assert (longer.name, longer.options) == (scheme.name, scheme.options)
+    assert scheme.with_stages([]) is scheme and scheme.with_stages(None) is scheme
+
+
+def test_the_order_of_protect_is_that_of_the_stages_and_recover_goes_back(source):
+    class Add(Stage):
+        name = "add"
+
+        def protect(self, symbols, context):
+            return symbols + 3.0
+
+        def recover(self, received, csi, context):
+            return received - 3.0
+
+    class Double(Stage):
+        name = "double"
+
+        def protect(self, symbols, context):
+            return 2.0 * symbols
+
+        def recover(self, received, csi, context):
+            return received / 2.0
+
+    scheme = Pipeline(FakeScheme().eval(), [Add(SPEC), Double(SPEC)])
+    symbols, csi = torch.zeros(2, 128), torch.full((2, 1), 12.0)
+    sent = scheme.protect(symbols, context(2))
+    assert torch.equal(sent, torch.full_like(symbols, 6.0))
+    assert torch.equal(scheme.recover(sent, csi, context(2)), symbols)
+    assert torch.equal(scheme.decode(sent, csi, context(2)), scheme.backbone.decode(symbols, csi, context(2)))
+
+
+def test_one_key_for_all_keyed_stages_that_have_none_of_their_own():
+    own = {"name": "keyed", "lifetime": "fixed", "key": "22" * 32}
+    pair = [
+        Pipeline(FakeScheme(), ["keyed", own, {"name": "keyed", "lifetime": "fixed"}]).use_key("11" * 32)
+        for _ in range(2)
+    ]
+    symbols = torch.randn(2, 128, generator=torch.Generator().manual_seed(0))
+    first, second = (one.protect(symbols, context(2)) for one in pair)
+    assert torch.equal(first, second)
+    assert pair[0].key_fingerprint == pair[1].key_fingerprint
+    prints = pair[0].key_fingerprint.split("+")
+    assert prints[0] == prints[2] != prints[1]
+    # Stages that share a key draw from it for their own place: two shuffles must not undo each other.
+    alone = [stage.protect(symbols, context(2)) for stage in (pair[0].stages[0], pair[0].stages[2])]
+    assert not torch.equal(alone[0], alone[1])
+    assert pair[0].use_key(None) is pair[0] and torch.equal(pair[0].protect(symbols, context(2)), first)
+
+
+def test_a_key_for_a_scheme_that_takes_none_is_refused():
+    with pytest.raises(InputError, match="a key was given, but the scheme 'deepjscc' takes none"):
+        make_scheme("deepjscc", SPEC, key="11" * 32)
+    with pytest.raises(InputError, match="the stage 'flip' takes no key"):
+        Flip(SPEC).use_key("11" * 32, 0)
+
+
+def test_remove_key_undoes_the_keyed_stages_and_leaves_the_others():
+    scheme = make_scheme("deepjscc", SPEC, stages=[{"name": "laplace", "epsilon": 5.0}, "keyed"])
+    symbols, csi = torch.randn(2, 128), torch.full((2, 1), 12.0)
+    sent = scheme.protect(symbols, context(2))
+    bare = scheme.protect(symbols, context(2), keyed=False)
+    assert not torch.equal(sent, bare)
+    assert torch.equal(scheme.without_key(sent, csi, context(2)), bare)
+
+
+def test_bits_and_constellation_are_those_of_what_is_sent():
+    scheme = make_scheme("lbvq", SPEC, stages=["keyed"])
+    assert (scheme.constellation, scheme.bits) == ("16qam", 256.0)
+    label = make_scheme("label-only", SPEC, stages=[{"name": "laplace", "epsilon": 50.0}])
+    assert (label.constellation, label.bits) == ("qpsk", 4.0)
+    assert (make_scheme("deepjscc", SPEC).constellation, make_scheme("deepjscc", SPEC).bits) == (None, None)
+
+    class Snap(Flip):
+        def __init__(self, spec):
+            super().__init__(spec)
+            self.constellation = "qpsk"
+
+    assert Pipeline(FakeScheme(), [Snap(SPEC)]).bits == 128.0
+
+
+@pytest.mark.parametrize(
+    ("stages", "told"),
+    [
+        (["keyd"], "unknown stage 'keyd', did you mean 'keyed'"),
+        ([{"name": "keyed", "mood": "shuffle"}], "'keyed' has no option 'mood'"),
+        ([{"mode": "shuffle"}], r"a stage with options is written \{'name': ..., option: value\}"),
+        ([7], "a stage is given as a name or a Stage, not 7"),
+        (7, "stages takes a list of names, dictionaries or objects, not 7"),
+        ([{"name": "keyed", "mode": "rotation"}], "'rotation' does not send points of '16qam' to points"),
+    ],
+)
+def test_a_slip_in_the_stages_gets_one_sentence(stages, told):
+    with pytest.raises(InputError, match=told) as caught:
+        make_scheme("lbvq", SPEC, stages=stages)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_stage_that_rounds_to_points_may_not_come_after_a_key():
+    class Snap(Stage):
+        name = "snap"
+
+        def __init__(self, spec, constellation=None):
+            super().__init__(spec, "qpsk")
+
+        def protect(self, symbols, context):
+            return symbols.sign() * 0.5**0.5
+
+    with pytest.raises(
+        InputError, match="the stage 'keyed' comes before 'snap', which rounds to points of 'qpsk'"
+    ):
+        Pipeline(FakeScheme(), ["keyed", Snap(SPEC)])
+    assert Pipeline(FakeScheme(), [Snap(SPEC), "keyed"]).constellation == "qpsk"
+
+
+def test_a_message_may_have_a_knob_of_its_own_and_the_receiver_is_told():
+    scheme = make_scheme("dp-laplace", SPEC, epsilon=20.0, epsilon_range=[1.0, 100.0]).eval()
+    received, csi = torch.randn(2, 128), torch.full((2, 1), 12.0)
+    usual, named, other = (
+        scheme.decode(received, csi, Context(torch.full((2,), 12.0), torch.zeros(2, 3), knobs=knobs))
+        for knobs in ({}, {"epsilon": torch.full((2,), 20.0)}, {"epsilon": torch.full((2,), 2.0)})
+    )
+    assert torch.equal(usual, named)
+    with torch.no_grad():
+        scheme.backbone.told.weight.fill_(0.1)
+    told = [
+        scheme.decode(received, csi, Context(torch.full((2,), 12.0), torch.zeros(2, 3), knobs=knobs))
+        for knobs in ({}, {"epsilon": torch.full((2,), 2.0)})
+    ]
+    assert not torch.equal(told[0], told[1]) and torch.equal(usual, other)
+
+
+def test_what_is_proven_of_each_part_is_said_of_the_whole():
+    scheme = make_scheme("dp-laplace", SPEC, epsilon=5.0, stages=["keyed"])
+    assert "5-DP for its image" in scheme.guarantee(2) and "10-DP" in scheme.guarantee(2)
+    assert make_scheme("deepjscc", SPEC, stages=["keyed"]).guarantee() is None
+
+
+def test_a_scheme_is_sent_in_an_environment_as_it_is_outside(source):
+    """The session sends what ``send`` says, over its own context."""
+    scheme = counting()
+    system = make_system("shapes", {"eavesdropper"}, {"data_kwargs": SMALL, "scheme": scheme}, ())
+    session = Session(system, {"eavesdropper"}, num_envs=4)
+    session.reset(3)
+    batch = session.frame.round.batch
+    wanted = session.game.normalise(scheme.backbone.encode(batch.images, context(4)))
+    assert torch.equal(session.frame.transmission.sent, wanted)

@@ -1,0 +1,493 @@
+"""A scheme as a composition: a backbone and stages, from which everything else follows."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tosc_env.data.base import Source
+from tosc_env.errors import InputError
+from tosc_env.options import build
+from tosc_env.schemes import Air, PrivacyScheme, Stage, Trial, defaults_of, listed, make_stage, schemes
+from tosc_env.types import Context, Reception, SystemSpec, Transmission
+
+MEMORY_LIMIT = 2**30
+"""Bytes of symbols that are remembered of one source at most; a larger source is encoded afresh each time."""
+
+LARGE_SHARE = 50
+"""A batch of one image in so many of its source has the whole source encoded at once, on a CPU; smaller ones, and
+those of few images, have what they ask for."""
+
+CHUNK = 500
+"""Images encoded at once where a whole source is."""
+
+SMALL_BATCH = 8
+"""Networks add up in another order for batches smaller than this, so that the last bit of a symbol may differ."""
+
+
+class Pipeline(PrivacyScheme):
+    """A backbone and the stages between it and the channel.
+
+    ::
+
+        image --backbone.encode--> symbols --stages[0].protect--> ... --stages[-1].protect--> channel
+        logits <--backbone.decode-- <--stages[0].recover-- ... <--stages[-1].recover-- received
+
+    **The backbone runs once per image.**  :meth:`send` takes images by their place in a
+    :class:`~tosc_env.data.base.Source` and remembers the backbone's symbols of each, whatever the SNRs, seeds,
+    attackers and steps: 8n bytes per image, :data:`MEMORY_LIMIT` bytes per source at most, for as long as the source
+    lives.  A large batch (:data:`LARGE_SHARE`) has the whole source encoded the first time.  Nothing is remembered of a
+    backbone that reads its context, that gives two answers to one question, or that is in training mode; and whatever
+    was remembered is forgotten when a weight changes (written through ``Tensor.data``, a change is not seen).  Stages
+    run every time.
+
+    Args:
+        backbone: any scheme.
+        stages: names, dictionaries of ``name`` and options, or objects, from the backbone to the channel.
+        name, options: of a factory that makes this pipeline: its registered name, and the plain values that make
+            it again. By default those of the backbone, and all stages count as added to it.
+
+    Attributes:
+        added: the stages that ``name`` and ``options`` do not make.
+
+    Raises:
+        InputError: an unknown stage, or an order of stages that makes no sense.
+
+    Example:
+        >>> import tosc_env
+        >>> scheme = tosc_env.make_scheme("lbvq", stages=["keyed", {"name": "laplace", "epsilon": 20}])
+        >>> scheme.constellation, scheme.keyed, scheme.stochastic, scheme.bits
+        ('16qam', True, True, 256.0)
+        >>> print(scheme.title)
+        lbvq + keyed(mode=shuffle, lifetime=per_message) + laplace(epsilon=20, clip=1, mode=laplace)
+    """
+
+    def __init__(
+        self,
+        backbone: PrivacyScheme,
+        stages: Any = (),
+        *,
+        name: str | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        if isinstance(backbone, Pipeline):
+            raise InputError(
+                "a pipeline's backbone is a scheme without stages; use with_stages() to add some."
+            )
+        super().__init__(backbone.spec, **(backbone.options if options is None else options))
+        self.name = name or backbone.name
+        self.backbone: PrivacyScheme = backbone
+        made: list[Stage] = []
+        for stage in listed("stages", stages):
+            made.append(make_stage(stage, backbone.spec, _outgoing(backbone, made)))
+        self.stages = nn.ModuleList(made)
+        self._made = 0 if name is None else len(made)
+        self._weights: str | None = None
+        _check_order(backbone, made)
+        # The backbone's own, so that every pipeline and every view of it shares what is remembered.
+        self._memory: _Memory = backbone.__dict__.setdefault("_memory", _Memory(backbone))
+        # The backbone's parts stay in the mode that each is in: it may belong to a training loop.
+        self.training = backbone.training
+        self.stages.train(backbone.training)
+
+    # -- both ends --------------------------------------------------------------------------------------
+
+    def encode(self, images: Tensor, context: Context) -> Tensor:
+        return self.protect(self.backbone.encode(images, context), context)
+
+    def decode(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
+        recovered = self.recover(received, csi, context)
+        return self.backbone.decode(recovered, csi, self._with_knobs(context))
+
+    def forward(self, images: Tensor, context: Context, air: Air) -> Trial:
+        drawn = {k: v for stage in self._stages() for k, v in stage.draw_knobs(context).items()}
+        told = replace(context, knobs={**drawn, **context.knobs})
+
+        def through(symbols: Tensor) -> Transmission:
+            sent = air(self.protect(symbols, told))
+            received, csi = sent.receiver.received, sent.receiver.csi
+            return replace(sent, receiver=Reception(self.recover(received, csi, told), csi))
+
+        return self.backbone(images, self._with_knobs(told), through)
+
+    def protect(self, symbols: Tensor, context: Context, *, keyed: bool = True) -> Tensor:
+        """The backbone's symbols [B, 2n] behind all stages, or behind those that need no key."""
+        for stage in self._stages():
+            if keyed or not stage.keyed:
+                symbols = stage.protect(symbols, context)
+        return symbols
+
+    def recover(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
+        """A reception [B, 2n] as the backbone is given it."""
+        for stage in reversed(self._stages()):
+            received = stage.recover(received, csi, context)
+        return received
+
+    def without_key(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
+        """A reception [B, 2n] with all undone down to the innermost key, as whoever knows the keys sees it."""
+        stages = self._stages()
+        while any(stage.keyed for stage in stages):
+            received = stages.pop().recover(received, csi, context)
+        return received
+
+    @torch.no_grad()
+    def send(self, source: Source, index: Tensor, context: Context, *, keyed: bool = True) -> Tensor:
+        """Symbols float32 [B, 2n] of the source's images at ``index``, int64 [B], in evaluation mode.
+
+        Like ``encode(source.gather(index).images, context)``, but the backbone runs for images alone that it has not
+        met before.
+
+        Args:
+            source: whose images are sent.
+            index: which.
+            context: for the stages.
+            keyed: whether the stages that need a key take part.
+        """
+        # Never in the reduced precision of a training around it: that is not what is sent.
+        with evaluating(self), torch.autocast(source.device.type, enabled=False):
+            return self.protect(self._bare(source, index, context), context, keyed=keyed).float()
+
+    # -- what follows -----------------------------------------------------------------------------------
+
+    @property
+    def constellation(self) -> str | None:  # type: ignore[override]
+        """Of the symbols that are sent."""
+        return _outgoing(self.backbone, self._stages())
+
+    @property
+    def codebook(self) -> Tensor | None:  # type: ignore[override]
+        """The backbone's codewords [M, d], detached."""
+        codewords = self.backbone.codebook
+        return None if codewords is None else codewords.detach()
+
+    @property
+    def keyed(self) -> bool:
+        """Whether both ends need a secret key."""
+        return any(stage.keyed for stage in self._stages())
+
+    @property
+    def key_fingerprint(self) -> str | None:
+        """Which keys these are, without showing them; None without a keyed stage."""
+        prints = [getattr(stage, "key_fingerprint", "unknown") for stage in self._stages() if stage.keyed]
+        return "+".join(prints) or None
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the same image may be sent as different symbols."""
+        return any(stage.stochastic for stage in self._stages()) or not self._memory.allowed()
+
+    @property
+    def composition(self) -> dict[str, Any]:
+        """Which system this is, as plain values: whose weights, which backbone, which stages."""
+        usual = defaults_of(self.name).weights if self.name in schemes else None
+        weights = self._weights or usual or self.name
+        stages = [stage.plain() for stage in self._stages()]
+        return {"weights": weights, "backbone": self.backbone.name, "stages": stages}
+
+    @property
+    def trainable(self) -> bool:
+        """Whether there is anything to train."""
+        return any(True for _ in self.parameters())
+
+    @property
+    def bits(self) -> float | None:
+        if self.constellation != self.backbone.constellation:
+            return super().bits
+        return self.backbone.bits
+
+    def guarantee(self, transmissions: int = 1) -> str | None:
+        told = [stage.guarantee(transmissions) for stage in self._stages()]
+        return "; and ".join(one for one in (*told, self.backbone.guarantee(transmissions)) if one) or None
+
+    @property
+    def title(self) -> str:
+        """The name and the added stages with their options."""
+        return " + ".join([self.name, *map(_told, self.added)])
+
+    # -- composition --------------------------------------------------------------------------------------
+
+    @property
+    def added(self) -> list[Stage]:
+        """The stages beyond those that the name stands for."""
+        return self._stages()[self._made :]
+
+    def with_stages(self, stages: Any) -> Pipeline:
+        """This pipeline, weights and all, with more stages between it and the channel."""
+        more = listed("stages", stages)
+        if not more:
+            return self
+        stages = [*self._stages(), *more]
+        longer = Pipeline(self.backbone, stages, name=self.name, options=self.options)
+        longer._made, longer._weights = self._made, self._weights
+        return longer
+
+    def with_weights_of(self, trained: Pipeline) -> Pipeline:
+        """This pipeline, which was built around another's backbone, as it shall call itself: after whose weights those
+        are. Returns itself."""
+        self._weights = trained.composition["weights"]
+        return self
+
+    def use_key(self, key: Any) -> Pipeline:
+        """Give this key to all keyed stages that were made without one; None leaves them their own. Returns itself.
+
+        Raises:
+            InputError: a key, and no stage that is keyed.
+        """
+        if key is None:
+            return self
+        locked = [stage for stage in self._stages() if stage.keyed]
+        if not locked:
+            raise InputError(f"a key was given, but the scheme {self.title!r} takes none.")
+        for place, stage in enumerate(locked):
+            stage.use_key(key, place)
+        return self
+
+    def _stages(self) -> list[Stage]:
+        return list(self.stages)  # type: ignore[arg-type]
+
+    def _with_knobs(self, context: Context) -> Context:
+        """The context with what every stage's knobs are, for the backbone's decode."""
+        usual = {
+            name: torch.full_like(context.snr_db, value)
+            for stage in self._stages()
+            for name, value in stage.knobs.items()
+            if name not in context.knobs
+        }
+        return replace(context, knobs={**usual, **context.knobs}) if usual else context
+
+    def _bare(self, source: Source, index: Tensor, context: Context) -> Tensor:
+        if self._memory.allowed() and self._memory.has_room(source, len(index)):
+            try:
+                return self._memory(source, index)
+            except _ContextRead:  # of some images only, it seems
+                self._memory.give_up()
+        return self.backbone.encode(source.gather(index).images, context)
+
+
+def make_scheme(
+    scheme: str | PrivacyScheme,
+    spec: SystemSpec | None = None,
+    *,
+    stages: Any = (),
+    key: Any = None,
+    **options: Any,
+) -> Pipeline:
+    """A fresh, untrained scheme from its registered name, or the pipeline of a ready object.
+
+    Args:
+        scheme: a registered name (``tosc list`` shows them) or a ready object.
+        spec: the system's shapes; by default a 10-class task on 32x32 colour images over 64 channel uses.
+        stages: more stages between it and the channel (:func:`~tosc_env.schemes.make_stage`).
+        key: of the scheme's keyed stages; None: fresh ones.
+        options: the scheme's own options.
+
+    Raises:
+        InputError: an unknown name or option.
+
+    Example:
+        >>> make_scheme("deepjscc", stages=["keyed"]).keyed
+        True
+    """
+    made = build(schemes, PrivacyScheme, scheme, options, spec or SystemSpec((3, 32, 32), 10))
+    if isinstance(scheme, str):
+        made.name = made.name or scheme
+    return as_pipeline(made).with_stages(stages).use_key(key)
+
+
+def as_pipeline(scheme: PrivacyScheme) -> Pipeline:
+    """The scheme itself where it is a pipeline, else one of it alone."""
+    return scheme if isinstance(scheme, Pipeline) else Pipeline(scheme)
+
+
+@contextmanager
+def evaluating(policy: nn.Module) -> Iterator[None]:
+    """Evaluation mode, then each part as it was: the policy may belong to a training loop."""
+    training = [part for part in policy.modules() if part.training]
+    if not training:
+        yield
+        return
+    policy.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+class _ContextRead(BaseException):
+    """A backbone has read its context; no ``except Exception`` of its own may hide that."""
+
+
+class _Unreadable(Context):
+    """A context that tells on whoever reads it."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _FIELDS:
+            raise _ContextRead(name)
+        return super().__getattribute__(name)
+
+
+_FIELDS = frozenset(field.name for field in fields(Context))
+_NOTHING: Context = object.__new__(_Unreadable)
+
+
+class _Memory:
+    """The symbols of a backbone, by source and image, each computed once.
+
+    What is remembered was computed without a context, so it cannot depend on one.
+    """
+
+    def __init__(self, backbone: PrivacyScheme) -> None:
+        self._backbone = backbone
+        self._weights: list[tuple[Tensor, int]] = []
+        self._allowed: bool | None = None
+        self._known: weakref.WeakKeyDictionary[Source, dict[int, _Known]] = weakref.WeakKeyDictionary()
+
+    def __reduce__(self) -> Any:
+        # A copy or a pickle begins with an empty memory.
+        return _Memory, (self._backbone,)
+
+    def allowed(self) -> bool:
+        """Whether the backbone's symbols depend on the image alone; found out by asking it twice, and again whenever
+        its weights have changed."""
+        weights = _versions(self._backbone)
+        if self._allowed is None or not _the_same(weights, self._weights):
+            self._known.clear()
+            self._allowed = self._deterministic()
+            self._weights = weights
+        return self._allowed
+
+    def give_up(self) -> None:
+        """Remember nothing until a weight changes."""
+        self._known.clear()
+        self._allowed = False
+
+    def has_room(self, source: Source, count: int) -> bool:
+        """Whether the symbols of a source, asked for ``count`` at once, may be remembered beside what is."""
+        tables = {*self._known.get(source, ()), min(count, SMALL_BATCH)}
+        return len(tables) * 8 * self._backbone.spec.num_symbols * len(source) <= MEMORY_LIMIT
+
+    @torch.no_grad()
+    def __call__(self, source: Source, index: Tensor) -> Tensor:
+        batch = min(len(index), SMALL_BATCH)
+        known = self._known.setdefault(source, {})
+        if batch not in known:
+            known[batch] = _Known(len(source), 2 * self._backbone.spec.num_symbols, source.device)
+        return known[batch](index, lambda rows: self._encode(source.gather(rows).images), batch)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        # Never in the reduced precision of a training around it: that is not what is sent.
+        with torch.autocast(images.device.type, enabled=False):
+            symbols = self._backbone.encode(images, _NOTHING).float()
+        wanted = [len(images), 2 * self._backbone.spec.num_symbols]
+        if list(symbols.shape) != wanted:
+            raise InputError(
+                f"the scheme {self._backbone.name!r} must encode {len(images)} images as symbols of the shape "
+                f"{wanted}, not {list(symbols.shape)}."
+            )
+        return symbols
+
+    @torch.no_grad()
+    def _deterministic(self) -> bool:
+        device = next((t.device for t in (*self._backbone.parameters(), *self._backbone.buffers())), None)
+        probe = torch.full((2, *self._backbone.spec.image_shape), 0.5, device=device)
+        with evaluating(self._backbone), torch.random.fork_rng(devices=[]):
+            try:
+                return torch.equal(self._encode(probe), self._encode(probe))
+            except _ContextRead:
+                return False
+
+
+class _Known:
+    """The symbols [N, 2n] of one source's images, as far as they have been asked for."""
+
+    def __init__(self, length: int, width: int, device: torch.device) -> None:
+        self._symbols = torch.zeros(length, width, device=device)
+        self._there = torch.zeros(length, dtype=torch.bool, device=device)
+        self._complete = False
+
+    def __call__(self, index: Tensor, encode: Any, batch: int) -> Tensor:
+        if not self._complete:
+            self._learn(index, encode, batch)
+        return self._symbols[index]
+
+    def _learn(self, index: Tensor, encode: Any, batch: int) -> None:
+        count = len(self._there)
+        # On an accelerator, to ask which images are missing would be to wait for it; and whoever asks for many at once
+        # will soon have asked for all.
+        if index.device.type != "cpu" or SMALL_BATCH == batch < count <= LARGE_SHARE * len(index):
+            start = 0
+            while start < count:
+                # What would be left over for a small batch belongs to this one, for the reason below.
+                end = start + CHUNK if count - start - CHUNK >= SMALL_BATCH else count
+                self._symbols[start:end] = encode(torch.arange(start, end, device=index.device))
+                start = end
+            self._complete = True
+            return
+        missing = index[~self._there[index]].unique()
+        if len(missing) == 0:
+            return
+        # No fewer at once than ``batch``: the last bit of a symbol must not depend on who is missing.
+        rows = torch.cat([missing, index])[: max(len(missing), batch)]
+        self._symbols[rows] = encode(rows)
+        self._there[rows] = True
+        self._complete = bool(self._there.all())
+
+
+def _versions(module: nn.Module) -> list[tuple[Tensor, int]]:
+    """What changes when a weight does: every parameter and buffer, and the version of each.
+
+    The tensors themselves, so that no new one can take the address of one that is gone.
+    """
+    found: list[tuple[Tensor, int]] = []
+    waiting = [module]
+    while waiting:
+        part = waiting.pop()
+        for tensors in (part._parameters, part._buffers):
+            for tensor in tensors.values():
+                if tensor is not None:
+                    found.append((tensor, 0 if tensor.is_inference() else tensor._version))
+        waiting.extend(child for child in part._modules.values() if child is not None)
+    return found
+
+
+def _the_same(now: list[tuple[Tensor, int]], then: list[tuple[Tensor, int]]) -> bool:
+    return len(now) == len(then) and all(
+        a is b and version == before for (a, version), (b, before) in zip(now, then, strict=True)
+    )
+
+
+def _outgoing(backbone: PrivacyScheme, stages: Iterable[Stage]) -> str | None:
+    constellation = backbone.constellation
+    for stage in stages:
+        constellation = stage.constellation
+    return constellation
+
+
+def _check_order(backbone: PrivacyScheme, stages: list[Stage]) -> None:
+    """Raise InputError where the order of stages makes no sense."""
+    keyed: Stage | None = None
+    incoming = backbone.constellation
+    for stage in stages:
+        if keyed is not None and stage.constellation not in (None, incoming):
+            raise InputError(
+                f"the stage {keyed.name!r} comes before {stage.name!r}, which rounds to points of "
+                f"{stage.constellation!r}: no key undoes that, so put {keyed.name!r} after it."
+            )
+        keyed = stage if stage.keyed else keyed
+        incoming = stage.constellation
+
+
+def _told(stage: Stage) -> str:
+    options = ", ".join(
+        f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
+        for k, v in stage.options.items()
+        if v is not None
+    )
+    return f"{stage.name}({options})" if options else stage.name

@@ -1,0 +1,339 @@
+"""The parts of a signal chain that a plug-in subclasses: a scheme, a stage after it, an objective to train it for.
+
+::
+
+    image --> scheme.encode --> stage.protect --> ... --> power, channel --> a side
+    logits <-- scheme.decode <-- stage.recover <-- ... <---------------------+
+
+A scheme is all that a system needs; stages go between it and the channel, any number of them, and
+:class:`~tosc_env.pipeline.Pipeline` is the one scheme that is made of others.  An objective turns what a training step
+has seen (:class:`Trial`) into a loss.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from tosc_env.errors import InputError, unknown
+from tosc_env.options import build, shown
+from tosc_env.registry import Registry
+from tosc_env.tasks import Task
+from tosc_env.types import Context, Round, SystemSpec, Transmission
+
+schemes: Registry[PrivacyScheme] = Registry("scheme", group="tosc_env.schemes")
+stages: Registry[Stage] = Registry("stage", group="tosc_env.stages")
+objectives: Registry[Objective] = Registry("objective", group="tosc_env.objectives")
+register_scheme = schemes.register
+register_stage = stages.register
+register_objective = objectives.register
+
+Air = Callable[[Tensor], Transmission]
+"""From symbols [B, 2n] to what both sides receive: the game's power constraint and channel."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one step of a training has seen, for objectives to judge.
+
+    Attributes:
+        logits: of the receiver, [B, K].
+        features: the representation that every gradient passes on its way to the encoder.
+        transmission: what was sent and received; gradients reach ``features`` from both receptions.
+        eavesdropped: what the eavesdropper received [B, 2n], with the gradient that an adversary shall send back.
+        rate: how much the symbols tell of the image, in nats per message or symbol, where the scheme has its own
+            measure of it; computed when it is called.
+        quantised: features [B, n, d] and the codewords chosen for them, of a scheme with a codebook.
+        figures: detached scalars worth logging.
+    """
+
+    logits: Tensor
+    features: Tensor
+    transmission: Transmission
+    eavesdropped: Tensor
+    rate: Callable[[], Tensor] | None = None
+    quantised: tuple[Tensor, Tensor] | None = None
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class PrivacyScheme(nn.Module, ABC):
+    """A transmitter and its receiver: two policies that share weights.
+
+    ::
+
+        image [B, C, H, W] --encode--> symbols [B, 2n] --game: power, channel-->
+        received [B, 2n] --decode--> logits [B, K]
+
+    An author writes :meth:`encode` and :meth:`decode`.
+
+    Args:
+        spec: the system's shapes. Options of the scheme follow as keywords of plain values, which
+            :attr:`options` keeps for checkpoints.
+
+    Attributes:
+        name: what it is registered under.
+        constellation: None for a continuous scheme, whose power the game normalises; for a discrete one
+            the name of its constellation (``"16qam"``), whose points it emits and the game sends unscaled.
+        codebook: a discrete scheme's codewords [M, d], in the order of its constellation's points, where the
+            points stand for vectors.
+    """
+
+    name: str = ""
+    constellation: str | None = None
+    codebook: Tensor | None = None
+
+    def __init__(self, spec: SystemSpec, **options: Any) -> None:
+        super().__init__()
+        if spec.num_symbols < 1:
+            raise InputError(f"num_symbols must be at least 1, not {spec.num_symbols}.")
+        self.spec = spec
+        self.options = options
+
+    @abstractmethod
+    def encode(self, images: Tensor, context: Context) -> Tensor:
+        """Symbols float32 [B, 2n], I and Q interleaved, for images [B, C, H, W]. The game enforces power.
+
+        What reads nothing of ``context`` is taken to depend on the image alone, and is computed once per image.
+        Randomness comes from ``context.generator``.
+        """
+
+    @abstractmethod
+    def decode(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
+        """Task logits [B, K] from received symbols [B, 2n] and the receiver's CSI [B, num_csi]."""
+
+    def forward(self, images: Tensor, context: Context, air: Air) -> Trial:
+        """One step of a training: encode, send through ``air``, decode.
+
+        A scheme that no gradient passes by itself (a quantiser) overrides this with one that a gradient does.
+        """
+        symbols = self.encode(images, context)
+        transmission = air(symbols)
+        reception = transmission.receiver
+        logits = self.decode(reception.received, reception.csi, context)
+        return Trial(logits, symbols, transmission, transmission.eavesdropper.received)
+
+    @property
+    def bits(self) -> float | None:
+        """Bits per message: n log2 M of a discrete scheme, None for full-resolution symbols."""
+        if self.constellation is None:
+            return None
+        from tosc_env.modulation import CONSTELLATIONS
+
+        if self.constellation not in CONSTELLATIONS:
+            raise unknown("constellation", self.constellation, CONSTELLATIONS)
+        return self.spec.num_symbols * math.log2(CONSTELLATIONS[self.constellation])
+
+    def guarantee(self, transmissions: int = 1) -> str | None:
+        """What is proven of the privacy of an image sent this many times, in one sentence; None: nothing is."""
+        return None
+
+
+class Stage(nn.Module, ABC):
+    """What is done to symbols between a scheme and the channel, and undone at the receiver.
+
+    ::
+
+        symbols [B, 2n] --protect--> [B, 2n] --channel--> received [B, 2n] --recover--> [B, 2n] for the scheme
+
+    A stage knows nothing of images or tasks, so that it goes with any scheme.  An author writes :meth:`protect`, and
+    :meth:`recover` where there is something to undo.
+
+    Args:
+        spec: the system's shapes.
+        constellation: of the symbols that come in; None: any reals.
+        options: plain values that make the stage again, defaults included and a key excepted.
+
+    Attributes:
+        name: what it is registered under.
+        keyed: whether both ends need a secret key.
+        stochastic: whether the same symbols may come out differently each time.
+        constellation: of the symbols that go out, by default the same.
+        knobs: settings that may differ from message to message, with their usual values; :attr:`Context.knobs
+            <tosc_env.types.Context.knobs>` may name others, and the scheme's ``decode`` finds there what holds.
+    """
+
+    name: str = ""
+    keyed: bool = False
+    stochastic: bool = False
+    knobs: Mapping[str, float] = {}
+
+    def __init__(self, spec: SystemSpec, constellation: str | None = None, **options: Any) -> None:
+        super().__init__()
+        self.spec, self.constellation, self.options = spec, constellation, options
+
+    @abstractmethod
+    def protect(self, symbols: Tensor, context: Context) -> Tensor:
+        """Protected symbols [B, 2n], differentiable in ``symbols`` unless they are a constellation's points."""
+
+    def recover(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
+        """What the scheme's ``decode`` is given, [B, 2n]; by default the reception as it is."""
+        return received
+
+    def guarantee(self, transmissions: int = 1) -> str | None:
+        """What is proven of the privacy of an image sent this many times, in one sentence; None: nothing is."""
+        return None
+
+    def use_key(self, key: Any, place: int) -> None:
+        """Take this key, unless the stage was made with one; ``place`` counts the keyed stages of a pipeline from 0.
+
+        Stages of one pipeline share a key, so each draws what it needs of it for its own place.
+        """
+        raise InputError(f"the stage {self.name!r} takes no key.")
+
+    def draw_knobs(self, context: Context) -> Mapping[str, Tensor]:
+        """In training, this step's knobs float32 [B] by name, of a stage whose receiver shall learn several."""
+        return {}
+
+    def plain(self) -> dict[str, Any]:
+        """Name and options as one dictionary, from which :func:`make_stage` makes it again (with another key)."""
+        return {"name": self.name, **self.options}
+
+
+class Objective(nn.Module):
+    """A term of a training's loss, and the passes over the images that it needs for itself.
+
+    Objectives stand in a row; each adds to the loss of those before it.  An author writes :meth:`loss`.
+
+    Args:
+        spec: the system's shapes.
+        options: plain values that make the objective again.
+
+    Attributes:
+        name: what it is registered under.
+        phases: passes over the training images that each epoch begins with, in which the system stays as it is
+            and only :meth:`phase_loss` trains.
+    """
+
+    name: str = ""
+    phases: tuple[str, ...] = ()
+
+    def __init__(self, spec: SystemSpec, **options: Any) -> None:
+        super().__init__()
+        self.spec, self.options = spec, options
+
+    def loss(
+        self, loss: Tensor, trial: Trial, round_: Round, task: Task
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The loss with this term added, and detached figures to log.
+
+        Args:
+            loss: of the objectives before this one, a scalar.
+            trial: what the step has seen.
+            round_: whose ``targets`` are the task's right answers.
+            task: how logits are judged.
+        """
+        raise NotImplementedError(f"the objective {self.name!r} has no loss.")
+
+    def phase_loss(
+        self, phase: str, transmission: Transmission, round_: Round
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The loss of one of :attr:`phases`, from what the system, as it is, has sent."""
+        raise NotImplementedError(f"the objective {self.name!r} has no phase {phase!r}.")
+
+    def begin(self, scheme: PrivacyScheme, phase: str, epoch: int, epochs: int) -> None:
+        """Called before each pass over the images: a name of :attr:`phases` or ``"system"``, epochs from 0."""
+
+    def plain(self) -> dict[str, Any]:
+        """Name and options as one dictionary, from which :func:`make_objectives` makes it again."""
+        return {"name": self.name, **self.options}
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a registered scheme's name stands for where its caller says nothing; an attribute of its factory.
+
+    Attributes:
+        weights: the scheme whose trained weights it plays with; None: its own.
+        open: its options that trained weights leave open, such as a budget the receiver is told.
+        objectives: what ``tosc train`` trains it for.
+        training: what ``tosc train`` takes where no ``optimizer``, ``learning_rate`` and the like are named.
+    """
+
+    weights: str | None = None
+    open: tuple[str, ...] = ()
+    objectives: tuple[Any, ...] = ("task",)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+F = TypeVar("F", bound=Callable[..., PrivacyScheme])
+
+
+def defaults(
+    weights: str | None = None,
+    open: tuple[str, ...] = (),
+    objectives: tuple[Any, ...] = ("task",),
+    training: Mapping[str, Any] | None = None,
+) -> Callable[[F], F]:
+    """A decorator that gives a scheme's class or factory its :class:`Defaults`."""
+
+    def attach(factory: F) -> F:
+        factory.defaults = Defaults(weights, open, objectives, training or {})  # type: ignore[attr-defined]
+        return factory
+
+    return attach
+
+
+def defaults_of(name: str) -> Defaults:
+    """The :class:`Defaults` of a registered scheme."""
+    return getattr(schemes[name], "defaults", Defaults())
+
+
+def make_stage(stage: Any, spec: SystemSpec, constellation: str | None = None) -> Stage:
+    """A stage from its name, from a dictionary of ``name`` and options, or the object itself.
+
+    Args:
+        stage: ``"keyed"``, ``{"name": "laplace", "epsilon": 20}`` or a :class:`Stage`.
+        spec: the system's shapes.
+        constellation: of the symbols that it is given.
+
+    Raises:
+        InputError: none of these, or an unknown name or option.
+    """
+    name, options = named("stage", stage)
+    made = build(stages, Stage, name, options, spec, constellation)
+    made.name = made.name or str(name)
+    return made
+
+
+def make_objectives(given: Any, spec: SystemSpec) -> list[Objective]:
+    """Objectives from names, dictionaries of ``name`` and options, or objects, in the given order.
+
+    >>> make_objectives("task", SystemSpec((3, 32, 32), 10))[0].plain()
+    {'name': 'task'}
+    """
+    made = []
+    for one in listed("objectives", given):
+        name, options = named("objective", one)
+        objective = build(objectives, Objective, name, options, spec)
+        objective.name = objective.name or str(name)
+        made.append(objective)
+    return made
+
+
+def named(kind: str, given: Any) -> tuple[Any, dict[str, Any]]:
+    """What a name, a dictionary of ``name`` and options, or an object stands for: (name or object, options)."""
+    if isinstance(given, Mapping):
+        options = dict(given)
+        name = options.pop("name", None)
+        if not isinstance(name, str) or not all(isinstance(key, str) for key in options):
+            raise InputError(
+                f"a {kind} with options is written {{'name': ..., option: value}}, not {shown(given)!r}."
+            )
+        return name, options
+    return given, {}
+
+
+def listed(what: str, given: Any) -> list[Any]:
+    """A list of parts; one part alone need not be in a list."""
+    if given is None:
+        return []
+    if isinstance(given, str | Mapping | nn.Module):
+        return [given]
+    if not isinstance(given, list | tuple | nn.ModuleList):
+        raise InputError(f"{what} takes a list of names, dictionaries or objects, not {given!r}.")
+    return list(given)

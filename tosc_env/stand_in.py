@@ -1,0 +1,62 @@
+"""Which images an environment is played on: those of its data set, or embedded ones that stand in for them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import fields, replace
+from typing import Any
+
+from tosc_env.data import is_available, make_source, usual_attributes, usual_kwargs
+from tosc_env.data.base import Source
+from tosc_env.game import Game, GameConfig
+
+
+def with_task(
+    config: GameConfig, attributes: Any, source: Source | None
+) -> tuple[GameConfig, tuple[str, ...]]:
+    """The config with the task that is meant, and the attributes that it is about."""
+    if attributes is not None:
+        names = (attributes,) if isinstance(attributes, str) else tuple(attributes)
+        return replace(config, task="attributes", task_kwargs={"names": list(names)}), names
+    names = usual_attributes(config.data)
+    if config.task != "attributes" or not names or config.task_kwargs != {"names": list(names)}:
+        return config, ()
+    if source is not None:  # images of the caller's own know nothing of the data set's attributes
+        return replace(config, task="classification", task_kwargs=None), ()
+    return config, names
+
+
+def find_source(
+    config: GameConfig, data: str, split: str, half: str, names: tuple[str, ...]
+) -> tuple[Source, bool]:
+    """The images, and whether they stand in for the config's; a data set asked for by name is never stood in for."""
+    own = data in ("auto", config.data)
+    options = {**(usual_kwargs(config.data) if own else {}), **config.data_kwargs}
+    wanted = config.data if data == "auto" else data
+    part: dict[str, Any] = {"split": split, "half": half if split == "train" else None}
+    if data != "auto" or is_available(wanted):
+        if wanted == "celeba" and names:
+            options = {"attributes": list(names), **options}
+        return make_source(wanted, **part, **options), False
+    warnings.warn(
+        f"{wanted} was not found under the data root, so embedded Shapes images stand in for it (same spaces, other "
+        f"images; info['stand_in'] is 1): for the real data run 'tosc data get {wanted}' or set TOSC_DATA_DIR.",
+        stacklevel=2,
+    )
+    allowed = {"size": options["size"]} if "size" in options else {}
+    binary: dict[str, Any] = {"binary_attributes": names} if names else {}
+    return make_source("shapes", **part, **allowed, **binary), True
+
+
+def game_of(data_id: str, **options: Any) -> Game:
+    """The game behind an environment's id, on the test images (or on those that stand in for them).
+
+    Args:
+        data_id: the data set behind the id.
+        options: the id's own defaults (:func:`tosc_env.registration.data_of`); those that are no rules do not matter.
+    """
+    rules = {f.name for f in fields(GameConfig)} - {"data"}
+    config = GameConfig(data_id, **{name: value for name, value in options.items() if name in rules})
+    config, names = with_task(config, options.get("attributes"), None)
+    source, _ = find_source(config, options.get("data", "auto"), "test", "system", names)
+    return Game(source, config)
