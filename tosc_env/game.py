@@ -163,6 +163,8 @@ class Game:
         for name in ("task", "channel"):
             if name in changes and f"{name}_kwargs" not in changes:
                 changes[f"{name}_kwargs"] = None
+        if {"privacy_weight", "reward_kwargs"} & changes.keys():
+            changes.setdefault("reward_fn", None if callable(rules.reward_fn) else rules.reward_fn)
         rules = replace(rules, **changes)
         self.num_symbols = _count(rules.num_symbols, "num_symbols")
         self.repeat = _count(rules.repeat, "repeat")

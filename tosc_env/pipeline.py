@@ -43,9 +43,9 @@ class Pipeline(PrivacyScheme):
     :class:`~tosc_env.data.base.Source` and remembers the backbone's symbols of each, whatever the SNRs, seeds,
     attackers and steps: 8n bytes per image, :data:`MEMORY_LIMIT` bytes per source at most, for as long as the source
     lives.  A large batch (:data:`LARGE_SHARE`) has the whole source encoded the first time.  Nothing is remembered of a
-    backbone that reads its context, that gives two answers to one question, or that is in training mode; and whatever
-    was remembered is forgotten when a weight changes (written through ``Tensor.data``, a change is not seen).  Stages
-    run every time.
+    backbone that reads its context or gives two answers to one question; and whatever was remembered is forgotten when
+    a weight changes, so also between the steps of a training (written through ``Tensor.data``, a change is not seen).
+    Stages run every time.
 
     Args:
         backbone: any scheme.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tosc_env.data.base import Source
-from tosc_env.errors import DeniedError
+from tosc_env.errors import DeniedError, InputError
 from tosc_env.pipeline import Pipeline
-from tosc_env.schemes import PrivacyScheme
+from tosc_env.schemes import PrivacyScheme, listed
 from tosc_env.threat import ThreatModel, blinded
 from tosc_env.types import Context, Reception, Round, SystemSpec
 
@@ -36,6 +37,11 @@ class Recorded(Pipeline):
     @property
     def stochastic(self) -> bool:
         return False
+
+    def with_stages(self, stages: Any) -> Pipeline:
+        if listed("stages", stages):
+            raise InputError("recorded symbols were sent as they are: no stage can be added to them.")
+        return self
 
     def _bare(self, source: Source, index: Tensor, context: Context) -> Tensor:
         return self.symbols[index]
