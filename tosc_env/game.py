@@ -156,6 +156,10 @@ class Game:
     """
 
     def __init__(self, source: Source, config: GameConfig | None = None, **changes: Any) -> None:
+        if not isinstance(source, Source):
+            raise InputError(
+                f"a game is played on a Source, not on {type(source).__name__}; GameConfig(...).game() makes both."
+            )
         rules = config or GameConfig()
         for name in changes:
             if name not in _RULES:

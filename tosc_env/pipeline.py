@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -86,7 +87,11 @@ class Pipeline(PrivacyScheme):
         made: list[Stage] = []
         for stage in listed("stages", stages):
             made.append(make_stage(stage, backbone.spec, _outgoing(backbone, made)))
+        if len({id(stage) for stage in made}) < len(made):
+            raise InputError("a stage stands once in a pipeline; make another object for another place.")
         self.stages = nn.ModuleList(made)
+        for place, stage in enumerate(stage for stage in made if stage.keyed):
+            stage.use_key(None, place)
         self._made = 0 if name is None else len(made)
         self._weights: str | None = None
         _check_order(backbone, made)
@@ -222,7 +227,9 @@ class Pipeline(PrivacyScheme):
         more = listed("stages", stages)
         if not more:
             return self
-        stages = [*self._stages(), *more]
+        # Keys are given stage by stage: those of the longer pipeline must not reach this one.
+        own = [copy.deepcopy(stage) if stage.keyed else stage for stage in self._stages()]
+        stages = [*own, *more]
         longer = Pipeline(self.backbone, stages, name=self.name, options=self.options)
         longer._made, longer._weights = self._made, self._weights
         return longer
@@ -396,12 +403,15 @@ class _Memory:
     @torch.no_grad()
     def _deterministic(self) -> bool:
         device = next((t.device for t in (*self._backbone.parameters(), *self._backbone.buffers())), None)
-        probe = torch.full((2, *self._backbone.spec.image_shape), 0.5, device=device)
+        stream = torch.Generator().manual_seed(0)
+        probe = torch.rand(2, *self._backbone.spec.image_shape, generator=stream).to(device)
         with evaluating(self._backbone), torch.random.fork_rng(devices=[]):
+            before = torch.get_rng_state()
             try:
-                return torch.equal(self._encode(probe), self._encode(probe))
+                same = torch.equal(self._encode(probe), self._encode(probe))
             except _ContextRead:
                 return False
+            return same and torch.equal(torch.get_rng_state(), before)
 
 
 class _Known:

@@ -179,11 +179,15 @@ class Stage(nn.Module, ABC):
         return None
 
     def use_key(self, key: Any, place: int) -> None:
-        """Take this key, unless the stage was made with one; ``place`` counts the keyed stages of a pipeline from 0.
+        """Take this key, unless the stage was made with one (None: keep its own), and this place.
 
-        Stages of one pipeline share a key, so each draws what it needs of it for its own place.
+        Args:
+            key: a key of whatever form the stage takes, or None.
+            place: the number of keyed stages before this one in its pipeline. Stages that share a key must each draw
+                what they need of it for their own place.
         """
-        raise InputError(f"the stage {self.name!r} takes no key.")
+        if key is not None:
+            raise InputError(f"the stage {self.name!r} takes no key.")
 
     def draw_knobs(self, context: Context) -> Mapping[str, Tensor]:
         """In training, this step's knobs float32 [B] by name, of a stage whose receiver shall learn several."""

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from pixels import from_a_source
 from scipy import stats
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.evaluate import Figure, evaluate, floors
@@ -240,7 +241,7 @@ LEVELS = (-4.0, 0.0, 4.0, 8.0, 12.0, 20.0)
 
 
 class Watched(PrivacyScheme):
-    """Sends what another scheme does, and counts its images; plain grey, which it is probed with, aside."""
+    """Sends what another scheme does, and counts the images of a source."""
 
     asked = 0
 
@@ -251,7 +252,7 @@ class Watched(PrivacyScheme):
     def encode(self, images, context):
         if self.reads_context:
             _ = context.snr_db
-        self.asked += int((images != 0.5).flatten(1).any(1).sum())
+        self.asked += from_a_source(images)
         return self.inner.encode(images, context)
 
     def decode(self, received, csi, context):

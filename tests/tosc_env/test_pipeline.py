@@ -527,7 +527,8 @@ def test_a_composition_holds_no_key():
 def test_more_stages_are_another_pipeline_around_the_same_weights():
     scheme = make_scheme("encryption", SPEC)
     longer = scheme.with_stages(["keyed"]).with_stages({"name": "laplace"})
-    assert longer.backbone is scheme.backbone and longer.stages[0] is scheme.stages[0]
+    assert longer.backbone is scheme.backbone
+    assert longer.stages[0].key_fingerprint == scheme.stages[0].key_fingerprint
     assert [stage.name for stage in longer.added] == ["keyed", "laplace"] and scheme.added == []
     assert (longer.name, longer.options) == (scheme.name, scheme.options)
     assert scheme.with_stages([]) is scheme and scheme.with_stages(None) is scheme
@@ -675,3 +676,42 @@ def test_a_scheme_is_sent_in_an_environment_as_it_is_outside(source):
     batch = session.frame.round.batch
     wanted = session.game.normalise(scheme.backbone.encode(batch.images, context(4)))
     assert torch.equal(session.frame.transmission.sent, wanted)
+
+
+# -- keys and randomness that are easily missed -----------------------------------------------------------
+
+
+class VanishingNoise(FakeScheme):
+    """Noise of the global stream that a constant image does not show."""
+
+    def encode(self, images, context):
+        symbols = super().encode(images, context)
+        return symbols + images.std((1, 2, 3), keepdim=False)[:, None] * torch.randn_like(symbols)
+
+
+def test_noise_that_a_constant_image_does_not_show_is_noticed():
+    assert Pipeline(VanishingNoise(SPEC)).stochastic
+
+
+def test_stages_that_are_each_given_one_key_share_no_stream():
+    key = "11" * 32
+    each = Pipeline(FakeScheme(SPEC), [{"name": "keyed", "key": key}, {"name": "keyed", "key": key}])
+    bare = torch.arange(2.0 * each.spec.num_symbols).repeat(4, 1)
+    told = Context(torch.full((4,), 12.0), torch.zeros(4, 3, dtype=torch.int64))
+    first, second = (stage.protect(bare, told) for stage in each.stages)
+    assert not torch.equal(first, second)
+    together = Pipeline(FakeScheme(SPEC), ["keyed", "keyed"]).use_key(key)
+    assert torch.equal(together.protect(bare, told), each.protect(bare, told))
+
+
+def test_a_key_for_a_longer_pipeline_leaves_the_shorter_one_alone():
+    short = Pipeline(FakeScheme(SPEC), ["keyed"]).use_key("11" * 32)
+    before = short.key_fingerprint
+    short.with_stages("keyed").use_key("22" * 32)
+    assert short.key_fingerprint == before
+
+
+def test_a_stage_stands_once():
+    (stage,) = Pipeline(FakeScheme(SPEC), ["keyed"]).stages
+    with pytest.raises(InputError, match="stands once"):
+        Pipeline(FakeScheme(SPEC), [stage, stage])

@@ -109,7 +109,7 @@ class Keyed(Stage):
         self._take(SecretKey.random() if key is None else SecretKey.parse(key), 0)
 
     def use_key(self, key: Any, place: int) -> None:
-        parsed = SecretKey.parse(key)
+        parsed = self._key if key is None else SecretKey.parse(key)
         self._take(self._key if self._own_key else parsed, place)
 
     def _take(self, key: SecretKey, place: int) -> None:
