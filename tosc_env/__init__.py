@@ -46,12 +46,13 @@ if TYPE_CHECKING:
     )
     from tosc_env.tasks import Task, make_task, register_task
     from tosc_env.threat import ThreatModel
-    from tosc_env.types import Context, Reception, Round, SystemSpec, Transmission
+    from tosc_env.types import Batch, Context, Reception, Round, SystemSpec, Transmission
     from tosc_env.view import View
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Batch": "types",
     "Channel": "channels",
     "Checkpoint": "checkpoints",
     "Context": "types",
@@ -102,6 +103,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Batch",
     "Channel",
     "Checkpoint",
     "Context",

@@ -8,6 +8,7 @@ from a stranger can only ever build something that is installed here.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class Checkpoint:
 def save_checkpoint(
     path: str | os.PathLike[str],
     policy: PrivacyScheme | Eavesdropper,
-    card: dict[str, Any],
+    card: Mapping[str, Any] | None = None,
     *,
     half: bool = False,
 ) -> None:
@@ -59,7 +60,7 @@ def save_checkpoint(
     Args:
         path: the file, ``.safetensors`` by custom; the card is written beside it, with the ending ``.json``.
         policy: a scheme or eavesdropper of a registered name.
-        card: plain values (JSON) about how the weights were made.
+        card: plain values (JSON) about how the weights were made; None: nothing is said.
         half: store floating-point weights as float16, as the zoo does.
 
     Raises:
@@ -79,7 +80,7 @@ def save_checkpoint(
     for name, tensor in policy.state_dict().items():
         value = tensor.detach().to("cpu", copy=True).contiguous()
         tensors[name] = value.half() if half and value.is_floating_point() else value
-    write_checkpoint(path, header, tensors, card)
+    write_checkpoint(path, header, tensors, dict(card or {}))
 
 
 def load_checkpoint(

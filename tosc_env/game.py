@@ -293,12 +293,7 @@ class Game:
         Raises:
             InputError: the wrong shape, or a symbol of a discrete game that is none of the points.
         """
-        if symbols.dim() != 2 or symbols.shape[1] != 2 * self.num_symbols:
-            raise InputError(
-                f"symbols must have the shape [B, {2 * self.num_symbols}] (I and Q of {self.num_symbols} channel "
-                f"uses, interleaved), not {list(symbols.shape)}."
-            )
-        symbols = symbols.float()
+        symbols = self.checked(symbols)
         if self._points is None:
             # Scaled first, so that neither huge nor tiny symbols leave float32 when squared; y does not depend
             # on the scale, so no gradient is lost by detaching it.
@@ -309,6 +304,15 @@ class Game:
 
         check_points(symbols.detach(), self._points, self.constellation or "")
         return symbols
+
+    def checked(self, symbols: Tensor) -> Tensor:
+        """Symbols as float32; InputError unless their shape is [B, 2n]."""
+        if symbols.dim() != 2 or symbols.shape[1] != 2 * self.num_symbols:
+            raise InputError(
+                f"symbols must have the shape [B, {2 * self.num_symbols}] (I and Q of {self.num_symbols} channel "
+                f"uses, interleaved), not {list(symbols.shape)}."
+            )
+        return symbols.float()
 
     def transmit(self, round_: Round, symbols: Tensor) -> Transmission:
         """Send one message per row over both links.

@@ -42,7 +42,7 @@ def psnr(reconstruction: Tensor, images: Tensor) -> Tensor:
 
 
 def psnr_clipped(reconstruction: Tensor, images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """PSNR in dB on the scale of the article's authors' public code, [B] (FACTS.md section 2).
+    """PSNR in dB on the scale of the article's authors' public code, [B].
 
     Both images are normalised by the data set's channel mean and standard deviation [C] and clamped to
     [0, 1] before they are compared, which clips most pixels. For comparison with published figures only.

@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,14 +22,20 @@ from tosc_env.checkpoint_files import read_header
 from tosc_env.checkpoints import check_fits, load_checkpoint
 from tosc_env.errors import InputError
 from tosc_env.game import Game
-from tosc_env.pipeline import Pipeline, as_pipeline, make_scheme
+from tosc_env.pipeline import Pipeline, as_pipeline, in_words, make_scheme
 from tosc_env.schemes import PrivacyScheme, defaults_of
 from tosc_env.threat import ThreatModel
 from tosc_env.view import View
 
 SUFFIX = ".safetensors"
 
-UNPROTECTED: Mapping[str, Any] = {"weights": "deepjscc", "backbone": "cnn", "stages": []}
+USUAL_SCHEME, USUAL_EAVESDROPPER, UNTRAINED_EAVESDROPPER = "deepjscc", "inversion", "linear"
+"""Who plays where nobody is named, and who stands in for an eavesdropper that no zoo has weights of."""
+
+NEAREST = 3
+"""How many of a zoo's weights a message names."""
+
+UNPROTECTED: Mapping[str, Any] = {"weights": USUAL_SCHEME, "backbone": "cnn", "stages": []}
 """The system that an attacker is looked up against where no scheme plays (:attr:`Pipeline.composition`)."""
 
 
@@ -129,7 +136,10 @@ def load_eavesdropper(
     """
     wanted = _wanted(where)
     target = _find_scheme(scheme, wanted, {}, ()) if isinstance(scheme, str) else as_pipeline(scheme)
-    return _find_eavesdropper(name, wanted, target).to(device)
+    path = _eavesdropper_path(name, wanted, target)
+    if path is None:
+        raise _no_weights("eavesdropper", f"{name!r} against {_whom(target)}", wanted)
+    return load_checkpoint(path, kind="eavesdropper").policy.to(device)
 
 
 def resolve_scheme(
@@ -157,7 +167,7 @@ def resolve_scheme(
         _refuse_options("scheme", options)
         _check_shapes("scheme", scheme, game)
         return as_pipeline(scheme).with_stages(stages).to(game.device)
-    name = _name("scheme", scheme, "deepjscc")
+    name = _name("scheme", scheme, USUAL_SCHEME)
     if _is_path(name):
         header = _fitting(Path(name), game)
         _check_open(header, options or {}, name)
@@ -174,29 +184,46 @@ def resolve_eavesdropper(
     *,
     stand_in: bool = False,
 ) -> Eavesdropper:
-    """The attacker of a game; see :func:`resolve_scheme`. None means ``"inversion"``.
+    """The attacker of a game; see :func:`resolve_scheme`.
 
-    An attacker that needs no training to speak of (``instant``) is fitted on the spot to the game's source.
+    An attacker that needs no training to speak of (``instant``) is fitted on the spot to the game's source. None means
+    :data:`USUAL_EAVESDROPPER`; where no zoo has weights of it against this scheme, :data:`UNTRAINED_EAVESDROPPER` is
+    fitted in its place, with a warning: a closed form that takes one pass over the images.
     """
     if isinstance(eavesdropper, Eavesdropper):
         _refuse_options("eavesdropper", options)
         _check_shapes("eavesdropper", eavesdropper, game)
         return eavesdropper.to(game.device)
-    name = _name("eavesdropper", eavesdropper, "inversion")
+    name = _name("eavesdropper", eavesdropper, USUAL_EAVESDROPPER)
     if _is_path(name):
         _refuse_options("eavesdropper", options)
         _fitting(Path(name), game)
         return load_checkpoint(name, device=game.device, kind="eavesdropper").policy
-    cls: Any = eavesdroppers[name]
-    if getattr(cls, "instant", False):
-        with torch.random.fork_rng(devices=[]):
-            policy = make_eavesdropper(name, game.spec, **(options or {})).to(game.device)
-            target = scheme or make_scheme("label-only", game.spec)
-        generator = torch.Generator(game.device).manual_seed(0)
-        policy.fit(View(game, target, ThreatModel(), generator), generator=generator)
-        return policy.eval()
+    if getattr(eavesdroppers[name], "instant", False):
+        return _fitted(name, options or {}, game, scheme)
     _refuse_options("eavesdropper", options)
-    return _find_eavesdropper(name, Wanted(game.source.name, game, stand_in), scheme).to(game.device)
+    wanted = Wanted(game.source.name, game, stand_in)
+    path = _eavesdropper_path(name, wanted, scheme)
+    if path is not None:
+        return load_checkpoint(path, kind="eavesdropper").policy.to(game.device)
+    if eavesdropper is not None or UNTRAINED_EAVESDROPPER not in eavesdroppers:
+        raise _no_weights("eavesdropper", f"{name!r} against {_whom(scheme)}", wanted)
+    warnings.warn(
+        f"no zoo has weights of the usual eavesdropper {name!r} against {_whom(scheme)} for this game: "
+        f"{UNTRAINED_EAVESDROPPER!r}, fitted on the spot to all of the game's images, plays instead. Train a stronger "
+        "one with 'tosc attack' and give its path as eavesdropper=.",
+        stacklevel=3,
+    )
+    return _fitted(UNTRAINED_EAVESDROPPER, {}, game, scheme)
+
+
+def _fitted(name: str, options: Mapping[str, Any], game: Game, scheme: Pipeline | None) -> Eavesdropper:
+    with torch.random.fork_rng(devices=[]):
+        policy = make_eavesdropper(name, game.spec, **options).to(game.device)
+        target = scheme or make_scheme("label-only", game.spec)
+    generator = torch.Generator(game.device).manual_seed(0)
+    policy.fit(View(game, target, ThreatModel(), generator), generator=generator)
+    return policy.eval()
 
 
 def _find_scheme(name: str, wanted: Wanted, options: dict[str, Any], stages: Any) -> Pipeline:
@@ -209,30 +236,34 @@ def _find_scheme(name: str, wanted: Wanted, options: dict[str, Any], stages: Any
     with torch.random.fork_rng(devices=[]):
         fresh = make_scheme(name, wanted.game.spec, stages=stages, **options)
     if fresh.trainable:
-        raise _no_weights(f"scheme {name!r}", settled, wanted)
+        with_ = ", ".join(f"{k}={v!r}" for k, v in settled.items())
+        raise _no_weights("scheme", f"{name!r}{f' with {with_}' if with_ else ''}", wanted)
     return fresh.eval()
 
 
-def _find_eavesdropper(name: str, wanted: Wanted, scheme: Pipeline | None) -> Eavesdropper:
+def _eavesdropper_path(name: str, wanted: Wanted, scheme: Pipeline | None) -> Path | None:
     against = UNPROTECTED if scheme is None else scheme.composition
-    for zoo in zoos():
-        path = zoo.find("eavesdropper", name, wanted, options={}, against=against)
-        if path is not None:
-            return load_checkpoint(path, kind="eavesdropper").policy
-    target = "deepjscc" if scheme is None else scheme.title
-    stages = {stage["name"]: {k: v for k, v in stage.items() if k != "name"} for stage in against["stages"]}
-    raise _no_weights(f"eavesdropper {name!r} against {target!r}", stages, wanted)
+    found = (zoo.find("eavesdropper", name, wanted, options={}, against=against) for zoo in zoos())
+    return next((path for path in found if path is not None), None)
 
 
-def _no_weights(what: str, told: Mapping[str, Any], wanted: Wanted) -> InputError:
+def _whom(scheme: Pipeline | None) -> str:
+    """A scheme with all its stages, those included that its name stands for."""
+    if scheme is None:
+        return repr(USUAL_SCHEME)
+    return repr(" + ".join([scheme.name, *map(in_words, scheme.composition["stages"])]))
+
+
+def _no_weights(kind: str, what: str, wanted: Wanted) -> InputError:
     game = wanted.game
-    there = "; ".join(line for zoo in zoos() for line in zoo.listing()) or "none (is tosc_agents installed?)"
-    with_ = ", ".join(f"{k}={v!r}" for k, v in told.items())
+    there = [line for zoo in zoos() for line in zoo.listing() if line.startswith(kind)]
+    near = get_close_matches(f"{kind} {what} for {wanted.data}", there, n=NEAREST, cutoff=0.0)
+    told = "; ".join(near) or "none (is tosc_agents installed?)"
     return InputError(
-        f"no trained weights of the {what}{f' with {with_}' if with_ else ''} for {wanted.data} images of shape "
-        f"{game.spec.image_shape}, {game.spec.num_outputs} outputs, {game.num_symbols} channel uses and SNR "
-        f"{game.snr_db} dB; train some ('tosc train', 'tosc attack') and give "
-        f"their path, or use what there is: {there}."
+        f"no trained weights of the {kind} {what} for {wanted.data} images of shape {game.spec.image_shape}, "
+        f"{game.spec.num_outputs} outputs, {game.num_symbols} channel uses and SNR {game.snr_db} dB; train some "
+        f"('tosc train', 'tosc attack') and give their path. Of the {len(there)} that there are ('tosc list'), the "
+        f"nearest: {told}."
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
@@ -50,7 +51,8 @@ class Pipeline(PrivacyScheme):
 
     Args:
         backbone: any scheme.
-        stages: names, dictionaries of ``name`` and options, or objects, from the backbone to the channel.
+        stages: names, dictionaries of ``name`` and options, or objects, from the backbone to the channel. A keyed
+            object that stands in another pipeline is copied: key and place are each pipeline's own.
         name, options: of a factory that makes this pipeline: its registered name, and the plain values that make
             it again. By default those of the backbone, and all stages count as added to it.
 
@@ -84,12 +86,19 @@ class Pipeline(PrivacyScheme):
         super().__init__(backbone.spec, **(backbone.options if options is None else options))
         self.name = name or backbone.name
         self.backbone: PrivacyScheme = backbone
-        made: list[Stage] = []
-        for stage in listed("stages", stages):
-            made.append(make_stage(stage, backbone.spec, _outgoing(backbone, made)))
-        if len({id(stage) for stage in made}) < len(made):
+        parts = listed("stages", stages)
+        objects = [id(part) for part in parts if isinstance(part, Stage)]
+        if len(set(objects)) < len(objects):
             raise InputError("a stage stands once in a pipeline; make another object for another place.")
+        made: list[Stage] = []
+        for part in parts:
+            stage = make_stage(part, backbone.spec, _outgoing(backbone, made))
+            if stage.keyed:
+                stage = copy.deepcopy(stage) if "_taken" in stage.__dict__ else stage
+                stage.__dict__["_taken"] = True
+            made.append(stage)
         self.stages = nn.ModuleList(made)
+        self._knobs = _knobs(made)
         for place, stage in enumerate(stage for stage in made if stage.keyed):
             stage.use_key(None, place)
         self._made = 0 if name is None else len(made)
@@ -108,10 +117,14 @@ class Pipeline(PrivacyScheme):
 
     def decode(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
         recovered = self.recover(received, csi, context)
-        return self.backbone.decode(recovered, csi, self._with_knobs(context))
+        return self.backbone.decode(recovered, csi, self._told(context))
 
     def forward(self, images: Tensor, context: Context, air: Air) -> Trial:
-        drawn = {k: v for stage in self._stages() for k, v in stage.draw_knobs(context).items()}
+        drawn = {
+            names[own]: value
+            for stage, names in self._with_knobs()
+            for own, value in stage.draw_knobs(_scoped(context, names)).items()
+        }
         told = replace(context, knobs={**drawn, **context.knobs})
 
         def through(symbols: Tensor) -> Transmission:
@@ -119,26 +132,29 @@ class Pipeline(PrivacyScheme):
             received, csi = sent.receiver.received, sent.receiver.csi
             return replace(sent, receiver=Reception(self.recover(received, csi, told), csi))
 
-        return self.backbone(images, self._with_knobs(told), through)
+        return self.backbone(images, self._told(told), through)
 
-    def protect(self, symbols: Tensor, context: Context, *, keyed: bool = True) -> Tensor:
-        """The backbone's symbols [B, 2n] behind all stages, or behind those that need no key."""
-        for stage in self._stages():
+    def protect(
+        self, symbols: Tensor, context: Context, *, keyed: bool = True, added_only: bool = False
+    ) -> Tensor:
+        """Symbols [B, 2n] of the backbone behind all stages; or those that need no key; or the added ones."""
+        for stage, names in self._with_knobs()[self._made if added_only else 0 :]:
             if keyed or not stage.keyed:
-                symbols = stage.protect(symbols, context)
+                symbols = stage.protect(symbols, _scoped(context, names))
         return symbols
 
-    def recover(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
-        """A reception [B, 2n] as the backbone is given it."""
-        for stage in reversed(self._stages()):
-            received = stage.recover(received, csi, context)
+    def recover(self, received: Tensor, csi: Tensor, context: Context, *, added_only: bool = False) -> Tensor:
+        """A reception [B, 2n] as the backbone is given it, or with the added stages alone undone."""
+        for stage, names in reversed(self._with_knobs()[self._made if added_only else 0 :]):
+            received = stage.recover(received, csi, _scoped(context, names))
         return received
 
     def without_key(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
         """A reception [B, 2n] with all undone down to the innermost key, as whoever knows the keys sees it."""
-        stages = self._stages()
-        while any(stage.keyed for stage in stages):
-            received = stages.pop().recover(received, csi, context)
+        stages = self._with_knobs()
+        while any(stage.keyed for stage, _ in stages):
+            stage, names = stages.pop()
+            received = stage.recover(received, csi, _scoped(context, names))
         return received
 
     @torch.no_grad()
@@ -207,13 +223,14 @@ class Pipeline(PrivacyScheme):
         return self.backbone.bits
 
     def guarantee(self, transmissions: int = 1) -> str | None:
+        """What is proven, stage by stage. All of it holds: what comes after a stage cannot weaken it."""
         told = [stage.guarantee(transmissions) for stage in self._stages()]
         return "; and ".join(one for one in (*told, self.backbone.guarantee(transmissions)) if one) or None
 
     @property
     def title(self) -> str:
         """The name and the added stages with their options."""
-        return " + ".join([self.name, *map(_told, self.added)])
+        return " + ".join([self.name, *(in_words(stage.plain()) for stage in self.added)])
 
     # -- composition --------------------------------------------------------------------------------------
 
@@ -227,9 +244,7 @@ class Pipeline(PrivacyScheme):
         more = listed("stages", stages)
         if not more:
             return self
-        # Keys are given stage by stage: those of the longer pipeline must not reach this one.
-        own = [copy.deepcopy(stage) if stage.keyed else stage for stage in self._stages()]
-        stages = [*own, *more]
+        stages = [*self._stages(), *more]
         longer = Pipeline(self.backbone, stages, name=self.name, options=self.options)
         longer._made, longer._weights = self._made, self._weights
         return longer
@@ -258,13 +273,17 @@ class Pipeline(PrivacyScheme):
     def _stages(self) -> list[Stage]:
         return list(self.stages)  # type: ignore[arg-type]
 
-    def _with_knobs(self, context: Context) -> Context:
+    def _with_knobs(self) -> list[tuple[Stage, dict[str, str]]]:
+        """Each stage, and what each of its knobs is called in the pipeline."""
+        return list(zip(self._stages(), self._knobs, strict=True))
+
+    def _told(self, context: Context) -> Context:
         """The context with what every stage's knobs are, for the backbone's decode."""
         usual = {
-            name: torch.full_like(context.snr_db, value)
-            for stage in self._stages()
-            for name, value in stage.knobs.items()
-            if name not in context.knobs
+            names[own]: torch.full_like(context.snr_db, value)
+            for stage, names in self._with_knobs()
+            for own, value in stage.knobs.items()
+            if names[own] not in context.knobs
         }
         return replace(context, knobs={**usual, **context.knobs}) if usual else context
 
@@ -494,10 +513,29 @@ def _check_order(backbone: PrivacyScheme, stages: list[Stage]) -> None:
         incoming = stage.constellation
 
 
-def _told(stage: Stage) -> str:
+def _knobs(stages: Iterable[Stage]) -> list[dict[str, str]]:
+    """What each stage's knobs are called in the pipeline: ``epsilon``, and ``epsilon-2`` of the second that has one."""
+    met: Counter[str] = Counter()
+    called = []
+    for stage in stages:
+        met.update(stage.knobs.keys())
+        called.append({name: name if met[name] == 1 else f"{name}-{met[name]}" for name in stage.knobs})
+    return called
+
+
+def _scoped(context: Context, names: Mapping[str, str]) -> Context:
+    """The context with a stage's own knobs alone, under the names that the stage gives them."""
+    if not context.knobs:
+        return context
+    own = {own: context.knobs[name] for own, name in names.items() if name in context.knobs}
+    return replace(context, knobs=own)
+
+
+def in_words(stage: Mapping[str, Any]) -> str:
+    """A stage's name and options (:meth:`Stage.plain <tosc_env.Stage.plain>`) as a reader wants them."""
     options = ", ".join(
         f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
-        for k, v in stage.options.items()
-        if v is not None
+        for k, v in stage.items()
+        if k != "name" and v is not None
     )
-    return f"{stage.name}({options})" if options else stage.name
+    return f"{stage['name']}({options})" if options else stage["name"]

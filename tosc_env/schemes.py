@@ -153,8 +153,9 @@ class Stage(nn.Module, ABC):
         keyed: whether both ends need a secret key.
         stochastic: whether the same symbols may come out differently each time.
         constellation: of the symbols that go out, by default the same.
-        knobs: settings that may differ from message to message, with their usual values; :attr:`Context.knobs
-            <tosc_env.types.Context.knobs>` may name others, and the scheme's ``decode`` finds there what holds.
+        knobs: settings that may differ from message to message, with their usual values; always the same names.
+            :attr:`Context.knobs <tosc_env.types.Context.knobs>` may hold others, and the scheme's ``decode`` finds
+            there what holds.
     """
 
     name: str = ""

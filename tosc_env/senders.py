@@ -57,6 +57,22 @@ class _Recording(PrivacyScheme):
         raise DeniedError("recorded symbols come without a receiver, so no reception can be decoded.")
 
 
+class Outside(PrivacyScheme):
+    """The backbone of a system whose transmitter and receiver are both played from outside: stages stand behind it."""
+
+    name = "outside"
+
+    def __init__(self, spec: SystemSpec, constellation: str | None = None) -> None:
+        super().__init__(spec)
+        self.constellation = constellation
+
+    def encode(self, images: Tensor, context: Context) -> Tensor:
+        raise DeniedError("the transmitter is played from outside; no policy encodes for it.")
+
+    def decode(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
+        raise DeniedError("the receiver is played from outside; no policy decides for it.")
+
+
 def context_of(round_: Round, generator: torch.Generator | None) -> Context:
     """What both ends know of a round outside of any environment, whose number is therefore 0."""
     return Context(round_.snr_db, round_.message, generator=generator)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -123,9 +124,14 @@ class Session:
         return scores
 
     def send(self, symbols: Tensor) -> None:
-        """Put an outside transmitter's symbols [B, 2n] on the air, so that both receptions exist."""
+        """Put an outside transmitter's symbols [B, 2n] on the air, behind the stages that were added to the scheme, so
+        that both receptions exist."""
         round_ = self._present.round
+        scheme = self.system.scheme
         with torch.no_grad():
+            if scheme is not None and scheme.added:
+                context = self._context(round_, self._stream)
+                symbols = scheme.protect(self.game.checked(symbols), context, added_only=True)
             try:
                 transmission = self.game.transmit(round_, symbols)
             except InputError as error:
@@ -171,7 +177,8 @@ class Session:
         """What a role sees of the present (or the given) frame, in tensors of its own.
 
         ``image`` [B, C, H, W] and ``csi`` [B, 1] for the transmitter; ``received`` [B, 2n] and ``csi``
-        [B, c] for the others, all zeros before the message is on the air.
+        [B, c] for the others, all zeros before the message is on the air. The receiver's is what it is behind the
+        stages that were added to the scheme, which both ends share.
         """
         frame = frame or self._present
         if role == "transmitter":
@@ -179,6 +186,11 @@ class Session:
         if frame.transmission is None:
             return self.silence()
         reception: Reception = getattr(frame.transmission, role)
+        scheme = self.system.scheme
+        if role == "receiver" and scheme is not None and scheme.added:
+            context = self._context(frame.round, self._stream)
+            bare = scheme.recover(reception.received, reception.csi, context, added_only=True)
+            reception = replace(reception, received=bare)
         return {"received": reception.received.detach().clone(), "csi": reception.csi.detach().clone()}
 
     def silence(self) -> dict[str, Tensor]:

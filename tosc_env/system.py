@@ -16,7 +16,8 @@ from tosc_env.game import Game, GameConfig
 from tosc_env.opponents import resolve_eavesdropper, resolve_scheme
 from tosc_env.pipeline import Pipeline
 from tosc_env.rewards import ROLES
-from tosc_env.schemes import schemes
+from tosc_env.schemes import listed, schemes
+from tosc_env.senders import Outside
 from tosc_env.stand_in import find_source, with_task
 
 
@@ -26,7 +27,9 @@ class System:
 
     Attributes:
         game: the rules, on one device.
-        scheme: plays the transmitter and receiver that are not played from outside; None if both are.
+        scheme: plays the transmitter and receiver that are not played from outside. Its added stages stand between
+            whoever transmits and the channel, and are undone for whoever receives. None if both are played from
+            outside without stages.
         eavesdropper: likewise.
         stand_in: whether embedded images stand in for the data set that was meant.
         data_id: the data set that was meant.
@@ -66,7 +69,7 @@ def build_system(
         source: the caller's own images instead of a data set.
         attributes: short for the task of these attributes.
         scheme, eavesdropper: a registered name, a checkpoint's path or an object; with options by keyword.
-        stages: more stages between the scheme and the channel.
+        stages: more stages between the transmitter, whoever plays it, and the channel, undone for the receiver.
         device: where everything happens.
 
     Raises:
@@ -74,7 +77,7 @@ def build_system(
     """
     where = resolve_device(device)
     outside = set(outside)
-    _check_outside(outside, scheme, scheme_kwargs, stages, eavesdropper, eavesdropper_kwargs, config)
+    _check_outside(outside, scheme, scheme_kwargs, eavesdropper, eavesdropper_kwargs, config)
     if source is not None and (data != "auto" or config.data_kwargs):
         raise InputError(f"give either source= (your own images) or data={data!r} and data_kwargs, not both.")
     config, names = with_task(config, attributes, source)
@@ -86,8 +89,12 @@ def build_system(
     inside: Pipeline | None = None
     if not {"transmitter", "receiver"} <= outside:
         inside = resolve_scheme(scheme, scheme_kwargs, game, stages=stages, stand_in=stand_in)
-        if "transmitter" not in outside and inside.constellation is not None:
-            game = game.with_rules(constellation=inside.constellation)
+    elif listed("stages", stages):
+        inside = Pipeline(Outside(game.spec, config.constellation), stages).to(where).eval()
+    # A transmitter outside that faces a scheme's receiver may send what it likes.
+    binding = "transmitter" not in outside or "receiver" in outside
+    if inside is not None and inside.constellation is not None and binding:
+        game = game.with_rules(constellation=inside.constellation)
     attacker: Eavesdropper | None = None
     if "eavesdropper" not in outside:
         attacker = resolve_eavesdropper(eavesdropper, eavesdropper_kwargs, game, inside, stand_in=stand_in)
@@ -98,7 +105,6 @@ def _check_outside(
     outside: set[str],
     scheme: Any,
     scheme_kwargs: Any,
-    stages: Any,
     eavesdropper: Any,
     kwargs: Any,
     config: GameConfig,
@@ -106,7 +112,7 @@ def _check_outside(
     for role in outside:
         if role not in ROLES:
             raise unknown("role", role, ROLES)
-    if {"transmitter", "receiver"} <= outside and (scheme is not None or scheme_kwargs or stages):
+    if {"transmitter", "receiver"} <= outside and (scheme is not None or scheme_kwargs):
         raise InputError("transmitter and receiver are both played from outside, so no scheme can be given.")
     if "eavesdropper" in outside and (eavesdropper is not None or kwargs):
         raise InputError("the eavesdropper is played from outside, so no eavesdropper can be given.")

@@ -58,8 +58,9 @@ class Context:
         message: int64 [B, 3], (row, episode, message number): never the same twice within an environment.
         environment: a number that tells this environment's messages from every other's.
         generator: the stream for random stages and encoders; None draws from torch's global one.
-        knobs: settings that may differ from message to message, float32 [B] each by name (``epsilon``); what is
-            not named has the stage's own value.
+        knobs: settings that may differ from message to message, float32 [B] each by name: ``epsilon`` of the first
+            stage that has it, ``epsilon-2`` of the second. What is not named has the stage's own value. A stage
+            finds its own alone here, under its own names; a scheme's ``decode`` finds those of all stages.
     """
 
     snr_db: Tensor

@@ -97,7 +97,7 @@ class ImageEncoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """A residual convolutional network from vectors to images (FACTS.md section 3, 'Good decoder').
+    """A residual convolutional network from vectors to images.
 
     ::
 

@@ -192,13 +192,25 @@ def test_an_attacker_is_asked_for_against_the_scheme_it_will_meet(game, zoo, tmp
 
 
 def test_the_defaults_are_the_baseline_and_the_articles_attacker(game, zoo):
-    for resolve in (
-        lambda: resolve_scheme(None, None, game),
-        lambda: resolve_eavesdropper(None, None, game, None),
-    ):
-        with pytest.raises(InputError, match="no trained weights"):
-            resolve()
+    with pytest.raises(InputError, match="no trained weights"):
+        resolve_scheme(None, None, game)
+    with pytest.warns(UserWarning, match="no zoo has weights of the usual eavesdropper 'inversion'"):
+        resolve_eavesdropper(None, None, game, None)
     assert [asked[:2] for asked in zoo.asked] == [("scheme", "deepjscc"), ("eavesdropper", "inversion")]
+
+
+def test_where_the_usual_attacker_was_never_trained_a_closed_form_plays_and_a_named_one_is_missed(game, zoo):
+    scheme = make_scheme("deepjscc", game.spec, stages=["keyed", {"name": "laplace", "epsilon": 20}])
+    with pytest.warns(
+        UserWarning, match=r"against 'deepjscc \+ keyed\(.*\) \+ laplace\(.*'linear', fitted"
+    ) as told:
+        attacker = resolve_eavesdropper(None, None, game, scheme)
+    assert attacker.name == "linear" and not attacker.training and len(told) == 1
+    assert float(attacker.weights.abs().max()) > 0  # it has been fitted
+    with pytest.raises(
+        InputError, match=r"no trained weights of the eavesdropper 'inversion' against .*keyed"
+    ):
+        resolve_eavesdropper("inversion", None, game, scheme)
 
 
 # -- without an environment -------------------------------------------------------------------------

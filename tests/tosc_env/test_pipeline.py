@@ -16,8 +16,9 @@ from tosc_env import pipeline
 from tosc_env.data import make_source
 from tosc_env.envs.common import make_system
 from tosc_env.errors import InputError
+from tosc_env.game import Game
 from tosc_env.pipeline import Pipeline, as_pipeline, evaluating, make_scheme
-from tosc_env.schemes import PrivacyScheme, Stage
+from tosc_env.schemes import PrivacyScheme, Stage, make_stage
 from tosc_env.session import Session
 from tosc_env.types import Context
 
@@ -659,6 +660,38 @@ def test_a_message_may_have_a_knob_of_its_own_and_the_receiver_is_told():
         for knobs in ({}, {"epsilon": torch.full((2,), 2.0)})
     ]
     assert not torch.equal(told[0], told[1]) and torch.equal(usual, other)
+
+
+def test_two_stages_with_the_same_knob_have_one_each():
+    """Budgets are drawn, obeyed and told per stage: the first's is called epsilon, the second's epsilon-2."""
+    ranged = {"name": "laplace", "epsilon": 20.0, "epsilon_range": [10.0, 30.0]}
+    fixed = {"name": "laplace", "epsilon": 500.0, "epsilon_range": [400.0, 600.0]}
+    scheme = make_scheme("deepjscc", SPEC, stages=[ranged, "keyed", fixed]).train()
+    obeyed, told = [], []
+    for stage in (scheme.stages[0], scheme.stages[2]):
+        protect = stage.protect
+        stage.protect = lambda v, c, protect=protect: obeyed.append(c.knobs) or protect(v, c)
+    logits = scheme.backbone.decode
+    scheme.backbone.decode = lambda v, csi, c: told.append(c.knobs) or logits(v, csi, c)
+    game = Game(make_source("shapes", **SMALL), num_symbols=64)
+    round_ = game.draw(4, generator=torch.Generator().manual_seed(0))
+    said = Context(round_.snr_db, round_.message, generator=torch.Generator().manual_seed(1))
+    scheme(round_.batch.images, said, lambda symbols: game.transmit(round_, symbols))
+    first, second = (knobs["epsilon"] for knobs in obeyed)
+    assert ((first >= 10) & (first <= 30)).all() and ((second >= 400) & (second <= 600)).all()
+    assert torch.equal(told[0]["epsilon"], first) and torch.equal(told[0]["epsilon-2"], second)
+    scheme.eval()
+    scheme.decode(torch.randn(4, 128), torch.full((4, 1), 12.0), said)
+    assert {name: float(value[0]) for name, value in told[1].items()} == {"epsilon": 20.0, "epsilon-2": 500.0}
+
+
+def test_a_keyed_object_in_two_pipelines_is_two_stages():
+    """Each has a key of its own, so that giving one a key does not change what the other sends."""
+    stage = make_stage("keyed", SPEC)
+    first, second = (make_scheme("deepjscc", SPEC, stages=[stage]) for _ in range(2))
+    before = first.key_fingerprint
+    second.use_key("5a" * 32)
+    assert first.stages[0] is stage and first.key_fingerprint == before != second.key_fingerprint
 
 
 def test_what_is_proven_of_each_part_is_said_of_the_whole():

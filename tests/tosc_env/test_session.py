@@ -222,3 +222,39 @@ def test_one_seed_in_two_worlds_gives_two_environment_numbers(change):
         return session.environment
 
     assert number() == number() != number(**change)
+
+
+@pytest.mark.parametrize(
+    "outside", [{"transmitter", "receiver", "eavesdropper"}, {"transmitter"}, {"receiver"}]
+)
+def test_stages_stand_between_whoever_transmits_and_the_channel(outside):
+    """A key added to a system hides an outside transmitter's symbols from the eavesdropper, not from the receiver."""
+    options = {"data_kwargs": SMALL, "snr_db": 60.0, "stages": [{"name": "keyed", "mode": "rotation"}]}
+    if outside != {"transmitter", "receiver", "eavesdropper"}:
+        options |= {"scheme": FakeScheme(spec_of({})), "eavesdropper": FakeEavesdropper()}
+    session = Session(make_system("shapes", outside, options, ()), outside, num_envs=4)
+    session.reset(1)
+    symbols = torch.randn(4, 128, generator=torch.Generator().manual_seed(2))
+    if "transmitter" in outside:
+        session.send(symbols)
+    else:
+        symbols = session.system.scheme.eval().backbone.encode(session.frame.round.batch.images, None)
+    clear = session.game.normalise(symbols)
+    heard = {role: session.observe(role)["received"] for role in ("receiver", "eavesdropper")}
+    assert (heard["receiver"] - clear).abs().max() < 0.02
+    assert (heard["eavesdropper"] - clear).abs().mean() > 0.3
+    assert (session.frame.transmission.receiver.received - clear).abs().mean() > 0.3
+
+
+def test_noise_is_added_to_an_outside_transmitters_symbols_from_the_sessions_own_stream():
+    sent = []
+    for _ in range(2):
+        session = make(
+            "transmitter", stages=[{"name": "laplace", "epsilon": 20.0}], scheme=FakeScheme(spec_of({}))
+        )
+        session.reset(1)
+        session.send(torch.ones(4, 128))
+        sent.append(session.frame.transmission.sent)
+    assert torch.equal(*sent) and sent[0].std() > 0.3
+    with pytest.raises(InputError, match=r"symbols must have the shape \[B, 128\]"):
+        session.send(torch.ones(4, 64))

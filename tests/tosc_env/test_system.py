@@ -203,7 +203,7 @@ def test_the_same_scheme_plays_the_other_half_of_the_link():
         (("eavesdropper",), {"eavesdropper_kwargs": {"ridge": 1.0}}, "eavesdropper is played from outside"),
         (EVERYONE, {"scheme": "deepjscc"}, "both played from outside"),
         (EVERYONE, {"scheme_kwargs": {"stem": 4}}, "both played from outside"),
-        (EVERYONE, {"stages": ["keyed"]}, "both played from outside"),
+        (EVERYONE, {"stages": ["keyd"]}, "unknown stage 'keyd', did you mean 'keyed'"),
         (("receiver",), {"scheme": FakeScheme(), "stages": ["keyd"]}, "unknown stage 'keyd', did you mean"),
         (("eavesdropper",), {"constellation": "16qam"}, "constellation='16qam' is for a transmitter"),
         (("jammer",), {}, "unknown role 'jammer'"),

@@ -92,7 +92,7 @@ class Reproduction:
             self.faces,
             arms=[arm(key) for key in self.arms],
             inversion=p.face_attacker,
-            attribute_options={"epochs": p.gender_epochs, "batch_size": p.face_attacker["batch_size"]},
+            attribute_kwargs={"epochs": p.gender_epochs, "batch_size": p.face_attacker["batch_size"]},
             classifier=ClassifierTraining(epochs=p.gender_epochs),
             seeds=p.measured.seeds,
         )

@@ -47,7 +47,7 @@ class Fig4:
         systems: of the data set; on Shapes, trained in :func:`~tosc_agents.experiments.faces.setting.face_setting`.
         arms: who is compared.
         snr_db: Es/N0 of both links in the test, and in the training of the attacker that reads symbols.
-        inversion, attribute_options: of the two attackers.
+        inversion, attribute_kwargs: of the two attackers.
         classifier: how classifiers are trained. Images of Shapes are never mirrored, whose facts know left and right.
         attribute: what is inferred.
         images: in a row of the picture.
@@ -62,7 +62,7 @@ class Fig4:
         arms: Sequence[Arm] = ARMS,
         snr_db: float = article.TRAINING_SNR_DB,
         inversion: Mapping[str, Any] | None = None,
-        attribute_options: Mapping[str, Any] | None = None,
+        attribute_kwargs: Mapping[str, Any] | None = None,
         classifier: ClassifierTraining | None = None,
         attribute: str = GENDER,
         images: int = COUNT,
@@ -81,7 +81,7 @@ class Fig4:
         measured = Measurement((self.snr_db,), seeds, ssim_seeds=1)
         # Told its SNR and trained over the article's range, so that it serves at every SNR, in the zoo too.
         rebuilds = Attacker("inversion", "inversion", dict(inversion or {}), train_snr_db=article.SNR_DB)
-        told = {"attributes": [attribute], **(attribute_options or {})}
+        told = {"attributes": [attribute], **(attribute_kwargs or {})}
         reads = Attacker("attribute", "attribute", told, train_snr_db=self.snr_db)
         self.floors = floors_cell(self.systems)
         self.original = Cell("fig4-classifier", self._inputs(), self._original)

@@ -38,7 +38,7 @@ def run(tmp_path_factory):
         Systems(SETTING, NETWORK, RECIPES),
         arms=ARMS,
         inversion={"widths": [8, 4, 4, 4], "restarts": 1, **SMALL},
-        attribute_options={"width": 16, "depth": 1, **SMALL},
+        attribute_kwargs={"width": 16, "depth": 1, **SMALL},
         classifier=ClassifierTraining(epochs=1, batch_size=30, stem=4, widths=(4, 4)),
         images=4,
         seeds=2,
