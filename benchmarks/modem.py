@@ -33,8 +33,8 @@ from step import keep_memory
 from torch import Tensor
 
 from tosc_env.channels.flat import AWGN
+from tosc_env.channels.sionna_rng import import_sionna
 from tosc_env.modulation import CONSTELLATIONS, constellation_points, hard_decision, modulate
-from tosc_env.sionna_rng import import_sionna
 
 LIMIT = 10.0
 LIMIT_AT = 8192

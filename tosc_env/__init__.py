@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from tosc_env import testing
     from tosc_env.attackers import Eavesdropper, make_eavesdropper, register_eavesdropper
     from tosc_env.channels import Channel, make_channel, register_channel
-    from tosc_env.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
     from tosc_env.data import Source, make_source, register_source
-    from tosc_env.envs.credit import shift_transmitter_rewards
+    from tosc_env.envs.aec import aec_env
     from tosc_env.envs.parallel import parallel_env
-    from tosc_env.envs.turns import aec_env
+    from tosc_env.envs.reward_shift import shift_transmitter_rewards
     from tosc_env.errors import InputError, ToscError
     from tosc_env.game import Game, GameConfig
-    from tosc_env.opponents import load_eavesdropper, load_scheme
+    from tosc_env.io.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
     from tosc_env.pipeline import Pipeline, make_scheme
+    from tosc_env.privacy.threat import ThreatModel
+    from tosc_env.privacy.view import View
     from tosc_env.registration import register_env
     from tosc_env.rewards import Outcome, make_reward, register_reward
     from tosc_env.schemes import (
@@ -45,16 +46,15 @@ if TYPE_CHECKING:
         register_stage,
     )
     from tosc_env.tasks import Task, make_task, register_task
-    from tosc_env.threat import ThreatModel
     from tosc_env.types import Batch, Context, Reception, Round, SystemSpec, Transmission
-    from tosc_env.view import View
+    from tosc_env.zoos import load_eavesdropper, load_scheme
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Batch": "types",
     "Channel": "channels",
-    "Checkpoint": "checkpoints",
+    "Checkpoint": "io.checkpoints",
     "Context": "types",
     "Eavesdropper": "attackers",
     "Game": "game",
@@ -70,16 +70,16 @@ _HOMES = {
     "Stage": "schemes",
     "SystemSpec": "types",
     "Task": "tasks",
-    "ThreatModel": "threat",
+    "ThreatModel": "privacy.threat",
     "ToscError": "errors",
     "Transmission": "types",
     "Trial": "schemes",
-    "View": "view",
-    "aec_env": "envs.turns",
+    "View": "privacy.view",
+    "aec_env": "envs.aec",
     "defaults": "schemes",
-    "load_checkpoint": "checkpoints",
-    "load_eavesdropper": "opponents",
-    "load_scheme": "opponents",
+    "load_checkpoint": "io.checkpoints",
+    "load_eavesdropper": "zoos",
+    "load_scheme": "zoos",
     "make_channel": "channels",
     "make_eavesdropper": "attackers",
     "make_objectives": "schemes",
@@ -98,8 +98,8 @@ _HOMES = {
     "register_source": "data",
     "register_stage": "schemes",
     "register_task": "tasks",
-    "save_checkpoint": "checkpoints",
-    "shift_transmitter_rewards": "envs.credit",
+    "save_checkpoint": "io.checkpoints",
+    "shift_transmitter_rewards": "envs.reward_shift",
 }
 
 __all__ = [

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from tosc_env.errors import InputError
 from tosc_env.options import build
+from tosc_env.privacy.view import View
 from tosc_env.registry import Registry
 from tosc_env.types import SystemSpec
-from tosc_env.view import View
 
 eavesdroppers: Registry[Eavesdropper] = Registry("eavesdropper", group="tosc_env.eavesdroppers")
 register_eavesdropper = eavesdroppers.register
@@ -30,7 +30,7 @@ class Eavesdropper(nn.Module, ABC):
 
     Attributes:
         instant: whether fitting takes no time and no queries, so that an environment does it on the spot.
-        needs: what its threat model must grant it, as fields of :class:`~tosc_env.threat.ThreatModel` and the
+        needs: what its threat model must grant it, as fields of :class:`~tosc_env.privacy.threat.ThreatModel` and the
             values that will do; ``tosc attack --all`` leaves out attackers that are denied theirs.
         inferred: what :meth:`infer` gives logits of: names (``label``, or a private attribute's) and the
             number of values of each, in the order of the logits' columns.

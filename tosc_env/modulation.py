@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from tosc_env.deferred import gathering
+from tosc_env.async_checks import gathering
+from tosc_env.channels.sionna_rng import import_sionna
 from tosc_env.errors import InputError, unknown
-from tosc_env.sionna_rng import import_sionna
 
 CONSTELLATIONS = {"qpsk": 4, "4qam": 4, "16qam": 16, "64qam": 64, "256qam": 256}
 """The names of the constellations and their numbers of points."""
@@ -138,7 +138,7 @@ def check_points(symbols: Tensor, points: Tensor, name: str = "the constellation
 
     Raises:
         InputError: I or Q of a symbol is further than 1e-4 from every level, or is not a number. The message
-            names the first such symbol. Within :meth:`~tosc_env.deferred.DeferredChecks.gather` it comes later.
+            names the first such symbol. Within :meth:`~tosc_env.async_checks.DeferredChecks.gather` it comes later.
 
     Example:
         >>> points = constellation_points("qpsk")
@@ -177,7 +177,7 @@ def modulate(indices: Tensor, points: Tensor) -> Tensor:
         points: complex [M].
 
     Raises:
-        InputError: an index out of range; within :meth:`~tosc_env.deferred.DeferredChecks.gather` it comes later.
+        InputError: an index out of range; within :meth:`~tosc_env.async_checks.DeferredChecks.gather` it comes later.
 
     Example:
         >>> modulate(torch.tensor([[0, 3]]), constellation_points("qpsk"))

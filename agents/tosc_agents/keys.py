@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from tosc_env.errors import InputError
-from tosc_env.files import WriteError
+from tosc_env.io.files import WriteError
 
 KEY_BYTES = 32
 _FORM = f"a secret key is {KEY_BYTES} bytes, written as {2 * KEY_BYTES} hexadecimal digits"
@@ -110,7 +110,7 @@ class SecretKey:
         part: Path | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # mkstemp makes the file with mode 0600; `tosc_env.files.replacing` would open it to the group.
+            # mkstemp makes the file with mode 0600; `tosc_env.io.files.replacing` would open it to the group.
             handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
             part = Path(name)
             with os.fdopen(handle, "w", encoding="ascii") as file:

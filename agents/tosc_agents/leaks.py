@@ -71,7 +71,7 @@ def unprotected(results: Path | None, data: str) -> dict[str, dict[str, float]]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{results} is not the results.json of an attack: {error!r}.") from None
     from tosc_agents.zoo import ZOO
-    from tosc_env.opponents import UNPROTECTED
+    from tosc_env.zoos import UNPROTECTED
 
     ceiling: dict[str, dict[str, float]] = {}
 

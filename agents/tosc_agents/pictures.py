@@ -10,10 +10,10 @@ import torch
 from tosc_env.attackers import Eavesdropper
 from tosc_env.game import Game
 from tosc_env.pipeline import as_pipeline
+from tosc_env.privacy.oracle import context_of, heard, numbered
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.rendering.viewer import comparison_grid
 from tosc_env.schemes import PrivacyScheme
-from tosc_env.senders import context_of, heard, numbered
-from tosc_env.threat import ThreatModel
-from tosc_env.viewer import comparison_grid
 
 
 @torch.no_grad()

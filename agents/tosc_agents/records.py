@@ -16,7 +16,7 @@ import torch
 
 from tosc_agents.training.evaluate import Evaluation, Figure
 from tosc_env.data.base import Source
-from tosc_env.files import replacing
+from tosc_env.io.files import replacing
 
 if TYPE_CHECKING:
     from rich.table import Table

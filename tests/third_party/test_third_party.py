@@ -16,7 +16,7 @@ from strangers import interpreter
 
 from tosc_env.attackers import eavesdroppers
 from tosc_env.channels import channels
-from tosc_env.checkpoint_files import read_header
+from tosc_env.io.checkpoint_files import read_header
 from tosc_env.schemes import schemes
 
 HERE = Path(__file__).parent

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from strangers import interpreter
 
-from tosc_env.checkpoint_files import read_header
+from tosc_env.io.checkpoint_files import read_header
 
 HERE = Path(__file__).parent
 PACKAGES = sorted(path for path in (HERE / "walk").iterdir() if (path / "pyproject.toml").is_file())

@@ -18,9 +18,9 @@ from tosc_agents.commands.common import load_scheme
 from tosc_agents.learning import loop
 from tosc_agents.zoo import WEIGHTS
 
-from tosc_env.checkpoint_files import read_header
-from tosc_env.checkpoints import load_checkpoint
 from tosc_env.data import make_source, sources
+from tosc_env.io.checkpoint_files import read_header
+from tosc_env.io.checkpoints import load_checkpoint
 from tosc_env.schemes import register_scheme, schemes
 
 ATTACKS = [

@@ -11,7 +11,7 @@ from tosc_agents import cli
 from tosc_agents.zoo import WEIGHTS
 
 from tosc_env.attackers import Eavesdropper, eavesdroppers, register_eavesdropper
-from tosc_env.checkpoints import load_checkpoint, read_header
+from tosc_env.io.checkpoints import load_checkpoint, read_header
 
 SMALL = [
     *("epochs=1", "width=8", "components=4", "stem=4", "widths=[4,8]", "blocks=[0,0]", "batch_size=10"),

@@ -20,11 +20,11 @@ from tosc_env.data.base import Source
 from tosc_env.errors import DataError, InputError
 from tosc_env.game import Game
 from tosc_env.pipeline import make_scheme
-from tosc_env.senders import Recorded, context_of
+from tosc_env.privacy.oracle import Recorded, context_of
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.privacy.view import View
 from tosc_env.testing import check_eavesdropper
-from tosc_env.threat import ThreatModel
 from tosc_env.types import SystemSpec
-from tosc_env.view import View
 
 ELSEWHERE = ("codebook", "sorted", "denoise", "unshuffle")
 """Attackers that put a front before others or want a system of their own kind, with tests of their own."""

@@ -20,11 +20,11 @@ from tosc_env.data import make_source
 from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.pipeline import make_scheme
+from tosc_env.privacy.oracle import Recorded
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.privacy.view import View
 from tosc_env.schemes import PrivacyScheme
-from tosc_env.senders import Recorded
-from tosc_env.threat import ThreatModel
 from tosc_env.types import Context
-from tosc_env.view import View
 
 COUNT = 120
 TINY = {"stem": 4, "widths": (4, 8), "blocks": (0, 0), "receiver_width": 16, "receiver_depth": 1}

@@ -18,8 +18,8 @@ from tosc_env.data import make_source
 from tosc_env.errors import CheckpointError, DeniedError, InputError
 from tosc_env.game import Game
 from tosc_env.pipeline import make_scheme
+from tosc_env.privacy.threat import ThreatModel
 from tosc_env.schemes import PrivacyScheme
-from tosc_env.threat import ThreatModel
 
 TINY = {"stem": 8, "widths": (8, 16), "blocks": (0, 0), "receiver_width": 32, "receiver_depth": 1}
 

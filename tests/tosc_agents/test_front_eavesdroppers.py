@@ -15,18 +15,18 @@ from tosc_env import metrics
 from tosc_env.attackers import eavesdroppers, make_eavesdropper
 from tosc_env.channels import noise_power
 from tosc_env.channels.flat import AWGN, Rayleigh
-from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.data import make_source
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.game import Game
+from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.modulation import constellation_points, modulate
 from tosc_env.pipeline import make_scheme
+from tosc_env.privacy.oracle import context_of
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.privacy.view import View
 from tosc_env.schemes import PrivacyScheme, Stage
-from tosc_env.senders import context_of
 from tosc_env.testing import check_eavesdropper
-from tosc_env.threat import ThreatModel
 from tosc_env.types import SystemSpec
-from tosc_env.view import View
 
 FRONTS = ("codebook", "denoise", "sorted", "unshuffle")
 SIDE, N = 16, 24

@@ -14,15 +14,15 @@ from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
 
 from tosc_env import metrics
 from tosc_env.attackers import make_eavesdropper
-from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.data import make_source
 from tosc_env.data.base import Source
 from tosc_env.errors import CheckpointError, DeniedError, InputError
 from tosc_env.game import Game
+from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.privacy.view import View
 from tosc_env.testing import check_eavesdropper
-from tosc_env.threat import ThreatModel
 from tosc_env.types import SystemSpec
-from tosc_env.view import View
 
 SIDE, N = 16, 24
 SMALL = {"width": 128, "epochs": 12, "batch_size": 100, "learning_rate": 3e-3}

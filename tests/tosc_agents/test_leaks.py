@@ -9,8 +9,8 @@ from tosc_agents.leaks import describe, strongest, unprotected
 from tosc_agents.training.evaluate import Evaluation, Figure
 from tosc_agents.zoo import WEIGHTS
 
-from tosc_env.checkpoints import read_header
 from tosc_env.errors import DataError
+from tosc_env.io.checkpoints import read_header
 
 
 def one(value):

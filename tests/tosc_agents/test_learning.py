@@ -18,7 +18,7 @@ from tosc_agents.learning.seeding import weights_from
 from tosc_agents.learning.state import load_state, save_state
 
 from tosc_env.errors import CheckpointError, InputError, TrainingError
-from tosc_env.files import WriteError
+from tosc_env.io.files import WriteError
 
 CPU = torch.device("cpu")
 

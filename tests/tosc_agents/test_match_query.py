@@ -15,18 +15,18 @@ from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
 from tosc_env.attackers import make_eavesdropper
 from tosc_env.channels import noise_power
 from tosc_env.channels.flat import AWGN, Rayleigh
-from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.data import make_source
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.game import Game
+from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.metrics import reidentification
 from tosc_env.modulation import constellation_points
 from tosc_env.pipeline import make_scheme
+from tosc_env.privacy.oracle import Recorded
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.privacy.view import View
 from tosc_env.schemes import Stage
-from tosc_env.senders import Recorded
-from tosc_env.threat import ThreatModel
 from tosc_env.types import SystemSpec
-from tosc_env.view import View
 
 SIDE, N, COUNT = 16, 24, 300
 SPEC = SystemSpec((3, SIDE, SIDE), 10, N)

@@ -15,8 +15,8 @@ from tosc_agents.records import COLUMNS, markdown, print_evaluation, provenance,
 from tosc_agents.training.evaluate import Evaluation, Figure
 
 from tosc_env.data import make_source
-from tosc_env.files import WriteError
 from tosc_env.game import GameConfig
+from tosc_env.io.files import WriteError
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.warm_start import WarmStart, freeze
 
 from tosc_env.attackers import make_eavesdropper
-from tosc_env.checkpoints import read_header, save_checkpoint
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import GameConfig
+from tosc_env.io.checkpoints import read_header, save_checkpoint
 from tosc_env.pipeline import as_pipeline, make_scheme
 from tosc_env.schemes import PrivacyScheme
 from tosc_env.types import SystemSpec

@@ -17,17 +17,17 @@ from tosc_agents.zoo.cards import render
 from tosc_agents.zoo.pack import ATTACKER_LIMIT, LIMIT, ZOO_LIMIT
 
 import tosc_env
-from tosc_env import opponents
+from tosc_env import zoos
 from tosc_env.attackers import eavesdroppers
-from tosc_env.checkpoint_files import card_path, read_header
-from tosc_env.checkpoints import load_checkpoint
 from tosc_env.data import terms_of
 from tosc_env.data.base import Source
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import Game, GameConfig
-from tosc_env.opponents import Wanted, resolve_eavesdropper, resolve_scheme, zoos
+from tosc_env.io.checkpoint_files import card_path, read_header
+from tosc_env.io.checkpoints import load_checkpoint
 from tosc_env.schemes import defaults_of, schemes
 from tosc_env.types import Context
+from tosc_env.zoos import Wanted, installed_zoos, resolve_eavesdropper, resolve_scheme
 
 FILES = sorted(WEIGHTS.glob("*.safetensors"))
 ATTACKERS = [path for path in FILES if read_header(path)["kind"] == "eavesdropper"]
@@ -118,7 +118,7 @@ def test_the_weights_load_and_are_finite(path):
 
 
 def test_the_zoo_is_found_through_its_entry_point_and_lists_a_line_per_file():
-    assert any(zoo is ZOO for zoo in zoos())
+    assert any(zoo is ZOO for zoo in installed_zoos())
     lines = Folder(WEIGHTS).listing()
     assert len(lines) == len(FILES) and all("channel uses" in line and " dB" in line for line in lines)
     assert any("eavesdropper 'inversion' against 'deepjscc' for shapes 3x32x32" in line for line in lines)
@@ -220,7 +220,7 @@ def test_a_game_without_weights_is_an_error_that_lists_what_there_is(options):
         gym.make(SHAPES, role="eavesdropper", **options)
     told = str(caught.value)
     near = [line for line in ZOO.listing() if line in told]
-    assert "\n" not in told and 0 < len(near) <= opponents.NEAREST and near[0].startswith("scheme")
+    assert "\n" not in told and 0 < len(near) <= zoos.NEAREST and near[0].startswith("scheme")
     if "num_symbols" in options:
         assert "32 channel uses" in told
 
@@ -261,7 +261,7 @@ def test_a_folder_of_ones_own_is_a_zoo_too(tmp_path):
     wanted = Wanted("shapes", GameConfig("shapes").game(split="test"))
     assert mine.find("scheme", "deepjscc", wanted) == tmp_path / SCHEME.name
     assert mine.find("scheme", "lbvq", wanted) is None
-    assert mine.find("eavesdropper", "inversion", wanted, against=opponents.UNPROTECTED) is None
+    assert mine.find("eavesdropper", "inversion", wanted, against=zoos.UNPROTECTED) is None
     assert len(mine.listing()) == 1
 
 

@@ -15,13 +15,13 @@ from tosc_agents.zoo.cards import Cards, render
 from tosc_agents.zoo.pack import Pack
 
 from tosc_env.attackers import make_eavesdropper
-from tosc_env.checkpoint_files import card_path, read_header, read_tensors
-from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.data import register_source, sources, terms_of
 from tosc_env.errors import CheckpointError, DataError, InputError
 from tosc_env.game import GameConfig
+from tosc_env.io.checkpoint_files import card_path, read_header, read_tensors
+from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.pipeline import make_scheme
-from tosc_env.threat import ThreatModel
+from tosc_env.privacy.threat import ThreatModel
 from tosc_env.types import SystemSpec
 
 SPEC = SystemSpec((3, 32, 32), 10)

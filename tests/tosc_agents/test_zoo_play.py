@@ -14,14 +14,14 @@ import torch
 from tosc_agents.zoo import WEIGHTS, ZOO, Folder
 
 import tosc_env
-from tosc_env import opponents
+from tosc_env import zoos
 from tosc_env.attackers import make_eavesdropper
-from tosc_env.checkpoint_files import read_header
-from tosc_env.checkpoints import save_checkpoint
 from tosc_env.data import make_source, sources
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError
 from tosc_env.game import Game
+from tosc_env.io.checkpoint_files import read_header
+from tosc_env.io.checkpoints import save_checkpoint
 from tosc_env.pipeline import make_scheme
 from tosc_env.rewards import ROLES
 from tosc_env.schemes import defaults_of, schemes
@@ -191,7 +191,7 @@ def tiny_zoo(tmp_path, monkeypatch):
         card = card_of(against="dp-laplace", composition=scheme.composition)
         save_checkpoint(tmp_path / f"inversion-{mode}.safetensors", attacker, card, half=True)
     zoo = Folder(tmp_path)
-    monkeypatch.setattr(opponents, "zoos", lambda: [zoo])
+    monkeypatch.setattr(zoos, "installed_zoos", lambda: [zoo])
     return zoo
 
 
@@ -205,8 +205,8 @@ def test_the_other_kind_is_found_and_plays_where_it_is_asked_for(tiny_zoo, role)
 
 def test_the_kind_of_noise_decides_which_weights_play(tiny_zoo):
     game = Game(make_source("cifar10", split="test"))
-    calibrated = opponents.resolve_scheme("dp-laplace", {"mode": "calibrated", "epsilon": 0.1}, game)
-    usual = opponents.resolve_scheme("dp-laplace", None, game)
+    calibrated = zoos.resolve_scheme("dp-laplace", {"mode": "calibrated", "epsilon": 0.1}, game)
+    usual = zoos.resolve_scheme("dp-laplace", None, game)
     assert calibrated.options["constant"] == 0.05 and calibrated.stages[0].epsilon == 0.1
     assert usual.options["mode"] == "laplace" and usual.stages[0].epsilon == 20.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tosc_env import errors
-from tosc_env.files import WriteError
+from tosc_env.io.files import WriteError
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from tosc_env.channels.sionna_rng import import_sionna
 from tosc_env.errors import InputError
 from tosc_env.modulation import (
     CONSTELLATIONS,
@@ -18,7 +19,6 @@ from tosc_env.modulation import (
     peak,
     theoretical_ser,
 )
-from tosc_env.sionna_rng import import_sionna
 
 NAMES = sorted(CONSTELLATIONS)
 SIZES = sorted(set(CONSTELLATIONS.values()))

@@ -15,11 +15,11 @@ from torch import nn
 from tosc_env import pipeline
 from tosc_env.data import make_source
 from tosc_env.envs.common import make_system
+from tosc_env.envs.session import Session
 from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.pipeline import Pipeline, as_pipeline, evaluating, make_scheme
 from tosc_env.schemes import PrivacyScheme, Stage, make_stage
-from tosc_env.session import Session
 from tosc_env.types import Context
 
 SIZES = (1, 2, 3, 5, 8, 64)

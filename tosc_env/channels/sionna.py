@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from tosc_env.channels.base import Channel, is_number
+from tosc_env.channels.sionna_rng import import_sionna, lend_generator, sionna_device
 from tosc_env.errors import InputError, unknown
-from tosc_env.sionna_rng import import_sionna, lend_generator, sionna_device
 
 MODELS = ("A", "B", "C", "D", "E")
 LINE_OF_SIGHT = ("D", "E")

@@ -16,7 +16,7 @@ from tosc_env.data.inventory import VGG_FILE, VGG_SHA256, status
 from tosc_env.data.root import data_root
 from tosc_env.data.transfer import retrieve
 from tosc_env.errors import DataError, InputError, unknown
-from tosc_env.files import WriteError
+from tosc_env.io.files import WriteError
 
 __all__ = ["fetch", "status"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tosc_env.errors import DataError
-from tosc_env.files import replacing
+from tosc_env.io.files import replacing
 
 _BAR_FROM = 2000  # images; fewer are decoded in about a second
 _AHEAD = 256  # images in flight, so that an error stops the work soon

@@ -1,4 +1,4 @@
-"""Thin adapters over :class:`~tosc_env.session.Session`: Gymnasium, its vector form, and PettingZoo's two."""
+"""Thin adapters over :class:`~tosc_env.envs.session.Session`: Gymnasium, its vector form, and PettingZoo's two."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tosc_env.envs.credit import shift_transmitter_rewards
+    from tosc_env.envs.aec import TurnsEnv, aec_env
     from tosc_env.envs.parallel import PipelinedEnv, parallel_env
+    from tosc_env.envs.reward_shift import shift_transmitter_rewards
     from tosc_env.envs.role import RoleEnv
-    from tosc_env.envs.turns import TurnsEnv, aec_env
     from tosc_env.envs.vector import ToscVectorEnv
 
 _HOMES = {
     "PipelinedEnv": "tosc_env.envs.parallel",
     "RoleEnv": "tosc_env.envs.role",
     "ToscVectorEnv": "tosc_env.envs.vector",
-    "TurnsEnv": "tosc_env.envs.turns",
-    "aec_env": "tosc_env.envs.turns",
+    "TurnsEnv": "tosc_env.envs.aec",
+    "aec_env": "tosc_env.envs.aec",
     "parallel_env": "tosc_env.envs.parallel",
-    "shift_transmitter_rewards": "tosc_env.envs.credit",
+    "shift_transmitter_rewards": "tosc_env.envs.reward_shift",
 }
 
 __all__ = [

@@ -14,8 +14,8 @@ from tosc_env.errors import InputError, unknown
 from tosc_env.frames import Snapshot
 
 if TYPE_CHECKING:
-    from tosc_env.session import Session
-    from tosc_env.system import System
+    from tosc_env.envs.session import Session
+    from tosc_env.envs.system import System
 
 RENDER_MODES = ["human", "rgb_array"]
 RENDER_FPS = 4
@@ -41,8 +41,8 @@ def make_system(
     Raises:
         InputError: a keyword that nobody takes, or a value that is not allowed.
     """
+    from tosc_env.envs.system import build_system
     from tosc_env.game import GameConfig
-    from tosc_env.system import build_system
 
     rules = [f.name for f in fields(GameConfig) if f.name != "data"]
     for name in options:
@@ -142,7 +142,7 @@ class Screen:
 
     def _open(self) -> Any:
         if self._viewer is None:
-            from tosc_env.viewer import Viewer
+            from tosc_env.rendering.viewer import Viewer
 
             self._viewer = Viewer(self.session.game, stand_in=self.session.system.stand_in)
         return self._viewer

@@ -11,12 +11,12 @@ from pettingzoo import ParallelEnv
 from torch import Tensor
 
 from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Screen, make_system, to_floats, to_numpy
+from tosc_env.envs.session import Session
 from tosc_env.errors import InputError
 from tosc_env.frames import Frame
 from tosc_env.registration import data_of
 from tosc_env.rewards import ROLES
 from tosc_env.roles import AGENTS, action_space, as_action, observation_space
-from tosc_env.session import Session
 from tosc_env.types import Scores
 
 OWN = ("max_cycles", "render_mode")
@@ -35,8 +35,8 @@ class PipelinedEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
     An episode of T = ``max_cycles`` messages therefore takes T + 1 steps, and **the transmitter is paid one
     step late**: its reward at step t is for the message it sent at step t - 1. Receiver and eavesdropper are
     paid for the answer they have just given. Before learning from stored trajectories, mend it with
-    :func:`~tosc_env.envs.credit.shift_transmitter_rewards`; with the same seed and actions the credit is then
-    that of :class:`~tosc_env.envs.turns.TurnsEnv`, which is exact by itself.
+    :func:`~tosc_env.envs.reward_shift.shift_transmitter_rewards`; with the same seed and actions the credit is then
+    that of :class:`~tosc_env.envs.aec.TurnsEnv`, which is exact by itself.
 
     **Observation** and **action**: as in :mod:`tosc_env.roles`, NumPy float32. At reset the receiving agents
     see zeros, for nothing has arrived; at the last step the transmitter sees its last image again. All agents
@@ -47,7 +47,7 @@ class PipelinedEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
         data_id: the data set behind the environment's id.
         max_cycles: T, messages per episode.
         render_mode: None, ``"human"`` or ``"rgb_array"``.
-        options: of :func:`tosc_env.system.build_system`. All roles are outside, so no policy is needed.
+        options: of :func:`tosc_env.envs.system.build_system`. All roles are outside, so no policy is needed.
 
     Raises:
         InputError: an unknown keyword or value, when made; a wrong or missing action, naming its agent, when

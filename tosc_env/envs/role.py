@@ -8,9 +8,9 @@ import gymnasium as gym
 import numpy as np
 
 from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Screen, make_system, to_floats, to_numpy
+from tosc_env.envs.session import Session
 from tosc_env.errors import InputError
 from tosc_env.roles import action_space, as_action, check_role, observation_space
-from tosc_env.session import Session
 
 OWN = ("role", "max_cycles", "render_mode")
 
@@ -37,7 +37,7 @@ class RoleEnv(gym.Env[dict[str, np.ndarray], Any]):
         role: ``"transmitter"``, ``"receiver"`` or ``"eavesdropper"``.
         max_cycles: messages per episode.
         render_mode: None, ``"human"`` or ``"rgb_array"``.
-        options: of :func:`tosc_env.system.build_system`, such as ``scheme=``, ``channel=``, ``snr_db=``.
+        options: of :func:`tosc_env.envs.system.build_system`, such as ``scheme=``, ``channel=``, ``snr_db=``.
 
     Raises:
         InputError: an unknown keyword, role, name or value, when made; an action of the wrong shape or type,

@@ -13,10 +13,10 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from tosc_env.envs.common import RENDER_FPS, Screen, make_system
+from tosc_env.envs.session import Session
 from tosc_env.errors import InputError
 from tosc_env.frames import select
 from tosc_env.roles import action_space, as_action, check_role, observation_space
-from tosc_env.session import Session
 
 OWN = ("num_envs", "role", "max_cycles", "autoreset_mode", "validate", "render_mode", "max_episode_steps")
 

@@ -22,7 +22,7 @@ from tosc_env.testing.laws import (
 from tosc_env.types import SystemSpec
 
 if TYPE_CHECKING:
-    from tosc_env.view import View
+    from tosc_env.privacy.view import View
 
 
 def check_eavesdropper(

@@ -28,15 +28,15 @@ from tosc_agents.records import print_evaluation, provenance, write_results
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
 from tosc_env.attackers import Eavesdropper, eavesdroppers
-from tosc_env.checkpoint_files import sha256
-from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.devices import resolve_device
 from tosc_env.errors import DataError, InputError, unknown
 from tosc_env.game import Game, GameConfig
+from tosc_env.io.checkpoint_files import sha256
+from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.pipeline import Pipeline
-from tosc_env.senders import Recorded
-from tosc_env.threat import ThreatModel
-from tosc_env.view import View
+from tosc_env.privacy.oracle import Recorded
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.privacy.view import View
 
 
 @dataclass

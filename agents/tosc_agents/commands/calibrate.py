@@ -11,9 +11,9 @@ import tyro
 from tosc_agents.calibration import ARTICLE_BUDGET
 from tosc_agents.commands.common import load_scheme, refuse_overwriting, tell_guarantee
 from tosc_agents.training.calibrate import calibrate
-from tosc_env.checkpoints import read_header
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError
+from tosc_env.io.checkpoints import read_header
 from tosc_env.options import check_positive
 
 

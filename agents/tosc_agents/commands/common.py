@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from tosc_agents.keys import SecretKey
-from tosc_env.checkpoint_files import card_path
-from tosc_env.checkpoints import Checkpoint, load_checkpoint
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import GameConfig
+from tosc_env.io.checkpoint_files import card_path
+from tosc_env.io.checkpoints import Checkpoint, load_checkpoint
 from tosc_env.pipeline import Pipeline
 
 

@@ -18,8 +18,8 @@ from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
 from tosc_agents.zoo import WEIGHTS
 from tosc_env.attackers import Eavesdropper
-from tosc_env.checkpoints import load_checkpoint
-from tosc_env.files import replacing
+from tosc_env.io.checkpoints import load_checkpoint
+from tosc_env.io.files import replacing
 from tosc_env.pipeline import Pipeline
 from tosc_env.types import Context
 

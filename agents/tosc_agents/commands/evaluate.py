@@ -19,9 +19,9 @@ from tosc_agents.commands.common import (
 from tosc_agents.records import describe_usage, print_evaluation, provenance, write_results
 from tosc_agents.training.evaluate import evaluate
 from tosc_env.attackers import Eavesdropper
-from tosc_env.checkpoints import check_fits, load_checkpoint, read_header
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError
+from tosc_env.io.checkpoints import check_fits, load_checkpoint, read_header
 
 
 @dataclass

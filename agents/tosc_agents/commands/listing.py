@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from tosc_env.attackers import eavesdroppers
 from tosc_env.channels import channels
 from tosc_env.data import sources
-from tosc_env.opponents import zoos
 from tosc_env.registration import IDS
 from tosc_env.registry import Registry
 from tosc_env.rewards import rewards
 from tosc_env.schemes import objectives, schemes, stages
 from tosc_env.tasks import tasks
+from tosc_env.zoos import installed_zoos
 
 
 @dataclass
@@ -42,7 +42,7 @@ class List:
         console = Console()
         console.print(table)
         console.print("trained weights:")
-        for zoo in zoos():
+        for zoo in installed_zoos():
             for line in zoo.listing():
                 console.print(f"  {line}", highlight=False)
         return 0

@@ -26,9 +26,9 @@ from tosc_agents.training.card import scheme_card
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme, usual_objectives
 from tosc_agents.training.warm_start import WarmStart, freeze
-from tosc_env.checkpoints import save_checkpoint
 from tosc_env.devices import resolve_device
 from tosc_env.game import GameConfig
+from tosc_env.io.checkpoints import save_checkpoint
 from tosc_env.pipeline import make_scheme
 from tosc_env.schemes import defaults_of, make_objectives
 from tosc_env.types import SystemSpec

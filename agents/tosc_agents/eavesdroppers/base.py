@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tosc_agents.learning.loop import LoopConfig, Trained, train
 from tosc_agents.networks import ResidualMLP, scaled_snr
 from tosc_env.attackers import Eavesdropper
-from tosc_env.view import View
+from tosc_env.privacy.view import View
 
 
 class NeuralEavesdropper(Eavesdropper):

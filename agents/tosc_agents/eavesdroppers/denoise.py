@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tosc_agents.eavesdroppers.front import BASES, Front, fade_powers
 from tosc_env.channels import noise_power
+from tosc_env.privacy.view import View
 from tosc_env.types import Reception, SystemSpec
-from tosc_env.view import View
 
 
 class Denoise(Front):

@@ -17,8 +17,8 @@ from tosc_agents.eavesdroppers.base import NeuralEavesdropper
 from tosc_agents.learning.seeding import weights_from
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.errors import DeniedError, InputError
+from tosc_env.privacy.view import View
 from tosc_env.types import Reception, SystemSpec
-from tosc_env.view import View
 
 BASES = ("inversion-mlp", "label", "match")
 """The attackers behind a front unless its caller names others: one for each kind of leak."""

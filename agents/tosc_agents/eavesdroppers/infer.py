@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, symbol_mlp
 from tosc_agents.learning.seeding import weights_from
 from tosc_env.errors import InputError, unknown
+from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
-from tosc_env.view import View
 
 
 class Inference(NeuralEavesdropper):

@@ -12,8 +12,8 @@ from tosc_agents.eavesdroppers.restarts import best_start, check_restarts
 from tosc_agents.networks import ImageDecoder
 from tosc_agents.perceptual import PerceptualLoss
 from tosc_env.errors import InputError
+from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
-from tosc_env.view import View
 
 
 class Inversion(NeuralEavesdropper):

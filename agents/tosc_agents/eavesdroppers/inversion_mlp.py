@@ -10,8 +10,8 @@ from torch import Tensor
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, symbol_mlp
 from tosc_agents.eavesdroppers.restarts import best_start, check_restarts, split
 from tosc_env.errors import InputError
+from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
-from tosc_env.view import View
 
 
 class InversionMLP(NeuralEavesdropper):

@@ -10,8 +10,8 @@ from torch import Tensor
 from tosc_env.attackers import Eavesdropper
 from tosc_env.channels import noise_power
 from tosc_env.errors import InputError
+from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
-from tosc_env.view import View
 
 
 class Linear(Eavesdropper):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs
 from tosc_agents.networks import ImageEncoder, ResidualMLP
+from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
-from tosc_env.view import View
 
 
 class Match(NeuralEavesdropper):

@@ -16,8 +16,8 @@ from tosc_env.channels import noise_power
 from tosc_env.channels.base import to_constellation
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.modulation import hard_decision
+from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
-from tosc_env.view import View
 
 REMEMBERED = 32
 """Sets of candidates whose symbols are remembered."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from tosc_env.attackers import Eavesdropper
+from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
-from tosc_env.view import View
 
 
 class MeanImage(Eavesdropper):

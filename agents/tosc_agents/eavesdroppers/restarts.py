@@ -16,8 +16,8 @@ from tosc_agents.learning.seeding import weights_from
 from tosc_agents.learning.state import load_state, save_state
 from tosc_env import metrics
 from tosc_env.errors import CheckpointError, InputError
+from tosc_env.privacy.view import View
 from tosc_env.types import Reception
-from tosc_env.view import View
 
 SEED_STEP = 1009
 """Between the seeds of two restarts' weights."""

@@ -12,8 +12,8 @@ from tosc_agents.eavesdroppers.front import BASES, Front
 from tosc_env.channels.base import to_constellation
 from tosc_env.errors import InputError
 from tosc_env.modulation import constellation_for, constellation_points, hard_decision
+from tosc_env.privacy.view import View
 from tosc_env.types import Reception, SystemSpec
-from tosc_env.view import View
 
 
 class Sorted(Front):

@@ -11,8 +11,8 @@ from torch import Tensor
 from tosc_agents.eavesdroppers.front import BASES, Front
 from tosc_env.channels import noise_power
 from tosc_env.errors import InputError
+from tosc_env.privacy.view import View
 from tosc_env.types import Reception, SystemSpec
-from tosc_env.view import View
 
 KINDS = ("permutation", "signed permutation", "rotation")
 """The keys that are tried, the simplest first."""

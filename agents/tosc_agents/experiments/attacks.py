@@ -16,9 +16,9 @@ from tosc_agents.records import provenance
 from tosc_agents.training.evaluate import CANDIDATES, chance, evaluate, floors
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
 from tosc_env.attackers import Eavesdropper
-from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.game import Game
-from tosc_env.threat import ThreatModel
+from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
+from tosc_env.privacy.threat import ThreatModel
 
 ATTACKER = "attacker.safetensors"
 BASELINE = "deepjscc"

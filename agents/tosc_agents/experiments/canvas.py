@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tosc_agents.experiments.arms import arm
 from tosc_env.errors import InputError
-from tosc_env.files import replacing
+from tosc_env.io.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

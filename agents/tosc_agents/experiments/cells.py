@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from tosc_agents.learning.progress import Progress, show_progress
 from tosc_agents.records import commit, write_json
 from tosc_env.errors import DataError
-from tosc_env.files import WriteError
+from tosc_env.io.files import WriteError
 
 RESULT = "result.json"
 LOCK = ".lock"

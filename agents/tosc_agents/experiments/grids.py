@@ -12,13 +12,13 @@ from tosc_agents.experiments.arms import arm
 from tosc_agents.experiments.findings import Picture
 from tosc_agents.experiments.trainings import load_arm
 from tosc_env.attackers import Eavesdropper
-from tosc_env.checkpoints import load_checkpoint
 from tosc_env.data.base import Source
 from tosc_env.game import Game, GameConfig
+from tosc_env.io.checkpoints import load_checkpoint
 from tosc_env.pipeline import Pipeline
-from tosc_env.senders import context_of, heard, numbered
-from tosc_env.threat import ThreatModel
-from tosc_env.viewer import comparison_grid
+from tosc_env.privacy.oracle import context_of, heard, numbered
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.rendering.viewer import comparison_grid
 
 BATCH = 500
 """Messages at once."""

@@ -19,13 +19,13 @@ from tosc_agents.experiments.trainings import SCHEME, Recipe, train_recipe
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.calibrate import calibrate
 from tosc_agents.training.evaluate import evaluate
-from tosc_env.checkpoint_files import card_path, read_header, sha256
-from tosc_env.checkpoints import load_checkpoint
 from tosc_env.data import make_source
 from tosc_env.data.base import Source
 from tosc_env.errors import CheckpointError, unknown
-from tosc_env.files import replacing
 from tosc_env.game import Game, GameConfig
+from tosc_env.io.checkpoint_files import card_path, read_header, sha256
+from tosc_env.io.checkpoints import load_checkpoint
+from tosc_env.io.files import replacing
 from tosc_env.pipeline import make_scheme
 from tosc_env.schemes import make_objectives
 from tosc_env.types import SystemSpec

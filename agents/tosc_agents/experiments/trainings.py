@@ -21,11 +21,11 @@ from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_receiver import fit_receiver
 from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme, usual_objectives
 from tosc_agents.training.warm_start import WarmStart, freeze
-from tosc_env.checkpoint_files import sha256
-from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError
 from tosc_env.game import Game, GameConfig
+from tosc_env.io.checkpoint_files import sha256
+from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.pipeline import Pipeline, make_scheme
 from tosc_env.schemes import Objective, defaults_of, make_objectives
 from tosc_env.types import SystemSpec

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tosc_agents.learning.precision import Precision, autocast
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.state import load_state, save_state
-from tosc_env.deferred import DeferredChecks
+from tosc_env.async_checks import DeferredChecks
 from tosc_env.errors import CheckpointError, InputError, TrainingError
 
 StepLoss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tosc_env.errors import CheckpointError
-from tosc_env.files import replacing
+from tosc_env.io.files import replacing
 
 _KEY = "tosc_run"
 

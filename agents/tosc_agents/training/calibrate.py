@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from tosc_agents.calibration import ARTICLE_BUDGET, calibrate_constant
-from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.errors import CheckpointError
 from tosc_env.game import Game
+from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.pipeline import Pipeline
 from tosc_env.types import Context
 

@@ -16,9 +16,9 @@ from tosc_env.errors import InputError, unknown
 from tosc_env.game import Game
 from tosc_env.modulation import hard_decision
 from tosc_env.pipeline import Pipeline, as_pipeline, evaluating
+from tosc_env.privacy.oracle import Recorded, context_of, heard, numbered
+from tosc_env.privacy.threat import ThreatModel
 from tosc_env.schemes import PrivacyScheme
-from tosc_env.senders import Recorded, context_of, heard, numbered
-from tosc_env.threat import ThreatModel
 from tosc_env.types import Reception, Round, Transmission
 
 QUERY = "nearest-symbols"

@@ -12,9 +12,9 @@ from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_env.attackers import Eavesdropper, make_eavesdropper
 from tosc_env.game import Game
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.privacy.view import View
 from tosc_env.schemes import PrivacyScheme
-from tosc_env.threat import ThreatModel
-from tosc_env.view import View
 
 
 def fit_eavesdropper(

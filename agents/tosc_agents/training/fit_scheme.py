@@ -18,8 +18,8 @@ from tosc_agents.learning.seeding import weights_from
 from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.pipeline import Pipeline, as_pipeline
+from tosc_env.privacy.oracle import context_of, numbered
 from tosc_env.schemes import Objective, PrivacyScheme, defaults_of, make_objectives, schemes
-from tosc_env.senders import context_of, numbered
 from tosc_env.types import Round, SystemSpec
 
 SYSTEM = "system"

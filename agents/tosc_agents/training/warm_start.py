@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from tosc_agents.backbones.cnn import NETWORK
-from tosc_env.checkpoint_files import read_header, read_tensors
 from tosc_env.errors import CheckpointError, InputError, unknown
+from tosc_env.io.checkpoint_files import read_header, read_tensors
 from tosc_env.pipeline import Pipeline
 
 

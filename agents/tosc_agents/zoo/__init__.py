@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tosc_env.channels import channels
-from tosc_env.checkpoint_files import card_path, read_header
 from tosc_env.errors import CheckpointError
 from tosc_env.game import Game
-from tosc_env.opponents import Wanted
+from tosc_env.io.checkpoint_files import card_path, read_header
 from tosc_env.schemes import defaults_of, schemes
+from tosc_env.zoos import Wanted
 
 WEIGHTS = Path(__file__).parent / "weights"
 

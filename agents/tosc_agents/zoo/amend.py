@@ -15,9 +15,9 @@ import tyro
 
 from tosc_agents.zoo import WEIGHTS
 from tosc_agents.zoo.card_leaks import leaks_from_file, merged
-from tosc_env.checkpoint_files import card_path, read_header, write_card
 from tosc_env.data import terms_of
 from tosc_env.errors import InputError, ToscError
+from tosc_env.io.checkpoint_files import card_path, read_header, write_card
 
 
 @dataclass(kw_only=True)

@@ -21,7 +21,7 @@ from tosc_agents.experiments.findings import TRAININGS
 from tosc_agents.leaks import strongest
 from tosc_agents.training.evaluate import CANDIDATES, Evaluation, Figure
 from tosc_env.errors import DataError, InputError, unknown
-from tosc_env.threat import ThreatModel
+from tosc_env.privacy.threat import ThreatModel
 
 Leaks = dict[str, dict[str, dict[str, Any]]]
 """By SNR and leak (``psnr_db``, ``reid``, ``label`` or a private attribute), the strongest attacker."""

@@ -17,11 +17,11 @@ from tosc_agents.leaks import LEAKS
 from tosc_agents.records import write_text
 from tosc_agents.zoo import WEIGHTS
 from tosc_agents.zoo.pack import ATTACKER_LIMIT, ZOO_LIMIT
-from tosc_env.checkpoint_files import read_header, read_tensors
 from tosc_env.data import terms_of
 from tosc_env.errors import ToscError
+from tosc_env.io.checkpoint_files import read_header, read_tensors
+from tosc_env.privacy.threat import ThreatModel
 from tosc_env.schemes import named
-from tosc_env.threat import ThreatModel
 
 Header = dict[str, Any]
 

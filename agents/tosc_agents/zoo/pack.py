@@ -19,10 +19,10 @@ from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import WEIGHTS
 from tosc_agents.zoo.amend import Additions
 from tosc_env.attackers import Eavesdropper
-from tosc_env.checkpoint_files import read_header, sha256, write_card
-from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.errors import InputError, ToscError
-from tosc_env.files import replacing
+from tosc_env.io.checkpoint_files import read_header, sha256, write_card
+from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
+from tosc_env.io.files import replacing
 from tosc_env.pipeline import Pipeline
 
 LIMIT = 8_000_000

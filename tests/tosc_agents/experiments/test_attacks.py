@@ -22,8 +22,8 @@ from tosc_agents.experiments.presets import PRESETS, preset
 from tosc_agents.experiments.systems import Systems, source_of
 from tosc_agents.experiments.trainings import SCHEME, Recipe, load_arm
 
-from tosc_env.checkpoints import load_checkpoint
 from tosc_env.game import GameConfig
+from tosc_env.io.checkpoints import load_checkpoint
 
 SETTING = GameConfig("shapes", {"num_images": 400})
 NETWORK = {"stem": 8, "widths": [8, 16, 16], "blocks": [0, 0, 0], "receiver_width": 32, "receiver_depth": 1}

@@ -10,10 +10,10 @@ from tosc_agents.experiments.cells import Store
 from tosc_agents.experiments.systems import Systems, source_of
 from tosc_agents.experiments.trainings import KEY, SCHEME, Recipe, load_arm
 
-from tosc_env.checkpoint_files import read_card
-from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.errors import CheckpointError
 from tosc_env.game import GameConfig
+from tosc_env.io.checkpoint_files import read_card
+from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.pipeline import make_scheme
 from tosc_env.schemes import schemes
 from tosc_env.types import Context

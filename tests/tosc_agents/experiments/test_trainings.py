@@ -7,9 +7,9 @@ from tosc_agents.learning.loop import LoopConfig
 from tosc_agents.training.fit_receiver import fit_receiver
 from tosc_agents.training.fit_scheme import SchemeTraining
 
-from tosc_env.checkpoints import load_checkpoint, read_header, read_tensors
 from tosc_env.errors import InputError
 from tosc_env.game import GameConfig
+from tosc_env.io.checkpoints import load_checkpoint, read_header, read_tensors
 from tosc_env.pipeline import make_scheme
 
 SETTING = GameConfig("shapes", {"num_images": 500})

@@ -10,10 +10,10 @@ from tosc_agents.learning.seeding import weights_from
 from tosc_agents.objectives.task import TaskLoss
 from tosc_agents.training.fit_scheme import SYSTEM, Trainee, usual_objectives
 
-from tosc_env.checkpoints import load_checkpoint, read_tensors, save_checkpoint
 from tosc_env.data import make_source
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import Game
+from tosc_env.io.checkpoints import load_checkpoint, read_tensors, save_checkpoint
 from tosc_env.pipeline import make_scheme
 from tosc_env.schemes import Objective, make_objectives, objectives
 from tosc_env.testing import check_objective

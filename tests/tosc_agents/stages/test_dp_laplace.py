@@ -13,10 +13,10 @@ from tosc_agents.accounting import accuracy_bound
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.stages.laplace import Laplace
 
-from tosc_env.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.data import make_source
 from tosc_env.errors import InputError
 from tosc_env.game import Game
+from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.pipeline import make_scheme
 from tosc_env.testing import check_scheme
 from tosc_env.types import Context, SystemSpec

@@ -14,10 +14,10 @@ from tosc_agents.keys import SecretKey
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.stages.keyed import LIFETIMES, ROUNDS, Keyed
 
-from tosc_env.checkpoints import load_checkpoint, read_header, save_checkpoint
 from tosc_env.data import make_source
 from tosc_env.errors import InputError
 from tosc_env.game import Game
+from tosc_env.io.checkpoints import load_checkpoint, read_header, save_checkpoint
 from tosc_env.pipeline import make_scheme
 from tosc_env.schemes import schemes
 from tosc_env.testing import check_scheme

@@ -10,9 +10,9 @@ from tosc_agents import LoopConfig, SchemeTraining, evaluate, fit_scheme
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.fit_scheme import Trainee, usual_objectives
 
-from tosc_env.checkpoints import load_checkpoint, read_header, save_checkpoint
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import Game, GameConfig
+from tosc_env.io.checkpoints import load_checkpoint, read_header, save_checkpoint
 from tosc_env.pipeline import make_scheme
 from tosc_env.schemes import Stage, stages
 from tosc_env.types import Context, SystemSpec

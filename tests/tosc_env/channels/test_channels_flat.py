@@ -9,9 +9,9 @@ import torch
 from scipy import stats
 
 from tosc_env.channels.flat import AWGN, Rayleigh, Rician
+from tosc_env.channels.sionna_rng import import_sionna, lend_generator
 from tosc_env.errors import InputError
 from tosc_env.modulation import constellation_points, hard_decision, modulate, theoretical_ser
-from tosc_env.sionna_rng import import_sionna, lend_generator
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -14,8 +14,8 @@ from scipy import special, stats
 
 from tosc_env.channels.base import complex_normal
 from tosc_env.channels.sionna import CYCLIC_PREFIX, TDL
+from tosc_env.channels.sionna_rng import import_sionna, lend_generator, sionna_device
 from tosc_env.errors import InputError
-from tosc_env.sionna_rng import import_sionna, lend_generator, sionna_device
 
 CPU = torch.device("cpu")
 NOISELESS = 200.0

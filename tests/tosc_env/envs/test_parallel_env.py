@@ -8,7 +8,7 @@ import torch
 from fakes import SMALL
 
 import tosc_env
-from tosc_env.envs.credit import shift_transmitter_rewards
+from tosc_env.envs.reward_shift import shift_transmitter_rewards
 from tosc_env.errors import InputError
 
 AGENTS = ["transmitter_0", "receiver_0", "eavesdropper_0"]

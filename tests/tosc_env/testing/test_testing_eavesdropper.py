@@ -14,10 +14,10 @@ from tosc_env.attackers import Eavesdropper
 from tosc_env.channels.flat import AWGN
 from tosc_env.data import make_source
 from tosc_env.game import Game
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.privacy.view import View
 from tosc_env.testing import check_eavesdropper
-from tosc_env.threat import ThreatModel
 from tosc_env.types import SystemSpec
-from tosc_env.view import View
 
 SPEC = SystemSpec((3, 8, 8), 4, num_symbols=16)
 

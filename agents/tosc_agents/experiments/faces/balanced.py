@@ -18,7 +18,7 @@ from torch import Tensor
 from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.pipeline import Pipeline
-from tosc_env.senders import context_of, numbered
+from tosc_env.privacy.oracle import context_of, numbered
 
 BATCH = 500
 """Images at once."""

@@ -30,9 +30,9 @@ from tosc_agents.experiments.systems import Systems, images_of, source_of
 from tosc_agents.experiments.trainings import SCHEME, load_arm
 from tosc_agents.training.evaluate import Figure
 from tosc_env.attackers import Eavesdropper
-from tosc_env.checkpoints import load_checkpoint
 from tosc_env.game import Game
-from tosc_env.view import View
+from tosc_env.io.checkpoints import load_checkpoint
+from tosc_env.privacy.view import View
 
 CLASSIFIER = "classifier.safetensors"
 

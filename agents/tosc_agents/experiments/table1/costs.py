@@ -23,8 +23,8 @@ from tosc_agents.training.fit_scheme import SchemeTraining, Trainee
 from tosc_env.data.base import Source
 from tosc_env.game import Game, GameConfig
 from tosc_env.pipeline import Pipeline, make_scheme
+from tosc_env.privacy.oracle import context_of
 from tosc_env.schemes import defaults_of
-from tosc_env.senders import context_of
 
 SINGLES = 20
 """Images sent one by one for each step that is timed: one image takes far less time than a step."""

@@ -17,9 +17,9 @@ from tosc_agents.experiments.grids import grid, rebuild
 from tosc_agents.experiments.systems import Systems
 from tosc_agents.experiments.trainings import SCHEME, Recipe, load_arm
 
-from tosc_env import viewer
-from tosc_env.checkpoints import load_checkpoint
 from tosc_env.game import GameConfig
+from tosc_env.io.checkpoints import load_checkpoint
+from tosc_env.rendering import viewer
 
 SETTING = GameConfig("shapes", {"num_images": 120, "size": 16}, num_symbols=16)
 NETWORK = {"stem": 4, "widths": [4, 8], "blocks": [0, 0], "receiver_width": 16, "receiver_depth": 1}

@@ -18,10 +18,10 @@ from tosc_agents.experiments.trainings import SCHEME, Recipe, load_arm
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.evaluate import Figure
 
-from tosc_env.checkpoints import save_checkpoint
 from tosc_env.data.base import Source
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import Game, GameConfig
+from tosc_env.io.checkpoints import save_checkpoint
 from tosc_env.pipeline import make_scheme
 
 SETTING = GameConfig("shapes", {"num_images": 80, "size": 16}, num_symbols=16)

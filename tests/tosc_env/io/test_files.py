@@ -9,7 +9,7 @@ import stat
 import pytest
 
 from tosc_env.errors import InputError
-from tosc_env.files import WriteError, replacing
+from tosc_env.io.files import WriteError, replacing
 
 
 @pytest.fixture

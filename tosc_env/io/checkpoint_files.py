@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from tosc_env.errors import CheckpointError, InputError
-from tosc_env.files import replacing
+from tosc_env.io.files import replacing
 from tosc_env.types import SystemSpec
 
 FORMAT = "tosc-env/2"

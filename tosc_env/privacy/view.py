@@ -12,9 +12,9 @@ from tosc_env.data.base import Statistics
 from tosc_env.errors import DeniedError
 from tosc_env.game import Game
 from tosc_env.pipeline import as_pipeline, evaluating
+from tosc_env.privacy.oracle import context_of, heard, numbered
+from tosc_env.privacy.threat import ThreatModel, blinded
 from tosc_env.schemes import PrivacyScheme
-from tosc_env.senders import context_of, heard, numbered
-from tosc_env.threat import ThreatModel, blinded
 from tosc_env.types import Reception, Round, SystemSpec
 
 

@@ -18,14 +18,14 @@ from typing import Any, Protocol
 import torch
 
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
-from tosc_env.checkpoint_files import read_header
-from tosc_env.checkpoints import check_fits, load_checkpoint
 from tosc_env.errors import InputError
 from tosc_env.game import Game
+from tosc_env.io.checkpoint_files import read_header
+from tosc_env.io.checkpoints import check_fits, load_checkpoint
 from tosc_env.pipeline import Pipeline, as_pipeline, in_words, make_scheme
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.privacy.view import View
 from tosc_env.schemes import PrivacyScheme, defaults_of
-from tosc_env.threat import ThreatModel
-from tosc_env.view import View
 
 SUFFIX = ".safetensors"
 
@@ -79,7 +79,7 @@ class Zoo(Protocol):
         """One line for each set of weights: name, data, channel uses, SNRs."""
 
 
-def zoos() -> list[Zoo]:
+def installed_zoos() -> list[Zoo]:
     """Every installed zoo."""
     return [entry.load() for entry in entry_points(group="tosc_env.zoos")]
 
@@ -229,7 +229,7 @@ def _fitted(name: str, options: Mapping[str, Any], game: Game, scheme: Pipeline 
 def _find_scheme(name: str, wanted: Wanted, options: dict[str, Any], stages: Any) -> Pipeline:
     usual = defaults_of(name)
     settled = {k: v for k, v in options.items() if k != "key" and k not in usual.open}
-    for zoo in zoos():
+    for zoo in installed_zoos():
         path = zoo.find("scheme", usual.weights or name, wanted, options=settled, against=None)
         if path is not None:
             return load_checkpoint(path, kind="scheme", name=name, options=options, stages=stages).policy
@@ -243,7 +243,7 @@ def _find_scheme(name: str, wanted: Wanted, options: dict[str, Any], stages: Any
 
 def _eavesdropper_path(name: str, wanted: Wanted, scheme: Pipeline | None) -> Path | None:
     against = UNPROTECTED if scheme is None else scheme.composition
-    found = (zoo.find("eavesdropper", name, wanted, options={}, against=against) for zoo in zoos())
+    found = (zoo.find("eavesdropper", name, wanted, options={}, against=against) for zoo in installed_zoos())
     return next((path for path in found if path is not None), None)
 
 
@@ -256,7 +256,7 @@ def _whom(scheme: Pipeline | None) -> str:
 
 def _no_weights(kind: str, what: str, wanted: Wanted) -> InputError:
     game = wanted.game
-    there = [line for zoo in zoos() for line in zoo.listing() if line.startswith(kind)]
+    there = [line for zoo in installed_zoos() for line in zoo.listing() if line.startswith(kind)]
     near = get_close_matches(f"{kind} {what} for {wanted.data}", there, n=NEAREST, cutoff=0.0)
     told = "; ".join(near) or "none (is tosc_agents installed?)"
     return InputError(
@@ -270,8 +270,8 @@ def _no_weights(kind: str, what: str, wanted: Wanted) -> InputError:
 def _wanted(where: str | Game) -> Wanted:
     if isinstance(where, Game):
         return Wanted(where.source.name, where)
+    from tosc_env.envs.stand_in import game_of
     from tosc_env.registration import data_of
-    from tosc_env.stand_in import game_of
 
     known = data_of(where)
     with warnings.catch_warnings():

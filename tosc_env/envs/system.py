@@ -11,14 +11,14 @@ import torch
 from tosc_env.attackers import Eavesdropper
 from tosc_env.data.base import Source
 from tosc_env.devices import resolve_device
+from tosc_env.envs.stand_in import find_source, with_task
 from tosc_env.errors import InputError, unknown
 from tosc_env.game import Game, GameConfig
-from tosc_env.opponents import resolve_eavesdropper, resolve_scheme
 from tosc_env.pipeline import Pipeline
+from tosc_env.privacy.oracle import Outside
 from tosc_env.rewards import ROLES
 from tosc_env.schemes import listed, schemes
-from tosc_env.senders import Outside
-from tosc_env.stand_in import find_source, with_task
+from tosc_env.zoos import resolve_eavesdropper, resolve_scheme
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tosc_env.deferred import DeferredChecks, gathering
+from tosc_env.async_checks import DeferredChecks, gathering
 from tosc_env.errors import InputError
 from tosc_env.modulation import check_points, constellation_points, modulate
 

@@ -24,7 +24,7 @@ from tosc_env.roles import AGENTS, check_role
 from tosc_env.types import Context, Reception, Round, Scores, Transmission
 
 if TYPE_CHECKING:
-    from tosc_env.system import System
+    from tosc_env.envs.system import System
 
 
 P = TypeVar("P")

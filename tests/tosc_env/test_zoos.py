@@ -10,17 +10,17 @@ import pytest
 import torch
 from fakes import FakeEavesdropper, FakeScheme
 
-from tosc_env import opponents
+from tosc_env import zoos
 from tosc_env.attackers import eavesdroppers
-from tosc_env.checkpoints import save_checkpoint
 from tosc_env.data import make_source
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import Game
-from tosc_env.opponents import load_eavesdropper, load_scheme, resolve_eavesdropper, resolve_scheme
+from tosc_env.io.checkpoints import save_checkpoint
 from tosc_env.pipeline import Pipeline, as_pipeline, make_scheme
 from tosc_env.registration import register_env
 from tosc_env.schemes import Defaults, defaults, schemes
 from tosc_env.types import SystemSpec
+from tosc_env.zoos import load_eavesdropper, load_scheme, resolve_eavesdropper, resolve_scheme
 
 CARD = {"data": {"name": "shapes"}}
 SPEC = SystemSpec((3, 16, 16), 10, 8)
@@ -93,7 +93,7 @@ def registered(monkeypatch):
 @pytest.fixture
 def zoo(monkeypatch):
     found = OneFile(None)
-    monkeypatch.setattr(opponents, "zoos", lambda: [found])
+    monkeypatch.setattr(zoos, "installed_zoos", lambda: [found])
     return found
 
 
@@ -186,9 +186,9 @@ def test_an_attacker_is_asked_for_against_the_scheme_it_will_meet(game, zoo, tmp
         bare,
         {**bare, "stages": keyed},
         {**bare, "stages": keyed},
-        opponents.UNPROTECTED,
+        zoos.UNPROTECTED,
     ]
-    assert make_scheme("deepjscc", SPEC).composition == opponents.UNPROTECTED
+    assert make_scheme("deepjscc", SPEC).composition == zoos.UNPROTECTED
 
 
 def test_the_defaults_are_the_baseline_and_the_articles_attacker(game, zoo):
@@ -379,7 +379,7 @@ def test_missing_weights_name_the_whole_system_and_list_what_exists(game, zoo):
 
 
 def test_without_any_zoo_the_sentence_says_so(game, monkeypatch):
-    monkeypatch.setattr(opponents, "zoos", list)
+    monkeypatch.setattr(zoos, "installed_zoos", list)
     with pytest.raises(InputError, match="none \\(is tosc_agents installed\\?\\)"):
         resolve_eavesdropper("attacker-test", None, game, make_scheme("trained-test", SPEC))
 

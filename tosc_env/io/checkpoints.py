@@ -16,15 +16,15 @@ from typing import Any
 import torch
 
 from tosc_env.attackers import Eavesdropper, make_eavesdropper
-from tosc_env.checkpoint_files import (
+from tosc_env.devices import resolve_device
+from tosc_env.errors import CheckpointError
+from tosc_env.io.checkpoint_files import (
     FORMAT,
     Kind,
     read_header,
     read_tensors,
     write_checkpoint,
 )
-from tosc_env.devices import resolve_device
-from tosc_env.errors import CheckpointError
 from tosc_env.options import build
 from tosc_env.pipeline import Pipeline, as_pipeline, make_scheme
 from tosc_env.schemes import PrivacyScheme, defaults_of, schemes

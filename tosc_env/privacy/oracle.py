@@ -11,8 +11,8 @@ from torch import Tensor
 from tosc_env.data.base import Source
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.pipeline import Pipeline
+from tosc_env.privacy.threat import ThreatModel, blinded
 from tosc_env.schemes import PrivacyScheme, listed
-from tosc_env.threat import ThreatModel, blinded
 from tosc_env.types import Context, Reception, Round, SystemSpec
 
 

@@ -14,9 +14,9 @@ from tosc_env.channels.flat import AWGN
 from tosc_env.data import make_source
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError
-from tosc_env.files import WriteError
 from tosc_env.game import Game
-from tosc_env.viewer import Snapshot, Viewer, comparison_grid
+from tosc_env.io.files import WriteError
+from tosc_env.rendering.viewer import Snapshot, Viewer, comparison_grid
 
 
 @pytest.fixture(scope="module")
@@ -132,12 +132,12 @@ def test_frames_touch_no_pyplot_state():
     """In a fresh process: importing the viewer loads no matplotlib, and drawing loads no pyplot."""
     code = """
 import sys, torch
-import tosc_env.viewer
+import tosc_env.rendering.viewer
 assert "matplotlib" not in sys.modules, "matplotlib at import"
 from tosc_env.data import make_source
 from tosc_env.game import Game
-viewer = tosc_env.viewer.Viewer(Game(make_source("shapes", num_images=16)))
-viewer.frame(tosc_env.viewer.Snapshot(image=torch.rand(3, 32, 32), target=torch.tensor(1)))
+viewer = tosc_env.rendering.viewer.Viewer(Game(make_source("shapes", num_images=16)))
+viewer.frame(tosc_env.rendering.viewer.Snapshot(image=torch.rand(3, 32, 32), target=torch.tensor(1)))
 assert "matplotlib.figure" in sys.modules
 assert "matplotlib.pyplot" not in sys.modules, "pyplot in frame"
 """
@@ -209,7 +209,7 @@ def test_a_comparison_grid_is_written_in_the_format_of_its_name(tmp_path, ending
 
 
 def test_the_grid_averages_the_psnr_over_all_images_not_only_those_shown(tmp_path, monkeypatch):
-    from tosc_env import viewer_figure
+    from tosc_env.rendering import figure as viewer_figure
 
     seen, draw = {}, viewer_figure.grid
     monkeypatch.setattr(
@@ -223,7 +223,7 @@ def test_the_grid_averages_the_psnr_over_all_images_not_only_those_shown(tmp_pat
 
 
 def test_a_note_of_its_own_stands_under_a_name_in_place_of_the_psnr(tmp_path, monkeypatch):
-    from tosc_env import viewer_figure
+    from tosc_env.rendering import figure as viewer_figure
 
     seen, draw = {}, viewer_figure.grid
     monkeypatch.setattr(

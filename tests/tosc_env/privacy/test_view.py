@@ -11,11 +11,11 @@ from tosc_env.data.base import Source
 from tosc_env.errors import DeniedError
 from tosc_env.game import Game
 from tosc_env.pipeline import make_scheme
+from tosc_env.privacy.oracle import Recorded
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.privacy.view import View
 from tosc_env.schemes import PrivacyScheme, Stage
-from tosc_env.senders import Recorded
-from tosc_env.threat import ThreatModel
 from tosc_env.types import Batch, Context, Round, SystemSpec
-from tosc_env.view import View
 
 SPEC = SystemSpec((3, 16, 16), 10, 8)
 

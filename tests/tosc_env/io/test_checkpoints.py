@@ -14,10 +14,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from tosc_env.attackers import eavesdroppers
-from tosc_env.checkpoint_files import card_path, read_card, read_header, read_tensors, sha256, write_card
-from tosc_env.checkpoints import check_fits, load_checkpoint, save_checkpoint
 from tosc_env.errors import CheckpointError, InputError
-from tosc_env.files import WriteError
+from tosc_env.io.checkpoint_files import card_path, read_card, read_header, read_tensors, sha256, write_card
+from tosc_env.io.checkpoints import check_fits, load_checkpoint, save_checkpoint
+from tosc_env.io.files import WriteError
 from tosc_env.pipeline import Pipeline, make_scheme
 from tosc_env.schemes import Stage, defaults, schemes, stages
 from tosc_env.types import SystemSpec

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from tosc_env import metrics
 from tosc_env.errors import InputError
-from tosc_env.files import replacing
 from tosc_env.frames import Snapshot
+from tosc_env.io.files import replacing
 
 if TYPE_CHECKING:
     from tosc_env.game import Game
-    from tosc_env.viewer_figure import Board
+    from tosc_env.rendering.figure import Board
 
 
 class Viewer:
@@ -55,7 +55,7 @@ class Viewer:
     def frame(self, snapshot: Snapshot) -> np.ndarray:
         """The snapshot as a picture, uint8 [360, 1200, 3]."""
         if self._board is None:
-            from tosc_env.viewer_figure import Board
+            from tosc_env.rendering.figure import Board
 
             points = self.game.points
             self._board = Board(None if points is None else points.detach().cpu().numpy())
@@ -170,7 +170,7 @@ def comparison_grid(
                 f"the reconstructions of {name!r} have the shape {list(rebuilt.shape)}, "
                 f"but the images {list(images.shape)}."
             )
-    from tosc_env.viewer_figure import FORMATS, grid
+    from tosc_env.rendering.figure import FORMATS, grid
 
     path = Path(path)
     ending = path.suffix.lower().lstrip(".")

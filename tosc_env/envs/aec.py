@@ -11,11 +11,11 @@ from pettingzoo.utils import OrderEnforcingWrapper
 from torch import Tensor
 
 from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Screen, make_system, to_floats, to_numpy
+from tosc_env.envs.session import Session
 from tosc_env.errors import InputError
 from tosc_env.registration import data_of
 from tosc_env.rewards import ROLES
 from tosc_env.roles import AGENTS, action_space, as_action, observation_space
-from tosc_env.session import Session
 from tosc_env.types import Scores
 
 OWN = ("max_cycles", "render_mode")
@@ -42,7 +42,7 @@ class TurnsEnv(AECEnv[str, dict[str, np.ndarray], Any]):
         data_id: the data set behind the environment's id.
         max_cycles: messages per episode.
         render_mode: None, ``"human"`` or ``"rgb_array"``.
-        options: of :func:`tosc_env.system.build_system`. All roles are outside, so no policy is needed.
+        options: of :func:`tosc_env.envs.system.build_system`. All roles are outside, so no policy is needed.
 
     Raises:
         InputError: an unknown keyword or value, when made; a wrong action, naming its agent, when stepped.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tosc_env.errors import InputError
-from tosc_env.threat import ThreatModel
+from tosc_env.privacy.threat import ThreatModel
 
 
 @pytest.mark.parametrize("queries", [0, -3])

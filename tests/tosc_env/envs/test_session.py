@@ -8,8 +8,8 @@ import torch
 from fakes import SMALL, FakeEavesdropper, FakeScheme, spec_of
 
 from tosc_env.envs.common import make_system
+from tosc_env.envs.session import Session
 from tosc_env.errors import InputError
-from tosc_env.session import Session
 
 
 def make(role="eavesdropper", num_envs=4, max_cycles=3, **kwargs):

@@ -1,0 +1,1 @@
+"""Files: trained policies with their cards, written whole or not at all."""
