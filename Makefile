@@ -1,15 +1,18 @@
-# Two commands: `make demo` and `make test`. Both set up .venv first, with the exact versions of constraints.txt.
+# Two commands: `make demo` and `make test`; `make test-all` leaves nothing out. All set up .venv first, with the exact versions of constraints.txt.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
-.PHONY: demo test lint types check benchmark clean
+.PHONY: demo test test-all lint types check benchmark clean
 
 demo: $(VENV)/.demo
 	$(BIN)/tosc demo --output demo
 
 test: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
@@ -19,7 +22,7 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-check: lint types test
+check: lint types test-all
 
 benchmark: $(VENV)/.dev
 	$(BIN)/python benchmarks/step.py

@@ -1,6 +1,6 @@
 """What it saves that a scheme's backbone runs once per image: evaluation, and a step of the environment.
 
-Each is done twice in turn, in one process: as it is, and with :data:`tosc_env.pipeline.MEMORY_LIMIT` at zero, so that
+Each is done twice in turn, in one process: as it is, and with :data:`tosc_env.memory.MEMORY_LIMIT` at zero, so that
 the backbone runs for every message.  Both must give the same figures and observations, bit for bit, or the benchmark
 stops.  The zoo's ``deepjscc`` plays on CIFAR-10 where it is found under the data root, and on the embedded Shapes
 otherwise; the JSON says which.
@@ -25,8 +25,8 @@ from step import keep_memory
 from torch import Tensor
 from tosc_agents import evaluate
 
-from tosc_env import Game, load_scheme, make_source, pipeline
-from tosc_env.data import is_available
+from tosc_env import Game, load_scheme, make_source, memory
+from tosc_env.data import data_set
 
 SNRS = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0)
 SEEDS = 3
@@ -51,11 +51,11 @@ class Arguments:
 @contextmanager
 def forgetful() -> Iterator[None]:
     """Within, nothing is remembered."""
-    limit, pipeline.MEMORY_LIMIT = pipeline.MEMORY_LIMIT, 0
+    limit, memory.MEMORY_LIMIT = memory.MEMORY_LIMIT, 0
     try:
         yield
     finally:
-        pipeline.MEMORY_LIMIT = limit
+        memory.MEMORY_LIMIT = limit
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -126,7 +126,9 @@ def main(arguments: Arguments) -> None:
     """Measure and print one JSON object."""
     torch.set_num_threads(arguments.threads)
     kept = keep_memory()
-    data, id = ("cifar10", "ToSC-CIFAR-v0") if is_available("cifar10") else ("shapes", "ToSC-Shapes-v0")
+    data, id = (
+        ("cifar10", "ToSC-CIFAR-v0") if data_set("cifar10").is_available() else ("shapes", "ToSC-Shapes-v0")
+    )
     record = {
         "what": "time with every message encoded afresh over time with the backbone's symbols remembered",
         "requirement": {"evaluate_ratio_at_least": 10.0, "step_ratio_at_least": 20.0},

@@ -7,7 +7,7 @@ noise is added by the same call in both. Each side starts from what it takes, in
 with what it gives: turning one into the other, which a vector-quantised scheme would need around Sionna's blocks, is
 not charged to Sionna.
 
-``Demapper("maxlog")`` is the rival: its hard bits are those of the nearest point, so both sides must decide every
+``Demapper("maxlog")`` is compared with: its hard bits are those of the nearest point, so both sides must decide every
 symbol alike, or nothing is printed. ``SymbolDemapper`` must do so too; ``Demapper("app")`` decides each bit by all
 points and may differ in a few symbols, which are counted.
 
@@ -86,8 +86,8 @@ class Modems:
         self.weights = 2 ** torch.arange(bits - 1, -1, -1)  # the most significant bit comes first
         as_bits = (self.sent[..., None] & self.weights).ne(0).int().flatten(1)
         channel = AWGN()
-        link = channel.draw(*size, generator=stream).receiver
         snr_db = torch.full(size[:1], arguments.snr_db)
+        (link,) = channel.draw([snr_db], size[1], generator=stream)
         # With one variance per message as [B] and B == n, Sionna would take it for one per symbol.
         no = torch.pow(10.0, -snr_db / 10.0)[:, None]
         mapping = import_sionna("sionna.phy.mapping")
@@ -96,11 +96,11 @@ class Modems:
 
         def ours() -> Tensor:
             waves = torch.view_as_complex(modulate(self.sent, points).unflatten(1, (-1, 2)))
-            received = channel.apply(waves, link, snr_db)
+            received = channel.apply(waves[:, None], link)[:, 0]
             return hard_decision(torch.view_as_real(received).flatten(1), points)
 
         def sionna(demapper: Callable[..., Tensor]) -> Callable[[], Tensor]:
-            return lambda: demapper(channel.apply(mapper(as_bits), link, snr_db), no)
+            return lambda: demapper(channel.apply(mapper(as_bits)[:, None], link)[:, 0], no)
 
         self.runs: dict[str, Callable[[], Tensor]] = {
             "ours": ours,

@@ -103,7 +103,7 @@ class Bare:
         energy = self.symbols.square().sum(1, keepdim=True) / SYMBOLS
         sent = self.symbols * torch.rsqrt(energy + 1e-12)
         waves = torch.view_as_complex(sent.unflatten(1, (SYMBOLS, 2)))
-        self.received, self.heard = (torch.view_as_real(waves + scale * n).flatten(1) for n in noise)
+        self.received, self.eavesdropped = (torch.view_as_real(waves + scale * n).flatten(1) for n in noise)
 
     def step(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Score the present message, then draw the next."""

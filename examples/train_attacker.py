@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from tosc_agents import evaluate, fit_eavesdropper, show_progress
-from tosc_agents.pictures import attack_picture
+from tosc_agents import attack_picture, evaluate, fit_eavesdropper, show_progress
 
 from tosc_env import GameConfig, ThreatModel, load_checkpoint, load_scheme, make_eavesdropper
 

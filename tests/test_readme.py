@@ -24,8 +24,8 @@ def block(containing: str) -> str:
     return found[0]
 
 
-def run(code: str) -> dict[str, Any]:
-    names: dict[str, Any] = {"torch": torch, "tosc_env": tosc_env, "gym": gym}
+def run(code: str, **given: Any) -> dict[str, Any]:
+    names: dict[str, Any] = {"torch": torch, "tosc_env": tosc_env, "gym": gym, **given}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*was not found under the data root.*")
         exec(compile(code, str(README), "exec"), names)
@@ -33,7 +33,7 @@ def run(code: str) -> dict[str, Any]:
 
 
 def test_the_ten_lines_train_and_attack(capsys: pytest.CaptureFixture[str]) -> None:
-    code = block("fit_eavesdropper(")
+    code = block('fit_eavesdropper("inversion-mlp"')
     assert len(code.strip().splitlines()) <= 12
     short = code.replace("epochs=5", "epochs=1").replace(
         'GameConfig("shapes",', 'GameConfig("shapes", data_kwargs={"num_images": 600},'
@@ -42,12 +42,26 @@ def test_the_ten_lines_train_and_attack(capsys: pytest.CaptureFixture[str]) -> N
     assert "'accuracy'" in capsys.readouterr().out
 
 
+def test_arrays_of_ones_own_are_trained_on() -> None:
+    stream = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8, generator=stream)
+    code = block("from_arrays(").replace("epochs=5", "epochs=1, batch_size=10")
+    names = run(code, images=images.numpy(), labels=(torch.arange(40) % 4).numpy())
+    assert len(names["game"].source) == 20 and names["scheme"].spec.num_outputs == 4
+
+
 def test_every_form_of_the_environment_is_made() -> None:
-    names = run(block("gym.make_vec"))
+    names = run(block("num_envs=1024"))
     assert names["env"].reset(seed=0)[0]["received"].shape == (128,)
     assert names["envs"].reset(seed=0)[0]["received"].shape == (1024, 128)
     names["aec"].reset(seed=0)
     assert set(names["par"].reset(seed=0)[0]) == {"transmitter_0", "receiver_0", "eavesdropper_0"}
+
+
+@pytest.mark.filterwarnings("ignore:.*play untrained.*")
+def test_several_eavesdroppers_are_played() -> None:
+    names = run(block("tosc_env.wiretap(2)"))
+    assert list(names["par"].reset(seed=0)[0]) == ["transmitter_0", "receiver_0", "eavesdropper_0"]
 
 
 def test_every_protected_environment_is_made() -> None:
@@ -56,7 +70,7 @@ def test_every_protected_environment_is_made() -> None:
     run(code)
 
 
-def test_the_own_attacker_passes_the_checker_and_learns() -> None:
+def test_the_own_attacker_passes_the_checker_learns_and_is_saved(tmp_path: Path) -> None:
     Nearest = run(block("class Nearest"))["Nearest"]
     game = tosc_env.GameConfig("shapes", {"num_images": 600}).game(half="attacker")
     scheme = tosc_env.load_scheme("deepjscc", game)
@@ -69,11 +83,18 @@ def test_the_own_attacker_passes_the_checker_and_learns() -> None:
     # At 12 dB the message nearest to a remembered image's reception is that image's own.
     exact = (attacker.reconstruct(reception.received, reception.csi) == images).flatten(1).all(1)
     assert exact.float().mean() > 0.9
+    tosc_env.save_checkpoint(tmp_path / "nearest.safetensors", attacker)
+    again = tosc_env.load_checkpoint(tmp_path / "nearest.safetensors").policy
+    assert again.name == "nearest" and torch.equal(again.images, attacker.images)
 
 
-def test_the_own_scheme_stage_and_objective_pass_the_checkers() -> None:
+def test_the_own_scheme_stage_and_objective_pass_the_checkers_and_are_saved(tmp_path: Path) -> None:
     names, spec = run(block("class Coarse")), tosc_env.SystemSpec((3, 32, 32), 10)
     assert names["scheme"].title.startswith("coarse + negate + keyed")
     tosc_env.testing.check_scheme(names["scheme"])
     tosc_env.testing.check_stage(names["Negate"](spec))
     tosc_env.testing.check_objective(names["Humble"](spec), names["Coarse"](spec))
+    tosc_env.save_checkpoint(tmp_path / "coarse.safetensors", names["scheme"])
+    again = tosc_env.load_checkpoint(tmp_path / "coarse.safetensors").policy
+    assert again.title == names["scheme"].title and names["Humble"](spec).plain() == {"name": "humble"}
+    assert torch.equal(again.backbone.classifier.weight, names["scheme"].backbone.classifier.weight)

@@ -21,18 +21,21 @@ if TYPE_CHECKING:
     from tosc_env import testing
     from tosc_env.attackers import Eavesdropper, make_eavesdropper, register_eavesdropper
     from tosc_env.channels import Channel, make_channel, register_channel
-    from tosc_env.data import Source, make_source, register_source
+    from tosc_env.data import DataSet, Source, make_source, register_source
     from tosc_env.envs.aec import aec_env
     from tosc_env.envs.parallel import parallel_env
     from tosc_env.envs.reward_shift import shift_transmitter_rewards
     from tosc_env.errors import InputError, ToscError
     from tosc_env.game import Game, GameConfig
     from tosc_env.io.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+    from tosc_env.mixture import Mixture
+    from tosc_env.nodes import WIRETAP, Node, wiretap
     from tosc_env.pipeline import Pipeline, make_scheme
     from tosc_env.privacy.threat import ThreatModel
     from tosc_env.privacy.view import View
     from tosc_env.registration import register_env
     from tosc_env.rewards import Outcome, make_reward, register_reward
+    from tosc_env.rollout import rollout
     from tosc_env.schemes import (
         Objective,
         PrivacyScheme,
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
         register_stage,
     )
     from tosc_env.tasks import Task, make_task, register_task
-    from tosc_env.types import Batch, Context, Reception, Round, SystemSpec, Transmission
+    from tosc_env.types import Batch, Context, Reception, Round, SystemSpec, Transmission, Waves
     from tosc_env.zoos import load_eavesdropper, load_scheme
 
 __version__ = "0.1.0"
@@ -56,10 +59,13 @@ _HOMES = {
     "Channel": "channels",
     "Checkpoint": "io.checkpoints",
     "Context": "types",
+    "DataSet": "data",
     "Eavesdropper": "attackers",
     "Game": "game",
     "GameConfig": "game",
     "InputError": "errors",
+    "Mixture": "mixture",
+    "Node": "nodes",
     "Objective": "schemes",
     "Outcome": "rewards",
     "Pipeline": "pipeline",
@@ -75,6 +81,8 @@ _HOMES = {
     "Transmission": "types",
     "Trial": "schemes",
     "View": "privacy.view",
+    "WIRETAP": "nodes",
+    "Waves": "types",
     "aec_env": "envs.aec",
     "defaults": "schemes",
     "load_checkpoint": "io.checkpoints",
@@ -98,19 +106,25 @@ _HOMES = {
     "register_source": "data",
     "register_stage": "schemes",
     "register_task": "tasks",
+    "rollout": "rollout",
     "save_checkpoint": "io.checkpoints",
     "shift_transmitter_rewards": "envs.reward_shift",
+    "wiretap": "nodes",
 }
 
 __all__ = [
+    "WIRETAP",
     "Batch",
     "Channel",
     "Checkpoint",
     "Context",
+    "DataSet",
     "Eavesdropper",
     "Game",
     "GameConfig",
     "InputError",
+    "Mixture",
+    "Node",
     "Objective",
     "Outcome",
     "Pipeline",
@@ -126,6 +140,7 @@ __all__ = [
     "Transmission",
     "Trial",
     "View",
+    "Waves",
     "__version__",
     "aec_env",
     "defaults",
@@ -150,9 +165,11 @@ __all__ = [
     "register_source",
     "register_stage",
     "register_task",
+    "rollout",
     "save_checkpoint",
     "shift_transmitter_rewards",
     "testing",
+    "wiretap",
 ]
 
 

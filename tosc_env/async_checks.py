@@ -1,7 +1,8 @@
-"""Checks of values that lie on a device, put off until somebody waits for the device anyway.
+"""Checks of values on a device that do not synchronise the host with it.
 
-To look at a tensor's value is to wait for everything that was handed to the device before it.  Outside of a training
-every check is made at once; a training loop gathers them and looks every so many steps.
+Reading a tensor's value waits for all work that was queued on its device before.  By default a check is synchronous:
+it reads the value and raises at once.  Within :meth:`AsyncChecks.collect` its result stays on the device, and
+:meth:`AsyncChecks.synchronize` reads all results that were collected, at a time of the caller's choosing.
 """
 
 from __future__ import annotations
@@ -12,56 +13,63 @@ from contextvars import ContextVar
 
 from torch import Tensor
 
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, ToscError
 
 
-class DeferredChecks:
-    """What was found wrong on the device, and not looked at yet.
+class AsyncChecks:
+    """Results of checks, kept on the device until :meth:`synchronize`.
 
     Example:
         >>> import torch
         >>> from tosc_env.modulation import check_points, constellation_points
-        >>> checks = DeferredChecks()
-        >>> with checks.gather():
+        >>> checks = AsyncChecks()
+        >>> with checks.collect():
         ...     check_points(torch.zeros(1, 4), constellation_points("qpsk"), "qpsk")
-        >>> checks.look()
+        >>> checks.synchronize()
         Traceback (most recent call last):
         ...
         tosc_env.errors.InputError: a symbol was no point of 'qpsk'.
     """
 
     def __init__(self) -> None:
-        self._wrong: dict[str, Tensor] = {}
+        self._failed: dict[str, tuple[Tensor, type[ToscError]]] = {}
 
     @contextmanager
-    def gather(self) -> Iterator[None]:
-        """Within, checks that know of this are noted here, and nothing is raised."""
-        token = _gathering.set(self)
+    def collect(self) -> Iterator[None]:
+        """Within, checks add their results here and raise nothing."""
+        token = _current.set(self)
         try:
             yield
         finally:
-            _gathering.reset(token)
+            _current.reset(token)
 
-    def note(self, wrong: Tensor, complaint: str) -> None:
-        """Note a check: a bool tensor of one element, true where something is wrong, and the sentence to say then."""
-        known = self._wrong.get(complaint)
-        self._wrong[complaint] = wrong if known is None else known | wrong
+    def add(self, failed: Tensor, message: str, error: type[ToscError] = InputError) -> None:
+        """Add a check's result.
 
-    def look(self) -> None:
-        """Wait for the device.
+        Args:
+            failed: bool [], on any device.
+            message: of the error, the same for all results of one check.
+            error: to be raised if it failed.
+        """
+        if message in self._failed:
+            failed = self._failed[message][0] | failed
+        self._failed[message] = failed, error
+
+    def synchronize(self) -> None:
+        """Read all results since the last call, which waits for the device.
 
         Raises:
-            InputError: something noted since the last look was wrong.
+            InputError: a check failed; or the error that it was added with.
         """
-        noted, self._wrong = self._wrong, {}
-        for complaint, wrong in noted.items():
-            if wrong:
-                raise InputError(complaint)
+        results, self._failed = self._failed, {}
+        for message, (failed, error) in results.items():
+            if failed:
+                raise error(message)
 
 
-_gathering: ContextVar[DeferredChecks | None] = ContextVar("gathering", default=None)
+_current: ContextVar[AsyncChecks | None] = ContextVar("async_checks", default=None)
 
 
-def gathering() -> DeferredChecks | None:
-    """Where to note a check now; None: make it at once."""
-    return _gathering.get()
+def current_checks() -> AsyncChecks | None:
+    """Where a check adds its result now; None: it is synchronous."""
+    return _current.get()

@@ -1,8 +1,10 @@
-"""Names of torch devices, checked once and at the door."""
+"""Names of torch devices, checked once and at the door; and what goes from the host to a device."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from tosc_env.errors import InputError
 
@@ -45,3 +47,13 @@ def resolve_device(device: str | torch.device) -> torch.device:
         )
         raise InputError(f"device {str(device)!r} is not available: {have}; use device='cpu'.")
     return torch.device("cuda", index)
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """A copy of a NumPy array on a device, for which the host does not wait.
+
+    >>> to_device(np.array([True, False]), torch.device("cpu"))
+    tensor([ True, False])
+    """
+    # The copy on the host may go at once: CUDA has staged it when the call returns.
+    return torch.tensor(array).to(device, non_blocking=True)

@@ -2,9 +2,10 @@
 
 ::
 
-    source --image--> [transmitter] --symbols--> power --+--> h_B s + n_B --> [receiver] ------> decision ----+
-                                                         |                                                    +--> score
-                                                         +--> h_E s + n_E --> [eavesdropper] --> reconstruction +
+    source --image--> [transmitter] --symbols--> constraint, precoder --waves x--+
+                                                                                 |
+           +--> score <--------- decision <-- [receiver] <--- H_B x + n_B <-----+
+           +--> score <-- reconstruction <-- [eavesdropper k] <-- H_k x + n_k <--+
 
 The game owns the images, the channel and the rules, and knows no particular policy.  Environments are
 adapters over it; training a scheme runs the very same code.  It has no state of its own: a :class:`Round`
@@ -19,22 +20,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from tosc_env import metrics
 from tosc_env.channels import Channel, make_channel
+from tosc_env.constraints import ENERGY_EPSILON, Constraint, constraint_of
 from tosc_env.data import make_source, usual_attributes
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError, unknown
+from tosc_env.modulation import constellation_points
+from tosc_env.nodes import WIRETAP, Node, as_nodes
+from tosc_env.options import check_count, named_options
 from tosc_env.rewards import Outcome, Reward, make_reward
 from tosc_env.snr import SNR, SNRRange
 from tosc_env.tasks import Task, make_task
-from tosc_env.types import Link, Reception, Round, Scores, SystemSpec, Transmission
-
-ENERGY_EPSILON = 1e-12
-"""Added to a message's energy before it is normalised, so that the zero action is sent as silence, not as NaN."""
-
-MIN_PEAK = 1e-6
-"""Messages whose largest number is below this are sent with less than unit energy, down to silence at zero."""
+from tosc_env.types import Context, Leak, Reception, Round, Scores, SystemSpec, Transmission, Waves
 
 EXTRA_METRICS: dict[str, Callable[[Outcome], Tensor]] = {
     "ssim": lambda outcome: metrics.ssim(outcome.reconstruction, outcome.images),
@@ -53,12 +53,20 @@ class GameConfig:
         num_symbols: n, complex channel uses per message, at least 1.
         snr_db: Es/N0 per complex symbol of the legitimate link: a number, a list of choices, or a range
             ``{"low": 0, "high": 20}``, drawn per episode.
-        eavesdropper_snr_db: the same for the eavesdropper's link; None makes it equal.
+        eavesdropper_snr_db: the same for every eavesdropper's link, drawn for each; None makes them equal to the
+            receiver's.
+        nodes: who hears, the receiver first (:class:`~tosc_env.Node`, or dictionaries of its fields); a node's own SNR
+            goes before the two above.
+        transmit_antennas: T, at least 1. Without a stage that precodes, the first of them radiates alone.
+        transmitter_csi: nodes whose channel gains the transmitter knows (:attr:`Context.gains
+            <tosc_env.types.Context.gains>`).
+        colluding: whether the eavesdroppers of an environment pool what their antennas receive.
         reward_fn, reward_kwargs: a callable from :class:`~tosc_env.rewards.Outcome` to each role's reward, or a
             registered name.
         privacy_weight: of the default reward, short for its option of that name.
-        constellation: None: symbols are continuous, and their mean energy is made 1. Else a name
-            (``"16qam"``): every symbol must be one of its points, and is sent as it is.
+        constellation: of symbols that come without a constraint of their own, such as a transmitter's outside. None:
+            their mean energy is made 1. Else a name (``"16qam"``): every symbol must be one of its points, and is sent
+            as it is.
         repeat: each image is sent this many times in a row.
         metrics: costly figures wanted in every score, of ``ssim``.
 
@@ -68,7 +76,7 @@ class GameConfig:
         ('classification', 64)
     """
 
-    data: str = "shapes"
+    data: str
     data_kwargs: Mapping[str, Any] = field(default_factory=dict)
     task: Task | str | None = None
     task_kwargs: Mapping[str, Any] | None = None
@@ -77,6 +85,10 @@ class GameConfig:
     num_symbols: int = 64
     snr_db: SNR | SNRRange = 12.0
     eavesdropper_snr_db: SNR | SNRRange | None = None
+    nodes: Sequence[Node | Mapping[str, Any]] = WIRETAP
+    transmit_antennas: int = 1
+    transmitter_csi: Sequence[str] = ()
+    colluding: bool = False
     reward_fn: Reward | str | None = None
     reward_kwargs: Mapping[str, Any] | None = None
     privacy_weight: float | None = None
@@ -85,6 +97,17 @@ class GameConfig:
     metrics: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.data, Source):
+            raise InputError(
+                "data is the name of a data set; a Source of your own is played with Game(source, ...)."
+            )
+        for name, beside in (
+            ("data_kwargs", ("name", "split", "half", "device")),
+            ("task_kwargs", ("task", "source")),
+            ("channel_kwargs", ("channel",)),
+            ("reward_kwargs", ("reward",)),
+        ):
+            named_options(name, getattr(self, name), beside)
         if self.task is None:
             names = usual_attributes(self.data)
             object.__setattr__(self, "task", "attributes" if names else "classification")
@@ -123,6 +146,8 @@ class GameConfig:
         for name, value in values.items():
             if isinstance(value, SNRRange):
                 values[name] = value.plain()
+            elif name == "nodes":
+                values[name] = [node.plain() for node in as_nodes(value)]
             elif not isinstance(value, str | int | float | list | tuple | Mapping | None):
                 raise InputError(f"a card holds plain values; {name} was given as the object {value!r}.")
         return values
@@ -160,7 +185,7 @@ class Game:
             raise InputError(
                 f"a game is played on a Source, not on {type(source).__name__}; GameConfig(...).game() makes both."
             )
-        rules = config or GameConfig()
+        rules = config or GameConfig(source.name, task="classification")
         for name in changes:
             if name not in _RULES:
                 raise unknown("rule of a game", name, _RULES)
@@ -170,18 +195,27 @@ class Game:
         if {"privacy_weight", "reward_kwargs"} & changes.keys():
             changes.setdefault("reward_fn", None if callable(rules.reward_fn) else rules.reward_fn)
         rules = replace(rules, **changes)
-        self.num_symbols = _count(rules.num_symbols, "num_symbols")
-        self.repeat = _count(rules.repeat, "repeat")
+        self.num_symbols = check_count(rules.num_symbols, "num_symbols")
+        self.repeat = check_count(rules.repeat, "repeat")
+        self.nodes = as_nodes(rules.nodes)
+        self.transmit_antennas = check_count(rules.transmit_antennas, "transmit_antennas")
+        if isinstance(rules.transmitter_csi, str) or not isinstance(rules.transmitter_csi, Sequence):
+            raise InputError(f"transmitter_csi takes a list of nodes, not {rules.transmitter_csi!r}.")
+        if not isinstance(rules.colluding, bool):
+            raise InputError(f"colluding is True or False, not {rules.colluding!r}.")
+        for name in rules.transmitter_csi:
+            if name not in [node.name for node in self.nodes]:
+                raise unknown("node", name, [node.name for node in self.nodes])
         self.source = source
         self.task = make_task(rules.task or "classification", source, **(rules.task_kwargs or {}))
         self.channel = make_channel(rules.channel, **(rules.channel_kwargs or {}))
         self.channel.check(self.num_symbols)
-        self.snr_db = SNRRange.parse(rules.snr_db)
-        self.eavesdropper_snr_db = (
-            None
-            if rules.eavesdropper_snr_db is None
-            else SNRRange.parse(rules.eavesdropper_snr_db, "eavesdropper_snr_db")
-        )
+        self.snr_db = SNRRange.parse(rules.snr_db if self.nodes[0].snr_db is None else self.nodes[0].snr_db)
+        others = rules.eavesdropper_snr_db
+        self._snrs: dict[str, SNRRange | None] = {}
+        for node in self.nodes[1:]:
+            own = others if node.snr_db is None else node.snr_db
+            self._snrs[node.name] = None if own is None else SNRRange.parse(own, "eavesdropper_snr_db")
         self.reward = _make_reward(rules)
         if isinstance(rules.metrics, str):
             raise InputError(f"metrics takes a list of names, not {rules.metrics!r}.")
@@ -191,11 +225,7 @@ class Game:
         self.metrics = tuple(rules.metrics)
         self.floor = source.statistics.mean_image_mse
         self.constellation = rules.constellation
-        self._points: Tensor | None = None
-        if self.constellation is not None:
-            from tosc_env.modulation import constellation_points
-
-            self._points = constellation_points(self.constellation, device=self.device)
+        self._constraint = constraint_of(self.constellation)
         self.config = replace(
             rules,
             task=self.task,
@@ -217,9 +247,34 @@ class Game:
         return self.source.device
 
     @property
+    def adversaries(self) -> tuple[str, ...]:
+        """The names of the nodes that eavesdrop."""
+        return tuple(node.name for node in self.nodes[1:])
+
+    def snr_of(self, node: str) -> SNRRange:
+        """The SNRs of a node's link, per antenna."""
+        return self._snrs.get(node) or self.snr_db
+
+    @property
+    def eavesdropper_snr_db(self) -> SNRRange | None:
+        """The SNRs of the first eavesdropper's link where they are drawn for it; None: those of the receiver's."""
+        return self._snrs[self.adversaries[0]]
+
+    def heard_by(self, node: str) -> Game:
+        """The same game with this eavesdropper alone."""
+        if node not in self.adversaries:
+            raise unknown("eavesdropper", node, self.adversaries)
+        kept = (self.nodes[0], *(one for one in self.nodes[1:] if one.name == node))
+        names = [one.name for one in kept]
+        known = [name for name in self.config.transmitter_csi if name in names]
+        return self.with_rules(nodes=kept, transmitter_csi=known)
+
+    @property
     def points(self) -> Tensor | None:
-        """The constellation's complex64 points [M] of a discrete game, else None."""
-        return self._points
+        """The constellation's complex64 points [M] where symbols must be points, else None."""
+        if self.constellation is None:
+            return None
+        return constellation_points(self.constellation, device=self.device)
 
     @property
     def spec(self) -> SystemSpec:
@@ -258,52 +313,52 @@ class Game:
         """
         device = self.device
         drawn = self.source.draw(batch_size, generator)
-        snr_b = self.snr_db.draw(batch_size, generator, device)
-        snr_e = snr_b
-        if self.eavesdropper_snr_db is not None:
-            snr_e = self.eavesdropper_snr_db.draw(batch_size, generator, device)
+        snrs = [self.snr_db.draw(batch_size, generator, device)]
+        for own in self._snrs.values():
+            snrs.append(snrs[0] if own is None else own.draw(batch_size, generator, device))
+        if previous is not None:
+            goes_on = torch.ones(batch_size, dtype=torch.bool, device=device) if restart is None else ~restart
+            snrs = [
+                torch.where(goes_on, link.snr_db, snr)
+                for link, snr in zip(previous.links.values(), snrs, strict=True)
+            ]
         links = self.channel.draw(
-            batch_size,
+            snrs,
             self.num_symbols,
+            antennas=[node.antennas for node in self.nodes],
+            transmit_antennas=self.transmit_antennas,
             generator=generator,
-            device=device,
-            previous=None if previous is None else previous.links,
+            previous=None if previous is None else list(previous.links.values()),
             restart=restart,
         )
         shown = torch.ones(batch_size, dtype=torch.int64, device=device)
         message = torch.zeros(batch_size, 3, dtype=torch.int64, device=device)
         message[:, 0] = torch.arange(batch_size, device=device)
         if previous is not None:
-            goes_on = torch.ones_like(shown, dtype=torch.bool) if restart is None else ~restart
-            snr_b = torch.where(goes_on, previous.snr_db, snr_b)
-            snr_e = torch.where(goes_on, previous.eavesdropper_snr_db, snr_e)
             again = goes_on & (previous.shown < self.repeat)
             drawn = torch.where(again, previous.batch.index, drawn)
             shown = torch.where(again, previous.shown + 1, shown)
             message[:, 1] = previous.message[:, 1] + (~goes_on)
             message[:, 2] = torch.where(goes_on, previous.message[:, 2] + 1, 0)
         batch = self.source.gather(drawn if index is None else index)
-        return Round(batch, self.task.targets(batch), snr_b, snr_e, links, message, shown)
+        named = {node.name: link for node, link in zip(self.nodes, links, strict=True)}
+        return Round(batch, self.task.targets(batch), named, message, shown)
+
+    def context(
+        self, round_: Round, generator: torch.Generator | None = None, environment: int = 0
+    ) -> Context:
+        """What transmitter and receiver share about a round; outside of any environment its number is 0.
+
+        Args:
+            round_: from :meth:`draw`.
+            generator: the stream for random stages and encoders.
+            environment: the number of the environment.
+        """
+        links = {name: round_.links[name] for name in self.config.transmitter_csi}
+        gains = _Gains({name: self.channel.gains(link, self.num_symbols) for name, link in links.items()})
+        return Context(round_.snr_db, round_.message, environment, generator, gains=gains)
 
     # -- transmit -----------------------------------------------------------------------------------
-
-    def normalise(self, symbols: Tensor) -> Tensor:
-        """Symbols [B, 2n] as they may be sent: unit mean energy, or checked points of the constellation.
-
-        Raises:
-            InputError: the wrong shape, or a symbol of a discrete game that is none of the points.
-        """
-        symbols = self.checked(symbols)
-        if self._points is None:
-            # Scaled first, so that neither huge nor tiny symbols leave float32 when squared; y does not depend
-            # on the scale, so no gradient is lost by detaching it.
-            symbols = symbols / symbols.detach().abs().amax(1, keepdim=True).clamp_min(MIN_PEAK)
-            energy = symbols.square().sum(1, keepdim=True) / self.num_symbols
-            return symbols * torch.rsqrt(energy + ENERGY_EPSILON)
-        from tosc_env.modulation import check_points
-
-        check_points(symbols.detach(), self._points, self.constellation or "")
-        return symbols
 
     def checked(self, symbols: Tensor) -> Tensor:
         """Symbols as float32; InputError unless their shape is [B, 2n]."""
@@ -314,58 +369,148 @@ class Game:
             )
         return symbols.float()
 
-    def transmit(self, round_: Round, symbols: Tensor) -> Transmission:
-        """Send one message per row over both links.
+    def normalise(self, symbols: Tensor) -> Tensor:
+        """Symbols [B, 2n] as they are sent where nobody brings another constraint.
+
+        Raises:
+            InputError: the wrong shape, or a symbol that is none of the constellation's points.
+        """
+        return self._constraint(self.checked(symbols))
+
+    def transmit(
+        self,
+        round_: Round,
+        symbols: Tensor,
+        *,
+        constraint: Constraint | None = None,
+        precode: Callable[[Waves], Waves] | None = None,
+    ) -> Transmission:
+        """Send one message per row to every node.
 
         Args:
             round_: from :meth:`draw`.
-            symbols: float [B, 2n], I and Q interleaved. Gradients flow to it from both receptions.
-        """
-        sent = self.normalise(symbols)
-        waves = torch.view_as_complex(sent.unflatten(1, (self.num_symbols, 2)))
-        links = round_.links
-        return Transmission(
-            self._receive(waves, links.receiver, round_.snr_db),
-            self._receive(waves, links.eavesdropper, round_.eavesdropper_snr_db),
-            sent,
-            sent.detach().square().sum(1) / self.num_symbols,
-        )
+            symbols: float [B, 2n], I and Q interleaved. Gradients flow to it from all receptions.
+            constraint: what is allowed of them (:mod:`tosc_env.constraints`); by default what the game's
+                ``constellation`` says.
+            precode: from symbols on the first antenna to what all of them radiate, with the energy of the symbols.
 
-    def _receive(self, waves: Tensor, link: Link, snr_db: Tensor) -> Reception:
-        received = self.channel.apply(waves, link, snr_db)
-        return Reception(torch.view_as_real(received).flatten(1), self.channel.csi(link, snr_db))
+        Raises:
+            InputError: the wrong shape, or a symbol that is none of the constellation's points.
+        """
+        sent = (constraint or self._constraint)(self.checked(symbols))
+        signal = torch.view_as_complex(sent.unflatten(1, (self.num_symbols, 2)))[:, None]
+        weights = None
+        if precode is not None or self.transmit_antennas > 1:
+            waves = _on_first(signal, self.transmit_antennas)
+            if precode is not None:
+                waves = _with_energy(_checked(precode(waves), waves), sent.detach().square().sum(1))
+            signal, weights = waves.signal, waves.weights
+        receptions = {
+            name: self.channel.observe(self.channel.apply(signal, link), link, weights)
+            for name, link in round_.links.items()
+        }
+        return Transmission(receptions, sent, weights)
+
+    def pool(self, round_: Round, transmission: Transmission) -> Reception:
+        """What the eavesdroppers have together: the reception of one with all their antennas."""
+        links = [round_.links[name] for name in self.adversaries]
+        raws = [transmission.receptions[name].raw for name in self.adversaries]
+        return self.channel.pool([one for one in raws if one is not None], links, transmission.weights)
 
     # -- score --------------------------------------------------------------------------------------
 
-    def score(self, round_: Round, decision: Tensor, reconstruction: Tensor) -> Scores:
+    def score(
+        self, round_: Round, decision: Tensor, reconstructions: Tensor | Mapping[str, Tensor]
+    ) -> Scores:
         """Rewards and figures of a round.
+
+        Each eavesdropper is paid for its own reconstruction; transmitter and receiver, row by row, what the one that
+        costs them most leaves.
 
         Args:
             round_: from :meth:`draw`.
             decision: the receiver's hard decisions, in the form of ``round_.targets``.
-            reconstruction: the eavesdropper's images [B, C, H, W].
+            reconstructions: each eavesdropper's images [B, C, H, W] by its node; an only one's need no name.
 
         Raises:
             InputError: another shape; it would be broadcast to a wrong score.
         """
+        if isinstance(reconstructions, Tensor):
+            reconstructions = {self.adversaries[0]: reconstructions}
+        for name in self.adversaries:
+            if name not in reconstructions:
+                raise InputError(f"the reconstruction of {name} is missing.")
         images = round_.batch.images
-        for what, given, wanted in (
-            ("decision", decision, round_.targets),
-            ("reconstruction", reconstruction, images),
-        ):
-            if given.shape != wanted.shape:
-                raise InputError(f"{what} must have the shape {list(wanted.shape)}, not {list(given.shape)}.")
-        error = metrics.mse(reconstruction, images)
-        outcome = Outcome(
-            self.task.score(decision, round_.targets),
-            error,
-            metrics.psnr_from_mse(error),
-            images,
-            reconstruction,
-            self.floor,
+        wanted = {"decision": (decision, round_.targets)}
+        wanted |= {
+            "reconstruction" if len(self.adversaries) == 1 else f"reconstruction of {name}": (
+                reconstructions[name],
+                images,
+            )
+            for name in self.adversaries
+        }
+        for what, (given, like) in wanted.items():
+            if given.shape != like.shape:
+                raise InputError(f"{what} must have the shape {list(like.shape)}, not {list(given.shape)}.")
+        accuracy = self.task.score(decision, round_.targets)
+        leaks, system, rewards = {}, [], {}
+        for name in self.adversaries:
+            error = metrics.mse(reconstructions[name], images)
+            outcome = Outcome(
+                accuracy, error, metrics.psnr_from_mse(error), images, reconstructions[name], self.floor
+            )
+            extra = {figure: EXTRA_METRICS[figure](outcome) for figure in self.metrics}
+            leaks[name] = Leak(error, outcome.psnr_db, extra)
+            paid = self.reward(outcome)
+            rewards[name] = paid["eavesdropper"]
+            system.append((paid["transmitter"], paid["receiver"]))
+        transmitter, receiver = zip(*system, strict=True)
+        return Scores(
+            {"transmitter": _least(transmitter), "receiver": _least(receiver), **rewards}, accuracy, leaks
         )
-        extra = {name: EXTRA_METRICS[name](outcome) for name in self.metrics}
-        return Scores(self.reward(outcome), outcome.score, error, outcome.psnr_db, extra)
+
+
+def _least(rewards: Sequence[Tensor]) -> Tensor:
+    return rewards[0] if len(rewards) == 1 else torch.stack(list(rewards)).amin(0)
+
+
+def _on_first(signal: Tensor, antennas: int) -> Waves:
+    """Symbols [B, 1, n] on the first of T antennas."""
+    silent = (0, 0, 0, antennas - 1)
+    return Waves(pad(signal, silent), pad(torch.ones_like(signal), silent))
+
+
+def _checked(waves: Waves, given: Waves) -> Waves:
+    """What a precoder has made of waves, if it has their shape."""
+    if not isinstance(waves, Waves):
+        raise InputError(f"precode must return Waves, not {type(waves).__name__}.")
+    wanted = list(given.signal.shape)
+    for name in ("signal", "weights"):
+        tensor = getattr(waves, name)
+        if not tensor.is_complex() or list(tensor.shape) != wanted:
+            raise InputError(
+                f"precode must return a complex {name} of the shape {wanted} (messages, antennas, channel uses), not "
+                f"{tensor.dtype} {list(tensor.shape)}."
+            )
+    return waves
+
+
+def _with_energy(waves: Waves, energy: Tensor) -> Waves:
+    """Waves scaled to an energy [B] per message, over all antennas and uses."""
+    # Scaled first, so that neither huge nor tiny waves leave float32 when squared.
+    peak = waves.signal.detach().abs().amax((1, 2), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+    has = (waves.signal.detach() / peak).abs().square().sum((1, 2)).clamp_min(ENERGY_EPSILON)
+    scale = (energy / has).sqrt()[:, None, None] / peak
+    return Waves(waves.signal * scale, waves.weights * scale)
+
+
+class _Gains(dict[str, Tensor]):
+    """The gains that the transmitter knows, by node."""
+
+    def __missing__(self, node: str) -> Tensor:
+        raise InputError(
+            f"the gains of {node!r} are not known to the transmitter; transmitter_csi=[{node!r}] makes them so."
+        )
 
 
 _RULES = tuple(f.name for f in fields(GameConfig))
@@ -376,9 +521,3 @@ def _make_reward(rules: GameConfig) -> Reward:
     if rules.privacy_weight is not None:
         kwargs["privacy_weight"] = rules.privacy_weight
     return make_reward(rules.reward_fn or "privacy-utility", **kwargs)
-
-
-def _count(value: object, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{name} must be a whole number of at least 1, not {value!r}.")
-    return value

@@ -1,7 +1,6 @@
 """How much of an image came through: error, PSNR, SSIM, and re-identification among candidates.
 
-All functions take batches and return one number per image, so that means and intervals are the caller's.
-Images are float32 [B, C, H, W] in [0, 1].
+All functions return one number per image. Images are float32 [B, C, H, W] in [0, 1].
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ def psnr(reconstruction: Tensor, images: Tensor) -> Tensor:
 
 
 def psnr_clipped(reconstruction: Tensor, images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """PSNR in dB on the scale of the article's authors' public code, [B].
+    """PSNR in dB on the scale of the article's authors' public code, [B]; for comparison with published figures only.
 
     Both images are normalised by the data set's channel mean and standard deviation [C] and clamped to
-    [0, 1] before they are compared, which clips most pixels. For comparison with published figures only.
+    [0, 1], which clips most pixels.
     """
 
     def scale(x: Tensor) -> Tensor:
@@ -57,8 +56,7 @@ def psnr_clipped(reconstruction: Tensor, images: Tensor, mean: Tensor, std: Tens
 def ssim(reconstruction: Tensor, images: Tensor) -> Tensor:
     """Structural similarity of each image, [B], in [-1, 1] (Wang et al., 2004: Gaussian window 11, sigma 1.5).
 
-    The figure of torchmetrics, image by image.  The window is separable, so each direction is one product with a
-    banded matrix: on a CPU that is tens of times faster than a convolution with a kernel per channel.
+    The figure of torchmetrics, image by image.
 
     Raises:
         InputError: images of fewer than 6 pixels a side, which the window does not fit.
@@ -68,6 +66,7 @@ def ssim(reconstruction: Tensor, images: Tensor) -> Tensor:
             f"SSIM needs images of at least 6x6 pixels, not {images.shape[-2]}x{images.shape[-1]}."
         )
     x, y = torch.broadcast_tensors(reconstruction, images)
+    # The window is separable, so each direction is a product with a banded matrix, which is faster than a convolution.
     rows, columns = (_window(side, x.device, x.dtype) for side in x.shape[-2:])
     blurred = rows @ torch.stack([x, y, x * x, y * y, x * y]) @ columns.T
     mean_x, mean_y, square_x, square_y, product = blurred
@@ -97,7 +96,7 @@ def quality(error: Tensor, floor: float) -> Tensor:
         error: e, the MSE of each image.
         floor: M, the MSE of the mean-image predictor on that data set.
 
-    0 for whoever knows nothing, 1 for a perfect image, strictly monotone in PSNR and nowhere flat.
+    0 for the mean image, 1 for a perfect image, strictly monotone in PSNR and nowhere flat.
 
     >>> quality(torch.tensor([0.0, 0.05, 0.15]), 0.05)
     tensor([ 1.0000,  0.0000, -0.5000])
@@ -106,24 +105,17 @@ def quality(error: Tensor, floor: float) -> Tensor:
     return (floor - error) / (floor + error)
 
 
-def rank_of_truth(scores: Tensor) -> Tensor:
-    """How many wrong candidates score at least as high as the right one, int64 [B].
+def reidentification(scores: Tensor) -> Tensor:
+    """Top-1 success of each row, float32 [B]: 1 where the right candidate alone is first.
 
     Args:
         scores: [B, N]; row b's right candidate is column b. Ties count against the attacker, so constant
             scores identify nobody, and so does a score that is no number.
-    """
-    truth = scores.diagonal()[:, None]
-    return (~(scores < truth)).sum(1) - 1
-
-
-def reidentification(scores: Tensor) -> Tensor:
-    """Top-1 success of each row, float32 [B]: 1 where the right candidate (the diagonal) alone is first.
 
     >>> reidentification(torch.tensor([[2.0, 1.0], [0.0, 0.0]]))
     tensor([1., 0.])
     """
-    return (rank_of_truth(scores) == 0).float()
+    return ((~(scores < scores.diagonal()[:, None])).sum(1) == 1).float()
 
 
 def pixel_scores(reconstruction: Tensor, candidates: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Square QAM on Sionna's Gray-labelled constellations: points, modulation, hard decisions, error rate.
 
-A square M-QAM is the product of two Gray-labelled PAMs of ``sqrt(M)`` equidistant levels, so that everything
-here works axis by axis and never builds a table of all symbols against all points.
+A square M-QAM is the product of two Gray-labelled PAMs of ``sqrt(M)`` equidistant levels, so everything here works
+axis by axis.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from tosc_env.async_checks import gathering
+from tosc_env.async_checks import current_checks
 from tosc_env.channels.sionna_rng import import_sionna
 from tosc_env.errors import InputError, unknown
 
@@ -56,14 +56,16 @@ def _points(num_points: int, device: str) -> Tensor:
         constellation = mapping.Constellation(
             "qam", num_points.bit_length() - 1, precision="single", device="cpu"
         )
-        return constellation().detach().clone().to(device)
+        found = constellation().detach().clone()
+        points = found.to(device)
+        # From the points on the CPU: those on a GPU would have to be read back.
+        side, step, table = _find_grid(found)
+        _grids[points] = points._version, _Grid(side, step, table.to(device))
+        return points
 
 
 def constellation_for(num_points: int) -> str:
     """The name of the QAM with ``num_points`` points.
-
-    Raises:
-        InputError: there is no square QAM of that size.
 
     >>> constellation_for(16)
     '16qam'
@@ -95,7 +97,7 @@ def _grid(points: Tensor) -> _Grid:
     """The grid of a square QAM given by its points; InputError when they form none."""
     known = _grids.get(points)
     if known is None or known[0] != points._version:
-        # Found once per constellation: it takes a quarter of a decision's time, and on a GPU it waits for the host.
+        # Found once per tensor: it takes a quarter of a decision's time, and the host waits to read points on a GPU.
         known = _grids[points] = (points._version, _find_grid(points))
     return known[1]
 
@@ -138,7 +140,7 @@ def check_points(symbols: Tensor, points: Tensor, name: str = "the constellation
 
     Raises:
         InputError: I or Q of a symbol is further than 1e-4 from every level, or is not a number. The message
-            names the first such symbol. Within :meth:`~tosc_env.async_checks.DeferredChecks.gather` it comes later.
+            names the first such symbol. Within :meth:`~tosc_env.async_checks.AsyncChecks.collect` it comes later.
 
     Example:
         >>> points = constellation_points("qpsk")
@@ -153,9 +155,9 @@ def check_points(symbols: Tensor, points: Tensor, name: str = "the constellation
     error = _level(_nearest(values, side, step), side, step).sub_(values).abs_()
     # Written so that NaN, which compares false with everything, is caught as well.
     right = error <= TOLERANCE
-    checks = gathering()
+    checks = current_checks()
     if checks is not None:
-        checks.note(~right.all(), f"a symbol was no point of {name!r}.")
+        checks.add(~right.all(), f"a symbol was no point of {name!r}.")
         return
     if right.all():
         return
@@ -170,14 +172,10 @@ def check_points(symbols: Tensor, points: Tensor, name: str = "the constellation
 
 
 def modulate(indices: Tensor, points: Tensor) -> Tensor:
-    """Symbols float32 [B, 2n], I and Q interleaved, from the indices int64 [B, n] of their points.
-
-    Args:
-        indices: int64 [B, n], each in [0, M).
-        points: complex [M].
+    """Symbols float32 [B, 2n], I and Q interleaved, from the indices int64 [B, n] of their points, complex [M].
 
     Raises:
-        InputError: an index out of range; within :meth:`~tosc_env.async_checks.DeferredChecks.gather` it comes later.
+        InputError: an index not in [0, M); within :meth:`~tosc_env.async_checks.AsyncChecks.collect` it comes later.
 
     Example:
         >>> modulate(torch.tensor([[0, 3]]), constellation_points("qpsk"))
@@ -190,10 +188,10 @@ def modulate(indices: Tensor, points: Tensor) -> Tensor:
         )
     if indices.numel():
         # Checked here because on a GPU a wrong index poisons the whole process.
-        checks = gathering()
+        checks = current_checks()
         if checks is not None:
             inside = indices.clamp(0, len(points) - 1)
-            checks.note((inside != indices).any(), f"an index did not lie in [0, {len(points) - 1}].")
+            checks.add((inside != indices).any(), f"an index did not lie in [0, {len(points) - 1}].")
             indices = inside
         else:
             low, high = (int(bound) for bound in indices.aminmax())
@@ -206,9 +204,8 @@ def modulate(indices: Tensor, points: Tensor) -> Tensor:
 def hard_decision(received: Tensor, points: Tensor) -> Tensor:
     """The index of the nearest point for each received symbol, int64 [B, n].
 
-    The nearest point of a grid is the nearest level on each axis, found by rounding.  This is the
-    maximum-likelihood decision for equally likely symbols over AWGN or after zero forcing; an MMSE equaliser
-    shrinks the symbols by ``|h|^2 / (|h|^2 + N0)``, which has to be undone first.
+    This is the maximum-likelihood decision for equally likely symbols over AWGN or after zero forcing; an MMSE
+    equaliser shrinks the symbols by ``|h|^2 / (|h|^2 + N0)``, which has to be undone first.
 
     Args:
         received: float [B, 2n], I and Q interleaved, in the scale of the points. NaN gives some valid index.
@@ -231,6 +228,17 @@ def hard_decision(received: Tensor, points: Tensor) -> Tensor:
     return table.index_select(0, cell.flatten()).unflatten(0, cell.shape)
 
 
+def histogram(symbols: Tensor, points: Tensor) -> Tensor:
+    """How often each of the points [M] is the nearest one, float32 [B, 2n] -> [B, M].
+
+    >>> histogram(torch.tensor([[1.0, 1.0, 0.9, 0.8, -1.0, -1.0]]), constellation_points("4qam"))
+    tensor([[2., 0., 0., 1.]])
+    """
+    decided = hard_decision(symbols, points).long()
+    counts = torch.zeros(len(symbols), len(points), device=symbols.device)
+    return counts.scatter_add_(1, decided, torch.ones_like(decided, dtype=counts.dtype))
+
+
 def peak(points: Tensor) -> float:
     """The largest absolute I or Q of a constellation: how wide a box of symbols must be to hold it.
 
@@ -238,30 +246,6 @@ def peak(points: Tensor) -> float:
     1.1504
     """
     return torch.view_as_real(points.detach()).abs().max().item()
-
-
-def theoretical_ser(num_points: int, snr_db: float) -> float:
-    """The symbol error rate of square M-QAM over AWGN with minimum-distance decisions.
-
-    ``SER = 1 - (1 - P)^2`` with ``P = 2 (1 - 1/sqrt(M)) Q(sqrt(3 (Es/N0) / (M - 1)))``, the error rate of
-    each of the two PAMs (Proakis, Digital Communications, section 4.3).
-
-    Args:
-        num_points: M, of 4, 16, 64, 256.
-        snr_db: Es/N0 per complex symbol in dB.
-
-    Raises:
-        InputError: there is no square QAM of that size.
-
-    Example:
-        >>> [round(theoretical_ser(16, snr_db), 3) for snr_db in (0, 4, 8, 12, 16, 20)]
-        [0.741, 0.589, 0.354, 0.109, 0.007, 0.0]
-    """
-    constellation_for(num_points)
-    argument = math.sqrt(3.0 * 10.0 ** (snr_db / 10.0) / (num_points - 1))
-    # Q(x) = erfc(x / sqrt(2)) / 2
-    axis = (1.0 - 1.0 / math.sqrt(num_points)) * math.erfc(argument / math.sqrt(2.0))
-    return axis * (2.0 - axis)
 
 
 def _check_interleaved(values: Tensor, name: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -12,6 +13,9 @@ from tosc_env.errors import InputError, ToscError
 from tosc_env.registry import Registry
 
 T = TypeVar("T")
+
+SMALLEST, LARGEST = 2.0**-126, (2.0 - 2.0**-23) * 2.0**127
+"""The least positive normal number and the greatest that float32 holds."""
 
 
 def check_options(factory: Callable[..., Any], name: str, options: Mapping[str, Any], given: int = 0) -> None:
@@ -34,17 +38,48 @@ def check_options(factory: Callable[..., Any], name: str, options: Mapping[str, 
     if not any(p.kind is p.VAR_KEYWORD for p in known):
         for option in options:
             if option not in {p.name for p in named}:
-                raise InputError(f"{name!r} has no option {option!r}; its options are: {listing}.")
+                raise InputError(f"{name!r} has no option {shown(option)!r}; its options are: {listing}.")
     for p in named:
         if p.default is p.empty and p.name not in options:
             raise InputError(f"{name!r} needs the option {p.name!r}; its options are: {listing}.")
+
+
+def named_options(
+    what: str,
+    given: object,
+    beside: Collection[str] = ("spec", "scheme", "eavesdropper", "stages"),
+) -> dict[str, Any]:
+    """Options as a new dictionary; None stands for none.
+
+    Args:
+        what: the argument that they were given as.
+        given: what was given.
+        beside: what is no option because it has an argument of its own.
+
+    Raises:
+        InputError: no dictionary of names and values, or one that sets something of ``beside``.
+
+    >>> named_options("scheme_kwargs", {"stages": [1]})
+    Traceback (most recent call last):
+    ...
+    tosc_env.errors.InputError: scheme_kwargs sets 'stages', which is no option: it has an argument of its own.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise InputError(f"{what} takes a dictionary of names and values, not {shown(given)!r}.")
+    for name in given:
+        if name in beside:
+            raise InputError(f"{what} sets {name!r}, which is no option: it has an argument of its own.")
+    return dict(given)
 
 
 def build(registry: Registry[T], base: type, value: object, options: Mapping[str, Any], *args: Any) -> T:
     """``value`` itself when it is a ``base``, else the registered class of that name, built with ``options``.
 
     Raises:
-        InputError: the name or an option is unknown, the value is neither, or an object came with options.
+        InputError: the name or an option is unknown, the value is neither, an object came with options, or nothing
+            could be made of these.
     """
     if isinstance(value, base):
         if options:
@@ -53,49 +88,87 @@ def build(registry: Registry[T], base: type, value: object, options: Mapping[str
             )
         return value  # type: ignore[return-value]
     if not isinstance(value, str):
-        raise InputError(f"a {registry.kind} is given as a name or a {base.__name__}, not {value!r}.")
-    factory = registry[value]
+        raise InputError(f"a {registry.kind} is given as a name or a {base.__name__}, not {shown(value)!r}.")
+    head = value.partition(":")[0]
+    if head != value and head in registry and value not in registry:
+        raise InputError(
+            f"a {registry.kind} with options is written {{'name': {head!r}, option: value}}, not {shown(value)!r}."
+        )
+    factory = registry[shown(value)]  # an unknown name is shown
     check_options(factory, value, options, given=len(args))
     try:
         return factory(*args, **options)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ToscError):
+    except ToscError as error:
+        text = shown(str(error))
+        if text == str(error):
             raise
+        raise type(error)(text) from None  # a key was given as something else
+    except Exception as error:  # whatever a factory makes of an option that it did not expect
         told = ", ".join(f"{k}={shown(v)!r}" for k, v in options.items() if k != "key") or "no options"
-        raise InputError(f"the {registry.kind} {value!r} cannot be made with {told}: {error}.") from error
+        why = shown(" ".join(str(error).split()).rstrip(".")) or type(error).__name__
+        raise InputError(f"the {registry.kind} {value!r} cannot be made with {told}: {why}.") from error
+
+
+_KEY = re.compile(r"(?<=\bkey)[=:]\S+|[0-9a-f]{32,}", re.IGNORECASE)
 
 
 def shown(value: Any) -> Any:
-    """An option as a message may show it: a key never is, however deep it lies."""
+    """An option as a message may show it: what is called a key or looks like one never is, however deep it lies.
+
+    >>> shown([{"name": "keyed", "key": "abc"}, "keyed:key:" + "5a" * 32])
+    [{'name': 'keyed'}, 'keyed:key...']
+    """
     if isinstance(value, Mapping):
-        return {k: shown(v) for k, v in value.items() if k != "key"}
-    return value
+        return {shown(k): shown(v) for k, v in value.items() if k != "key"}
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(map(shown, value))
+    if isinstance(value, bytes | bytearray):
+        return "..."
+    return _KEY.sub("...", value) if isinstance(value, str) else value
 
 
 def check_positive(value: object, name: str) -> float:
-    """``value`` as a float if it is a finite number above 0.
+    """``value`` as a float if it is a finite number above 0 that float32 holds.
 
     >>> check_positive(-1, "epsilon")
     Traceback (most recent call last):
     ...
     tosc_env.errors.InputError: epsilon must be a finite number above 0, not -1.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
-        raise InputError(f"{name} must be a finite number above 0, not {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < _float(value) < math.inf:
+        raise InputError(f"{name} must be a finite number above 0, not {shown(value)!r}.")
+    if not SMALLEST <= float(value) <= LARGEST:
+        raise InputError(
+            f"{name} must be a number from {SMALLEST:.3g} to {LARGEST:.3g}, which float32 holds, not {value!r}."
+        )
     return float(value)
 
 
 def check_weight(value: object, name: str) -> float:
     """``value`` as a float if it is a finite number of at least 0; InputError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
-        raise InputError(f"{name} must be a number of at least 0, not {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= _float(value) < math.inf:
+        raise InputError(f"{name} must be a number of at least 0, not {shown(value)!r}.")
+    return check_number(value, name, low=0.0)
+
+
+def check_number(value: object, name: str, *, low: float = -LARGEST) -> float:
+    """``value`` as a float if it is a number of at least ``low`` that float32 holds; InputError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= _float(value) <= LARGEST:
+        raise InputError(f"{name} must be a number from {low:.3g} to {LARGEST:.3g}, not {shown(value)!r}.")
     return float(value)
+
+
+def _float(value: Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return math.inf
 
 
 def check_count(value: object, name: str, low: int = 1) -> int:
     """``value`` if it is a whole number of at least ``low``; InputError otherwise."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
-        raise InputError(f"{name} must be a whole number of at least {low}, not {value!r}.")
+        raise InputError(f"{name} must be a whole number of at least {low}, not {shown(value)!r}.")
     return int(value)
 
 

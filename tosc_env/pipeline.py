@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import copy
-import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tosc_env.constraints import constraint_of
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError
-from tosc_env.options import build
+from tosc_env.memory import ContextRead, Memory, evaluating
+from tosc_env.options import build, shown
 from tosc_env.schemes import Air, PrivacyScheme, Stage, Trial, defaults_of, listed, make_stage, schemes
-from tosc_env.types import Context, Reception, SystemSpec, Transmission
-
-MEMORY_LIMIT = 2**30
-"""Bytes of symbols that are remembered of one source at most; a larger source is encoded afresh each time."""
-
-LARGE_SHARE = 50
-"""A batch of one image in so many of its source has the whole source encoded at once, on a CPU; smaller ones, and
-those of few images, have what they ask for."""
-
-CHUNK = 500
-"""Images encoded at once where a whole source is."""
-
-SMALL_BATCH = 8
-"""Networks add up in another order for batches smaller than this, so that the last bit of a symbol may differ."""
+from tosc_env.types import Context, SystemSpec, Transmission, Waves
 
 
 class Pipeline(PrivacyScheme):
@@ -43,11 +30,12 @@ class Pipeline(PrivacyScheme):
 
     **The backbone runs once per image.**  :meth:`send` takes images by their place in a
     :class:`~tosc_env.data.base.Source` and remembers the backbone's symbols of each, whatever the SNRs, seeds,
-    attackers and steps: 8n bytes per image, :data:`MEMORY_LIMIT` bytes per source at most, for as long as the source
-    lives.  A large batch (:data:`LARGE_SHARE`) has the whole source encoded the first time.  Nothing is remembered of a
-    backbone that reads its context or gives two answers to one question; and whatever was remembered is forgotten when
-    a weight changes, so also between the steps of a training (written through ``Tensor.data``, a change is not seen).
-    Stages run every time.
+    attackers and steps: 8n bytes per image, at most :data:`~tosc_env.memory.MEMORY_LIMIT` bytes per source, for as
+    long as the source lives.  Nothing is remembered of a backbone that reads its context or gives two answers to one
+    question; and whatever was remembered is forgotten when a weight, a submodule, a number or a word among the
+    attributes of the backbone changes, so also between the steps of a training.  Not seen is what is written into a
+    tensor behind PyTorch's back (in place through ``Tensor.data`` or a NumPy view), a hook, an option of one of
+    PyTorch's own modules, and what lies inside a list, dictionary or array.  Stages run every time.
 
     Args:
         backbone: any scheme.
@@ -58,6 +46,7 @@ class Pipeline(PrivacyScheme):
 
     Attributes:
         added: the stages that ``name`` and ``options`` do not make.
+        receives: whether it can decode, as all but recorded symbols can.
 
     Raises:
         InputError: an unknown stage, or an order of stages that makes no sense.
@@ -70,6 +59,8 @@ class Pipeline(PrivacyScheme):
         >>> print(scheme.title)
         lbvq + keyed(mode=shuffle, lifetime=per_message) + laplace(epsilon=20, clip=1, mode=laplace)
     """
+
+    receives: bool = True
 
     def __init__(
         self,
@@ -93,6 +84,7 @@ class Pipeline(PrivacyScheme):
         made: list[Stage] = []
         for part in parts:
             stage = make_stage(part, backbone.spec, _outgoing(backbone, made))
+            _check_fits(stage, backbone, _outgoing(backbone, made))
             if stage.keyed:
                 stage = copy.deepcopy(stage) if "_taken" in stage.__dict__ else stage
                 stage.__dict__["_taken"] = True
@@ -105,7 +97,7 @@ class Pipeline(PrivacyScheme):
         self._weights: str | None = None
         _check_order(backbone, made)
         # The backbone's own, so that every pipeline and every view of it shares what is remembered.
-        self._memory: _Memory = backbone.__dict__.setdefault("_memory", _Memory(backbone))
+        self._memory: Memory = backbone.__dict__.setdefault("_memory", Memory(backbone))
         # The backbone's parts stay in the mode that each is in: it may belong to a training loop.
         self.training = backbone.training
         self.stages.train(backbone.training)
@@ -129,8 +121,9 @@ class Pipeline(PrivacyScheme):
 
         def through(symbols: Tensor) -> Transmission:
             sent = air(self.protect(symbols, told))
-            received, csi = sent.receiver.received, sent.receiver.csi
-            return replace(sent, receiver=Reception(self.recover(received, csi, told), csi))
+            name, here = next(iter(sent.receptions.items()))
+            bare = replace(here, received=self.recover(here.received, here.csi, told))
+            return replace(sent, receptions={**sent.receptions, name: bare})
 
         return self.backbone(images, self._told(told), through)
 
@@ -142,6 +135,21 @@ class Pipeline(PrivacyScheme):
             if keyed or not stage.keyed:
                 symbols = stage.protect(symbols, _scoped(context, names))
         return symbols
+
+    def constrain(self, symbols: Tensor, context: Context) -> Tensor:
+        """Symbols [B, 2n] as they may be sent: points of the constellation, or of unit mean energy."""
+        return constraint_of(self.constellation)(symbols)
+
+    @property
+    def precodes(self) -> bool:
+        """Whether a stage acts on waves."""
+        return any(type(stage).precode is not Stage.precode for stage in self._stages())
+
+    def precode(self, waves: Waves, context: Context, *, added_only: bool = False) -> Waves:
+        """What the transmitter's antennas radiate in place of waves, by all stages or the added ones."""
+        for stage, names in self._with_knobs()[self._made if added_only else 0 :]:
+            waves = stage.precode(waves, _scoped(context, names))
+        return waves
 
     def recover(self, received: Tensor, csi: Tensor, context: Context, *, added_only: bool = False) -> Tensor:
         """A reception [B, 2n] as the backbone is given it, or with the added stages alone undone."""
@@ -287,11 +295,27 @@ class Pipeline(PrivacyScheme):
         }
         return replace(context, knobs={**usual, **context.knobs}) if usual else context
 
+    @torch.no_grad()
+    def send_images(self, images: Tensor, context: Context) -> Tensor:
+        """Symbols float32 [B, 2n] of images [B, C, H, W] from no source, in evaluation mode.
+
+        The same batch handed over again, such as the candidates of a re-identification, meets the backbone once.
+        """
+        with evaluating(self), torch.autocast(images.device.type, enabled=False):
+            if not self._memory.allowed():
+                return self.encode(images, context).float()
+            try:
+                bare = self._memory.of_images(images)
+            except ContextRead:
+                self._memory.give_up()
+                bare = self.backbone.encode(images, context)
+            return self.protect(bare, context).float()
+
     def _bare(self, source: Source, index: Tensor, context: Context) -> Tensor:
         if self._memory.allowed() and self._memory.has_room(source, len(index)):
             try:
                 return self._memory(source, index)
-            except _ContextRead:  # of some images only, it seems
+            except ContextRead:  # of some images only, it seems
                 self._memory.give_up()
         return self.backbone.encode(source.gather(index).images, context)
 
@@ -327,169 +351,16 @@ def make_scheme(
 
 
 def as_pipeline(scheme: PrivacyScheme) -> Pipeline:
-    """The scheme itself where it is a pipeline, else one of it alone."""
+    """The scheme itself where it is a pipeline, else one of it alone.
+
+    Raises:
+        InputError: no scheme.
+    """
+    if not isinstance(scheme, PrivacyScheme):
+        raise InputError(
+            f"a ready scheme is needed here, such as make_scheme or load_scheme give, not {shown(scheme)!r}."
+        )
     return scheme if isinstance(scheme, Pipeline) else Pipeline(scheme)
-
-
-@contextmanager
-def evaluating(policy: nn.Module) -> Iterator[None]:
-    """Evaluation mode, then each part as it was: the policy may belong to a training loop."""
-    training = [part for part in policy.modules() if part.training]
-    if not training:
-        yield
-        return
-    policy.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
-
-
-class _ContextRead(BaseException):
-    """A backbone has read its context; no ``except Exception`` of its own may hide that."""
-
-
-class _Unreadable(Context):
-    """A context that tells on whoever reads it."""
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in _FIELDS:
-            raise _ContextRead(name)
-        return super().__getattribute__(name)
-
-
-_FIELDS = frozenset(field.name for field in fields(Context))
-_NOTHING: Context = object.__new__(_Unreadable)
-
-
-class _Memory:
-    """The symbols of a backbone, by source and image, each computed once.
-
-    What is remembered was computed without a context, so it cannot depend on one.
-    """
-
-    def __init__(self, backbone: PrivacyScheme) -> None:
-        self._backbone = backbone
-        self._weights: list[tuple[Tensor, int]] = []
-        self._allowed: bool | None = None
-        self._known: weakref.WeakKeyDictionary[Source, dict[int, _Known]] = weakref.WeakKeyDictionary()
-
-    def __reduce__(self) -> Any:
-        # A copy or a pickle begins with an empty memory.
-        return _Memory, (self._backbone,)
-
-    def allowed(self) -> bool:
-        """Whether the backbone's symbols depend on the image alone; found out by asking it twice, and again whenever
-        its weights have changed."""
-        weights = _versions(self._backbone)
-        if self._allowed is None or not _the_same(weights, self._weights):
-            self._known.clear()
-            self._allowed = self._deterministic()
-            self._weights = weights
-        return self._allowed
-
-    def give_up(self) -> None:
-        """Remember nothing until a weight changes."""
-        self._known.clear()
-        self._allowed = False
-
-    def has_room(self, source: Source, count: int) -> bool:
-        """Whether the symbols of a source, asked for ``count`` at once, may be remembered beside what is."""
-        tables = {*self._known.get(source, ()), min(count, SMALL_BATCH)}
-        return len(tables) * 8 * self._backbone.spec.num_symbols * len(source) <= MEMORY_LIMIT
-
-    @torch.no_grad()
-    def __call__(self, source: Source, index: Tensor) -> Tensor:
-        batch = min(len(index), SMALL_BATCH)
-        known = self._known.setdefault(source, {})
-        if batch not in known:
-            known[batch] = _Known(len(source), 2 * self._backbone.spec.num_symbols, source.device)
-        return known[batch](index, lambda rows: self._encode(source.gather(rows).images), batch)
-
-    def _encode(self, images: Tensor) -> Tensor:
-        # Never in the reduced precision of a training around it: that is not what is sent.
-        with torch.autocast(images.device.type, enabled=False):
-            symbols = self._backbone.encode(images, _NOTHING).float()
-        wanted = [len(images), 2 * self._backbone.spec.num_symbols]
-        if list(symbols.shape) != wanted:
-            raise InputError(
-                f"the scheme {self._backbone.name!r} must encode {len(images)} images as symbols of the shape "
-                f"{wanted}, not {list(symbols.shape)}."
-            )
-        return symbols
-
-    @torch.no_grad()
-    def _deterministic(self) -> bool:
-        device = next((t.device for t in (*self._backbone.parameters(), *self._backbone.buffers())), None)
-        stream = torch.Generator().manual_seed(0)
-        probe = torch.rand(2, *self._backbone.spec.image_shape, generator=stream).to(device)
-        with evaluating(self._backbone), torch.random.fork_rng(devices=[]):
-            before = torch.get_rng_state()
-            try:
-                same = torch.equal(self._encode(probe), self._encode(probe))
-            except _ContextRead:
-                return False
-            return same and torch.equal(torch.get_rng_state(), before)
-
-
-class _Known:
-    """The symbols [N, 2n] of one source's images, as far as they have been asked for."""
-
-    def __init__(self, length: int, width: int, device: torch.device) -> None:
-        self._symbols = torch.zeros(length, width, device=device)
-        self._there = torch.zeros(length, dtype=torch.bool, device=device)
-        self._complete = False
-
-    def __call__(self, index: Tensor, encode: Any, batch: int) -> Tensor:
-        if not self._complete:
-            self._learn(index, encode, batch)
-        return self._symbols[index]
-
-    def _learn(self, index: Tensor, encode: Any, batch: int) -> None:
-        count = len(self._there)
-        # On an accelerator, to ask which images are missing would be to wait for it; and whoever asks for many at once
-        # will soon have asked for all.
-        if index.device.type != "cpu" or SMALL_BATCH == batch < count <= LARGE_SHARE * len(index):
-            start = 0
-            while start < count:
-                # What would be left over for a small batch belongs to this one, for the reason below.
-                end = start + CHUNK if count - start - CHUNK >= SMALL_BATCH else count
-                self._symbols[start:end] = encode(torch.arange(start, end, device=index.device))
-                start = end
-            self._complete = True
-            return
-        missing = index[~self._there[index]].unique()
-        if len(missing) == 0:
-            return
-        # No fewer at once than ``batch``: the last bit of a symbol must not depend on who is missing.
-        rows = torch.cat([missing, index])[: max(len(missing), batch)]
-        self._symbols[rows] = encode(rows)
-        self._there[rows] = True
-        self._complete = bool(self._there.all())
-
-
-def _versions(module: nn.Module) -> list[tuple[Tensor, int]]:
-    """What changes when a weight does: every parameter and buffer, and the version of each.
-
-    The tensors themselves, so that no new one can take the address of one that is gone.
-    """
-    found: list[tuple[Tensor, int]] = []
-    waiting = [module]
-    while waiting:
-        part = waiting.pop()
-        for tensors in (part._parameters, part._buffers):
-            for tensor in tensors.values():
-                if tensor is not None:
-                    found.append((tensor, 0 if tensor.is_inference() else tensor._version))
-        waiting.extend(child for child in part._modules.values() if child is not None)
-    return found
-
-
-def _the_same(now: list[tuple[Tensor, int]], then: list[tuple[Tensor, int]]) -> bool:
-    return len(now) == len(then) and all(
-        a is b and version == before for (a, version), (b, before) in zip(now, then, strict=True)
-    )
 
 
 def _outgoing(backbone: PrivacyScheme, stages: Iterable[Stage]) -> str | None:
@@ -497,6 +368,19 @@ def _outgoing(backbone: PrivacyScheme, stages: Iterable[Stage]) -> str | None:
     for stage in stages:
         constellation = stage.constellation
     return constellation
+
+
+def _check_fits(stage: Stage, backbone: PrivacyScheme, incoming: str | None) -> None:
+    """Raise InputError for a stage, given as an object, that was made for other symbols than it would get."""
+    for what, has, needs in (
+        ("channel uses", stage.spec.num_symbols, backbone.spec.num_symbols),
+        ("the constellation", stage.incoming, incoming or stage.incoming),
+    ):
+        if has != needs:
+            raise InputError(
+                f"the stage {stage.name!r} was made for {what} {has!r}, and gets {needs!r} here; give it by name, or "
+                "make it with the scheme's spec and constellation."
+            )
 
 
 def _check_order(backbone: PrivacyScheme, stages: list[Stage]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from importlib.metadata import entry_points
 from typing import Any
 
 import gymnasium as gym
@@ -10,9 +12,6 @@ from tosc_env.errors import unknown
 
 ENTRY_POINT = "tosc_env.envs.role:RoleEnv"
 VECTOR_ENTRY_POINT = "tosc_env.envs.vector:ToscVectorEnv"
-
-IDS = {"ToSC-CIFAR-v0": "cifar10", "ToSC-CelebA-v0": "celeba", "ToSC-Shapes-v0": "shapes"}
-"""The built-in ids, and the data set behind each."""
 
 
 def register_env(id: str, data_id: str, **options: Any) -> None:
@@ -38,10 +37,33 @@ def register_env(id: str, data_id: str, **options: Any) -> None:
 
 
 def register_all() -> None:
-    """Register the built-in ids; a second call does nothing."""
-    for id, data_id in IDS.items():
-        if id not in gym.registry:
-            register_env(id, data_id)
+    """Register the ids that installed packages declare, this one among them; a second call does nothing.
+
+    The entry-point group ``tosc_env.environments`` maps an id to what ``tosc_env.sources`` maps the data set's name
+    to; none of it is loaded.
+    """
+    declared = entry_points()
+    names = {entry.value: entry.name for entry in declared.select(group="tosc_env.sources")}
+    for entry in declared.select(group="tosc_env.environments"):
+        if entry.value not in names:
+            warnings.warn(
+                f"the environment {entry.name} is declared on {entry.value}, which is no data set under the entry "
+                "points tosc_env.sources, so it is left out.",
+                stacklevel=2,
+            )
+        elif entry.name not in gym.registry:
+            register_env(entry.name, names[entry.value])
+
+
+def environments() -> dict[str, str]:
+    """Every id that is registered, and the data set behind each.
+
+    >>> environments()["ToSC-CelebA-v0"]
+    'celeba'
+    """
+    return {
+        id: spec.kwargs["data_id"] for id, spec in gym.registry.items() if spec.entry_point == ENTRY_POINT
+    }
 
 
 def data_of(id: str) -> dict[str, Any]:
@@ -50,7 +72,6 @@ def data_of(id: str) -> dict[str, Any]:
     Raises:
         InputError: no such id, or one of another package's environments.
     """
-    ours = {name: spec for name, spec in gym.registry.items() if spec.entry_point == ENTRY_POINT}
-    if id not in ours:
-        raise unknown("environment", id, ours)
-    return dict(ours[id].kwargs)
+    if id not in environments():
+        raise unknown("environment", id, environments())
+    return dict(gym.registry[id].kwargs)

@@ -42,8 +42,8 @@ class Registry(Generic[T]):
     def register(self, name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
         """A decorator that enters a class or factory under ``name``.
 
-        Registering the same object twice is harmless (modules get reloaded); another one under a
-        taken name is an error.
+        A class whose kind has names, and which has none of its own, is called by it from then on. Registering the same
+        object twice is harmless (modules get reloaded); another one under a taken name is an error.
         """
         if not isinstance(name, str) or not name:
             raise InputError(f"a {self.kind} is registered under a non-empty string, not {name!r}.")
@@ -53,6 +53,7 @@ class Registry(Generic[T]):
             if known is not None and _identity(known) != _identity(factory):
                 raise InputError(f"the {self.kind} {name!r} is already registered by {_identity(known)}.")
             self._table[name] = factory
+            _call(factory, name)
             return factory
 
         return enter
@@ -87,9 +88,25 @@ class Registry(Generic[T]):
     def _load(self, name: str) -> None:
         for entry in self._entries():
             if entry.name == name:
-                factory = entry.load()
+                try:
+                    factory = entry.load()
+                except Exception as error:  # whatever a stranger's module does when it is imported
+                    raise InputError(
+                        f"the {self.kind} {name!r} is declared as {entry.value}, which cannot be loaded: {error}."
+                    ) from error
                 self._table.setdefault(name, factory)
+                _call(factory, name)
                 return
+
+
+def _call(factory: object, name: str) -> None:
+    """Give a class its registered name where it has none of its own: files know it by that."""
+    if (
+        isinstance(factory, type)
+        and isinstance(getattr(factory, "name", None), str)
+        and "name" not in vars(factory)
+    ):
+        factory.name = name  # type: ignore[attr-defined]
 
 
 def _identity(factory: object) -> str:

@@ -8,7 +8,9 @@ receiver        ``received`` [2n], ``csi`` [c]         the task's decision, ``Di
 eavesdropper    ``received`` [2n], ``csi`` [c]         an image [C, H, W] in [0, 1]
 ==============  =====================================  =============================================
 
-``csi`` is what a side knows of its *own* link: the SNR in dB, then real and imaginary part of each fade.
+There may be several eavesdroppers: a *player* is ``"transmitter"``, ``"receiver"`` or the name of an adversary's
+node, and its *agent* in PettingZoo is ``transmitter_0``, ``receiver_0``, ``eavesdropper_0``, ``eavesdropper_1`` and so
+on.  ``csi`` is what a side knows of its *own* link: the SNR in dB, then real and imaginary part of each fade.
 The transmitter knows the legitimate link's SNR alone.
 """
 
@@ -24,26 +26,36 @@ from gymnasium import spaces
 from torch import Tensor
 
 from tosc_env.errors import InputError, unknown
-from tosc_env.rewards import ROLES
+from tosc_env.nodes import WIRETAP, Node
 
 if TYPE_CHECKING:
     from tosc_env.game import Game
 
-AGENTS = {role: f"{role}_0" for role in ROLES}
-"""The name of each role's agent in the PettingZoo environments and in error messages."""
+
+def agents_of(nodes: Sequence[Node] = WIRETAP) -> dict[str, str]:
+    """The agent of each player, as it is called in the PettingZoo environments and in error messages.
+
+    >>> agents_of()
+    {'transmitter': 'transmitter_0', 'receiver': 'receiver_0', 'eavesdropper': 'eavesdropper_0'}
+    """
+    adversaries = {node.name: f"eavesdropper_{k}" for k, node in enumerate(nodes[1:])}
+    return {"transmitter": "transmitter_0", "receiver": "receiver_0", **adversaries}
 
 
-def check_role(role: str) -> str:
-    """``role`` itself when it is one of :data:`~tosc_env.rewards.ROLES`.
+def player_of(role: str, nodes: Sequence[Node] = WIRETAP) -> str:
+    """The player that a role, an agent or a node's name stands for; ``"eavesdropper"`` is the first of them.
 
-    >>> check_role("jammer")
+    >>> player_of("jammer")
     Traceback (most recent call last):
     ...
     tosc_env.errors.InputError: unknown role 'jammer'; available: eavesdropper, receiver, transmitter.
     """
-    if role not in ROLES:
-        raise unknown("role", role, ROLES)
-    return role
+    agents = agents_of(nodes)
+    known = {**{agent: player for player, agent in agents.items()}, "eavesdropper": nodes[1].name}
+    known |= {player: player for player in agents}
+    if role not in known:
+        raise unknown("role", role, agents)
+    return known[role]
 
 
 class PointsBox(spaces.Box):
@@ -78,7 +90,7 @@ def observation_space(game: Game, role: str) -> spaces.Dict:
     >>> sorted(observation_space(Game(make_source("shapes")), "receiver").items())
     [('csi', Box(-inf, inf, (1,), float32)), ('received', Box(-inf, inf, (128,), float32))]
     """
-    check_role(role)
+    role = player_of(role, game.nodes)
     if role == "transmitter":
         return spaces.Dict({"image": _images(game), "csi": _reals(1)})
     return spaces.Dict({"received": _reals(2 * game.num_symbols), "csi": _reals(game.spec.num_csi)})
@@ -90,7 +102,7 @@ def action_space(game: Game, role: str, num_envs: int | None = None) -> spaces.S
     The transmitter of a discrete game gets a :class:`PointsBox`, as wide as the constellation's peak
     where that exceeds 1.
     """
-    check_role(role)
+    role = player_of(role, game.nodes)
     if role == "transmitter":
         shape = (2 * game.num_symbols,) if num_envs is None else (num_envs, 2 * game.num_symbols)
         if game.points is not None:
@@ -113,7 +125,7 @@ def _reals(size: int) -> spaces.Box:
 
 
 def as_action(
-    role: str,
+    agent: str,
     action: object,
     space: spaces.Space[Any],
     *,
@@ -128,7 +140,7 @@ def as_action(
     Discrete takes whole numbers in its range, MultiBinary zeros and ones.
 
     Args:
-        role: whose action it is, named in every error.
+        agent: whose action it is, named in every error.
         action: tensor, array or number, in the form of one element of ``space``, or of ``batch`` of them.
         space: of a single action.
         batch: None for one action, else the number of rows.
@@ -139,12 +151,11 @@ def as_action(
         InputError: wrong shape or type, NaN or infinite, out of range; the sentence names the agent.
 
     Example:
-        >>> as_action("receiver", 11, spaces.Discrete(10))
+        >>> as_action("receiver_0", 11, spaces.Discrete(10))
         Traceback (most recent call last):
         ...
         tosc_env.errors.InputError: receiver_0: action 11 is out of range; expected 0 to 9.
     """
-    agent = AGENTS[check_role(role)]
     if not isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiBinary)):
         return _other_action(agent, action, space, batch, device)
     shape = tuple(space.shape or ()) if batch is None else (batch, *(space.shape or ()))
@@ -155,7 +166,7 @@ def as_action(
     if isinstance(space, spaces.Box):
         if not tensor.is_floating_point():
             raise InputError(f"{agent}: action has dtype {_dtype(tensor)}; expected {wanted}.")
-        tensor = _real_action(role, tensor.to(device, torch.float32), wanted, validate)
+        tensor = _real_action(agent, tensor.to(device, torch.float32), wanted, validate)
     else:
         whole = not (tensor.is_floating_point() or tensor.is_complex())
         if not whole or (tensor.dtype == torch.bool and isinstance(space, spaces.Discrete)):
@@ -172,15 +183,15 @@ def as_action(
 _KIND = {spaces.Discrete: "integers of shape", spaces.MultiBinary: "zeros and ones of shape"}
 
 
-def _real_action(role: str, tensor: Tensor, wanted: str, validate: bool) -> Tensor:
+def _real_action(agent: str, tensor: Tensor, wanted: str, validate: bool) -> Tensor:
     """Finite numbers, images clipped. One pass over a valid batch of images: its extremes tell all."""
-    image = role == "eavesdropper"
+    image = agent.startswith("eavesdropper")
     if not validate:
         return tensor.clamp(0.0, 1.0) if image else tensor
     low, high = torch.stack(tensor.aminmax()).tolist()
     if not (math.isfinite(low) and math.isfinite(high)):
         found = "NaN" if math.isnan(low) else "infinite numbers (as float32)"
-        raise InputError(f"{AGENTS[role]}: action contains {found}; expected finite {wanted}.")
+        raise InputError(f"{agent}: action contains {found}; expected finite {wanted}.")
     return tensor.clamp(0.0, 1.0) if image and (low < 0.0 or high > 1.0) else tensor
 
 

@@ -24,7 +24,7 @@ from tosc_env.errors import InputError, unknown
 from tosc_env.options import build, shown
 from tosc_env.registry import Registry
 from tosc_env.tasks import Task
-from tosc_env.types import Context, Round, SystemSpec, Transmission
+from tosc_env.types import Context, Round, SystemSpec, Transmission, Waves
 
 schemes: Registry[PrivacyScheme] = Registry("scheme", group="tosc_env.schemes")
 stages: Registry[Stage] = Registry("stage", group="tosc_env.stages")
@@ -133,15 +133,16 @@ class PrivacyScheme(nn.Module, ABC):
         return None
 
 
-class Stage(nn.Module, ABC):
+class Stage(nn.Module):
     """What is done to symbols between a scheme and the channel, and undone at the receiver.
 
     ::
 
-        symbols [B, 2n] --protect--> [B, 2n] --channel--> received [B, 2n] --recover--> [B, 2n] for the scheme
+        symbols [B, 2n] --protect--> [B, 2n] --power, precode--> waves [B, T, n] --channel-->
+        received [B, 2n] --recover--> [B, 2n] for the scheme
 
     A stage knows nothing of images or tasks, so that it goes with any scheme.  An author writes :meth:`protect`, and
-    :meth:`recover` where there is something to undo.
+    :meth:`recover` where there is something to undo; one for several antennas writes :meth:`precode`.
 
     Args:
         spec: the system's shapes.
@@ -152,6 +153,7 @@ class Stage(nn.Module, ABC):
         name: what it is registered under.
         keyed: whether both ends need a secret key.
         stochastic: whether the same symbols may come out differently each time.
+        incoming: the constellation of the symbols that come in.
         constellation: of the symbols that go out, by default the same.
         knobs: settings that may differ from message to message, with their usual values; always the same names.
             :attr:`Context.knobs <tosc_env.types.Context.knobs>` may hold others, and the scheme's ``decode`` finds
@@ -166,14 +168,24 @@ class Stage(nn.Module, ABC):
     def __init__(self, spec: SystemSpec, constellation: str | None = None, **options: Any) -> None:
         super().__init__()
         self.spec, self.constellation, self.options = spec, constellation, options
+        self.incoming = constellation
 
-    @abstractmethod
     def protect(self, symbols: Tensor, context: Context) -> Tensor:
-        """Protected symbols [B, 2n], differentiable in ``symbols`` unless they are a constellation's points."""
+        """Protected symbols [B, 2n], differentiable in ``symbols`` unless they are a constellation's points; by default
+        the same."""
+        return symbols
 
     def recover(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
         """What the scheme's ``decode`` is given, [B, 2n]; by default the reception as it is."""
         return received
+
+    def precode(self, waves: Waves, context: Context) -> Waves:
+        """What the transmitter's antennas radiate in place of ``waves``; by default the same.
+
+        Called with what the stages before have made of the symbols on the first antenna. Which links' gains are known
+        stands in ``context.gains``. The game scales the result to the energy of the symbols.
+        """
+        return waves
 
     def guarantee(self, transmissions: int = 1) -> str | None:
         """What is proven of the privacy of an image sent this many times, in one sentence; None: nothing is."""
@@ -301,7 +313,9 @@ def make_stage(stage: Any, spec: SystemSpec, constellation: str | None = None) -
     """
     name, options = named("stage", stage)
     made = build(stages, Stage, name, options, spec, constellation)
-    made.name = made.name or str(name)
+    if made is not stage:
+        made.incoming = constellation
+    made.name = made.name or _called(name)
     return made
 
 
@@ -315,9 +329,13 @@ def make_objectives(given: Any, spec: SystemSpec) -> list[Objective]:
     for one in listed("objectives", given):
         name, options = named("objective", one)
         objective = build(objectives, Objective, name, options, spec)
-        objective.name = objective.name or str(name)
+        objective.name = objective.name or _called(name)
         made.append(objective)
     return made
+
+
+def _called(given: Any) -> str:
+    return given if isinstance(given, str) else type(given).__name__
 
 
 def named(kind: str, given: Any) -> tuple[Any, dict[str, Any]]:
@@ -340,5 +358,5 @@ def listed(what: str, given: Any) -> list[Any]:
     if isinstance(given, str | Mapping | nn.Module):
         return [given]
     if not isinstance(given, list | tuple | nn.ModuleList):
-        raise InputError(f"{what} takes a list of names, dictionaries or objects, not {given!r}.")
+        raise InputError(f"{what} takes a list of names, dictionaries or objects, not {shown(given)!r}.")
     return list(given)

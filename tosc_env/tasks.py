@@ -104,6 +104,11 @@ class Classification(Choice):
     """
 
     def __init__(self, source: Source) -> None:
+        if len(source.class_names) < 2 and source.attribute_names:
+            raise InputError(
+                f"the images of {source.name} have no labels; their attributes are a task: task='attributes', "
+                f"task_kwargs={{'names': {list(source.attribute_names[:3])}}}."
+            )
         super().__init__(source.class_names)
 
     def targets(self, batch: Batch) -> Tensor:
@@ -185,10 +190,3 @@ def _columns(source: Source, names: Sequence[str]) -> list[int]:
         if name not in source.attribute_names:
             raise unknown(f"attribute of {source.name}", name, source.attribute_names)
     return [source.attribute_names.index(name) for name in names]
-
-
-def constant_rate(targets: Tensor) -> float:
-    """The accuracy of the best constant answer on these targets: what a figure must beat on skewed data."""
-    columns = targets[:, None] if targets.dim() == 1 else targets
-    best = [column.bincount().max() for column in columns.unbind(1)]
-    return float(torch.stack(best).float().mean() / len(targets))

@@ -2,7 +2,7 @@
 
 ::
 
-    Batch, Links --> Round --transmit--> Transmission (a Reception per side) --score--> Scores
+    Batch, a Link per node --> Round --transmit--> Transmission (a Reception per node) --score--> Scores
 
 Everything here is data alone; this module imports nothing of the package, so that anything may import it.
 """
@@ -51,7 +51,7 @@ class SystemSpec:
 
 @dataclass(frozen=True)
 class Context:
-    """What transmitter and receiver share about a message besides their weights; the eavesdropper has none of it.
+    """What transmitter and receiver share about a message besides their weights; no eavesdropper has any of it.
 
     Attributes:
         snr_db: the legitimate link's SNR, float32 [B].
@@ -61,6 +61,9 @@ class Context:
         knobs: settings that may differ from message to message, float32 [B] each by name: ``epsilon`` of the first
             stage that has it, ``epsilon-2`` of the second. What is not named has the stage's own value. A stage
             finds its own alone here, under its own names; a scheme's ``decode`` finds those of all stages.
+        gains: what the transmitter knows of which link besides: by node, the gains complex64 [B, A, T, n] of each
+            channel use from its T antennas to the node's A. By default of none
+            (:attr:`GameConfig.transmitter_csi <tosc_env.GameConfig.transmitter_csi>`).
     """
 
     snr_db: Tensor
@@ -68,6 +71,7 @@ class Context:
     environment: int = 0
     generator: torch.Generator | None = None
     knobs: Mapping[str, Tensor] = field(default_factory=dict)
+    gains: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,25 +93,22 @@ class Batch:
 
 @dataclass(frozen=True)
 class Link:
-    """The random state of one link for B messages of n channel uses.
+    """The random state of one node's link for B messages of n channel uses, from T antennas to A.
+
+    A channel with more to remember than this subclasses it; every field is a tensor with a row per message.
 
     Attributes:
-        fades: complex64 [B, F], unit mean square, the coefficients that describe the link's fading during
-            the message; F = 0 where the link does not fade.
-        noise: complex64 [B, n], circular, unit variance (scaled by the SNR in
+        fades: complex64 [B, A, T, F], unit mean square, the coefficients that describe the link's fading during the
+            message; F = 0 where the link does not fade.
+        noise: complex64 [B, A, n], circular, unit variance (scaled by the SNR in
             :meth:`~tosc_env.channels.base.Channel.apply`).
+        snr_db: float32 [B], Es/N0 per complex symbol and receive antenna.
+        age: int64 [B], how many messages the present fades have carried.
     """
 
     fades: Tensor
     noise: Tensor
-
-
-@dataclass(frozen=True)
-class Links:
-    """Both links of the wiretap channel, and how many messages the present fades have carried (int64 [B])."""
-
-    receiver: Link
-    eavesdropper: Link
+    snr_db: Tensor
     age: Tensor
 
 
@@ -118,37 +119,94 @@ class Round:
     Attributes:
         batch: images [B, C, H, W], labels, attributes, and their index in the source.
         targets: the task's right answers.
-        snr_db, eavesdropper_snr_db: each link's Es/N0 in dB, [B], constant within an episode.
-        links: both links' fades and noise.
+        links: by node, the receiver first; SNRs are constant within an episode.
         message: int64 [B, 3]: row, episode, message number.
         shown: int64 [B], how often this image has been sent in a row, counting from 1.
     """
 
     batch: Batch
     targets: Tensor
-    snr_db: Tensor
-    eavesdropper_snr_db: Tensor
-    links: Links
+    links: Mapping[str, Link]
     message: Tensor
     shown: Tensor
+
+    @property
+    def snr_db(self) -> Tensor:
+        """The legitimate link's SNR, [B]."""
+        return next(iter(self.links.values())).snr_db
+
+    @property
+    def eavesdropper_snr_db(self) -> Tensor:
+        """The SNR of the first eavesdropper's link, [B]."""
+        return list(self.links.values())[1].snr_db
+
+
+@dataclass(frozen=True)
+class Waves:
+    """What the transmitter's T antennas radiate.
+
+    Attributes:
+        signal: complex64 [B, T, n].
+        weights: complex64 [B, T, n], by how much each symbol is in it at each antenna; what else ``signal`` holds is
+            noise to whoever listens.
+    """
+
+    signal: Tensor
+    weights: Tensor
 
 
 @dataclass(frozen=True)
 class Reception:
-    """What one side has: received symbols float32 [B, 2n] and its own link's CSI float32 [B, c]."""
+    """What one node has.
+
+    Attributes:
+        received: float32 [B, 2n], its antennas combined and equalised, I and Q interleaved.
+        csi: float32 [B, c], the state of its own link after combining.
+        raw: complex64 [B, A, n], what arrived at each antenna; None where only the above was handed on.
+    """
 
     received: Tensor
     csi: Tensor
+    raw: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Transmission:
-    """Both receptions, the symbols as sent [B, 2n], and the mean energy per symbol of each message [B]."""
+    """What everybody received of a message, by node and the receiver first.
 
-    receiver: Reception
-    eavesdropper: Reception
+    Attributes:
+        receptions: one per node.
+        sent: the symbols as sent, float32 [B, 2n].
+        weights: of the transmitter's antennas (:class:`Waves`); None: there is one antenna.
+    """
+
+    receptions: Mapping[str, Reception]
     sent: Tensor
-    energy: Tensor
+    weights: Tensor | None = None
+
+    @property
+    def receiver(self) -> Reception:
+        """The legitimate receiver's reception."""
+        return next(iter(self.receptions.values()))
+
+    @property
+    def eavesdropper(self) -> Reception:
+        """The first eavesdropper's reception."""
+        return list(self.receptions.values())[1]
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What one eavesdropper got out of a message, one number per row each.
+
+    Attributes:
+        mse, psnr_db: the error of its reconstruction.
+        extra: costly figures that were asked for, by name.
+    """
+
+    mse: Tensor
+    psnr_db: Tensor
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -156,14 +214,31 @@ class Scores:
     """The referee's verdict on a round, one number per row each.
 
     Attributes:
-        rewards: [B] for each of transmitter, receiver, eavesdropper.
+        rewards: [B] of the transmitter, the receiver, and each eavesdropper by its node.
         accuracy: the task score.
-        mse, psnr_db: the eavesdropper's error.
-        extra: costly figures that were asked for, by name.
+        leaks: by eavesdropper.
     """
 
-    rewards: dict[str, Tensor]
+    rewards: Mapping[str, Tensor]
     accuracy: Tensor
-    mse: Tensor
-    psnr_db: Tensor
-    extra: dict[str, Tensor] = field(default_factory=dict)
+    leaks: Mapping[str, Leak]
+
+    @property
+    def mse(self) -> Tensor:
+        """The least error of any eavesdropper, [B]."""
+        return self.worst.mse
+
+    @property
+    def psnr_db(self) -> Tensor:
+        """The highest PSNR of any eavesdropper, [B]."""
+        return self.worst.psnr_db
+
+    @property
+    def worst(self) -> Leak:
+        """Row by row, the most that any eavesdropper got."""
+        leaks = list(self.leaks.values())
+        if len(leaks) == 1:
+            return leaks[0]
+        extra = {name: torch.stack([leak.extra[name] for leak in leaks]).amax(0) for name in leaks[0].extra}
+        mse, psnr_db = (torch.stack([getattr(leak, name) for leak in leaks]) for name in ("mse", "psnr_db"))
+        return Leak(mse.amin(0), psnr_db.amax(0), extra)

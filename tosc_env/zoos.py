@@ -20,17 +20,19 @@ import torch
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.errors import InputError
 from tosc_env.game import Game
-from tosc_env.io.checkpoint_files import read_header
+from tosc_env.io.checkpoint_files import SUFFIX, data_of, read_header
 from tosc_env.io.checkpoints import check_fits, load_checkpoint
+from tosc_env.options import named_options, shown
 from tosc_env.pipeline import Pipeline, as_pipeline, in_words, make_scheme
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
 from tosc_env.schemes import PrivacyScheme, defaults_of
 
-SUFFIX = ".safetensors"
-
 USUAL_SCHEME, USUAL_EAVESDROPPER, UNTRAINED_EAVESDROPPER = "deepjscc", "inversion", "linear"
 """Who plays where nobody is named, and who stands in for an eavesdropper that no zoo has weights of."""
+
+FITTED_IMAGES = 5000
+"""How many images such a stand-in is fitted to at most: to encode them takes a few seconds."""
 
 NEAREST = 3
 """How many of a zoo's weights a message names."""
@@ -109,7 +111,7 @@ def load_scheme(
         'encryption'
     """
     wanted = _wanted(where)
-    return _find_scheme(name, wanted, dict(options), stages).to(device)
+    return _find_scheme(name, wanted, named_options("load_scheme", options), stages).to(device)
 
 
 def load_eavesdropper(
@@ -163,16 +165,17 @@ def resolve_scheme(
         InputError: an unknown name, or a name without weights for this game; lists the weights there are.
         CheckpointError: a file of another data set or code length.
     """
+    options = named_options("scheme_kwargs", options)
     if isinstance(scheme, PrivacyScheme):
         _refuse_options("scheme", options)
-        _check_shapes("scheme", scheme, game)
+        check_shapes("scheme", scheme, game)
         return as_pipeline(scheme).with_stages(stages).to(game.device)
     name = _name("scheme", scheme, USUAL_SCHEME)
     if _is_path(name):
         header = _fitting(Path(name), game)
-        _check_open(header, options or {}, name)
+        _check_open(header, options, name)
         return load_checkpoint(name, device=game.device, kind="scheme", options=options, stages=stages).policy
-    found = _find_scheme(name, Wanted(game.source.name, game, stand_in), dict(options or {}), stages)
+    found = _find_scheme(name, Wanted(game.source.name, game, stand_in), options, stages)
     return found.to(game.device)
 
 
@@ -188,11 +191,12 @@ def resolve_eavesdropper(
 
     An attacker that needs no training to speak of (``instant``) is fitted on the spot to the game's source. None means
     :data:`USUAL_EAVESDROPPER`; where no zoo has weights of it against this scheme, :data:`UNTRAINED_EAVESDROPPER` is
-    fitted in its place, with a warning: a closed form that takes one pass over the images.
+    fitted in its place, with a warning: a closed form on :data:`FITTED_IMAGES` images.
     """
+    options = named_options("eavesdropper_kwargs", options)
     if isinstance(eavesdropper, Eavesdropper):
         _refuse_options("eavesdropper", options)
-        _check_shapes("eavesdropper", eavesdropper, game)
+        check_shapes("eavesdropper", eavesdropper, game)
         return eavesdropper.to(game.device)
     name = _name("eavesdropper", eavesdropper, USUAL_EAVESDROPPER)
     if _is_path(name):
@@ -200,7 +204,7 @@ def resolve_eavesdropper(
         _fitting(Path(name), game)
         return load_checkpoint(name, device=game.device, kind="eavesdropper").policy
     if getattr(eavesdroppers[name], "instant", False):
-        return _fitted(name, options or {}, game, scheme)
+        return _fitted(name, options, game, scheme)
     _refuse_options("eavesdropper", options)
     wanted = Wanted(game.source.name, game, stand_in)
     path = _eavesdropper_path(name, wanted, scheme)
@@ -210,19 +214,26 @@ def resolve_eavesdropper(
         raise _no_weights("eavesdropper", f"{name!r} against {_whom(scheme)}", wanted)
     warnings.warn(
         f"no zoo has weights of the usual eavesdropper {name!r} against {_whom(scheme)} for this game: "
-        f"{UNTRAINED_EAVESDROPPER!r}, fitted on the spot to all of the game's images, plays instead. Train a stronger "
-        "one with 'tosc attack' and give its path as eavesdropper=.",
+        f"{UNTRAINED_EAVESDROPPER!r}, fitted on the spot to {FITTED_IMAGES:,} images at most, plays instead. Train a "
+        "stronger one with 'tosc attack' and give its path as eavesdropper=.",
         stacklevel=3,
     )
-    return _fitted(UNTRAINED_EAVESDROPPER, {}, game, scheme)
+    return _fitted(UNTRAINED_EAVESDROPPER, {}, game, scheme, FITTED_IMAGES)
 
 
-def _fitted(name: str, options: Mapping[str, Any], game: Game, scheme: Pipeline | None) -> Eavesdropper:
+def _fitted(
+    name: str,
+    options: Mapping[str, Any],
+    game: Game,
+    scheme: Pipeline | None,
+    queries: int | None = None,
+) -> Eavesdropper:
     with torch.random.fork_rng(devices=[]):
         policy = make_eavesdropper(name, game.spec, **options).to(game.device)
         target = scheme or make_scheme("label-only", game.spec)
     generator = torch.Generator(game.device).manual_seed(0)
-    policy.fit(View(game, target, ThreatModel(), generator), generator=generator)
+    threat = ThreatModel(queries=queries, colluding=game.config.colluding)
+    policy.fit(View(game, target, threat, generator), generator=generator)
     return policy.eval()
 
 
@@ -236,7 +247,7 @@ def _find_scheme(name: str, wanted: Wanted, options: dict[str, Any], stages: Any
     with torch.random.fork_rng(devices=[]):
         fresh = make_scheme(name, wanted.game.spec, stages=stages, **options)
     if fresh.trainable:
-        with_ = ", ".join(f"{k}={v!r}" for k, v in settled.items())
+        with_ = ", ".join(f"{k}={shown(v)!r}" for k, v in settled.items())
         raise _no_weights("scheme", f"{name!r}{f' with {with_}' if with_ else ''}", wanted)
     return fresh.eval()
 
@@ -284,8 +295,7 @@ def _wanted(where: str | Game) -> Wanted:
 
 def _fitting(path: Path, game: Game) -> dict[str, Any]:
     header = read_header(path)
-    data = header["card"].get("data", {}).get("name")
-    check_fits(header, path, game.spec, game.source.name if data else None)
+    check_fits(header, path, game.spec, game.source.name if data_of(header["card"]) else None)
     return header
 
 
@@ -305,7 +315,7 @@ def _name(kind: str, value: object, default: str) -> str:
         return default
     if not isinstance(value, (str, os.PathLike)):
         raise InputError(
-            f"{kind}= takes a registered name, a checkpoint's path or a ready {kind}, not {value!r}."
+            f"{kind}= takes a registered name, a checkpoint's path or a ready {kind}, not {shown(value)!r}."
         )
     return os.fspath(value)
 
@@ -322,7 +332,8 @@ def _refuse_options(kind: str, options: dict[str, Any] | None) -> None:
         )
 
 
-def _check_shapes(kind: str, policy: PrivacyScheme | Eavesdropper, game: Game) -> None:
+def check_shapes(kind: str, policy: PrivacyScheme | Eavesdropper, game: Game) -> None:
+    """Raise InputError when a scheme or eavesdropper was made for images, outputs or messages of another shape."""
     for what in ("image_shape", "num_outputs", "num_symbols"):
         has, needs = getattr(policy.spec, what), getattr(game.spec, what)
         if has != needs and not (kind == "eavesdropper" and what == "num_outputs"):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tosc_agents.learning.loop import LoopConfig
     from tosc_agents.learning.progress import show_progress
+    from tosc_agents.pictures import attack_picture
     from tosc_agents.training.evaluate import Evaluation, evaluate
     from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
     from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
@@ -22,6 +23,7 @@ _HOMES = {
     "Evaluation": "training.evaluate",
     "LoopConfig": "learning.loop",
     "SchemeTraining": "training.fit_scheme",
+    "attack_picture": "pictures",
     "evaluate": "training.evaluate",
     "fit_eavesdropper": "training.fit_eavesdropper",
     "fit_scheme": "training.fit_scheme",
@@ -32,6 +34,7 @@ __all__ = [
     "Evaluation",
     "LoopConfig",
     "SchemeTraining",
+    "attack_picture",
     "evaluate",
     "fit_eavesdropper",
     "fit_scheme",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from tosc_env.errors import InputError
 from tosc_env.options import check_count, check_positive
@@ -39,45 +38,17 @@ def advanced_composition(epsilon: float, transmissions: int, delta: float = DELT
     return math.sqrt(2 * k * math.log(1 / delta)) * epsilon + k * epsilon * growth
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What k transmissions of one image spend, each of them epsilon-DP with noise of its own.
+def composed(epsilon: float, transmissions: int, delta: float = DELTA) -> str:
+    """What k transmissions of one image spend, by the composition that proves less.
 
-    Attributes:
-        epsilon: of one message, in nats of log-likelihood ratio.
-        transmissions: k, of the same image.
-        delta: of the advanced composition.
-
-    Example:
-        >>> str(Budget(20.0, 16))
-        '320-DP by basic composition'
-        >>> str(Budget(0.05, 1000))
-        '(10.2, 1e-05)-DP by advanced composition'
+    >>> composed(20.0, 16), composed(0.05, 1000)
+    ('320-DP by basic composition', '(10.2, 1e-05)-DP by advanced composition')
     """
-
-    epsilon: float
-    transmissions: int = 1
-    delta: float = DELTA
-
-    @property
-    def basic(self) -> float:
-        """By basic composition, delta = 0."""
-        return basic_composition(self.epsilon, self.transmissions)
-
-    @property
-    def advanced(self) -> float:
-        """By advanced composition, at :attr:`delta`."""
-        return advanced_composition(self.epsilon, self.transmissions, self.delta)
-
-    @property
-    def total(self) -> float:
-        """The smaller of the two."""
-        return min(self.basic, self.advanced)
-
-    def __str__(self) -> str:
-        if self.basic <= self.advanced:
-            return f"{self.basic:.3g}-DP by basic composition"
-        return f"({self.advanced:.3g}, {self.delta:g})-DP by advanced composition"
+    basic = basic_composition(epsilon, transmissions)
+    advanced = advanced_composition(epsilon, transmissions, delta)
+    if basic <= advanced:
+        return f"{basic:.3g}-DP by basic composition"
+    return f"({advanced:.3g}, {delta:g})-DP by advanced composition"
 
 
 def accuracy_bound(epsilon: float, classes: int, transmissions: int = 1) -> float:
@@ -86,7 +57,8 @@ def accuracy_bound(epsilon: float, classes: int, transmissions: int = 1) -> floa
     Densities of a message y under two classes differ by e^eps at most, so Bayes' rule gives the likeliest class
     the posterior ``p_c(y) / sum_j p_j(y) <= 1 / (1 + (K - 1) e^-eps)``, and accuracy is its mean over y.  Messages
     of one image with fresh noise have e^(k epsilon) in that ratio; :func:`advanced_composition` gives no pure
-    epsilon, and no smaller bound of this form.
+    epsilon, and no smaller bound of this form.  With N equally likely images as the classes, it bounds top-1
+    re-identification, whatever the attacker knows besides the noise.
 
     >>> [round(100 * accuracy_bound(epsilon, 10), 1) for epsilon in (0.05, 0.1, 0.9)]
     [10.5, 10.9, 21.5]
@@ -96,15 +68,3 @@ def accuracy_bound(epsilon: float, classes: int, transmissions: int = 1) -> floa
     check_count(classes, "classes")
     # Divided by e^eps: nothing overflows, and a huge epsilon gives 1.
     return 1 / (1 + (classes - 1) * math.exp(-basic_composition(epsilon, transmissions)))
-
-
-def reidentification_bound(epsilon: float, candidates: int, transmissions: int = 1) -> float:
-    """The best top-1 rate of any attacker among N equally likely images: ``e^eps / (e^eps + N - 1)``.
-
-    Each candidate is a class of its own, so this is :func:`accuracy_bound` with N classes; it holds whatever the
-    attacker knows besides the noise: the weights, the candidates' features, epsilon.
-
-    >>> round(reidentification_bound(5.0, 1000), 3), round(reidentification_bound(20.0, 1000), 6)
-    (0.129, 0.999998)
-    """
-    return accuracy_bound(epsilon, check_count(candidates, "candidates"), transmissions)

@@ -21,7 +21,7 @@ class Complexity:
     Attributes:
         parameters: of transmitter and receiver together.
         training_parameters: those and what only training needs (a simulated adversary).
-        macs: multiply-accumulates of both (half the floating-point operations that torch counts).
+        macs: multiply-accumulates of both, half the floating-point operations that torch counts.
         channel_uses: complex symbols per message.
         bits: per message, None for full-resolution symbols.
     """

@@ -197,7 +197,7 @@ def keystream(key: SecretKey, context_environment: int, message: Tensor, words: 
     in a row, or has more rows, would use a stream again.
 
     Args:
-        key: the secret key.
+        key: whose stream it is.
         context_environment: :attr:`tosc_env.types.Context.environment`.
         message: int64 [B, 3], :attr:`tosc_env.types.Context.message`.
         words: how many words each message needs, at least 1.

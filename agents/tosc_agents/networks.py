@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 
 class ConvNorm(nn.Sequential):
-    """3x3 convolution, batch norm, and ReLU unless told otherwise; [B, c, H, W] -> [B, d, H/stride, W/stride]."""
+    """3x3 convolution, batch norm, and ReLU unless told otherwise; [B, c, H, W] -> [B, d, H/stride, W/stride].
+
+    Sides that the stride does not divide are rounded up.
+    """
 
     def __init__(self, inputs: int, outputs: int, *, stride: int = 1, activation: bool = True) -> None:
         layers: list[nn.Module] = [
@@ -57,7 +60,7 @@ class ResidualMLP(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """A residual convolutional network from images to feature vectors, for 32x32 inputs and their multiples.
+    """A residual convolutional network from images to feature vectors.
 
     ::
 
@@ -65,7 +68,7 @@ class ImageEncoder(nn.Module):
                      -> mean over pixels -> linear -> [B, D]
 
     Args:
-        channels: C, of the images.
+        channels: C, of the images; H and W are any.
         outputs: D.
         stem: channels of the first layer, at full resolution.
         widths, blocks: channels and residual blocks of each stage; each stage halves the resolution.
@@ -101,13 +104,13 @@ class ImageDecoder(nn.Module):
 
     ::
 
-        [B, D] -> linear -> [B, w0, H/8, W/8] -> residual block
+        [B, D] -> linear -> [B, w0, H/8, W/8] (rounded up) -> residual block
                -> (nearest upsampling x2 -> conv, norm, LeakyReLU -> residual block) x 3
-               -> conv -> sigmoid -> [B, C, H, W]
+               -> conv -> cropped -> sigmoid -> [B, C, H, W]
 
     Args:
         inputs: D.
-        image_shape: (C, H, W), H and W multiples of 8.
+        image_shape: (C, H, W).
         widths: channels at each of the four resolutions.
     """
 
@@ -117,7 +120,8 @@ class ImageDecoder(nn.Module):
         super().__init__()
         channels, height, width = image_shape
         scale = 2 ** (len(widths) - 1)
-        self.start = (widths[0], height // scale, width // scale)
+        self.sides = (height, width)
+        self.start = (widths[0], -(-height // scale), -(-width // scale))
         self.project = nn.Linear(inputs, self.start[0] * self.start[1] * self.start[2])
         layers: list[nn.Module] = [ResidualBlock(widths[0])]
         for before, after in pairwise(widths):
@@ -132,7 +136,8 @@ class ImageDecoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.project(x).unflatten(1, self.start).contiguous(memory_format=torch.channels_last)
-        return torch.sigmoid(self.convolutions(x).float())
+        height, width = self.sides
+        return torch.sigmoid(self.convolutions(x)[..., :height, :width].float())
 
 
 def scaled_snr(snr_db: Tensor) -> Tensor:

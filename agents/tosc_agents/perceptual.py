@@ -23,8 +23,7 @@ class PerceptualLoss(nn.Module):
     The article says "the first three layers"; here they are conv1_1, conv1_2 and conv2_1, each reduced to the
     mean over channels and pixels, and the three means added.
 
-    Args:
-        path: a weight file named in :data:`FILES`; by default the first found under the data root.
+    The weights are those of the first of :data:`FILES` that is found under the data root.
 
     Raises:
         DataError: there is none, or it is not what its name says.
@@ -35,16 +34,13 @@ class PerceptualLoss(nn.Module):
     layers = ("conv1_1", "conv1_2", "conv2_1")
     reduction = "mean of each layer, added"
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        path = path or find_weights()
+        path = find_weights()
         self.file = path.name
         convolutions, self.padding = _read(path)
-        self.first = None
-        if (
-            len(convolutions) == 4
-        ):  # channel-normalised VGG-19 begins with a 1x1 layer in place of mean and std
-            self.first = convolutions.pop(0)
+        # Channel-normalised VGG-19 begins with a 1x1 layer in place of mean and std.
+        self.first = convolutions.pop(0) if len(convolutions) == 4 else None
         self.convolutions = nn.ModuleList(convolutions)
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None])
         self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None])

@@ -10,7 +10,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -18,11 +18,18 @@ from tosc_agents.training.evaluate import Evaluation, Figure
 from tosc_env.data.base import Source
 from tosc_env.io.files import replacing
 
-if TYPE_CHECKING:
-    from rich.table import Table
+RESULTS = "results.json"
+"""What a folder of results calls the record of them."""
 
-COLUMNS = ("psnr_db", "ssim", "psnr_clipped_db", "reid_pixels", "reid_match", "reid_query")
-"""An attacker's figures, in the order in which tables show them."""
+HEADINGS = {
+    "psnr_db": "PSNR dB",
+    "ssim": "SSIM",
+    "psnr_clipped_db": "PSNR clipped dB",
+    "reid_pixels": "re-id pixels",
+    "reid_match": "re-id match",
+    "reid_query": "re-id query",
+}
+"""An attacker's figures, in the order in which tables show them, and what these call them."""
 
 
 def provenance(source: Source, device: torch.device) -> dict[str, Any]:
@@ -65,9 +72,9 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def columns(evaluation: Evaluation) -> tuple[str, ...]:
-    """:data:`COLUMNS`, and what was inferred (``infer_label``, ``infer_`` and an attribute)."""
+    """:data:`HEADINGS`, and what was inferred (``infer_label``, ``infer_`` and an attribute)."""
     found = {name for by in evaluation.leaks.values() for row in by.values() for name in row}
-    return *COLUMNS, *sorted(name for name in found if name.startswith("infer_"))
+    return *HEADINGS, *sorted(name for name in found if name.startswith("infer_"))
 
 
 def rows(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -106,13 +113,13 @@ def describe_usage(usage: Sequence[float]) -> str:
 
 
 LEGEND = (
-    "SNR and PSNR in dB; clipped: PSNR on the clipped scale of published code; pixels, match, query: "
-    "re-identification by nearest reconstruction, learned, and by encoding the candidates."
+    "PSNR clipped: on the clipped scale of published code. Re-id: pixels, by nearest reconstruction; match, learned; "
+    "query, by encoding the candidates."
 )
 
 
 def print_evaluation(title: str, evaluation: Evaluation, note: str) -> None:
-    """The table a person reads: accuracy by SNR, then each attacker, with the floors beneath."""
+    """The tables a person reads: accuracy by SNR, each attacker, with the floors beneath, and what was inferred."""
     from rich.console import Console
     from rich.table import Table
 
@@ -120,41 +127,58 @@ def print_evaluation(title: str, evaluation: Evaluation, note: str) -> None:
     if evaluation.accuracy:
         told = ", ".join(f"{f.mean:.1%} at {snr:g} dB" for snr, f in evaluation.accuracy.items())
         console.print(f"[bold]{title}[/bold]: accuracy {told}")
-    table = Table(
-        title=None if evaluation.accuracy else title, caption=f"{LEGEND}\n{note}", caption_justify="left"
-    )
-    table.add_column("attacker", no_wrap=True)
-    shown = columns(evaluation)
-    inferred = [name.removeprefix("infer_") for name in shown[len(COLUMNS) :]]
-    for heading in ("SNR", "PSNR", "SSIM", "clipped", "pixels", "match", "query"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    inferred = columns(evaluation)[len(HEADINGS) :]
+    for part, caption in ((tuple(HEADINGS), f"{LEGEND}\n{note}"), (inferred, None)):
+        if part:
+            headings, *lines = _leaks(evaluation, part, interval=False)
+            table = Table(
+                caption=caption, caption_justify="left", title=None if evaluation.accuracy else title
+            )
+            for place, heading in enumerate(headings):
+                # As narrow as they get, so that all stand beside one another in 80 columns.
+                table.add_column(
+                    heading.replace(" ", "\n"), justify="right" if place else "left", no_wrap=True
+                )
+            for line in lines:
+                table.add_row(*line)
+            console.print(table)
+
+
+def markdown(evaluation: Evaluation) -> str:
+    """The same in Markdown, with 95 % intervals over the seeds."""
+    text = ""
+    if evaluation.accuracy:
+        snrs = ["SNR", *(f"{snr:g} dB" for snr in evaluation.accuracy)]
+        told = ["accuracy", *(_accuracy(figure) for figure in evaluation.accuracy.values())]
+        text += _table([snrs, told]) + ("\n" if evaluation.leaks else "")
+    if evaluation.leaks:
+        text += _table(_leaks(evaluation, columns(evaluation), interval=True))
+    return text
+
+
+def _table(lines: list[list[str]]) -> str:
+    """Rows of cells in Markdown, the first of them the headings."""
+    heading, *rest = ("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join([heading, "|---" + "|---:" * (len(lines[0]) - 1) + "|", *rest]) + "\n"
+
+
+def _leaks(evaluation: Evaluation, part: Sequence[str], *, interval: bool) -> list[list[str]]:
+    """Headings and a row for each attacker and SNR that has some of these columns, then floors and chances."""
+    names = [column.removeprefix("infer_") for column in part]
+    lines = [["attacker", "SNR dB", *(HEADINGS.get(name, name) for name in names)]]
     for row in rows(evaluation):
-        cells = [_cell(row, column) for column in COLUMNS]
-        table.add_row(row["attacker"], f"{row['eavesdropper_snr_db']:g}", *cells)
-    for name, floor in evaluation.floors.items():
-        table.add_row(f"({name})", "", f"{floor['psnr_db']:.2f}", f"{floor['ssim']:.3f}", style="dim")
-    console.print(table)
-    if inferred:
-        console.print(_inferred(evaluation, inferred))
+        if any(column in row for column in part):
+            cells = [_cell(row, column, interval=interval) for column in part]
+            lines.append([row["attacker"], f"{row['eavesdropper_snr_db']:g}", *cells])
+    for attacker, floor in evaluation.floors.items():
+        told = {"psnr_db": f"{floor['psnr_db']:.2f}", "ssim": f"{floor['ssim']:.3f}"}
+        lines.append([f"{attacker} (floor)", "", *(told.get(name, "") for name in names)])
+    told = {name: f"{share * 100:.1f}%" for name, share in evaluation.chance.items()}
+    lines.append(["best constant answer", "", *(told.get(name, "") for name in names)])
+    return [line for line in lines if any(line[2:])]
 
 
-def _inferred(evaluation: Evaluation, names: Sequence[str]) -> Table:
-    """How often each attacker was right about the label and the private attributes."""
-    from rich.table import Table
-
-    table = Table(title="inferred")
-    table.add_column("attacker", no_wrap=True)
-    for heading in ("SNR", *names):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows(evaluation):
-        if any(f"infer_{name}" in row for name in names):
-            cells = [_cell(row, f"infer_{name}") for name in names]
-            table.add_row(row["attacker"], f"{row['eavesdropper_snr_db']:g}", *cells)
-    table.add_row("(constant)", "", *(_percent(evaluation.chance.get(name)) for name in names), style="dim")
-    return table
-
-
-def _cell(row: dict[str, Any], column: str, *, interval: bool = False) -> str:
+def _cell(row: dict[str, Any], column: str, *, interval: bool) -> str:
     if column not in row:
         return ""
     value, half = row[column], row[f"{column}_interval95"]
@@ -164,48 +188,15 @@ def _cell(row: dict[str, Any], column: str, *, interval: bool = False) -> str:
     return f"{value * scale:.{digits}f}{spread}{'%' if percent else ''}"
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share * 100:.1f}%"
-
-
 def _accuracy(figure: Figure) -> str:
     spread = "" if math.isnan(figure.interval) else f" ± {figure.interval * 100:.2f}"
     return f"{figure.mean * 100:.2f}{spread}%"
 
 
-def markdown(evaluation: Evaluation) -> str:
-    """The same in Markdown, with 95 % intervals over the seeds."""
-    lines = []
-    if evaluation.accuracy:
-        snrs = " | ".join(f"{snr:g} dB" for snr in evaluation.accuracy)
-        told = " | ".join(_accuracy(figure) for figure in evaluation.accuracy.values())
-        rule = "|---" + "|---:" * len(evaluation.accuracy) + "|"
-        lines += [f"| SNR | {snrs} |", rule, f"| accuracy | {told} |", ""]
-    if not evaluation.leaks:
-        return "\n".join(lines) + "\n"
-    shown = columns(evaluation)
-    inferred = shown[len(COLUMNS) :]
-    lines += [
-        "| attacker | SNR dB | PSNR dB | SSIM | PSNR clipped dB | re-id pixels | re-id match | re-id query |"
-        + "".join(f" {name.removeprefix('infer_')} |" for name in inferred),
-        "|---|---:|---:|---:|---:|---:|---:|---:|" + "---:|" * len(inferred),
-    ]
-    for row in rows(evaluation):
-        cells = [_cell(row, column, interval=True) for column in shown]
-        lines.append(f"| {row['attacker']} | {row['eavesdropper_snr_db']:g} | {' | '.join(cells)} |")
-    for name, floor in evaluation.floors.items():
-        lines.append(
-            f"| *{name} (floor)* | | {floor['psnr_db']:.2f} | {floor['ssim']:.3f} | | | | |"
-            + " |" * len(inferred)
-        )
-    if inferred:
-        told = " | ".join(_percent(evaluation.chance.get(name.removeprefix("infer_"))) for name in inferred)
-        lines.append(f"| *best constant answer* | | | | | | | | {told} |")
-    return "\n".join(lines) + "\n"
-
-
-def write_results(folder: Path, record: dict[str, Any], evaluation: Evaluation, note: str) -> None:
+def write_results(
+    folder: Path, record: dict[str, Any], evaluation: Evaluation, note: str, title: str
+) -> None:
     """``results.json``, ``results.csv`` and ``results.md`` of an evaluation, each whole or not at all."""
-    write_json(folder / "results.json", record)
+    write_json(folder / RESULTS, record)
     write_csv(folder / "results.csv", rows(evaluation))
-    write_text(folder / "results.md", f"{markdown(evaluation)}\n{note}\n")
+    write_text(folder / "results.md", f"# {title}\n\n{markdown(evaluation)}\n{note}\n")

@@ -12,21 +12,22 @@ lbvq         vq                          own: task, codebook
 layered      vq + keyed                  lbvq's
 ===========  ==========================  =======================================
 
-Whatever stands above is only a beginning: ``stages=`` puts more between a scheme and the channel.
+``stages=`` puts more between any of these and the channel.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tosc_agents.backbones import cnn
 from tosc_agents.backbones.cnn import CNN
 from tosc_agents.backbones.label import Label
 from tosc_agents.backbones.vq import VQ
 from tosc_agents.stages.keyed import Keyed
 from tosc_agents.stages.laplace import Laplace
 from tosc_env.errors import InputError
+from tosc_env.options import shown
 from tosc_env.pipeline import Pipeline
 from tosc_env.schemes import PrivacyScheme, defaults
 from tosc_env.types import SystemSpec
@@ -34,18 +35,24 @@ from tosc_env.types import SystemSpec
 ADAMW: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-3}
 STRONG_DECAY: Mapping[str, Any] = {**ADAMW, "weight_decay": 0.05}
 
+VQ_OPTIONS = ("codewords", "dimension", "equaliser", "told_snr_db", *cnn.NETWORK)
+KEYED_OPTIONS = ("mode", "lifetime")
+DP_OPTIONS = ("epsilon", "mode", "constant", "epsilon_range", "sharpness", "told_snr_db", *cnn.NETWORK)
+
 
 @defaults()
 def deepjscc(spec: SystemSpec, **network: Any) -> Pipeline:
     """The unprotected baseline: task features straight as symbols (:class:`~tosc_agents.backbones.cnn.CNN`)."""
-    backbone = CNN(spec, **_known(deepjscc, network, CNN))
+    backbone = CNN(spec, **_known("deepjscc", network, *cnn.OPTIONS))
     return Pipeline(backbone, name="deepjscc", options=backbone.options)
 
 
 @defaults(weights="deepjscc")
 def label_only(spec: SystemSpec, *, backbone: PrivacyScheme | None = None, **network: Any) -> Pipeline:
     """The transmitter decides, and sends the label alone (:class:`~tosc_agents.backbones.label.Label`)."""
-    label = Label(spec, backbone=_given(backbone, network) or CNN(spec, **_known(label_only, network, CNN)))
+    label = Label(
+        spec, backbone=_given(backbone, network) or CNN(spec, **_known("label-only", network, *cnn.OPTIONS))
+    )
     return Pipeline(label, name="label-only", options=label.options)
 
 
@@ -67,10 +74,9 @@ def dp_laplace(
         image -> residual CNN -> sharpened -> Laplace noise -> symbols
         received, noise level, epsilon -> MLP -> logits
 
-    Where all features share the budget, each drowns in noise: m equal ones have energy 1 / m together. So the best
-    code says everything with one feature at a time, which :func:`~tosc_agents.backbones.cnn.sharpened` makes easy to
-    learn. It is part of the encoder, before the clip, and changes nothing about the proof; mode ``calibrated`` clips
-    nothing and sharpens nothing.
+    Of m equal features that share the budget each has an energy of 1 / m^2 in the same noise. So the best code uses one
+    feature at a time, which :func:`~tosc_agents.backbones.cnn.sharpened` makes easy to learn: part of the encoder,
+    before the clip, it changes nothing about the proof. Mode ``calibrated`` clips nothing and sharpens nothing.
 
     Args:
         epsilon, mode, constant, epsilon_range: of :class:`~tosc_agents.stages.laplace.Laplace`.
@@ -86,7 +92,7 @@ def dp_laplace(
         spec,
         sharpness=sharpness if mode == "laplace" else None,
         told={"epsilon": noise.epsilon_range},
-        **_known(dp_laplace, network, CNN),
+        **_known("dp-laplace", network, *DP_OPTIONS),
     )
     kept = {k: v for k, v in backbone.options.items() if k not in ("sharpness", "told")}
     said = {k: v for k, v in noise.options.items() if k != "clip"}
@@ -116,19 +122,21 @@ def encryption(
         >>> scheme.options["mode"], scheme.options["lifetime"], "key" in scheme.options, scheme.key_fingerprint
         ('shuffle', 'per_message', False, 'dacb0a0dad6342e0')
     """
-    base = _given(backbone, network) or CNN(spec, **_known(encryption, network, CNN))
+    base = _given(backbone, network) or CNN(
+        spec, **_known("encryption", network, *KEYED_OPTIONS, *cnn.OPTIONS)
+    )
     cipher = Keyed(spec, base.constellation, mode=mode, lifetime=lifetime)
     return Pipeline(base, [cipher], name="encryption", options={**base.options, **cipher.options})
 
 
 @defaults(objectives=("task", "bottleneck", "adversary"), training=STRONG_DECAY)
 def ibal(spec: SystemSpec, **network: Any) -> Pipeline:
-    """The baseline's networks, trained to keep what the task needs and to starve a simulated attacker.
+    """The baseline's networks, trained for the task, for little information, and against a simulated attacker.
 
     Its objectives: :class:`~tosc_agents.objectives.bottleneck.Bottleneck` and
     :class:`~tosc_agents.objectives.adversary.Adversary`.
     """
-    backbone = CNN(spec, **_known(ibal, network, CNN))
+    backbone = CNN(spec, **_known("ibal", network, *cnn.OPTIONS))
     return Pipeline(backbone, name="ibal", options=backbone.options)
 
 
@@ -136,9 +144,9 @@ def ibal(spec: SystemSpec, **network: Any) -> Pipeline:
 def lbvq(spec: SystemSpec, **options: Any) -> Pipeline:
     """Learned vector quantisation: one QAM symbol per codeword index (:class:`~tosc_agents.backbones.vq.VQ`).
 
-    With the objective ``adversary`` after the usual ones a simulated attacker listens in training.
+    The objective ``adversary`` after the usual ones trains it against a simulated attacker.
     """
-    backbone = VQ(spec, **_known(lbvq, options, VQ, CNN))
+    backbone = VQ(spec, **_known("lbvq", options, *VQ_OPTIONS))
     return Pipeline(backbone, name="lbvq", options=backbone.options)
 
 
@@ -152,30 +160,29 @@ def layered(
     **options: Any,
 ) -> Pipeline:
     """Two protections, one over the other: ``lbvq`` under a keyed shuffle, short for ``stages=["keyed"]``."""
-    base = _given(backbone, options) or VQ(spec, **_known(layered, options, VQ, CNN))
+    base = _given(backbone, options) or VQ(spec, **_known("layered", options, *KEYED_OPTIONS, *VQ_OPTIONS))
     cipher = Keyed(spec, base.constellation, mode=mode, lifetime=lifetime)
     return Pipeline(base, [cipher], name="layered", options={**base.options, **cipher.options})
 
 
 def _given(backbone: PrivacyScheme | None, options: Mapping[str, Any]) -> PrivacyScheme | None:
-    """The backbone that was given; InputError where an option asks for another."""
-    if backbone is not None:
-        for name, value in options.items():
-            has = backbone.options.get(name)
-            if (list(value) if isinstance(value, tuple) else value) != has:
-                raise InputError(f"the weights that were given have {name}={has!r}, not {value!r}.")
+    """The backbone that was given; InputError where it is none, or where an option asks for another."""
+    if backbone is None:
+        return None
+    if not isinstance(backbone, PrivacyScheme):
+        raise InputError(f"backbone takes a ready scheme, not {shown(backbone)!r}.")
+    for name, value in options.items():
+        has = backbone.options.get(name)
+        if (list(value) if isinstance(value, tuple) else value) != has:
+            raise InputError(f"the weights that were given have {name}={has!r}, not {shown(value)!r}.")
     return backbone
 
 
-def _known(
-    scheme: Callable[..., Any], options: Mapping[str, Any], *networks: Callable[..., Any]
-) -> Mapping[str, Any]:
-    """The options as they are; InputError where neither the scheme's factory nor its networks take one of them."""
-    makers: list[Callable[..., Any]] = [scheme, *networks]
-    parameters = [p for maker in makers for p in inspect.signature(maker).parameters.values()]
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "backbone"]
+def _known(scheme: str, options: Mapping[str, Any], *known: str) -> Mapping[str, Any]:
+    """The options as they are; InputError where one is none of those that the scheme has."""
     for option in options:
         if option not in known:
-            name = scheme.__name__.replace("_", "-")
-            raise InputError(f"{name!r} has no option {option!r}; its options are: {', '.join(known)}.")
+            raise InputError(
+                f"{scheme!r} has no option {shown(option)!r}; its options are: {', '.join(known)}."
+            )
     return options

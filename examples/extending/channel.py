@@ -10,6 +10,7 @@ Example: python examples/extending/channel.py --snr-db 6
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import gymnasium as gym
 import torch
@@ -21,7 +22,7 @@ import tosc_env
 
 @tosc_env.register_channel("shadowed")
 class Shadowed(tosc_env.Channel):
-    """One gain per message and link, log-normal in size and uniform in phase, E|h|^2 = 1.
+    """One gain per message and pair of antennas, log-normal in size and uniform in phase, E|h|^2 = 1.
 
     Args:
         spread_db: standard deviation of the gain in dB.
@@ -35,14 +36,17 @@ class Shadowed(tosc_env.Channel):
         self.spread = spread_db * math.log(10.0) / 20.0
 
     def draw_fades(
-        self, batch_size: int, num_symbols: int, generator: torch.Generator | None, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
-        return self._draw(batch_size, generator, device), self._draw(batch_size, generator, device)
-
-    def _draw(self, batch_size: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
-        normal = torch.randn(batch_size, 1, generator=generator, device=device)
-        phase = torch.rand(batch_size, 1, generator=generator, device=device) * (2.0 * math.pi)
-        return torch.polar(torch.exp(self.spread * normal - self.spread**2), phase)
+        self,
+        sizes: Sequence[tuple[int, int, int, int]],
+        generator: torch.Generator | None,
+        device: torch.device,
+    ) -> list[Tensor]:
+        fades = []
+        for size in sizes:  # rows, antennas of a node, antennas of the transmitter, fades
+            normal = torch.randn(size, generator=generator, device=device)
+            phase = torch.rand(size, generator=generator, device=device) * (2.0 * math.pi)
+            fades.append(torch.polar(torch.exp(self.spread * normal - self.spread**2), phase))
+        return fades
 
 
 def main(snr_db: float = -3.0, messages: int = 1000) -> None:

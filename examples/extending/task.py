@@ -18,7 +18,6 @@ from torch import Tensor
 from tosc_agents import LoopConfig, SchemeTraining, evaluate, fit_scheme
 
 import tosc_env
-from tosc_env.types import Batch
 
 
 @tosc_env.register_task("ordered")
@@ -36,7 +35,7 @@ class Ordered(tosc_env.Task):
         middle = self.num_outputs // 2
         self.chance = float(self.score(torch.tensor(middle), torch.arange(self.num_outputs)).mean())
 
-    def targets(self, batch: Batch) -> Tensor:
+    def targets(self, batch: tosc_env.Batch) -> Tensor:
         return batch.attributes[:, self.column]
 
     def decide(self, logits: Tensor) -> Tensor:

@@ -362,42 +362,41 @@ def _cases() -> dict[str, Callable[[], Tensors]]:
 CASES = _cases()
 
 
-# -- statements -----------------------------------------------------------------------------------------
+# -- claims ---------------------------------------------------------------------------------------------
 
 REPORTS = Path(__file__).parents[2] / "docs" / "results"
 
 
 def verdicts() -> dict[str, dict[str, list[Any]]]:
-    """For the data of each stored report that has statements: number -> [verdict, [outcome of each part]].
+    """For the data of each stored report that judges the claims: number -> [verdict, [outcome of each criterion]].
 
-    They are judged again from the rows and the floor in ``results.json``; a part that lacks rows is "absent",
-    and those come last.
+    They are judged again from the measurements and the floor in ``results.json``; a criterion that lacks some is
+    "absent", and those come last.
     """
-    from tosc_agents.experiments.report.data import read_findings
-    from tosc_agents.experiments.statements import judge
+    from tosc_agents.experiments.claims.judging import judge
+    from tosc_agents.experiments.sections import Measurement
 
     judged = {}
     for path in sorted(REPORTS.rglob("results.json")):
         report = json.loads(path.read_text(encoding="utf-8"))
-        kinds = [one.get("experiment") for one in report.get("findings", ())]
-        if "statements" not in kinds:
+        sections = {one["experiment"]: one for one in report.get("sections", ())}
+        if "claims" not in sections:
             continue
-        found = read_findings(path)
-        details = found[kinds.index("statements")].details
-        statements = judge(
-            [row for one in found for row in one.rows],
-            floor_db=details["floor_db"],
-            data_note=details["data"],
+        details = sections["claims"]["details"]
+        plain = [one for section in sections.values() for one in section["measurements"]]
+        known = [{name: value for name, value in one.items() if value is not None} for one in plain]
+        claims = judge(
+            [Measurement(**one) for one in known], floor_db=details["floor_db"], data_note=details["data"]
         )
         data = re.findall(r"\bon (\w+)", details["data"])[0]
-        judged[data] = {str(one.number): [one.verdict, _outcomes(one)] for one in statements}
+        judged[data] = {str(one.number): [one.verdict, _outcomes(one)] for one in claims}
     return judged
 
 
-def _outcomes(statement: Any) -> list[str]:
+def _outcomes(claim: Any) -> list[str]:
     told = []
-    for sentence in statement.evidence:
+    for sentence in claim.evidence:
         found = re.search(r": (holds|fails|set aside); ", sentence)
         assert found is not None, sentence
         told.append(found[1])
-    return told + ["absent"] * len(statement.missing)
+    return told + ["absent"] * len(claim.missing)

@@ -14,13 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cases
 import numpy as np
 import torch
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from golden import cases
 
 RECORD = Path(__file__).with_name("golden.json")
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import cases
 import pytest
-from golden import cases
-from golden.record import RECORD, case_record, fingerprint
+from record import RECORD, case_record, fingerprint
 
 GOLDEN: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
 SAME_MACHINE = GOLDEN["fingerprint"] == fingerprint()
@@ -33,7 +33,7 @@ def test_a_case_gives_the_recorded_tensors(name: str) -> None:
     assert not wrong, f"{name}: {', '.join(_difference(key, found[key], wanted[key]) for key in wrong)}"
 
 
-def test_the_statements_get_the_recorded_verdicts() -> None:
+def test_the_claims_get_the_recorded_verdicts() -> None:
     assert cases.verdicts() == GOLDEN["verdicts"]
 
 

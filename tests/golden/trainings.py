@@ -15,11 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from record import digest, fingerprint
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from golden.record import digest, fingerprint
 
 RECORD = Path(__file__).with_suffix(".json")
 KEY = "5a" * 32
@@ -120,7 +117,7 @@ def train(
     state = dict(system.state_dict())
     for objective in wanted:
         state |= objective.state_dict()
-    return state, trained.figures
+    return state, trained
 
 
 def entry(state: dict[str, Tensor], figures: dict[str, float]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def play(**options: object) -> dict[str, object]:
     env.reset(seed=0)
     steps = [env.step(0) for _ in range(3)]
     session = env.unwrapped.session
-    players = (session.system.scheme.backbone, session.system.eavesdropper, session.game.channel)
+    players = (session.system.scheme.backbone, *session.system.eavesdroppers.values(), session.game.channel)
     return {
         "players": [f"{type(player).__module__}:{type(player).__qualname__}" for player in players],
         "psnr_db": [info["psnr_db"] for *_, info in steps],

@@ -74,6 +74,7 @@ def test_the_list_shows_names_and_where_they_come_from(run):
     assert {name: shown.get(name) for name in NAMES} == NAMES
 
 
+@pytest.mark.slow
 def test_train_writes_a_checkpoint_that_names_the_scheme_and_the_channel(attacked):
     header = read_header(attacked / "scheme.safetensors")
     assert (header["name"], header["options"]) == ("stranger-scheme", {"bias": False})
@@ -81,6 +82,7 @@ def test_train_writes_a_checkpoint_that_names_the_scheme_and_the_channel(attacke
     assert (setting["channel"], setting["channel_kwargs"]) == ("stranger-channel", {"rate": 0.25})
 
 
+@pytest.mark.slow
 def test_the_attack_learns(attacked):
     """Law: an attacker that listens sees more than one that does not, which sees what the floor says."""
     results = json.loads((attacked / "attack" / "results.json").read_text())["results"]
@@ -96,6 +98,7 @@ def test_the_attack_learns(attacked):
     assert (header["name"], header["options"]) == ("stranger-eavesdropper", {"ridge": 3.0})
 
 
+@pytest.mark.slow
 def test_environments_take_names_and_checkpoints_and_the_checkers_pass(run, attacked):
     """The checkers raise, so that it is enough that the script ends well."""
     files = ("scheme.safetensors", "attack/stranger-eavesdropper.safetensors")

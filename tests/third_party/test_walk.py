@@ -1,7 +1,8 @@
-"""A scheme, a stage, an objective and an attacker, each from a small package of its own, do everything by name.
+"""A scheme, a stage, an objective, an attacker and a channel, each from a small package, do everything by name.
 
-Law: what a stranger writes is short (10 lines for a scheme and a stage, 15 for an objective and an attacker, blank
-lines and imports aside), and it is played, trained, attacked and evaluated like ours, together with ours.
+Law: what a stranger writes is short (10 lines for a scheme and a stage, 15 for an objective and an attacker, 25 for a
+channel whose links have a field more, blank lines and imports aside), and it is played, trained, attacked and evaluated
+like ours, together with ours.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from tosc_env.io.checkpoint_files import read_header
 
 HERE = Path(__file__).parent
 PACKAGES = sorted(path for path in (HERE / "walk").iterdir() if (path / "pyproject.toml").is_file())
-LINES = {"tosc_thumb": 10, "tosc_negate": 10, "tosc_humble": 15, "tosc_ridge": 15}
+LINES = {"tosc_thumb": 10, "tosc_negate": 10, "tosc_humble": 15, "tosc_ridge": 15, "tosc_jammed": 25}
 CLI = ("-m", "tosc_agents.cli")
+BRIEF = "--epochs 1 --batch-size 50 --learning-rate 0.01 --cutout 0 --no-flip --precision float32"
 TRAIN = (
-    "train thumb --data-kwargs num_images=800 --stages negate keyed:mode=shuffle "
-    "--objectives task humble:weight=0.02 --epochs 1 --batch-size 50 --learning-rate 0.01 --cutout 0 --no-flip "
-    "--precision float32 --key-file key --output scheme.safetensors"
+    f"train thumb --data-kwargs num_images=800 --stages negate keyed:mode=shuffle {BRIEF} "
+    "--objectives task humble:weight=0.02 --key-file key --output scheme.safetensors"
 )
 ATTACK = (
     "attack scheme.safetensors --stages laplace:epsilon=500 --key-file key --eavesdropper ridge --seeds 1 "
@@ -35,6 +36,11 @@ EVALUATE = (
 )
 
 
+TRAIN_FOR_THE_ZOO = f"train thumb --data-kwargs num_images=800 {BRIEF} --output WEIGHTS/thumb.safetensors"
+ATTACK_FOR_THE_ZOO = "attack WEIGHTS/thumb.safetensors --eavesdropper ridge --seeds 1 --output WEIGHTS"
+"""WEIGHTS is the folder that the package ``tosc-thumb`` offers as a zoo."""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the strangers work."""
@@ -43,22 +49,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """An interpreter with the four packages, after train, attack and evaluate."""
-    python = interpreter(PACKAGES, tmp_path_factory.mktemp("walk-site"), folder)
-    for arguments in (TRAIN, ATTACK, EVALUATE):
-        python(*CLI, *arguments.split())
+    """An interpreter with the five packages, after train, attack and evaluate."""
+    site = tmp_path_factory.mktemp("walk-site")
+    python = interpreter(PACKAGES, site, folder)
+    for arguments in (TRAIN, ATTACK, EVALUATE, TRAIN_FOR_THE_ZOO, ATTACK_FOR_THE_ZOO):
+        python(*CLI, *arguments.replace("WEIGHTS", str(site / "weights")).split())
     return python
 
 
 def test_what_a_stranger_writes_is_short():
     assert {package.name for package in PACKAGES} == set(LINES)
     for package in PACKAGES:
-        (written,) = (
-            node
-            for node in ast.parse((package / f"{package.name}.py").read_text()).body
-            if isinstance(node, ast.ClassDef)
-        )
-        lines = [line for line in ast.unparse(written).splitlines() if line.strip()]
+        module = ast.parse((package / f"{package.name}.py").read_text())
+        written = "\n".join(ast.unparse(node) for node in module.body if isinstance(node, ast.ClassDef))
+        lines = [line for line in written.splitlines() if line.strip()]
         assert len(lines) <= LINES[package.name], package.name
 
 
@@ -86,14 +90,20 @@ def test_every_form_plays_them_and_the_functions_train_and_attack_them(run, fold
         run(str(HERE / "walk.py"), "scheme.safetensors", "attack/ridge.safetensors").splitlines()[-1]
     )
     played = out["played"]
+    assert played.pop("by name") == ["tosc_thumb:Thumb", "tosc_ridge:Ridge"]
     assert played.pop("aec") == pytest.approx(played.pop("parallel"), abs=1e-3)
     assert len({tuple(seen) for seen in played.values()}) == 3
     assert all(value > 0 for value in out["learnt"].values())
+    assert out["jammed"]["field"] == "JammedLink"
+    assert out["jammed"]["psnr_db"] > 0
+    assert out["jammed"]["steps"] == {"one": 2, "many": 2}
 
 
-def test_the_list_names_the_strangers_parts(run):
+def test_the_list_names_the_strangers_parts_and_weights(run):
     told = run(*CLI, "list")
-    assert all(
-        name in told
-        for name in ("tosc_thumb:Thumb", "tosc_negate:Negate", "tosc_humble:Humble", "tosc_ridge:Ridge")
+    parts = (
+        *("tosc_thumb:Thumb", "tosc_negate:Negate", "tosc_humble:Humble", "tosc_ridge:Ridge"),
+        "tosc_jammed:Jammed",
     )
+    weights = ("scheme 'thumb' for shapes 3x32x32", "eavesdropper 'ridge' against 'thumb' for shapes 3x32x32")
+    assert all(name in told for name in (*parts, *weights))

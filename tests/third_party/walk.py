@@ -1,4 +1,4 @@
-"""Run by test_walk.py in an interpreter that finds four strangers' packages: every form, by name and by file.
+"""Run by test_walk.py in an interpreter that finds five strangers' packages: every form, by name and by file.
 
 Arguments: the checkpoints of the strangers' scheme and attacker, as ``tosc train`` and ``tosc attack`` wrote them.
 """
@@ -16,6 +16,7 @@ from tosc_agents import LoopConfig, SchemeTraining, evaluate, fit_eavesdropper, 
 import tosc_env
 from tosc_env import testing
 
+TRAINING = SchemeTraining(LoopConfig(epochs=1, batch_size=50, learning_rate=0.01, precision="float32"))
 NETWORK = {"stem": 4, "widths": (4, 8), "blocks": (0, 0), "receiver_width": 16}
 
 
@@ -35,7 +36,22 @@ def play(scheme: str, eavesdropper: str) -> dict[str, object]:
         envs.reset(seed=0)
         envs.step(torch.zeros(2, dtype=torch.int64))
     seen |= {"aec": in_turns(scheme, eavesdropper), "parallel": at_once(scheme, eavesdropper)}
-    return seen
+    return seen | {"by name": by_name()}
+
+
+def by_name() -> list[str]:
+    """The scheme and the attacker of the strangers' own zoo, with nothing but their names; who they are."""
+    names = {"scheme": "thumb", "eavesdropper": "ridge"}
+    env = gym.make("ToSC-Shapes-v0", role="receiver", split="test", **names)
+    env.reset(seed=0)
+    assert env.step(0)[-1]["psnr_db"] > 5
+    envs = gym.make_vec("ToSC-Shapes-v0", num_envs=2, role="transmitter", split="test", **names)
+    envs.reset(seed=0)
+    envs.step(torch.zeros(2, 128))
+    gym.make("ToSC-Shapes-v0", role="eavesdropper", scheme="thumb", stages=["negate"]).reset(seed=0)
+    scheme = tosc_env.load_scheme("thumb", "ToSC-Shapes-v0")
+    loaded = (scheme.backbone, tosc_env.load_eavesdropper("ridge", "ToSC-Shapes-v0", scheme=scheme))
+    return [f"{type(one).__module__}:{type(one).__qualname__}" for one in loaded]
 
 
 class Players:
@@ -82,10 +98,35 @@ def at_once(scheme: str, eavesdropper: str) -> float:
     return float(infos["eavesdropper_0"]["psnr_db"])
 
 
+def jammed() -> dict[str, object]:
+    """The stranger's channel by name: played in both forms, a scheme trained and attacked over it, its field kept."""
+    rules = {"channel": "jammed", "channel_kwargs": {"share": 0.3}}
+    scheme = tosc_env.make_scheme("thumb")
+    game = tosc_env.GameConfig("shapes", {"num_images": 400}, **rules).game(half="system")
+    fit_scheme(scheme, game, TRAINING, objectives=["task"])
+    attacked = tosc_env.GameConfig("shapes", {"num_images": 400}, **rules).game(half="attacker")
+    attacker, _ = fit_eavesdropper("ridge", attacked, scheme)
+    leaks = evaluate(attacked, scheme, {"ridge": attacker}, seeds=1, with_ssim=False)
+    steps = {}
+    for form, env in {
+        "one": gym.make("ToSC-Shapes-v0", role="receiver", scheme=scheme, eavesdropper=attacker, **rules),
+        "many": gym.make_vec(
+            "ToSC-Shapes-v0", num_envs=3, role="receiver", scheme=scheme, eavesdropper=attacker, **rules
+        ),
+    }.items():
+        env.reset(seed=0)
+        told = [env.step(0 if form == "one" else torch.zeros(3, dtype=torch.int64)) for _ in range(2)]
+        steps[form] = sum(bool(np.all(np.asarray(info["psnr_db"]) > 0)) for *_, info in told)
+        session = env.unwrapped.session
+        # A partial reset mixes old links and new ones, row by row.
+        session.reset(mask=np.arange(session.num_envs) == 0)
+        field = type(session.present.round.links["eavesdropper"]).__name__
+    return {"field": field, "psnr_db": leaks.leaks["ridge"][12.0]["psnr_db"].mean, "steps": steps}
+
+
 def learn() -> dict[str, float]:
     """The strangers' parts trained, attacked and evaluated through the functions, combined with ours."""
     config = tosc_env.GameConfig("shapes", {"num_images": 400})
-    training = SchemeTraining(LoopConfig(epochs=1, batch_size=50, learning_rate=0.01, precision="float32"))
     found = {}
     for name, options, stages, objectives in (
         ("thumb", {}, ["negate", "keyed"], ["task", "humble"]),
@@ -94,7 +135,7 @@ def learn() -> dict[str, float]:
     ):
         scheme = tosc_env.make_scheme(name, stages=stages, **options)
         game = config.game(half="system", constellation=scheme.constellation)
-        found[f"{name} size"] = fit_scheme(scheme, game, training, objectives=objectives).figures["size"]
+        found[f"{name} size"] = fit_scheme(scheme, game, TRAINING, objectives=objectives)["size"]
         attacked = config.game(half="attacker", constellation=scheme.constellation)
         attacker, _ = fit_eavesdropper("ridge", attacked, scheme)
         test = config.game(split="test", constellation=scheme.constellation)
@@ -109,6 +150,7 @@ def check() -> None:
     testing.check_scheme(tosc_env.make_scheme("thumb", spec))
     testing.check_stage(tosc_env.make_stage("negate", spec))
     testing.check_objective(tosc_env.make_objectives("humble", spec)[0], tosc_env.make_scheme("thumb", spec))
+    testing.check_channel(tosc_env.make_channel("jammed"))
     game = tosc_env.GameConfig("shapes", {"num_images": 400}).game(half="attacker")
     view = tosc_env.View(game, tosc_env.make_scheme("thumb", spec), tosc_env.ThreatModel(), torch.Generator())
     testing.check_eavesdropper(tosc_env.make_eavesdropper("ridge", game.spec), view)
@@ -116,4 +158,4 @@ def check() -> None:
 
 if __name__ == "__main__":
     check()
-    print(json.dumps({"played": play(*sys.argv[1:]), "learnt": learn()}))
+    print(json.dumps({"played": play(*sys.argv[1:]), "learnt": learn(), "jammed": jammed()}))

@@ -97,6 +97,7 @@ def test_a_key_is_made_once_in_a_file_of_its_own_and_appears_nowhere_else(baseli
     assert key.encode() not in raw and bytes.fromhex(key) not in raw
 
 
+@pytest.mark.slow
 def test_calibrated_noise_lies_as_far_under_the_rival_as_asked(folder, capsys):
     """The zoo's weights, calibrated anew to another mark: the accuracy at 0.05 is then that mark."""
     weights = WEIGHTS / "dp-laplace-article-shapes.safetensors"
@@ -128,6 +129,7 @@ def ours_alone(monkeypatch):
 # -- attacking --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_all_attackers_that_the_threat_model_allows_are_run_and_the_strongest_named(
     baseline, folder, capsys, ours_alone
 ):
@@ -169,7 +171,7 @@ def test_all_attackers_that_the_threat_model_allows_are_run_and_the_strongest_na
 
 def test_what_the_threat_model_denies_is_left_out_with_the_reason(baseline, folder, capsys, ours_alone):
     denied = ["--no-candidate-queries", "--no-labels", "--no-unkeyed-encoder"]
-    options = ["--eavesdropper-kwargs", *SMALL, 'sorted.bases=["inversion-mlp"]']
+    options = ["--eavesdropper-kwargs", *SMALL, 'sorted.base_attacks=["inversion-mlp"]']
     arguments = [
         "attack",
         str(baseline),
@@ -223,18 +225,20 @@ def test_an_attacker_that_keeps_nothing_in_its_state_is_fitted_again(baseline, f
 def test_one_attackers_options_are_its_own(baseline, folder):
     from tosc_agents.commands.attack import _applicable
 
-    options = {"epochs": 3, "match.epochs": 5, "sorted.bases": ["label"], "width": 7}
+    options = {"epochs": 3, "match.epochs": 5, "sorted.base_attacks": ["label"], "width": 7}
     assert _applicable("match", options) == {"epochs": 5, "width": 7}
     assert _applicable("linear", options) == {}
-    assert _applicable("sorted", options) == {"bases": ["label"], "base_kwargs": {"epochs": 3, "width": 7}}
+    assert _applicable("sorted", options) == {
+        "base_attacks": ["label"],
+        "base_attack_kwargs": {"label": {"epochs": 3, "width": 7}},
+    }
 
 
 # -- slips ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("scheme", "option", "sentence"),
-    [
+def test_a_wrong_option_of_a_scheme_is_one_line(capsys):
+    for scheme, option, sentence in [
         ("dp-laplace", "epsilon=0", "epsilon must be a finite number above 0, not 0"),
         ("dp-laplace", "epsilon=-3", "epsilon must be a finite number above 0, not -3"),
         ("dp-laplace", "mode=approximate", "mode must be one of laplace, calibrated, not 'approximate'"),
@@ -243,11 +247,9 @@ def test_one_attackers_options_are_its_own(baseline, folder):
         ("encryption", "key=abc123", "32 bytes"),
         ("ibal", "beta=1", "'beta'"),
         ("layered", "mode=rotation", "does not send points of '16qam' to points"),
-    ],
-)
-def test_a_wrong_option_of_a_scheme_is_one_line(capsys, scheme, option, sentence):
-    told = slip(capsys, "train", scheme, *QUICK, "--scheme-kwargs", option)
-    assert sentence in told and "abc123" not in told
+    ]:
+        told = slip(capsys, "train", scheme, *QUICK, "--scheme-kwargs", option)
+        assert sentence in told and "abc123" not in told
 
 
 def test_a_key_file_that_holds_no_key_is_one_line(capsys, folder, baseline):
@@ -257,24 +259,18 @@ def test_a_key_file_that_holds_no_key_is_one_line(capsys, folder, baseline):
     assert "takes none" in slip(capsys, "attack", baseline, "--key-file", "bad.key")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
+def test_an_attack_that_is_denied_something_is_one_line(capsys, baseline):
+    for arguments, sentence in [
         (("--eavesdropper", "match-query", "--no-candidate-queries"), "candidate_queries=False"),
         (("--eavesdropper", "label", "--no-labels"), "labels=False"),
         (("--eavesdropper", "codebook"), "codebook"),
         (("--eavesdropper", "unshuffle", "--no-unkeyed-encoder"), "unkeyed_encoder=False"),
         (("--receptions", "0"), "receptions must be at least 1, not 0"),
+        (("--images", "other-data"), "--attacker-data"),
         (("--eavesdropper-kwargs", "inversoin.epochs=1"), "'inversoin'"),
         (("--play", "ibal"), "does not take"),
-        (
-            ("--ceiling", "nowhere.json", "--eavesdropper", "mean-image"),
-            "is not the results.json of an attack",
-        ),
-    ],
-)
-def test_an_attack_that_is_denied_something_is_one_line(capsys, baseline, arguments, sentence):
-    assert sentence in slip(capsys, "attack", baseline, *arguments, "--output", "denied")
+    ]:
+        assert sentence in slip(capsys, "attack", baseline, *arguments, "--output", "denied")
 
 
 def test_a_start_that_does_not_fit_is_one_line(capsys, baseline, folder):

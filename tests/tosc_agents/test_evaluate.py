@@ -19,6 +19,7 @@ from tosc_env.attackers import Eavesdropper, make_eavesdropper
 from tosc_env.data import make_source
 from tosc_env.errors import InputError
 from tosc_env.game import Game
+from tosc_env.nodes import Node, wiretap
 from tosc_env.pipeline import make_scheme
 from tosc_env.privacy.oracle import Recorded
 from tosc_env.privacy.threat import ThreatModel
@@ -82,13 +83,13 @@ def linear(game, scheme):
 # -- a figure ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [2, 3, 5, 10, 11, 30])
-def test_the_interval_is_students(count):
-    values = np.random.default_rng(count).normal(3.0, 0.5, count)
-    figure = Figure.of(values.tolist())
-    low, high = stats.t.interval(0.95, count - 1, loc=values.mean(), scale=stats.sem(values))
-    assert figure.mean == pytest.approx(values.mean())
-    assert figure.interval == pytest.approx((high - low) / 2, rel=1e-6)
+def test_the_interval_is_students():
+    for count in [2, 3, 11, 30]:
+        values = np.random.default_rng(count).normal(3.0, 0.5, count)
+        figure = Figure.of(values.tolist())
+        low, high = stats.t.interval(0.95, count - 1, loc=values.mean(), scale=stats.sem(values))
+        assert figure.mean == pytest.approx(values.mean())
+        assert figure.interval == pytest.approx((high - low) / 2, rel=1e-6)
 
 
 def test_the_interval_holds_the_truth_in_95_of_100_cases():
@@ -372,3 +373,74 @@ def test_the_use_of_codewords_is_counted_over_all_symbols(game):
         / negative[..., 0].numel()
     )
     assert found.usage == pytest.approx(share.tolist())
+
+
+class Listener(Eavesdropper):
+    """Notes at which SNR it is told to be."""
+
+    name = "listener"
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.levels = []
+
+    def fit(self, view, *, generator, progress=None):
+        return {}
+
+    def reconstruct(self, received, csi):
+        self.levels.append(round(float(csi[0, 0]), 3))
+        return torch.zeros(len(received), *self.spec.image_shape)
+
+
+NEAR_AND_FAR = [
+    Node("receiver"),
+    Node("near", snr_db=20.0, adversary=True),
+    Node("far", snr_db=-9.0, adversary=True),
+]
+
+
+def test_each_node_is_evaluated_at_its_own_snr_and_filed_under_it(game, scheme):
+    several, listener = game.with_rules(nodes=NEAR_AND_FAR), Listener(game.spec)
+    found = evaluate(several, scheme, {"a": listener}, snr_db=[3.0], seeds=1, with_ssim=False)
+    assert list(found.leaks["a@near"]) == [20.0] and list(found.leaks["a@far"]) == [-9.0]
+    assert listener.levels == [20.0, -9.0]
+    asked = evaluate(
+        several, scheme, {"a": listener}, snr_db=[3.0], eavesdropper_snr_db=[5.0], seeds=1, with_ssim=False
+    )
+    assert list(asked.leaks["a@near"]) == list(asked.leaks["a@far"]) == [5.0]
+    with pytest.raises(InputError, match="near has an SNR of its own, 20 dB"):
+        evaluate(several, scheme, {"a": listener}, snr_db=[3.0, 6.0], seeds=1, with_ssim=False)
+
+
+@pytest.mark.parametrize("threat", [ThreatModel(colluding=True), ThreatModel()], ids=["said", "by the rules"])
+def test_colluding_eavesdroppers_are_evaluated_as_one(game, scheme, threat):
+    rules = {"nodes": wiretap(4), "colluding": not threat.colluding}
+    listener = Listener(game.spec)
+    found = evaluate(
+        game.with_rules(**rules),
+        scheme,
+        {"a": listener},
+        snr_db=[0.0],
+        seeds=1,
+        with_ssim=False,
+        threat=threat,
+    )
+    assert list(found.leaks) == ["a"] and listener.levels == [6.021]
+
+
+def test_nearest_symbols_are_looked_for_in_what_colluding_eavesdroppers_have_together(game, scheme):
+    """Four at -6 dB find as much as one with four antennas, and each of them alone less."""
+    rates = {}
+    for name, nodes, colluding in (
+        ("together", wiretap(4), True),
+        ("one", [Node("receiver"), Node("eve", antennas=4, adversary=True)], False),
+        ("alone", wiretap(2), False),
+    ):
+        threat = ThreatModel(candidate_queries=True, colluding=colluding)
+        found = evaluate(
+            game.with_rules(nodes=nodes), scheme, {}, snr_db=[-6.0], seeds=4, with_ssim=False, threat=threat
+        )
+        rates[name] = {who: rows[-6.0]["reid_query"].mean for who, rows in found.leaks.items()}
+    (together,), (one,) = rates["together"].values(), rates["one"].values()
+    assert sorted(rates["alone"]) == ["nearest-symbols@eavesdropper_0", "nearest-symbols@eavesdropper_1"]
+    assert abs(together - one) < 0.1 and together > 1.3 * max(rates["alone"].values())

@@ -205,28 +205,29 @@ def fit(name, options, count=800, progress=None, state=None, **identity):
 def test_the_best_of_several_starts_is_kept(name, options, monkeypatch):
     """Each start's PSNR is recorded, and the attacker in the end has that of the best, on images held out."""
     seen = []
-    measure = restarts._Test.psnr_db
+    measure = restarts._psnr_db
 
-    def watch(self, attacker):
-        seen.append((self, {k: t.clone() for k, t in attacker.state_dict().items()}, attacker))
-        return measure(self, attacker)
+    def watch(attacker, test):
+        seen.append((test, {k: t.clone() for k, t in attacker.state_dict().items()}))
+        return measure(attacker, test)
 
-    monkeypatch.setattr(restarts._Test, "psnr_db", watch)
+    monkeypatch.setattr(restarts, "_psnr_db", watch)
     attacker, record = fit(name, {**options, "restarts": 3})
     told = record["fit"]
     psnr = [start["validation_psnr_db"] for start in told["restarts"]]
     assert [start["seed"] for start in told["restarts"]] == [3, 3 + 1009, 3 + 2018]
     assert told["kept"] == psnr.index(max(psnr)) and len(set(psnr)) == 3
     assert told["images"] == 300 and told["validation"] == {"images": 100, "of": "held-out images"}
-    test, best, _ = seen[told["kept"]]
-    assert measure(test, attacker) == pytest.approx(max(psnr), abs=1e-6)
+    test, best = seen[told["kept"]]
+    assert measure(attacker, test) == pytest.approx(max(psnr), abs=1e-6)
     assert all(torch.equal(t, best[key]) for key, t in attacker.state_dict().items())
     # The receptions and images it was measured on are those of the images that no start was trained on.
     source = make_source("shapes", half="attacker", num_images=800, size=SIDE)
-    assert torch.equal(test.images, source.gather(torch.arange(300, 400)).images)
-    rebuilt = attacker.reconstruct(test.reception.received, test.reception.csi)
-    assert float(metrics.psnr(rebuilt, test.images).mean()) == pytest.approx(max(psnr), abs=1e-4)
-    assert len(test.reception.csi[:, 0].unique()) == 2, "at the SNRs of the view"
+    ((reception, images),) = test
+    assert torch.equal(images, source.gather(torch.arange(300, 400)).images)
+    rebuilt = attacker.reconstruct(reception.received, reception.csi)
+    assert float(metrics.psnr(rebuilt, images).mean()) == pytest.approx(max(psnr), abs=1e-4)
+    assert len(reception.csi[:, 0].unique()) == 2, "at the SNRs of the view"
 
 
 def test_a_small_view_chooses_on_its_training_images_and_says_so():
@@ -240,12 +241,11 @@ def test_one_start_is_the_plain_training_on_all_images(name, options, monkeypatc
     attacker, record = fit(name, {**options, "restarts": 1})
     assert record["fit"]["images"] == 400 and "restarts" not in record["fit"]
 
-    def plain(self, view, step_loss, generator, progress, *, begin=None):
-        if begin is not None:
-            begin()
+    def plain(self, view, step_loss, generator, progress, *, begin=lambda: None):
+        begin()
         return self.train_on(view, step_loss, generator, progress)
 
-    monkeypatch.setattr(f"tosc_agents.eavesdroppers.{name.replace('-', '_')}.best_start", plain)
+    monkeypatch.setattr(f"tosc_agents.eavesdroppers.{name.replace('-', '_')}.best_restart", plain)
     other, _ = fit(name, {**options, "restarts": 1})
     assert all(torch.equal(t, other.state_dict()[key]) for key, t in attacker.state_dict().items())
 
@@ -298,4 +298,4 @@ def test_starts_that_are_all_done_are_not_trained_again_while_their_file_stays(t
     (first, after, weights, trained), (second, later, same, again) = ends
     assert trained and not again and first == second and torch.equal(after, later)
     assert all(torch.equal(t, same[key]) for key, t in weights.items())
-    assert [file.name for file in tmp_path.iterdir()] == ["a.run"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.run", "a.start1.run"]

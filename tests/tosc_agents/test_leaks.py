@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
-import pytest
 from tosc_agents.leaks import describe, strongest, unprotected
 from tosc_agents.training.evaluate import Evaluation, Figure
 from tosc_agents.zoo import WEIGHTS
 
-from tosc_env.errors import DataError
 from tosc_env.io.checkpoints import read_header
 
 
@@ -42,10 +38,16 @@ def test_each_leak_has_its_own_strongest_attacker_at_each_snr():
     }
     assert top[0.0]["psnr_db"].attacker == "linear" and set(top[0.0]) == {"psnr_db"}
     assert top[12.0]["reid"].figure == "reid_match"
+    assert (top[12.0]["psnr_db"].floor, top[12.0]["reid"].chance, top[12.0]["colour"].chance) == (
+        12.5,
+        0.001,
+        0.2,
+    )
+    assert top[12.0]["psnr_db"].plain()["above_floor"] == 1.5
 
 
 def test_the_sentences_name_attacker_floor_ceiling_and_chance():
-    lines = describe(FOUND, strongest(FOUND), {"12": {"psnr_db": 15.5, "reid": 1.0}})
+    lines = describe(strongest(FOUND), {"12": {"psnr_db": 15.5, "reid": 1.0}})
     text = "\n".join(lines)
     assert (
         "12 dB in PSNR: mlp, 14.00 dB, a leak of 1.50 dB above the floor 12.50 dB (unprotected 3.00 dB: 50% of it)"
@@ -56,21 +58,11 @@ def test_the_sentences_name_attacker_floor_ceiling_and_chance():
     assert "inference of colour" in text
 
 
-def test_the_ceiling_is_read_from_an_attacks_results(tmp_path):
-    path = tmp_path / "results.json"
-    plain = {f"{s:g}": {k: v.plain() for k, v in by.items()} for s, by in strongest(FOUND).items()}
-    path.write_text(json.dumps({"strongest": plain}))
-    assert unprotected(path, "shapes")["12"]["psnr_db"] == 14.0
-    path.write_text("[]")
-    with pytest.raises(DataError, match=r"is not the results.json of an attack"):
-        unprotected(path, "shapes")
-
-
-def test_without_results_the_zoos_card_is_the_ceiling():
-    found = unprotected(None, "cifar10")
+def test_the_most_that_the_zoos_cards_tell_is_the_ceiling():
+    found = unprotected("cifar10")
     card = read_header(WEIGHTS / "deepjscc-cifar10.safetensors")["card"]
     attacker = read_header(WEIGHTS / "inversion-deepjscc-cifar10.safetensors")["card"]["leaks"]["12"]
     assert found["12"] == {leak: best["value"] for leak, best in card["leaks"]["12"].items()}
     # The strongest of all attackers that were tried, not the one that ships.
     assert found["12"]["psnr_db"] > attacker["psnr_db"] > 14.0 and found["12"]["reid"] > 0.99
-    assert unprotected(None, "no such data") == {}
+    assert unprotected("no such data") == {}

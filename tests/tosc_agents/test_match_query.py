@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 from pixels import Fresh, Noise, Pixels
-from tosc_agents.eavesdroppers.match_query import EQUALISERS, fading_scores, histogram
+from tosc_agents.eavesdroppers.match_query import EQUALISERS, fading_scores
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
 
@@ -20,7 +20,7 @@ from tosc_env.errors import DeniedError, InputError
 from tosc_env.game import Game
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.metrics import reidentification
-from tosc_env.modulation import constellation_points
+from tosc_env.modulation import constellation_points, histogram
 from tosc_env.pipeline import make_scheme
 from tosc_env.privacy.oracle import Recorded
 from tosc_env.privacy.threat import ThreatModel
@@ -168,25 +168,25 @@ def test_without_csi_there_is_no_fading_to_undo():
     assert not any(name.startswith("fading") for name in record["top1"])
 
 
-@pytest.mark.parametrize("tiled", [False, True])
-@pytest.mark.parametrize("equaliser", EQUALISERS)
-def test_scores_over_a_fading_link_are_log_likelihoods(equaliser, tiled):
-    h = torch.randn(5, 4, dtype=torch.complex128, generator=g())
-    x = torch.randn(7, 2 * N, dtype=torch.float64, generator=g(1))
-    snr = torch.tensor([0.0, 5.0, 10.0, 20.0, -5.0], dtype=torch.float64)[:, None]
-    gain = h.repeat(1, N // 4) if tiled else h.repeat_interleave(N // 4, 1)
-    raw = torch.randn(5, N, dtype=torch.complex128, generator=g(2))
-    waves = torch.view_as_complex(x.unflatten(1, (N, 2)))
-    n0 = noise_power(snr)
-    wanted = -(raw[:, None] - gain[:, None] * waves).abs().square().sum(2)
-    received = {
-        "mmse": raw * gain.conj() / (gain.abs().square() + n0),
-        "zf": raw / gain,
-        "none": raw,
-    }[equaliser]
-    csi = torch.cat([snr, torch.view_as_real(h).flatten(1)], 1)
-    found = fading_scores(torch.view_as_real(received).flatten(1), csi, x, equaliser, tiled).double()
-    assert torch.allclose(found, wanted - wanted.amax(1, keepdim=True), atol=1e-4)
+def test_scores_over_a_fading_link_are_log_likelihoods():
+    for tiled in [False, True]:
+        for equaliser in EQUALISERS:
+            h = torch.randn(5, 4, dtype=torch.complex128, generator=g())
+            x = torch.randn(7, 2 * N, dtype=torch.float64, generator=g(1))
+            snr = torch.tensor([0.0, 5.0, 10.0, 20.0, -5.0], dtype=torch.float64)[:, None]
+            gain = h.repeat(1, N // 4) if tiled else h.repeat_interleave(N // 4, 1)
+            raw = torch.randn(5, N, dtype=torch.complex128, generator=g(2))
+            waves = torch.view_as_complex(x.unflatten(1, (N, 2)))
+            n0 = noise_power(snr)
+            wanted = -(raw[:, None] - gain[:, None] * waves).abs().square().sum(2)
+            received = {
+                "mmse": raw * gain.conj() / (gain.abs().square() + n0),
+                "zf": raw / gain,
+                "none": raw,
+            }[equaliser]
+            csi = torch.cat([snr, torch.view_as_real(h).flatten(1)], 1)
+            found = fading_scores(torch.view_as_real(received).flatten(1), csi, x, equaliser, tiled).double()
+            assert torch.allclose(found, wanted - wanted.amax(1, keepdim=True), atol=1e-4)
 
 
 # -- what it may and what it remembers --------------------------------------------------------------

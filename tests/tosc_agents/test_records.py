@@ -11,7 +11,7 @@ import subprocess
 import pytest
 import torch
 from tosc_agents import records
-from tosc_agents.records import COLUMNS, markdown, print_evaluation, provenance, rows, write_csv, write_json
+from tosc_agents.records import HEADINGS, markdown, print_evaluation, provenance, rows, write_csv, write_json
 from tosc_agents.training.evaluate import Evaluation, Figure
 
 from tosc_env.data import make_source
@@ -59,7 +59,7 @@ def test_there_is_one_row_for_each_attacker_and_snr(evaluation):
     assert table[0]["psnr_db"] == 14.25 and table[0]["psnr_db_interval95"] == 0.125
     assert "psnr_db" not in table[2] and table[2]["reid_match"] == 0.25
     assert {key for row in table for key in row} <= {"attacker", "eavesdropper_snr_db"} | {
-        column + suffix for column in COLUMNS for suffix in ("", "_interval95")
+        column + suffix for column in HEADINGS for suffix in ("", "_interval95")
     }
 
 
@@ -89,7 +89,7 @@ def test_the_markdown_tables_are_rectangular_and_hold_figures_intervals_and_floo
     for table in (accuracy, leaks):
         assert len({len(row) for row in table}) == 1
     assert accuracy[0] == ["SNR", "12 dB"] and "87.50" in accuracy[2][1] and "1.00" in accuracy[2][1]
-    assert len(leaks[0]) == 2 + len(COLUMNS) and len(leaks) == 2 + 3 + 1
+    assert len(leaks[0]) == 2 + len(HEADINGS) and len(leaks) == 2 + 3 + 1
     first = dict(zip(leaks[0], leaks[2], strict=True))
     assert first["attacker"] == "linear" and first["SNR dB"] == "0"
     assert "14.25" in first["PSNR dB"] and "0.12" in first["PSNR dB"] and first["re-id pixels"] == "50.0%"

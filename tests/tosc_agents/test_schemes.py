@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
+from tosc_agents.backbones import cnn
+from tosc_agents.backbones.vq import VQ
 from tosc_agents.learning.seeding import weights_from
+from tosc_agents.schemes import VQ_OPTIONS
 from tosc_agents.training.fit_scheme import usual_objectives
 
 from tosc_env.errors import InputError
@@ -39,31 +44,38 @@ def test_every_registered_scheme_works_with_small_networks_other_sizes_and_a_fad
     check_scheme(make(name, SystemSpec((1, 16, 24), 4, num_symbols=16, num_csi=3), **TINY))
 
 
-@pytest.mark.parametrize("name", OURS)
-@pytest.mark.parametrize("side", [32, 64])
-def test_image_sizes_of_both_data_sets(name, side):
-    scheme = make(name, SystemSpec((3, side, side), 10))
-    images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
-    assert scheme.encode(images, context(2)).shape == (2, 128)
+def test_images_of_any_size_are_sent():
+    for name in OURS:
+        for shape in [(3, 64, 64), (3, 17, 30), (1, 8, 8)]:
+            scheme = make(name, SystemSpec(shape, 10))
+            images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+            assert scheme.encode(images, context(2)).shape == (2, 128)
 
 
-@pytest.mark.parametrize("shape", [(3, 30, 32), (3, 32, 28), (3, 17, 17)])
-@pytest.mark.parametrize("name", OURS)
-def test_sides_that_are_no_multiple_of_8_are_refused(name, shape):
-    with pytest.raises(InputError, match=f"multiples of 8, not {shape[1]}x{shape[2]}"):
-        make(name, SystemSpec(shape, 10))
+def test_an_unknown_option_is_one_sentence_that_lists_those_there_are():
+    for name in OURS:
+        with pytest.raises(InputError, match=f"^{name!r} has no option 'stemm'; its options are: .*stem, "):
+            make(name, stemm=4)
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_an_unknown_option_is_one_sentence_that_lists_those_there_are(name):
-    with pytest.raises(InputError, match=f"^{name!r} has no option 'stemm'; its options are: .*stem, "):
-        make(name, stemm=4)
+def test_the_listed_options_are_those_that_the_networks_take():
+    def options_of(network):
+        return {p.name for p in inspect.signature(network).parameters.values() if p.kind is p.KEYWORD_ONLY}
+
+    assert set(cnn.OPTIONS) == options_of(cnn.CNN)
+    assert set(VQ_OPTIONS) == options_of(VQ) | set(cnn.OPTIONS) - {"sharpness", "told"}
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_no_channel_use_is_no_system(name):
-    with pytest.raises(InputError, match="num_symbols must be at least 1, not 0"):
-        make(name, SystemSpec((3, 32, 32), 10, 0))
+def test_a_backbone_that_is_none_is_one_sentence():
+    for name in ["label", "label-only", "encryption", "layered"]:
+        with pytest.raises(InputError, match=r"^backbone takes a ready scheme, not 'cnn'"):
+            make(name, backbone="cnn")
+
+
+def test_no_channel_use_is_no_system():
+    for name in OURS:
+        with pytest.raises(InputError, match="num_symbols must be at least 1, not 0"):
+            make(name, SystemSpec((3, 32, 32), 10, 0))
 
 
 # -- what a name stands for ---------------------------------------------------------------------------
@@ -86,54 +98,52 @@ def test_every_registered_scheme_is_listed_here():
     assert sorted(COMPOSITIONS) == sorted(OURS)
 
 
-@pytest.mark.parametrize("name", COMPOSITIONS)
-def test_a_name_is_a_backbone_its_stages_and_whose_weights_it_plays_with(name):
-    scheme, (weights, backbone, stages) = make(name, **TINY), COMPOSITIONS[name]
-    told = scheme.composition
-    assert (told["weights"], told["backbone"]) == (weights, backbone)
-    assert [stage["name"] for stage in told["stages"]] == stages
-    assert scheme.name == name and scheme.title == name and not scheme.added
-    assert scheme.keyed == ("keyed" in stages) and scheme.stochastic == bool(stages)
-    assert name not in KEYED or scheme.options["mode"] == KEYED[name]
-    more = scheme.with_stages(["laplace"])
-    assert more.name == name and [stage.name for stage in more.added] == ["laplace"]
-    assert more.title.startswith(f"{name} + laplace(epsilon=20")
-    assert more.backbone is scheme.backbone and not scheme.added, "the shorter one is left as it was"
+def test_a_name_is_a_backbone_its_stages_and_whose_weights_it_plays_with():
+    for name in COMPOSITIONS:
+        scheme, (weights, backbone, stages) = make(name, **TINY), COMPOSITIONS[name]
+        told = scheme.composition
+        assert (told["weights"], told["backbone"]) == (weights, backbone)
+        assert [stage["name"] for stage in told["stages"]] == stages
+        assert scheme.name == name and scheme.title == name and not scheme.added
+        assert scheme.keyed == ("keyed" in stages) and scheme.stochastic == bool(stages)
+        assert name not in KEYED or scheme.options["mode"] == KEYED[name]
+        more = scheme.with_stages(["laplace"])
+        assert more.name == name and [stage.name for stage in more.added] == ["laplace"]
+        assert more.title.startswith(f"{name} + laplace(epsilon=20")
+        assert more.backbone is scheme.backbone and not scheme.added, "the shorter one is left as it was"
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_options_make_a_scheme_again(name):
-    scheme = make(name, **TINY)
-    again = make(name, **scheme.options)
-    assert again.options == scheme.options and again.composition == scheme.composition
-    assert again.state_dict().keys() == scheme.state_dict().keys()
+def test_options_make_a_scheme_again():
+    for name in OURS:
+        scheme = make(name, **TINY)
+        again = make(name, **scheme.options)
+        assert again.options == scheme.options and again.composition == scheme.composition
+        assert again.state_dict().keys() == scheme.state_dict().keys()
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_what_a_scheme_is_usually_trained_for_is_known(name):
-    told = [objective.name for objective in usual_objectives(name, SPEC)]
-    more = (
-        ["bottleneck", "adversary"]
-        if name == "ibal"
-        else ["codebook"]
-        if name in ("vq", "lbvq", "layered")
-        else []
-    )
-    assert told == ["task", *more]
-    assert set(defaults_of(name).training) <= {"optimizer", "learning_rate", "weight_decay"}
+def test_what_a_scheme_is_usually_trained_for_is_known():
+    for name in OURS:
+        told = [objective.name for objective in usual_objectives(name, SPEC)]
+        more = (
+            ["bottleneck", "adversary"]
+            if name == "ibal"
+            else ["codebook"]
+            if name in ("vq", "lbvq", "layered")
+            else []
+        )
+        assert told == ["task", *more]
+        assert set(defaults_of(name).training) <= {"optimizer", "learning_rate", "weight_decay"}
 
 
-@pytest.mark.parametrize(
-    ("name", "lender"), [("encryption", "ibal"), ("label-only", "ibal"), ("layered", "lbvq")]
-)
-def test_a_scheme_that_is_given_a_backbone_wraps_that_very_one(name, lender):
-    backbone = make(lender, told_snr_db=3.0, **TINY).backbone
-    scheme = schemes[name](SPEC, backbone=backbone)
-    assert backbone in (scheme.backbone, getattr(scheme.backbone, "decider", None))
-    assert scheme.options.items() >= {"told_snr_db": 3.0, "stem": 4}.items()
-    assert schemes[name](SPEC, backbone=backbone, stem=4, widths=(4, 8, 8)).options == scheme.options
-    with pytest.raises(InputError, match="the weights that were given have stem=4, not 8"):
-        schemes[name](SPEC, backbone=backbone, stem=8)
+def test_a_scheme_that_is_given_a_backbone_wraps_that_very_one():
+    for name, trained in [("encryption", "ibal"), ("label-only", "ibal"), ("layered", "lbvq")]:
+        backbone = make(trained, told_snr_db=3.0, **TINY).backbone
+        scheme = schemes[name](SPEC, backbone=backbone)
+        assert backbone in (scheme.backbone, getattr(scheme.backbone, "decider", None))
+        assert scheme.options.items() >= {"told_snr_db": 3.0, "stem": 4}.items()
+        assert schemes[name](SPEC, backbone=backbone, stem=4, widths=(4, 8, 8)).options == scheme.options
+        with pytest.raises(InputError, match="the weights that were given have stem=4, not 8"):
+            schemes[name](SPEC, backbone=backbone, stem=8)
 
 
 def test_a_label_is_not_decided_on_a_codebook():

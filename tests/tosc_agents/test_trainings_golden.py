@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from golden.record import fingerprint
-from golden.trainings import CASES, RECORD, case_record
+from record import fingerprint
+from trainings import CASES, RECORD, case_record
 
 GOLDEN = json.loads(RECORD.read_text(encoding="utf-8"))
 SAME_MACHINE = GOLDEN["fingerprint"] == fingerprint()

@@ -34,19 +34,19 @@ def baseline(tmp_path):
     return path, scheme.state_dict()
 
 
-@pytest.mark.parametrize("name", ["deepjscc", "ibal", "lbvq", "dp-laplace", "encryption", "layered"])
-@pytest.mark.parametrize("stages", [[], ["keyed", "laplace"]])
-def test_every_scheme_with_the_baselines_networks_takes_them_whole(baseline, name, stages):
-    path, tensors = baseline
-    start = WarmStart(path)
-    assert start.network == TINY, "the sizes alone, not what the receiver was told"
-    with weights_from(1):
-        scheme = make_scheme(name, SPEC, stages=stages, **start.network)
-    told = start.load(scheme)
-    assert f"took {len(tensors)} of" in told
-    own = scheme.state_dict()
-    assert all(torch.equal(own[key], value) for key, value in tensors.items())
-    assert set(start.fresh) == set(own) - set(tensors)
+def test_every_scheme_with_the_baselines_networks_takes_them_whole(baseline):
+    for name in ["deepjscc", "ibal", "lbvq", "dp-laplace", "encryption", "layered"]:
+        for stages in [[], ["keyed", "laplace"]]:
+            path, tensors = baseline
+            start = WarmStart(path)
+            assert start.network == TINY, "the sizes alone, not what the receiver was told"
+            with weights_from(1):
+                scheme = make_scheme(name, SPEC, stages=stages, **start.network)
+            told = start.load(scheme)
+            assert f"took {len(tensors)} of" in told
+            own = scheme.state_dict()
+            assert all(torch.equal(own[key], value) for key, value in tensors.items())
+            assert set(start.fresh) == set(own) - set(tensors)
 
 
 def test_another_task_keeps_the_encoder_and_starts_a_new_head(baseline):

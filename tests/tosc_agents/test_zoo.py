@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 import torch
-from safetensors import safe_open
+from tosc_agents import zoo as zoo_module
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import WEIGHTS, ZOO, Folder
 from tosc_agents.zoo.cards import render
@@ -19,12 +18,12 @@ from tosc_agents.zoo.pack import ATTACKER_LIMIT, LIMIT, ZOO_LIMIT
 import tosc_env
 from tosc_env import zoos
 from tosc_env.attackers import eavesdroppers
-from tosc_env.data import terms_of
+from tosc_env.data import data_set
 from tosc_env.data.base import Source
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import Game, GameConfig
-from tosc_env.io.checkpoint_files import card_path, read_header
-from tosc_env.io.checkpoints import load_checkpoint
+from tosc_env.io.checkpoint_files import card_path, read_header, read_tensors, sha256
+from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.schemes import defaults_of, schemes
 from tosc_env.types import Context
 from tosc_env.zoos import Wanted, installed_zoos, resolve_eavesdropper, resolve_scheme
@@ -36,46 +35,32 @@ SCHEME, ATTACKER = WEIGHTS / "deepjscc-shapes.safetensors", WEIGHTS / "inversion
 SHAPES = "ToSC-Shapes-v0"
 
 
-def by_name(path):
-    return path.stem
-
-
-def test_the_weights_of_the_demonstration_are_there():
-    assert {SCHEME, ATTACKER} <= set(FILES)
-
-
-@pytest.mark.parametrize("path", FILES, ids=by_name)
-def test_a_file_is_below_8_megabytes_and_float16(path):
-    assert path.stat().st_size <= LIMIT == 8_000_000
-    with safe_open(path, framework="pt") as file:
-        kinds = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
-    assert torch.float16 in kinds and kinds <= {torch.float16, torch.int64, torch.bool}
-
-
-def test_all_files_together_have_at_most_80_megabytes():
+def test_the_weights_are_small_float16_finite_and_load():
+    """Within the limits of a file and of the zoo; an attacker within those of attackers."""
+    for path in FILES:
+        assert path.stat().st_size <= LIMIT == 8_000_000, path
+        stored = read_tensors(path).values()
+        kinds = {tensor.dtype for tensor in stored}
+        assert torch.float16 in kinds and kinds <= {torch.float16, torch.int64, torch.bool}, path
+        assert all(bool(tensor.isfinite().all()) for tensor in stored), path
+        policy = load_checkpoint(path).policy
+        if path in ATTACKERS:
+            assert sum(p.numel() for p in policy.parameters()) <= ATTACKER_LIMIT == 1_000_000, path
     assert sum(path.stat().st_size for path in FILES) <= ZOO_LIMIT == 80_000_000
 
 
-@pytest.mark.parametrize("path", ATTACKERS, ids=by_name)
-def test_an_attacker_has_at_most_a_million_parameters(path):
-    assert sum(p.numel() for p in load_checkpoint(path).policy.parameters()) <= ATTACKER_LIMIT == 1_000_000
-
-
-@pytest.mark.parametrize("path", REAL, ids=by_name)
-def test_a_card_of_real_data_quotes_its_terms(path):
-    card = read_header(path)["card"]
-    assert card["terms"] == terms_of(card["data"]["name"])
-
-
-@pytest.mark.parametrize("path", [path for path in REAL if path not in ATTACKERS], ids=by_name)
-def test_a_scheme_trained_on_real_data_tells_its_three_leaks(path):
+def test_a_scheme_trained_on_real_data_tells_terms_and_its_three_leaks():
     """Of the strongest attacker tried, with its threat model: PSNR, re-identification, label or attributes."""
-    leaks = read_header(path)["card"]["leaks"]
-    assert any({"psnr_db", "reid"} < by_leak.keys() for by_leak in leaks.values())
-    for by_leak in leaks.values():
-        for leak, best in by_leak.items():
-            assert best["attacker"] and best["threat_model"].startswith("images: ")
-            assert ("above_floor" in best) == (leak == "psnr_db")
+    for path in REAL:
+        card = read_header(path)["card"]
+        assert card["terms"] == data_set(card["data"]["name"]).terms, path
+        if path in ATTACKERS:
+            continue
+        assert any({"psnr_db", "reid"} < by_leak.keys() for by_leak in card["leaks"].values()), path
+        for by_leak in card["leaks"].values():
+            for leak, best in by_leak.items():
+                assert best["attacker"] and best["threat_model"].startswith("images: "), path
+                assert ("above_floor" in best) == (leak == "psnr_db"), path
 
 
 def test_the_page_of_model_cards_is_what_the_headers_say():
@@ -83,38 +68,27 @@ def test_the_page_of_model_cards_is_what_the_headers_say():
     assert page.read_text(encoding="utf-8") == render(WEIGHTS), "run python -m tosc_agents.zoo.cards"
 
 
-@pytest.mark.parametrize("path", FILES, ids=by_name)
-def test_a_card_says_how_the_weights_were_made(path):
-    header = read_header(path)
-    card = header["card"]
-    assert header["name"] in (schemes if header["kind"] == "scheme" else eavesdroppers)
-    assert card["data"]["name"] and card["data"]["provenance"].endswith(".") and card["data"]["images"] > 1
-    assert card["data"]["name"] == card["setting"]["data"] and len(card["labels"]) >= 2
-    low, high = card["valid_snr_db"]
-    assert low <= high and isinstance(card["training"]["seed"], int)
-    assert GameConfig(**card["setting"]).num_symbols == header["spec"]["num_symbols"]
-    assert card["torch"] and card["commit"] and card["device"]
-    if header["kind"] == "scheme":
-        assert card["test_images"] > 0 and card["test_accuracy"] and not card.get("against")
-        assert all(0 < accuracy <= 1 for accuracy in card["test_accuracy"].values())
-    else:
-        weights = defaults_of(card["against"]).weights or card["against"]
-        assert card["composition"]["weights"] == weights
-        assert card["training"]["threat_model"]["images"] == "other-half"
-    json.dumps(header, allow_nan=False)
-
-
-@pytest.mark.parametrize("path", FILES, ids=by_name)
-def test_a_card_lies_beside_its_weights_and_names_their_digest(path):
-    text = card_path(path).read_text(encoding="utf-8")
-    assert json.loads(text)["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert text.count("\n") > 20 and text.endswith("}\n"), "in lines, so that a change of it can be read"
-
-
-@pytest.mark.parametrize("path", FILES, ids=by_name)
-def test_the_weights_load_and_are_finite(path):
-    policy = load_checkpoint(path).policy
-    assert all(bool(t.isfinite().all()) for t in policy.state_dict().values())
+def test_a_card_names_the_digest_of_its_weights_and_says_how_they_were_made():
+    for path in FILES:
+        header, text = read_header(path), card_path(path).read_text(encoding="utf-8")
+        card = header["card"]
+        assert json.loads(text)["sha256"] == sha256(path) and text.endswith("}\n"), path
+        assert text.count("\n") > 20, f"{path}: in lines, so that a change of it can be read"
+        assert header["name"] in (schemes if header["kind"] == "scheme" else eavesdroppers), path
+        assert card["data"]["name"] == card["setting"]["data"] and len(card["labels"]) >= 2, path
+        assert card["data"]["provenance"].endswith(".") and card["data"]["images"] > 1, path
+        low, high = card["valid_snr_db"]
+        assert low <= high and isinstance(card["training"]["seed"], int), path
+        assert GameConfig(**card["setting"]).num_symbols == header["spec"]["num_symbols"], path
+        assert card["torch"] and card["commit"] and card["device"], path
+        if header["kind"] == "scheme":
+            assert card["test_images"] > 0 and card["test_accuracy"] and "against" not in card, path
+            assert all(0 < accuracy <= 1 for accuracy in card["test_accuracy"].values()), path
+        else:
+            weights = defaults_of(card["against"]).weights or card["against"]
+            assert card["composition"]["weights"] == weights, path
+            assert card["training"]["threat_model"]["images"] == "other-half", path
+        json.dumps(header, allow_nan=False)
 
 
 def test_the_zoo_is_found_through_its_entry_point_and_lists_a_line_per_file():
@@ -128,7 +102,7 @@ def test_the_zoo_is_found_through_its_entry_point_and_lists_a_line_per_file():
 
 
 def means(role, keys=("accuracy", "mse"), episodes=5, **options):
-    """Mean of info figures over a few episodes of 16 messages with default opponents and idle actions."""
+    """Mean of info figures over a few episodes of 16 messages with default players and idle actions."""
     env = gym.make(SHAPES, role=role, split="test", **options)
     totals, count = dict.fromkeys(keys, 0.0), 0
     env.action_space.seed(0)
@@ -276,6 +250,50 @@ def test_a_damaged_file_or_a_card_of_other_weights_in_a_zoo_is_named(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("path", "needed"),
+    [
+        (SCHEME, ("data", "labels", "setting", "valid_snr_db")),
+        (ATTACKER, ("valid_snr_db", "composition", "against")),
+    ],
+    ids=["scheme", "attacker"],
+)
+def test_a_card_in_a_zoo_that_does_not_say_what_it_is_for_is_one_sentence(tmp_path, path, needed):
+    shutil.copy(path, tmp_path)
+    card = json.loads(card_path(path).read_text(encoding="utf-8"))
+    for name in needed:
+        rest = {key: value for key, value in card.items() if key != name}
+        for wrong in (rest, {**rest, name: 7}):
+            card_path(tmp_path / path.name).write_text(json.dumps(wrong))
+            with pytest.raises(CheckpointError) as caught:
+                Folder(tmp_path).listing()
+            told = str(caught.value)
+            assert path.name in told and repr(name) in told and "\n" not in told and told.endswith(".")
+
+
+def test_a_folder_that_is_not_there_yet_is_an_empty_zoo(tmp_path):
+    assert Folder(tmp_path / "later").listing() == []
+
+
+def test_each_zoo_reads_its_files_once(tmp_path, monkeypatch):
+    """However many there are: to read a card is to digest its weights."""
+    for path in (SCHEME, card_path(SCHEME)):
+        shutil.copy(path, tmp_path)
+    first, second = Folder(tmp_path), Folder(tmp_path)
+    assert first.listing() == second.listing()
+    monkeypatch.setattr(zoo_module, "read_header", lambda path: pytest.fail("read again"))
+    assert first.listing() == second.listing() and len(first.headers()) == 1
+
+
+def test_a_file_with_added_stages_is_not_what_its_bare_name_stands_for(tmp_path):
+    loaded = load_checkpoint(SCHEME, stages=["keyed"])
+    save_checkpoint(tmp_path / "a.safetensors", loaded.policy, loaded.card)
+    wanted = Wanted("shapes", GameConfig("shapes").game(split="test"))
+    assert Folder(tmp_path).find("scheme", "deepjscc", wanted) is None
+    save_checkpoint(tmp_path / "longer.safetensors", load_checkpoint(SCHEME).policy, loaded.card)
+    assert Folder(tmp_path).find("scheme", "deepjscc", wanted) == tmp_path / "longer.safetensors"
+
+
 # -- every name plays -------------------------------------------------------------------------------
 
 SCHEMES = [name for name in schemes if schemes.origin(name).startswith("tosc_agents.schemes:")]
@@ -290,30 +308,29 @@ def a_game_of(data):
 
 
 @pytest.mark.parametrize("data", ["shapes", "cifar10"])
-@pytest.mark.parametrize("name", SCHEMES)
-def test_every_scheme_has_weights_and_an_attacker_of_its_own_for(name, data):
-    game = a_game_of(data)
-    scheme = resolve_scheme(name, None, game)
-    assert scheme.name == name and not scheme.training
-    game = game.with_rules(constellation=scheme.constellation)
-    attacker = resolve_eavesdropper(None, None, game, scheme)
-    round_ = game.draw(4, generator=torch.Generator().manual_seed(0))
-    context = Context(round_.snr_db, round_.message, generator=torch.Generator().manual_seed(0))
-    sent = game.transmit(round_, scheme.encode(round_.batch.images, context))
-    assert scheme.decode(sent.receiver.received, sent.receiver.csi, context).shape == (4, 10)
-    heard = sent.eavesdropper
-    assert attacker.reconstruct(heard.received, heard.csi).shape == (4, 3, 32, 32)
+def test_every_scheme_has_weights_and_an_attacker_of_its_own_for(data):
+    for name in SCHEMES:
+        game = a_game_of(data)
+        scheme = resolve_scheme(name, None, game)
+        assert scheme.name == name and not scheme.training
+        game = game.with_rules(constellation=scheme.constellation)
+        attacker = resolve_eavesdropper(None, None, game, scheme)
+        round_ = game.draw(4, generator=torch.Generator().manual_seed(0))
+        context = Context(round_.snr_db, round_.message, generator=torch.Generator().manual_seed(0))
+        sent = game.transmit(round_, scheme.encode(round_.batch.images, context))
+        assert scheme.decode(sent.receiver.received, sent.receiver.csi, context).shape == (4, 10)
+        heard = sent.eavesdropper
+        assert attacker.reconstruct(heard.received, heard.csi).shape == (4, 3, 32, 32)
 
 
 @pytest.mark.parametrize("role", ["transmitter", "receiver", "eavesdropper"])
-@pytest.mark.parametrize("name", SCHEMES)
-def test_every_scheme_plays_by_name_in_every_role(name, role):
-    env = gym.make(SHAPES, role=role, scheme=name, split="test", data_kwargs={"num_images": 100})
-    env.reset(seed=0)
-    for _ in range(2):
+def test_every_scheme_plays_by_name_in_every_role(role):
+    for name in SCHEMES:
+        env = gym.make(SHAPES, role=role, scheme=name, split="test", data_kwargs={"num_images": 100})
+        env.reset(seed=0)
         *_, info = env.step(env.action_space.sample())
-    assert set(info) >= {"accuracy", "psnr_db"} and 0 <= info["accuracy"] <= 1
-    env.close()
+        assert set(info) >= {"accuracy", "psnr_db"} and 0 <= info["accuracy"] <= 1, name
+        env.close()
 
 
 def test_a_kind_of_a_scheme_is_chosen_by_its_options():

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 import torch
 from tosc_agents.commands.common import parse_parts
+from tosc_agents.leaks import Strongest, leaks_of_attacks
 from tosc_agents.zoo import pack
-from tosc_agents.zoo.amend import Amend
-from tosc_agents.zoo.card_leaks import leaks_from_file, leaks_from_rows, merged
-from tosc_agents.zoo.cards import Cards, render
+from tosc_agents.zoo.cards import render
 from tosc_agents.zoo.pack import Pack
 
 from tosc_env.attackers import make_eavesdropper
-from tosc_env.data import register_source, sources, terms_of
-from tosc_env.errors import CheckpointError, DataError, InputError
+from tosc_env.data import data_set, register_source, sources
+from tosc_env.errors import DataError, InputError
 from tosc_env.game import GameConfig
-from tosc_env.io.checkpoint_files import card_path, read_header, read_tensors
+from tosc_env.io.checkpoint_files import read_header, read_tensors
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.pipeline import make_scheme
 from tosc_env.privacy.threat import ThreatModel
@@ -35,7 +33,6 @@ TINY = {
 }
 CALIBRATED = {"mode": "calibrated", "constant": 0.05, "epsilon": 0.05, "epsilon_range": [0.02, 2.0]}
 START = {"file": "base.safetensors", "scheme": "deepjscc", "fresh": []}
-FLOORS = {"mean-image": {"psnr_db": 12.5, "ssim": 0.1}}
 
 
 def card(**more):
@@ -116,26 +113,19 @@ def test_a_packed_scheme_is_float16_with_its_accuracy_range_and_terms(base, fold
     path = packed(base, "deepjscc-shapes", folder)
     told = read_header(path)["card"]
     assert told["valid_snr_db"] == [0.0, 12.0] and told["test_accuracy"].keys() == {"0", "12"}
-    assert told["test_images"] > 0 and told["terms"] == terms_of("shapes")
+    assert told["test_images"] > 0 and told["terms"] == data_set("shapes").terms
     own, shipped = read_tensors(base), read_tensors(path)
     assert all(torch.equal(shipped[n], t.half()) for n, t in own.items() if t.is_floating_point())
 
 
-def test_weights_that_are_there_are_kept_and_others_are_refused_unless_asked(tmp_path, base, noisy, folder):
-    path = packed(base, "it", folder)
-    os.utime(path, ns=(1, 1))
-    Amend(names=("it",), folder=folder, commit="abc").run()
-    told = read_header(path)["card"]
+def test_what_the_zoo_has_is_never_written_again(base, noisy, folder):
     packed(base, "it", folder)
-    assert path.stat().st_mtime_ns == 1, "bit for bit the same: only the card is new"
-    assert read_header(path)["card"] == {**told, "commit": "unknown"}
     before = {each: each.read_bytes() for each in folder.iterdir()}
-    with pytest.raises(InputError) as caught:
-        packed(noisy, "it", folder)
-    assert one_sentence(caught, path, "holds other weights", "--overwrite")
+    for path in (base, noisy):
+        with pytest.raises(InputError) as caught:
+            packed(path, "it", folder)
+        assert one_sentence(caught, folder / "it.safetensors", "choose another name")
     assert {each: each.read_bytes() for each in folder.iterdir()} == before
-    packed(noisy, "it", folder, overwrite=True)
-    assert read_header(path)["name"] == "dp-laplace"
 
 
 def test_added_stages_are_packed_and_measured_with_the_scheme(tmp_path, base, folder):
@@ -153,7 +143,7 @@ def test_an_attacker_is_measured_against_its_scheme(attacker, base, folder):
     told = read_header(path)["card"]
     assert told["against"] == "deepjscc" and told["composition"] == load_checkpoint(scheme).policy.composition
     assert told["leaks"].keys() == {"0", "12"} and told["leaks"]["0"]["psnr_db"] > 0
-    assert "mean-image" in told["floors"] and told["terms"] == terms_of("shapes")
+    assert "mean-image" in told["floors"] and told["terms"] == data_set("shapes").terms
 
 
 @pytest.mark.parametrize(
@@ -192,45 +182,43 @@ def test_an_attacker_above_the_limit_is_refused_before_it_is_measured(attacker, 
         packed(attacker, "it", folder)
 
 
-def test_a_file_that_the_zoo_has_no_room_for_is_refused_and_the_old_one_stays(base, folder, monkeypatch):
+def test_a_file_that_the_zoo_has_no_room_for_is_refused(base, folder, monkeypatch):
     size = packed(base, "one", folder).stat().st_size
-    before = (folder / "one.safetensors").read_bytes()
     monkeypatch.setattr(pack, "LIMIT", size - 1)
-    with pytest.raises(InputError, match=f"one has .* bytes; a file of the zoo may have {size - 1:,}"):
-        packed(base, "one", folder)
-    assert (folder / "one.safetensors").read_bytes() == before
+    with pytest.raises(InputError) as caught:
+        packed(base, "two", folder)
+    assert one_sentence(caught, f"two has {size:,} bytes", f"{size - 1:,}")
     monkeypatch.setattr(pack, "LIMIT", size)
     monkeypatch.setattr(pack, "ZOO_LIMIT", 2 * size - 1)
     with pytest.raises(InputError) as caught:
         packed(base, "two", folder)
     assert one_sentence(caught, f"two has {size:,} bytes", f"the other files of the zoo {size:,}")
     assert not list(folder.glob("two*"))
-    packed(base, "one", folder)  # what it replaces does not count
+    monkeypatch.setattr(pack, "ZOO_LIMIT", 2 * size)
+    packed(base, "two", folder)
 
 
 # -- what a card is given ---------------------------------------------------------------------------
 
 
+def best(attacker, figure, value, **told):
+    return Strongest(attacker, figure, value, **told).plain()
+
+
 def attack(path, **changes):
-    """results.json of an attack on the tiny baseline, as 'tosc attack' writes it."""
-
-    def figures(**values):
-        return {name: {"mean": value, "interval95": None} for name, value in values.items()}
-
+    """results.json of an attack on the tiny baseline, as far as a card is made of it."""
     record = {
         "system": {"scheme": "deepjscc", "options": {**TINY}, "stages": [], "card": {}},
         "data": {"name": "shapes"},
-        "threat_model": {**ThreatModel(queries=500).plain()},
-        "results": {
-            "leaks": {
-                "mean-image": {"12": figures(psnr_db=12.5, reid_pixels=0.001)},
-                "linear": {"12": figures(psnr_db=13.5, reid_pixels=0.004), "0": figures(psnr_db=13.0)},
-                "label": {"12": figures(infer_label=0.8, infer_colour=0.3)},
-                "nearest-symbols": {"12": figures(reid_query=0.9)},
+        "threat_model": ThreatModel(queries=500).plain(),
+        "strongest": {
+            "12": {
+                "psnr_db": best("linear", "psnr_db", 13.5, floor=12.5),
+                "reid": best("nearest-symbols", "reid_query", 0.9, chance=1 / 60),
+                "label": best("label", "infer_label", 0.8, chance=0.1),
+                "colour": best("label", "infer_colour", 0.3),
             },
-            "floors": FLOORS,
-            "chance": {"label": 0.1, "colour": 0.2},
-            "candidates": 60,
+            "0": {"psnr_db": best("linear", "psnr_db", 13.0, floor=12.5)},
         },
     }
     path.write_text(json.dumps({**record, **changes}))
@@ -238,224 +226,105 @@ def attack(path, **changes):
 
 
 def test_an_attacks_results_give_the_strongest_attacker_of_each_leak(tmp_path, base):
-    header = read_header(base)
-    leaks = leaks_from_file(attack(tmp_path / "r.json"), header, arm="deepjscc")
-    assert list(leaks) == ["0", "12"] and list(leaks["0"]) == ["psnr_db"]
-    at = leaks["12"]
-    assert (at["psnr_db"]["attacker"], at["psnr_db"]["above_floor"]) == ("linear", 1.0)
-    assert (at["reid"]["attacker"], at["reid"]["figure"]) == ("nearest-symbols", "reid_query")
-    assert at["reid"]["chance"] == 1 / 60 and at["label"]["chance"] == 0.1 and at["colour"]["value"] == 0.3
-    assert at["label"]["threat_model"] == str(ThreatModel(queries=500))
+    leaks = leaks_of_attacks([attack(tmp_path / "r.json")], read_header(base))
+    assert leaks.keys() == {"0", "12"} and leaks["0"].keys() == {"psnr_db"}
+    threat, at = ThreatModel(queries=500), leaks["12"]
+    assert at["psnr_db"] == {
+        **best("linear", "psnr_db", 13.5),
+        "floor": 12.5,
+        "above_floor": 1.0,
+        "threat_model": str(threat),
+    }
+    assert (at["reid"]["attacker"], at["reid"]["chance"]) == ("nearest-symbols", 1 / 60)
+    assert at["label"]["chance"] == 0.1 and at["colour"]["value"] == 0.3
+    assert at["label"]["threat_model"] == str(threat)
     assert at["reid"]["threat_model"] == str(ThreatModel(queries=500, candidate_queries=True))
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"data": {"name": "cifar10"}}, "the data set 'cifar10', not 'shapes'"),
-        (
-            {"system": {"scheme": "lbvq", "options": {}, "stages": []}},
-            "the scheme 'lbvq', not 'deepjscc'",
-        ),
-        (
-            {"system": {"scheme": "deepjscc", "options": {"stem": 8}, "stages": []}},
-            "the option 'stem' 8, not 4",
-        ),
-        (
-            {"system": {"scheme": "deepjscc", "options": {}, "stages": [{"name": "keyed"}]}},
-            "the list of stages [{'name': 'keyed'}], not []",
-        ),
+        ({"data": {"name": "cifar10"}}, "data set 'cifar10', not 'shapes'"),
+        ({"system": {"scheme": "lbvq", "options": {}, "stages": []}}, "scheme 'lbvq', not 'deepjscc'"),
+        ({"system": {"scheme": "deepjscc", "options": {"stem": 8}, "stages": []}}, "'stem' 8, not 4"),
+        ({"system": {"scheme": "deepjscc", "options": {}, "stages": [{"name": "keyed"}]}}, "stages [{"),
     ],
 )
 def test_an_attack_on_something_else_is_refused(tmp_path, base, changes, told):
     with pytest.raises(InputError) as caught:
-        leaks_from_file(attack(tmp_path / "r.json", **changes), read_header(base), arm="deepjscc")
+        leaks_of_attacks([attack(tmp_path / "r.json", **changes)], read_header(base))
     assert one_sentence(caught, told)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"findings": [{}]}', '{"findings": 3}', "{"])
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"system": 3}', "{"])
 def test_a_file_of_another_kind_is_a_data_error(tmp_path, base, text):
     path = tmp_path / "r.json"
-    path.write_text(text)
+    if text is not None:
+        path.write_text(text)
     with pytest.raises(DataError) as caught:
-        leaks_from_file(path, read_header(base), arm="deepjscc")
+        leaks_of_attacks([path], read_header(base))
     assert one_sentence(caught, path, "tosc attack")
-    with pytest.raises(DataError, match="none"):
-        leaks_from_file(tmp_path / "none", read_header(base), arm="deepjscc")
 
 
-def row(attacker, figure, mean, snr_db=12.0, arm="lbvq"):
-    return {
-        "experiment": "fig3",
-        "arm": arm,
-        "figure": figure,
-        "mean": mean,
-        "interval": None,
-        "snr_db": snr_db,
-        "attacker": attacker,
-    }
+def test_of_several_files_the_stronger_attacker_counts(tmp_path, base):
+    weak = {snr: {"psnr_db": best("w", "psnr_db", 13.0)} for snr in ("12", "4")}
+    strong = {"12": {"psnr_db": best("s", "psnr_db", 13.5)}}
+    files = [attack(tmp_path / f"{i}.json", strongest=told) for i, told in enumerate((weak, strong))]
+    for paths in (files, files[::-1]):
+        both = leaks_of_attacks(paths, read_header(base))
+        assert [(snr, by["psnr_db"]["attacker"]) for snr, by in both.items()] == [("4", "w"), ("12", "s")]
 
 
-ROWS = [
-    row("a", "psnr_db", 13.0),
-    row("b", "psnr_db", 13.5),
-    row("a", "psnr_db", 14.0, arm="deepjscc"),
-    row("b", "psnr_db", 12.75, snr_db=0.0),
-    row("match", "reid_match", 0.25),
-    row("query", "reid_query", 0.75),
-    row("label", "infer_label", 0.5),
-    row(None, "accuracy", 0.9),
-    row(None, "parameters", 3e6, snr_db=None),
-]
-
-
-def test_rows_of_an_experiment_give_the_strongest_of_their_arm_alone():
-    leaks = leaks_from_rows(ROWS, "lbvq", FLOORS, chance={"label": 0.1})
-    assert {snr: list(by) for snr, by in leaks.items()} == {
-        "0": ["psnr_db"],
-        "12": ["psnr_db", "reid", "label"],
-    }
-    best = leaks["12"]["psnr_db"]
-    assert (best["attacker"], best["value"], best["floor"], best["above_floor"]) == ("b", 13.5, 12.5, 1.0)
-    assert leaks["12"]["reid"]["attacker"] == "query" and leaks["12"]["reid"]["chance"] == 0.001
-    assert leaks["12"]["reid"]["threat_model"] == str(ThreatModel(candidate_queries=True))
-    assert leaks["12"]["label"]["threat_model"] == str(ThreatModel())
-    json.dumps(leaks, allow_nan=False)
-
-
-def test_rows_without_that_arm_or_floor_are_refused():
-    with pytest.raises(InputError, match="unknown arm with attackers 'ibal'; available: deepjscc, lbvq"):
-        leaks_from_rows(ROWS, "ibal", FLOORS)
-    with pytest.raises(InputError, match=r"above the mean image's, but the floors are \{\}"):
-        leaks_from_rows(ROWS, "lbvq", {})
-
-
-def test_a_reports_results_are_read_by_experiment_and_arm(tmp_path, base):
-    path = tmp_path / "r.json"
-    trained = {"lbvq, seed 0": {"card": card()}}
-    threat = ThreatModel(queries=500)
-    details = {
-        "floors": FLOORS,
-        "chance": {"label": 0.1},
-        "trainings": trained,
-        "threat_model": threat.plain(),
-    }
-    found = {"experiment": "fig3", "rows": ROWS, "details": details}
-    path.write_text(json.dumps({"heading": {}, "findings": [found]}))
-    header = read_header(base)
-    told = leaks_from_rows(ROWS, "lbvq", FLOORS, chance={"label": 0.1}, threat=threat)
-    assert leaks_from_file(path, header, arm="lbvq") == told
-    with pytest.raises(InputError, match="no experiment 'fig4'; it has fig3"):
-        leaks_from_file(path, header, arm="lbvq", experiment="fig4")
-    trained["lbvq, seed 0"]["card"]["data"]["name"] = "cifar10"
-    path.write_text(json.dumps({"findings": [found]}))
-    with pytest.raises(InputError, match="fig3 was run on cifar10, the scheme's data set is shapes"):
-        leaks_from_file(path, header, arm="lbvq")
-
-
-def test_a_mean_over_trainings_is_told_as_such():
-    mean = {**row("a", "psnr_db", 13.0), "over": "trainings", "samples": 3}
-    told = leaks_from_rows(
-        [mean, {**row("b", "infer_label", 0.5), "over": "channel noise", "samples": 3}], "lbvq", FLOORS
-    )
-    assert told["12"]["psnr_db"]["mean_of_trainings"] == 3 and "mean_of_trainings" not in told["12"]["label"]
-
-
-def test_of_several_files_the_stronger_attacker_counts():
-    weak = leaks_from_rows([row("w", "psnr_db", 13.0), row("w", "psnr_db", 13.0, 4.0)], "lbvq", FLOORS)
-    strong = leaks_from_rows([row("s", "psnr_db", 13.5)], "lbvq", FLOORS)
-    for both in (merged([weak, strong]), merged([strong, weak])):
-        assert [both[snr]["psnr_db"]["attacker"] for snr in ("4", "12")] == ["w", "s"]
-        assert list(both) == ["4", "12"]
-
-
-def test_amending_writes_the_card_alone(tmp_path, base, noisy, folder):
-    path = packed(noisy, "part", folder)
-    header, weights = read_header(path), path.read_bytes()
+def test_a_card_is_given_leaks_start_and_commit(tmp_path, base, noisy, folder):
     record = attack(tmp_path / "r.json", system={"scheme": "dp-laplace", "options": {}, "stages": []})
-    assert Amend(names=("part",), folder=folder, leaks=(record,), start=base, commit="abc123").run() == [
-        card_path(path)
-    ]
-    again = read_header(path)
-    told = again.pop("card")
-    before = header.pop("card")
-    assert again == header and path.read_bytes() == weights
-    start = {**START, "data": "shapes", "epochs": 7, "seed": 5, "warm_start": None}
+    told = read_header(packed(noisy, "part", folder, leaks=(record,), start=base, commit="abc123"))["card"]
     assert told["leaks"]["12"]["psnr_db"]["value"] == 13.5 and told["commit"] == "abc123"
-    assert told["training"] == {**before["training"], "warm_start": start}
-    changed = ("leaks", "commit", "training", "terms")
-    assert {k: v for k, v in told.items() if k not in changed} == {
-        k: v for k, v in before.items() if k not in changed
-    }
-
-
-def test_several_files_get_their_terms_at_once_or_none_does(tmp_path, base, attacker, folder):
-    for name in ("one", "two"):
-        save_checkpoint(folder / f"{name}.safetensors", load_checkpoint(base).policy, card())
-    with pytest.raises(CheckpointError, match="no checkpoint at"):
-        Amend(names=("one", "three"), folder=folder).run()
-    assert "terms" not in read_header(folder / "one.safetensors")["card"]
-    Amend(names=("one", "two"), folder=folder).run()
-    assert all(read_header(folder / f"{n}.safetensors")["card"]["terms"] for n in ("one", "two"))
+    start = {**START, "data": "shapes", "epochs": 7, "seed": 5, "warm_start": None}
+    assert told["training"] == {**read_header(noisy)["card"]["training"], "warm_start": start}
 
 
 def test_what_does_not_belong_to_a_card_is_refused(tmp_path, base, noisy, attacker, folder):
-    packed(base, "deepjscc-shapes", folder)
-    record = attack(tmp_path / "r.json")
-    save_checkpoint(
-        folder / "attacker.safetensors", load_checkpoint(attacker).policy, read_header(attacker)["card"]
-    )
-    save_checkpoint(folder / "known.safetensors", load_checkpoint(noisy).policy, card(commit="f00"))
-    save_checkpoint(
-        folder / "started.safetensors", load_checkpoint(base).policy, card(training={"warm_start": START})
-    )
-    wrong = [
-        (Amend(names=(), folder=folder), "name at least one file"),
-        (
-            Amend(names=("deepjscc-shapes", "known"), leaks=(record,), folder=folder),
-            "belong to one file, not to 2",
-        ),
-        (Amend(names=("attacker",), leaks=(record,), folder=folder), "an attacker's are measured"),
-        (Amend(names=("deepjscc-shapes",), start=base, folder=folder), "started from nothing"),
-        (Amend(names=("started",), start=noisy, folder=folder), "says its card, not from"),
-        (Amend(names=("known",), commit="abc", folder=folder), "knows its commit, f00"),
-    ]
-    before = {path: path.read_bytes() for path in folder.iterdir()}
-    for amend, told in wrong:
+    known = tmp_path / "known.safetensors"
+    save_checkpoint(known, load_checkpoint(noisy).policy, card(commit="f00"))
+    for path, options, told in (
+        (attacker, {"leaks": (attack(tmp_path / "r.json"),)}, "an attacker's are measured"),
+        (base, {"start": base}, "started from nothing"),
+        (noisy, {"start": noisy}, "says its card, not from"),
+        (known, {"commit": "abc"}, "knows its commit, f00"),
+    ):
         with pytest.raises(InputError) as caught:
-            amend.run()
+            packed(path, "it", folder, **options)
         assert one_sentence(caught, told)
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert not list(folder.iterdir())
 
 
 def test_terms_are_said_in_the_data_layer_for_strangers_too(monkeypatch):
-    assert "non-commercial research" in terms_of("celeba") and "cite" in terms_of("cifar10")
+    assert "non-commercial research" in data_set("celeba").terms and "cite" in data_set("cifar10").terms
 
     def load(split="train"):
         raise AssertionError("terms are read without the data")
 
     monkeypatch.setattr(sources, "_table", dict(sources._table))
     register_source("stranger")(load)
-    assert terms_of("stranger") == "stranger: its terms are not stated; ask whoever gave it."
+    assert data_set("stranger").terms == "stranger: its terms are not stated; ask whoever gave it."
     load.terms = "stranger: CC0."
-    assert terms_of("stranger") == "stranger: CC0."
+    assert data_set("stranger").terms == "stranger: CC0."
     with pytest.raises(InputError, match="unknown data set"):
-        terms_of("nothing")
+        data_set("nothing")
 
 
 # -- the page ---------------------------------------------------------------------------------------
 
 
 def test_the_page_says_everything_that_a_card_knows(tmp_path, base, noisy, attacker, folder):
-    scheme = packed(base, "deepjscc-shapes", folder)
+    record = attack(tmp_path / "r.json")
+    scheme = packed(base, "deepjscc-shapes", folder, leaks=(record,), commit="abc")
     packed(attacker, "inversion-deepjscc-shapes", folder, scheme=scheme, ssim=False)
-    packed(noisy, "part", folder)
-    Amend(names=("part",), folder=folder, start=base).run()
-    Amend(names=("deepjscc-shapes",), folder=folder, leaks=(attack(tmp_path / "r.json"),), commit="abc").run()
-    page = Cards(tmp_path / "zoo.md", folder).run().read_text()
-    assert page == render(folder) and page.count("### ") == 3
+    packed(noisy, "part", folder, start=base)
+    page = render(folder)
+    assert page.count("### ") == 3
     for told in (
-        terms_of("shapes"),
+        data_set("shapes").terms,
         "for `task`",
         "trained at 12 dB, offered for 0 to 12 dB",
         "from `deepjscc`'s weights (7 epochs, seed 5), then 7 epochs, seed 5",
@@ -474,5 +343,3 @@ def test_the_page_says_everything_that_a_card_knows(tmp_path, base, noisy, attac
         line.count("|") for line in page.splitlines() if line.startswith("| leak") or "re-ident" in line[:30]
     }
     assert len(columns) == 1
-    Amend(names=("deepjscc-shapes",), folder=folder, leaks=(attack(tmp_path / "r.json"),)).run()
-    assert render(folder) == page

@@ -13,7 +13,8 @@ from tosc_env.data import make_source
 from tosc_env.errors import InputError
 from tosc_env.game import Game, GameConfig
 from tosc_env.modulation import constellation_points
-from tosc_env.types import Round
+from tosc_env.nodes import Node
+from tosc_env.types import Round, Waves
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,6 @@ def symbols(batch_size: int, width: int = 32, seed: int = 0) -> torch.Tensor:
 def test_every_message_has_exactly_unit_mean_energy_whatever_the_policy_sends(source, scale):
     game = make(source)
     sent = game.transmit(game.draw(64, generator=g()), symbols(64) * scale)
-    assert torch.allclose(sent.energy, torch.ones(64), atol=1e-5)
     assert torch.allclose(sent.sent.square().sum(1), torch.full((64,), 16.0), atol=1e-4)
     shape = symbols(64) / symbols(64).norm(dim=1, keepdim=True)
     assert torch.allclose(sent.sent / sent.sent.norm(dim=1, keepdim=True), shape, atol=1e-5)
@@ -56,7 +56,7 @@ def test_the_zero_action_is_sent_as_silence_with_a_finite_gradient(source):
     game = make(source)
     zero = torch.zeros(2, 32, requires_grad=True)
     sent = game.transmit(game.draw(2, generator=g()), zero)
-    assert torch.equal(sent.sent, torch.zeros(2, 32)) and torch.equal(sent.energy, torch.zeros(2))
+    assert torch.equal(sent.sent, torch.zeros(2, 32))
     sent.receiver.received.square().sum().backward()
     assert torch.isfinite(zero.grad).all()
 
@@ -93,7 +93,7 @@ def test_symbols_of_another_shape_are_refused(source, shape):
 # -- discrete games ---------------------------------------------------------------------------------
 
 
-def test_points_of_the_constellation_are_sent_as_they_are_and_their_energy_reported(source):
+def test_points_of_the_constellation_are_sent_as_they_are(source):
     game = make(source, constellation="16qam")
     points = constellation_points("16qam")
     chosen = points[torch.randint(0, 16, (5, 16), generator=g())]
@@ -102,8 +102,7 @@ def test_points_of_the_constellation_are_sent_as_they_are_and_their_energy_repor
         game.draw(6, generator=g()), torch.view_as_real(torch.cat([chosen, corner])).flatten(1)
     )
     assert torch.equal(sent.sent, torch.view_as_real(torch.cat([chosen, corner])).flatten(1))
-    assert float(sent.energy[5]) == pytest.approx(1.8, abs=1e-4)
-    assert torch.allclose(sent.energy[:5], chosen.abs().square().mean(1), atol=1e-5)
+    assert float(sent.sent[5].square().sum()) / 16 == pytest.approx(1.8, abs=1e-4)
     assert torch.equal(game.points, points)
 
 
@@ -158,22 +157,143 @@ def test_gradients_flow_from_each_reception_to_the_images_and_the_encoder(source
     assert (encoder.weight.grad != 0).any() and (images.grad.flatten(1) != 0).any(1).all()
 
 
+# -- several antennas of the transmitter -----------------------------------------------------------
+
+
+class Overheard(AWGN):
+    """Keeps the waves that it was last given."""
+
+    def apply(self, waves, link):
+        self.waves = waves
+        return super().apply(waves, link)
+
+
+def _louder(waves):
+    return Waves(waves.signal * 100.0, waves.weights * 100.0)
+
+
+def _spread(waves):
+    weights = waves.weights[:, :1].expand_as(waves.weights) * torch.tensor([0.3, 0.1j, -2.0])[:, None]
+    return Waves(weights * waves.signal[:, :1], weights)
+
+
+def _with_noise(waves):
+    artificial = torch.randn(waves.signal.shape, dtype=torch.complex64, generator=g(8))
+    return Waves(waves.signal + artificial, waves.weights)
+
+
+@pytest.mark.parametrize("precode", [None, lambda waves: waves, _louder, _spread, _with_noise])
+@pytest.mark.parametrize("constellation", [None, "16qam"])
+def test_waves_have_the_energy_of_the_symbols_whatever_the_precoder_does(source, precode, constellation):
+    game = make(source, channel=Overheard(), transmit_antennas=3, constellation=constellation)
+    given = symbols(5)
+    if constellation:
+        points = constellation_points(constellation)
+        given = torch.view_as_real(points[torch.randint(16, (5, 16), generator=g())]).flatten(1)
+    sent = game.transmit(game.draw(5, generator=g()), given, precode=precode)
+    waves = game.channel.waves
+    assert waves.shape == sent.weights.shape == (5, 3, 16)
+    energy = sent.sent.square().sum(1)
+    assert torch.allclose(waves.abs().square().sum((1, 2)), energy, rtol=1e-5)
+    if precode is not _with_noise:  # what is in the waves is the symbols alone, by the weights
+        carried = torch.view_as_complex(sent.sent.unflatten(1, (16, 2)))[:, None] * sent.weights
+        assert torch.allclose(waves, carried, atol=1e-5)
+    else:
+        artificial = waves - torch.view_as_complex(sent.sent.unflatten(1, (16, 2)))[:, None] * sent.weights
+        assert (artificial.abs().square().sum((1, 2)) > 0.3 * energy).all()
+
+
+def test_without_a_precoder_the_first_antenna_radiates_alone(source):
+    game = make(source, channel=Overheard(), transmit_antennas=2)
+    sent = game.transmit(game.draw(3, generator=g()), symbols(3))
+    assert torch.equal(torch.view_as_real(game.channel.waves[:, 0]).flatten(1), sent.sent)
+    assert not game.channel.waves[:, 1].any() and (sent.weights[:, 0] == 1).all()
+
+
+def test_with_one_antenna_a_precoder_turns_phases_and_the_receiver_sees_nothing_of_it(source):
+    game = make(source, snr_db=60.0)
+    round_, given = game.draw(3, generator=g()), symbols(3)
+    sent = game.transmit(round_, given, precode=lambda waves: Waves(1j * waves.signal, 1j * waves.weights))
+    assert game.transmit(round_, given).weights is None
+    assert torch.allclose(sent.receiver.received, sent.sent, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("precode", "sentence"),
+    [
+        (lambda waves: None, "precode must return Waves, not NoneType"),
+        (lambda waves: waves.signal, "precode must return Waves, not Tensor"),
+        (
+            lambda waves: Waves(waves.signal[:, :1], waves.weights),
+            r"a complex signal of the shape \[3, 2, 8\]",
+        ),
+        (lambda waves: Waves(waves.signal, waves.weights.real), "a complex weights of the shape"),
+    ],
+)
+def test_a_precoder_of_another_shape_is_refused(source, precode, sentence):
+    game = make(source, transmit_antennas=2, num_symbols=8)
+    with pytest.raises(InputError, match=sentence):
+        game.transmit(game.draw(3, generator=g()), symbols(3)[:, :16], precode=precode)
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_the_scale_of_a_precoder_does_not_matter(source, scale):
+    game = make(source, transmit_antennas=2)
+    round_, given = game.draw(3, generator=g()), symbols(3)
+    plain, scaled = (
+        game.transmit(round_, given, precode=lambda waves, s=s: Waves(s * waves.signal, s * waves.weights))
+        for s in (1.0, scale)
+    )
+    assert torch.allclose(plain.receiver.received, scaled.receiver.received, atol=1e-4)
+
+
+def test_gradients_pass_through_a_precoder(source):
+    game = make(source, channel=Rayleigh(), transmit_antennas=3)
+    given = symbols(4).requires_grad_()
+    sent = game.transmit(game.draw(4, generator=g()), given, precode=_spread)
+    (sent.receiver.received * symbols(4, seed=5)).sum().backward()
+    assert given.grad.isfinite().all() and (given.grad != 0).any(1).all()
+
+
+def test_the_transmitter_knows_the_gains_of_the_nodes_that_the_rules_name(source):
+    channel = Rayleigh(coherence=4)
+    nodes = (Node("receiver", 2), Node("eve", 3, adversary=True))
+    game = make(source, channel=channel, nodes=nodes, transmit_antennas=2, transmitter_csi=["receiver"])
+    round_ = game.draw(3, generator=g())
+    gains = game.context(round_).gains
+    assert list(gains) == ["receiver"] and gains["receiver"].shape == (3, 2, 2, 16)
+    assert torch.equal(gains["receiver"], round_.links["receiver"].fades.repeat_interleave(4, dim=-1))
+    assert not make(source, nodes=nodes).context(round_).gains
+    with pytest.raises(InputError, match="unknown node 'bob'"):
+        make(source, transmitter_csi=["bob"])
+
+
+def test_a_precoder_that_knows_the_channel_gains_as_many_antennas_in_snr(source):
+    """Maximum-ratio transmission over T antennas is an SNR of T on average at the receiver, of 1 at an eavesdropper."""
+    game = make(source, channel=Rayleigh(), transmit_antennas=4, transmitter_csi=["receiver"])
+    round_ = game.draw(4000, generator=g())
+    gains = game.context(round_).gains["receiver"][:, 0].conj()
+    matched = gains / gains.abs().square().sum(1, keepdim=True).sqrt()
+    sent = game.transmit(
+        round_, symbols(4000), precode=lambda waves: Waves(waves.signal[:, :1] * matched, matched)
+    )
+    power = {name: one.csi[:, 1:].square().sum(1) for name, one in sent.receptions.items()}
+    assert float(power["receiver"].mean()) == pytest.approx(4.0, rel=0.05)
+    assert float(power["eavesdropper"].mean()) == pytest.approx(1.0, rel=0.08)
+
+
 # -- draws ------------------------------------------------------------------------------------------
 
 
 def flat(round_: Round) -> list[torch.Tensor]:
-    links = round_.links
+    links = [getattr(link, name) for link in round_.links.values() for name in ("fades", "noise", "age")]
     return [
         round_.batch.images,
         round_.batch.index,
         round_.targets,
         round_.snr_db,
         round_.eavesdropper_snr_db,
-        links.receiver.fades,
-        links.receiver.noise,
-        links.eavesdropper.fades,
-        links.eavesdropper.noise,
-        links.age,
+        *links,
         round_.message,
         round_.shown,
     ]
@@ -266,7 +386,7 @@ def test_repeat_sends_each_image_that_many_times_in_a_row(source):
     assert [r.shown.tolist() for r in rounds] == [[n, n] for n in (1, 2, 3, 1, 2, 3, 1)]
     assert (index[0:3] == index[0]).all() and (index[3:6] == index[3]).all()
     assert (index[3] != index[0]).all() and (index[6] != index[3]).all()
-    assert not torch.equal(rounds[0].links.receiver.noise, rounds[1].links.receiver.noise)
+    assert not torch.equal(rounds[0].links["receiver"].noise, rounds[1].links["receiver"].noise)
 
 
 def test_an_episode_that_ends_ends_the_repetition(source):
@@ -302,7 +422,7 @@ def test_scores_are_the_task_the_error_and_the_rewards_of_the_definition(source)
     assert torch.allclose(scores.mse, error) and torch.allclose(scores.psnr_db, -10 * error.log10())
     assert torch.allclose(scores.rewards["eavesdropper"], q, atol=1e-6)
     assert torch.allclose(scores.rewards["transmitter"], scores.accuracy - 0.5 * q, atol=1e-6)
-    assert torch.allclose(scores.extra["ssim"], metrics.ssim(rebuilt, images))
+    assert torch.allclose(scores.worst.extra["ssim"], metrics.ssim(rebuilt, images))
 
 
 def test_whoever_answers_with_the_mean_image_has_no_quality(source):
@@ -333,7 +453,7 @@ def test_answers_of_another_shape_are_refused_and_not_broadcast(source):
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, "64", True, None])
-@pytest.mark.parametrize("name", ["num_symbols", "repeat"])
+@pytest.mark.parametrize("name", ["num_symbols", "repeat", "transmit_antennas"])
 def test_counts_are_whole_numbers_of_at_least_one(source, name, value):
     with pytest.raises(InputError, match=f"{name} must be a whole number of at least 1"):
         make(source, **{name: value})
@@ -366,7 +486,9 @@ def test_the_spec_says_the_shapes_of_the_game(source):
 
 
 def test_changes_stand_over_the_config_and_a_config_of_names_over_none(source):
-    config = GameConfig(channel="rayleigh", channel_kwargs={"coherence": 4}, num_symbols=16, snr_db=3.0)
+    config = GameConfig(
+        "shapes", channel="rayleigh", channel_kwargs={"coherence": 4}, num_symbols=16, snr_db=3.0
+    )
     game = Game(source, config, snr_db=5.0)
     assert (game.snr_db.constant, game.num_symbols, game.channel.coherence) == (5.0, 16, 4)
     # The options of one channel are not those of another.
@@ -388,7 +510,7 @@ def test_a_rule_that_there_is_not_is_named(source):
 
 
 def test_a_config_of_objects_makes_a_game_and_no_card(source):
-    config = GameConfig(channel=Rayleigh(coherence=4), num_symbols=16)
+    config = GameConfig("shapes", channel=Rayleigh(coherence=4), num_symbols=16)
     assert Game(source, config).channel is config.channel
     with pytest.raises(InputError, match="a card holds plain values; channel was given as the object"):
         config.plain()

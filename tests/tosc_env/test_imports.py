@@ -19,13 +19,16 @@ LAYERS = (
     # From what everything may import down to what nothing imports; a module imports from its own row and those above.
     # A package stands for its modules, unless one of them has a place of its own.
     ("tosc_env.errors", "tosc_env.types"),
-    ("tosc_env.registry", "tosc_env.io.files", "tosc_env.devices", "tosc_env.async_checks", "tosc_env.snr"),
-    ("tosc_env.options", "tosc_env.frames", "tosc_env.registration"),
-    ("tosc_env.metrics", "tosc_env.modulation", "tosc_env.channels", "tosc_env.data"),
-    ("tosc_env.tasks", "tosc_env.rewards"),
+    ("tosc_env.registry", "tosc_env.rows", "tosc_env.devices", "tosc_env.async_checks", "tosc_env.snr"),
+    ("tosc_env.options", "tosc_env.io.files", "tosc_env.registration", "tosc_env.rendering.snapshot"),
+    ("tosc_env.nodes", "tosc_env.metrics", "tosc_env.channels", "tosc_env.data"),
+    ("tosc_env.modulation", "tosc_env.tasks", "tosc_env.rewards"),
+    ("tosc_env.constraints",),
     ("tosc_env.game",),
     ("tosc_env.schemes", "tosc_env.privacy.threat", "tosc_env.rendering"),
+    ("tosc_env.memory",),
     ("tosc_env.pipeline",),
+    ("tosc_env.mixture", "tosc_env.rollout"),
     ("tosc_env.privacy",),
     ("tosc_env.attackers",),
     ("tosc_env.io",),
@@ -44,7 +47,7 @@ LAYERS = (
     ("tosc_agents.experiments",),
     ("tosc_agents.commands",),
     # What packs and describes the zoo is run by hand, like a command.
-    ("tosc_agents.zoo.pack", "tosc_agents.zoo.amend", "tosc_agents.zoo.cards", "tosc_agents.zoo.card_leaks"),
+    ("tosc_agents.zoo.pack", "tosc_agents.zoo.cards"),
     ("tosc_agents.cli", "tosc_agents"),
 )
 

@@ -97,3 +97,41 @@ def test_a_decorated_class_wins_over_an_entry_point_of_its_name(plugged):
 def test_a_registry_without_a_group_asks_for_no_entry_points(monkeypatch):
     monkeypatch.setattr(module, "entry_points", lambda group: pytest.fail("asked"))
     assert list(Registry("colour")) == []
+
+
+class Named:
+    """A kind of things with names."""
+
+    name = ""
+
+
+def test_a_class_without_a_name_is_called_as_it_is_registered(monkeypatch):
+    """By a decorator or an entry point; a subclass does not keep its parent's."""
+
+    class Plain(Named): ...
+
+    class Own(Named):
+        name = "own"
+
+    class Child(Own): ...
+
+    class Declared(Named): ...
+
+    things = Registry("thing", group="shop.things")
+    monkeypatch.setattr(module, "entry_points", lambda group: (Entry("declared", lambda: Declared),))
+    for name, cls in (("plain", Plain), ("other", Own), ("child", Child)):
+        assert things.register(name)(cls) is cls
+    assert things["declared"] is Declared
+    assert (Plain.name, Own.name, Child.name, Declared.name) == ("plain", "own", "child", "declared")
+
+
+def test_what_has_no_names_or_makes_its_own_is_left_alone(colours):
+    class Computed:
+        @property
+        def name(self):
+            return "of the object"
+
+    colours.register("red")(Red)
+    colours.register("computed")(Computed)
+    colours.register("made")(lambda: Red())
+    assert not hasattr(Red, "name") and Computed().name == "of the object"

@@ -88,26 +88,26 @@ BOX = spaces.Box(-1, 1, (4,), np.float32)
 )
 def test_a_wrong_box_action_is_refused(action, sentence):
     with pytest.raises(InputError, match=sentence):
-        as_action("transmitter", action, BOX)
+        as_action("transmitter_0", action, BOX)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_any_floating_precision_of_any_amplitude_becomes_float32(dtype):
-    tensor = as_action("transmitter", np.full(4, 7.0, dtype), BOX)
+    tensor = as_action("transmitter_0", np.full(4, 7.0, dtype), BOX)
     assert tensor.dtype == torch.float32
     assert tensor.tolist() == [[7.0] * 4]
 
 
 def test_an_array_is_copied():
     array = np.zeros(4, np.float32)
-    tensor = as_action("transmitter", array, BOX)
+    tensor = as_action("transmitter_0", array, BOX)
     array[:] = 9
     assert tensor.abs().max() == 0
 
 
 @pytest.mark.parametrize("action", [3, np.int32(3), np.uint8(3), np.array(3), torch.tensor(3)])
 def test_any_integer_is_a_choice(action):
-    assert as_action("receiver", action, spaces.Discrete(10)).tolist() == [3]
+    assert as_action("receiver_0", action, spaces.Discrete(10)).tolist() == [3]
 
 
 @pytest.mark.parametrize(
@@ -122,40 +122,40 @@ def test_any_integer_is_a_choice(action):
 )
 def test_a_wrong_choice_is_refused(action, sentence):
     with pytest.raises(InputError, match=sentence):
-        as_action("receiver", action, spaces.Discrete(10))
+        as_action("receiver_0", action, spaces.Discrete(10))
 
 
 def test_bits():
     space = spaces.MultiBinary(3)
-    assert as_action("receiver", np.array([0, 1, 1], np.int8), space).tolist() == [[0, 1, 1]]
+    assert as_action("receiver_0", np.array([0, 1, 1], np.int8), space).tolist() == [[0, 1, 1]]
     with pytest.raises(InputError, match="action 2 is out of range; expected 0 to 1"):
-        as_action("receiver", [0, 1, 2], space)
+        as_action("receiver_0", [0, 1, 2], space)
 
 
 def test_batches_name_the_batched_shape():
-    assert as_action("receiver", [1, 2], spaces.Discrete(10), batch=2).tolist() == [1, 2]
+    assert as_action("receiver_0", [1, 2], spaces.Discrete(10), batch=2).tolist() == [1, 2]
     with pytest.raises(InputError, match=r"expected float32 \(2, 4\)"):
-        as_action("transmitter", torch.zeros(3, 4), BOX, batch=2)
+        as_action("transmitter_0", torch.zeros(3, 4), BOX, batch=2)
 
 
 def test_values_are_looked_at_only_when_validating():
-    tensor = as_action("transmitter", torch.full((2, 4), torch.nan), BOX, batch=2, validate=False)
+    tensor = as_action("transmitter_0", torch.full((2, 4), torch.nan), BOX, batch=2, validate=False)
     assert tensor.isnan().all()
     with pytest.raises(InputError, match="has shape"):
-        as_action("transmitter", torch.zeros(4), BOX, batch=2, validate=False)
+        as_action("transmitter_0", torch.zeros(4), BOX, batch=2, validate=False)
 
 
 def test_a_space_of_a_tasks_own_judges_its_actions():
     space = spaces.MultiDiscrete([2, 3])
-    assert as_action("receiver", np.array([1, 2]), space).tolist() == [[1, 2]]
+    assert as_action("receiver_0", np.array([1, 2]), space).tolist() == [[1, 2]]
     with pytest.raises(InputError, match=r"receiver_0: .*does not belong"):
-        as_action("receiver", np.array([1, 3]), space)
+        as_action("receiver_0", np.array([1, 3]), space)
 
 
 def test_the_eavesdroppers_images_are_clipped_and_nobody_elses_action():
     image, symbols = spaces.Box(0.0, 1.0, (1, 2, 2), np.float32), spaces.Box(-1.0, 1.0, (4,), np.float32)
     wild = torch.tensor([-3.0, 0.25, 1.0, 9.0])
     for validate in (True, False):
-        shown = as_action("eavesdropper", wild.view(1, 2, 2), image, validate=validate)
+        shown = as_action("eavesdropper_0", wild.view(1, 2, 2), image, validate=validate)
         assert shown.flatten().tolist() == [0.0, 0.25, 1.0, 1.0]
-        assert torch.equal(as_action("transmitter", wild, symbols, validate=validate)[0], wild)
+        assert torch.equal(as_action("transmitter_0", wild, symbols, validate=validate)[0], wild)

@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from tosc_env.data import Source, make_source
 from tosc_env.errors import InputError
-from tosc_env.tasks import constant_rate, make_task
+from tosc_env.tasks import make_task
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +104,3 @@ def test_images_without_classes_have_no_classification():
     plain = Source.from_arrays(np.zeros((4, 3, 8, 8), np.uint8), name="plain")
     with pytest.raises(InputError, match="at least 2 possible answers"):
         make_task("classification", plain)
-
-
-def test_the_constant_rate_is_the_best_constant_answers_accuracy():
-    assert constant_rate(torch.tensor([0, 0, 0, 1])) == 0.75
-    assert constant_rate(torch.tensor([[0, 1], [0, 0], [0, 1], [1, 1]])) == 0.75

@@ -44,13 +44,11 @@ class Closed(FakeScheme):
 
 
 @defaults(weights="trained-test", open=("lifetime",))
-def borrower(spec, *, backbone=None, lifetime="fixed", **options):
+def player(spec, *, backbone=None, lifetime="fixed", **options):
     """The trained scheme under a key."""
     backbone = backbone or Trained(spec, **options)
     stages = [{"name": "keyed", "lifetime": lifetime}]
-    return Pipeline(
-        backbone, stages, name="borrower-test", options={**backbone.options, "lifetime": lifetime}
-    )
+    return Pipeline(backbone, stages, name="player-test", options={**backbone.options, "lifetime": lifetime})
 
 
 class Attacker(FakeEavesdropper):
@@ -85,7 +83,7 @@ class OneFile:
 def registered(monkeypatch):
     for cls in (Trained, Closed):
         monkeypatch.setitem(schemes._table, cls.name, cls)
-    monkeypatch.setitem(schemes._table, "borrower-test", borrower)
+    monkeypatch.setitem(schemes._table, "player-test", player)
     for cls in (Attacker, Instant):
         monkeypatch.setitem(eavesdroppers._table, cls.name, cls)
 
@@ -134,6 +132,28 @@ def test_stages_go_between_any_scheme_and_the_channel(game, scheme_file, zoo, gi
     assert found.added[1].options["epsilon"] == 9
 
 
+@pytest.mark.parametrize("card", [{"data": "shapes"}, {"data": ["shapes"]}, {"data": None}, {}])
+def test_a_path_is_loaded_whatever_its_card_says_of_data(game, tmp_path, card):
+    path = tmp_path / "scheme.safetensors"
+    save_checkpoint(path, Trained(SPEC, seed=5), card)
+    assert resolve_scheme(path, None, game).options["seed"] == 5
+    save_checkpoint(path, Attacker(SPEC, seed=2), card)
+    assert resolve_eavesdropper(path, None, game, None).options["seed"] == 2
+
+
+@pytest.mark.parametrize("options", [5, "key", {"stages": [1]}, {"spec": SPEC}, {1: 2}])
+def test_what_is_no_option_is_one_sentence(game, scheme_file, zoo, options):
+    zoo.path = scheme_file
+    for call in (
+        lambda: resolve_scheme("trained-test", options, game),
+        lambda: resolve_scheme(scheme_file, options, game),
+        lambda: resolve_eavesdropper("instant-test", options, game, None),
+    ):
+        with pytest.raises(InputError, match=r"^(scheme|eavesdropper)_kwargs ") as caught:
+            call()
+        assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
 def test_an_attackers_path_is_loaded(game, tmp_path):
     save_checkpoint(tmp_path / "a.safetensors", Attacker(SPEC, seed=2), CARD)
     attacker = resolve_eavesdropper(tmp_path / "a.safetensors", None, game, None)
@@ -158,11 +178,11 @@ def test_a_trained_name_comes_from_the_zoo_of_the_game(game, zoo, scheme_file):
     assert zoo.wanted.game is game and zoo.wanted.data == "shapes"
 
 
-def test_borrowed_weights_are_asked_for_by_the_lenders_name_and_take_options(game, zoo, scheme_file):
+def test_weights_of_another_scheme_are_asked_for_by_its_name_and_take_options(game, zoo, scheme_file):
     zoo.path = scheme_file
-    scheme = resolve_scheme("borrower-test", {"lifetime": "per_message"}, game)
+    scheme = resolve_scheme("player-test", {"lifetime": "per_message"}, game)
     assert (scheme.name, scheme.options["lifetime"], scheme.options["seed"]) == (
-        "borrower-test",
+        "player-test",
         "per_message",
         5,
     )
@@ -177,7 +197,7 @@ def test_an_attacker_is_asked_for_against_the_scheme_it_will_meet(game, zoo, tmp
     keyed = [{"name": "keyed", "mode": "shuffle", "lifetime": "fixed"}]
     for scheme in (
         make_scheme("trained-test", SPEC),
-        make_scheme("borrower-test", SPEC),
+        make_scheme("player-test", SPEC),
         make_scheme("trained-test", SPEC, stages=keyed),
         None,
     ):
@@ -301,8 +321,8 @@ def test_a_key_is_given_beside_weights_of_any_kind_and_asked_of_none(game, zoo, 
     named = resolve_scheme("trained-test", {"key": "11" * 32}, game, stages=["keyed"])
     assert zoo.options == {}
     filed = resolve_scheme(scheme_file, {"key": "11" * 32}, game, stages=["keyed"])
-    borrowed = resolve_scheme("borrower-test", {"key": "11" * 32}, game)
-    assert named.key_fingerprint == filed.key_fingerprint == borrowed.key_fingerprint
+    played = resolve_scheme("player-test", {"key": "11" * 32}, game)
+    assert named.key_fingerprint == filed.key_fingerprint == played.key_fingerprint
     with pytest.raises(InputError, match=r"a key was given, but the scheme 'trained-test' takes none"):
         resolve_scheme(scheme_file, {"key": "11" * 32}, game)
 

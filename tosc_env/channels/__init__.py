@@ -1,4 +1,4 @@
-"""Wiretap channels by name: ``awgn``, ``rayleigh``, ``rician``, ``tdl``, and whatever a plug-in registers."""
+"""Channels by name: ``awgn``, ``rayleigh``, ``rician``, ``tdl``, and whatever a plug-in registers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from tosc_env.channels.base import Channel, complex_normal, equalise, noise_power
 from tosc_env.options import build
 from tosc_env.registry import Registry
-from tosc_env.types import Link, Links
+from tosc_env.types import Link, Reception
 
 channels: Registry[Channel] = Registry("channel", group="tosc_env.channels")
 register_channel = channels.register
@@ -29,7 +29,7 @@ def make_channel(channel: str | Channel = "awgn", **options: Any) -> Channel:
 __all__ = [
     "Channel",
     "Link",
-    "Links",
+    "Reception",
     "channels",
     "complex_normal",
     "equalise",

@@ -1,21 +1,26 @@
-"""What every wiretap channel is: two links that carry the same symbols, each ``y = h s + n``.
+"""What every channel is: a link to each node that carries the same waves, ``y = H x + n``.
 
-All randomness is drawn first (:meth:`Channel.draw`, from a generator it is given), then applied by a pure,
-differentiable function (:meth:`Channel.apply`).  That split is what makes an environment reproducible bit
-for bit, lets gradients reach the encoder, and lets ``torch.compile`` see the arithmetic without the
+::
+
+    waves [B, T, n] --apply--> raw [B, A, n] --observe: combine antennas, equalise--> Reception [B, 2n]
+
+All randomness is drawn first (:meth:`Channel.draw`, from a generator it is given), then applied by pure,
+differentiable functions (:meth:`Channel.apply`, :meth:`Channel.observe`).  That split is what makes an environment
+reproducible bit for bit, lets gradients reach the encoder, and lets ``torch.compile`` see the arithmetic without the
 random numbers.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Real
 
 import torch
 from torch import Tensor
 
 from tosc_env.errors import InputError
-from tosc_env.types import Link, Links
+from tosc_env.types import Link, Reception
 
 EQUALISERS = (None, "zf", "mmse")
 
@@ -34,20 +39,20 @@ def noise_power(snr_db: Tensor) -> Tensor:
     return torch.pow(10.0, -snr_db / 10.0)
 
 
-class Channel(ABC):
-    """A wiretap channel: the legitimate link to the receiver and the eavesdropper's own link.
+class Channel:
+    """The links from the transmitter's T antennas to every node's A.
 
-    A subclass says how its fades are drawn (:meth:`draw_fades`) and how they act on each channel use
-    (:meth:`gains`); one with memory, interference or distortion may override :meth:`apply` instead.
+    A subclass says how its fades are drawn (:meth:`draw_fades`), and, where that is not in blocks of equal length,
+    which of them each channel use has (:meth:`fade_of_use`); one with memory, interference or distortion may override
+    :meth:`draw` and :meth:`apply` instead.
 
     Args:
         coherence: channel uses during which a fade stays constant, at least 1. A message longer than this
             sees several independent fades; a coherence of several messages keeps one fade over several
             rounds, and must then be a whole multiple of the message length. ``None``: one message.
-        correlation: correlation coefficient of the two links' scattered fades, in [0, 1].
+        correlation: correlation coefficient of each eavesdropper's scattered fades with the receiver's, in [0, 1].
         equaliser: ``"mmse"`` or ``"zf"`` divides the known fade out before a policy sees the symbols;
-            ``None`` hands over ``h s + n`` as it arrives. Both sides always know their own link (perfect
-            CSI).
+            ``None`` hands over ``h s + n`` as it arrives. Everybody always knows its own link (perfect CSI).
 
     Raises:
         InputError: a value outside these ranges.
@@ -70,27 +75,26 @@ class Channel(ABC):
         self.coherence = None if coherence is None else int(coherence)
         self.correlation = float(correlation)
         self.equaliser = equaliser
+        self._known_uses: dict[tuple[int, int, str], tuple[Tensor | None, Tensor]] = {}
 
     # -- what a subclass provides ------------------------------------------------------------------
 
-    @abstractmethod
     def draw_fades(
-        self, batch_size: int, num_symbols: int, generator: torch.Generator | None, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
-        """Fresh fades of the receiver's and the eavesdropper's link, complex64 [B, F] each, E|h|^2 = 1."""
+        self,
+        sizes: Sequence[tuple[int, int, int, int]],
+        generator: torch.Generator | None,
+        device: torch.device,
+    ) -> Sequence[Tensor]:
+        """Fresh fades of each node's link, complex64 of its size (B, A, T, F), E|h|^2 = 1; the receiver's first."""
+        raise InputError(f"{type(self).__name__} says that it fades (fading=True) and has no draw_fades.")
 
     def num_fades(self, num_symbols: int) -> int:
         """F, the number of complex coefficients that describe one link during a message of n uses."""
         return 0 if not self.fading else -(-num_symbols // (self.coherence or num_symbols))
 
-    def gains(self, fades: Tensor, num_symbols: int) -> Tensor:
-        """The gain of each channel use, complex64 [B, n], from the fades [B, F]."""
-        if fades.shape[1] == num_symbols:
-            return fades
-        block = self.coherence or num_symbols
-        if fades.shape[1] == 1:
-            return fades.expand(-1, num_symbols)
-        return fades.repeat_interleave(block, dim=1)[:, :num_symbols]
+    def fade_of_use(self, num_symbols: int) -> Tensor:
+        """The number of the fade that each channel use has, int64 [n] in [0, F)."""
+        return torch.arange(num_symbols) // (self.coherence or num_symbols)
 
     # -- what the game calls ------------------------------------------------------------------------
 
@@ -108,69 +112,166 @@ class Channel(ABC):
 
     def draw(
         self,
-        batch_size: int,
+        snr_db: Sequence[Tensor],
         num_symbols: int,
         *,
+        antennas: Sequence[int] | None = None,
+        transmit_antennas: int = 1,
         generator: torch.Generator | None = None,
-        device: torch.device | str = "cpu",
-        previous: Links | None = None,
+        previous: Sequence[Link] | None = None,
         restart: Tensor | None = None,
-    ) -> Links:
-        """All random numbers for one message per row.
+    ) -> list[Link]:
+        """All random numbers for one message per row: a link for each node.
 
         Args:
-            batch_size: B.
+            snr_db: float32 [B] for each node, the receiver first; the links are made on their device.
             num_symbols: n, the channel uses of a message.
-            generator: the stream to draw from, on ``device``.
-            device: where the tensors are made.
+            antennas: A of each node; None: one each.
+            transmit_antennas: T.
+            generator: the stream to draw from, on that device.
             previous: the links of the last message, whose fades live on within their coherence time.
             restart: bool [B], rows whose episode has just begun and whose fades are drawn anew.
 
         The numbers drawn do not depend on ``restart``, so one row's reset never moves another row's stream.
         """
-        device = torch.device(device)
-        shape = (batch_size, num_symbols)
-        if self.fading:
-            fades_b, fades_e = self.draw_fades(batch_size, num_symbols, generator, device)
+        device, batch = snr_db[0].device, len(snr_db[0])
+        ports = [1] * len(snr_db) if antennas is None else list(antennas)
+        fades_each = self.num_fades(num_symbols)
+        sizes = [(batch, count, transmit_antennas, fades_each) for count in ports]
+        if fades_each:
+            fades = list(self.draw_fades(sizes, generator, device))
+            if [tuple(f.shape) for f in fades] != sizes or not all(f.is_complex() for f in fades):
+                told = [(list(f.shape), str(f.dtype)) for f in fades]
+                raise InputError(
+                    f"{type(self).__name__}.draw_fades must give complex fades of the sizes {sizes}, not {told}."
+                )
         else:
-            fades_b = fades_e = torch.empty(batch_size, 0, dtype=torch.complex64, device=device)
-        age = torch.ones(batch_size, dtype=torch.int64, device=device)
+            fades = [torch.empty(size, dtype=torch.complex64, device=device) for size in sizes]
+        age = torch.ones(batch, dtype=torch.int64, device=device)
         lifetime = max(1, (self.coherence or 0) // num_symbols)
         if previous is not None and self.fading and lifetime > 1:
-            keep = previous.age < lifetime
+            keep = previous[0].age < lifetime
             if restart is not None:
                 keep &= ~restart
-            fades_b = torch.where(keep[:, None], previous.receiver.fades, fades_b)
-            fades_e = torch.where(keep[:, None], previous.eavesdropper.fades, fades_e)
-            age = torch.where(keep, previous.age + 1, age)
-        noise_b = complex_normal(*shape, generator=generator, device=device)
-        noise_e = complex_normal(*shape, generator=generator, device=device)
-        return Links(Link(fades_b, noise_b), Link(fades_e, noise_e), age)
+            row = keep[:, None, None, None]
+            fades = [torch.where(row, old.fades, new) for old, new in zip(previous, fades, strict=True)]
+            age = torch.where(keep, previous[0].age + 1, age)
+        return [
+            Link(
+                fades=fade,
+                noise=complex_normal(batch, count, num_symbols, generator=generator, device=device),
+                snr_db=snr,
+                age=age,
+            )
+            for fade, count, snr in zip(fades, ports, snr_db, strict=True)
+        ]
 
-    def apply(self, symbols: Tensor, link: Link, snr_db: Tensor) -> Tensor:
-        """What arrives: ``h s + n``, equalised if asked.
+    def gains(self, link: Link, num_symbols: int) -> Tensor:
+        """The gain of each channel use, complex64 [B, A, T, n]."""
+        fades = link.fades
+        if fades.shape[-1] == 0:
+            return torch.ones((), dtype=fades.dtype, device=fades.device).expand(
+                *fades.shape[:3], num_symbols
+            )
+        if fades.shape[-1] == 1:
+            return fades.expand(*fades.shape[:3], num_symbols)
+        uses = self._uses(num_symbols, fades.device)[0]
+        return fades if uses is None else fades[..., uses]
+
+    def apply(self, waves: Tensor, link: Link) -> Tensor:
+        """What arrives at a node's antennas: ``H x + n``.
 
         Args:
-            symbols: complex64 [B, n].
-            link: that link's fades and unit noise.
-            snr_db: Es/N0 per complex symbol in dB, float32 [B].
+            waves: complex64 [B, T, n], what the transmitter's antennas radiate.
+            link: the node's.
 
         Returns:
-            complex64 [B, n]; differentiable in ``symbols`` (and in ``snr_db``).
+            complex64 [B, A, n]; differentiable in ``waves`` (and in the link's SNR).
         """
-        n0 = noise_power(snr_db)[:, None]
-        noise = link.noise * n0.sqrt()
+        noise = link.noise * noise_power(link.snr_db)[:, None, None].sqrt()
         if not self.fading:
-            return symbols + noise
-        gain = self.gains(link.fades, symbols.shape[1])
-        received = gain * symbols + noise
-        return equalise(received, gain, n0, self.equaliser)
+            return waves.sum(1, keepdim=True) + noise if waves.shape[1] > 1 else waves + noise
+        gains = self.gains(link, waves.shape[2])
+        if waves.shape[1] == 1:
+            return gains[:, :, 0] * waves + noise
+        return (gains * waves[:, None]).sum(2) + noise
 
-    def csi(self, link: Link, snr_db: Tensor) -> Tensor:
-        """The link's state as its own side knows it, float32 [B, 1 + 2F]: SNR in dB, Re h_1, Im h_1, ..."""
-        if link.fades.shape[1] == 0:
-            return snr_db[:, None]
-        return torch.cat([snr_db[:, None], torch.view_as_real(link.fades).flatten(1)], dim=1)
+    def observe(self, raw: Tensor, link: Link, weights: Tensor | None = None) -> Reception:
+        """What a node makes of its antennas' signals [B, A, n] before any policy sees them: combined and equalised.
+
+        Args:
+            raw: from :meth:`apply`.
+            link: the node's.
+            weights: how the symbols were put on the transmitter's antennas (:class:`~tosc_env.types.Waves`), complex
+                [B, T, n]; None: on the only one.
+        """
+        return self.pool([raw], [link], weights)
+
+    def pool(self, raws: Sequence[Tensor], links: Sequence[Link], weights: Tensor | None = None) -> Reception:
+        """What nodes together make of all their antennas' signals: combined by maximum ratio, then as of one antenna.
+
+        Against white noise ``sum conj(g_a) y_a / |g|`` is a sufficient statistic of a symbol that reaches the antennas
+        with gains g: it is ``|g| s + n``, with noise as before (Tse and Viswanath, *Fundamentals of Wireless
+        Communication*, section 3.3.1). Antennas of other noise are first scaled to that of the best node. Without
+        fading the gain |g| goes to the SNR instead.
+
+        Args:
+            raws, links, weights: as in :meth:`observe`, of each node.
+        """
+        if len(raws) == 1 and raws[0].shape[1] == 1 and weights is None:
+            symbols, link = raws[0][:, 0], links[0]
+            if self.fading:
+                gain = self.gains(link, symbols.shape[1])[:, 0, 0]
+                symbols = equalise(symbols, gain, noise_power(link.snr_db)[:, None], self.equaliser)
+            return Reception(torch.view_as_real(symbols).flatten(1), self.csi(link), raws[0])
+        uses, tiny = raws[0].shape[2], torch.finfo(torch.float32).tiny
+        gains = [self.gains(link, uses) for link in links]
+        each = [one[:, :, 0] if weights is None else (one * weights[:, None]).sum(2) for one in gains]
+        best = links[0].snr_db
+        if len(links) > 1:
+            best = torch.stack([link.snr_db for link in links]).amax(0)
+            scales = [torch.pow(10.0, (link.snr_db - best) / 20.0)[:, None, None] for link in links]
+            raws = [one * scale for one, scale in zip(raws, scales, strict=True)]
+            each = [one * scale for one, scale in zip(each, scales, strict=True)]
+        raw = raws[0] if len(raws) == 1 else torch.cat(list(raws), dim=1)
+        gain = torch.cat(each, dim=1)
+        strength = gain.abs().square().sum(1).sqrt()
+        symbols = (gain.conj() * raw).sum(1) / strength.clamp_min(tiny)
+        if not self.fading:
+            # Of a precoder that changes with the uses, their mean.
+            level = 10.0 * torch.log10(strength.square().mean(1).clamp_min(tiny))
+            one = replace(links[0], fades=links[0].fades[:, :1, :1, :0], snr_db=best + level)
+            symbols = symbols / strength.clamp_min(tiny)
+        else:
+            which, first = self._uses(uses, raw.device)
+            fades = strength[:, first]
+            one = replace(links[0], fades=fades[:, None, None].to(raw.dtype), snr_db=best)
+            # What changes within a fade (a precoder does), the CSI tells of its first use.
+            told = fades if which is None else fades[:, which]
+            symbols = symbols * told / strength.clamp_min(tiny)
+            symbols = equalise(symbols, told.to(raw.dtype), noise_power(best)[:, None], self.equaliser)
+        return Reception(torch.view_as_real(symbols).flatten(1), self.csi(one), raw)
+
+    def csi(self, link: Link) -> Tensor:
+        """A link of one antenna as its node knows it, float32 [B, 1 + 2F]: SNR in dB, Re h_1, Im h_1, ..."""
+        fades = link.fades[:, 0, 0]
+        if fades.shape[1] == 0:
+            return link.snr_db[:, None]
+        return torch.cat([link.snr_db[:, None], torch.view_as_real(fades).flatten(1)], dim=1)
+
+    def _uses(self, num_symbols: int, device: torch.device) -> tuple[Tensor | None, Tensor]:
+        """The fade of each channel use, int64 [n] (None: each has its own, in turn), and the first use of each fade,
+        int64 [F]."""
+        key = num_symbols, self.num_fades(num_symbols), str(device)
+        if key not in self._known_uses:
+            # Kept, because a copy of numbers to a GPU waits for all that was handed to it before.
+            with torch.inference_mode(False):
+                fades = self.fade_of_use(num_symbols)
+                listed = fades.tolist()
+                first = torch.tensor([listed.index(k) for k in range(key[1])])
+                in_turn = listed == list(range(num_symbols))
+                self._known_uses[key] = None if in_turn else fades.to(device), first.to(device)
+        return self._known_uses[key]
 
 
 def equalise(received: Tensor, gain: Tensor, n0: Tensor, method: str | None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,11 +18,11 @@ class AWGN(Channel):
     Example:
         >>> import torch
         >>> channel = AWGN()
-        >>> links = channel.draw(2, 64, generator=torch.Generator().manual_seed(0))
-        >>> received = channel.apply(torch.ones(2, 64, dtype=torch.complex64), links.receiver,
-        ...                          snr_db=torch.tensor([12.0, 0.0]))
-        >>> received.shape
-        torch.Size([2, 64])
+        >>> snr_db = torch.tensor([12.0, 0.0])
+        >>> link, other = channel.draw([snr_db, snr_db], 64, generator=torch.Generator().manual_seed(0))
+        >>> raw = channel.apply(torch.ones(2, 1, 64, dtype=torch.complex64), link)
+        >>> raw.shape, channel.observe(raw, link).received.shape
+        (torch.Size([2, 1, 64]), torch.Size([2, 128]))
     """
 
     fading = False
@@ -29,17 +30,13 @@ class AWGN(Channel):
     def __init__(self) -> None:
         super().__init__(equaliser=None)
 
-    def draw_fades(self, batch_size, num_symbols, generator, device) -> tuple[Tensor, Tensor]:
-        """No fades: [B, 0] for both links."""
-        empty = torch.empty(batch_size, 0, dtype=torch.complex64, device=device)
-        return empty, empty
-
 
 class Rician(Channel):
     """Rician block fading: a line-of-sight part of constant phase and a scattered, complex Gaussian part.
 
-    ``h = sqrt(K/(K+1)) + sqrt(1/(K+1)) g`` with g circular, E|g|^2 = 1, hence E|h|^2 = 1.  The scattered
-    parts of the two links are correlated: ``g_E = rho g_B + sqrt(1 - rho^2) g'``.
+    ``h = sqrt(K/(K+1)) + sqrt(1/(K+1)) g`` with g circular, E|g|^2 = 1, hence E|h|^2 = 1.  The scattered part at an
+    eavesdropper's antenna a is correlated with that at the receiver's antenna a (modulo its number of antennas):
+    ``g_E = rho g_B + sqrt(1 - rho^2) g'``.
 
     Args:
         k_factor_db: K, the power of the line of sight over that of the scattering, in dB,
@@ -49,9 +46,10 @@ class Rician(Channel):
     Example:
         >>> import torch
         >>> channel = Rician(k_factor_db=6.0, coherence=16)
-        >>> links = channel.draw(3, 64, generator=torch.Generator().manual_seed(0))
-        >>> links.receiver.fades.shape
-        torch.Size([3, 4])
+        >>> snr_db = torch.full((3,), 12.0)
+        >>> links = channel.draw([snr_db, snr_db], 64, generator=torch.Generator().manual_seed(0))
+        >>> links[0].fades.shape
+        torch.Size([3, 1, 1, 4])
     """
 
     def __init__(
@@ -68,16 +66,22 @@ class Rician(Channel):
         self.k_factor = 10.0 ** (k_factor_db / 10.0)
 
     def draw_fades(
-        self, batch_size: int, num_symbols: int, generator: torch.Generator | None, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
-        """Independent fades for each block of each message, [B, ceil(n / coherence)] for both links."""
-        shape = (batch_size, self.num_fades(num_symbols))
-        scattered_b = complex_normal(*shape, generator=generator, device=device)
-        other = complex_normal(*shape, generator=generator, device=device)
-        rho = self.correlation
-        scattered_e = rho * scattered_b + math.sqrt(1.0 - rho * rho) * other
+        self,
+        sizes: Sequence[tuple[int, int, int, int]],
+        generator: torch.Generator | None,
+        device: torch.device,
+    ) -> Sequence[Tensor]:
+        """Independent fades for each block of each message and pair of antennas."""
+        rho, reference = self.correlation, sizes[0][1]
+        scattered = [complex_normal(*size, generator=generator, device=device) for size in sizes]
+        for k, size in enumerate(sizes[1:], 1):
+            # The same antennas again where there are more than the receiver has.
+            alike = scattered[0]
+            if size[1] != reference:
+                alike = alike[:, torch.arange(size[1], device=device) % reference]
+            scattered[k] = rho * alike + math.sqrt(1.0 - rho * rho) * scattered[k]
         line, spread = math.sqrt(self.k_factor / (self.k_factor + 1)), math.sqrt(1 / (self.k_factor + 1))
-        return line + spread * scattered_b, line + spread * scattered_e
+        return [line + spread * one for one in scattered]
 
 
 class Rayleigh(Rician):
@@ -86,8 +90,9 @@ class Rayleigh(Rician):
     Example:
         >>> import torch
         >>> channel = Rayleigh(correlation=1.0)
-        >>> links = channel.draw(5, 64, generator=torch.Generator().manual_seed(0))
-        >>> bool((links.receiver.fades == links.eavesdropper.fades).all())
+        >>> snr_db = torch.full((5,), 12.0)
+        >>> one, other = channel.draw([snr_db, snr_db], 64, generator=torch.Generator().manual_seed(0))
+        >>> bool((one.fades == other.fades).all())
         True
     """
 

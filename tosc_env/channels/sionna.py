@@ -6,6 +6,7 @@ Sionna is imported when fades are first drawn, not before.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,8 +33,9 @@ class TDL(Channel):
     gain per subcarrier presumes a cyclic prefix longer than the delays, and a channel at rest during an OFDM
     symbol.
 
-    The links' scattered taps are correlated, ``a_E = rho a_B + sqrt(1 - rho^2) a'``; the line of sight of
-    profiles D and E has one random phase per message, the same for both links.
+    The scattered taps of an eavesdropper's antenna a are correlated with those of the receiver's antenna a (modulo its
+    number of antennas), ``a_E = rho a_B + sqrt(1 - rho^2) a'``; the line of sight of profiles D and E has one random
+    phase per message, the same for all links.
 
     Args:
         model: the delay profile: A, B, C without, D, E with a line of sight.
@@ -54,9 +56,10 @@ class TDL(Channel):
     Example:
         >>> import torch
         >>> channel = TDL(model="C", delay_spread=300e-9)
-        >>> links = channel.draw(3, 64, generator=torch.Generator().manual_seed(0))
-        >>> links.receiver.fades.shape, channel.num_csi(64)
-        (torch.Size([3, 64]), 129)
+        >>> snr_db = torch.full((3,), 12.0)
+        >>> links = channel.draw([snr_db, snr_db], 64, generator=torch.Generator().manual_seed(0))
+        >>> links[0].fades.shape, channel.num_csi(64)
+        (torch.Size([3, 1, 1, 64]), 129)
     """
 
     def __init__(
@@ -84,7 +87,7 @@ class TDL(Channel):
         self.subcarrier_spacing = _quantity("subcarrier_spacing", subcarrier_spacing, "Hz", positive=True)
         self.num_subcarriers = num_subcarriers
         self._weights = _eavesdropper_weights(self.correlation, model in LINE_OF_SIGHT)
-        self._blocks: dict[str, Any] = {}
+        self._blocks: dict[tuple[str, int, int], Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but Sionna's blocks: each belongs to one device, and is made anew where it is needed."""
@@ -94,10 +97,9 @@ class TDL(Channel):
         """F: the gains of one OFDM symbol at rest, of the whole message in motion."""
         return num_symbols if self.speed > 0 else min(self.num_subcarriers, num_symbols)
 
-    def gains(self, fades: Tensor, num_symbols: int) -> Tensor:
-        """The gain of each channel use, complex64 [B, n]: the fades, for every OFDM symbol again."""
-        repeats = -(-num_symbols // fades.shape[1])
-        return fades if repeats == 1 else fades.repeat(1, repeats)[:, :num_symbols]
+    def fade_of_use(self, num_symbols: int) -> Tensor:
+        """The subcarrier of each channel use, again for every OFDM symbol; in motion every use has its own fade."""
+        return torch.arange(num_symbols) % self.num_fades(num_symbols)
 
     def check(self, num_symbols: int) -> None:
         """Raise InputError when the coherence does not fit messages of ``num_symbols`` channel uses."""
@@ -115,42 +117,55 @@ class TDL(Channel):
             )
 
     def draw_fades(
-        self, batch_size: int, num_symbols: int, generator: torch.Generator | None, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
-        """Fresh frequency responses of both links, complex64 [B, F] each."""
-        width = min(self.num_subcarriers, num_symbols)
-        steps = -(-num_symbols // width) if self.speed > 0 else 1
+        self,
+        sizes: Sequence[tuple[int, int, int, int]],
+        generator: torch.Generator | None,
+        device: torch.device,
+    ) -> Sequence[Tensor]:
+        """Fresh frequency responses of all links."""
+        batch, reference, transmit, fades = sizes[0]
+        width = min(self.num_subcarriers, fades)
+        steps = -(-fades // width)
         symbol_rate = self.subcarrier_spacing / (1.0 + CYCLIC_PREFIX)
         utils = import_sionna("sionna.phy.channel")
         name = sionna_device(device)
-        block = self._block(name)
+        own = len(self._weights) - 1  # realisations behind each of an eavesdropper's antennas
+        block = self._block(name, reference + own * sum(size[1] for size in sizes[1:]), transmit)
         with lend_generator(generator, name), torch.no_grad():
-            taps, delays = block(batch_size, steps, symbol_rate)
+            taps, delays = block(batch, steps, symbol_rate)
         spacing = self.subcarrier_spacing
         frequencies = utils.subcarrier_frequencies(width, spacing, precision="single", device=name)
         # All rows have the same delays; one row of them is enough, and saves an exponential per row.
         response = utils.cir_to_ofdm_channel(frequencies, taps, delays[:1])
-        links = response.reshape(batch_size, len(self._weights), -1)[:, :, :num_symbols]
-        receiver = links[:, 0].contiguous()
-        eavesdropper = sum(weight * links[:, k] for k, weight in enumerate(self._weights) if weight)
-        return receiver, eavesdropper
+        drawn = response.reshape(batch, -1, transmit, steps * width)[..., :fades]
+        links, at = [drawn[:, :reference].contiguous()], reference
+        for _, antennas, _, _ in sizes[1:]:
+            parts = []
+            for antenna in range(antennas):
+                seen = [antenna % reference, *range(at, at + own)]
+                parts.append(sum(w * drawn[:, k] for w, k in zip(self._weights, seen, strict=True) if w))
+                at += own
+            links.append(torch.stack(parts, dim=1))
+        return links
 
-    def _block(self, device: str) -> Any:
+    def _block(self, device: str, receive: int, transmit: int) -> Any:
         """Sionna's TDL on ``device``, with one receive antenna for each realisation that the links need."""
-        if device not in self._blocks:
+        key = device, receive, transmit
+        if key not in self._blocks:
             tr38901 = import_sionna("sionna.phy.channel.tr38901")
             with torch.inference_mode(False):
-                self._blocks[device] = tr38901.TDL(
+                self._blocks[key] = tr38901.TDL(
                     self.model,
                     self.delay_spread,
                     self.carrier_frequency,
                     min_speed=self.speed,
                     max_speed=self.speed,
-                    num_rx_ant=len(self._weights),
+                    num_rx_ant=receive,
+                    num_tx_ant=transmit,
                     precision="single",
                     device=device,
                 )
-        return self._blocks[device]
+        return self._blocks[key]
 
 
 def _eavesdropper_weights(rho: float, line_of_sight: bool) -> tuple[float, ...]:

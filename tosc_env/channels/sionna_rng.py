@@ -1,9 +1,7 @@
 """Sionna without side effects: a lazy import, and an environment's own random stream inside Sionna's blocks.
 
-Two habits of Sionna 2.2 would break reproducibility.  Importing ``sionna.phy`` reseeds torch's global
-generators at random, and all its blocks draw from one global generator per device.  Here the import happens
-on first use with torch's state saved and restored, and :func:`lend_generator` puts a given generator's state
-into Sionna's for as long as a block runs.
+Importing ``sionna.phy`` 2.2 reseeds torch's global generators at random, and all its blocks draw from one global
+generator per device, which would break reproducibility.
 """
 
 from __future__ import annotations
@@ -34,7 +32,6 @@ def import_sionna(module: str = "sionna.phy") -> ModuleType:
         InputError: Sionna is not installed.
 
     Example:
-        >>> import torch
         >>> state = torch.get_rng_state()
         >>> import_sionna().__name__
         'sionna.phy'
@@ -58,9 +55,8 @@ def import_sionna(module: str = "sionna.phy") -> ModuleType:
 
 
 def sionna_device(device: torch.device | str) -> str:
-    """The device's name as Sionna wants it, ``"cpu"`` or ``"cuda:0"``: it takes no other form.
+    """The device's name as Sionna wants it, ``"cpu"`` or ``"cuda:0"``.
 
-    >>> import torch
     >>> sionna_device(torch.device("cpu"))
     'cpu'
     """
@@ -74,15 +70,13 @@ def lend_generator(generator: torch.Generator | None, device: torch.device | str
     On leaving, ``generator`` stands where the blocks left it, and Sionna's own generator where it was before.
 
     Args:
-        generator: the stream to draw from, on ``device``; None lends torch's global generator of that device,
-            so that None means here what it means to every torch function.
+        generator: the stream to draw from, on ``device``; None lends torch's global generator of that device.
         device: where the blocks run.
 
     Raises:
         InputError: the generator lives on another device.
 
     Example:
-        >>> import torch
         >>> phy = import_sionna()
         >>> def draw(seed):
         ...     with lend_generator(torch.Generator().manual_seed(seed), "cpu"):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
-from tosc_env.data.checks import as_attributes, as_images, as_labels, check_half
+from tosc_env.data.checks import as_attributes, as_images, as_labels, check_half, check_split
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError
 from tosc_env.types import Batch
 
 
+@dataclass(eq=False, repr=False)
 class Source:
     """Images, labels and attributes of one split, held whole on one device.
 
@@ -39,28 +41,17 @@ class Source:
         torch.Size([4, 3, 32, 32])
     """
 
-    def __init__(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        attributes: Tensor,
-        *,
-        name: str,
-        split: str,
-        half: str | None,
-        class_names: tuple[str, ...],
-        attribute_names: tuple[str, ...],
-        attribute_values: tuple[tuple[str, ...], ...],
-        statistics: Callable[[], Statistics],
-        provenance: Callable[[], str],
-    ) -> None:
-        self.images, self.labels, self.attributes = images, labels, attributes
-        self.name, self.split, self.half = name, split, half
-        self.class_names = class_names
-        self.attribute_names, self.attribute_values = attribute_names, attribute_values
-        self._make_statistics, self._make_provenance = statistics, provenance
-        self._statistics: Statistics | None = None
-        self._provenance: str | None = None
+    images: Tensor
+    labels: Tensor
+    attributes: Tensor
+    name: str
+    split: str
+    class_names: tuple[str, ...]
+    attribute_names: tuple[str, ...]
+    attribute_values: tuple[tuple[str, ...], ...]
+    _make_statistics: Callable[[], Statistics]
+    _make_provenance: Callable[[], str]
+    half: str | None = None
 
     @classmethod
     def from_arrays(
@@ -85,9 +76,9 @@ class Source:
             labels: integers [N] from 0; ``None`` for images without classes.
             name: what results call this data set.
             split: ``"train"``, ``"test"`` or ``"valid"``.
-            class_names: a name per class; by default "0", "1", ... up to the largest label.
+            class_names: by default "0", "1", ... up to the largest label.
             attributes: integers [N, A] from 0, private facts about each image.
-            attribute_names: a name per column; by default "attribute_0", ...
+            attribute_names: by default "attribute_0", ...
             attribute_values: for each attribute the names of its values; by default "0", "1", ...
             training: the training split's source (or a function giving its statistics), which a test split
                 is measured against; ``None``: these images are the training split.
@@ -107,8 +98,7 @@ class Source:
         pixels = as_images(images)
         tags, classes = as_labels(labels, len(pixels), class_names)
         columns, names, values = as_attributes(attributes, len(pixels), attribute_names, attribute_values)
-        if split not in ("train", "valid", "test"):
-            raise InputError(f"split must be 'train', 'valid' or 'test', not {split!r}.")
+        check_split(name, split, ("train", "valid", "test"))
         statistics: Callable[[], Statistics]
         if isinstance(training, Source):
             if training.image_shape != tuple(pixels.shape[1:]):
@@ -122,19 +112,9 @@ class Source:
         else:
             statistics = partial(compute_statistics, pixels, tags, len(classes))
         told = provenance if provenance is not None else f"{name} (images given by the user)."
-        return cls(
-            pixels.to(target),
-            tags.to(target),
-            columns.to(target),
-            name=name,
-            split=split,
-            half=None,
-            class_names=classes,
-            attribute_names=names,
-            attribute_values=values,
-            statistics=statistics,
-            provenance=told if callable(told) else lambda: told,
-        )
+        tell = told if callable(told) else lambda: told
+        arrays = pixels.to(target), tags.to(target), columns.to(target)
+        return cls(*arrays, name, split, classes, names, values, statistics, tell)
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -159,19 +139,15 @@ class Source:
     def num_classes(self) -> int:
         return len(self.class_names)
 
-    @property
+    @cached_property
     def statistics(self) -> Statistics:
         """Statistics of the *whole training split* (also for a half or a test split), on this device."""
-        if self._statistics is None:
-            self._statistics = self._make_statistics().to(self.device)
-        return self._statistics
+        return self._make_statistics().to(self.device)
 
-    @property
+    @cached_property
     def provenance(self) -> str:
         """One sentence: which images these are and how they were obtained."""
-        if self._provenance is None:
-            self._provenance = self._make_provenance()
-        return self._provenance
+        return self._make_provenance()
 
     def draw(self, batch_size: int, generator: torch.Generator | None) -> Tensor:
         """Positions of images drawn uniformly with replacement, int64 [batch_size], on this device.
@@ -196,11 +172,7 @@ class Source:
             raise InputError(f"a subset needs a non-empty row of positions, not shape {tuple(where.shape)}.")
         if int(where.min()) < 0 or int(where.max()) >= len(self):
             raise InputError(f"a subset of {len(self)} images takes positions 0 to {len(self) - 1}.")
-        return self._with(
-            self.images.index_select(0, where),
-            self.labels.index_select(0, where),
-            self.attributes.index_select(0, where),
-        )
+        return self._with(lambda values: values.index_select(0, where))
 
     def take_half(self, half: str | None) -> Source:
         """The first ``floor(N / 2)`` training images (``"system"``) or the rest (``"attacker"``).
@@ -219,26 +191,20 @@ class Source:
             raise InputError(f"a half needs at least 2 training images, and {self.name} has {len(self)}.")
         middle = len(self) // 2
         part = slice(0, middle) if half == "system" else slice(middle, None)
-        return self._with(self.images[part], self.labels[part], self.attributes[part], half=half)
+        return self._with(lambda values: values[part], half)
 
     def to(self, device: str | torch.device) -> Source:
         """The same source on ``device``; itself if it is there already."""
         target = resolve_device(device)
-        if target == self.device:
-            return self
-        return self._with(self.images.to(target), self.labels.to(target), self.attributes.to(target))
+        return self if target == self.device else self._with(lambda values: values.to(target))
 
-    def _with(self, images: Tensor, labels: Tensor, attributes: Tensor, half: str | None = None) -> Source:
-        return Source(
-            images,
-            labels,
-            attributes,
-            name=self.name,
-            split=self.split,
+    def _with(self, change: Callable[[Tensor], Tensor], half: str | None = None) -> Source:
+        return replace(
+            self,
+            images=change(self.images),
+            labels=change(self.labels),
+            attributes=change(self.attributes),
             half=half or self.half,
-            class_names=self.class_names,
-            attribute_names=self.attribute_names,
-            attribute_values=self.attribute_values,
-            statistics=lambda: self.statistics,
-            provenance=lambda: self.provenance,
+            _make_statistics=lambda: self.statistics,
+            _make_provenance=lambda: self.provenance,
         )

@@ -2,101 +2,181 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import numbers
 import os
+import sys
+import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
 
 from tosc_env.data.base import Source
-from tosc_env.data.celeba_files import (
-    ATTRIBUTE_FILE,
-    IMAGE_FOLDER,
-    PARTITION_FILE,
-    FaceList,
-    read_lists,
-    stamps,
-)
-from tosc_env.data.checks import check_integer, check_split
-from tosc_env.data.face_cache import decoded_faces
-from tosc_env.data.root import data_root
+from tosc_env.data.checks import check_integer
+from tosc_env.data.dataset import DataSet
+from tosc_env.data.files import data_root, file_digest, stamps, with_note
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import DataError, InputError, unknown
+from tosc_env.io.files import replacing
 
-SPLITS = ("train", "valid", "test")
+IMAGE_FOLDER = "img_align_celeba"
+ATTRIBUTE_FILE = "list_attr_celeba.txt"
+PARTITION_FILE = "list_eval_partition.txt"
+OFFICIAL_MD5 = {
+    "img_align_celeba.zip": "00d2c5bc6d35e252742224ab0c1e8fcb",
+    ATTRIBUTE_FILE: "75e246fa4810816ffd6ee81facbd2244",
+    PARTITION_FILE: "d32c9cbf5e040fd4025c592c306e6668",
+}
+_BAR_FROM = 2000  # images; fewer are decoded in about a second
+_AHEAD = 256  # images in flight, so that an error stops the work soon
+LISTS = (ATTRIBUTE_FILE, PARTITION_FILE)
+ARCHIVE = "img_align_celeba.zip"
 
 
-def load_celeba(
-    split: str = "train",
-    size: int = 64,
-    crop: float = 0.8,
-    attributes: str | Sequence[str] | None = None,
-    balance: str | None = None,
-    root: str | os.PathLike[str] | None = None,
-    cache: str | os.PathLike[str] | None = None,
-) -> Source:
-    """Faces uint8 [N, 3, size, size] from ``celeba/`` under the data root, in the official order.
+class CelebA(DataSet):
+    """Faces from ``celeba/`` under the data root.
 
-    The JPEG files of a split are decoded once into ``cache`` and mapped into memory from there.  There
-    are no classes: labels are zero.  Delete the cache file if you replace images under their old names.
-
-    Args:
-        split: ``"train"``, ``"valid"`` or ``"test"``, by the official partition file.
-        size: height and width in pixels, 8 to 256.
-        crop: side of the centred square that is kept, as a fraction of the image's shorter side, in (0, 1].
-        attributes: the attributes to present, in this order; ``None`` for all 40.
-        balance: an attribute of which equally many positive and negative images are kept, the first ones
-            of the more frequent kind in the official order. Statistics stay those of all training images.
-        root: the data root; ``None`` for the usual one.
-        cache: folder of decoded images; ``None`` for ``cache/`` under the data root.
-
-    Raises:
-        InputError: an option out of its range or an unknown attribute.
-        DataError: files are missing (says how to get them) or damaged (names the file).
+    There are no classes: labels are zero. The usual task is the article's three attributes, on images of 64x64.
     """
-    check_split("celeba", split, SPLITS)
-    size = check_integer("size of celeba", size, 8, 256)
-    if isinstance(crop, bool) or not isinstance(crop, numbers.Real) or not 0 < crop <= 1:
-        raise InputError(f"crop of celeba is a fraction of the shorter side in (0, 1], not {crop!r}.")
-    base = data_root(root)
-    gone = missing_part(base)
-    if gone is not None:
-        raise DataError(
-            f"CelebA was not found: {gone} is missing; run 'tosc data get celeba' to read how to get it, "
-            f"or set TOSC_DATA_DIR to the folder that holds celeba/."
+
+    name = "celeba"
+    terms = (
+        "CelebA: for non-commercial research only, and so are weights trained on it; cite Liu, Luo, Wang and Tang, "
+        "'Deep learning face attributes in the wild' (ICCV 2015)."
+    )
+    how = "by hand; tosc data get celeba says how"
+    splits = ("train", "valid", "test")
+    usual_attributes = ("Mustache", "Smiling", "Wavy_Hair")
+    usual_kwargs = MappingProxyType({"size": 64})
+    stand_in = ("shapes", {"size": "size", "binary_attributes": "attributes"})
+
+    def load(
+        self,
+        split: str = "train",
+        size: int = 64,
+        crop: float = 0.8,
+        attributes: str | Sequence[str] | None = None,
+        root: str | os.PathLike[str] | None = None,
+    ) -> Source:
+        """Faces uint8 [N, 3, size, size] in the official order.
+
+        The JPEG files of a split are decoded once into ``cache/`` under the data root and mapped into memory from
+        there.  Delete the cache file if you replace images under their old names.
+
+        Args:
+            split: ``"train"``, ``"valid"`` or ``"test"``, by the official partition file.
+            size: height and width in pixels, 8 to 256.
+            crop: side of the centred square that is kept, as a fraction of the image's shorter side, in (0, 1].
+            attributes: the attributes to present, in this order; ``None`` for all 40.
+            root: the data root; ``None`` for the usual one.
+
+        Raises:
+            InputError: an option out of its range or an unknown attribute.
+            DataError: files are missing (says how to get them) or damaged (names the file).
+        """
+        size = check_integer("size of celeba", size, 8, 256)
+        if isinstance(crop, bool) or not isinstance(crop, numbers.Real) or not 0 < crop <= 1:
+            raise InputError(f"crop of celeba is a fraction of the shorter side in (0, 1], not {crop!r}.")
+        base = data_root(root)
+        gone = missing_part(base)
+        if gone is not None:
+            raise DataError(
+                f"CelebA was not found: {gone} is missing; run 'tosc data get celeba' to read how to get it, "
+                f"or set TOSC_DATA_DIR to the folder that holds celeba/."
+            )
+        folder = base / "celeba"
+        place = folder, base / "cache", size, float(crop)
+        faces = _faces(folder)
+        columns = _columns(faces, attributes)
+        rows = faces.rows(split)
+        if not len(rows):
+            raise DataError(f"{folder / PARTITION_FILE} assigns no image to the {split} split.")
+        told = f"{split} split, centred crop {crop:g}, {size}x{size}"
+        return Source.from_arrays(
+            _decoded(*place, split),
+            name=self.name,
+            split=split,
+            class_names=("face",),
+            attributes=faces.values[rows][:, columns],
+            attribute_names=[faces.attribute_names[c] for c in columns],
+            attribute_values=[("absent", "present")] * len(columns),
+            training=lambda: _statistics(*place, _stamp(folder)),
+            provenance=lambda: _provenance(folder, len(faces.names), told),
         )
-    folder = base / "celeba"
-    store = Path(cache).expanduser() if cache is not None else base / "cache"
-    faces = read_lists(folder, stamps(folder))
-    columns = _columns(faces, attributes)
-    rows = faces.rows(SPLITS.index(split))
-    if not len(rows):
-        raise DataError(f"{folder / PARTITION_FILE} assigns no image to the {split} split.")
-    images = _decoded(folder, store, faces, split, size, float(crop))
-    source = Source.from_arrays(
-        images,
-        name="celeba",
-        split=split,
-        class_names=("face",),
-        attributes=faces.values[rows][:, columns],
-        attribute_names=[faces.attribute_names[c] for c in columns],
-        attribute_values=[("absent", "present")] * len(columns),
-        training=lambda: _statistics(folder, store, size, float(crop), stamps(folder)),
-        provenance=lambda: _provenance(folder, faces, split, size, float(crop), balance),
-    )
-    if balance is None:
-        return source
-    return source.subset(
-        torch.from_numpy(_balanced(faces.values[rows][:, _columns(faces, balance)[0]], balance))
-    )
+
+    def is_available(self) -> bool:
+        return missing_part(data_root()) is None
+
+    def get(self, root: Path, url: str | None, progress: bool) -> Path:
+        """Verify what was got by hand: its owners distribute it through a browser only."""
+        if url is not None:
+            raise InputError("celeba cannot be downloaded by a program, so it takes no url.")
+        folder = root / "celeba"
+        if missing_part(root) is not None:
+            sums = ", ".join(f"{name} (MD5 {md5})" for name, md5 in OFFICIAL_MD5.items())
+            raise DataError(
+                "CelebA is for non-commercial research and its owners distribute it through a browser only: get "
+                f"from its home page, mmlab.ie.cuhk.edu.hk/projects/CelebA.html, {sums}; place the two lists in "
+                f"{folder} and unpack the archive there, so that {folder / IMAGE_FOLDER} holds the JPEG files."
+            )
+        # The archive itself is checked where the user kept it beside the folder it was unpacked to.
+        for name in (*LISTS, ARCHIVE) if (folder / ARCHIVE).is_file() else LISTS:
+            found = file_digest(folder / name, "md5")
+            if found != OFFICIAL_MD5[name]:
+                raise DataError(
+                    f"{folder / name} has the MD5 {found}, not the official {OFFICIAL_MD5[name]}; it can be "
+                    f"used as it is, and results will say so."
+                )
+        return folder
+
+    def status(self, root: Path) -> dict[str, object]:
+        folder = root / "celeba"
+        row: dict[str, object] = {"present": missing_part(root) is None, "where": str(folder)}
+        if row["present"]:
+            try:
+                count = len(_faces(folder).names)
+            except DataError as error:
+                return {**row, "how": str(error)}
+            row |= {"images": count, "official": "yes" if _official(folder) else "no"}
+        return row
+
+
+def _stamp(folder: Path) -> tuple:
+    return stamps(folder / name for name in LISTS)
+
+
+def _faces(folder: Path) -> FaceList:
+    return read_lists(folder, _stamp(folder))
+
+
+def _official(folder: Path) -> bool:
+    """Whether both lists are byte for byte the official ones."""
+    return all(file_digest(folder / name, "md5") == OFFICIAL_MD5[name] for name in LISTS)
+
+
+@lru_cache(maxsize=4)
+def _statistics(folder: Path, store: Path, size: int, crop: float, stamp: tuple) -> Statistics:
+    images = torch.from_numpy(_decoded(folder, store, size, crop, "train"))
+    return compute_statistics(images, torch.zeros(len(images), dtype=torch.int64), 1)
+
+
+def _provenance(folder: Path, count: int, told: str) -> str:
+    whole = "the official checksums" if _official(folder) else "no official checksums"
+    checked = f"its list files carry {whole} and its images were not checked"
+    return with_note(f"CelebA ({count:,} faces, {told}); {checked}", folder)
 
 
 def missing_part(root: Path) -> Path | None:
     """The first of CelebA's three parts that does not lie under ``root``; ``None`` if all do."""
-    parts = [root / "celeba" / name for name in (IMAGE_FOLDER, ATTRIBUTE_FILE, PARTITION_FILE)]
+    parts = [root / "celeba" / name for name in (IMAGE_FOLDER, *LISTS)]
     return next((part for part in parts if not part.exists()), None)
 
 
@@ -112,38 +192,150 @@ def _columns(faces: FaceList, names: str | Sequence[str] | None) -> list[int]:
     return [faces.attribute_names.index(name) for name in wanted]
 
 
-def _balanced(values: np.ndarray, name: str) -> np.ndarray:
-    """Positions of equally many ones and zeros, in order."""
-    ones, zeros = np.flatnonzero(values == 1), np.flatnonzero(values == 0)
-    count = min(len(ones), len(zeros))
-    if count == 0:
-        raise InputError(f"balance={name!r} is impossible: every image of this split has the same value.")
-    return np.sort(np.concatenate([ones[:count], zeros[:count]]))
+@dataclass(frozen=True)
+class FaceList:
+    """What the two lists say.
+
+    Attributes:
+        names: file names [N], in the official order.
+        attribute_names: [A].
+        values: int8 [N, A], 1 where the attribute is present and 0 where not.
+        partition: int8 [N], 0 train, 1 valid, 2 test.
+    """
+
+    names: tuple[str, ...]
+    attribute_names: tuple[str, ...]
+    values: np.ndarray
+    partition: np.ndarray
+
+    def rows(self, split: str) -> np.ndarray:
+        """Where the images of one split stand."""
+        return np.flatnonzero(self.partition == CelebA.splits.index(split))
 
 
-def _decoded(folder: Path, store: Path, faces: FaceList, split: str, size: int, crop: float) -> np.ndarray:
-    names = [faces.names[i] for i in faces.rows(SPLITS.index(split))]
-    return decoded_faces(folder / IMAGE_FOLDER, names, store, f"celeba-{split}", size, crop)
+@lru_cache(maxsize=2)
+def read_lists(folder: Path, stamp: tuple) -> FaceList:
+    """The lists in ``folder``; ``stamp`` (:func:`tosc_env.data.files.stamps`) only keys the cache.
+
+    Raises:
+        DataError: a list is truncated or malformed, or an image has no split; names file and line.
+    """
+    names, attribute_names, values = _read_attributes(folder / ATTRIBUTE_FILE)
+    splits = _read_partition(folder / PARTITION_FILE)
+    try:
+        partition = np.array([splits[name] for name in names], dtype=np.int8)
+    except KeyError as error:
+        raise DataError(f"{folder / PARTITION_FILE} gives no split for the image {error.args[0]}.") from error
+    return FaceList(names, attribute_names, values, partition)
 
 
-@lru_cache(maxsize=4)
-def _statistics(folder: Path, store: Path, size: int, crop: float, stamp: tuple) -> Statistics:
-    faces = read_lists(folder, stamp)
-    images = torch.from_numpy(_decoded(folder, store, faces, "train", size, crop))
-    return compute_statistics(images, torch.zeros(len(images), dtype=torch.int64), 1)
+def _read_attributes(path: Path) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray]:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    if len(lines) < 3 or not lines[0].strip().isdigit():
+        raise DataError(
+            f"{path} is not CelebA's attribute list: expected a count, the names, then a row per image."
+        )
+    titles = tuple(lines[1].split())
+    rows = [line.split(None, 1) for line in lines[2:] if line.strip()]
+    if len(rows) != int(lines[0]):
+        raise DataError(f"{path} has {len(rows):,} rows where its first line promises {int(lines[0]):,}.")
+    short = next((number for number, row in enumerate(rows, start=3) if len(row) != 2), None)
+    if short is not None:
+        raise DataError(f"{path} has no attributes in line {short}.")
+    # One parse of the 8 million signs at once is ten times faster than a row at a time.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            signs = np.fromstring(" ".join(row[1] for row in rows), dtype=np.int64, sep=" ")
+        except (ValueError, DeprecationWarning) as error:
+            raise DataError(f"{path} holds an attribute that is neither 1 nor -1.") from error
+    if signs.size != len(rows) * len(titles):
+        raise DataError(
+            f"{path} holds {signs.size:,} attributes, not {len(titles)} for each of {len(rows):,} images."
+        )
+    if not np.isin(signs, (-1, 1)).all():
+        raise DataError(f"{path} holds an attribute that is neither 1 nor -1.")
+    return tuple(row[0] for row in rows), titles, (signs > 0).astype(np.int8).reshape(len(rows), len(titles))
 
 
-def _provenance(
-    folder: Path, faces: FaceList, split: str, size: int, crop: float, balance: str | None
-) -> str:
-    whole = "the official checksums" if faces.official(folder) else "no official checksums"
-    kept = f", balanced by {balance}" if balance else ""
-    text = (
-        f"CelebA ({len(faces.names):,} faces, {split} split{kept}, centred crop {crop:g}, {size}x{size}); "
-        f"its list files carry {whole} and its images were not checked"
-    )
-    path = folder / "PROVENANCE.txt"
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    return (
-        f'{text}; PROVENANCE.txt beside them says: "{lines[0].strip().rstrip(".")}".' if lines else f"{text}."
-    )
+def _read_partition(path: Path) -> dict[str, int]:
+    splits = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != 2 or words[1] not in ("0", "1", "2"):
+            raise DataError(f"{path} line {number} is not an image name and 0, 1 or 2: {line.strip()!r}.")
+        splits[words[0]] = int(words[1])
+    return splits
+
+
+def _decoded(folder: Path, store: Path, size: int, crop: float, split: str) -> np.ndarray:
+    """The images of a split, uint8 [N, 3, size, size], mapped from a file in ``store`` that is made if missing.
+
+    The file is written whole or not at all.  The array is a private, copy-on-write map: it costs no
+    memory until read, and nothing written to it reaches the disk.
+
+    Raises:
+        DataError: an image is missing or damaged, or the file in ``store`` is; names the file.
+        WriteError: ``store`` cannot be written.
+    """
+    faces = _faces(folder)
+    names = [faces.names[i] for i in faces.rows(split)]
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
+    path = store / f"celeba-{split}-{size}px-crop{crop:g}-{len(names)}-{digest}.npy"
+    shape = (len(names), 3, size, size)
+    if not path.is_file():
+        with replacing(path) as part:
+            target = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+            _decode_all([folder / IMAGE_FOLDER / name for name in names], target, size, crop)
+            target.flush()
+    try:
+        found = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} is damaged; delete it and it will be made again.") from error
+    if found.shape != shape or found.dtype != np.uint8:
+        raise DataError(f"{path} holds {found.dtype} {found.shape}, not uint8 {shape}; delete it.")
+    return found
+
+
+def decode_face(path: Path, size: int, crop: float) -> np.ndarray:
+    """One JPEG as uint8 [3, size, size]: the centred square of ``crop`` times its shorter side, resized.
+
+    Raises:
+        DataError: the file is missing, or is no whole image.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("JPEG",)) as image:
+            # The decoder can shrink by 2, 4 or 8 while decoding, which is several times faster.
+            least = math.ceil(size / crop)
+            image.draft("RGB", (least, least))
+            rgb = image.convert("RGB")
+    except FileNotFoundError as error:
+        raise DataError(f"the image {path} is listed but missing.") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"the image {path} is damaged: {error}.") from error
+    width, height = rgb.size
+    side = crop * min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)
+    # Bilinear in Pillow averages over the whole source area when shrinking: no aliasing.
+    pixels = np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR, box=box))
+    return pixels.transpose(2, 0, 1)
+
+
+def _decode_all(paths: list[Path], target: np.ndarray, size: int, crop: float) -> None:
+    from rich.console import Console
+    from rich.progress import track
+
+    quiet = len(paths) <= _BAR_FROM or not sys.stderr.isatty()
+    waiting = iter(track(paths, "decoding faces", console=Console(stderr=True), disable=quiet))
+    start = 0
+    # Pillow decodes outside Python's lock, so threads help.
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        while chunk := list(islice(waiting, _AHEAD)):
+            for i, pixels in enumerate(pool.map(lambda p: decode_face(p, size, crop), chunk), start=start):
+                target[i] = pixels
+            start += len(chunk)

@@ -47,7 +47,8 @@ def as_images(images: object) -> Tensor:
         raise InputError(f"images must be uint8 in 0..255, not {images.dtype}.")
     shape = tuple(images.shape)
     if len(shape) != 4 or 0 in shape:
-        raise InputError(f"images must have shape [N, C, H, W] with nothing empty, not {list(shape)}.")
+        hint = "; grey images [N, H, W] are given as images[:, None]" if len(shape) == 3 else ""
+        raise InputError(f"images must have shape [N, C, H, W] with nothing empty, not {list(shape)}{hint}.")
     if shape[1] not in (1, 3):
         hint = "; move the channels first" if shape[3] in (1, 3) else ""
         raise InputError(f"images must have 1 or 3 channels in [N, C, H, W], not shape {list(shape)}{hint}.")

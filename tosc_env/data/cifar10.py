@@ -2,45 +2,102 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
+import tarfile
+import tempfile
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
+import torch
 
 from tosc_env.data.base import Source
-from tosc_env.data.checks import check_split
-from tosc_env.data.cifar10_files import RECORDS, Layout, layouts
-from tosc_env.data.root import data_root
+from tosc_env.data.dataset import DataSet
+from tosc_env.data.files import data_root, file_digest, retrieve, stamps, with_note
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import DataError
+from tosc_env.io.files import WriteError
+
+RECORDS = 10_000  # images per batch file
+RECORD_BYTES = 3073  # one label byte, then 1024 red, 1024 green and 1024 blue bytes
+VERIFIED = "VERIFIED.json"  # written by our downloader beside files it has checked
+BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
+PYTHON_MD5 = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
 
 
-def load_cifar10(split: str = "train", root: str | os.PathLike[str] | None = None) -> Source:
-    """CIFAR-10 from ``cifar-10-batches-bin/``, else ``cifar-10-batches-py/``, under the data root.
+class CIFAR10(DataSet):
+    """CIFAR-10 from ``cifar-10-batches-bin/``, else ``cifar-10-batches-py/``, under the data root."""
 
-    Images are uint8 [N, 3, 32, 32] in the official order, N being 50,000 (train) or 10,000 (test); the
-    arrays are read once per process.
-
-    Raises:
-        InputError: another split.
-        DataError: the files are missing (says how to get them), truncated or corrupt (names the file).
-    """
-    check_split("cifar10", split)
-    folder = data_root(root)
-    layout = find_layout(folder)
-    if layout is None:
-        raise _missing(folder)
-    images, labels = _split(layout, split)
-    return Source.from_arrays(
-        images,
-        labels,
-        name="cifar10",
-        split=split,
-        class_names=layout.class_names(),
-        training=lambda: _statistics(layout),
-        provenance=lambda: _provenance(layout),
+    name = "cifar10"
+    terms = (
+        "CIFAR-10: made freely available for research by its authors, who ask to cite Krizhevsky, 'Learning multiple "
+        "layers of features from tiny images' (2009)."
     )
+    how = "tosc data get cifar10"
+    stand_in = ("shapes", {})
+    url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+    md5 = "c32a1d4ab5d03f1284b67883e8d87530"
+
+    def load(self, split: str = "train", root: str | os.PathLike[str] | None = None) -> Source:
+        """Images uint8 [N, 3, 32, 32] in the official order, N being 50,000 (train) or 10,000 (test).
+
+        The arrays are read once per process.
+
+        Raises:
+            DataError: the files are missing (says how to get them), truncated or corrupt (names the file).
+        """
+        layout = find_layout(data_root(root))
+        if layout is None:
+            raise _missing(data_root(root))
+        images, labels = _arrays(layout, split, stamps(layout.paths(split)))
+        return Source.from_arrays(
+            images,
+            labels,
+            name=self.name,
+            split=split,
+            class_names=layout.class_names(),
+            training=lambda: _statistics(layout, stamps(layout.paths("train"))),
+            provenance=lambda: _provenance(layout),
+        )
+
+    def is_available(self) -> bool:
+        return find_layout(data_root()) is not None
+
+    def get(self, root: Path, url: str | None, progress: bool) -> Path:
+        layout = BinaryLayout(root / "cifar-10-batches-bin")
+        if layout.folder.exists():
+            if layout.missing():
+                raise DataError(
+                    f"{layout.folder} is there but lacks {layout.missing()[0].name}; move it away and run again."
+                )
+            return layout.folder
+        address = url or self.url
+        archive = retrieve(address, root / "cifar-10-binary.tar.gz", f"md5:{self.md5}", progress)
+        _unpack(archive, layout, {"archive": archive.name, "md5": self.md5, "url": address})
+        archive.unlink()
+        return layout.folder
+
+    def status(self, root: Path) -> dict[str, object]:
+        layout = find_layout(root)
+        if layout is None:
+            return {"present": False, "where": str(root)}
+        here = {"present": True, "where": str(layout.folder), "images": 6 * RECORDS}
+        try:
+            return {**here, "official": {True: "yes", False: "no", None: "unknown"}[layout.official()]}
+        except DataError as error:
+            return {**here, "how": str(error)}
 
 
 def find_layout(root: Path) -> Layout | None:
@@ -59,47 +116,197 @@ def _missing(root: Path) -> DataError:
     )
 
 
-def _split(layout: Layout, split: str) -> tuple[np.ndarray, np.ndarray]:
-    names = layout.batch_names(split)
-    return _arrays(layout, names, tuple(_stamp(layout.folder / name) for name in names))
-
-
 @lru_cache(maxsize=4)
-def _arrays(layout: Layout, names: tuple[str, ...], stamps: tuple) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of the named batches; ``stamps`` make a changed file miss the cache."""
-    images = np.empty((len(names) * RECORDS, 3, 32, 32), dtype=np.uint8)
-    labels = np.empty(len(names) * RECORDS, dtype=np.int64)
-    for i, name in enumerate(names):
+def _arrays(layout: Layout, split: str, stamp: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of a split; ``stamp`` makes a changed file miss the cache."""
+    paths = layout.paths(split)
+    images = np.empty((len(paths) * RECORDS, 3, 32, 32), dtype=np.uint8)
+    labels = np.empty(len(paths) * RECORDS, dtype=np.int64)
+    for i, path in enumerate(paths):
         part = slice(i * RECORDS, (i + 1) * RECORDS)
-        images[part], labels[part] = layout.read(name)
+        images[part], labels[part] = layout.read(path)
     return images, labels
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size
-
-
-def _statistics(layout: Layout) -> Statistics:
-    names = layout.batch_names("train")
-    return _cached_statistics(layout, tuple(_stamp(layout.folder / name) for name in names))
-
-
 @lru_cache(maxsize=4)
-def _cached_statistics(layout: Layout, stamps: tuple) -> Statistics:
-    import torch
-
-    images, labels = _split(layout, "train")
+def _statistics(layout: Layout, stamp: tuple) -> Statistics:
+    images, labels = _arrays(layout, "train", stamp)
     return compute_statistics(torch.from_numpy(images), torch.from_numpy(labels), 10)
 
 
 def _provenance(layout: Layout) -> str:
-    verdict = layout.official()
     said = {
         True: "its files carry the official checksums",
         False: "its files do not carry the official checksums",
         None: "its files were not checked against the official checksums, as no download record is there",
-    }[verdict]
-    sentence = f"CIFAR-10 from {layout.folder.name}; {said}"
-    note = layout.note()
-    return f'{sentence}; PROVENANCE.txt beside them says: "{note}".' if note else f"{sentence}."
+    }[layout.official()]
+    return with_note(f"CIFAR-10 from {layout.folder.name}; {said}", layout.folder)
+
+
+def _unpack(archive: Path, layout: Layout, record: dict[str, str]) -> None:
+    """The archive's folder as the layout's, whole or not at all, with a record of every file's checksum."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".cifar10.", dir=archive.parent) as work:
+            # "data" refuses links, devices and paths that leave the folder.
+            with tarfile.open(archive, "r:gz") as tar:
+                tar.extractall(work, filter="data")
+            fresh = BinaryLayout(Path(work) / layout.folder.name)
+            if fresh.missing():
+                raise DataError(f"{record['url']} holds no {layout.folder.name}/{fresh.missing()[0].name}.")
+            files = [path for path in sorted(fresh.folder.iterdir()) if path.is_file()]
+            told = {**record, "files": {path.name: file_digest(path, "md5") for path in files}}
+            (fresh.folder / VERIFIED).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+            os.replace(fresh.folder, layout.folder)
+    except (tarfile.TarError, EOFError) as error:
+        raise DataError(f"{archive} cannot be unpacked: {error}.") from error
+    except OSError as error:
+        if isinstance(error, DataError):
+            raise
+        raise WriteError(f"cannot unpack {archive}: {error.strerror or error}.") from error
+
+
+@dataclass(frozen=True)
+class Layout(ABC):
+    """A folder of six batch files: five for training, one for testing."""
+
+    folder: Path
+    meta: ClassVar[str]
+    suffix: ClassVar[str] = ""
+
+    def missing(self) -> list[Path]:
+        """The batch files that are not there."""
+        return [path for path in self.paths(*BATCHES) if not path.is_file()]
+
+    def paths(self, *splits: str) -> list[Path]:
+        """The batch files of some splits, in order."""
+        return [self.folder / f"{name}{self.suffix}" for split in splits for name in BATCHES[split]]
+
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the ten classes, in the order of the labels."""
+        path = self.folder / self.meta
+        if not path.is_file():
+            raise DataError(f"{path} is missing; it names the ten classes.")
+        names = self.read_names(path)
+        if len(set(names)) != 10 or len(names) != 10:
+            raise DataError(f"{path} names {len(names)} classes where ten different ones are expected.")
+        return tuple(names)
+
+    def official(self) -> bool | None:
+        """Whether every batch carries the official checksum; ``None`` where nothing tells."""
+        sums = self.sums()
+        if sums is None:
+            return None
+        return all(file_digest(path, "md5") == sums.get(path.name) for path in self.paths(*BATCHES))
+
+    def read(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Images uint8 [10000, 3, 32, 32] and labels int64 [10000] of one batch file."""
+        pixels, labels = self.read_tables(path)
+        wrong = labels[(labels < 0) | (labels > 9)]
+        if wrong.size:
+            raise DataError(f"{path} holds the label {wrong[0]} where 0..9 are expected: it is corrupt.")
+        return pixels.reshape(RECORDS, 3, 32, 32), labels.astype(np.int64)
+
+    @abstractmethod
+    def read_tables(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels uint8 [10000, 3072] and integer labels [10000] of one batch file."""
+
+    @abstractmethod
+    def read_names(self, path: Path) -> list[str]:
+        """The class names that a file of the layout holds."""
+
+    @abstractmethod
+    def sums(self) -> dict[str, str] | None:
+        """The official MD5 checksum of each batch; ``None`` where nothing tells."""
+
+
+class BinaryLayout(Layout):
+    """``cifar-10-batches-bin``: records of a label byte and 3,072 pixel bytes."""
+
+    meta = "batches.meta.txt"
+    suffix = ".bin"
+
+    def read_tables(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        expected = RECORDS * RECORD_BYTES
+        raw = np.fromfile(path, dtype=np.uint8)
+        if raw.size != expected:
+            raise DataError(
+                f"{path} has {raw.size:,} bytes where {expected:,} are expected: it is truncated or corrupt."
+            )
+        table = raw.reshape(RECORDS, RECORD_BYTES)
+        return table[:, 1:], table[:, 0]
+
+    def read_names(self, path: Path) -> list[str]:
+        return path.read_text(encoding="utf-8", errors="replace").split()
+
+    def sums(self) -> dict[str, str] | None:
+        record = self.folder / VERIFIED
+        if not record.is_file():
+            return None
+        try:
+            return dict(json.loads(record.read_text(encoding="utf-8"))["files"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{record} is not a record of a verified download; delete it.") from error
+
+
+class PythonLayout(Layout):
+    """``cifar-10-batches-py``: pickled dictionaries, of which only plain values are accepted."""
+
+    meta = "batches.meta"
+
+    def read_tables(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        content = _unpickle(path)
+        data, labels = content.get("data"), content.get("labels")
+        shape = RECORDS, RECORD_BYTES - 1
+        if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != shape:
+            raise DataError(f"{path} holds no uint8 table of {RECORDS:,} x 3,072 pixels: it is corrupt.")
+        if not isinstance(labels, list) or len(labels) != RECORDS or any(type(v) is not int for v in labels):
+            raise DataError(f"{path} holds no list of {RECORDS:,} labels: it is corrupt.")
+        return data, np.array(labels)
+
+    def read_names(self, path: Path) -> list[str]:
+        names = _unpickle(path).get("label_names")
+        return [_text(name) for name in names] if isinstance(names, list) else []
+
+    def sums(self) -> dict[str, str]:
+        return PYTHON_MD5
+
+
+def layouts(root: Path) -> tuple[Layout, Layout]:
+    """Both layouts under ``root``, the one without pickles first."""
+    return BinaryLayout(root / "cifar-10-batches-bin"), PythonLayout(root / "cifar-10-batches-py")
+
+
+_PLAIN_NAMES = {
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.numeric", "_frombuffer"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+}
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Rebuilds containers, numbers, strings and NumPy arrays; refuses every other name a file asks for."""
+
+    def find_class(self, module: str, name: str) -> object:
+        # NumPy 2 moved the module; the old spelling still works but warns.
+        module = module.replace("numpy.core.", "numpy._core.")
+        if (module, name) not in _PLAIN_NAMES:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return super().find_class(module, name)
+
+
+def _unpickle(path: Path) -> dict[str, object]:
+    try:
+        with open(path, "rb") as file:
+            content = _PlainUnpickler(file, encoding="bytes").load()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
+    except Exception as error:  # which a damaged pickle raises almost any of: EOFError, ValueError, ...
+        raise DataError(f"{path} is not a CIFAR-10 batch: {str(error) or type(error).__name__}.") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is not a CIFAR-10 batch: it holds no dictionary.")
+    return {_text(key): value for key, value in content.items()}
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -36,11 +35,10 @@ class Statistics:
         """The same statistics with the tensors on ``device``; itself if they are there."""
         if self.mean_image.device == torch.device(device):
             return self
-        moved: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name, value in moved.items():
-            if isinstance(value, Tensor):
-                moved[name] = value.to(device)
-        return Statistics(**moved)
+        tensors = {
+            f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "mean_image_mse"
+        }
+        return replace(self, **tensors)
 
 
 def compute_statistics(images: Tensor, labels: Tensor, num_classes: int) -> Statistics:

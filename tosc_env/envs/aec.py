@@ -10,22 +10,19 @@ from pettingzoo import AECEnv
 from pettingzoo.utils import OrderEnforcingWrapper
 from torch import Tensor
 
-from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Screen, make_system, to_floats, to_numpy
-from tosc_env.envs.session import Session
+from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Screen, everybody_outside, to_floats, to_numpy
 from tosc_env.errors import InputError
 from tosc_env.registration import data_of
-from tosc_env.rewards import ROLES
-from tosc_env.roles import AGENTS, action_space, as_action, observation_space
+from tosc_env.roles import action_space, as_action, observation_space
 from tosc_env.types import Scores
 
 OWN = ("max_cycles", "render_mode")
-ROLE_OF = {agent: role for role, agent in AGENTS.items()}
 
 
 class TurnsEnv(AECEnv[str, dict[str, np.ndarray], Any]):
-    """``transmitter_0`` -> ``receiver_0`` -> ``eavesdropper_0``, then the next message.
+    """``transmitter_0`` -> ``receiver_0`` -> ``eavesdropper_0`` (-> ``eavesdropper_1`` ...), then the next message.
 
-    Every role is paid when the eavesdropper has answered, for the very message it acted on: what
+    Everybody is paid when the last eavesdropper has answered, for the very message it acted on: what
     ``last()`` gives an agent on its next turn is the pay for its last action.
 
     **Observation**: as in :mod:`tosc_env.roles`, NumPy float32. The receiving agents see zeros while the
@@ -56,17 +53,18 @@ class TurnsEnv(AECEnv[str, dict[str, np.ndarray], Any]):
     }
 
     def __init__(
-        self, data_id: str = "shapes", *, max_cycles: int = 16, render_mode: str | None = None, **options: Any
+        self, data_id: str, *, max_cycles: int = 16, render_mode: str | None = None, **options: Any
     ) -> None:
         super().__init__()
-        self.session = Session(make_system(data_id, set(ROLES), options, OWN), ROLES, max_cycles=max_cycles)
-        game = self.session.game
-        self.possible_agents = list(AGENTS.values())
-        self.observation_spaces = {agent: observation_space(game, role) for role, agent in AGENTS.items()}
-        self.action_spaces = {agent: action_space(game, role) for role, agent in AGENTS.items()}
+        self.session = everybody_outside(data_id, options, OWN, max_cycles)
+        game, agents = self.session.game, self.session.agents
+        self.possible_agents = list(agents.values())
+        self.observation_spaces = {agent: observation_space(game, player) for player, agent in agents.items()}
+        self.action_spaces = {agent: action_space(game, player) for player, agent in agents.items()}
+        self._players = {agent: player for player, agent in agents.items()}
         self.render_mode = render_mode
         self._screen = Screen(self.session, render_mode)
-        self._decision: Tensor | None = None
+        self._answers: dict[str, Tensor] = {}
 
     @property
     def max_cycles(self) -> int:
@@ -100,29 +98,30 @@ class TurnsEnv(AECEnv[str, dict[str, np.ndarray], Any]):
 
     def observe(self, agent: str) -> dict[str, np.ndarray]:
         """What ``agent`` sees of the present message, in fresh arrays."""
-        if agent not in ROLE_OF:
+        if agent not in self._players:
             raise InputError(f"unknown agent {agent!r}; available: {', '.join(self.possible_agents)}.")
-        return to_numpy(self.session.observe(ROLE_OF[agent]))
+        return to_numpy(self.session.observe(self._players[agent]))
 
     def step(self, action: Any) -> None:
-        """Take the selected agent's action; the eavesdropper's completes the round and pays everybody."""
+        """Take the selected agent's action; the last eavesdropper's completes the round and pays everybody."""
         agent = self.agent_selection
         if self.terminations[agent] or self.truncations[agent]:
             self._was_dead_step(action)
             return
-        role, session = ROLE_OF[agent], self.session
-        chosen = as_action(role, action, self.action_spaces[agent], device=session.game.device)
+        session, agents = self.session, self.possible_agents
+        chosen = as_action(agent, action, self.action_spaces[agent], device=session.game.device)
         self._cumulative_rewards[agent] = 0.0
         self._clear_rewards()
-        if role == "transmitter":
+        if agent == agents[0]:
             session.send(chosen)
-        elif role == "receiver":
-            self._decision = chosen
         else:
-            self._finish(chosen)
-        self.agent_selection = AGENTS[ROLES[(ROLES.index(role) + 1) % len(ROLES)]]
+            self._answers[self._players[agent]] = chosen
+        last = agent == agents[-1]
+        if last:
+            self._finish()
+        self.agent_selection = agents[(agents.index(agent) + 1) % len(agents)]
         self._accumulate_rewards()
-        if role == "eavesdropper":
+        if last:
             self._show()
 
     def render(self) -> np.ndarray | None:
@@ -133,17 +132,16 @@ class TurnsEnv(AECEnv[str, dict[str, np.ndarray], Any]):
         """Close the window, if one is open."""
         self._screen.close()
 
-    def _finish(self, reconstruction: Tensor) -> None:
-        assert self._decision is not None
-        scores = self.session.play({"receiver": self._decision, "eavesdropper": reconstruction})
-        self.rewards = {agent: float(scores.rewards[ROLE_OF[agent]][0]) for agent in self.agents}
+    def _finish(self) -> None:
+        scores, self._answers = self.session.play(self._answers), {}
+        self.rewards = {agent: float(scores.rewards[self._players[agent]][0]) for agent in self.agents}
         self._tell(scores)
         over = bool(self.session.over[0])
         self.terminations = dict.fromkeys(self.agents, over)
         self.session.advance()
 
     def _tell(self, scores: Scores | None) -> None:
-        self.infos = {a: to_floats(self.session.info(ROLE_OF[a], scores)) for a in self.agents}
+        self.infos = {a: to_floats(self.session.info(self._players[a], scores)) for a in self.agents}
 
     def _show(self) -> None:
         if self.render_mode == "human":

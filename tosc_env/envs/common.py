@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from tosc_env.errors import InputError, unknown
-from tosc_env.frames import Snapshot
+from tosc_env.nodes import WIRETAP, as_nodes
+from tosc_env.rendering.snapshot import Snapshot
+from tosc_env.roles import agents_of
 
 if TYPE_CHECKING:
     from tosc_env.envs.session import Session
@@ -55,6 +57,17 @@ def make_system(
     return build_system(GameConfig(data_id, **given), outside=outside, **players)
 
 
+def everybody_outside(
+    data_id: str, options: Mapping[str, Any], own: Collection[str], max_cycles: int
+) -> Session:
+    """A session of one row whose players are all played from outside."""
+    from tosc_env.envs.session import Session
+
+    nodes = as_nodes(options.get("nodes", WIRETAP))
+    system = make_system(data_id, set(agents_of(nodes)), options, own)
+    return Session(system, set(agents_of(nodes)), max_cycles=max_cycles)
+
+
 def to_numpy(observation: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     """The only row of a batch of one, as float32 arrays with memory of their own."""
     return {key: np.array(value[0].cpu().numpy(), dtype=np.float32) for key, value in observation.items()}
@@ -67,31 +80,27 @@ def to_floats(info: Mapping[str, Tensor]) -> dict[str, float]:
 
 def snapshot(session: Session, row: int = 0) -> Snapshot:
     """One row for the viewer: its last finished round, or the present message as far as it has gone."""
-    done = session.played
-    frame = session.frame if done is None else done.frame
-    if frame is None:
+    done = session.last
+    message = session.present if done is None else done.message
+    if message is None:
         raise InputError("call reset() before render(): no message has been drawn yet.")
-    round_, air = frame.round, frame.transmission
+    round_, air = message.round, message.transmission
     known: dict[str, Any] = {}
     if air is not None:
-        known = {
-            "sent": air.sent[row],
-            "received": air.receiver.received[row],
-            "eavesdropped": air.eavesdropper.received[row],
-        }
+        heard = {name: session.reception(name, message).received[row] for name in air.receptions}
+        known = {"sent": air.sent[row], "received": heard}
     if done is not None:
         known |= {
-            "reconstruction": done.reconstruction[row],
+            "reconstructions": {name: images[row] for name, images in done.reconstructions.items()},
+            "psnr_db": {name: float(leak.psnr_db[row]) for name, leak in done.scores.leaks.items()},
             "decision": done.decision[row],
-            "rewards": {role: float(reward[row]) for role, reward in done.scores.rewards.items()},
+            "rewards": {player: float(reward[row]) for player, reward in done.scores.rewards.items()},
             "accuracy": float(done.scores.accuracy[row]),
-            "psnr_db": float(done.scores.psnr_db[row]),
         }
     return Snapshot(
         image=round_.batch.images[row],
         target=round_.targets[row],
-        snr_db=float(round_.snr_db[row]),
-        eavesdropper_snr_db=float(round_.eavesdropper_snr_db[row]),
+        snr_db={name: float(link.snr_db[row]) for name, link in round_.links.items()},
         **known,
     )
 

@@ -10,13 +10,11 @@ from gymnasium import Space
 from pettingzoo import ParallelEnv
 from torch import Tensor
 
-from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Screen, make_system, to_floats, to_numpy
-from tosc_env.envs.session import Session
+from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Screen, everybody_outside, to_floats, to_numpy
+from tosc_env.envs.session import InFlight
 from tosc_env.errors import InputError
-from tosc_env.frames import Frame
 from tosc_env.registration import data_of
-from tosc_env.rewards import ROLES
-from tosc_env.roles import AGENTS, action_space, as_action, observation_space
+from tosc_env.roles import action_space, as_action, observation_space
 from tosc_env.types import Scores
 
 OWN = ("max_cycles", "render_mode")
@@ -61,17 +59,17 @@ class PipelinedEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
     }
 
     def __init__(
-        self, data_id: str = "shapes", *, max_cycles: int = 16, render_mode: str | None = None, **options: Any
+        self, data_id: str, *, max_cycles: int = 16, render_mode: str | None = None, **options: Any
     ) -> None:
-        self.session = Session(make_system(data_id, set(ROLES), options, OWN), ROLES, max_cycles=max_cycles)
-        game = self.session.game
-        self.possible_agents = list(AGENTS.values())
+        self.session = everybody_outside(data_id, options, OWN, max_cycles)
+        game, agents = self.session.game, self.session.agents
+        self.possible_agents = list(agents.values())
         self.agents: list[str] = []
-        self.observation_spaces = {agent: observation_space(game, role) for role, agent in AGENTS.items()}
-        self.action_spaces = {agent: action_space(game, role) for role, agent in AGENTS.items()}
+        self.observation_spaces = {agent: observation_space(game, player) for player, agent in agents.items()}
+        self.action_spaces = {agent: action_space(game, player) for player, agent in agents.items()}
         self.render_mode = render_mode
         self._screen = Screen(self.session, render_mode)
-        self._arrived: Frame | None = None
+        self._arrived: InFlight | None = None
 
     @property
     def max_cycles(self) -> int:
@@ -113,16 +111,16 @@ class PipelinedEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
         if not self.agents:
             raise InputError("the episode is over (or has not begun); call reset() before step().")
         session, agents = self.session, self.agents
-        chosen = {role: self._action(role, actions) for role in ROLES}
+        chosen = {player: self._action(agent, actions) for player, agent in session.agents.items()}
         answered, scores = self._arrived, None
         rewards = dict.fromkeys(agents, 0.0)
         if answered is not None:
-            scores = session.answer(answered, chosen["receiver"], chosen["eavesdropper"])
-            rewards = {AGENTS[role]: float(scores.rewards[role][0]) for role in ROLES}
+            scores = session.answer(answered, chosen)
+            rewards = {agent: float(scores.rewards[player][0]) for player, agent in session.agents.items()}
         done = bool(session.over[0])
         if not done:
             session.send(chosen["transmitter"])
-            self._arrived = session.frame
+            self._arrived = session.present
             session.cycles += 1  # counts messages sent: the last one is still to be answered
             session.advance()
         observations, infos = self._observe(), self._infos(scores, answered)
@@ -139,25 +137,25 @@ class PipelinedEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
         """Close the window, if one is open."""
         self._screen.close()
 
-    def _action(self, role: str, actions: Mapping[str, Any]) -> Tensor:
-        agent = AGENTS[role]
+    def _action(self, agent: str, actions: Mapping[str, Any]) -> Tensor:
         if agent not in actions:
             raise InputError(f"{agent}: no action was given; every live agent acts at every step.")
-        return as_action(role, actions[agent], self.action_spaces[agent], device=self.session.game.device)
+        return as_action(agent, actions[agent], self.action_spaces[agent], device=self.session.game.device)
 
     def _observe(self) -> dict[str, dict[str, np.ndarray]]:
         session, seen = self.session, {}
-        for role, agent in AGENTS.items():
-            if role == "transmitter":
-                seen[agent] = to_numpy(session.observe(role))
+        for player, agent in session.agents.items():
+            if player == "transmitter":
+                seen[agent] = to_numpy(session.observe(player))
             elif self._arrived is None:
                 seen[agent] = to_numpy(session.silence())
             else:
-                seen[agent] = to_numpy(session.observe(role, self._arrived))
+                seen[agent] = to_numpy(session.observe(player, self._arrived))
         return seen
 
-    def _infos(self, scores: Scores | None, frame: Frame | None = None) -> dict[str, dict[str, float]]:
-        return {agent: to_floats(self.session.info(role, scores, frame)) for role, agent in AGENTS.items()}
+    def _infos(self, scores: Scores | None, message: InFlight | None = None) -> dict[str, dict[str, float]]:
+        session = self.session
+        return {a: to_floats(session.info(player, scores, message)) for player, a in session.agents.items()}
 
     def _show(self) -> None:
         if self.render_mode == "human":

@@ -1,4 +1,4 @@
-"""Mending the pipelined environment's late pay: rewards moved back to the step that earned them."""
+"""The pipelined environment's late rewards, moved back to the step that earned them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from tosc_env.errors import InputError
-from tosc_env.roles import AGENTS
 
 Rewards = TypeVar("Rewards")
 
@@ -50,7 +49,12 @@ def shift_transmitter_rewards(rewards: Rewards, terminations: Any = None, follow
             for agent, value in rewards.items()
         }
     if isinstance(rewards, (list, tuple)) and rewards and isinstance(rewards[0], Mapping):
-        return _shift_steps(rewards, terminations, following)  # type: ignore[return-value]
+        columns = {agent: [step[agent] for step in rewards] for agent in rewards[0] if _late(agent)}
+        moved = shift_transmitter_rewards(columns, terminations, following)
+        return [  # type: ignore[return-value]
+            {**step, **{agent: values[t] for agent, values in moved.items()}}
+            for t, step in enumerate(rewards)
+        ]
     return _shift(rewards, terminations, following)
 
 
@@ -65,15 +69,6 @@ def _of(value: Any, agent: str) -> Any:
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
         return [step[agent] for step in value]
     return value
-
-
-def _shift_steps(steps: Any, terminations: Any, following: Any) -> list[dict[str, Any]]:
-    late = [agent for agent in steps[0] if _late(agent)] or [AGENTS["transmitter"]]
-    moved = {
-        agent: _shift([step[agent] for step in steps], _of(terminations, agent), _of(following, agent))
-        for agent in late
-    }
-    return [{**step, **{agent: moved[agent][t] for agent in late}} for t, step in enumerate(steps)]
 
 
 def _shift(rewards: Any, terminations: Any, following: Any) -> Any:

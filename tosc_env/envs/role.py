@@ -10,7 +10,7 @@ import numpy as np
 from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Screen, make_system, to_floats, to_numpy
 from tosc_env.envs.session import Session
 from tosc_env.errors import InputError
-from tosc_env.roles import action_space, as_action, check_role, observation_space
+from tosc_env.roles import action_space, as_action, observation_space, player_of
 
 OWN = ("role", "max_cycles", "render_mode")
 
@@ -34,7 +34,8 @@ class RoleEnv(gym.Env[dict[str, np.ndarray], Any]):
 
     Args:
         data_id: the data set behind the environment's id.
-        role: ``"transmitter"``, ``"receiver"`` or ``"eavesdropper"``.
+        role: ``"transmitter"``, ``"receiver"`` or ``"eavesdropper"``; of several eavesdroppers that is the first, and
+            ``"eavesdropper_1"`` the next.
         max_cycles: messages per episode.
         render_mode: None, ``"human"`` or ``"rgb_array"``.
         options: of :func:`tosc_env.envs.system.build_system`, such as ``scheme=``, ``channel=``, ``snr_db=``.
@@ -65,15 +66,15 @@ class RoleEnv(gym.Env[dict[str, np.ndarray], Any]):
 
     def __init__(
         self,
-        data_id: str = "shapes",
+        data_id: str,
         *,
         role: str = "transmitter",
         max_cycles: int = 16,
         render_mode: str | None = None,
         **options: Any,
     ) -> None:
-        self.role = check_role(role)
         self.session = Session(make_system(data_id, {role}, options, OWN), {role}, max_cycles=max_cycles)
+        self.role = player_of(role, self.session.game.nodes)
         self.observation_space = observation_space(self.session.game, role)  # type: ignore[assignment]
         self.action_space = action_space(self.session.game, role)
         self.render_mode = render_mode
@@ -96,7 +97,7 @@ class RoleEnv(gym.Env[dict[str, np.ndarray], Any]):
         session = self.session
         if session.over[0]:
             raise InputError("the episode is over; call reset() before the next step().")
-        chosen = as_action(self.role, action, self.action_space, device=session.game.device)
+        chosen = as_action(session.agents[self.role], action, self.action_space, device=session.game.device)
         scores = session.play({self.role: chosen})
         terminated = bool(session.over[0])
         info = to_floats(session.info(self.role, scores))

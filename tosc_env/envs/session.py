@@ -10,17 +10,23 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections.abc import Collection, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tosc_env.async_checks import AsyncChecks
+from tosc_env.devices import to_device
 from tosc_env.errors import InputError
-from tosc_env.frames import Frame, Played, select
-from tosc_env.pipeline import evaluating
-from tosc_env.roles import AGENTS, check_role
+from tosc_env.memory import evaluating
+from tosc_env.nodes import WIRETAP
+from tosc_env.roles import agents_of, player_of
+from tosc_env.rollout import transmit
+from tosc_env.rows import select
 from tosc_env.types import Context, Reception, Round, Scores, Transmission
 
 if TYPE_CHECKING:
@@ -30,20 +36,39 @@ if TYPE_CHECKING:
 P = TypeVar("P")
 
 
+@dataclass(frozen=True)
+class InFlight:
+    """One message per row: what was drawn, and, once it is on the air, what was sent and received."""
+
+    round: Round
+    transmission: Transmission | None
+
+
+@dataclass(frozen=True)
+class Transition:
+    """A finished round: the message, the answers (each eavesdropper's by its node), and the verdict."""
+
+    message: InFlight
+    decision: Tensor
+    reconstructions: Mapping[str, Tensor]
+    scores: Scores
+
+
 class Session:
     """B rows of one game, with the given roles played from outside.
 
     Args:
-        system: the game and the policies of the roles that are *not* outside.
-        outside: the roles whose actions the caller gives.
+        system: the game and the policies of the players that are *not* outside.
+        outside: the roles whose actions the caller gives (:func:`~tosc_env.roles.player_of`).
         num_envs: B.
         max_cycles: rounds in an episode.
 
     Attributes:
-        frame: the present message.
+        agents: each player's agent, by the player.
+        present: the message in flight.
         cycles: NumPy int64 [B], rounds played in the present episode; kept on the host, so that asking
             whether an episode is over never waits for the device.
-        played: the last finished round, or None.
+        last: the last finished round, or None.
 
     Randomness: ``reset(seed=...)`` derives two generators on the game's device. One draws the messages and
     continues over resets without a seed; the other serves partial resets alone, so that restarting some
@@ -51,6 +76,9 @@ class Session:
     a seed, entropy comes from the operating system. The environment number that keyed schemes are given
     (:attr:`~tosc_env.types.Context.environment`) follows from the seed, the data and the rules: resetting
     with the same seed replays the same messages, with the same numbers, and no other environment has them.
+
+    Checks: what comes from outside is checked as it comes. On a GPU, what the players inside do is checked without
+    waiting for it (:mod:`tosc_env.async_checks`), and a reset of all rows raises what was found until then.
 
     Raises:
         InputError: an unknown role, or ``num_envs`` or ``max_cycles`` below 1.
@@ -64,13 +92,15 @@ class Session:
                 raise InputError(f"{name} must be a whole number of at least 1, not {value!r}.")
         self.system = system
         self.game = system.game
-        self.outside = frozenset(check_role(role) for role in outside)
+        self.agents = agents_of(self.game.nodes)
+        self.outside = frozenset(player_of(role, self.game.nodes) for role in outside)
         self.num_envs = num_envs
         self.max_cycles = max_cycles
-        self.frame: Frame | None = None
-        self.played: Played | None = None
+        self.present: InFlight | None = None
+        self.last: Transition | None = None
         self.cycles = np.zeros(num_envs, dtype=np.int64)
         self.environment = 0
+        self._checks = AsyncChecks()
         self._stream: torch.Generator | None = None
         self._restarts: torch.Generator | None = None
 
@@ -90,36 +120,38 @@ class Session:
             mask: bool [B], the rows that restart; None: all. The others keep their message and their future.
 
         Raises:
-            InputError: a wrong seed or mask, a mask with a seed, or a mask before the first reset.
+            InputError: a wrong seed or mask, a mask with a seed, or a mask before the first reset. On a GPU also: a
+                scheme inside has sent what it may not send.
         """
         rows = None if mask is None else self._mask(mask)
         if rows is not None and seed is not None:
             raise InputError("a reset of some rows takes no seed: all rows share one generator.")
-        if rows is not None and self.frame is None:
+        if rows is not None and self.present is None:
             raise InputError("the first reset concerns all rows; a reset_mask was given.")
         if rows is not None and not rows.all():
             fresh = self._draw(self._restarts, rows)
-            self.frame = select(self._to_device(rows), fresh, self._present)
+            self.present = select(self._to_device(rows), fresh, self._present)
             self.cycles[rows] = 0
             return
         if seed is not None or self._stream is None:
             self._seed(seed)
-            self.frame = None
-        self.played = None
+            self.present = None
+        self.last = None
         self.advance(np.ones(self.num_envs, dtype=bool))
+        self._checks.synchronize()
 
     def play(self, actions: Mapping[str, Tensor]) -> Scores:
-        """Finish the present round with the outside roles' actions, one row per message.
+        """Finish the present round with the outside players' actions, one row per message.
 
         Args:
-            actions: for each outside role, ``transmitter`` float32 [B, 2n] (any finite amplitude, power is
-                the game's business), ``receiver`` in the form of the targets, ``eavesdropper`` float32
+            actions: for each outside player, ``transmitter`` float32 [B, 2n] (any finite amplitude, power is
+                the game's business), ``receiver`` in the form of the targets, each eavesdropper float32
                 [B, C, H, W] in [0, 1] (:func:`~tosc_env.roles.as_action` clips). The transmitter's is not needed
                 after :meth:`send`.
         """
         if "transmitter" in actions:
             self.send(actions["transmitter"])
-        scores = self.answer(self._present, actions.get("receiver"), actions.get("eavesdropper"))
+        scores = self.answer(self._present, actions)
         self.cycles += 1
         return scores
 
@@ -128,29 +160,39 @@ class Session:
         that both receptions exist."""
         round_ = self._present.round
         scheme = self.system.scheme
+        precode = None
         with torch.no_grad():
-            if scheme is not None and scheme.added:
-                context = self._context(round_, self._stream)
-                symbols = scheme.protect(self.game.checked(symbols), context, added_only=True)
             try:
-                transmission = self.game.transmit(round_, symbols)
+                if scheme is not None and scheme.added:
+                    context = self._context(round_, self._stream)
+                    with self._async_checks():
+                        symbols = scheme.protect(self.game.checked(symbols), context, added_only=True)
+                    if scheme.precodes:
+                        precode = partial(scheme.precode, context=context, added_only=True)
+                transmission = self.game.transmit(round_, symbols, precode=precode)
             except InputError as error:
-                raise InputError(f"{AGENTS['transmitter']}: {error}") from None
-        self.frame = Frame(round_, transmission)
+                raise InputError(f"{self.agents['transmitter']}: {error}") from None
+        self.present = InFlight(round_, transmission)
 
     @torch.no_grad()
-    def answer(self, frame: Frame, decision: Tensor | None, reconstruction: Tensor | None) -> Scores:
-        """Score a frame that is on the air; a missing answer is the inside policy's."""
-        transmission = self._on_air(frame)
-        if decision is None:
-            decision = self._decide(frame.round, transmission.receiver)
-        if reconstruction is None:
-            reconstruction = self._reconstruct(transmission.eavesdropper).clamp(0.0, 1.0)
+    def answer(self, message: InFlight, answers: Mapping[str, Tensor]) -> Scores:
+        """Score a message that is on the air; the answer of a player that is missing is its policy's."""
+        transmission = self._on_air(message)
+        decision = answers.get("receiver")
+        with self._async_checks():
+            if decision is None:
+                decision = self._decide(message.round, transmission.receiver)
+            rebuilt = {
+                name: answers[name]
+                if name in answers
+                else self._reconstruct(name, self.reception(name, message))
+                for name in self.game.adversaries
+            }
         # The last round is let go before the next takes memory: a batch of images is then written where one
         # has just been freed, not on pages that the system has to clear first.
-        self.played = None
-        scores = self.game.score(frame.round, decision, reconstruction)
-        self.played = Played(frame, decision, reconstruction, scores)
+        self.last = None
+        scores = self.game.score(message.round, decision, rebuilt)
+        self.last = Transition(message, decision, rebuilt, scores)
         return scores
 
     def advance(self, restart: np.ndarray | None = None) -> None:
@@ -162,36 +204,48 @@ class Session:
                 is drawn when every row stays.
         """
         waiting = self.over if restart is None else self.over & ~restart
-        if self.frame is not None and waiting.all():
+        if self.present is not None and waiting.all():
             return
         fresh = self._draw(self._stream, restart)
         if waiting.any():
-            fresh = select(self._to_device(waiting), self._present, fresh)
-        self.frame = fresh
+            kept = self._present
+            if fresh.transmission is None:  # a transmitter outside sends them all again
+                kept = InFlight(kept.round, None)
+            fresh = select(self._to_device(waiting), kept, fresh)
+        self.present = fresh
         if restart is not None:
             self.cycles[restart] = 0
 
     # -- what a role is told ------------------------------------------------------------------------
 
-    def observe(self, role: str, frame: Frame | None = None) -> dict[str, Tensor]:
-        """What a role sees of the present (or the given) frame, in tensors of its own.
+    def observe(self, player: str, message: InFlight | None = None) -> dict[str, Tensor]:
+        """What a player sees of the present (or the given) message, in tensors of its own.
 
         ``image`` [B, C, H, W] and ``csi`` [B, 1] for the transmitter; ``received`` [B, 2n] and ``csi``
         [B, c] for the others, all zeros before the message is on the air. The receiver's is what it is behind the
-        stages that were added to the scheme, which both ends share.
+        stages that were added to the scheme, which both ends share; colluding eavesdroppers see what they have
+        together.
         """
-        frame = frame or self._present
-        if role == "transmitter":
-            return {"image": frame.round.batch.images.clone(), "csi": frame.round.snr_db[:, None].clone()}
-        if frame.transmission is None:
+        message = message or self._present
+        round_ = message.round
+        if player == "transmitter":
+            return {"image": round_.batch.images.clone(), "csi": round_.snr_db[:, None].clone()}
+        if message.transmission is None:
             return self.silence()
-        reception: Reception = getattr(frame.transmission, role)
+        reception = self.reception(player, message)
         scheme = self.system.scheme
-        if role == "receiver" and scheme is not None and scheme.added:
-            context = self._context(frame.round, self._stream)
+        if player == "receiver" and scheme is not None and scheme.added:
+            context = self._context(round_, self._stream)
             bare = scheme.recover(reception.received, reception.csi, context, added_only=True)
             reception = replace(reception, received=bare)
         return {"received": reception.received.detach().clone(), "csi": reception.csi.detach().clone()}
+
+    def reception(self, player: str, message: InFlight) -> Reception:
+        """What a player receives of a message on the air; colluding eavesdroppers receive what they have together."""
+        transmission = self._on_air(message)
+        if self.game.config.colluding and player in self.game.adversaries:
+            return self.game.pool(message.round, transmission)
+        return transmission.receptions[player]
 
     def silence(self) -> dict[str, Tensor]:
         """The observation of a side that has received nothing yet: zeros."""
@@ -199,35 +253,38 @@ class Session:
         sizes = {"received": 2 * spec.num_symbols, "csi": spec.num_csi}
         return {key: torch.zeros(self.num_envs, size, device=self.game.device) for key, size in sizes.items()}
 
-    def info(self, role: str, scores: Scores | None, frame: Frame | None = None) -> dict[str, Tensor]:
-        """A role's info: ``accuracy``, ``psnr_db``, ``mse``, its own ``snr_db``, ``stand_in``, and the extra
-        metrics asked for; float32 [B] each, and the figures 0 where there is no score yet."""
-        round_ = (frame or self._present).round
+    def info(self, player: str, scores: Scores | None, message: InFlight | None = None) -> dict[str, Tensor]:
+        """A player's info: ``accuracy``, ``psnr_db``, ``mse``, its own ``snr_db``, ``stand_in``, and the extra
+        metrics asked for; float32 [B] each, and the figures 0 where there is no score yet. An eavesdropper is told of
+        its own reconstruction, the others of whichever is best."""
+        round_ = (message or self._present).round
         zeros = torch.zeros(self.num_envs, device=self.game.device)
-        own = round_.eavesdropper_snr_db if role == "eavesdropper" else round_.snr_db
+        link = round_.links.get(player)
         told = {
-            "accuracy": zeros if scores is None else scores.accuracy,
-            "psnr_db": zeros if scores is None else scores.psnr_db,
-            "mse": zeros if scores is None else scores.mse,
-            "snr_db": own,
+            **dict.fromkeys(("accuracy", "psnr_db", "mse"), zeros),
+            "snr_db": round_.snr_db if link is None else link.snr_db,
             "stand_in": zeros + float(self.system.stand_in),
-            **(dict.fromkeys(self.game.metrics, zeros) if scores is None else scores.extra),
+            **dict.fromkeys(self.game.metrics, zeros),
         }
+        if scores is not None:
+            leak = scores.leaks.get(player) or scores.worst
+            told |= {"accuracy": scores.accuracy, "psnr_db": leak.psnr_db, "mse": leak.mse, **leak.extra}
         return {key: value.detach().to(torch.float32, copy=True) for key, value in told.items()}
 
     # -- inside -------------------------------------------------------------------------------------
 
     @property
-    def _present(self) -> Frame:
-        if self.frame is None:
+    def _present(self) -> InFlight:
+        if self.present is None:
             raise InputError("call reset() before anything else: no message has been drawn yet.")
-        return self.frame
+        return self.present
 
-    @staticmethod
-    def _on_air(frame: Frame) -> Transmission:
-        if frame.transmission is None:
-            raise InputError(f"{AGENTS['transmitter']}: no symbols were given, so nothing can be answered.")
-        return frame.transmission
+    def _on_air(self, message: InFlight) -> Transmission:
+        if message.transmission is None:
+            raise InputError(
+                f"{self.agents['transmitter']}: no symbols were given, so nothing can be answered."
+            )
+        return message.transmission
 
     def _seed(self, seed: int | None) -> None:
         if seed is not None:
@@ -246,41 +303,50 @@ class Session:
     def _world(self) -> int:
         """A number of 63 bits that differs between environments whose images or draws differ."""
         game = self.game
-        source = game.source
-        parts = (
+        source, others = game.source, game.eavesdropper_snr_db
+        parts: tuple[Any, ...] = (
             *(source.name, source.split, source.half, len(source), source.image_shape),
             source.images[0].cpu().numpy().tobytes(),
             *(self.num_envs, self.max_cycles, game.num_symbols, game.repeat, sorted(self.outside)),
             type(game.channel).__qualname__,
             sorted((k, str(v)) for k, v in vars(game.channel).items() if not k.startswith("_")),
-            *(game.snr_db.plain(), game.eavesdropper_snr_db and game.eavesdropper_snr_db.plain()),
+            *(game.snr_db.plain(), None if others is None else others.plain()),
         )
+        if (game.nodes, game.transmit_antennas) != (WIRETAP, 1):
+            snrs = [game.snr_of(name).plain() for name in game.adversaries]
+            parts += ([(node.name, node.antennas) for node in game.nodes], snrs, game.transmit_antennas)
         return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
     @torch.no_grad()
-    def _draw(self, generator: torch.Generator | None, restart: np.ndarray | None) -> Frame:
-        previous = None if self.frame is None else self.frame.round
+    def _draw(self, generator: torch.Generator | None, restart: np.ndarray | None) -> InFlight:
+        previous = None if self.present is None else self.present.round
         mask = None if previous is None or restart is None else self._to_device(restart)
         round_ = self.game.draw(self.num_envs, generator=generator, previous=previous, restart=mask)
         if "transmitter" in self.outside:
-            return Frame(round_, None)
-        scheme = _player(self.system.scheme, "transmitter")
-        symbols = scheme.send(self.game.source, round_.batch.index, self._context(round_, generator))
-        return Frame(round_, self.game.transmit(round_, symbols))
+            return InFlight(round_, None)
+        scheme = self._policy(self.system.scheme, "transmitter")
+        context = self._context(round_, generator)
+        with self._async_checks():
+            symbols = scheme.send(self.game.source, round_.batch.index, context)
+            return InFlight(round_, transmit(self.game, scheme, round_, symbols, context))
+
+    def _async_checks(self) -> AbstractContextManager[None]:
+        """Around what players inside do; on a CPU checks are synchronous, as nobody waits there."""
+        return nullcontext() if self.game.device.type == "cpu" else self._checks.collect()
 
     def _decide(self, round_: Round, reception: Reception) -> Tensor:
-        scheme = _player(self.system.scheme, "receiver")
+        scheme = self._policy(self.system.scheme, "receiver")
         context = self._context(round_, self._stream)
         with evaluating(scheme):
             return self.game.task.decide(scheme.decode(reception.received, reception.csi, context))
 
-    def _reconstruct(self, reception: Reception) -> Tensor:
-        eavesdropper = _player(self.system.eavesdropper, "eavesdropper")
+    def _reconstruct(self, node: str, reception: Reception) -> Tensor:
+        eavesdropper = self._policy(self.system.eavesdroppers.get(node), node)
         with evaluating(eavesdropper):
-            return eavesdropper.reconstruct(reception.received, reception.csi)
+            return eavesdropper.reconstruct(reception.received, reception.csi).clamp(0.0, 1.0)
 
     def _context(self, round_: Round, generator: torch.Generator | None) -> Context:
-        return Context(round_.snr_db, round_.message, self.environment, generator)
+        return self.game.context(round_, generator, self.environment)
 
     def _mask(self, mask: np.ndarray | Tensor) -> np.ndarray:
         rows = mask.cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
@@ -293,10 +359,9 @@ class Session:
         return rows
 
     def _to_device(self, mask: np.ndarray) -> Tensor:
-        return torch.tensor(mask, device=self.game.device)
+        return to_device(mask, self.game.device)
 
-
-def _player(policy: P | None, role: str) -> P:
-    if policy is None:
-        raise InputError(f"{AGENTS[role]}: no action was given, and no policy plays this role.")
-    return policy
+    def _policy(self, policy: P | None, player: str) -> P:
+        if policy is None:
+            raise InputError(f"{self.agents[player]}: no action was given, and no policy plays this role.")
+        return policy

@@ -6,7 +6,7 @@ import warnings
 from dataclasses import fields, replace
 from typing import Any
 
-from tosc_env.data import is_available, make_source, usual_attributes, usual_kwargs
+from tosc_env.data import data_set, make_source, usual_attributes
 from tosc_env.data.base import Source
 from tosc_env.game import Game, GameConfig
 
@@ -30,22 +30,23 @@ def find_source(
     config: GameConfig, data: str, split: str, half: str, names: tuple[str, ...]
 ) -> tuple[Source, bool]:
     """The images, and whether they stand in for the config's; a data set asked for by name is never stood in for."""
-    own = data in ("auto", config.data)
-    options = {**(usual_kwargs(config.data) if own else {}), **config.data_kwargs}
-    wanted = config.data if data == "auto" else data
+    wanted = data_set(config.data if data == "auto" else data)
+    options = {**wanted.usual_kwargs, **config.data_kwargs}
+    wanted.check_options(options)
+    if names and "attributes" in wanted.options():
+        options = {"attributes": list(names), **options}
     part: dict[str, Any] = {"split": split, "half": half if split == "train" else None}
-    if data != "auto" or is_available(wanted):
-        if wanted == "celeba" and names:
-            options = {"attributes": list(names), **options}
-        return make_source(wanted, **part, **options), False
+    if data != "auto" or wanted.stand_in is None or wanted.is_available():
+        return make_source(wanted.name, **part, **options), False
+    embedded, taken = wanted.stand_in
     warnings.warn(
-        f"{wanted} was not found under the data root, so embedded Shapes images stand in for it (same spaces, other "
-        f"images; info['stand_in'] is 1): for the real data run 'tosc data get {wanted}' or set TOSC_DATA_DIR.",
+        f"{wanted.name} was not found under the data root, so embedded {embedded} images stand in for it (same "
+        f"spaces, other images; info['stand_in'] is 1): for the real data run 'tosc data get {wanted.name}' or set "
+        "TOSC_DATA_DIR.",
         stacklevel=2,
     )
-    allowed = {"size": options["size"]} if "size" in options else {}
-    binary: dict[str, Any] = {"binary_attributes": names} if names else {}
-    return make_source("shapes", **part, **allowed, **binary), True
+    same = {theirs: options[ours] for theirs, ours in taken.items() if ours in options}
+    return make_source(embedded, **part, **same), True
 
 
 def game_of(data_id: str, **options: Any) -> Game:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tosc_env.attackers import Eavesdropper
 from tosc_env.data.base import Source
 from tosc_env.devices import resolve_device
 from tosc_env.envs.stand_in import find_source, with_task
-from tosc_env.errors import InputError, unknown
+from tosc_env.errors import DeniedError, InputError, unknown
 from tosc_env.game import Game, GameConfig
+from tosc_env.nodes import as_nodes
 from tosc_env.pipeline import Pipeline
-from tosc_env.privacy.oracle import Outside
-from tosc_env.rewards import ROLES
-from tosc_env.schemes import listed, schemes
+from tosc_env.roles import player_of
+from tosc_env.schemes import PrivacyScheme, listed, schemes
+from tosc_env.types import Context, SystemSpec
 from tosc_env.zoos import resolve_eavesdropper, resolve_scheme
 
 
@@ -30,14 +32,14 @@ class System:
         scheme: plays the transmitter and receiver that are not played from outside. Its added stages stand between
             whoever transmits and the channel, and are undone for whoever receives. None if both are played from
             outside without stages.
-        eavesdropper: likewise.
+        eavesdroppers: by node, the policies of those that are not played from outside.
         stand_in: whether embedded images stand in for the data set that was meant.
         data_id: the data set that was meant.
     """
 
     game: Game
     scheme: Pipeline | None
-    eavesdropper: Eavesdropper | None
+    eavesdroppers: Mapping[str, Eavesdropper]
     stand_in: bool
     data_id: str
 
@@ -61,14 +63,16 @@ def build_system(
 
     Args:
         config: the rules, and the data set that is meant.
-        outside: the roles that are played from outside; a policy given for one is refused.
+        outside: the roles that are played from outside (:func:`~tosc_env.roles.player_of`); a policy given for one is
+            refused.
         data: ``"auto"``: the config's data set where it is found, else a stand-in with a warning; or a name, which
             never falls back.
         split: ``"train"`` (the eavesdropper's half if it is the only one outside, else the system's half) or
             ``"test"``.
         source: the caller's own images instead of a data set.
         attributes: short for the task of these attributes.
-        scheme, eavesdropper: a registered name, a checkpoint's path or an object; with options by keyword.
+        scheme: a registered name, a checkpoint's path or an object; with options by keyword.
+        eavesdropper: the same for every eavesdropper, or by the name of its node. Colluding ones share one.
         stages: more stages between the transmitter, whoever plays it, and the channel, undone for the receiver.
         device: where everything happens.
 
@@ -76,12 +80,14 @@ def build_system(
         InputError, DataError, CheckpointError: bad input, in one sentence.
     """
     where = resolve_device(device)
-    outside = set(outside)
-    _check_outside(outside, scheme, scheme_kwargs, eavesdropper, eavesdropper_kwargs, config)
+    nodes = as_nodes(config.nodes)
+    outside = {player_of(role, nodes) for role in outside}
+    heard = [node.name for node in nodes[1:] if node.name not in outside]
+    _check_outside(outside, scheme, scheme_kwargs, heard, eavesdropper, eavesdropper_kwargs, config)
     if source is not None and (data != "auto" or config.data_kwargs):
         raise InputError(f"give either source= (your own images) or data={data!r} and data_kwargs, not both.")
     config, names = with_task(config, attributes, source)
-    half = "attacker" if outside == {"eavesdropper"} else "system"
+    half = "system" if outside & {"transmitter", "receiver"} else "attacker"
     stand_in = False
     if source is None:
         source, stand_in = find_source(config, data, split, half, names)
@@ -91,31 +97,45 @@ def build_system(
         inside = resolve_scheme(scheme, scheme_kwargs, game, stages=stages, stand_in=stand_in)
     elif listed("stages", stages):
         inside = Pipeline(Outside(game.spec, config.constellation), stages).to(where).eval()
+        inside.receives = False
+    given, behind = config.constellation, None if inside is None else inside.backbone.constellation
+    if given not in (None, behind) and inside is not None and inside.added:
+        raise InputError(
+            f"constellation={given!r} is of a transmitter's symbols, and the stages stand behind "
+            f"symbols of {behind or 'any value'}, as the scheme {inside.name!r} has them."
+        )
     # A transmitter outside that faces a scheme's receiver may send what it likes.
     binding = "transmitter" not in outside or "receiver" in outside
     if inside is not None and inside.constellation is not None and binding:
         game = game.with_rules(constellation=inside.constellation)
-    attacker: Eavesdropper | None = None
-    if "eavesdropper" not in outside:
-        attacker = resolve_eavesdropper(eavesdropper, eavesdropper_kwargs, game, inside, stand_in=stand_in)
-    return System(game, inside, attacker, stand_in, config.data)
+    attackers: dict[str, Eavesdropper] = {}
+    for name in heard:
+        if game.config.colluding and attackers:
+            attackers[name] = next(iter(attackers.values()))
+            continue
+        one = eavesdropper.get(name) if isinstance(eavesdropper, Mapping) else eavesdropper
+        at = game if game.config.colluding or len(nodes) == 2 else game.heard_by(name)
+        target = None if isinstance(inside, Pipeline) and not inside.receives else inside
+        attackers[name] = resolve_eavesdropper(one, eavesdropper_kwargs, at, target, stand_in=stand_in)
+    return System(game, inside, attackers, stand_in, config.data)
 
 
 def _check_outside(
     outside: set[str],
     scheme: Any,
     scheme_kwargs: Any,
+    heard: list[str],
     eavesdropper: Any,
     kwargs: Any,
     config: GameConfig,
 ) -> None:
-    for role in outside:
-        if role not in ROLES:
-            raise unknown("role", role, ROLES)
     if {"transmitter", "receiver"} <= outside and (scheme is not None or scheme_kwargs):
         raise InputError("transmitter and receiver are both played from outside, so no scheme can be given.")
-    if "eavesdropper" in outside and (eavesdropper is not None or kwargs):
+    if not heard and (eavesdropper is not None or kwargs):
         raise InputError("the eavesdropper is played from outside, so no eavesdropper can be given.")
+    for name in eavesdropper if isinstance(eavesdropper, Mapping) else ():
+        if name not in heard:
+            raise unknown("eavesdropper inside", name, heard)
     if config.constellation is not None and "transmitter" not in outside:
         raise InputError(
             f"constellation={config.constellation!r} is for a transmitter played from outside; a scheme brings "
@@ -123,3 +143,19 @@ def _check_outside(
         )
     if isinstance(scheme, str) and scheme.isidentifier() and scheme not in schemes:
         raise unknown("scheme", scheme, schemes)
+
+
+class Outside(PrivacyScheme):
+    """The backbone of a system whose transmitter and receiver are both played from outside: stages stand behind it."""
+
+    name = "outside"
+
+    def __init__(self, spec: SystemSpec, constellation: str | None = None) -> None:
+        super().__init__(spec)
+        self.constellation = constellation
+
+    def encode(self, images: Tensor, context: Context) -> Tensor:
+        raise DeniedError("the transmitter is played from outside; no policy encodes for it.")
+
+    def decode(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
+        raise DeniedError("the receiver is played from outside; no policy decides for it.")

@@ -12,11 +12,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from tosc_env.devices import to_device
 from tosc_env.envs.common import RENDER_FPS, Screen, make_system
 from tosc_env.envs.session import Session
 from tosc_env.errors import InputError
-from tosc_env.frames import select
-from tosc_env.roles import action_space, as_action, check_role, observation_space
+from tosc_env.roles import action_space, as_action, observation_space, player_of
+from tosc_env.rows import select
 
 OWN = ("num_envs", "role", "max_cycles", "autoreset_mode", "validate", "render_mode", "max_episode_steps")
 
@@ -66,7 +67,7 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
 
     def __init__(
         self,
-        data_id: str = "shapes",
+        data_id: str,
         *,
         num_envs: int = 1,
         role: str = "transmitter",
@@ -77,13 +78,13 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
         max_episode_steps: int | None = None,
         **options: Any,
     ) -> None:
-        self.role = check_role(role)
         self.autoreset_mode = _mode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         if max_episode_steps is not None and max_episode_steps != -1:
             max_cycles = min(max_cycles, max_episode_steps)
         system = make_system(data_id, {role}, options, OWN)
         self.session = Session(system, {role}, num_envs=num_envs, max_cycles=max_cycles)
+        self.role = player_of(role, self.session.game.nodes)
         self.num_envs = num_envs
         self.validate = validate
         self.device = self.session.game.device
@@ -118,9 +119,8 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
         mask = (options or {}).get("reset_mask")
         self.session.reset(seed, mask)
         rows = torch.ones(self.num_envs, dtype=torch.bool) if mask is None else torch.as_tensor(mask)
-        return self.session.observe(self.role), _masked(
-            self.session.info(self.role, None), rows.to(self.device)
-        )
+        rows = rows.to(self.device, non_blocking=True)
+        return self.session.observe(self.role), _masked(self.session.info(self.role, None), rows)
 
     def step(  # type: ignore[override]
         self, actions: Any
@@ -134,7 +134,7 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
                 'reset them with reset(options={"reset_mask": terminations}) before the next step.'
             )
         chosen = as_action(
-            self.role,
+            session.agents[self.role],
             actions,
             self.single_action_space,
             batch=self.num_envs,
@@ -184,7 +184,7 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
         }
 
     def _rows(self, mask: np.ndarray) -> Tensor:
-        return torch.tensor(mask, device=self.device)
+        return to_device(mask, self.device)
 
 
 def _masked(info: dict[str, Tensor], rows: Tensor) -> dict[str, Any]:

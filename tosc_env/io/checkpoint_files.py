@@ -2,7 +2,7 @@
 
 ``NAME.safetensors`` holds the tensors and, as JSON, all that is needed to build the policy again.  ``NAME.json`` is
 its card: how the weights were made and what was measured, in lines that a diff shows, with the digest of the weights
-that it is about.  A card may be completed later; a weight file that has been published is never written again.
+that it is about.  Both are written at once, and a weight file that has been published is never written again.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from torch import Tensor
 
 from tosc_env.errors import CheckpointError, InputError
-from tosc_env.io.files import replacing
+from tosc_env.io.files import replacing_all
 from tosc_env.types import SystemSpec
 
 FORMAT = "tosc-env/2"
+SUFFIX, CARD_SUFFIX = ".safetensors", ".json"
 _KEY = "tosc_env"
 _NO_OPTIONS = ("key", "stages", "backbone", "spec", "scheme", "eavesdropper")
 """What is given beside a policy's options, and never comes from a file: a stranger's key least of all."""
@@ -40,8 +42,8 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise CheckpointError(f"no checkpoint at {path}.")
     metadata = _open(path, lambda file: file.metadata()) or {}
     try:
-        header = json.loads(metadata[_KEY])
-    except (KeyError, json.JSONDecodeError):
+        header = json.loads(metadata.get(_KEY, ""))
+    except json.JSONDecodeError:
         header = None
     if not isinstance(header, dict):
         raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of tosc-env.")
@@ -54,8 +56,22 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def card_path(path: str | os.PathLike[str]) -> Path:
-    """Where the card of a weight file lies."""
-    return Path(path).with_suffix(".json")
+    """Where the card of a weight file lies: of ``x.safetensors`` it is ``x.json``, of any other name the whole name
+    with ``.json`` after it.
+
+    >>> card_path("m-1.5dB.safetensors").name, card_path("m-1.5dB").name
+    ('m-1.5dB.json', 'm-1.5dB.json')
+    >>> card_path("m.weights").name
+    'm.weights.json'
+    """
+    path = Path(path)
+    return path.with_suffix(CARD_SUFFIX) if path.suffix == SUFFIX else path.with_name(path.name + CARD_SUFFIX)
+
+
+def data_of(card: Mapping[str, Any]) -> str | None:
+    """The name of the data set that a card tells of; None where it tells of none."""
+    data = card.get("data")
+    return data.get("name") if isinstance(data, Mapping) else None
 
 
 def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -74,22 +90,10 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise CheckpointError(f"{place} is not the card of a checkpoint.") from None
     if about != sha256(path):
         raise CheckpointError(
-            f"{place} is the card of other weights than {Path(path).name}; take both files of the same training."
+            f"{place} is the card of other weights than {Path(path).name}; take both files of the same training, or "
+            "remove the card to load the weights without one."
         )
     return card
-
-
-def write_card(path: str | os.PathLike[str], card: dict[str, Any]) -> None:
-    """Write the card of the weights at ``path``, whole or not at all.
-
-    Raises:
-        InputError: the card holds something that is not a plain value.
-        CheckpointError: there are no weights.
-        WriteError: the file cannot be written; an older one stays as it was.
-    """
-    text = _card_text(card, sha256(path))
-    with replacing(card_path(path)) as part:
-        part.write_text(text, encoding="utf-8")
 
 
 def write_checkpoint(
@@ -98,18 +102,25 @@ def write_checkpoint(
     """Write weights, with their header, and card, each whole; what keeps one from being written keeps both.
 
     Raises:
-        InputError: header or card hold something that is not a plain value.
+        InputError: header or card hold something that is not a plain value; a name that is one of cards.
         WriteError: a file cannot be written; older ones stay as they were.
     """
     from safetensors.torch import save
 
+    if Path(path).suffix.lower() == CARD_SUFFIX:
+        raise InputError(
+            f"{CARD_SUFFIX!r} is the ending of a card; weights end in {SUFFIX!r}, not as {path}."
+        )
     # Python writes the bytes: safetensors' own writer reports a full disk as an error that is no OSError.
     weights = save(tensors, metadata={_KEY: _json(header, sort_keys=True)})
-    text = _card_text(card, hashlib.sha256(weights).hexdigest())
-    with replacing(card_path(path)) as beside:
+    if "sha256" in card:
+        raise InputError(
+            "a card holds no 'sha256' of its own: that is the digest of the weights it is about."
+        )
+    text = _json({"sha256": hashlib.sha256(weights).hexdigest(), **card}, indent=1) + "\n"
+    with replacing_all(path, card_path(path)) as (part, beside):
         beside.write_text(text, encoding="utf-8")
-        with replacing(path) as part:
-            part.write_bytes(weights)
+        part.write_bytes(weights)
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -130,10 +141,6 @@ def sha256(path: str | os.PathLike[str]) -> str:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from None
 
 
-def _card_text(card: dict[str, Any], about: str) -> str:
-    return _json({"sha256": about, **card}, indent=1) + "\n"
-
-
 def _json(value: Any, **how: Any) -> str:
     try:
         return json.dumps(value, **how)
@@ -143,14 +150,13 @@ def _json(value: Any, **how: Any) -> str:
 
 def _check_header(header: dict[str, Any], path: Path) -> None:
     """Raise CheckpointError unless everything that is read from a header is there and of its type."""
-    kinds = {"kind": str, "name": str, "options": dict, "stages": list, "spec": dict}
-    wrong = [key for key, kind in kinds.items() if not isinstance(header.get(key), kind)]
-    if not wrong and header["kind"] not in get_args(Kind):
-        wrong = ["kind"]
+    kinds = {"name": str, "options": dict, "stages": list, "spec": dict}
+    wrong = [] if header.get("kind") in get_args(Kind) else ["kind"]
+    wrong += [key for key, kind in kinds.items() if not isinstance(header.get(key), kind)]
     try:
-        SystemSpec.from_plain(header["spec"])
+        SystemSpec.from_plain(header.get("spec") or {})
     except (AttributeError, KeyError, TypeError, ValueError):
-        wrong = wrong or ["spec"]
+        wrong += ["spec"]
     if wrong:
         raise CheckpointError(f"{path} has a damaged header: its {wrong[0]!r} is {header.get(wrong[0])!r}.")
     for options in (header["options"], *(stage for stage in header["stages"] if isinstance(stage, dict))):

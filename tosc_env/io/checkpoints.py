@@ -14,20 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from tosc_env.attackers import Eavesdropper, make_eavesdropper
+from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
-from tosc_env.errors import CheckpointError
+from tosc_env.errors import CheckpointError, InputError
 from tosc_env.io.checkpoint_files import (
     FORMAT,
     Kind,
+    data_of,
     read_header,
     read_tensors,
     write_checkpoint,
 )
-from tosc_env.options import build
+from tosc_env.options import build, named_options
 from tosc_env.pipeline import Pipeline, as_pipeline, make_scheme
+from tosc_env.registry import Registry
 from tosc_env.schemes import PrivacyScheme, defaults_of, schemes
+from tosc_env.schemes import stages as registered_stages
 from tosc_env.types import SystemSpec
 
 
@@ -58,16 +62,22 @@ def save_checkpoint(
     """Write a policy's weights and its card, whole or not at all.
 
     Args:
-        path: the file, ``.safetensors`` by custom; the card is written beside it, with the ending ``.json``.
-        policy: a scheme or eavesdropper of a registered name.
+        path: the file, ``.safetensors`` by custom; the card is written beside it
+            (:func:`~tosc_env.io.checkpoint_files.card_path`).
+        policy: a scheme or eavesdropper of a registered name; so are the stages that were added to it.
         card: plain values (JSON) about how the weights were made; None: nothing is said.
         half: store floating-point weights as float16, as the zoo does.
 
     Raises:
-        InputError: the card or the options hold something that is not a plain value.
+        InputError: the card or the options hold something that is not a plain value; a policy of another kind or of
+            a name that is not registered; weights beyond the range of float16.
         WriteError: the disk is full or the folder cannot be written; an older file stays as it was.
     """
+    if not isinstance(policy, PrivacyScheme | Eavesdropper):
+        told = "None" if policy is None else f"an object of the class {type(policy).__name__!r}"
+        raise InputError(f"a checkpoint holds a scheme or an eavesdropper, not {told}.")
     policy = as_pipeline(policy) if isinstance(policy, PrivacyScheme) else policy
+    check_registered(policy)
     header = {
         "format": FORMAT,
         "kind": "scheme" if isinstance(policy, Pipeline) else "eavesdropper",
@@ -79,7 +89,7 @@ def save_checkpoint(
     tensors = {}
     for name, tensor in policy.state_dict().items():
         value = tensor.detach().to("cpu", copy=True).contiguous()
-        tensors[name] = value.half() if half and value.is_floating_point() else value
+        tensors[name] = _halved(value, name) if half and value.is_floating_point() else value
     write_checkpoint(path, header, tensors, dict(card or {}))
 
 
@@ -99,41 +109,53 @@ def load_checkpoint(
         device: where the weights go.
         kind: refuse a file of the other kind.
         name: build this scheme around the file's backbone instead of the scheme it was saved as
-            (``encryption`` and ``label-only`` play with any backbone).
+            (``encryption`` and ``label-only`` play with the backbone of ``deepjscc`` and ``ibal``). Stages that were
+            added to the file's scheme stay.
         options: further options of the policy, over those in the file; a ``key`` among them is given to the keyed
             stages.
-        stages: more stages between the scheme and the channel.
+        stages: more stages between the scheme and the channel, after those of the file.
 
     Raises:
         CheckpointError: missing, truncated, corrupt, of the other kind, or with tensors that do not fit the
             class it names; a scheme that does not play with other weights than its own.
         InputError: a name that is not registered here, or a device that does not exist.
     """
-    path = Path(path)
+    path, given = Path(path), named_options("options", options)
     header = read_header(path)
     where = resolve_device(device)
     if kind is not None and header["kind"] != kind:
         article = "an" if kind == "eavesdropper" else "a"
         raise CheckpointError(f"{path} holds the {header['kind']} {header['name']!r}, not {article} {kind}.")
     spec = SystemSpec.from_plain(header["spec"])
-    given = dict(options or {})
     policy: Any
     with torch.random.fork_rng(devices=[]):  # initial weights are replaced; the global stream stays as it was
         if header["kind"] == "eavesdropper":
             policy = make_eavesdropper(header["name"], spec, **{**header["options"], **given})
             _load_tensors(policy, path, header["name"])
         else:
-            own = name in (None, header["name"])
+            key = given.pop("key", None)
+            own = name is None or name == header["name"]
             merged = {**header["options"], **(given if own else {})}
-            policy = make_scheme(
-                header["name"], spec, **merged, stages=[*header["stages"], *_list(stages, own)]
-            )
+            policy = make_scheme(header["name"], spec, stages=header["stages"], **merged)
             _load_tensors(policy, path, header["name"])
             if not own:
-                key = given.pop("key", None)
-                policy = _around(policy, str(name), given, path).with_stages(stages).use_key(key)
+                policy = _around(policy, str(name), given, path)
+            policy = policy.with_stages(stages).use_key(key)
     policy.to(where).eval().requires_grad_(False)
     return Checkpoint(policy, header["kind"], header["card"], path)
+
+
+def check_registered(policy: Pipeline | Eavesdropper) -> None:
+    """Raise InputError unless everything that a file names can be found by that name when it is loaded."""
+    parts: list[tuple[Registry[Any], str]] = [(eavesdroppers, policy.name)]
+    if isinstance(policy, Pipeline):
+        parts = [(schemes, policy.name), *((registered_stages, stage.name) for stage in policy.added)]
+    for registry, name in parts:
+        if name not in registry:
+            raise InputError(
+                f"a file holds names, and no {registry.kind} is registered as {name!r}: register its class with "
+                f"@tosc_env.register_{registry.kind}(...) or an entry point."
+            )
 
 
 def check_fits(header: dict[str, Any], path: Path, spec: SystemSpec, data: str | None = None) -> None:
@@ -150,29 +172,39 @@ def check_fits(header: dict[str, Any], path: Path, spec: SystemSpec, data: str |
         ("image shape", stored.image_shape, spec.image_shape),
         ("number of outputs", stored.num_outputs, spec.num_outputs),
         ("code length in channel uses", stored.num_symbols, spec.num_symbols),
-        ("data set", header["card"].get("data", {}).get("name"), data) if data else ("", None, None),
+        ("data set", data_of(header["card"]), data) if data else ("", None, None),
     )
     for what, has, needs in wanted:
         if has != needs:
             raise CheckpointError(f"{path} was trained for the {what} {has!r}, but {needs!r} is asked for.")
 
 
-def _list(stages: Any, own: bool) -> list[Any]:
-    from tosc_env.schemes import listed
-
-    return listed("stages", stages) if own else []
-
-
 def _around(policy: Pipeline, name: str, options: dict[str, Any], path: Path) -> Pipeline:
-    """The scheme ``name`` with another's trained backbone."""
-    if defaults_of(name).weights is None:
+    """The scheme ``name`` with another's trained backbone, under the stages that were added to that one."""
+    weights, own = defaults_of(name).weights, len(policy.stages) > len(policy.added)
+    if weights is None or own or policy.backbone.name != _backbone_of(weights, policy):
         raise CheckpointError(f"{path} holds {policy.name!r}, whose weights {name!r} does not take.")
     backbone = policy.backbone
     if backbone.name == name and not options:
         made: PrivacyScheme = backbone
     else:
         made = build(schemes, PrivacyScheme, name, {**options, "backbone": backbone}, policy.spec)
-    return as_pipeline(made).with_weights_of(policy)
+    return as_pipeline(made).with_weights_of(policy).with_stages(policy.added)
+
+
+def _backbone_of(weights: str, policy: Pipeline) -> str:
+    """The backbone of the scheme ``weights``, which may be the policy itself."""
+    return (policy if policy.name == weights else make_scheme(weights, policy.spec)).backbone.name
+
+
+def _halved(value: Tensor, name: str) -> Tensor:
+    halved = value.half()
+    if not torch.equal(halved.isfinite(), value.isfinite()):
+        raise InputError(
+            f"the tensor {name!r} holds numbers up to {float(value.nan_to_num().abs().max()):.3g}, and float16 none "
+            f"above {torch.finfo(torch.float16).max:g}: save it without half."
+        )
+    return halved
 
 
 def _load_tensors(policy: Any, path: Path, name: str) -> None:

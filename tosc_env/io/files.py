@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tosc_env.errors import ToscError
+
+LEFTOVER_AGE = 86_400.0
+"""Seconds after which what a killed process has left of a file is removed."""
 
 
 class WriteError(ToscError, OSError):
@@ -33,25 +38,48 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         >>> target.read_text()
         'whole'
     """
-    path = Path(path)
-    part: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        part = Path(name)
+    with replacing_all(path) as (part,):
         yield part
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        part.chmod(0o666 & ~_umask())
-        os.replace(part, path)
+
+
+@contextmanager
+def replacing_all(*paths: str | os.PathLike[str]) -> Iterator[list[Path]]:
+    """Like :func:`replacing`, for files that belong together: all are on the disk before the first name changes."""
+    targets = [Path(path) for path in paths]
+    parts: list[Path] = []
+    at: object = targets[0]
+    try:
+        for at in targets:
+            parts.append(_part_of(at))
+        at = " and ".join(map(str, targets))
+        yield parts
+        for at, part in zip(targets, parts, strict=True):
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())
+            part.chmod(0o666 & ~_umask())
+            if at.is_dir():  # found out now, not after the first name has changed
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        for at, part in zip(targets, parts, strict=True):
+            os.replace(part, at)
     except OSError as error:
         if isinstance(error, ToscError):
             raise
-        raise WriteError(f"cannot write {path}: {error.strerror or error}.") from error
+        raise WriteError(f"cannot write {at}: {error.strerror or error}.") from error
     finally:
-        if part is not None:
+        for part in parts:
             part.unlink(missing_ok=True)
+
+
+def _part_of(path: Path) -> Path:
+    """A new, empty temporary file beside ``path``; older ones that a killed process has left there are removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(".*.????????.part"):
+        with suppress(OSError):
+            if leftover.stat().st_mtime < time.time() - LEFTOVER_AGE:
+                leftover.unlink()
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    return Path(name)
 
 
 def _umask() -> int:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-import torch
-
 from tosc_env.errors import InputError
-from tosc_env.types import Reception
 
 Images = Literal["other-half", "same-half", "other-data"]
 KeyKnowledge = Literal["with-pairs", "without-pairs", "with-key"]
@@ -31,6 +28,7 @@ class ThreatModel:
             or the key itself.
         csi: whether it knows its own link's state.
         receptions: how many transmissions of the same image it overhears, each with fresh noise.
+        colluding: whether all eavesdroppers of the game pool what their antennas receive; otherwise each is alone.
     """
 
     images: Images = "other-half"
@@ -42,6 +40,7 @@ class ThreatModel:
     keys: KeyKnowledge = "with-pairs"
     csi: bool = True
     receptions: int = 1
+    colluding: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (("images", get_args(Images)), ("keys", get_args(KeyKnowledge))):
@@ -70,6 +69,7 @@ class ThreatModel:
                 ("no pairs of images and encrypted symbols", self.keys == "without-pairs"),
                 ("key", self.keys == "with-key"),
                 (f"{self.receptions} receptions of each image", self.receptions > 1),
+                ("colluding eavesdroppers", self.colluding),
             )
             if has
         ]
@@ -88,8 +88,3 @@ class ThreatModel:
             if getattr(self, field) not in values:
                 return f"{field}={getattr(self, field)!r}"
         return None
-
-
-def blinded(reception: Reception, threat: ThreatModel) -> Reception:
-    """A reception without CSI (zeros) where the threat model denies it."""
-    return reception if threat.csi else replace(reception, csi=torch.zeros_like(reception.csi))

@@ -8,21 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tosc_env.async_checks import current_checks
 from tosc_env.data.base import Statistics
 from tosc_env.errors import DeniedError
 from tosc_env.game import Game
-from tosc_env.pipeline import as_pipeline, evaluating
-from tosc_env.privacy.oracle import context_of, heard, numbered
-from tosc_env.privacy.threat import ThreatModel, blinded
+from tosc_env.modulation import constellation_points
+from tosc_env.pipeline import as_pipeline
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.rollout import Exchange, transmit, with_fresh_nonces
 from tosc_env.schemes import PrivacyScheme
-from tosc_env.types import Reception, Round, SystemSpec
+from tosc_env.types import Context, Reception, Round, SystemSpec
 
 
 class View:
     """The world as an attacker may know it while it learns.
 
     Args:
-        game: on the attacker's own images, with its link's SNR; the referee's part of it stays hidden.
+        game: on the attacker's own images, with its link's SNR; the referee's part of it stays hidden. Of several
+            eavesdroppers the attacker is the first (:meth:`Game.heard_by <tosc_env.Game.heard_by>` names another), or
+            all of them where the threat model says that they collude.
         scheme: the system under attack.
         threat: what is allowed.
         generator: the stream of the channel's randomness.
@@ -80,7 +84,7 @@ class View:
     @property
     def snr_db(self) -> Any:
         """The range of the eavesdropper's own SNR (:class:`~tosc_env.snr.SNRRange`)."""
-        return self._game.eavesdropper_snr_db or self._game.snr_db
+        return self._game.snr_of(self._game.adversaries[0])
 
     @property
     def fading(self) -> bool:
@@ -119,9 +123,10 @@ class View:
     @property
     def constellation(self) -> Tensor | None:
         """The points of a discrete scheme, complex64 [M]; DeniedError when the threat model hides them."""
-        if self._game.points is not None and not self.threat.codebook:
+        name = self._scheme.constellation
+        if name is not None and not self.threat.codebook:
             raise DeniedError("the threat model denies the codebook and constellation (codebook=False).")
-        return self._game.points
+        return None if name is None else constellation_points(name, device=self.device)
 
     def images(self, index: Tensor) -> Tensor:
         """The attacker's own images, float32 [B, C, H, W]; index int64 [B] below :attr:`num_images`."""
@@ -160,8 +165,8 @@ class View:
         receptions are decrypted. Raises DeniedError like :meth:`symbols`.
         """
         sent, round_ = self._send(index)
-        reception = self._game.transmit(round_, sent).eavesdropper
-        return heard(reception, round_, self._scheme, self.threat), round_.batch.images
+        # Sent again as they were: symbols that have met their constraint meet it still.
+        return self._observed(sent, round_, self._game.context(round_, self._generator)), round_.batch.images
 
     def sample_repeated(self, index: Tensor) -> tuple[Reception, Tensor]:
         """Like :meth:`sample`, of R = ``threat.receptions`` transmissions of each image.
@@ -185,10 +190,11 @@ class View:
             raise DeniedError("the threat model denies the encoder without its key (unkeyed_encoder=False).")
         self._check_budget(index)
         round_ = self._game.draw(len(index), generator=self._generator, index=index)
-        context = context_of(round_, self._generator)
-        symbols = self._game.normalise(self._scheme.send(self._game.source, index, context, keyed=False))
-        reception = self._game.transmit(round_, symbols).eavesdropper
-        return symbols, blinded(reception, self.threat), round_.batch.images
+        context = self._game.context(round_, self._generator)
+        bare = self._scheme.send(self._game.source, index, context, keyed=False)
+        symbols = self._scheme.constrain(bare, context)
+        keyless = replace(self.threat, keys="with-pairs")
+        return symbols, self._observed(symbols, round_, context, keyless), round_.batch.images
 
     def encode(self, images: Tensor) -> Tensor:
         """Noiseless symbols [N, 2n] of any images [N, C, H, W], such as the candidates of a re-identification.
@@ -205,10 +211,10 @@ class View:
             )
         index = torch.zeros(len(images), dtype=torch.int64, device=self.device)
         round_ = self._game.draw(len(images), generator=self._candidates, index=index)
-        round_ = numbered(round_, self._scheme, self._candidates)
-        with torch.no_grad(), evaluating(self._scheme), torch.autocast(self.device.type, enabled=False):
-            context = context_of(round_, self._candidates)
-            symbols = self._game.normalise(self._scheme.encode(images, context).float())
+        round_ = with_fresh_nonces(round_, self._scheme, self._candidates)
+        context = self._game.context(round_, self._candidates)
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            symbols = self._scheme.constrain(self._scheme.send_images(images, context), context)
             if self.threat.keys == "with-key":
                 symbols = self._scheme.without_key(symbols, round_.snr_db[:, None], context)
         return symbols
@@ -231,13 +237,19 @@ class View:
             symbols, messages = self._sent
             return symbols[index], replace(round_, message=messages[index])
         self._repeated += len(index)
-        round_ = numbered(round_, self._scheme, self._generator)
+        round_ = with_fresh_nonces(round_, self._scheme, self._generator)
         return self._symbols(index, round_, self._generator), round_
 
     def _symbols(self, index: Tensor, round_: Round, generator: torch.Generator) -> Tensor:
-        return self._game.normalise(
-            self._scheme.send(self._game.source, index, context_of(round_, generator))
-        )
+        context = self._game.context(round_, generator)
+        return self._scheme.constrain(self._scheme.send(self._game.source, index, context), context)
+
+    def _observed(
+        self, symbols: Tensor, round_: Round, context: Context, threat: ThreatModel | None = None
+    ) -> Reception:
+        """What the attacker knows of symbols [B, 2n] that are sent in a round."""
+        air = transmit(self._game, self._scheme, round_, symbols, context)
+        return Exchange(self._game, self._scheme, round_, context, air).observed(threat or self.threat)
 
     def _send_once(self) -> tuple[Tensor, Tensor]:
         """Symbols and message numbers of all images within the budget: a random scheme must not be asked twice."""
@@ -246,19 +258,20 @@ class View:
         aside = torch.Generator(self.device).manual_seed(0)
         symbols, messages = [], []
         for part in whole.split(self.batch_size):
-            round_ = numbered(self._game.draw(len(part), generator=aside, index=part), self._scheme, aside)
+            drawn = self._game.draw(len(part), generator=aside, index=part)
+            round_ = with_fresh_nonces(drawn, self._scheme, aside)
             symbols.append(self._symbols(part, round_, aside))
             messages.append(round_.message)
         self._asked[whole] = True
         return torch.cat(symbols), torch.cat(messages)
 
     def _check_budget(self, index: Tensor) -> None:
-        if (
-            self.threat.queries is not None
-            and len(index)
-            and not 0 <= int(index.min()) <= int(index.max()) < self.num_images
-        ):
-            raise DeniedError(
-                f"the threat model lets the attacker have its first {self.num_images} images sent; image "
-                f"{int(index.max())} is asked for."
-            )
+        if self.threat.queries is None or not len(index):
+            return
+        allowed = f"the threat model lets the attacker have its first {self.num_images} images sent"
+        denied = ((index < 0) | (index >= self.num_images)).any()
+        checks = current_checks()
+        if checks is not None:
+            checks.add(denied, f"{allowed}; another was asked for.", DeniedError)
+        elif denied:
+            raise DeniedError(f"{allowed}; image {int(index.max())} is asked for.")

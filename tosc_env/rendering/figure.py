@@ -5,9 +5,9 @@ Imported only when something is drawn, because it imports matplotlib.  Nothing h
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MultipleLocator
 from torch import Tensor
 
-from tosc_env.frames import Snapshot
+from tosc_env.rendering.snapshot import Snapshot
 
 WIDTH, HEIGHT, DPI = 1200, 360, 100
 FORMATS = ("png", "pdf", "svg")
@@ -33,16 +33,29 @@ class Board:
 
     Args:
         points: the complex points of a discrete game, drawn behind the symbols; else None.
+        adversaries: the eavesdroppers' nodes; several share the space of one, as tiles.
     """
 
-    def __init__(self, points: np.ndarray | None) -> None:
+    def __init__(self, points: np.ndarray | None, adversaries: Sequence[str] = ("eavesdropper",)) -> None:
         figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
         self.canvas = FigureCanvasAgg(figure)
         self.title = figure.text(0.5, 0.925, "", ha="center", va="center", fontsize=11, color=INK)
-        self.image, self.truth = _picture(figure, 0.015, "image sent")
-        self.receiver = _Constellation(figure, 0.217, "receiver", points)
-        self.eavesdropper = _Constellation(figure, 0.413, "eavesdropper", points)
-        self.reconstruction, self.psnr = _picture(figure, 0.610, "eavesdropper's image")
+        one = len(adversaries) == 1
+        self.image, self.truth = _picture(figure, _box(0.015), "image sent")
+        self.receiver = _Constellation(figure, _box(0.217), "receiver", "symbols at the receiver", points)
+        self.eavesdroppers = {
+            name: _Constellation(
+                figure, box, "eavesdropper", "symbols at the eavesdropper" if one else "", points
+            )
+            for name, box in zip(adversaries, _tiles(0.413, len(adversaries)), strict=True)
+        }
+        self.reconstructions = {
+            name: _picture(figure, box, "eavesdropper's image" if one else "")
+            for name, box in zip(adversaries, _tiles(0.610, len(adversaries)), strict=True)
+        }
+        if not one:
+            for left, text in ((0.413, "symbols at the eavesdroppers"), (0.610, "eavesdroppers' images")):
+                figure.text(left + 0.087, 0.78, text, ha="center", fontsize=9, color=MUTED)
         figure.text(0.812, 0.795, "receiver decides", fontsize=9, color=MUTED)
         self.decision = figure.text(0.812, 0.765, "", va="top", fontsize=12, linespacing=1.15)
         figure.text(0.812, 0.475, "rewards", fontsize=9, color=MUTED)
@@ -53,15 +66,19 @@ class Board:
         self.title.set_text(title)
         self.image.set_data(_pixels(snapshot.image))
         self.truth.set_text(_shorten(f"truth: {truth}", 28, 1))
-        sent, received, eavesdropped = map(
-            _complex, (snapshot.sent, snapshot.received, snapshot.eavesdropped)
-        )
-        limit = _limit(sent, received, eavesdropped)
-        self.receiver.draw(sent, received, limit)
-        self.eavesdropper.draw(sent, eavesdropped, limit)
-        rebuilt = snapshot.reconstruction
-        self.reconstruction.set_data(np.full((1, 1, 3), 0.95) if rebuilt is None else _pixels(rebuilt))
-        self.psnr.set_text("" if snapshot.psnr_db is None else f"PSNR {float(snapshot.psnr_db):.1f} dB")
+        sent = _complex(snapshot.sent)
+        received = {name: _complex(symbols) for name, symbols in snapshot.received.items()}
+        eavesdropped = {name: received.get(name, _complex(None)) for name in self.eavesdroppers}
+        at_receiver = next(iter(received.values()), _complex(None))
+        limit = _limit(sent, at_receiver, *eavesdropped.values())
+        self.receiver.draw(sent, at_receiver, limit)
+        for name, panel in self.eavesdroppers.items():
+            panel.draw(sent, eavesdropped[name], limit)
+        for name, (picture, caption) in self.reconstructions.items():
+            rebuilt, psnr = snapshot.reconstructions.get(name), snapshot.psnr_db.get(name)
+            picture.set_data(np.full((1, 1, 3), 0.95) if rebuilt is None else _pixels(rebuilt))
+            unit = "PSNR {:.1f} dB" if len(self.reconstructions) == 1 else "{:.1f} dB"
+            caption.set_text("" if psnr is None else unit.format(psnr))
         self._decide(decision, float(decision == truth) if snapshot.accuracy is None else snapshot.accuracy)
         self.bars.draw(snapshot.rewards)
         self.canvas.draw()
@@ -79,9 +96,9 @@ class Board:
 class _Constellation:
     """Symbols as sent (crosses) and as they arrive at one role (dots) in the complex plane."""
 
-    def __init__(self, figure: Figure, left: float, role: str, points: np.ndarray | None) -> None:
-        self.axes = axes = figure.add_axes((left, 0.17, 0.174, 0.58))
-        axes.set_title(f"symbols at the {role}", fontsize=9, color=MUTED)
+    def __init__(self, figure: Figure, box: Box, role: str, title: str, points: np.ndarray | None) -> None:
+        self.axes = axes = figure.add_axes(box)
+        axes.set_title(title, fontsize=9, color=MUTED)
         axes.set_aspect("equal")
         axes.axhline(0, color=LINE, linewidth=0.8, zorder=0)
         axes.axvline(0, color=LINE, linewidth=0.8, zorder=0)
@@ -92,16 +109,13 @@ class _Constellation:
             side.set_color(LINE)
         if points is not None:
             axes.plot(points.real, points.imag, "o", ms=9, mfc="none", mec="#9a9a9a", mew=0.8, zorder=1)
-        style: dict[str, Any] = {
-            "linestyle": "none",
-            "marker": "x",
-            "markersize": 4,
-            "color": INK,
-            "alpha": 0.75,
-        }
-        (self.sent,) = axes.plot([], [], **style, zorder=3, label="sent")
-        style = {"linestyle": "none", "marker": "o", "markersize": 4, "color": COLOURS[role], "alpha": 0.6}
-        (self.arrived,) = axes.plot([], [], **style, mew=0, zorder=2, label="received")
+        (self.sent,) = axes.plot([], [], "x", ms=4, color=INK, alpha=0.75, zorder=3, label="sent")
+        (self.arrived,) = axes.plot(
+            [], [], "o", ms=4, color=COLOURS[role], alpha=0.6, mew=0, zorder=2, label="received"
+        )
+        if not title:  # a tile: it has no room for numbers and a legend
+            axes.tick_params(labelbottom=False, labelleft=False)
+            return
         axes.legend(
             loc="upper center",
             bbox_to_anchor=(0.5, -0.09),
@@ -118,7 +132,7 @@ class _Constellation:
 
 
 class _Bars:
-    """The three roles' rewards, on [-1, 1] unless one lies outside."""
+    """The three roles' rewards, on [-1, 1] unless one lies outside; of several eavesdroppers, the best paid's."""
 
     def __init__(self, figure: Figure) -> None:
         self.axes = axes = figure.add_axes((0.887, 0.12, 0.066, 0.32))
@@ -137,7 +151,9 @@ class _Bars:
         ]
 
     def draw(self, rewards: Mapping[str, float]) -> None:
-        known = [float(rewards[role]) if role in rewards else None for role in ROLES]
+        paid = [float(value) for name, value in rewards.items() if name not in ROLES[:2]]
+        known = [float(rewards[role]) if role in rewards else None for role in ROLES[:2]]
+        known.append(max(paid) if paid else None)
         limit = max([1.0, *(abs(v) for v in known if v is not None and np.isfinite(v))])
         self.axes.set_xlim(-limit, limit)
         for bar, label, value in zip(self.bars, self.values, known, strict=True):
@@ -167,11 +183,35 @@ def grid(rows: Sequence[tuple[str, str, Tensor]], title: str) -> Figure:
     return figure
 
 
-def _picture(figure: Figure, left: float, title: str) -> tuple[AxesImage, Text]:
-    axes: Axes = figure.add_axes((left, 0.17, 0.174, 0.58))
+Box = tuple[float, float, float, float]
+"""Left, bottom, width and height, in parts of the figure."""
+
+
+def _box(left: float) -> Box:
+    return left, 0.17, 0.174, 0.58
+
+
+def _tiles(left: float, count: int) -> list[Box]:
+    """The place of one panel, cut into as many tiles as are needed, row by row."""
+    _, bottom, width, height = _box(left)
+    side = math.ceil(math.sqrt(count))
+    if side == 1:
+        return [_box(left)]
+    across, up = width / side, (height + 0.02) / side
+    return [
+        (left + k % side * across, bottom + (side - 1 - k // side) * up, 0.9 * across, 0.8 * up)
+        for k in range(count)
+    ]
+
+
+def _picture(figure: Figure, box: Box, title: str) -> tuple[AxesImage, Text]:
+    left, bottom, width, _ = box
+    axes: Axes = figure.add_axes(box)
     axes.set_title(title, fontsize=9, color=MUTED)
     axes.axis("off")
-    caption = figure.text(left + 0.087, 0.095, "", ha="center", va="center", fontsize=11, color=INK)
+    place = (left + width / 2, 0.095) if title else (left + width / 2, bottom - 0.02)
+    size = 11 if title else 6
+    caption = figure.text(*place, "", ha="center", va="center", fontsize=size, color=INK)
     return axes.imshow(np.ones((1, 1, 3)), extent=(0, 1, 0, 1), interpolation="nearest"), caption
 
 

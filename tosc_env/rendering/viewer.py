@@ -17,8 +17,8 @@ from torch import Tensor
 
 from tosc_env import metrics
 from tosc_env.errors import InputError
-from tosc_env.frames import Snapshot
 from tosc_env.io.files import replacing
+from tosc_env.rendering.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from tosc_env.game import Game
@@ -58,9 +58,12 @@ class Viewer:
             from tosc_env.rendering.figure import Board
 
             points = self.game.points
-            self._board = Board(None if points is None else points.detach().cpu().numpy())
-        truth, decision = self._words(snapshot)
-        return self._board.draw(snapshot, self._title(snapshot), truth, decision)
+            self._board = Board(
+                None if points is None else points.detach().cpu().numpy(), self.game.adversaries
+            )
+        describe = self.game.task.describe
+        decision = None if snapshot.decision is None else describe(snapshot.decision)
+        return self._board.draw(snapshot, self._title(snapshot), describe(snapshot.target), decision)
 
     def show(self, snapshot: Snapshot) -> None:
         """Show the snapshot in a window, which stays responsive and follows later calls.
@@ -117,15 +120,9 @@ class Viewer:
         parts = [name, f"{self.game.num_symbols} channel uses"]
         if self.game.constellation:
             parts.append(self.game.constellation)
-        for who, snr in (("receiver", snapshot.snr_db), ("eavesdropper", snapshot.eavesdropper_snr_db)):
-            if snr is not None:
-                parts.append(f"{who} at {float(snr):.1f} dB")
+        told = [f"{who.replace('_', ' ')} at {snr:.1f} dB" for who, snr in snapshot.snr_db.items()]
+        parts += told if len(told) <= 3 else [*told[:2], f"{len(told) - 2} more"]
         return "   |   ".join(parts)
-
-    def _words(self, snapshot: Snapshot) -> tuple[str, str | None]:
-        describe = self.game.task.describe
-        truth = describe(snapshot.target)
-        return truth, None if snapshot.decision is None else describe(snapshot.decision)
 
 
 def comparison_grid(

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from tosc_env.attackers import Eavesdropper
-from tosc_env.testing.laws import (
-    BATCH_SIZES,
-    duplicate,
-    generator,
-    global_streams_untouched,
-    require,
-    require_plain,
-    require_tensor,
-    same,
-    step,
-)
-from tosc_env.types import SystemSpec
+from tosc_env.testing import laws
 
 if TYPE_CHECKING:
     from tosc_env.privacy.view import View
@@ -53,114 +44,72 @@ def check_eavesdropper(
         ...         return torch.full((len(received), *self.spec.image_shape), 0.5, device=received.device)
         >>> check_eavesdropper(Grey(SystemSpec((3, 32, 32), 10)))
     """
-    require(
-        isinstance(obj, Eavesdropper),
-        f"an eavesdropper must derive from tosc_env.Eavesdropper, and {type(obj).__name__} does not.",
-    )
-    who = f"the eavesdropper {obj.name or type(obj).__name__}"
-    require(
-        isinstance(obj.spec, SystemSpec),
-        f"the spec of {who} must be a SystemSpec; call super().__init__(spec).",
-    )
-    require(obj.capabilities, f"{who} must override at least one of reconstruct, match and infer.")
-    require_plain(obj.options, who)
-    attacker = duplicate(obj, who).to(device)
+    who = laws.subject(obj, Eavesdropper, "eavesdropper")
+    laws.require(obj.capabilities, f"{who} must override at least one of reconstruct, match and infer.")
+    laws.require_plain(obj.options, who)
+    attacker = laws.duplicate(obj, who).to(device)
     if view is not None:
         _fit(attacker, view, seed, who)
     attacker.eval()
-    for batch_size in BATCH_SIZES:
-        for level, scale in ((12.0, 1.0), (-30.0, 30.0), (100.0, 0.0), (0.0, 1e4)):
-            received, csi = _reception(attacker.spec, batch_size, seed, level, scale, device)
-            for capability in attacker.capabilities:
-                _check_outputs(attacker, capability, received, csi, who)
-    received, csi = _reception(attacker.spec, 5, seed, 12.0, 1.0, device)
-    for capability in attacker.capabilities:
-        _check_rows(attacker, capability, received, csi, who)
+    for count in laws.BATCH_SIZES:
+        stream = laws.generator(seed)
+        received = torch.randn(count, 2 * obj.spec.num_symbols, generator=stream).to(device)
+        csi = (0.7 * torch.randn(count, obj.spec.num_csi, generator=stream)).to(device)
+        csi[:, 0] = 12.0
+        for capability in attacker.capabilities:
+            _check_answers(
+                partial(_answer, attacker, capability, who), f"{who}.{capability}", received, csi, seed
+            )
 
 
 def _fit(attacker: Eavesdropper, view: View, seed: int, who: str) -> None:
     device = next((p.device for p in attacker.parameters()), torch.device("cpu"))
     reports: list[tuple] = []
-    with global_streams_untouched(f"{who}.fit"), step(f"{who}.fit"):
-        record = attacker.fit(
-            view, generator=generator(seed, device), progress=lambda *now: reports.append(now)
-        )
-    require(isinstance(record, dict), f"{who}.fit must return a dictionary, not {type(record).__name__}.")
-    require_plain(record, f"{who}.fit's record")
+    with laws.global_streams_untouched(f"{who}.fit"), laws.step(f"{who}.fit"):
+        stream = laws.generator(seed, device)
+        record = attacker.fit(view, generator=stream, progress=lambda *now: reports.append(now))
+    laws.require(isinstance(record, dict), f"{who}.fit must return a dictionary, not {type(record)}.")
+    laws.require_plain(record, f"{who}.fit's record")
     for now in reports:
-        require(
+        laws.require(
             len(now) == 3 and isinstance(now[2], dict) and 0 <= now[0] <= now[1],
-            f"{who}.fit must call progress(done, total, {{name: value}}) with done at most total, "
-            f"not {now!r}.",
+            f"{who}.fit must call progress(done, total, {{name: value}}) with done at most total, not {now!r}.",
         )
 
 
-def _reception(
-    spec: SystemSpec, batch_size: int, seed: int, level: float, scale: float, device: torch.device | str
-) -> tuple[Tensor, Tensor]:
-    stream = generator(seed)
-    received = scale * torch.randn(batch_size, 2 * spec.num_symbols, generator=stream)
-    csi = torch.randn(batch_size, spec.num_csi, generator=stream) * 0.7
-    csi[:, 0] = level
-    return received.to(device), csi.to(device)
+def _check_answers(
+    answer: Callable[..., Tensor], name: str, received: Tensor, csi: Tensor, seed: int
+) -> None:
+    whole = answer(received, csi)
+    laws.require(laws.same(whole, answer(received, csi)), f"{name} gives two answers to the same reception.")
+    laws.require_rows(name, whole, lambda row: answer(received[row], csi[row]))
+    for _, strange, told in laws.receptions(csi, received.shape[1] // 2, seed):
+        answer(strange, told)
 
 
-def _candidates(spec: SystemSpec, count: int, device: torch.device | str) -> Tensor:
-    return torch.rand(count, *spec.image_shape, generator=generator(count)).to(device)
-
-
-def _call(
-    attacker: Eavesdropper, capability: str, received: Tensor, csi: Tensor, who: str, count: int = 4
-) -> Tensor:
-    arguments = [received, csi]
-    if capability == "match":
-        arguments.append(_candidates(attacker.spec, count, received.device))
-    given = [a.clone() for a in arguments]
+def _answer(attacker: Eavesdropper, capability: str, who: str, received: Tensor, csi: Tensor) -> Tensor:
+    """What the attacker makes of a reception, checked."""
+    spec, count = attacker.spec, len(received)
     hint = " (if it has to learn first, fit it or give check_eavesdropper a view)"
-    with torch.no_grad(), global_streams_untouched(f"{who}.{capability}"), step(f"{who}.{capability}{hint}"):
-        value = getattr(attacker, capability)(*arguments)
-    require(
-        all(torch.equal(a, b) for a, b in zip(arguments, given, strict=True)),
-        f"{who}.{capability} writes into the tensors it is given.",
-    )
-    return value
 
+    def call(*more: Tensor) -> Tensor:
+        method = getattr(attacker, capability)
+        return laws.undisturbed(f"{who}.{capability}", method, received, csi, *more, hint=hint)
 
-def _check_outputs(attacker: Eavesdropper, capability: str, received: Tensor, csi: Tensor, who: str) -> None:
-    value = _call(attacker, capability, received, csi, who)
-    what = f"what {who}.{capability} returns for {len(received)} messages"
+    what = f"what {who}.{capability} returns for {count} messages"
     if capability == "reconstruct":
-        require_tensor(value, (len(received), *attacker.spec.image_shape), what)
-        require(
-            bool((value >= 0).all() and (value <= 1).all()),
-            f"{what} must lie in [0, 1], but reaches from {float(value.min()):.3g} "
-            f"to {float(value.max()):.3g}.",
-        )
+        value = laws.require_tensor(call(), (count, *spec.image_shape), what)
+        low, high = float(value.min()), float(value.max())
+        told = f"{what} must lie in [0, 1], but reaches from {low:.3g} to {high:.3g}."
+        laws.require(low >= 0 and high <= 1, told)
     elif capability == "match":
-        require_tensor(value, (len(received), 4), what)
-        single = _call(attacker, capability, received, csi, who, count=1)
-        require_tensor(single, (len(received), 1), f"{what} and 1 candidate")
+        candidates = torch.rand(4, *spec.image_shape, generator=laws.generator(4)).to(received.device)
+        laws.require_tensor(call(candidates[:1]), (count, 1), f"{what} and 1 candidate")
+        value = laws.require_tensor(call(candidates), (count, 4), what)
     else:
-        require(isinstance(value, Tensor) and value.dim() == 2, f"{what} must be logits [B, K].")
-        require_tensor(value, (len(received), value.shape[1]), what)
-        require(value.shape[1] >= 1, f"{what} must have at least one column.")
-    require(
-        value.device == received.device,
-        f"{what} is on {value.device}, but the reception on {received.device}.",
-    )
-
-
-def _check_rows(attacker: Eavesdropper, capability: str, received: Tensor, csi: Tensor, who: str) -> None:
-    whole = _call(attacker, capability, received, csi, who)
-    require(
-        same(whole, _call(attacker, capability, received, csi, who)),
-        f"{who}.{capability} gives two answers to the same reception.",
-    )
-    for row in range(len(received)):
-        part = slice(row, row + 1)
-        alone = _call(attacker, capability, received[part], csi[part], who)
-        require(
-            same(alone, whole[part], 1e-3),
-            f"{who}.{capability} gives a message alone another answer than in a batch; rows must "
-            "not depend on one another (batch statistics in eval mode, for instance).",
-        )
+        value = call()
+        laws.require(isinstance(value, Tensor) and value.dim() == 2, f"{what} must be logits [B, K].")
+        laws.require_tensor(value, (count, max(1, value.shape[1])), what)
+    at = received.device
+    laws.require(value.device == at, f"{what} is on {value.device}, but the reception on {at}.")
+    return value

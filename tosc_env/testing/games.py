@@ -1,4 +1,4 @@
-"""The small games in which a scheme is checked: channels that fit its CSI, and a source of noise images."""
+"""The small games in which things are checked: channels that fit their CSI, and a source of noise images."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ from torch import Tensor
 from tosc_env.channels import Channel
 from tosc_env.channels.flat import AWGN, Rayleigh
 from tosc_env.data.base import Source
+from tosc_env.game import Game
+from tosc_env.pipeline import Pipeline
 from tosc_env.testing.laws import generator
-from tosc_env.types import Link, SystemSpec
+from tosc_env.types import Context, Link, Round, SystemSpec
+
+
+def unit_csi(snr_db: Tensor, length: int) -> Tensor:
+    """CSI [B, length] that tells the SNR and gains of 1."""
+    gains = [torch.full_like(snr_db, float(i % 2 == 0)) for i in range(length - 1)]
+    return torch.stack([snr_db, *gains], dim=1)
 
 
 class UnitGain(AWGN):
@@ -22,9 +30,8 @@ class UnitGain(AWGN):
     def num_csi(self, num_symbols: int) -> int:
         return self._length
 
-    def csi(self, link: Link, snr_db: Tensor) -> Tensor:
-        columns = [snr_db] + [torch.full_like(snr_db, float(i % 2 == 0)) for i in range(self._length - 1)]
-        return torch.stack(columns, dim=1)
+    def csi(self, link: Link) -> Tensor:
+        return unit_csi(link.snr_db, self._length)
 
 
 def channels_for(spec: SystemSpec) -> dict[str, Channel]:
@@ -37,9 +44,16 @@ def channels_for(spec: SystemSpec) -> dict[str, Channel]:
     return found
 
 
-def noise_source(spec: SystemSpec, device: torch.device | str) -> Source:
-    """As many noise images as the classes of ``spec`` need, uint8, with balanced labels."""
+def noise_game(scheme: Pipeline, channel: Channel, device: torch.device | str) -> Game:
+    """A game for a scheme on as many noise images as its classes need, with balanced labels."""
+    spec = scheme.spec
     count = max(32, 2 * spec.num_outputs)
     images = torch.randint(0, 256, (count, *spec.image_shape), dtype=torch.uint8, generator=generator(count))
     labels = torch.arange(count) % spec.num_outputs
-    return Source.from_arrays(images, labels, name="noise", device=device)
+    source = Source.from_arrays(images, labels, name="noise", device=device)
+    return Game(source, channel=channel, num_symbols=spec.num_symbols, constellation=scheme.constellation)
+
+
+def context_of(round_: Round, seed: int) -> Context:
+    """What both ends share about the messages of a round, with a generator of that seed."""
+    return Context(round_.snr_db, round_.message, 0, generator(seed, round_.snr_db.device))

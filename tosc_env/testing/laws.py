@@ -6,15 +6,20 @@ import copy
 import json
 import pickle
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from tosc_env.types import SystemSpec
 
 BATCH_SIZES = (1, 2, 7)
+ROUNDING = 1e-3
+"""Relative difference allowed between a row alone and in a batch: other batch sizes sum in another order."""
+
 T = TypeVar("T")
 
 
@@ -24,12 +29,27 @@ def require(holds: object, sentence: str) -> None:
         raise AssertionError(sentence)
 
 
+def subject(obj: Any, kind: type, noun: str) -> str:
+    """Require an object of a kind that has a :class:`SystemSpec`, and return what sentences call it."""
+    article = "an" if noun[0] in "aeiou" else "a"
+    require(
+        isinstance(obj, kind),
+        f"{article} {noun} must derive from tosc_env.{kind.__name__}, and {type(obj).__name__} does not.",
+    )
+    who = f"the {noun} {obj.name or type(obj).__name__}"
+    require(
+        isinstance(obj.spec, SystemSpec),
+        f"the spec of {who} must be a SystemSpec; call super().__init__(spec).",
+    )
+    return who
+
+
 @contextmanager
-def step(doing: str) -> Iterator[None]:
-    """Turn whatever a stranger's code raises while ``doing`` something into an AssertionError."""
+def step(doing: str, passing: type[Exception] = AssertionError) -> Iterator[None]:
+    """Turn whatever a stranger's code raises while ``doing`` something, but for ``passing``, into an AssertionError."""
     try:
         yield
-    except AssertionError:
+    except (AssertionError, passing):
         raise
     except Exception as error:  # any error of the object under test is a finding, whatever its type
         raise AssertionError(f"{doing} failed with {type(error).__name__}: {error}") from error
@@ -101,7 +121,94 @@ def same(a: Tensor, b: Tensor, tolerance: float = 0.0) -> bool:
     return bool(((a - b).abs() <= tolerance * scale).all())
 
 
+def undisturbed(who: str, call: Callable[..., Any], *given: Any, hint: str = "") -> Any:
+    """What ``call(*given)`` returns, where it draws from no global stream and leaves its tensors as they are."""
+    before = [value.clone() for value in given if isinstance(value, Tensor)]
+    with torch.no_grad(), global_streams_untouched(who), step(who + hint):
+        answer = call(*given)
+    after = [value for value in given if isinstance(value, Tensor)]
+    require(all(map(torch.equal, before, after)), f"{who} writes into the tensors it is given.")
+    return answer
+
+
+@contextmanager
+def state_unchanged(module: nn.Module, who: str) -> Iterator[None]:
+    """Require that what a module does in eval mode leaves its state as it was."""
+    before = {name: value.clone() for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+    yield
+    after = module.state_dict()
+    require(
+        all(torch.equal(value, after[name]) for name, value in before.items()),
+        f"{who} changes its state in eval mode; what one message does must not move the next.",
+    )
+
+
+def require_rows(
+    who: str, whole: Tensor, alone: Callable[[slice], Tensor], agree: Callable[..., bool] = same
+) -> None:
+    """Require that every row of ``whole`` is what ``alone(row)`` is without the others, up to rounding."""
+    for row in range(len(whole)):
+        part = slice(row, row + 1)
+        require(
+            agree(alone(part), whole[part], ROUNDING),
+            f"{who} gives a row alone another answer than in a batch; rows must not depend on one another "
+            "(batch statistics in eval mode, for instance).",
+        )
+
+
+def receptions(csi: Tensor, num_symbols: int, seed: int) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Whatever could be received: (what, received [B, 2n], CSI [B, c]), loud and silent, at low and high SNRs."""
+    noise = torch.randn(len(csi), 2 * num_symbols, generator=generator(seed)).to(csi.device)
+    for level, scale in ((-30.0, 30.0), (0.0, 1.0), (12.0, 0.0), (100.0, 1.0), (12.0, 1e4)):
+        told = torch.cat([torch.full_like(csi[:, :1], level), csi[:, 1:]], dim=1)
+        yield f"(received times {scale:g}, SNR {level:g} dB)", scale * noise, told
+
+
+def require_gradients(who: str, tensors: Mapping[str, Tensor]) -> None:
+    """Require that a backward pass has given each of the named tensors a finite gradient."""
+    for name, tensor in tensors.items():
+        if tensor.grad is None:
+            raise AssertionError(f"{who} no gradient to {name}; something detaches it, or it is not used.")
+        require(torch.isfinite(tensor.grad).all(), f"{who} a gradient that is not finite to {name}.")
+
+
+def require_loss(loss: object, who: str) -> None:
+    """Require one finite number."""
+    if not isinstance(loss, Tensor) or loss.dim() or not loss.isfinite():
+        raise AssertionError(f"{who}: its loss must be one finite number, not {loss!r}.")
+
+
+def require_figures(figures: Mapping[str, Any], who: str) -> None:
+    """Require detached scalars, which is what a training logs."""
+    for name, value in figures.items():
+        require(
+            isinstance(value, Tensor) and not value.requires_grad and value.dim() == 0,
+            f"{who}: the figure {name!r} must be a detached scalar tensor.",
+        )
+
+
 def require_plain(options: Any, who: str) -> dict[str, Any]:
     """Require options that a checkpoint can keep (plain values, JSON), and return them as read back."""
     with step(f"writing the options of {who} as plain values (numbers, strings, lists, dictionaries)"):
         return json.loads(json.dumps(options, allow_nan=False))
+
+
+def rebuilt(
+    obj: T, who: str, make: Callable[[dict[str, Any]], T], passing: type[Exception] = AssertionError
+) -> T:
+    """What ``make`` builds of the options of ``obj``, where it is of the same kind and has the same options."""
+    options = require_plain(obj.options, who)  # type: ignore[attr-defined]
+    with step(f"rebuilding {who} from its spec and its options {options}", passing), torch.random.fork_rng():
+        made = make(options)
+    require(type(made) is type(obj), f"{who}, rebuilt by its name, is a {type(made).__name__}.")
+    has = made.options  # type: ignore[attr-defined]
+    require(
+        require_plain(has, who) == options, f"{who}, rebuilt from its options {options}, has others: {has}."
+    )
+    return made
+
+
+def load_state(source: nn.Module, target: nn.Module, who: str) -> None:
+    """Require that what was rebuilt takes the state of what it was rebuilt from."""
+    with step(f"loading the state of {who} into one rebuilt from its options"):
+        target.load_state_dict(source.state_dict())

@@ -31,6 +31,13 @@ class _Step:
     ended: np.ndarray
     info: dict[str, Any]
 
+    def same(self, other: _Step) -> bool:
+        """Whether another answer says the same."""
+        pairs = [(self.reward, other.reward), (self.ended, other.ended)]
+        pairs += [(value, other.observation[key]) for key, value in self.observation.items()]
+        pairs += [(value, other.info[key]) for key, value in _figures(self.info).items()]
+        return all(np.array_equal(one, two) for one, two in pairs)
+
 
 def check_vector_env(env: VectorEnv, max_steps: int = 200) -> None:
     """Check a vector environment over one role of the game (ours, or a stranger's on the same interface).
@@ -59,21 +66,19 @@ def check_vector_env(env: VectorEnv, max_steps: int = 200) -> None:
         >>> scheme = Pixels(tosc_env.SystemSpec(image_shape=(3, 32, 32), num_outputs=10))
         >>> check_vector_env(gym.make_vec("ToSC-Shapes-v0", num_envs=3, role="eavesdropper", scheme=scheme))
     """
-    require(
-        isinstance(env, VectorEnv),
-        f"a vector environment derives from VectorEnv, not {type(env)}.",
-    )
+    require(isinstance(env, VectorEnv), f"a vector environment derives from VectorEnv, not {type(env)}.")
     mode = _check_declarations(env)
     with global_streams_untouched("the environment"):
         first = _play(env, mode, 7, max_steps)
     again = _play(env, mode, 7, max_steps, meddle=True)
     for t, (one, other) in enumerate(zip(first, again, strict=True)):
         require(
-            _same(one, other),
+            one.same(other),
             f"the same seed gives another trajectory (from step {t} on) when global generators move or the "
             "caller overwrites what was returned; draw from a generator of your own and return copies.",
         )
-    _check_seeds_differ(env)
+    one, two = (_copied(env.reset(seed=seed)[0]) for seed in (1, 2))
+    require(any(not np.array_equal(one[k], two[k]) for k in one), "two seeds give the same observations.")
     _check_autoreset(env, mode, first)
     if mode is AutoresetMode.DISABLED and env.num_envs > 1:
         _check_partial_reset(env)
@@ -82,19 +87,14 @@ def check_vector_env(env: VectorEnv, max_steps: int = 200) -> None:
 
 def _check_declarations(env: VectorEnv) -> AutoresetMode:
     count = env.num_envs
-    require(
-        isinstance(count, int) and count >= 1,
-        f"num_envs must be at least 1, not {count!r}.",
-    )
+    require(isinstance(count, int) and count >= 1, f"num_envs must be at least 1, not {count!r}.")
     single = env.single_observation_space
     require(isinstance(single, spaces.Dict), f"the observation space must be a Dict, not {single}.")
     keys = set(single.keys())  # type: ignore[attr-defined]
     require(keys in SEES, f"an observation has the parts image (or received) and csi, not {sorted(keys)}.")
     for key, space in single.items():  # type: ignore[attr-defined]
-        require(
-            isinstance(space, spaces.Box) and space.dtype == np.float32,
-            f"{key} must be a float32 Box, not {space}.",
-        )
+        box = isinstance(space, spaces.Box) and space.dtype == np.float32
+        require(box, f"{key} must be a float32 Box, not {space}.")
         batched = env.observation_space[key].shape  # type: ignore[index]
         require(batched == (count, *space.shape), f"the batched space of {key} has the shape {batched}.")
     mode = env.metadata.get("autoreset_mode")
@@ -113,11 +113,8 @@ def _play(
     steps: list[_Step] = []
     for returned in _returns(env, mode, seed, max_steps):
         steps.append(_checked(env, *returned))
-        keys, expected = set(_figures(steps[-1].info)), set(_figures(steps[0].info))
-        require(
-            keys == expected,
-            f"the info has {sorted(keys)} at a step, but {sorted(expected)} at reset.",
-        )
+        keys, expected = (sorted(_figures(found.info)) for found in (steps[-1], steps[0]))
+        require(keys == expected, f"the info has {keys} at a step, but {expected} at reset.")
         if meddle:
             for part in (*returned[0].values(), returned[1], returned[2], *_figures(returned[4]).values()):
                 part[...] = 0
@@ -149,62 +146,36 @@ def _checked(
     env: VectorEnv, observation: Any, reward: Any, terminated: Any, truncated: Any, info: Any
 ) -> _Step:
     count, single = env.num_envs, env.single_observation_space
-    require(
-        isinstance(observation, Mapping),
-        f"an observation must be a dictionary, not {type(observation)}.",
-    )
-    seen = {}
-    parts = set(single.keys())  # type: ignore[attr-defined]
-    require(set(observation) == parts, f"an observation has {sorted(observation)}, not {sorted(parts)}.")
+    require(isinstance(observation, Mapping), f"an observation is a dictionary, not {type(observation)}.")
+    parts = sorted(single.keys())  # type: ignore[attr-defined]
+    require(sorted(observation) == parts, f"an observation has {sorted(observation)}, not {parts}.")
+    seen = _copied(observation)
     for key, space in single.items():  # type: ignore[attr-defined]
-        value = _array(observation[key])
-        require(value.shape == (count, *space.shape), f"{key} has the shape {value.shape}.")
-        require(value.dtype == np.float32, f"{key} must be float32, but is {value.dtype}.")
-        require(np.isfinite(value).all(), f"{key} is not finite.")
-        inside = (value >= space.low).all() and (value <= space.high).all()
+        _require_array(seen[key], (count, *space.shape), "float32", key)
+        inside = (seen[key] >= space.low).all() and (seen[key] <= space.high).all()
         require(inside, f"{key} leaves its space {space}.")
-        seen[key] = value
     paid, ended, cut = _array(reward), _array(terminated), _array(truncated)
-    require(
-        paid.shape == (count,) and paid.dtype == np.float32,
-        f"rewards must be float32 [{count}], not {paid.dtype}.",
-    )
-    require(np.isfinite(paid).all(), "a reward is not finite.")
-    for name, flag in (("terminations", ended), ("truncations", cut)):
-        require(
-            flag.shape == (count,) and flag.dtype == np.bool_,
-            f"{name} must be bool [{count}], not {flag.dtype}.",
-        )
-    figures = _figures(info)
+    _require_array(paid, (count,), "float32", "rewards")
+    _require_array(ended, (count,), "bool", "terminations")
+    _require_array(cut, (count,), "bool", "truncations")
+    told = _copied(info)
+    figures = _figures(told)
     for key in FIGURES:
-        require(
-            key in figures,
-            f"the info lacks {key!r}; it always has {', '.join(FIGURES)}.",
-        )
-    for key, value in figures.items():
-        number = _array(value)
+        require(key in figures, f"the info lacks {key!r}; it always has {', '.join(FIGURES)}.")
+    for key, number in figures.items():
         holds = number.shape == (count,) and number.dtype.kind == "f" and np.isfinite(number).all()
         require(holds, f"info[{key!r}] must be finite floats of the shape ({count},).")
-    return _Step(seen, paid, ended | cut, {key: _copied(value) for key, value in info.items()})
+    return _Step(seen, paid, ended | cut, told)
+
+
+def _require_array(value: np.ndarray, shape: tuple[int, ...], dtype: str, what: str) -> None:
+    holds = value.shape == shape and value.dtype == dtype
+    require(holds, f"{what} must be {dtype} {list(shape)}, not {value.dtype} {list(value.shape)}.")
+    require(np.isfinite(value).all(), f"{what} is not finite.")
 
 
 def _figures(info: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in info.items() if not k.startswith("_") and k not in ("final_obs", "final_info")}
-
-
-def _same(a: _Step, b: _Step) -> bool:
-    return (
-        all(np.array_equal(a.observation[key], b.observation[key]) for key in a.observation)
-        and np.array_equal(a.reward, b.reward)
-        and np.array_equal(a.ended, b.ended)
-        and all(np.array_equal(_array(v), _array(b.info[k])) for k, v in _figures(a.info).items())
-    )
-
-
-def _check_seeds_differ(env: VectorEnv) -> None:
-    one = {key: _array(value) for key, value in env.reset(seed=1)[0].items()}  # type: ignore[union-attr]
-    two = {key: _array(value) for key, value in env.reset(seed=2)[0].items()}  # type: ignore[union-attr]
-    require(any(not np.array_equal(one[k], two[k]) for k in one), "two seeds give the same observations.")
 
 
 def _check_autoreset(env: VectorEnv, mode: AutoresetMode, steps: list[_Step]) -> None:
@@ -215,7 +186,7 @@ def _check_autoreset(env: VectorEnv, mode: AutoresetMode, steps: list[_Step]) ->
         for key in ("final_obs", "_final_obs", "final_info", "_final_info"):
             require(key in info, f"with SAME_STEP, the info of a step that ends an episode has {key!r}.")
         for key in ("_final_obs", "_final_info"):
-            require(np.array_equal(_array(info[key]), ended), f"info[{key!r}] must name the rows that ended.")
+            require(np.array_equal(info[key], ended), f"info[{key!r}] must name the rows that ended.")
     elif mode is AutoresetMode.NEXT_STEP:
         after = steps[at + 1]
         require(
@@ -226,12 +197,11 @@ def _check_autoreset(env: VectorEnv, mode: AutoresetMode, steps: list[_Step]) ->
 
 def _check_partial_reset(env: VectorEnv) -> None:
     env.reset(seed=3)
-    before = {key: _array(value) for key, value in env.step(env.action_space.sample())[0].items()}
+    before = _copied(env.step(env.action_space.sample())[0])
     mask = np.zeros(env.num_envs, dtype=bool)
     mask[0] = True
     with step('reset(options={"reset_mask": ...})'):
-        observation, _ = env.reset(options={"reset_mask": mask})
-    after = {key: _array(value) for key, value in observation.items()}  # type: ignore[union-attr]
+        after = _copied(env.reset(options={"reset_mask": mask})[0])
     require(
         all(np.array_equal(before[key][1:], after[key][1:]) for key in before),
         "a reset of row 0 alone changed what other rows see.",

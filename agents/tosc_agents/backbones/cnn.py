@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 from tosc_agents.networks import ImageEncoder, ResidualMLP, scaled_log, scaled_snr
 from tosc_env.errors import InputError
-from tosc_env.options import check_positive, check_range
+from tosc_env.options import check_count, check_number, check_positive, check_range, shown
 from tosc_env.schemes import PrivacyScheme, defaults
 from tosc_env.types import Context, SystemSpec
 
 NETWORK = ("stem", "widths", "blocks", "receiver_width", "receiver_depth")
 """The options that decide the sizes of the networks."""
+
+OPTIONS = ("told_snr_db", *NETWORK, "sharpness", "told")
+"""All options of a :class:`CNN`."""
 
 LARGE_NETWORK: Mapping[str, Any] = MappingProxyType(
     {"stem": 64, "widths": (112, 224, 448), "blocks": (3, 2, 1), "receiver_width": 1024, "receiver_depth": 2}
@@ -34,10 +37,9 @@ class CNN(PrivacyScheme):
         receiver:     received [B, 2n], noise level, knobs -> MLP -> logits [B, K]
 
     With the default sizes and 32x32 images both ends together have about 3.19 M parameters and 0.085 G
-    multiply-accumulates per image, the article's figures; works for any image whose sides are multiples of 8.
+    multiply-accumulates per image, the article's figures; works for images of any size.
 
     Args:
-        spec: the system's shapes.
         told_snr_db: the noise level the receiver is told. None: its own link's SNR. A number: that constant,
             for a scheme trained at one SNR, which has never learned what another value means.
         stem, widths, blocks: the transmitter's network (:class:`~tosc_agents.networks.ImageEncoder`).
@@ -49,7 +51,6 @@ class CNN(PrivacyScheme):
             so that another would mean nothing to it.
 
     Example:
-        >>> import torch
         >>> scheme = CNN(SystemSpec((3, 32, 32), 10)).eval()
         >>> context = Context(torch.full((2,), 12.0), torch.zeros(2, 3, dtype=torch.long))
         >>> scheme.encode(torch.rand(2, 3, 32, 32), context).shape
@@ -73,14 +74,19 @@ class CNN(PrivacyScheme):
         sharpness: float | None = None,
         told: Mapping[str, Sequence[float] | None] | None = None,
     ) -> None:
+        if told_snr_db is not None:
+            check_number(told_snr_db, "told_snr_db")
+        if told is not None and not isinstance(told, Mapping):
+            raise InputError(f"told takes a dictionary of knobs and their ranges, not {shown(told)!r}.")
+        widths, blocks = check_counts(widths, "widths", 1), check_counts(blocks, "blocks", 0)
         super().__init__(
             spec,
             told_snr_db=told_snr_db,
-            stem=stem,
-            widths=list(widths),
-            blocks=list(blocks),
-            receiver_width=receiver_width,
-            receiver_depth=receiver_depth,
+            stem=check_count(stem, "stem"),
+            widths=widths,
+            blocks=blocks,
+            receiver_width=check_count(receiver_width, "receiver_width"),
+            receiver_depth=check_count(receiver_depth, "receiver_depth", 0),
         )
         self.told_snr_db = told_snr_db
         self.sharpness = None if sharpness is None else check_positive(sharpness, "sharpness")
@@ -89,11 +95,8 @@ class CNN(PrivacyScheme):
             self.options["sharpness"] = self.sharpness
         if self.ranges:
             self.options["told"] = self.ranges
-        check_sides(spec)
         if len(widths) != len(blocks):
-            raise InputError(
-                f"widths and blocks need one entry per stage, not {list(widths)} and {list(blocks)}."
-            )
+            raise InputError(f"widths and blocks need one entry per stage, not {widths} and {blocks}.")
         self.transmitter = ImageEncoder(
             spec.image_shape[0], 2 * spec.num_symbols, stem=stem, widths=tuple(widths), blocks=tuple(blocks)
         )
@@ -104,8 +107,7 @@ class CNN(PrivacyScheme):
             nn.Linear(receiver_width, spec.num_outputs),
         )
         if self.ranges:
-            # Starts at zero, so that a receiver that begins with the weights of one that is told nothing begins as
-            # that one.
+            # Zero, so that a receiver that begins with the weights of one that is told nothing begins as that one.
             self.told = nn.Linear(len(self.ranges), receiver_width)
             nn.init.zeros_(self.told.weight)
             nn.init.zeros_(self.told.bias)
@@ -141,9 +143,7 @@ class CNN(PrivacyScheme):
 def sharpened(features: Tensor, sharpness: float) -> Tensor:
     """``sinh(sharpness z)`` of features [B, d] scaled to unit mean square, brought to L1 norm 1.
 
-    Close to linear for small features, exponential for large ones: a signed softmax, whose largest entry soon
-    has most of the norm, and whose gradient reaches all of them.  Where noise is added to every feature alike, the best
-    code says everything with one feature at a time, and this makes that easy to learn.
+    A signed softmax, whose largest entry soon has most of the norm, and whose gradient reaches all of them.
 
     >>> sharpened(torch.tensor([[3.0, -1.0, 1.0, 0.0]]), 2.0)
     tensor([[ 0.8596, -0.0702,  0.0702,  0.0000]])
@@ -155,8 +155,8 @@ def sharpened(features: Tensor, sharpness: float) -> Tensor:
     return grown / grown.abs().sum(1, keepdim=True).clamp_min(1e-12)
 
 
-def check_sides(spec: SystemSpec) -> None:
-    """Raise InputError unless the image's sides are multiples of 8, which three halvings need."""
-    _, height, width = spec.image_shape
-    if height % 8 or width % 8:
-        raise InputError(f"image sides must be multiples of 8, not {height}x{width}.")
+def check_counts(values: object, name: str, low: int) -> list[int]:
+    """Values as a list if they are whole numbers of at least ``low``; InputError otherwise."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise InputError(f"{name} takes a list of whole numbers, not {shown(values)!r}.")
+    return [check_count(value, f"each of {name}", low) for value in values]

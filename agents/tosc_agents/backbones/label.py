@@ -1,4 +1,4 @@
-"""The obvious rival: decide at the transmitter, and send nothing but the decision."""
+"""A decision at the transmitter, which is all that is sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tosc_agents.backbones.cnn import CNN
 from tosc_env.channels import noise_power
 from tosc_env.errors import InputError
 from tosc_env.game import ENERGY_EPSILON
-from tosc_env.options import check_options
+from tosc_env.options import check_options, shown
 from tosc_env.schemes import Air, PrivacyScheme, Trial, defaults
 from tosc_env.types import Context, SystemSpec
 
@@ -30,17 +30,14 @@ class Label(PrivacyScheme):
                       label -> bits -> repeated over all 2n real dimensions, +-1/sqrt(2)
         receiver:     correlates with each label's codeword (maximum likelihood)
 
-    No scheme that works can leak less than its label, so every leak is compared with this one's.
-
-    Where the task is several yes-or-no attributes (``spec.binary``), each has its own bit.
+    No scheme that works can leak less than its label, so every leak is compared with this one's. Where the task is
+    several yes-or-no attributes (``spec.binary``), each has its own bit.
 
     Args:
-        spec: the system's shapes.
         backbone: who decides; None: a fresh :class:`~tosc_agents.backbones.cnn.CNN`.
         options: of that fresh one.
 
     Example:
-        >>> import torch
         >>> scheme = Label(SystemSpec((3, 32, 32), 10)).eval()
         >>> context = Context(torch.full((2,), 12.0), torch.zeros(2, 3, dtype=torch.long))
         >>> symbols = scheme.encode(torch.rand(2, 3, 32, 32), context)
@@ -54,6 +51,8 @@ class Label(PrivacyScheme):
 
     def __init__(self, spec: SystemSpec, *, backbone: PrivacyScheme | None = None, **options: Any) -> None:
         check_options(CNN, self.name, options, given=1)
+        if backbone is not None and not isinstance(backbone, PrivacyScheme):
+            raise InputError(f"backbone takes a ready scheme, not {shown(backbone)!r}.")
         decider = backbone or CNN(spec, **options)
         if decider.constellation is not None:
             raise InputError(

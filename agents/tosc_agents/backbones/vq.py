@@ -1,4 +1,4 @@
-"""Learned vector quantisation: every message is a row of codeword indices, one QAM symbol each."""
+"""Learned vector quantisation: a message is a row of codeword indices, one QAM symbol each."""
 
 from __future__ import annotations
 
@@ -38,14 +38,12 @@ class VQ(CNN):
     symbol.
 
     Args:
-        spec: the system's shapes.
         codewords: M, of a square QAM: 4, 16, 64 or 256.
         dimension: d, real features per channel use.
         equaliser: of the fading channel it is used over, whose scaling the hard decision has to undo.
         network: sizes of the networks and ``told_snr_db``, as for the CNN.
 
     Example:
-        >>> import torch
         >>> scheme = VQ(SystemSpec((3, 32, 32), 10)).eval()
         >>> context = Context(torch.full((2,), 12.0), torch.zeros(2, 3, dtype=torch.long))
         >>> scheme.encode(torch.rand(2, 3, 32, 32), context).shape, scheme.constellation, scheme.bits
@@ -53,7 +51,7 @@ class VQ(CNN):
     """
 
     name = "vq"
-    points: Tensor
+    constellation: str
     usage: Tensor
 
     def __init__(
@@ -82,8 +80,7 @@ class VQ(CNN):
             self.transmitter = ImageEncoder(spec.image_shape[0], outputs, stem=self.options["stem"], **widths)
             first = self.receiver[0]
             self.receiver[0] = torch.nn.Linear(outputs + 1, first.out_features)  # type: ignore[arg-type]
-        self.register_buffer("points", constellation_points(constellation).clone(), persistent=False)
-        self.codewords = torch.nn.Parameter(_start(self.points, dimension))
+        self.codewords = torch.nn.Parameter(_start(constellation_points(constellation), dimension))
         self.register_buffer("usage", torch.full((codewords,), 1.0 / codewords))
 
     # -- both ends --------------------------------------------------------------------------------------
@@ -99,6 +96,11 @@ class VQ(CNN):
         return self.logits(self.codewords[self._decide(received, csi)].flatten(1), csi, context)
 
     @property
+    def points(self) -> Tensor:
+        """The constellation, complex64 [M]."""
+        return constellation_points(self.constellation, device=self.codewords.device)
+
+    @property
     def codebook(self) -> Tensor:  # type: ignore[override]
         return self.codewords
 
@@ -106,7 +108,7 @@ class VQ(CNN):
         return hard_decision(to_constellation(received, csi, self.equaliser), self.points)
 
     def _scaled(self, features: Tensor) -> Tensor:
-        """Features [B, n, d] of unit mean square: a network could otherwise flee from its codewords."""
+        """Features [B, n, d] of unit mean square: a network could otherwise grow away from its codewords."""
         energy = features.square().mean(1, keepdim=True)
         return (features * torch.rsqrt(energy + 1e-8)).unflatten(1, (self.spec.num_symbols, self.dimension))
 
@@ -122,11 +124,7 @@ class VQ(CNN):
 
     @torch.no_grad()
     def revive(self, threshold: float = 0.2) -> int:
-        """Move codewords used less than ``threshold`` of their fair share beside the most used ones.
-
-        Returns:
-            how many were revived.
-        """
+        """Move codewords used below ``threshold`` of their fair share beside the most used ones; returns how many."""
         fair = 1.0 / len(self.usage)
         dead = (self.usage < threshold * fair).nonzero().flatten()
         if len(dead) == 0:
@@ -135,7 +133,7 @@ class VQ(CNN):
         living = order[: len(order) - len(dead)]
         place = torch.arange(len(dead), device=dead.device)
         busiest = living[place % len(living)]
-        # A hair's breadth apart, to either side: each pair then shares what the busy one had.
+        # Slightly to either side: each pair then shares what the busy one had.
         side = (1.0 + place // len(living)) * torch.where(place % 2 == 0, 0.1, -0.1)
         self.codewords[dead] = self.codewords[busiest] + side[:, None] * self.codewords[living].std()
         sharing = 1.0 + torch.bincount(busiest, minlength=len(order))
@@ -151,11 +149,13 @@ class VQ(CNN):
         index = distances.detach().argmin(-1)
         if self.training:
             self._count(index)
-        sent = air(modulate(index, self.points))
-        decided = self._decide(sent.receiver.received, sent.receiver.csi)
         # Forward: the codewords that were decided on. Backward: to those codewords, and straight through to the
         # features as if nothing lay between.
         through = features - features.detach()
+        # An adversary passes a gradient on to the features along the constellation's own geometry, and through
+        # whatever stages and channel the symbols have passed.
+        sent = air(modulate(index, self.points) + self._on_air(through))
+        decided = self._decide(sent.receiver.received.detach(), sent.receiver.csi)
         logits = self.logits((self.codewords[decided] + through).flatten(1), sent.receiver.csi, context)
 
         def rate() -> Tensor:
@@ -166,8 +166,7 @@ class VQ(CNN):
             logits,
             features,
             sent,
-            # The attacker's symbols pass the gradient on to the features along the constellation's own geometry.
-            eavesdropped=sent.eavesdropper.received + self._on_air(through),
+            sent.eavesdropper.received,
             rate=rate,
             quantised=(features, self.codewords[index]),
             figures={"symbol_errors": (decided != index).float().mean()},

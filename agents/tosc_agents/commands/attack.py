@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import tyro
 
 from tosc_agents.commands.common import (
-    load_scheme,
+    Played,
+    check_seed,
     parse_options,
     parse_parts,
+    part_names,
+    scheme_options,
+    setting_of,
     snr_choices,
     system_of,
     tell_guarantee,
@@ -24,7 +29,7 @@ from tosc_agents.commands.common import (
 from tosc_agents.leaks import describe, strongest, unprotected
 from tosc_agents.learning.progress import show_progress
 from tosc_agents.pictures import attack_picture
-from tosc_agents.records import print_evaluation, provenance, write_results
+from tosc_agents.records import RESULTS, print_evaluation, provenance, write_results
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
 from tosc_env.attackers import Eavesdropper, eavesdroppers
@@ -33,14 +38,19 @@ from tosc_env.errors import DataError, InputError, unknown
 from tosc_env.game import Game, GameConfig
 from tosc_env.io.checkpoint_files import sha256
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
+from tosc_env.nodes import as_nodes
+from tosc_env.options import named_options
 from tosc_env.pipeline import Pipeline
 from tosc_env.privacy.oracle import Recorded
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
 
+USUAL = ThreatModel(candidate_queries=True, unkeyed_encoder=True)
+"""What is granted unless asked otherwise, so that the strongest attackers are among those that run."""
 
-@dataclass
-class Attack:
+
+@dataclass(kw_only=True)
+class Attack(Played):
     """Train attackers against a scheme's checkpoint and measure what they get on the test images.
 
     The target may also be a .npz of noiseless symbols recorded elsewhere: arrays train_second_half [N/2, 2n]
@@ -51,13 +61,6 @@ class Attack:
 
     target: Annotated[Path, tyro.conf.Positional]
     """A scheme's checkpoint, or a .npz of recorded symbols."""
-    play: str | None = None
-    """Another scheme that plays with the checkpoint's weights, e.g. encryption with those of deepjscc."""
-    scheme_kwargs: tuple[str, ...] = ()
-    """Options that the scheme's weights leave open, as name=value, e.g. epsilon=5 or mode=shuffle."""
-    stages: tuple[str, ...] = ()
-    """More stages between the scheme and the channel, as NAME or NAME:option=value,option=value, e.g. keyed
-    laplace:epsilon=20."""
     key_file: Path | None = None
     """The secret key of a keyed scheme (64 hexadecimal digits); made there if there is none; by default
     secret.key in the output folder."""
@@ -71,28 +74,10 @@ class Attack:
     """Es/N0 in dB of both links, for training the attackers and for testing; by default the scheme's."""
     eavesdropper_snr_db: tuple[float, ...] = ()
     """Es/N0 in dB of the eavesdropper's link where it is another, paired with --snr-db."""
-    images: Literal["other-half", "same-half"] = "other-half"
-    """The attackers' training images: the half that the system was not trained on, or the one it was."""
     attacker_data: str | None = None
     """Another data set of the same image size as the attackers' training images."""
-    labels: bool = True
-    """Whether those images come with labels and attributes."""
-    queries: int | None = None
-    """Encoder queries the attacker may spend; by default as many as it likes."""
-    candidate_queries: bool = True
-    """Whether the candidates of a re-identification may be encoded too."""
-    codebook: bool = True
-    """Whether the attackers know a discrete scheme's codebook and constellation."""
-    unkeyed_encoder: bool = True
-    """Whether the attackers have the encoder of a keyed scheme without its key."""
-    keys: Literal["with-pairs", "without-pairs", "with-key"] = "with-pairs"
-    """Of a keyed scheme: pairs of images and encrypted symbols, none, or the key itself."""
-    csi: bool = True
-    """Whether the attackers know their link's SNR and fading."""
-    receptions: int = 1
-    """How many transmissions of the same image the attackers overhear."""
-    ceiling: Path | None = None
-    """results.json of an attack on the unprotected scheme, shown beside; by default the zoo's."""
+    threat: Annotated[ThreatModel, tyro.conf.arg(name="")] = USUAL
+    """What the attackers have."""
     data: str = "cifar10"
     """The data set of recorded symbols (a checkpoint knows its own)."""
     seeds: int = 3
@@ -104,39 +89,48 @@ class Attack:
     device: str = "cpu"
     """Where to train, e.g. cuda:0."""
     output: Path | None = None
-    """Folder for weights, results and picture; by default runs/attack-TARGET."""
+    """Folder for weights, results and picture; by default runs/attack-TARGET, with --play and --stages in its name."""
 
     def run(self) -> int:
         """Fit each attacker, measure all on the same receptions, write everything."""
         device = resolve_device(self.device)
-        for name in self.eavesdropper:
+        check_seed(self.seed)
+        options = parse_options(self.eavesdropper_kwargs)
+        named_options("--eavesdropper-kwargs", {key.split(".")[-1]: value for key, value in options.items()})
+        for name in (*self.eavesdropper, *(key.partition(".")[0] for key in options if "." in key)):
             if name not in eavesdroppers:
                 raise unknown("eavesdropper", name, eavesdroppers)
-        options = parse_options(self.eavesdropper_kwargs)
-        for key in options:
-            if "." in key and key.split(".")[0] not in eavesdroppers:
-                raise unknown("eavesdropper", key.split(".")[0], eavesdroppers)
         threat = self._threat()
-        folder = self.output or Path("runs") / f"attack-{self.target.stem}"
-        setting, origin, senders = self._target(device, folder)
-        train, test = self._games(setting, senders, device)
-        tell_guarantee(senders[1], self.receptions)
+        folder = self.output or Path("runs") / self._folder_name()
+        setting, origin, systems = self._target(device, folder)
+        train, test = self._games(setting, systems, device)
+        tell_guarantee(systems[1], self.threat.receptions)
         fitted: dict[str, Eavesdropper] = {}
         records: dict[str, Any] = {}
         identity = {
             "file": self.target.name,
             "sha256": sha256(self.target),
             "setting": setting.plain(),
-            "options": senders[1].options,
-            "composition": senders[1].composition,
-            "key": senders[1].key_fingerprint,
+            "options": systems[1].options,
+            "composition": systems[1].composition,
+            "key": systems[1].key_fingerprint,
             "attacker_data": self.attacker_data,
         }
-        for name in self._names(threat, senders[0], train):
-            wanted = {
+        _refuse_another(folder, identity)
+        heard = train.snr_of(train.adversaries[0])
+        card = {
+            **provenance(train.source, device),
+            "against": systems[0].name,
+            "composition": systems[0].composition,
+            "labels": list(train.task.labels),
+            "setting": setting.plain(),
+            "valid_snr_db": [heard.low, heard.high],
+        }
+        for name in self._names(threat, systems[0], train):
+            wanted: dict[str, Any] = {
                 "options": _applicable(name, options),
                 "threat_model": threat.plain(),
-                "snr_db": (train.eavesdropper_snr_db or train.snr_db).plain(),
+                "snr_db": heard.plain(),
                 "seed": self.seed,
                 "target": identity,
             }
@@ -152,81 +146,79 @@ class Attack:
                 fitted[name], records[name] = fit_eavesdropper(
                     name,
                     train,
-                    senders[0],
+                    systems[0],
                     threat=threat,
-                    options=_applicable(name, options),
+                    options=wanted["options"],
                     seed=self.seed,
                     progress=progress,
                     state_path=folder / f"{name}.run",
                     identity={"target": identity},
                 )
             records[name] |= {"asked": wanted}
-            self._save(folder, fitted[name], records[name], train, setting, senders[0], device)
+            save_checkpoint(path, fitted[name], {**card, "training": records[name]})
         levels = self.snr_db or train.snr_db.choices or (train.snr_db.low, train.snr_db.high)
         # Recorded symbols have no encoder to ask; that the candidates are among the records does as well.
-        recorded = isinstance(senders[1], Recorded)
+        recorded = not systems[1].receives
         found = evaluate(
             test,
-            senders[1],
+            systems[1],
             fitted,
             snr_db=levels,
             eavesdropper_snr_db=self.eavesdropper_snr_db or None,
             seeds=self.seeds,
             with_ssim=self.ssim,
-            threat=replace(threat, candidate_queries=self.candidate_queries and recorded),
+            threat=replace(threat, candidate_queries=threat.candidate_queries and recorded),
         )
         top = strongest(found)
         record = {
             "target": self.target.name,
+            "attacked": identity,
             "system": origin,
             "channel_uses": train.num_symbols,
             "threat_model": threat.plain(),
-            "guarantee": senders[1].guarantee(self.receptions),
+            "guarantee": systems[1].guarantee(self.threat.receptions),
             "attackers": records,
             **provenance(test.source, device),
             "results": found.plain(),
             "strongest": {f"{snr:g}": {k: v.plain() for k, v in by.items()} for snr, by in top.items()},
         }
         note = f"{test.source.provenance} Attackers: {threat}; {self.seeds} seeds of channel noise."
-        lines = describe(found, top, unprotected(self.ceiling, test.source.name))
-        write_results(folder, record, found, "\n".join([note, "", *(f"* {line}" for line in lines)]))
-        attack_picture(folder / "picture.png", test, senders[1], fitted, levels[0], threat=threat)
-        print_evaluation(str(self.target), found, note)
+        lines = describe(top, unprotected(test.source.name))
+        title = f"{systems[1].title}, {self.target}"
+        write_results(folder, record, found, "\n".join([note, "", *(f"* {line}" for line in lines)]), title)
+        attack_picture(folder / "picture.png", test, systems[1], fitted, levels[0], threat=threat)
+        print_evaluation(title, found, note)
         for line in lines:
             print(line)
         print(f"results, weights and picture are in {folder}")
         return 0
 
-    def _threat(self) -> ThreatModel:
-        return ThreatModel(
-            images=self.images if self.attacker_data is None else "other-data",
-            labels=self.labels,
-            queries=self.queries,
-            candidate_queries=self.candidate_queries,
-            codebook=self.codebook,
-            unkeyed_encoder=self.unkeyed_encoder,
-            keys=self.keys,
-            csi=self.csi,
-            receptions=self.receptions,
-        )
+    def _folder_name(self) -> str:
+        """``attack-lbvq-cifar10-12dB+keyed``, ``attack-deepjscc-cifar10-12dB-encryption`` and the like."""
+        played = self.target.stem if self.play is None else f"{self.target.stem}-{self.play}"
+        return "+".join([f"attack-{played}", *part_names(parse_parts(self.stages))])
 
-    def _names(self, threat: ThreatModel, sender: Pipeline, train: Game) -> list[str]:
+    def _threat(self) -> ThreatModel:
+        if self.attacker_data is not None:
+            return replace(self.threat, images="other-data")
+        if self.threat.images == "other-data":
+            raise InputError("--images other-data are those of --attacker-data, which names none.")
+        return self.threat
+
+    def _names(self, threat: ThreatModel, system: Pipeline, train: Game) -> list[str]:
         """The attackers to run; says of each that ``--all`` leaves out why."""
         if not self.all:
             return list(dict.fromkeys(self.eavesdropper))
         names = []
         for name in eavesdroppers:
             cls: Any = eavesdroppers[name]
-            denied = threat.grants(getattr(cls, "needs", {}))
-            idle = (
-                None
-                if denied
-                else cls.nothing_to_attack(View(train, sender, threat, torch.Generator(train.device)))
-            )
-            if denied or idle:
-                print(f"{name}: left out, {f'the threat model says {denied}' if denied else idle}")
-                continue
-            names.append(name)
+            denied = threat.grants(cls.needs)
+            view = View(train, system, threat, torch.Generator(train.device))
+            why = f"the threat model says {denied}" if denied else cls.nothing_to_attack(view)
+            if why:
+                print(f"{name}: left out, {why}")
+            else:
+                names.append(name)
         return names
 
     def _target(
@@ -243,17 +235,18 @@ class Attack:
             setting = GameConfig(self.data, num_symbols=first.spec.num_symbols)
             record = {"recorded_symbols": self.target.name, "setting": setting.plain()}
             return setting, record, (first, second)
-        options = parse_options(self.scheme_kwargs)
-        scheme, setting, loaded = load_scheme(
-            self.target, device, name=self.play, options=options, stages=parse_parts(self.stages)
-        )
+        loaded = self.load(self.target, device)
+        scheme, setting = loaded.policy, setting_of(loaded)
         # Kept, so that a resumed attack meets the same key.
-        kept = folder / "secret.key" if scheme.keyed and "key" not in options else None
-        use_key_file(scheme, self.key_file or kept)
+        keyed = scheme.keyed and "key" not in scheme_options(self.scheme_kwargs)
+        key = self.key_file or (folder / "secret.key" if keyed else None)
+        if key is not None and not key.exists() and (folder / RESULTS).exists():
+            raise InputError(f"{folder / RESULTS} is of another target or key; choose another --output.")
+        use_key_file(scheme, key)
         return setting, system_of(scheme, loaded.card), (scheme, scheme)
 
     def _games(
-        self, setting: GameConfig, senders: tuple[Pipeline, Pipeline], device: torch.device
+        self, setting: GameConfig, systems: tuple[Pipeline, Pipeline], device: torch.device
     ) -> tuple[Game, Game]:
         """On the attackers' own images, and on the test images."""
         heard = snr_choices(self.eavesdropper_snr_db) if self.eavesdropper_snr_db else None
@@ -263,13 +256,20 @@ class Attack:
                 f"{len(self.snr_db)} values."
             )
         snr = snr_choices(self.snr_db) if self.snr_db else setting.snr_db
-        rules: dict[str, Any] = {"snr_db": snr, "constellation": senders[0].constellation, "device": device}
-        own = (
-            setting
-            if self.attacker_data is None
-            else replace(setting, data=self.attacker_data, data_kwargs={})
-        )
-        half = None if self.attacker_data else "attacker" if self.images == "other-half" else "system"
+        rules: dict[str, Any] = {"snr_db": snr, "constellation": systems[0].constellation, "device": device}
+        nodes = as_nodes(setting.nodes)
+        if self.threat.colluding and len(nodes) == 2:
+            raise InputError(
+                f"--colluding is for several eavesdroppers, and {self.target} was made for {nodes[1].name} alone."
+            )
+        if not self.threat.colluding:
+            nodes = nodes[:2]  # the attackers are the first eavesdropper
+        rules["transmitter_csi"] = [n.name for n in nodes if n.name in setting.transmitter_csi]
+        rules["nodes"] = nodes if heard is None else [replace(node, snr_db=None) for node in nodes]
+        half: str | None = "attacker" if self.threat.images == "other-half" else "system"
+        own = setting
+        if self.attacker_data is not None:
+            half, own = None, replace(setting, data=self.attacker_data, data_kwargs={})
         train = own.game(half=half, eavesdropper_snr_db=heard, **rules)
         test = setting.game(split="test", **rules)
         if train.source.image_shape != test.source.image_shape:
@@ -277,35 +277,32 @@ class Attack:
                 f"{self.attacker_data} images have the shape {train.source.image_shape}, the target's "
                 f"{test.source.image_shape}."
             )
-        for sender, game in zip(senders, (train, test), strict=True):
-            if isinstance(sender, Recorded) and len(sender.symbols) != len(game.source):
+        for system, game in zip(systems, (train, test), strict=True):
+            messages = len(game.source) if system.receives else len(system.get_buffer("symbols"))
+            if messages != len(game.source):
                 raise DataError(
-                    f"{self.target} has {len(sender.symbols)} recorded messages where {game.source.name} has "
+                    f"{self.target} has {messages} recorded messages where {game.source.name} has "
                     f"{len(game.source)} images ({game.source.split})."
                 )
         return train, test
 
-    def _save(
-        self,
-        folder: Path,
-        attacker: Eavesdropper,
-        record: dict[str, Any],
-        train: Game,
-        setting: GameConfig,
-        target: Pipeline,
-        device: torch.device,
-    ) -> None:
-        snr = train.eavesdropper_snr_db or train.snr_db
-        card = {
-            **provenance(train.source, device),
-            "against": target.name,
-            "composition": target.composition,
-            "labels": list(train.task.labels),
-            "setting": setting.plain(),
-            "training": record,
-            "valid_snr_db": [snr.low, snr.high],
-        }
-        save_checkpoint(folder / f"{attacker.name}.safetensors", attacker, card)
+
+def _refuse_another(folder: Path, identity: dict[str, Any]) -> None:
+    """Raise InputError where a folder holds results that are not of this target."""
+    path = folder / RESULTS
+    if not path.exists():
+        return
+    try:
+        known = json.loads(path.read_text(encoding="utf-8")).get("attacked")
+    except (OSError, ValueError, AttributeError):
+        known = None
+    if known != _as_read(identity):
+        raise InputError(f"{path} is of another target or key; choose another --output.")
+
+
+def _as_read(value: Any) -> Any:
+    """Plain values as a file holds them: lists, no tuples."""
+    return json.loads(json.dumps(value))
 
 
 def _finished(
@@ -316,7 +313,7 @@ def _finished(
         return None
     loaded = load_checkpoint(path, device=device, kind="eavesdropper")
     record = loaded.card.get("training", {})
-    if record.get("asked") != json.loads(json.dumps(wanted)):  # as a card holds it: lists, no tuples
+    if record.get("asked") != _as_read(wanted):
         raise InputError(
             f"{path} was trained with other settings or against another target; choose another --output."
         )
@@ -327,18 +324,17 @@ def _finished(
 
 def _applicable(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """Those of the options that an attacker has (``epochs`` means nothing to a closed form), and its very own."""
-    import inspect
-
     own = {
         key.removeprefix(f"{name}."): value for key, value in options.items() if key.startswith(f"{name}.")
     }
     shared = {key: value for key, value in options.items() if "." not in key}
     known = inspect.signature(eavesdroppers[name]).parameters
-    if "base_kwargs" in known:
-        # An attacker with others behind it hands the options on to those that have them.
-        bases = own.get("bases", known["bases"].default)
-        theirs = {k: v for base in bases for k, v in _applicable(base, shared).items()}
-        own["base_kwargs"] = {**theirs, **own.get("base_kwargs", {})}
+    if "base_attack_kwargs" in known:
+        # A transformed attack hands the options on to its base attacks that have them.
+        given = dict(own.get("base_attack_kwargs", {}))
+        for base in own.get("base_attacks", known["base_attacks"].default):
+            given[base] = {**_applicable(base, shared), **given.get(base, {})}
+        own["base_attack_kwargs"] = given
     if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
         shared = {key: value for key, value in shared.items() if key in known}
     return {**shared, **own}

@@ -9,11 +9,12 @@ from typing import Annotated
 import tyro
 
 from tosc_agents.calibration import ARTICLE_BUDGET
-from tosc_agents.commands.common import load_scheme, refuse_overwriting, tell_guarantee
+from tosc_agents.commands.common import refuse_overwriting, setting_of, tell_guarantee
 from tosc_agents.training.calibrate import calibrate
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError
-from tosc_env.io.checkpoints import read_header
+from tosc_env.io.checkpoint_files import read_header
+from tosc_env.io.checkpoints import load_checkpoint
 from tosc_env.options import check_positive
 
 
@@ -52,7 +53,7 @@ class Calibrate:
         output = self.output or self.scheme.with_name(f"{self.scheme.stem}-calibrated.safetensors")
         refuse_overwriting(output, self.overwrite)
         device = resolve_device(self.device)
-        _, setting, _ = load_scheme(self.scheme, device)
+        setting = setting_of(load_checkpoint(self.scheme, kind="scheme"))
         snr_db = setting.snr_db if isinstance(setting.snr_db, int | float) else None
         if snr_db is None:
             raise InputError(
@@ -74,7 +75,7 @@ class Calibrate:
             f"constant {calibration['constant']:.4g}, fitted to {calibration['target']:.2%} at {ARTICLE_BUDGET}; "
             f"calibrated accuracies: {told}"
         )
-        tell_guarantee(load_scheme(output, device)[0])
+        tell_guarantee(load_checkpoint(output).policy)
         print(f"saved {output}")
         return 0
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import torch
 from tosc_agents.keys import SecretKey
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import GameConfig
-from tosc_env.io.checkpoint_files import card_path
+from tosc_env.io.checkpoint_files import SUFFIX, card_path
 from tosc_env.io.checkpoints import Checkpoint, load_checkpoint
+from tosc_env.options import named_options, shown
 from tosc_env.pipeline import Pipeline
 
 
@@ -27,12 +29,17 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not name or not equals:
-            raise InputError(f"an option is written name=value, not {pair!r}.")
+            raise InputError(f"an option is written name=value, not {shown(pair)!r}.")
         try:
             options[name] = json.loads(text)
         except json.JSONDecodeError:
             options[name] = text
     return options
+
+
+def scheme_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """``--scheme-kwargs`` as a dictionary; InputError for what is no option of a scheme."""
+    return named_options("--scheme-kwargs", parse_options(pairs))
 
 
 def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
@@ -51,8 +58,10 @@ def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
     for text in texts:
         name, colon, told = text.partition(":")
         # No message shows more than the piece that is wrong: another may be a key.
-        if not name or "=" in name:
-            raise InputError(f"a part is written NAME or NAME:option=value,option=value, not {name!r}.")
+        if not name or "=" in name or shown(name) != name:
+            raise InputError(
+                f"a part is written NAME or NAME:option=value,option=value, not {shown(name)!r}."
+            )
         if not colon:
             parts.append(name)
             continue
@@ -61,7 +70,7 @@ def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
         if len(options) < len(pairs) or "name" in options:
             raise InputError(
                 f"each option of {name!r} is given once, and 'name' is none, but there are "
-                f"{', '.join(pair.partition('=')[0] for pair in pairs)}."
+                f"{', '.join(str(shown(pair.partition('=')[0])) for pair in pairs)}."
             )
         parts.append({"name": name, **options})
     return parts
@@ -90,28 +99,39 @@ def snr_choices(values: Sequence[float]) -> Any:
     return values[0] if len(values) == 1 else list(values)
 
 
-def load_scheme(
-    path: Path,
-    device: torch.device | str = "cpu",
-    *,
-    name: str | None = None,
-    options: dict[str, Any] | None = None,
-    stages: Sequence[Any] = (),
-) -> tuple[Pipeline, GameConfig, Checkpoint]:
-    """A trained scheme, the setting it was trained in, and the file's card.
+def check_seed(seed: int) -> None:
+    """Raise InputError for a seed that no generator takes."""
+    if not -(2**63) <= seed < 2**63:
+        raise InputError(f"seed must be a whole number of 64 bits, not {seed}.")
 
-    Args:
-        path: its checkpoint.
-        device: where it goes.
-        name: another scheme that plays with these weights (``label-only`` with the baseline's).
-        options: of the scheme, over those in the checkpoint.
-        stages: more stages between the scheme and the channel.
 
-    Raises:
-        CheckpointError: not a scheme's checkpoint, or one without a setting.
-    """
-    loaded = load_checkpoint(path, device=device, kind="scheme", name=name, options=options, stages=stages)
-    return loaded.policy, setting_of(loaded), loaded
+def part_names(parts: Sequence[str | Mapping[str, Any]]) -> list[str]:
+    """The names of stages or objectives as :func:`parse_parts` gives them."""
+    return [part if isinstance(part, str) else part["name"] for part in parts]
+
+
+@dataclass(kw_only=True)
+class Played:
+    """Which system plays with the weights in a scheme's checkpoint."""
+
+    play: str | None = None
+    """Another scheme that plays with the checkpoint's weights, e.g. encryption with those of deepjscc."""
+    scheme_kwargs: tuple[str, ...] = ()
+    """Options that the scheme's weights leave open, as name=value, e.g. epsilon=5 or mode=shuffle."""
+    stages: tuple[str, ...] = ()
+    """More stages between the scheme and the channel, as NAME or NAME:option=value,option=value, e.g. keyed
+    laplace:epsilon=20."""
+
+    def load(self, path: Path, device: torch.device | str = "cpu") -> Checkpoint:
+        """The system, in its checkpoint; CheckpointError for a file that is not a scheme's."""
+        return load_checkpoint(
+            path,
+            device=device,
+            kind="scheme",
+            name=self.play,
+            options=scheme_options(self.scheme_kwargs),
+            stages=parse_parts(self.stages),
+        )
 
 
 def use_key_file(scheme: Pipeline, path: Path | None) -> None:
@@ -148,11 +168,17 @@ def setting_of(loaded: Checkpoint) -> GameConfig:
     try:
         return GameConfig(**loaded.card["setting"])
     except (KeyError, TypeError):
-        raise CheckpointError(f"{loaded.path} says nothing of the setting it was trained in.") from None
+        raise CheckpointError(
+            f"{loaded.path} says nothing of the setting it was trained in: save it with {{'setting': config.plain()}} "
+            "in its card."
+        ) from None
 
 
 def refuse_overwriting(path: Path, overwrite: bool) -> None:
-    """Raise InputError when a finished checkpoint, or what lies where its card goes, would be lost."""
+    """Raise InputError when a finished checkpoint, or what lies where its card goes, would be lost, and for a name
+    that is none of weights: other files beside them are named after them."""
+    if path.suffix != SUFFIX:
+        raise InputError(f"--output names weights, whose files end in {SUFFIX!r}, not {path}.")
     for one in (path, card_path(path)):
         if one.exists() and not overwrite:
             raise InputError(f"{one} exists; choose another --output, or give --overwrite.")

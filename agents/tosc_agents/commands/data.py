@@ -45,7 +45,7 @@ class DataGet:
     """
 
     name: Annotated[str, tyro.conf.Positional]
-    """cifar10, celeba (instructions and verification only) or vgg."""
+    """A data set of `tosc data list`, or vgg; of one that is got by hand, how, and whether it is the official one."""
     root: Path | None = None
     """Where to put it; by default $TOSC_DATA_DIR, else the user's cache."""
 

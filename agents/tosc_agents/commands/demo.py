@@ -68,11 +68,10 @@ class Demo:
             "results": found.plain(),
         }
         write_json(self.output / "results.json", record)
-        took = time.perf_counter() - start
         print(
             f"what the attackers saw: {picture}; a round as the environment shows it: {self.output / 'round.png'}"
         )
-        print(f"took {took:.0f} s")
+        print(f"took {time.perf_counter() - start:.0f} s")
         return 0
 
     def _play(self, scheme: Pipeline) -> None:

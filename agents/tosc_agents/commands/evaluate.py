@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from tosc_agents.commands.common import (
-    load_scheme,
-    parse_options,
-    parse_parts,
-    system_of,
-    tell_guarantee,
-    use_key_file,
-)
+from tosc_agents.commands.common import Played, setting_of, system_of, tell_guarantee, use_key_file
 from tosc_agents.records import describe_usage, print_evaluation, provenance, write_results
 from tosc_agents.training.evaluate import evaluate
 from tosc_env.attackers import Eavesdropper
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError
 from tosc_env.io.checkpoints import check_fits, load_checkpoint, read_header
+from tosc_env.pipeline import Pipeline
+from tosc_env.privacy.threat import ThreatModel
 
 
-@dataclass
-class Evaluate:
+@dataclass(kw_only=True)
+class Evaluate(Played):
     """Measure accuracy, and leaks to trained attackers, over a list of SNRs on the test images.
 
     Example: tosc evaluate runs/deepjscc-cifar10-12dB.safetensors --snr-db 0 4 8 12 16 20
@@ -35,13 +31,6 @@ class Evaluate:
     """A scheme's checkpoint."""
     attacker: tuple[Path, ...] = ()
     """Eavesdroppers' checkpoints."""
-    play: str | None = None
-    """Another scheme that plays with the checkpoint's weights, e.g. label-only with those of deepjscc."""
-    scheme_kwargs: tuple[str, ...] = ()
-    """Options that the scheme's weights leave open, as name=value, e.g. epsilon=5 or mode=shuffle."""
-    stages: tuple[str, ...] = ()
-    """More stages between the scheme and the channel, as NAME or NAME:option=value,option=value, e.g. keyed
-    laplace:epsilon=20."""
     key_file: Path | None = None
     """The secret key of a keyed scheme (64 hexadecimal digits); by default a fresh one in memory."""
     snr_db: tuple[float, ...] = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0)
@@ -64,13 +53,8 @@ class Evaluate:
         device = resolve_device(self.device)
         if not self.snr_db:
             raise InputError("at least one --snr-db in dB is needed.")
-        scheme, setting, loaded = load_scheme(
-            self.scheme,
-            device,
-            name=self.play,
-            options=parse_options(self.scheme_kwargs),
-            stages=parse_parts(self.stages),
-        )
+        loaded = self.load(self.scheme, device)
+        scheme, setting = loaded.policy, setting_of(loaded)
         use_key_file(scheme, self.key_file)
         tell_guarantee(scheme)
         game = setting.game(split="test", device=device, constellation=scheme.constellation)
@@ -79,12 +63,27 @@ class Evaluate:
             wanted = replace(wanted, num_symbols=self.num_symbols)
         check_fits(read_header(self.scheme), self.scheme, wanted, self.data)
         attackers: dict[str, Eavesdropper] = {}
+        together: set[bool] = set()
         for path in self.attacker:
             check_fits(read_header(path), path, game.spec, setting.data)
-            policy = load_checkpoint(path, device=device, kind="eavesdropper").policy
-            assert isinstance(policy, Eavesdropper)
-            attackers[path.stem] = policy
-        found = evaluate(game, scheme, attackers, snr_db=self.snr_db, seeds=self.seeds, with_ssim=self.ssim)
+            attacker = load_checkpoint(path, device=device, kind="eavesdropper")
+            attackers[path.stem] = attacker.policy
+            threat = attacker.card.get("training", {}).get("threat_model", {})
+            together.add(bool(threat.get("colluding", False)))
+            _warn_of_another(path, attacker.card, scheme)
+        if len(together) > 1:
+            raise InputError(
+                "some of these attackers collude and others do not; evaluate them one kind at a time."
+            )
+        found = evaluate(
+            game,
+            scheme,
+            attackers,
+            snr_db=self.snr_db,
+            seeds=self.seeds,
+            with_ssim=self.ssim,
+            threat=ThreatModel(colluding=together == {True}),
+        )
         note = (
             f"{game.source.provenance} {len(game.source)} test images, {self.seeds} seeds of channel noise."
         )
@@ -101,6 +100,17 @@ class Evaluate:
                 **provenance(game.source, device),
                 "results": found.plain(),
             }
-            write_results(self.output, record, found, note)
+            write_results(self.output, record, found, note, f"{scheme.title}, {self.scheme}")
             print(f"results are in {self.output}")
         return 0
+
+
+def _warn_of_another(path: Path, card: dict[str, Any], scheme: Pipeline) -> None:
+    """Say so where an attacker's card tells of another system than the one that plays."""
+    theirs = card.get("composition")
+    if theirs is not None and theirs != scheme.composition:
+        print(
+            f"tosc: warning: {path} was trained against {theirs}, and {scheme.composition} plays: what is trained "
+            "against that may see more.",
+            file=sys.stderr,
+        )

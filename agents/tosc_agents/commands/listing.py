@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tosc_env.attackers import eavesdroppers
 from tosc_env.channels import channels
 from tosc_env.data import sources
-from tosc_env.registration import IDS
+from tosc_env.registration import environments
 from tosc_env.registry import Registry
 from tosc_env.rewards import rewards
 from tosc_env.schemes import objectives, schemes, stages
@@ -30,8 +30,8 @@ class List:
         table = Table(show_header=True)
         for heading in ("kind", "name", "from"):
             table.add_column(heading)
-        for id in IDS:
-            table.add_row("environment", id, "tosc_env.registration")
+        for id, data in environments().items():
+            table.add_row("environment", id, f"the data set {data}")
         registries: tuple[Registry, ...] = (
             *(schemes, stages, objectives, eavesdroppers),
             *(channels, sources, tasks, rewards),

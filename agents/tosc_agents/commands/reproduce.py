@@ -1,4 +1,4 @@
-"""``tosc reproduce``: the article's experiments, from training to picture."""
+"""``tosc reproduce``: the article's experiments, from training to plot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from tosc_agents.experiments.cells import Store
+from tosc_agents.experiments.jobs import RunCache
 from tosc_agents.experiments.presets import preset
 from tosc_agents.experiments.reproduction import Reproduction
 from tosc_env.devices import resolve_device
@@ -19,50 +19,48 @@ from tosc_env.errors import InputError
 class Reproduce:
     """Regenerate the article's figures and tables; run the same command again to continue after an interruption.
 
-    Every piece of work lies in a cell under OUTPUT/cells and is done once: a finished cell is never computed again, a
+    Every piece of work is a job under OUTPUT/jobs and is done once: a finished job is never computed again, a
     killed training goes on at its last epoch, and several processes may share one folder.
 
     Example: tosc reproduce all --preset quick --output runs/quick
     """
 
-    experiment: Annotated[
-        Literal["fig3", "table1", "table2", "fig4", "statements", "all"], tyro.conf.Positional
-    ]
-    """Which; 'all' ends with the table of the article's statements, 'statements' judges what is finished."""
+    experiment: Annotated[Literal["fig3", "table1", "table2", "fig4", "claims", "all"], tyro.conf.Positional]
+    """Which; 'all' ends with the table of the article's claims, 'claims' judges what is finished."""
     preset: Literal["quick", "cpu", "article"] = "quick"
     """Embedded Shapes in minutes; CIFAR-10 and CelebA in a night on two cores; as long as the article, on a GPU."""
-    arms: tuple[str, ...] = ()
-    """Keys of the arms to compare, e.g. deepjscc ibal lbvq; by default all."""
+    methods: tuple[str, ...] = ()
+    """Keys of the methods to compare, e.g. deepjscc ibal lbvq; by default all."""
     trainings: int | None = None
-    """Trainings of each arm that the preset repeats, with seeds 0, 1, ...; by default the preset's number."""
+    """Trainings of each method that the preset repeats, with seeds 0, 1, ...; by default the preset's number."""
     use: tuple[str, ...] = ()
     """Checkpoints to take instead of training, as TRAINING=FILE or TRAINING:SEED=FILE, e.g. lbvq=runs/lbvq.safetensors;
     for the faces as faces.TRAINING=FILE."""
     only_report: bool = False
     """Compute nothing; write the report of what is finished."""
     faces: bool = True
-    """Whether pictures that show people go into the report; leave them out of one that is passed on."""
+    """Whether plots that show people go into the report; leave them out of one that is passed on."""
     device: str = "cpu"
     """Where to compute, e.g. cuda:0."""
     output: Path | None = None
     """Result folder; by default runs/reproduce-PRESET."""
 
     def run(self) -> int:
-        """Finish the cells, write the report."""
+        """Finish the jobs, write the report."""
         if self.trainings is not None and self.trainings < 1:
             raise InputError(f"trainings must be at least 1, not {self.trainings}.")
         folder = self.output or Path("runs") / f"reproduce-{self.preset}"
-        store = Store(folder / "cells", device=resolve_device(self.device))
+        cache = RunCache(folder / "jobs", device=resolve_device(self.device))
         whole = Reproduction(
             preset(self.preset),
-            arms=self.arms,
+            methods=self.methods,
             trainings=self.trainings,
             given=parse_given(self.use),
             device=self.device,
         )
-        if not self.only_report and self.experiment != "statements":
-            store.run(whole.cells(self.experiment))
-        for path in whole.report(store, folder, faces=self.faces):
+        if not self.only_report and self.experiment != "claims":
+            cache.run(whole.jobs(self.experiment))
+        for path in whole.report(cache, folder, faces=self.faces):
             print(path)
         return 0
 

@@ -9,9 +9,12 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from tosc_agents.commands.common import (
+    check_seed,
     parse_options,
     parse_parts,
+    part_names,
     refuse_overwriting,
+    scheme_options,
     snr_choices,
     tell_guarantee,
     use_key_file,
@@ -27,8 +30,10 @@ from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme, usual_objectives
 from tosc_agents.training.warm_start import WarmStart, freeze
 from tosc_env.devices import resolve_device
+from tosc_env.errors import InputError
 from tosc_env.game import GameConfig
-from tosc_env.io.checkpoints import save_checkpoint
+from tosc_env.io.checkpoints import check_registered, save_checkpoint
+from tosc_env.options import named_options
 from tosc_env.pipeline import make_scheme
 from tosc_env.schemes import defaults_of, make_objectives
 from tosc_env.types import SystemSpec
@@ -102,13 +107,15 @@ class Train:
         """Train, evaluate once at the training SNR, save."""
         device = resolve_device(self.device)
         stages = parse_parts(self.stages)
+        check_seed(self.seed)
+        data = ("name", "split", "half", "device")
         setting = GameConfig(
             self.data,
-            parse_options(self.data_kwargs),
+            named_options("--data-kwargs", parse_options(self.data_kwargs), data),
             self.task,
-            parse_options(self.task_kwargs) or None,
+            named_options("--task-kwargs", parse_options(self.task_kwargs), ("task", "source")) or None,
             self.channel,
-            parse_options(self.channel_kwargs),
+            named_options("--channel-kwargs", parse_options(self.channel_kwargs), ("channel",)),
             self.num_symbols,
             snr_choices(self.snr_db),
         )
@@ -124,6 +131,7 @@ class Train:
                 if self.objectives
                 else usual_objectives(self.scheme, game.spec)
             )
+        check_registered(scheme)
         use_key_file(scheme, self.key_file)
         game = game.with_rules(constellation=scheme.constellation)
         print(f"{scheme.title}: {complexity(scheme, objectives)}")
@@ -131,6 +139,8 @@ class Train:
         if start is not None:
             print(start.load(scheme))
         frozen = freeze(scheme, self.freeze)
+        if frozen and not any(weight.requires_grad for weight in scheme.parameters()):
+            raise InputError(f"--freeze {' '.join(frozen)} leaves nothing of {scheme.name!r} to train.")
         chosen = {name: getattr(self, name) for name in ("optimizer", "learning_rate", "weight_decay")}
         plain: dict[str, Any] = {
             **defaults_of(self.scheme).training,
@@ -140,7 +150,7 @@ class Train:
         config = SchemeTraining(loop, flip=self.flip, cutout=self.cutout)
         state = output.with_suffix(".run")
         with show_progress(f"train {self.scheme} on {self.data}") as progress:
-            trained = fit_scheme(
+            figures = fit_scheme(
                 scheme,
                 game,
                 config,
@@ -157,13 +167,14 @@ class Train:
             game,
             setting,
             config,
-            trained,
+            figures,
             objectives=objectives,
             seed=self.seed,
             start=start,
             frozen=frozen,
             found=found,
         )
+        card["valid_snr_db"] = [game.snr_db.low, game.snr_db.high]
         save_checkpoint(output, scheme, card)
         state.unlink(missing_ok=True)
         told = ", ".join(f"{f.mean:.2%} at {s:g} dB" for s, f in found.accuracy.items())
@@ -175,12 +186,12 @@ class Train:
 
     def _file_name(self, stages: list[Any]) -> str:
         """``deepjscc+keyed-cifar10-12dB.safetensors`` and the like."""
-        names = [self.scheme, *(stage if isinstance(stage, str) else stage["name"] for stage in stages)]
-        return f"{'+'.join(names)}-{self.data}-{'_'.join(f'{s:g}' for s in self.snr_db)}dB.safetensors"
+        name = "+".join([self.scheme, *part_names(stages)])
+        return f"{name}-{self.data}-{'_'.join(f'{s:g}' for s in self.snr_db)}dB.safetensors"
 
     def _options(self, spec: SystemSpec, stages: list[Any], start: WarmStart | None) -> dict[str, Any]:
         """The scheme's options: those given, and, as far as it has them, those that follow from start and SNR."""
-        given = parse_options(self.scheme_kwargs)
+        given = scheme_options(self.scheme_kwargs)
         usual: dict[str, Any] = {}
         if start is not None and start.header["name"] == self.scheme:
             given = {k: v for k, v in start.header["options"].items() if k != "told_snr_db"} | given

@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import glob
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tosc_agents.learning.loop import LoopConfig, Trained, train
+from tosc_agents.learning.loop import LoopConfig, StepLoss, train
+from tosc_agents.learning.precision import Precision
 from tosc_agents.networks import ResidualMLP, scaled_snr
 from tosc_env.attackers import Eavesdropper
 from tosc_env.privacy.view import View
+from tosc_env.types import SystemSpec
 
 
 class NeuralEavesdropper(Eavesdropper):
     """An attacker with a network, trained on fresh receptions of its images, told its own SNR.
 
+    Args:
+        epochs, batch_size, learning_rate, precision: of its training, which is otherwise the same for all.
+        options: the subclass's own, plain values.
+
     Attributes:
         run: where to keep the training's state after each epoch and to resume from, with the plain values
-            that a resumed run must share; None keeps nothing. :func:`~tosc_agents.fit_eavesdropper` sets it.
+            that a resumed run must share; None keeps nothing. :func:`~tosc_agents.fit_eavesdropper` sets it, and in
+            the end removes :func:`run_files`.
     """
 
     run: tuple[Path, dict[str, Any]] | None = None
 
-    def loop(self, **changes: Any) -> LoopConfig:
-        """How this attacker is trained; the same for every scheme it is pointed at."""
-        options = {k: self.options[k] for k in ("epochs", "batch_size", "learning_rate", "precision")}
-        plain = {"optimizer": "adamw", "weight_decay": 1e-2, "clip": 1.0, "average": 0.999, "warmup": 0.1}
-        return LoopConfig(**{**plain, **options, **changes})
+    def __init__(
+        self,
+        spec: SystemSpec,
+        epochs: int,
+        batch_size: int,
+        learning_rate: float,
+        precision: Precision,
+        **options: Any,
+    ) -> None:
+        training = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+        super().__init__(spec, **options, **training, precision=precision)
 
     def train_on(
         self,
         view: View,
-        step_loss: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]],
+        step_loss: StepLoss,
         generator: torch.Generator,
         progress: Any,
         *,
@@ -43,18 +56,38 @@ class NeuralEavesdropper(Eavesdropper):
         """Run the loop over the view's first ``num_images`` images, by default all; returns the record."""
         self.to(view.device)
         count = view.num_images if num_images is None else num_images
+        options = {k: self.options[k] for k in ("epochs", "batch_size", "learning_rate", "precision")}
         state_path, identity = self.run or (None, None)
-        trained: Trained = train(
+        figures = train(
             self,
             step_loss,
             num_images=count,
-            config=self.loop(),
+            config=LoopConfig(
+                optimizer="adamw", weight_decay=1e-2, clip=1.0, average=0.999, warmup=0.1, **options
+            ),
             generator=generator,
             progress=progress,
             state_path=state_path,
             identity=identity,
         )
-        return {"epochs": self.options["epochs"], "images": count, "figures": trained.figures}
+        return {"epochs": self.options["epochs"], "images": count, "figures": figures}
+
+
+def run_beside(path: Path, part: str) -> Path:
+    """The file in which a part of an attacker, such as a restart, keeps its run beside that of the whole."""
+    return path.with_name(f"{path.stem}.{part}{path.suffix}")
+
+
+def run_files(path: Path) -> list[Path]:
+    """The file of an attacker's run, and all beside it."""
+    return [path, *path.parent.glob(f"{glob.escape(path.stem)}.*{path.suffix}")]
+
+
+def part_of(progress: Any, part: int, parts: int, **figures: Any) -> Any:
+    """Progress of one of several parts of the work, reported as progress of the whole; None stays None."""
+    if progress is None:
+        return None
+    return lambda done, total, own: progress(part * total + done, parts * total, {**figures, **own})
 
 
 def attacker_inputs(received: Tensor, csi: Tensor) -> Tensor:

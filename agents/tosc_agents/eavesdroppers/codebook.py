@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tosc_agents.eavesdroppers.front import BASES, Front
+from tosc_agents.eavesdroppers.transformed import BASE_ATTACKS, TransformedAttack
 from tosc_env.channels.base import to_constellation
 from tosc_env.errors import InputError
 from tosc_env.modulation import constellation_for, constellation_points, hard_decision
@@ -16,23 +16,21 @@ from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
 
 
-class Codebook(Front):
-    """Decides which points were sent and shows the bases the codewords that the points stand for.
+class Codebook(TransformedAttack):
+    """Decides which points were sent and shows the base attacks the codewords that the points stand for.
 
     ::
 
         received [B, 2n] --nearest point--> index [B, n] --codebook--> codewords [B, n d]
                          --------------------- soft ------------------> with received [B, 2n]
 
-    The codewords lie where the encoder's features were, so that neighbours there are neighbours again; the
-    points of a constellation are where the modulator put them. At low SNR, where decisions err, the received
-    symbols beside them hold what the decisions lose. Over a fading link the MMSE equaliser is presumed, whose
-    shrinking is undone before a decision.
+    The codewords lie where the encoder's features were, so that neighbours there are neighbours again. At low SNR,
+    where decisions err, the received symbols beside them hold what the decisions lose. Over a fading link the MMSE
+    equaliser is presumed, whose shrinking is undone before a decision.
 
     Args:
-        spec: the system's shapes.
-        bases, base_kwargs: the attackers behind it, see :class:`~tosc_agents.eavesdroppers.front.Front`.
-        soft: whether the bases see the received symbols too.
+        base_attacks, base_attack_kwargs: of :class:`~tosc_agents.eavesdroppers.transformed.TransformedAttack`.
+        soft: whether the base attacks see the received symbols too.
         codewords, dimension: M and d of the codebook; fitting takes them from the scheme it attacks.
 
     Raises:
@@ -40,9 +38,7 @@ class Codebook(Front):
         DeniedError: on fitting, the threat model hides it.
 
     Example:
-        >>> import torch
-        >>> small = {"width": 16, "components": 4}
-        >>> attacker = Codebook(SystemSpec((3, 32, 32), 10), bases=["inversion-mlp"], base_kwargs=small).eval()
+        >>> attacker = Codebook(SystemSpec((3, 32, 32), 10), base_attacks=["linear"]).eval()
         >>> attacker.reconstruct(torch.zeros(2, 128), torch.zeros(2, 1)).shape
         torch.Size([2, 3, 32, 32])
     """
@@ -53,18 +49,15 @@ class Codebook(Front):
 
     @classmethod
     def nothing_to_attack(cls, view: View) -> str | None:
-        return (
-            None
-            if view.constellation is not None and view.codebook is not None
-            else "the scheme has no codebook"
-        )
+        known = view.constellation is not None and view.codebook is not None
+        return None if known else "the scheme has no codebook"
 
     def __init__(
         self,
         spec: SystemSpec,
         *,
-        bases: Sequence[str] = BASES,
-        base_kwargs: Mapping[str, Any] | None = None,
+        base_attacks: Sequence[str] = BASE_ATTACKS,
+        base_attack_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
         soft: bool = True,
         codewords: int = 16,
         dimension: int = 2,
@@ -73,7 +66,9 @@ class Codebook(Front):
             raise InputError(f"dimension must be at least 1, not {dimension}.")
         constellation_for(codewords)
         width = spec.num_symbols * (dimension + 2 * soft)
-        super().__init__(spec, width, bases, base_kwargs, soft=soft, codewords=codewords, dimension=dimension)
+        super().__init__(
+            spec, width, base_attacks, base_attack_kwargs, soft=soft, codewords=codewords, dimension=dimension
+        )
         self.register_buffer("codes", torch.zeros(codewords, dimension))
 
     def learn(self, view: View, generator: torch.Generator) -> dict[str, Any]:
@@ -88,9 +83,9 @@ class Codebook(Front):
             )
         count, dimension = codes.shape
         if codes.shape != self.codes.shape:
-            self.options = {**self.options, "codewords": count, "dimension": dimension}
-            self.build(self.spec.num_symbols * (dimension + 2 * self.options["soft"]), generator)
-        # One scale for all: the bases' networks like inputs about 1, and the codewords' geometry stays.
+            width = self.spec.num_symbols * (dimension + 2 * self.options["soft"])
+            self.rebuild(width, generator, codewords=count, dimension=dimension)
+        # One scale for all: the base attacks' networks like inputs about 1, and the codewords' geometry stays.
         codes = codes.float() - codes.float().mean(0)
         self.codes = codes / codes.square().mean().sqrt().clamp_min(1e-8)
         return {"codewords": count, "dimension": dimension}

@@ -1,4 +1,4 @@
-"""The attacker who hears the same image many times and adds up what he heard."""
+"""An attacker that receives the same image many times and combines the receptions."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tosc_agents.eavesdroppers.front import BASES, Front, fade_powers
+from tosc_agents.eavesdroppers.transformed import BASE_ATTACKS, TransformedAttack, fade_powers
 from tosc_env.channels import noise_power
 from tosc_env.privacy.view import View
 from tosc_env.types import Reception, SystemSpec
 
 
-class Denoise(Front):
-    """Combines R transmissions of one image into a reception of R times the SNR, and shows that to the bases.
+class Denoise(TransformedAttack):
+    """Combines R transmissions of one image into a reception of R times the SNR, and shows that to the base attacks.
 
     Over AWGN it is the mean weighted by ``1 / N0`` of each transmission. Over a fading link it is maximum-ratio
     combining of what the MMSE equaliser, which is presumed, has left: with ``g = sum |h_r|^2 / N0_r``
@@ -23,18 +23,14 @@ class Denoise(Front):
         x = sum x_r (|h_r|^2 + N0_r) / N0_r / (g + 1),
 
     again an MMSE estimate, of a link with the SNR ``sum 1 / N0_r`` and the fade ``|h|^2 = g / sum 1 / N0_r``,
-    which the bases are told. One reception is passed on as it is. For a scheme that adds noise of its own the
-    true SNR is less than what is told, and the mean goes to what such a scheme sends on average: noise on
-    messages composes, and this is the attack that collects.
+    which the base attacks are told. One reception is passed on as it is. Of a scheme that adds noise of its own the
+    combination tends to what it sends on average, at a lower SNR than is told.
 
     Args:
-        spec: the system's shapes.
-        bases, base_kwargs: the attackers behind it, see :class:`~tosc_agents.eavesdroppers.front.Front`.
+        base_attacks, base_attack_kwargs: of :class:`~tosc_agents.eavesdroppers.transformed.TransformedAttack`.
 
     Example:
-        >>> import torch
-        >>> small = {"width": 16, "components": 4}
-        >>> attacker = Denoise(SystemSpec((3, 32, 32), 10), bases=["inversion-mlp"], base_kwargs=small).eval()
+        >>> attacker = Denoise(SystemSpec((3, 32, 32), 10), base_attacks=["linear"]).eval()
         >>> attacker.transform(torch.ones(2, 10, 128), torch.zeros(2, 10, 1))[1]
         tensor([[10.],
                 [10.]])
@@ -48,13 +44,13 @@ class Denoise(Front):
         self,
         spec: SystemSpec,
         *,
-        bases: Sequence[str] = BASES,
-        base_kwargs: Mapping[str, Any] | None = None,
+        base_attacks: Sequence[str] = BASE_ATTACKS,
+        base_attack_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        super().__init__(spec, 2 * spec.num_symbols, bases, base_kwargs)
+        super().__init__(spec, 2 * spec.num_symbols, base_attacks, base_attack_kwargs)
 
     def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
-        """As in :class:`~tosc_agents.eavesdroppers.front.Front`, of [B, R, 2n] and [B, R, c] too."""
+        """As in :class:`~tosc_agents.eavesdroppers.transformed.TransformedAttack`, of [B, R, 2n] and [B, R, c] too."""
         if received.dim() == 2:
             return received, csi
         precision = 1.0 / noise_power(csi[..., :1])  # [B, R, 1]
@@ -76,6 +72,6 @@ class Denoise(Front):
     def learn(self, view: View, generator: torch.Generator) -> dict[str, Any]:
         return {"receptions": view.threat.receptions}
 
-    def hear(self, view: View, index: Tensor) -> tuple[Reception, Tensor]:
+    def observe(self, view: View, index: Tensor) -> tuple[Reception, Tensor]:
         reception, images = view.sample_repeated(index)
-        return self.through(reception.received, reception.csi), images
+        return self.through(reception), images

@@ -1,15 +1,16 @@
-"""What a message tells besides its pixels: the task's label, and private attributes that no task asked for."""
+"""Inference of the task's label, and of private attributes that no task asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, symbol_mlp
+from tosc_agents.learning.precision import Precision
 from tosc_agents.learning.seeding import weights_from
 from tosc_env.errors import InputError, unknown
 from tosc_env.privacy.view import View
@@ -24,22 +25,15 @@ class Inference(NeuralEavesdropper):
         received [B, 2n], SNR -> residual MLP -> logits [B, K_1 + K_2 + ...]
 
     Loss: the sum of the answers' cross-entropies, over fresh receptions in every step.
-
-    Attributes:
-        inferred: (name, K) of each answer.
-        network: the MLP, or None while the answers are unknown.
     """
 
     needs = {"labels": (True,)}  # noqa: RUF012
-    network: nn.Sequential | None
+    network: nn.Sequential
 
-    def __init__(self, spec: SystemSpec, **options: Any) -> None:
-        super().__init__(spec, **options)
-        self.network = None
-
-    def build(self) -> None:
-        """Make the network for the answers of :attr:`inferred`."""
-        outputs = sum(size for _, size in self.inferred)
+    def build(self, inferred: Sequence[tuple[str, int]]) -> None:
+        """Make the network for answers, (name, K) each."""
+        self.inferred = tuple(inferred)
+        outputs = sum(size for _, size in inferred)
         o = self.options
         self.network = symbol_mlp(self.spec.num_symbols, o["width"], o["depth"], outputs, o["dropout"])
 
@@ -59,7 +53,7 @@ class Inference(NeuralEavesdropper):
         return {**record, "inferred": [list(answer) for answer in self.inferred]}
 
     def infer(self, received: Tensor, csi: Tensor) -> Tensor:
-        if self.network is None:
+        if not self.inferred:
             raise InputError(
                 f"the eavesdropper {self.name!r} does not know yet what to infer; fit it, or build it with "
                 "values={name: number of values}."
@@ -68,12 +62,11 @@ class Inference(NeuralEavesdropper):
 
 
 class Label(Inference):
-    """The task's answer, read off the symbols by whoever was never meant to receive them.
+    """Infers the task's answer.
 
     For a choice the logits are those of the label, [B, K]; for K yes-or-no answers they are K pairs, [B, 2K].
 
     Args:
-        spec: the system's shapes.
         names: of the yes-or-no answers; :meth:`fit` takes them from the view.
         width, depth, dropout: of the MLP.
         epochs, batch_size, learning_rate, precision: of its training.
@@ -82,7 +75,6 @@ class Label(Inference):
         InputError: another number of names than of yes-or-no answers.
 
     Example:
-        >>> import torch
         >>> attacker = Label(SystemSpec((3, 32, 32), 10), width=32).eval()
         >>> attacker.infer(torch.zeros(2, 128), torch.zeros(2, 1)).shape, attacker.inferred
         (torch.Size([2, 10]), (('label', 10),))
@@ -103,49 +95,37 @@ class Label(Inference):
         epochs: int = 25,
         batch_size: int = 500,
         learning_rate: float = 1e-3,
-        precision: Literal["auto", "bf16", "float32"] = "auto",
+        precision: Precision = "auto",
     ) -> None:
         super().__init__(
-            spec,
-            names=None if names is None else list(names),
-            width=width,
-            depth=depth,
-            dropout=dropout,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            precision=precision,
+            spec, epochs, batch_size, learning_rate, precision, width=width, depth=depth, dropout=dropout
         )
+        self.options["names"] = None if names is None else list(names)
         answers = spec.num_outputs if spec.binary else 0
         if names is not None and len(names) != answers:
             raise InputError(
                 f"names are for the {answers} yes-or-no answers of the task, not {len(names)}: {list(names)}."
             )
-        self._name(names or [f"output_{i}" for i in range(answers)])
-        self.build()
+        self.build(self._answers(names or [f"output_{i}" for i in range(answers)]))
 
-    def _name(self, names: Sequence[str]) -> None:
-        self.inferred = (
-            tuple((name, 2) for name in names) if self.spec.binary else (("label", self.spec.num_outputs),)
-        )
+    def _answers(self, names: Sequence[str]) -> tuple[tuple[str, int], ...]:
+        return tuple((name, 2) for name in names) if self.spec.binary else (("label", self.spec.num_outputs),)
 
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
         truth = view.labels(torch.arange(view.num_images, device=view.device))
         if self.spec.binary:
             self.options["names"] = list(view.outputs)
-            self._name(view.outputs)
+            self.inferred = self._answers(view.outputs)
         return self.learn(view, truth.view(len(truth), -1), generator, progress)
 
 
 class Attribute(Inference):
-    """Private attributes of the image, which the transmitter was never asked to send.
+    """Infers private attributes of the image.
 
-    How many values each attribute has is a matter of the data, so the network is made when the attacker is
-    fitted, and the sizes are then kept among the options. The answers stand in the alphabetical order of their
-    names.
+    How many values each has is a matter of the data, so the network is made when the attacker is fitted. The answers
+    stand in the alphabetical order of their names.
 
     Args:
-        spec: the system's shapes.
         attributes: which ones; None: all that the attacker's images have.
         values: the number of values of each, by name; :meth:`fit` takes them from the view.
         width, depth, dropout: of the MLP.
@@ -156,7 +136,6 @@ class Attribute(Inference):
             that it was built with; in :meth:`infer`, neither fitted nor built with values.
 
     Example:
-        >>> import torch
         >>> attacker = Attribute(SystemSpec((3, 32, 32), 10), values={"colour": 8, "bold": 2}, width=32).eval()
         >>> attacker.infer(torch.zeros(3, 128), torch.zeros(3, 1)).shape, attacker.inferred
         (torch.Size([3, 10]), (('bold', 2), ('colour', 8)))
@@ -180,20 +159,12 @@ class Attribute(Inference):
         epochs: int = 25,
         batch_size: int = 500,
         learning_rate: float = 1e-3,
-        precision: Literal["auto", "bf16", "float32"] = "auto",
+        precision: Precision = "auto",
     ) -> None:
         super().__init__(
-            spec,
-            attributes=None if attributes is None else list(attributes),
-            values=None,
-            width=width,
-            depth=depth,
-            dropout=dropout,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            precision=precision,
+            spec, epochs, batch_size, learning_rate, precision, width=width, depth=depth, dropout=dropout
         )
+        self.options |= {"attributes": None if attributes is None else list(attributes), "values": None}
         if attributes is not None and not attributes:
             raise InputError("attributes must name at least one, or be None for all there are, not [].")
         if values is not None:
@@ -202,9 +173,8 @@ class Attribute(Inference):
     def _take(self, values: Mapping[str, int]) -> None:
         """Learn how many values each attribute has, and make the network for them."""
         # In an order of its own: a checkpoint does not keep that of a dictionary's keys.
-        self.inferred = tuple(sorted(values.items()))
-        self.options["values"] = dict(self.inferred)
-        self.build()
+        self.options["values"] = dict(sorted(values.items()))
+        self.build(sorted(values.items()))
 
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
         known = view.attribute_values

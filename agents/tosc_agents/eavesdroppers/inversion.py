@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs
-from tosc_agents.eavesdroppers.restarts import best_start, check_restarts
+from tosc_agents.eavesdroppers.restarts import best_restart, check_restarts
+from tosc_agents.learning.precision import Precision
 from tosc_agents.networks import ImageDecoder
 from tosc_agents.perceptual import PerceptualLoss
 from tosc_env.errors import InputError
@@ -21,20 +22,17 @@ class Inversion(NeuralEavesdropper):
 
     ::
 
-        received [B, 2n], SNR -> linear -> 4x4 -> 8x8 -> 16x16 -> 32x32 -> image [B, C, H, W]
+        received [B, 2n], SNR -> linear -> 4x4 -> 8x8 -> 16x16 -> 32x32 (-> cropped) -> image [B, C, H, W]
 
-    Loss: MSE + ``perceptual_weight`` x VGG term (:class:`~tosc_agents.perceptual.PerceptualLoss`).  The VGG term
-    makes prettier images and a lower PSNR; with weight 0 the attack is the strongest in PSNR.
+    Loss: MSE + ``perceptual_weight`` x VGG term (:class:`~tosc_agents.perceptual.PerceptualLoss`), which costs PSNR.
 
     Args:
-        spec: the system's shapes.
         perceptual_weight: weight of the VGG term, at least 0; above 0 it needs VGG weights under the data root.
         widths: channels of the decoder's four resolutions.
         restarts: independent initialisations, of which the best on held-out images is kept, at least 1.
         epochs, batch_size, learning_rate, precision: of its training.
 
     Example:
-        >>> import torch
         >>> attacker = Inversion(SystemSpec((3, 32, 32), 10), widths=(16, 8, 8, 8)).eval()
         >>> attacker.reconstruct(torch.zeros(2, 128), torch.zeros(2, 1)).shape
         torch.Size([2, 3, 32, 32])
@@ -52,17 +50,17 @@ class Inversion(NeuralEavesdropper):
         epochs: int = 10,
         batch_size: int = 250,
         learning_rate: float = 2e-3,
-        precision: Literal["auto", "bf16", "float32"] = "auto",
+        precision: Precision = "auto",
     ) -> None:
         super().__init__(
             spec,
+            epochs,
+            batch_size,
+            learning_rate,
+            precision,
             perceptual_weight=perceptual_weight,
             widths=list(widths),
             restarts=restarts,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            precision=precision,
         )
         check_restarts(restarts)
         if not 0 <= perceptual_weight < float("inf"):
@@ -90,14 +88,11 @@ class Inversion(NeuralEavesdropper):
             term = perceptual(rebuilt, images)
             return error + weight * term, {"mse": error.detach(), "perceptual": term.detach()}
 
-        record = best_start(self, view, step_loss, generator, progress, begin=begin)
-        if perceptual is not None:
-            record |= {
-                "vgg": perceptual.file,
-                "layers": list(perceptual.layers),
-                "reduction": perceptual.reduction,
-            }
-        return record
+        record = best_restart(self, view, step_loss, generator, progress, begin=begin)
+        if perceptual is None:
+            return record
+        layers = list(perceptual.layers)
+        return {**record, "vgg": perceptual.file, "layers": layers, "reduction": perceptual.reduction}
 
     def reconstruct(self, received: Tensor, csi: Tensor) -> Tensor:
         return self.network(attacker_inputs(received, csi))

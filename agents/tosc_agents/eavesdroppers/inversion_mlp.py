@@ -1,14 +1,15 @@
-"""Model inversion in a minute: an MLP from symbols to the principal components of the images."""
+"""Quick model inversion: an MLP from symbols to the principal components of the images."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, symbol_mlp
-from tosc_agents.eavesdroppers.restarts import best_start, check_restarts, split
+from tosc_agents.eavesdroppers.restarts import best_restart, check_restarts, split
+from tosc_agents.learning.precision import Precision
 from tosc_env.errors import InputError
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
@@ -21,14 +22,12 @@ class InversionMLP(NeuralEavesdropper):
     describe, so this equals a convolutional decoder at a tenth of the cost.
 
     Args:
-        spec: the system's shapes.
-        components: principal components to predict.
+        components: principal components to predict; by default 96, or as many as there are pixels.
         width, depth, dropout: of the MLP.
         restarts: independent initialisations, of which the best on held-out images is kept, at least 1.
         epochs, batch_size, learning_rate, precision: of its training.
 
     Example:
-        >>> import torch
         >>> attacker = InversionMLP(SystemSpec((3, 32, 32), 10), width=64).eval()
         >>> attacker.reconstruct(torch.zeros(2, 128), torch.zeros(2, 1)).shape
         torch.Size([2, 3, 32, 32])
@@ -43,7 +42,7 @@ class InversionMLP(NeuralEavesdropper):
         self,
         spec: SystemSpec,
         *,
-        components: int = 96,
+        components: int | None = None,
         width: int = 1024,
         depth: int = 2,
         dropout: float = 0.1,
@@ -51,22 +50,13 @@ class InversionMLP(NeuralEavesdropper):
         epochs: int = 40,
         batch_size: int = 500,
         learning_rate: float = 1e-3,
-        precision: Literal["auto", "bf16", "float32"] = "auto",
+        precision: Precision = "auto",
     ) -> None:
-        super().__init__(
-            spec,
-            components=components,
-            width=width,
-            depth=depth,
-            dropout=dropout,
-            restarts=restarts,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            precision=precision,
-        )
-        check_restarts(restarts)
         pixels = torch.Size(spec.image_shape).numel()
+        components = min(96, pixels) if components is None else components
+        network = {"components": components, "width": width, "depth": depth, "dropout": dropout}
+        super().__init__(spec, epochs, batch_size, learning_rate, precision, restarts=restarts, **network)
+        check_restarts(restarts)
         if not 1 <= components <= pixels:
             raise InputError(f"components must lie in 1..{pixels}, not {components}.")
         self.network = symbol_mlp(spec.num_symbols, width, depth, components, dropout)
@@ -87,7 +77,7 @@ class InversionMLP(NeuralEavesdropper):
             predicted = self.network(attacker_inputs(reception.received, reception.csi))
             return (predicted.float() - targets[part]).square().mean(), {}
 
-        return best_start(self, view, step_loss, generator, progress)
+        return best_restart(self, view, step_loss, generator, progress)
 
     def reconstruct(self, received: Tensor, csi: Tensor) -> Tensor:
         components = self.network(attacker_inputs(received, csi)).float() * self.scale
@@ -95,7 +85,7 @@ class InversionMLP(NeuralEavesdropper):
 
 
 def principal_components(
-    rows: Tensor, count: int, generator: torch.Generator | None, iterations: int = 4
+    rows: Tensor, count: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
     """Mean [D] and leading orthonormal components [count, D] of rows [N, D], by randomised subspace iteration.
 
@@ -106,7 +96,7 @@ def principal_components(
     centred = rows - mean
     width = min(count + 16, *rows.shape)
     basis = torch.randn(rows.shape[1], width, generator=generator, device=rows.device)
-    for _ in range(iterations):
+    for _ in range(4):
         basis = torch.linalg.qr(centred.T @ (centred @ basis)).Q
     small = centred @ basis
     _, vectors = torch.linalg.eigh(small.T @ small)

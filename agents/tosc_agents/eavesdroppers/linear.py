@@ -26,12 +26,10 @@ class Linear(Eavesdropper):
     SNRs, noise included.
 
     Args:
-        spec: the system's shapes.
         ridge: added to the covariance's eigenvalues (unit symbol energy: they average 0.5), above 0.
         passes: over fading links, how many receptions of each image the moments are averaged over.
 
     Example:
-        >>> import torch
         >>> Linear(SystemSpec((3, 32, 32), 10)).reconstruct(torch.zeros(2, 128), torch.zeros(2, 1)).shape
         torch.Size([2, 3, 32, 32])
     """

@@ -1,15 +1,16 @@
-"""Which of these images was it? A contrastive embedding of received symbols and candidate images."""
+"""Re-identification by a contrastive embedding of received symbols and candidate images."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs
+from tosc_agents.learning.precision import Precision
 from tosc_agents.networks import ImageEncoder, ResidualMLP
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
@@ -25,17 +26,15 @@ class Match(NeuralEavesdropper):
         candidate [N, C, H, W] -> CNN -> embedding -+
 
     Both towers learn on the attacker's own pairs with the symmetric InfoNCE loss: each message against all
-    images of the batch, each image against all messages.  PSNR is nearly blind to what this attack sees.
+    images of the batch, each image against all messages.
 
     Args:
-        spec: the system's shapes.
         embedding: length of the embeddings.
         stem, widths, blocks: of the image tower.
         width: of the symbol tower.
         epochs, batch_size, learning_rate, precision: of the training.
 
     Example:
-        >>> import torch
         >>> attacker = Match(SystemSpec((3, 32, 32), 10)).eval()
         >>> attacker.match(torch.zeros(2, 128), torch.zeros(2, 1), torch.rand(5, 3, 32, 32)).shape
         torch.Size([2, 5])
@@ -55,19 +54,11 @@ class Match(NeuralEavesdropper):
         epochs: int = 30,
         batch_size: int = 500,
         learning_rate: float = 2e-3,
-        precision: Literal["auto", "bf16", "float32"] = "auto",
+        precision: Precision = "auto",
     ) -> None:
+        tower = {"stem": stem, "widths": list(widths), "blocks": list(blocks)}
         super().__init__(
-            spec,
-            embedding=embedding,
-            stem=stem,
-            widths=list(widths),
-            blocks=list(blocks),
-            width=width,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            precision=precision,
+            spec, epochs, batch_size, learning_rate, precision, embedding=embedding, width=width, **tower
         )
         self.symbol_tower = nn.Sequential(
             nn.Linear(2 * spec.num_symbols + 1, width),

@@ -1,11 +1,11 @@
-"""Which of these images was it? Have each of them encoded, and take the one whose symbols fit best."""
+"""Re-identification by encoding the candidates: the one whose symbols fit best is taken."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,8 +14,8 @@ from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper
 from tosc_env.channels import noise_power
 from tosc_env.channels.base import to_constellation
-from tosc_env.errors import DeniedError, InputError
-from tosc_env.modulation import hard_decision
+from tosc_env.errors import InputError
+from tosc_env.modulation import histogram
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
 
@@ -61,11 +61,10 @@ class MatchQuery(Eavesdropper):
     - ``fading-mmse``, ``fading-zf``, ``fading-none``: maximum likelihood over a fading link of known CSI, for each
       equaliser that it may have; ``-tiled`` where the gains repeat instead of lasting for blocks.
 
-    The encoder is not part of a checkpoint: a copy from a file must be fitted before it can match. Each set of
-    candidates is encoded once and remembered, so a stochastic encoder too gives the same answer again.
+    The encoder is not part of a checkpoint: a copy from a file must be fitted before it can match. What each set of
+    candidates was encoded to is remembered.
 
     Args:
-        spec: the system's shapes.
         encodings: of each candidate, averaged, where the encoder is stochastic; at least 1.
         images: own images on which comparisons are measured, at least 2.
 
@@ -93,10 +92,10 @@ class MatchQuery(Eavesdropper):
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
         count = min(self.options["images"], view.num_images)
         index = torch.arange(count, device=view.device)
-        view.encode(view.images(index[:1]))  # whoever is denied this learns it before anything is spent
+        view.encode(view.images(index[:1]))  # denied, if it is, before anything is spent
         self._encode = view.encode
         self._encodings = 1 if view.deterministic else self.options["encodings"]
-        self._points = _constellation(view)
+        self._points = view.constellation if view.threat.codebook else None
         self._remembered.clear()
         reception, images = view.sample(index)
         candidates = self._symbols(images)
@@ -163,8 +162,7 @@ class MatchQuery(Eavesdropper):
         # Exact distances: the fast form by inner products loses the nearest one among near ties.
         exact = "donot_use_mm_for_euclid_dist"
         if name == "histogram":
-            points = self._points
-            assert points is not None
+            points = cast(Tensor, self._points)
             ours = histogram(to_constellation(received, csi), points)
             return -torch.cdist(ours, _mean(symbols, lambda s: histogram(s, points)), compute_mode=exact)
         if name == "l1":
@@ -174,22 +172,10 @@ class MatchQuery(Eavesdropper):
         return -torch.cdist(feature(received), _mean(symbols, feature), compute_mode=exact)
 
 
-def histogram(symbols: Tensor, points: Tensor) -> Tensor:
-    """How often each of the points [M] is the nearest one, [B, 2n] -> [B, M].
-
-    >>> from tosc_env.modulation import constellation_points
-    >>> histogram(torch.tensor([[1.0, 1.0, 0.9, 0.8, -1.0, -1.0]]), constellation_points("4qam"))
-    tensor([[2., 0., 0., 1.]])
-    """
-    decided = hard_decision(symbols, points).long()
-    counts = torch.zeros(len(symbols), len(points), device=symbols.device)
-    return counts.scatter_add_(1, decided, torch.ones_like(decided, dtype=counts.dtype))
-
-
 def fading_scores(received: Tensor, csi: Tensor, symbols: Tensor, equaliser: str, tiled: bool) -> Tensor:
     """Log-likelihoods of candidates over a fading link of known CSI, each row times its N0 and against its best.
 
-    With the raw reception ``r = h s + n`` the log-likelihood of candidate x is, up to what is the same for all x,
+    With the raw reception ``r = h s + n`` the log-likelihood of candidate x is, up to a constant,
 
         (2 Re(conj(x) conj(h) r) - |h|^2 |x|^2) / N0,
 
@@ -226,11 +212,3 @@ def fading_scores(received: Tensor, csi: Tensor, symbols: Tensor, equaliser: str
 def _mean(symbols: Tensor, feature: Callable[[Tensor], Tensor]) -> Tensor:
     """The mean of a feature over R encodings, [R, N, 2n] -> [N, d]."""
     return feature(symbols.flatten(0, 1)).unflatten(0, symbols.shape[:2]).mean(0)
-
-
-def _constellation(view: View) -> Tensor | None:
-    """The points of a discrete scheme, None when it has none or the attacker does not know them."""
-    try:
-        return view.constellation
-    except DeniedError:
-        return None

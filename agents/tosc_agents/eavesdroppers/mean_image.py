@@ -1,4 +1,4 @@
-"""The floor: whoever has heard nothing shows the mean image."""
+"""The floor: the mean image, which takes no reception."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ class MeanImage(Eavesdropper):
     """Answers every message with the mean training image. An attacker below this one is broken, not defeated.
 
     Example:
-        >>> import torch
         >>> attacker = MeanImage(SystemSpec((3, 32, 32), 10))
         >>> attacker.reconstruct(torch.zeros(2, 128), torch.zeros(2, 1)).shape
         torch.Size([2, 3, 32, 32])

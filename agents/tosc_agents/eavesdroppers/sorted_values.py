@@ -1,4 +1,4 @@
-"""What no shuffling hides: the values themselves, in order of size."""
+"""An attack on shuffled messages: their values in order of size."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tosc_agents.eavesdroppers.front import BASES, Front
+from tosc_agents.eavesdroppers.transformed import BASE_ATTACKS, TransformedAttack
 from tosc_env.channels.base import to_constellation
 from tosc_env.errors import InputError
-from tosc_env.modulation import constellation_for, constellation_points, hard_decision
+from tosc_env.modulation import constellation_for, constellation_points, histogram
 from tosc_env.privacy.view import View
 from tosc_env.types import Reception, SystemSpec
 
 
-class Sorted(Front):
-    """Shows the bases statistics of a message that a permutation of its values does not change.
+class Sorted(TransformedAttack):
+    """Shows the base attacks statistics of a message that a permutation of its values does not change.
 
     ==========================  =======================================================================
     columns                     not changed by
@@ -29,24 +29,20 @@ class Sorted(Front):
     M shares of ``|I|, |Q|``    the same, with signs flipped at will
     ==========================  =======================================================================
 
-    So a fresh permutation for each message, which defeats every attacker that learns where things are, leaves
-    these as they were. They are also the same with and without the key: where the threat model gives no pairs of
-    images and encrypted symbols, but the encoder without its key, the attack learns from that one.
+    A fresh permutation for each message leaves these as they were. They are also the same with and without the key:
+    where the threat model gives no pairs of images and encrypted symbols, but the encoder without its key, the attack
+    learns from that one.
 
     Args:
-        spec: the system's shapes.
-        bases, base_kwargs: the attackers behind it, see :class:`~tosc_agents.eavesdroppers.front.Front`.
+        base_attacks, base_attack_kwargs: of :class:`~tosc_agents.eavesdroppers.transformed.TransformedAttack`.
         points: M of a discrete scheme, 0 for none; fitting takes it from the scheme it attacks, where the
             threat model shows the constellation.
         measured: of how many images the mean and spread of each column are measured.
 
     Example:
-        >>> import torch
-        >>> small = {"width": 16, "components": 4}
-        >>> attacker = Sorted(SystemSpec((3, 32, 32), 10), bases=["inversion-mlp"], base_kwargs=small).eval()
-        >>> heard = torch.randn(1, 128, generator=torch.Generator().manual_seed(0))
-        >>> bool((attacker.features(heard, torch.zeros(1, 1)) ==
-        ...       attacker.features(heard.flip(1), torch.zeros(1, 1))).all())
+        >>> attacker = Sorted(SystemSpec((3, 32, 32), 10), base_attacks=["linear"]).eval()
+        >>> received, csi = torch.randn(1, 128), torch.zeros(1, 1)
+        >>> torch.equal(attacker.features(received, csi), attacker.features(received.flip(1), csi))
         True
     """
 
@@ -58,8 +54,8 @@ class Sorted(Front):
         self,
         spec: SystemSpec,
         *,
-        bases: Sequence[str] = BASES,
-        base_kwargs: Mapping[str, Any] | None = None,
+        base_attacks: Sequence[str] = BASE_ATTACKS,
+        base_attack_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
         points: int = 0,
         measured: int = 2000,
     ) -> None:
@@ -68,7 +64,7 @@ class Sorted(Front):
         if measured < 2:
             raise InputError(f"measured must be at least 2, not {measured}.")
         width = 5 * spec.num_symbols + 2 * points
-        super().__init__(spec, width, bases, base_kwargs, points=points, measured=measured)
+        super().__init__(spec, width, base_attacks, base_attack_kwargs, points=points, measured=measured)
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
 
@@ -81,7 +77,7 @@ class Sorted(Front):
         if count:
             points = constellation_points(constellation_for(count), received.device)
             scaled = to_constellation(received, csi)
-            parts += [_shares(hard_decision(part, points), count) for part in (scaled, scaled.abs())]
+            parts += [histogram(part, points) / self.spec.num_symbols for part in (scaled, scaled.abs())]
         return torch.cat(parts, dim=1)
 
     def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,36 +87,25 @@ class Sorted(Front):
         points = view.constellation if view.threat.codebook else None
         count = 0 if points is None else len(points)
         if count != self.options["points"]:
-            self.options = {**self.options, "points": count}
-            self.build(5 * self.spec.num_symbols + 2 * count, generator)
+            self.rebuild(5 * self.spec.num_symbols + 2 * count, generator, points=count)
         total = min(self.options["measured"], view.num_images)
         index = torch.arange(total, device=view.device)
-        heard = [_heard(view, part)[0] for part in index.split(view.batch_size)]
-        features = torch.cat([self.features(reception.received, reception.csi) for reception in heard])
+        receptions = [_sample(view, part)[0] for part in index.split(view.batch_size)]
+        features = torch.cat([self.features(one.received, one.csi) for one in receptions])
         self.centre = features.mean(0)
         # A column that never changes (a point that is never sent) is left as it is.
         spread = features.std(0, correction=0)
         self.spread = torch.where(spread > 1e-6, spread, 1.0)
         return {"points": count, "learns_from": "unkeyed" if _from_unkeyed(view) else "pairs"}
 
-    def hear(self, view: View, index: Tensor) -> tuple[Reception, Tensor]:
-        reception, images = _heard(view, index)
-        return self.through(reception.received, reception.csi), images
+    def observe(self, view: View, index: Tensor) -> tuple[Reception, Tensor]:
+        reception, images = _sample(view, index)
+        return self.through(reception), images
 
 
-def _heard(view: View, index: Tensor) -> tuple[Reception, Tensor]:
+def _sample(view: View, index: Tensor) -> tuple[Reception, Tensor]:
     return view.unkeyed(index)[1:] if _from_unkeyed(view) else view.sample(index)
 
 
 def _from_unkeyed(view: View) -> bool:
     return view.keyed and view.threat.keys == "without-pairs" and view.threat.unkeyed_encoder
-
-
-def _shares(indices: Tensor, count: int) -> Tensor:
-    """How often each of ``count`` points occurs in a message, as a share: [B, n] -> [B, count].
-
-    >>> _shares(torch.tensor([[1, 1, 0, 1]]), 4)
-    tensor([[0.2500, 0.7500, 0.0000, 0.0000]])
-    """
-    ones = torch.full(indices.shape, 1.0 / indices.shape[1], device=indices.device)
-    return ones.new_zeros(len(indices), count).scatter_add_(1, indices.long(), ones)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tosc_agents.eavesdroppers.front import BASES, Front
+from tosc_agents.eavesdroppers.transformed import BASE_ATTACKS, TransformedAttack
 from tosc_env.channels import noise_power
 from tosc_env.errors import InputError
 from tosc_env.privacy.view import View
@@ -18,8 +18,8 @@ KINDS = ("permutation", "signed permutation", "rotation")
 """The keys that are tried, the simplest first."""
 
 
-class Unshuffle(Front):
-    """Recovers a fixed key from images heard encrypted whose unencrypted symbols it can compute, and undoes it.
+class Unshuffle(TransformedAttack):
+    """Recovers a fixed key from encrypted receptions of images whose unencrypted symbols are known, and undoes it.
 
     For encrypted receptions Y [P, 2n] and the symbols S [P, 2n] of the same images without a key, the likeliest
     key under white noise is what agrees best with ``G = Y^T S``:
@@ -28,24 +28,20 @@ class Unshuffle(Front):
     * a permutation with sign flips maximises ``sum_i |G[i, p(i)]|``, and each sign is that of its entry;
     * a rotation or reflection maximises ``trace(Q^T G)``: ``Q = U V^T`` of G's singular value decomposition.
 
-    A fifth of the pairs are held back to compare the three, and the simplest that explains them as well as any is
-    taken. It counts as found when what it leaves unexplained is near what noise alone leaves, measured on
-    receptions without a key. Then the bases learn from the encoder without its key, on all of the attacker's
-    images, and what is heard in the field is decrypted before it reaches them. A key that changes with each
-    message is not found; the attack says so, and is then an ordinary one on encrypted pairs.
+    The simplest that explains a fifth of the pairs, held back, as well as any is taken. It counts as found when what it
+    leaves unexplained is near what noise alone leaves, measured on receptions without a key. Then the base attacks
+    learn from the encoder without its key, on all of the attacker's images, and receptions are decrypted before they
+    reach them. A key that changes with each message is not found; the attack is then one on encrypted pairs.
 
     Args:
-        spec: the system's shapes.
-        bases, base_kwargs: the attackers behind it, see :class:`~tosc_agents.eavesdroppers.front.Front`.
-        pairs: how many images are heard encrypted, at least 10.
+        base_attacks, base_attack_kwargs: of :class:`~tosc_agents.eavesdroppers.transformed.TransformedAttack`.
+        pairs: how many images are received encrypted, at least 10.
 
     Raises:
         DeniedError: on fitting, the threat model gives no encoder without the key, or no pairs.
 
     Example:
-        >>> import torch
-        >>> small = {"width": 16, "components": 4}
-        >>> attacker = Unshuffle(SystemSpec((3, 32, 32), 10), bases=["inversion-mlp"], base_kwargs=small).eval()
+        >>> attacker = Unshuffle(SystemSpec((3, 32, 32), 10), base_attacks=["linear"]).eval()
         >>> attacker.reconstruct(torch.zeros(2, 128), torch.zeros(2, 1)).shape
         torch.Size([2, 3, 32, 32])
     """
@@ -62,22 +58,22 @@ class Unshuffle(Front):
         self,
         spec: SystemSpec,
         *,
-        bases: Sequence[str] = BASES,
-        base_kwargs: Mapping[str, Any] | None = None,
+        base_attacks: Sequence[str] = BASE_ATTACKS,
+        base_attack_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
         pairs: int = 1000,
     ) -> None:
         if pairs < 10:
             raise InputError(f"pairs must be at least 10, not {pairs}.")
-        super().__init__(spec, 2 * spec.num_symbols, bases, base_kwargs, pairs=pairs)
+        super().__init__(spec, 2 * spec.num_symbols, base_attacks, base_attack_kwargs, pairs=pairs)
         self.found = False
         self.register_buffer("inverse", torch.eye(2 * spec.num_symbols))
 
     def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
         return received @ self.inverse, csi
 
-    def hear(self, view: View, index: Tensor) -> tuple[Reception, Tensor]:
+    def observe(self, view: View, index: Tensor) -> tuple[Reception, Tensor]:
         if not self.found:
-            return super().hear(view, index)
+            return super().observe(view, index)
         _, reception, images = view.unkeyed(index)
         return reception, images
 
@@ -88,23 +84,23 @@ class Unshuffle(Front):
         parts = order.split(view.batch_size)
         unkeyed = [view.unkeyed(part)[:2] for part in parts]
         symbols = torch.cat([s for s, _ in unkeyed])
-        heard = [view.sample(part)[0] for part in parts]
-        received = torch.cat([r.received for r in heard])
-        # In proportion to how well each message was heard (all alike where the CSI is denied).
-        weights = 1.0 / noise_power(torch.cat([r.csi[:, :1] for r in heard]))
+        encrypted = [view.sample(part)[0] for part in parts]
+        received = torch.cat([r.received for r in encrypted])
+        # In proportion to each message's SNR (all alike where the CSI is denied).
+        weights = 1.0 / noise_power(torch.cat([r.csi[:, :1] for r in encrypted]))
         agreement = (weights / weights.mean() * received).double()
         kept = max(1, count // 5)
         sums = agreement[kept:].T @ symbols[kept:].double()
         received, symbols = received[:kept], symbols[:kept]
         left = {kind: float((received @ key - symbols).square().mean()) for kind, key in _keys(sums).items()}
-        # The same images once more without a key: the channel's noise and the scheme's own, and nothing else.
+        # The same images once more without a key: the difference is the channel's noise and the scheme's own.
         again = torch.cat([view.unkeyed(part)[0] for part in order[:kept].split(view.batch_size)])
         clean = torch.cat([r.received for _, r in unkeyed])[:kept]
         noise = float((clean - again).square().mean())
         blank = float((received - received.mean(0)).square().mean())
         best = min(left.values())
         kind = next(kind for kind in KINDS if left[kind] <= 1.02 * best)
-        # A quarter of the way from noise to knowing nothing: far from both where there is anything to hear.
+        # A quarter of the way from noise to knowing nothing: far from both where anything can be received.
         self.found = left[kind] < noise + 0.25 * (blank - noise)
         self.inverse = torch.eye(len(self.inverse), device=view.device)
         if self.found:

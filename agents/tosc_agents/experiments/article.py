@@ -14,15 +14,6 @@ SNR_DB: tuple[float, ...] = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0)
 TRAINING_SNR_DB = 12.0
 """Where it trains, in dB."""
 
-BATCH_SIZE = 512
-"""Images a training step."""
-
-DIMENSION = 128
-"""Real numbers a message: 64 complex channel uses."""
-
-CODEBOOK_SIZE = 16
-"""Codewords of LBVQ, one per symbol of 16-QAM."""
-
 ATTRIBUTES: tuple[str, ...] = ("Mustache", "Smiling", "Wavy_Hair")
 """The tasks of its CelebA table, each recognised by itself."""
 
@@ -56,20 +47,17 @@ COMPLEXITY: Mapping[str, Complexity] = MappingProxyType(
 """The complexity table, by scheme; one column serves all budgets of DP."""
 
 
-def _attributes(mustache: float, smiling: float, wavy_hair: float) -> Mapping[str, float]:
-    return MappingProxyType(dict(zip(ATTRIBUTES, (mustache, smiling, wavy_hair), strict=True)))
-
-
-CELEBA: Mapping[str, Mapping[str, float]] = MappingProxyType(
-    {
-        "DP-0.05": _attributes(73.3, 66.8, 69.6),
-        "DP-0.1": _attributes(75.5, 66.7, 70.7),
-        "DP-0.9": _attributes(76.5, 68.3, 70.8),
-        "Encryption": _attributes(77.8, 65.7, 72.6),
-        "IBAL": _attributes(76.7, 69.9, 71.7),
-        "LBVQ": _attributes(85.0, 80.6, 79.4),
-    }
-)
+CELEBA: Mapping[str, Mapping[str, float]] = {
+    scheme: dict(zip(ATTRIBUTES, percent, strict=True))
+    for scheme, percent in {
+        "DP-0.05": (73.3, 66.8, 69.6),
+        "DP-0.1": (75.5, 66.7, 70.7),
+        "DP-0.9": (76.5, 68.3, 70.8),
+        "Encryption": (77.8, 65.7, 72.6),
+        "IBAL": (76.7, 69.9, 71.7),
+        "LBVQ": (85.0, 80.6, 79.4),
+    }.items()
+}
 """The CelebA table: top-1 accuracy in percent, by scheme and attribute.
 
 Mustache is about 4 % positive, where a constant guess scores 96 %: these figures need a balanced test set, which the
@@ -78,7 +66,7 @@ article does not mention.
 
 
 def complexity_key(article: str) -> str:
-    """The column of :data:`COMPLEXITY` for an arm's ``article`` name, which tells DP's budgets apart.
+    """The column of :data:`COMPLEXITY` for a method's ``article`` name, which tells DP's budgets apart.
 
     >>> complexity_key("DP-0.05"), complexity_key("IBAL")
     ('DP', 'IBAL')

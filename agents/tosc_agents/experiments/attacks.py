@@ -1,17 +1,17 @@
-"""Measuring one arm, and training one attacker against it, as cells."""
+"""Measuring one method, and training one attacker against it, as jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tosc_agents.experiments.arms import KEYS, Arm
-from tosc_agents.experiments.cells import Cell, Work
-from tosc_agents.experiments.findings import NOISE, Row
+from tosc_agents.experiments.jobs import Job, RunCache
+from tosc_agents.experiments.methods import KEYS, Method
+from tosc_agents.experiments.sections import Measurement
 from tosc_agents.experiments.systems import Systems, images_of, source_of
-from tosc_agents.experiments.trainings import SCHEME, load_arm
+from tosc_agents.experiments.trainings import SCHEME, load_method
 from tosc_agents.records import provenance
 from tosc_agents.training.evaluate import CANDIDATES, chance, evaluate, floors
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
@@ -30,34 +30,29 @@ with and without its key (never the key itself), the codebook, its own CSI."""
 
 @dataclass(frozen=True)
 class Attacker:
-    """An attacker with its settings, the same for every arm that it is pointed at.
+    """An attacker with its settings, the same for every method that it is pointed at.
 
     Attributes:
         key: what tables call it.
         eavesdropper, options: what is trained.
-        arms: keys of those it is pointed at; None: all.
+        methods: keys of those it is pointed at; None: all.
         train_snr_db: None: over all SNRs of the test, told its own; a number: at that one alone; several: over those.
     """
 
     key: str
     eavesdropper: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    arms: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = None
     train_snr_db: float | tuple[float, ...] | None = None
 
     def plain(self) -> dict[str, Any]:
-        """As plain values."""
-        return {
-            "key": self.key,
-            "eavesdropper": self.eavesdropper,
-            "options": dict(self.options),
-            "train_snr_db": list(t) if isinstance(t := self.train_snr_db, tuple) else t,
-        }
+        """As plain values, whomever it is pointed at."""
+        return {name: value for name, value in asdict(self).items() if name != "methods"}
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """What arms and attackers are measured with.
+class EvaluationConfig:
+    """What methods and attackers are measured with.
 
     Attributes:
         snr_db: of both links, one after the other.
@@ -69,25 +64,21 @@ class Measurement:
     seeds: int = 3
     ssim_seeds: int = 1
 
-    def plain(self) -> dict[str, Any]:
-        """As plain values."""
-        return {"snr_db": list(self.snr_db), "seeds": self.seeds, "ssim_seeds": self.ssim_seeds}
 
-
-def arm_cell(systems: Systems, arm: Arm, seed: int, measured: Measurement) -> Cell:
-    """Accuracy of the arm's receiver, and re-identification by whoever has the candidates encoded, over the SNRs."""
-    trained = systems.training(arm.training, seed)
+def evaluation_job(systems: Systems, method: Method, seed: int, config: EvaluationConfig) -> Job:
+    """Accuracy of the method's receiver, and re-identification by whoever has the candidates encoded, over the SNRs."""
+    trained = systems.training(method.training, seed)
     setting = systems.setting
 
-    def work(work: Work) -> dict[str, Any]:
-        scheme = load_arm(work.file(trained, SCHEME), arm, work.device)
-        test = source_of(setting, "test", None, work.device)
+    def work(cache: RunCache, folder: Path) -> dict[str, Any]:
+        scheme = load_method(cache.file(trained, SCHEME), method, cache.device)
+        test = source_of(setting, "test", None, cache.device)
         found = evaluate(
             Game(test, setting, constellation=scheme.constellation),
             scheme,
             {},
-            snr_db=measured.snr_db,
-            seeds=measured.seeds,
+            snr_db=config.snr_db,
+            seeds=config.seeds,
             with_floors=False,
             threat=THREAT,
         )
@@ -98,30 +89,30 @@ def arm_cell(systems: Systems, arm: Arm, seed: int, measured: Measurement) -> Ce
             "channel_uses": setting.num_symbols,
         }
 
-    name = f"measure-{arm.key}-{setting.data}-seed{seed}"
-    inputs = {"version": 1, "arm": _plain(arm), "measured": measured.plain()}
-    return Cell(name, inputs, work, (trained,))
+    name = f"measure-{method.key}-{setting.data}-seed{seed}"
+    return Job(name, {"version": 1, "method": method.plain(), "config": asdict(config)}, work, (trained,))
 
 
-def attack_cell(systems: Systems, arm: Arm, attacker: Attacker, seed: int, measured: Measurement) -> Cell:
-    """One attacker, trained against one arm on the attacker's half and measured on the test images."""
-    trained = systems.training(arm.training, seed)
+def attack_job(
+    systems: Systems, method: Method, attacker: Attacker, seed: int, config: EvaluationConfig
+) -> Job:
+    """One attacker, trained against one method on the attacker's half and measured on the test images."""
+    trained = systems.training(method.training, seed)
     setting = systems.setting
 
-    def work(work: Work) -> dict[str, Any]:
-        scheme = load_arm(work.file(trained, SCHEME), arm, work.device)
-        heard: Any = attacker.train_snr_db
-        snr = list(measured.snr_db) if heard is None else list(heard) if isinstance(heard, tuple) else heard
-        own = source_of(setting, "train", "attacker", work.device)
+    def work(cache: RunCache, folder: Path) -> dict[str, Any]:
+        scheme = load_method(cache.file(trained, SCHEME), method, cache.device)
+        heard: Any = config.snr_db if attacker.train_snr_db is None else attacker.train_snr_db
+        snr = list(heard) if isinstance(heard, tuple) else heard
+        own = source_of(setting, "train", "attacker", cache.device)
         train = Game(own, setting, snr_db=snr, constellation=scheme.constellation)
-        shown = source_of(setting, "test", None, work.device)
-        test = Game(shown, setting, constellation=scheme.constellation)
-        path = work.folder / ATTACKER
-        finished = _fitted(path, work)
+        test = Game(
+            source_of(setting, "test", None, cache.device), setting, constellation=scheme.constellation
+        )
+        finished = _fitted(folder / ATTACKER, cache)
         if finished is None:
-            with work.progress(
-                f"{attacker.key} against {arm.key} on {setting.data}, seed {seed}"
-            ) as progress:
+            title = f"{attacker.key} against {method.key} on {setting.data}, seed {seed}"
+            with cache.progress(title) as progress:
                 fitted, record = fit_eavesdropper(
                     attacker.eavesdropper,
                     train,
@@ -130,11 +121,11 @@ def attack_cell(systems: Systems, arm: Arm, attacker: Attacker, seed: int, measu
                     options=dict(attacker.options),
                     seed=seed,
                     progress=progress,
-                    state_path=work.folder / "attacker.run",
-                    identity={"arm": arm.key},
+                    state_path=folder / "attacker.run",
+                    identity={"method": method.key},
                 )
             card = {
-                **provenance(own, work.device),
+                **provenance(own, cache.device),
                 "against": scheme.name,
                 "composition": scheme.composition,
                 "labels": list(train.task.labels),
@@ -142,51 +133,49 @@ def attack_cell(systems: Systems, arm: Arm, attacker: Attacker, seed: int, measu
                 "training": record,
                 "valid_snr_db": [train.snr_db.low, train.snr_db.high],
             }
-            save_checkpoint(path, fitted, card)
+            save_checkpoint(folder / ATTACKER, fitted, card)
         else:
             fitted, record = finished
         found = evaluate(
             test,
             scheme,
             {attacker.key: fitted},
-            snr_db=measured.snr_db,
-            seeds=measured.seeds,
-            ssim_seeds=measured.ssim_seeds,
+            **asdict(config),
             with_floors=False,
             threat=ThreatModel(candidate_queries=False),
         )
-        # The arm's own cell has its accuracy, which would be counted once more here.
+        # The method's own job has its accuracy, which would be counted once more here.
         return {"evaluation": {**found.plain(), "accuracy": {}}, "training": record}
 
-    name = f"attack-{arm.key}-{attacker.key}-{setting.data}-seed{seed}"
+    name = f"attack-{method.key}-{attacker.key}-{setting.data}-seed{seed}"
     inputs = {
         "version": 1,
-        "arm": _plain(arm),
+        "method": method.plain(),
         "attacker": attacker.plain(),
-        "measured": measured.plain(),
+        "config": asdict(config),
         "threat": THREAT.plain(),
         "seed": seed,
     }
-    return Cell(name, inputs, work, (trained,))
+    return Job(name, inputs, work, (trained,))
 
 
-def _fitted(path: Path, work: Work) -> tuple[Eavesdropper, dict[str, Any]] | None:
-    """An attacker that was fitted before its measurement was interrupted; the cell's folder is of these settings."""
+def _fitted(path: Path, cache: RunCache) -> tuple[Eavesdropper, dict[str, Any]] | None:
+    """An attacker that was fitted before its measurement was interrupted; the job's folder is of these settings."""
     if not path.exists():
         return None
-    loaded = load_checkpoint(path, device=work.device, kind="eavesdropper")
+    loaded = load_checkpoint(path, device=cache.device, kind="eavesdropper")
     assert isinstance(loaded.policy, Eavesdropper)
     # One with an encoder in its hands holds nothing that a file could keep: it is fitted again, as is one whose card
     # was still to be written.
     return (loaded.policy, loaded.card["training"]) if loaded.card and loaded.policy.state_dict() else None
 
 
-def floors_cell(systems: Systems) -> Cell:
+def floors_job(systems: Systems) -> Job:
     """What knowing nothing, and knowing the class, gives on the test images; how often a constant answer is right."""
     setting = systems.setting
 
-    def work(work: Work) -> dict[str, Any]:
-        game = Game(source_of(setting, "test", None, work.device), setting)
+    def work(cache: RunCache, folder: Path) -> dict[str, Any]:
+        game = Game(source_of(setting, "test", None, cache.device), setting)
         return {
             "floors": floors(game),
             "chance": {**chance(game), "reid": 1.0 / min(CANDIDATES, len(game.source))},
@@ -194,56 +183,24 @@ def floors_cell(systems: Systems) -> Cell:
             "provenance": game.source.provenance,
         }
 
-    return Cell(
-        f"floors-{setting.data}", {"version": 2, "setting": setting.plain(), "data": images_of(setting)}, work
-    )
+    inputs = {"version": 2, "setting": setting.plain(), "data": images_of(setting)}
+    return Job(f"floors-{setting.data}", inputs, work)
 
 
-def rows_of(experiment: str, arm: str, evaluation: Mapping[str, Any]) -> list[Row]:
-    """The rows of an evaluation's plain values, whose intervals are over the channel's noise."""
-    seeds = int(evaluation["seeds"])
-    rows = [
-        _row(experiment, arm, "accuracy", figure, seeds, float(snr), None)
-        for snr, figure in evaluation["accuracy"].items()
+def measurements_of(experiment: str, method: str, evaluation: Mapping[str, Any]) -> list[Measurement]:
+    """Those in an evaluation's plain values, whose intervals are over the channel's noise."""
+    by_attacker = {None: {snr: {"accuracy": value} for snr, value in evaluation["accuracy"].items()}}
+    return [
+        Measurement.of(
+            experiment, method, name, value, int(evaluation["seeds"]), snr_db=float(snr), attacker=attacker
+        )
+        for attacker, by_snr in (by_attacker | evaluation["leaks"]).items()
+        for snr, figures in by_snr.items()
+        for name, value in figures.items()
     ]
-    for attacker, by_snr in evaluation["leaks"].items():
-        for snr, figures in by_snr.items():
-            rows += [
-                _row(experiment, arm, name, figure, seeds, float(snr), attacker)
-                for name, figure in figures.items()
-            ]
-    return rows
 
 
-def _row(
-    experiment: str,
-    arm: str,
-    name: str,
-    figure: Mapping[str, Any],
-    seeds: int,
-    snr: float,
-    attacker: str | None,
-) -> Row:
-    interval = figure["interval95"]
-    samples = 1 if interval is None else seeds
-    return Row(
-        experiment,
-        arm,
-        name,
-        figure["mean"],
-        float("nan") if interval is None else interval,
-        samples,
-        NOISE,
-        snr,
-        attacker,
-    )
-
-
-def _plain(arm: Arm) -> dict[str, Any]:
-    return {"key": arm.key, "scheme": arm.scheme, "options": dict(arm.options)}
-
-
-def pointed_at(attackers: Sequence[Attacker], arm: Arm) -> list[Attacker]:
-    """The attackers that an arm must face; a registered arm faces those of the unprotected scheme."""
-    key = arm.key if arm.key in KEYS else BASELINE
-    return [a for a in attackers if a.arms is None or key in a.arms]
+def pointed_at(attackers: Sequence[Attacker], method: Method) -> list[Attacker]:
+    """The attackers that a method must face; a registered one faces those of the unprotected scheme."""
+    key = method.key if method.key in KEYS else BASELINE
+    return [a for a in attackers if a.methods is None or key in a.methods]

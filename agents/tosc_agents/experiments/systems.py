@@ -1,11 +1,11 @@
-"""The trained systems of one data set, as cells: trained here, or given as checkpoints."""
+"""The trained systems of one data set, as jobs: trained here, or given as checkpoints."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from tosc_agents.backbones.cnn import NETWORK
-from tosc_agents.experiments.arms import BUDGETS
-from tosc_agents.experiments.cells import Cell, Work
+from tosc_agents.experiments.jobs import Job, RunCache
+from tosc_agents.experiments.methods import BUDGETS
 from tosc_agents.experiments.trainings import SCHEME, Recipe, train_recipe
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.calibrate import calibrate
@@ -33,9 +33,6 @@ from tosc_env.types import SystemSpec
 CALIBRATED, RIVAL = "dp-calibrated", "lbvq"
 POINTS = 3.5
 """Percentage points that the calibrated noise lies under LBVQ at the smallest budget."""
-
-PARTS = (("system", "train", "system"), ("attacker", "train", "attacker"), ("test", "test", None))
-"""The images of each side: name, split, half."""
 
 
 @dataclass(frozen=True)
@@ -56,65 +53,44 @@ class Systems:
     given: Mapping[tuple[str, int], Path] = field(default_factory=dict)
     shared_start: bool = False
 
-    def training(self, key: str, seed: int = 0) -> Cell:
-        """The cell whose file ``scheme.safetensors`` is that system, trained and, where that belongs to it, fitted."""
+    def training(self, key: str, seed: int = 0) -> Job:
+        """The job whose file ``scheme.safetensors`` is that system, trained and, where that belongs to it, fitted."""
         if key not in self.recipes:
             raise unknown("training", key, self.recipes)
         trained = self.trained(key, seed)
         return self._calibrated(trained, seed) if key == CALIBRATED else trained
 
-    def trained(self, key: str, seed: int) -> Cell:
+    def trained(self, key: str, seed: int) -> Job:
         """The training alone, before anything is fitted to it."""
-        recipe = self.recipes[key]
+        recipe, setting = self.recipes[key], self.setting
         given = self.given.get((key, seed))
-        name = f"train-{key}-{self.setting.data}-seed{seed}"
-        inputs = {
-            "version": 1,
-            "data": images_of(self.setting),
-            "setting": self.setting.plain(),
-            "network": dict(self.network),
-            "recipe": recipe.plain(),
-            "seed": seed,
-        }
+        name = f"train-{key}-{setting.data}-seed{seed}"
+        inputs = {"version": 1, "data": images_of(setting), "setting": setting.plain()}
         if given is not None:
+            inputs |= {"recipe": asdict(recipe), "network": dict(self.network), "seed": seed}
             inputs["given"] = {"file": given.name, "sha256": sha256(given)}
-            return Cell(name, inputs, lambda work: _adopt(work, given, recipe, self.setting, self.network))
-        start = (
-            None if recipe.start is None else self.training(recipe.start, 0 if self.shared_start else seed)
-        )
+            return Job(name, inputs, lambda _, folder: self._adopt(folder, given, recipe))
+        origin = 0 if self.shared_start else seed
+        start = self.training(recipe.start, origin) if recipe.start else None
 
-        def work(work: Work) -> dict[str, Any]:
-            train = source_of(self.setting, "train", "system")
-            with work.progress(f"train {key} on {self.setting.data}, seed {seed}") as progress:
-                path = train_recipe(
-                    recipe,
-                    self.setting,
-                    train,
-                    network=self.network,
-                    start=None if start is None else work.file(start, SCHEME),
-                    folder=work.folder,
-                    seed=seed,
-                    device=work.device,
-                    progress=progress,
-                    test=source_of(self.setting, "test", None),
-                )
-            return {"given": None, **_told(path)}
+        def images(device: torch.device) -> tuple[Source, Source]:
+            return source_of(setting, "train", "system"), source_of(setting, "test", None)
 
-        return Cell(name, inputs, work, () if start is None else (start,))
+        return training_job(name, inputs, recipe, setting, self.network, seed, start, images)
 
-    def _calibrated(self, trained: Cell, seed: int) -> Cell:
+    def _calibrated(self, trained: Job, seed: int) -> Job:
         rival = self.training(RIVAL, seed)
         setting = self.setting
 
-        def work(work: Work) -> dict[str, Any]:
-            test = source_of(setting, "test", None, work.device)
-            scheme = load_checkpoint(work.file(rival, SCHEME), device=work.device).policy
+        def work(cache: RunCache, folder: Path) -> dict[str, Any]:
+            test = source_of(setting, "test", None, cache.device)
+            scheme = load_checkpoint(cache.file(rival, SCHEME), device=cache.device).policy
             game = Game(test, setting, constellation=scheme.constellation)
             snr_db = float(setting.snr_db)  # type: ignore[arg-type]
             mark = evaluate(game, scheme, {}, snr_db=(snr_db,), with_floors=False).accuracy[snr_db]
-            output = work.folder / SCHEME
+            output = folder / SCHEME
             calibration = calibrate(
-                work.file(trained, SCHEME),
+                cache.file(trained, SCHEME),
                 Game(test, setting),
                 mark.mean - POINTS / 100,
                 output,
@@ -125,7 +101,77 @@ class Systems:
             return {"given": None, **_told(output), "calibration": calibration}
 
         inputs = {"version": 1, "points": POINTS, "rival": RIVAL, "budgets": list(BUDGETS)}
-        return Cell(f"calibrate-{CALIBRATED}-{self.setting.data}-seed{seed}", inputs, work, (trained, rival))
+        return Job(f"calibrate-{CALIBRATED}-{self.setting.data}-seed{seed}", inputs, work, (trained, rival))
+
+    def _adopt(self, folder: Path, given: Path, recipe: Recipe) -> dict[str, Any]:
+        """Take a checkpoint that somebody trained for the same task, and say so in the result."""
+        header = read_header(given)
+        held = " + ".join([header["name"], *(stage["name"] for stage in header["stages"])])
+        if header["kind"] != "scheme" or held != recipe.scheme:
+            raise CheckpointError(f"{given} holds {held!r}, where {recipe.scheme!r} is asked for.")
+        theirs = header["card"].get("setting")
+        wanted = self.setting.plain()
+        if not isinstance(theirs, dict) or any(theirs.get(k) != v for k, v in wanted.items()):
+            raise CheckpointError(f"{given} was trained in the setting {theirs}, not in {wanted}.")
+        spec = SystemSpec.from_plain(header["spec"])
+        told = header["card"].get("training", {}).get("objectives")
+        with weights_from(0):
+            usual = make_scheme(recipe.scheme, spec, **{**self.network, **recipe.options}).options
+            trained, meant = (
+                [o.plain() for o in made] for made in (make_objectives(told, spec), recipe.made(spec))
+            )
+        asked = {k: usual[k] for k in usual if k in recipe.options or k in NETWORK}
+        other = {k: header["options"].get(k) for k, v in asked.items() if header["options"].get(k) != v}
+        if other:
+            wanted = {k: asked[k] for k in other}
+            raise CheckpointError(f"{given} has the options {other}, where {wanted} are asked for.")
+        if trained != meant:
+            raise CheckpointError(f"{given} was trained for {trained}, where {meant} is asked for.")
+        output = folder / SCHEME
+        for source, copy in ((given, output), (card_path(given), card_path(output))):
+            with replacing(copy) as part:
+                shutil.copyfile(source, part)
+        return {"given": given.name, **_told(output)}
+
+
+def training_job(
+    name: str,
+    inputs: Mapping[str, Any],
+    recipe: Recipe,
+    setting: GameConfig,
+    network: Mapping[str, Any],
+    seed: int,
+    start: Job | None,
+    images: Callable[[torch.device], tuple[Source, Source | None]],
+) -> Job:
+    """The job whose file ``scheme.safetensors`` is what a recipe trains, and whose result has what its card says.
+
+    Args:
+        name, inputs: of the job; what is trained belongs to its inputs anyway.
+        recipe, setting, network, seed: see :func:`~tosc_agents.experiments.trainings.train_recipe`.
+        start: the training that it goes on from.
+        images: to train on, and to test for the card or None.
+    """
+
+    def work(cache: RunCache, folder: Path) -> dict[str, Any]:
+        train, test = images(cache.device)
+        with cache.progress(name) as progress:
+            path = train_recipe(
+                recipe,
+                setting,
+                train,
+                network=network,
+                start=cache.file(start, SCHEME) if start else None,
+                folder=folder,
+                seed=seed,
+                device=cache.device,
+                progress=progress,
+                test=test,
+            )
+        return {"given": None, **_told(path)}
+
+    trained = {"recipe": asdict(recipe), "network": dict(network), "seed": seed}
+    return Job(name, {**inputs, **trained}, work, (start,) if start else ())
 
 
 @lru_cache(maxsize=8)
@@ -144,15 +190,16 @@ def source_of(
 
 
 def images_of(setting: GameConfig) -> dict[str, Any]:
-    """Which images a setting's name stands for on this machine, for a cell's inputs: provenance and how many."""
-    parts = {name: source_of(setting, split, half) for name, split, half in PARTS}
-    return {name: [source.provenance, len(source)] for name, source in parts.items()}
+    """Which images a setting's name stands for on this machine, for a job's inputs: provenance and how many."""
+    parts = {"system": ("train", "system"), "attacker": ("train", "attacker"), "test": ("test", None)}
+    sources = {name: source_of(setting, *part) for name, part in parts.items()}
+    return {name: [source.provenance, len(source)] for name, source in sources.items()}
 
 
 def _told(path: Path) -> dict[str, Any]:
-    """What a checkpoint's card says, for the cell's result."""
+    """What a checkpoint's card says, for the job's result."""
     card = read_header(path)["card"]
-    kept = (
+    kept = [
         "training",
         "test_accuracy",
         "codeword_usage",
@@ -161,38 +208,5 @@ def _told(path: Path) -> dict[str, Any]:
         "commit",
         "data",
         "device",
-    )
+    ]
     return {"card": {key: card[key] for key in kept if key in card}}
-
-
-def _adopt(
-    work: Work, given: Path, recipe: Recipe, setting: GameConfig, network: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Take a checkpoint that somebody trained for the same task, and say so in the result."""
-    header = read_header(given)
-    held = " + ".join([header["name"], *(stage["name"] for stage in header["stages"])])
-    if header["kind"] != "scheme" or held != recipe.scheme:
-        raise CheckpointError(f"{given} holds {held!r}, where {recipe.scheme!r} is asked for.")
-    theirs = header["card"].get("setting")
-    wanted = setting.plain()
-    if not isinstance(theirs, dict) or any(theirs.get(k) != v for k, v in wanted.items()):
-        raise CheckpointError(f"{given} was trained in the setting {theirs}, not in {wanted}.")
-    spec = SystemSpec.from_plain(header["spec"])
-    told = header["card"].get("training", {}).get("objectives")
-    with weights_from(0):
-        usual = make_scheme(recipe.scheme, spec, **{**network, **recipe.options}).options
-        trained, meant = (
-            [o.plain() for o in made] for made in (make_objectives(told, spec), recipe.made(spec))
-        )
-    asked = {k: usual[k] for k in usual if k in recipe.options or k in NETWORK}
-    other = {k: header["options"].get(k) for k, v in asked.items() if header["options"].get(k) != v}
-    if other:
-        wanted = {k: asked[k] for k in other}
-        raise CheckpointError(f"{given} has the options {other}, where {wanted} are asked for.")
-    if trained != meant:
-        raise CheckpointError(f"{given} was trained for {trained}, where {meant} is asked for.")
-    output = work.folder / SCHEME
-    for source, copy in ((given, output), (card_path(given), card_path(output))):
-        with replacing(copy) as part:
-            shutil.copyfile(source, part)
-    return {"given": given.name, **_told(output)}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tosc_agents.experiments.arms import Arm
+from tosc_agents.experiments.methods import Method
 from tosc_agents.keys import SecretKey
 from tosc_agents.learning.loop import LoopConfig
 from tosc_agents.learning.progress import Progress
@@ -66,19 +66,17 @@ class Recipe:
     cutout: int = 8
     pad: int = 4
 
-    def plain(self) -> dict[str, Any]:
-        """As plain values."""
-        return {**asdict(self), "options": dict(self.options)}
-
     def made(self, spec: SystemSpec) -> list[Objective]:
         """The objectives as objects, fresh ones each time."""
         if self.objectives is None:
             return usual_objectives(self.scheme, spec)
         return make_objectives(self.objectives, spec)
 
-    def at(self, **changes: Any) -> Recipe:
-        """The same with changes, such as another number of epochs."""
-        return replace(self, **changes)
+    def config(self, batch_size: int, **loop: Any) -> SchemeTraining:
+        """What the training loop is told; ``loop`` are further arguments of its :class:`LoopConfig`."""
+        chosen = {k: v for k in ("optimizer", "learning_rate") if (v := getattr(self, k)) is not None}
+        loop |= {"batch_size": batch_size, **defaults_of(self.scheme).training, **chosen}
+        return SchemeTraining(LoopConfig(**loop), pad=self.pad, flip=self.flip, cutout=self.cutout)
 
 
 def train_recipe(
@@ -126,17 +124,9 @@ def train_recipe(
         if any(name.startswith("backbone.transmitter.") for name in warm.fresh):
             raise InputError(f"the recipe goes on from the whole transmitter of its start, but it {told}.")
     frozen = freeze(scheme, ("transmitter",)) if recipe.receiver_only else []
-    chosen = {k: getattr(recipe, k) for k in ("optimizer", "learning_rate")}
-    plain = {**defaults_of(recipe.scheme).training, **{k: v for k, v in chosen.items() if v is not None}}
-    batch_size = min(recipe.batch_size, len(train))
-    config = SchemeTraining(
-        LoopConfig(epochs=recipe.epochs, batch_size=batch_size, **plain),
-        pad=recipe.pad,
-        flip=recipe.flip,
-        cutout=recipe.cutout,
-    )
+    config = recipe.config(min(recipe.batch_size, len(train)), epochs=recipe.epochs)
     fit = fit_receiver if recipe.receiver_only else fit_scheme
-    trained = fit(scheme, game, config, objectives=objectives, seed=seed, state_path=state, progress=progress)
+    figures = fit(scheme, game, config, objectives=objectives, seed=seed, state_path=state, progress=progress)
     scheme.eval()
     found = None
     if test is not None:
@@ -148,7 +138,7 @@ def train_recipe(
         game,
         setting,
         config,
-        trained,
+        figures,
         objectives=objectives,
         seed=seed,
         start=warm,
@@ -160,19 +150,19 @@ def train_recipe(
     return output
 
 
-def load_arm(path: Path, arm: Arm, device: torch.device | str = "cpu") -> Pipeline:
-    """The arm's scheme playing with the weights of a training, with the experiments' key where it takes one.
+def load_method(path: Path, method: Method, device: torch.device | str = "cpu") -> Pipeline:
+    """The method's scheme playing with the weights of a training, with the experiments' key where it takes one.
 
-    The same object each time: it remembers what its encoder made of each image, and so an arm's attackers and
+    The same object each time: it remembers what its encoder made of each image, and so a method's attackers and
     measurements have it encoded once per process. Whoever wants to change it copies it.
 
     Raises:
-        CheckpointError: there are no such weights, or they are of a scheme that the arm does not play with.
+        CheckpointError: there are no such weights, or they are of a scheme that the method does not play with.
     """
-    return _load(path, sha256(path), arm.scheme, json.dumps(dict(arm.options)), str(device))
+    return _load(path, sha256(path), method.scheme, json.dumps(dict(method.options)), str(device))
 
 
-# As many as there are arms: each is measured before the first of them is attacked.
+# As many as there are methods: each is measured before the first of them is attacked.
 @lru_cache(maxsize=16)
 def _load(path: Path, digest: str, scheme: str, options: str, device: str) -> Pipeline:
     loaded = load_checkpoint(path, device=device, kind="scheme", name=scheme, options=json.loads(options))

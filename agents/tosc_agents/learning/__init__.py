@@ -1,1 +1,1 @@
-"""How anything here is trained: the loop, its precision, augmentation, resumable state and progress."""
+"""The training loop, its precision, augmentation, resumable state and progress."""

@@ -16,7 +16,7 @@ def crop_flip_cutout(
     cutout: int = 8,
     colour: float = 0.0,
 ) -> Tensor:
-    """Random shift, mirror image, grey square and colour change of each image.
+    """Shift, mirror, partly cover and recolour each image at random.
 
     Args:
         images: float32 [B, C, H, W] in [0, 1].
@@ -30,7 +30,6 @@ def crop_flip_cutout(
         float32 [B, C, H, W] in [0, 1].
 
     Example:
-        >>> import torch
         >>> crop_flip_cutout(torch.rand(2, 3, 32, 32), torch.Generator().manual_seed(0)).shape
         torch.Size([2, 3, 32, 32])
     """

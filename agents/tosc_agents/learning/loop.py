@@ -1,7 +1,7 @@
 """The training loop that schemes and neural eavesdroppers share.
 
-It keeps everything on the device: batches, augmentation, and the running figures.  The host looks at the figures a
-few times per epoch, and only then waits for the device: a :class:`Step` never does.
+Everything stays on the device: the host synchronises with it only when it reads the running figures, a few times per
+epoch.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from torch import Tensor, nn
 
 from tosc_agents.learning.precision import Precision, autocast
 from tosc_agents.learning.progress import Progress
-from tosc_agents.learning.state import load_state, save_state
-from tosc_env.async_checks import DeferredChecks
-from tosc_env.errors import CheckpointError, InputError, TrainingError
+from tosc_agents.learning.state import check_identity, load_state, save_state
+from tosc_env.async_checks import AsyncChecks
+from tosc_env.errors import InputError, TrainingError
 
 StepLoss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 """From image indices [B] to the loss and figures to log."""
 
-HOST_LOOKS = 25
-"""Steps between two looks of the host at the running loss."""
+SYNC_EVERY = 25
+"""Steps between two times that the host reads the running loss, and so waits for the device."""
 
 
 @dataclass
@@ -59,20 +59,10 @@ class LoopConfig:
             raise InputError(f"learning_rate must be a positive number, not {self.learning_rate}.")
 
 
-@dataclass
-class Trained:
-    """What a run ended with: the averaged weights and the last epoch's mean figures."""
-
-    state: dict[str, Tensor]
-    figures: dict[str, float]
-    steps: int
-
-
 class Step:
     """One step of a training: a batch's loss, its gradient, the optimizer, the average of the weights.
 
-    It hands work to the device and waits for nothing: what it finds out stays there, and values that would have to
-    be checked are noted in :attr:`checks` (``tests/tosc_agents/test_no_host_waits.py``).
+    It queues work on the device and waits for nothing (``tests/tosc_agents/test_no_host_waits.py``).
 
     Args:
         module: what is trained, on its device.
@@ -80,9 +70,8 @@ class Step:
         config: optimizer, schedule, precision.
 
     Attributes:
-        optimizer: of all parameters that want a gradient.
         average: the exponential average of the module's state.
-        checks: for whoever looks at the figures to look at, too.
+        checks: of values, to be synchronised when the figures are read.
     """
 
     def __init__(self, module: nn.Module, step_loss: StepLoss, config: LoopConfig) -> None:
@@ -91,19 +80,19 @@ class Step:
         self._parameters = [p for p in module.parameters() if p.requires_grad]
         self.optimizer = _optimizer(self._parameters, config)
         self.average = {name: t.detach().clone() for name, t in module.state_dict().items()}
-        self.checks = DeferredChecks()
+        self.checks = AsyncChecks()
 
     def __call__(self, index: Tensor, step: int, total: int) -> dict[str, Tensor]:
         """Take the step number ``step``, from 0, of ``total`` with the images at ``index`` [B].
 
         Returns:
-            figures on the device: the loss, what the loss tells of itself, and the norm of the gradient.
+            figures on the device: the loss, those that come with it, and the norm of the gradient.
         """
         config = self._config
         rate = config.learning_rate * _schedule(step / total, config.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with autocast(config.precision, self._device), self.checks.gather():
+        with autocast(config.precision, self._device), self.checks.collect():
             loss, logs = self._step_loss(index)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self._parameters, config.clip)
@@ -125,24 +114,25 @@ def train(
     identity: dict[str, Any] | None = None,
     passes: tuple[str, ...] = ("",),
     begin_phase: Callable[[str, int, int], None] | None = None,
-) -> Trained:
+) -> dict[str, float]:
     """Train ``module`` in place; it ends with the averaged weights, in evaluation mode.
 
     Args:
-        module: what is trained, on its device.
-        step_loss: the loss of a batch of image indices.
+        module, step_loss, config: as of :class:`Step`.
         num_images: how many images an epoch passes over.
-        config: epochs, optimizer, precision.
         generator: the only source of randomness, on the module's device.
-        progress: told of every look the host takes.
+        progress: told the figures each time that the host reads them.
         state_path: where to keep the run's state after each epoch; a file found there is resumed.
         identity: plain values that a resumed run must share (scheme, data, seed).
         passes: the passes over the images that make an epoch, in turn.
         begin_phase: told the name of each pass, the epoch from 0, and the number of epochs.
 
+    Returns:
+        The last epoch's mean figures.
+
     Raises:
         TrainingError: the loss is no longer finite; names the step and the cause.
-        InputError: the loss sent what may not be sent, which is found at the next look.
+        InputError: the loss sent what may not be sent, which is found when the figures are read next.
         CheckpointError: the state found belongs to another run.
     """
     device = next(module.parameters()).device
@@ -154,12 +144,18 @@ def train(
     epoch = 0
     figures: dict[str, float] = {}
     if state_path is not None and state_path.exists():
-        epoch, figures = _resume(state_path, module, optimizer, average, generator, identity, device)
+        state = load_state(state_path, device)
+        check_identity(state_path, state, identity)
+        module.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        for name, tensor in state["average"].items():
+            average[name].copy_(tensor)
+        generator.set_state(state["generator"].cpu())
+        epoch, figures = int(state["epoch"]), state["figures"]
     module.train()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for epoch in range(epoch, config.epochs):  # noqa: B020
-            # Dropout knows the global stream alone: it is set from ours, epoch by epoch, so that a resumed
-            # run draws the same, and given back as it was.
+            # Dropout knows the global stream alone: it is set epoch by epoch, so that a resumed run draws the same.
             torch.manual_seed((generator.initial_seed() * 1_000_003 + epoch) % 2**63)
             looked: dict[str, float] = {}
             for k, name in enumerate(passes):
@@ -173,25 +169,22 @@ def train(
                     index = order[i * config.batch_size : (i + 1) * config.batch_size]
                     for figure, value in take_step(index, step, total).items():
                         sums[figure] = sums[figure] + value if figure in sums else value.float()
-                    if (i + 1) % HOST_LOOKS == 0 or i + 1 == steps_per_epoch:
+                    if (i + 1) % SYNC_EVERY == 0 or i + 1 == steps_per_epoch:
                         # The figures of an earlier pass stand until this one has figures of the same name.
                         looked |= {figure: float(value) / (i + 1) for figure, value in sums.items()}
                         _check_finite(looked, module, step)
-                        take_step.checks.look()
+                        take_step.checks.synchronize()
                         if progress is not None:
                             shown = {k: v for k, v in looked.items() if k != "gradient"}
                             progress(step + 1, total, {"epoch": epoch + 1, **shown})
             figures = looked
             if state_path is not None:
                 run = {"model": module.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-                random = {"generator": generator.get_state()}
-                save_state(
-                    state_path,
-                    {**run, **random, "epoch": epoch + 1, "identity": identity, "figures": figures},
-                )
+                more = {"generator": generator.get_state(), "epoch": epoch + 1, "figures": figures}
+                save_state(state_path, {**run, **more, "identity": identity})
     module.load_state_dict(average)
     module.eval()
-    return Trained(average, figures, total)
+    return figures
 
 
 def _optimizer(parameters: list[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
@@ -227,38 +220,6 @@ def _check_finite(figures: dict[str, float], module: nn.Module, step: int) -> No
     first = next(name for name, v in figures.items() if not math.isfinite(v))
     cause = f"parameter {broken[0]!r} is not finite" if broken else f"the {first} is not finite"
     raise TrainingError(
-        f"training stopped within the {HOST_LOOKS} steps up to step {step + 1}: {cause}; "
+        f"training stopped within the {SYNC_EVERY} steps up to step {step + 1}: {cause}; "
         "lower the learning rate or use precision float32 (the state of the last whole epoch is kept)."
     )
-
-
-def _resume(
-    path: Path,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: dict[str, Tensor],
-    generator: torch.Generator,
-    identity: dict[str, Any],
-    device: torch.device,
-) -> tuple[int, dict[str, float]]:
-    state = load_state(path, device)
-    if state["identity"] != _plain(identity):
-        theirs, ours = state["identity"], _plain(identity)
-        where = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
-        raise CheckpointError(
-            f"{path} belongs to a run with another {', '.join(where)}; continue that one with the same "
-            "arguments, choose another output, or delete the file."
-        )
-    module.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    for name, tensor in state["average"].items():
-        average[name].copy_(tensor)
-    generator.set_state(state["generator"].cpu())
-    return int(state["epoch"]), state["figures"]
-
-
-def _plain(value: Any) -> Any:
-    """As it comes back from JSON: tuples are lists there, and keys strings."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""What long work shows while it runs: a bar on a terminal, a line now and then in a log."""
+"""Progress of long work: a bar on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -57,9 +57,6 @@ class _Lines:
             return
         self.last = now
         # The pace is that of this run: what an earlier, interrupted one had done was not done in this time.
-        left = (
-            f"{(now - self.start) / (done - self.first) * (total - done):.0f} s left"
-            if done > self.first
-            else ""
-        )
+        pace = (now - self.start) / max(1, done - self.first)
+        left = f"{pace * (total - done):.0f} s left" if done > self.first else ""
         print(f"{self.title}: {done}/{total}  {_text(figures)}  {left}", file=sys.stderr, flush=True)

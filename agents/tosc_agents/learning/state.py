@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +23,16 @@ def flatten_state(tree: Any, prefix: str = "") -> tuple[dict[str, Tensor], Any]:
     >>> flatten_state({"a": torch.zeros(1), "b": 2})
     ({'a': tensor([0.])}, {'a': {'tensor': 'a'}, 'b': 2})
     """
-    tensors: dict[str, Tensor] = {}
     if isinstance(tree, Tensor):
         return {prefix: tree.detach()}, {"tensor": prefix}
-    if isinstance(tree, dict):
-        plain: Any = {}
-        for key, value in tree.items():
-            found, plain[str(key)] = flatten_state(value, f"{prefix}/{key}" if prefix else str(key))
-            tensors |= found
-        return tensors, plain
-    if isinstance(tree, list | tuple):
-        plain = []
-        for i, value in enumerate(tree):
-            found, rest = flatten_state(value, f"{prefix}/{i}")
-            tensors |= found
-            plain.append(rest)
-        return tensors, plain
-    return {}, tree
+    if not isinstance(tree, dict | list | tuple):
+        return {}, tree
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, Any] = {}
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        found, plain[str(key)] = flatten_state(value, f"{prefix}/{key}" if prefix else str(key))
+        tensors |= found
+    return tensors, plain if isinstance(tree, dict) else list(plain.values())
 
 
 def restore_state(plain: Any, tensors: dict[str, Tensor]) -> Any:
@@ -60,6 +54,17 @@ def save_state(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
     unique = {name: t.to("cpu", copy=True).contiguous() for name, t in tensors.items()}
     with replacing(path) as part:
         part.write_bytes(save(unique, metadata={_KEY: json.dumps(plain)}))  # see save_checkpoint
+
+
+def check_identity(path: Path, state: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Raise CheckpointError when the state found at a path was kept by a run of another ``identity``."""
+    theirs, ours = state["identity"], json.loads(json.dumps(identity))
+    where = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
+    if where:
+        raise CheckpointError(
+            f"{path} belongs to a run with another {', '.join(where)}; continue that one with the same "
+            "arguments, choose another output, or delete the file."
+        )
 
 
 def load_state(path: str | os.PathLike[str], device: torch.device) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""What schemes are trained for; a file each, entered in pyproject.toml under tosc_env.objectives."""
+"""Objectives of training; a file each, entered in pyproject.toml under tosc_env.objectives."""

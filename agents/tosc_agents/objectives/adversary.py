@@ -26,14 +26,8 @@ class SimulatedAdversary(nn.Module):
 
         received [B, 2n], SNR -> (linear -> GELU) x 2 -> linear -> sigmoid -> image [B, C, side, side]
 
-    What the symbols of a task-trained system leak is coarse colour and layout, so the image is pooled to
-    ``side`` x ``side`` pixels: the adversary then costs next to nothing beside the encoder. None of the
-    eavesdroppers that are measured has this network.
-
-    Args:
-        spec: the system's shapes.
-        width: of its two hidden layers.
-        side: height and width of the image it rebuilds.
+    What a task-trained system leaks is coarse colour and layout, so the image is pooled to ``side`` x ``side`` pixels.
+    None of the eavesdroppers that are measured has this network.
     """
 
     def __init__(self, spec: SystemSpec, *, width: int = 384, side: int = 16) -> None:
@@ -66,8 +60,7 @@ class SimulatedAdversary(nn.Module):
         """How much it knows, from 0 (no more than the mean image) to 1 (everything); gradients reach the
         reception alone.
 
-        An encoder that drives its adversary beyond the mean image's error only fools that one adversary, and
-        hides nothing: there the leak is 0 and its slope too.
+        Beyond the mean image's error, where only this one adversary is fooled, the leak is 0 and its slope too.
         """
         frozen = {name: p.detach() for name, p in self.named_parameters()}
         rebuilt = torch.func.functional_call(self, frozen, (received, csi))
@@ -77,18 +70,16 @@ class SimulatedAdversary(nn.Module):
 
 
 class Adversary(Objective):
-    """Starves a simulated attacker, which learns to rebuild the image while the scheme learns to let it know nothing.
+    """Trains against a simulated attacker, which learns to rebuild the image while the scheme learns to prevent it.
 
     ::
 
         loss = first * (loss so far) + second * weight / (1 + sigma) * leak + adversary's own error
 
     ``leak`` is ``1 - error / error of the mean image`` of the :class:`SimulatedAdversary`, cut off at 0.  An epoch
-    begins with a pass of the adversary, the system as it is; in the system's pass the adversary learns on from what it
-    hears.
+    begins with a pass of the adversary, the system as it is; in the system's pass it learns on from its receptions.
 
     Args:
-        spec: the system's shapes.
         weight: of the adversary's leak, at least 0.
         width: of its network.
         weighting: ``"fixed"``: first and second are 1; ``"multiple-gradient"``: in each step the two are weighted so
@@ -114,23 +105,22 @@ class Adversary(Objective):
     def loss(
         self, loss: Tensor, trial: Trial, round_: Round, task: Task
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        images, heard = round_.batch.images, trial.eavesdropped
-        csi = trial.transmission.eavesdropper.csi
-        leak = self.adversary.leak(heard, csi, images)
+        images, reception = round_.batch.images, trial.transmission.eavesdropper
+        leak = self.adversary.leak(trial.eavesdropped, reception.csi, images)
         # The noisier the link, the less there is to hide: sigma is the noise at unit power per real dimension.
         sigma = noise_power(round_.snr_db).sqrt().mean()
         private = self.weight * leak / (1.0 + sigma)
         if self.weighting == "multiple-gradient":
             first = min_norm_weight(*(_gradient(part, trial.features) for part in (loss, private)))
             loss, private = first * loss, (1.0 - first) * private
-        chase = self.adversary.error(trial.transmission.eavesdropper.received.detach(), csi, images)
-        return loss + private + chase, {"leak": leak.detach(), "adversary": chase.detach()}
+        error = self.adversary.error(reception.received.detach(), reception.csi, images)
+        return loss + private + error, {"leak": leak.detach(), "adversary": error.detach()}
 
     def phase_loss(
         self, phase: str, transmission: Transmission, round_: Round
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        heard = transmission.eavesdropper
-        error = self.adversary.error(heard.received, heard.csi, round_.batch.images)
+        reception = transmission.eavesdropper
+        error = self.adversary.error(reception.received, reception.csi, round_.batch.images)
         return error, {"adversary": error.detach()}
 
 
@@ -150,14 +140,10 @@ def min_norm_weight(first: Tensor, second: Tensor) -> Tensor:
     """The weight a in [0, 1] of the first of two objectives for which ``a g1 + (1 - a) g2`` is shortest.
 
     The multiple-gradient descent choice for two objectives (Sener and Koltun, NeurIPS 2018, algorithm 2),
-    from their gradients with respect to the shared representation: the step then harms neither.
+    from their gradients, of one shape, with respect to the shared representation: the step then harms neither.
 
-    Args:
-        first, second: gradients of the same shape.
-
-    Example:
-        >>> float(min_norm_weight(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0])))
-        0.800000011920929
+    >>> float(min_norm_weight(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0])))
+    0.800000011920929
     """
     difference = second - first
     weight = (difference * second).sum() / difference.square().sum().clamp_min(1e-20)

@@ -1,4 +1,4 @@
-"""The information bottleneck: send little of the image."""
+"""The information bottleneck."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tosc_env.types import Round, SystemSpec
 
 
 class Bottleneck(Objective):
-    """Weighs how much the symbols tell of the image; the channel's noise is the bottleneck's.
+    """Penalises the information in the symbols about the image; the channel's noise is the bottleneck's.
 
     ::
 
@@ -27,7 +27,6 @@ class Bottleneck(Objective):
     A scheme with a measure of its own (:attr:`~tosc_env.schemes.Trial.rate`), such as a codebook, has that one.
 
     Args:
-        spec: the system's shapes.
         beta: weight of the rate, at least 0.
         start, ramp: epochs without it, and epochs over which its weight rises to ``beta``.
 
@@ -62,12 +61,8 @@ class Bottleneck(Objective):
 
 
 def _log_uniform_kl(sent: Tensor, snr_db: Tensor) -> Tensor:
-    """KL divergence of each message's noisy symbols to a log-uniform prior, summed over dimensions, [B].
-
-    Args:
-        sent: normalised symbols [B, 2n]; a unit of energy per complex symbol is half a unit per real.
-        snr_db: [B].
-    """
+    """KL divergence of each message's noisy symbols [B, 2n] to a log-uniform prior, summed over dimensions, [B]."""
+    # A unit of energy per complex symbol is half a unit per real.
     power = 2.0 * sent.float().square()
     log_alpha = noise_power(snr_db)[:, None].log() - (power + 1e-4).log()
     k1, k2, k3 = 0.63576, 1.8732, 1.48695

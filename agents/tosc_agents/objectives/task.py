@@ -1,4 +1,4 @@
-"""The task itself: what every training begins with."""
+"""The task's own loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encryption of symbols: they are transformed under a secret key, which the receiver undoes."""
+"""Encryption of symbols under a secret key."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Secrets(NamedTuple):
 
 
 class Keyed(Stage):
-    """A secret orthogonal transform of a message's 2n real numbers; whoever has the key inverts it.
+    """A secret orthogonal transform of a message's 2n real numbers; the key inverts it.
 
     ::
 
@@ -45,22 +45,20 @@ class Keyed(Stage):
     secrecy:** a shuffle leaves the multiset of values, with signs that of magnitudes, a rotation the energy, and any
     ``fixed`` key is learnt from pairs of images and symbols.  What is left is measured, not promised.
 
-    Over a fading link, the *equalised* symbols are what is transformed back.  Fades, and CSI that lists them symbol
-    by symbol, stay in the order of the channel: after :meth:`recover`, CSI entry i no longer belongs to symbol i.
+    Over a fading link the *equalised* symbols are transformed back, while CSI stays in the order of the channel: after
+    :meth:`recover` its entry i no longer belongs to symbol i.
 
-    Mixing a length that is no power of two: with m the largest power of two below 2n, the first m numbers are
-    transformed, then the last m.  The two windows overlap, as m > n, so that within three shuffled rounds every
-    number reaches every place, and as a product of orthogonal matrices the whole is exactly orthogonal.
+    Of a length that is no power of two, with m the largest power of two below 2n, the first m numbers are mixed, then
+    the last m.  The two windows overlap, so that within three shuffled rounds every number reaches every place.
 
     Args:
-        spec: the system's shapes.
         constellation: of a discrete scheme. Then the n *points* are shuffled (so are the indices they stand for), and
             the signs of I and Q flipped independently, which maps a square QAM onto itself; no ``rotation``.
         mode: ``shuffle``, ``shuffle+signs`` or ``rotation``.
         lifetime: ``per_message`` draws from key, environment, row, episode and message number, each number modulo
             2**32 (:func:`~tosc_agents.keys.keystream`); ``fixed`` from the key alone, once for all messages.
         key: 64 hexadecimal digits, 32 bytes, or a :class:`~tosc_agents.keys.SecretKey`. None draws a fresh one:
-            nobody else ever has it, so whoever wants to replay messages, or to decode elsewhere, gives a key.
+            to replay messages, or to decode elsewhere, give one.
 
     Raises:
         InputError: an unknown mode, lifetime or constellation, a rotation of points, or what is no key.
@@ -95,11 +93,11 @@ class Keyed(Stage):
         _check("lifetime of a key", lifetime, LIFETIMES)
         if constellation is not None:
             _check("constellation", constellation, CONSTELLATIONS)
-        if constellation is not None and mode == "rotation":
-            raise InputError(
-                f"the mode 'rotation' does not send points of {constellation!r} to points; a discrete scheme takes "
-                "'shuffle' or 'shuffle+signs'."
-            )
+            if mode == "rotation":
+                raise InputError(
+                    f"the mode 'rotation' does not send points of {constellation!r} to points; a discrete scheme takes "
+                    "'shuffle' or 'shuffle+signs'."
+                )
         self.mode, self.lifetime = mode, lifetime
         self.stochastic = lifetime == "per_message"
         self._own_key = key is not None

@@ -1,4 +1,4 @@
-"""Laplace noise: an honest mechanism of differential privacy, and the article's, which is only calibrated."""
+"""Laplace noise: a mechanism of differential privacy, and the article's noise, which is only calibrated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tosc_agents.accounting import Budget
+from tosc_agents.accounting import composed
 from tosc_env.errors import InputError
 from tosc_env.game import ENERGY_EPSILON
 from tosc_env.modulation import constellation_points, hard_decision, modulate
@@ -31,26 +31,24 @@ class Laplace(Stage):
     sent by a factor of e^epsilon at most: pure epsilon-DP of the image that is sent. It is no statement about the
     images that the weights were trained on. Power constraint, channel and whatever an attacker computes come
     after the noise and cannot weaken it (post-processing). Each further transmission of an image draws fresh
-    noise and spends as much again: :class:`~tosc_agents.accounting.Budget`.
+    noise and spends as much again: :func:`~tosc_agents.accounting.composed`.
 
     ``calibrated`` clips nothing, so no sensitivity is known: its noise is *calibrated* by ``constant``
     (:func:`~tosc_agents.calibration.calibrate_constant`), and no differential privacy is claimed of it.
 
     For a discrete scheme the same is done to I and Q of the points, and the result snaps to the nearest point.
-    Clipped points are close to 0, so before they snap an honest mechanism amplifies them by a constant that
-    depends on C and the constellation alone.
+    Clipped points are close to 0, so before they snap ``laplace`` amplifies them by a constant that depends on C and
+    the constellation alone.
 
-    Real numbers are float64 here and the sum is rounded to float32. The proof is about real numbers, though: the
-    last bits of a float betray some of what the noise was added to (Mironov, "On significance of the least
-    significant bits for differential privacy", CCS 2012). An attacker behind a noisy channel has no such bits; who
-    reads the transmitter's memory does.
+    The proof is about real numbers, which are float64 here: the last bits of a float depend on what the noise was
+    added to (Mironov, "On significance of the least significant bits for differential privacy", CCS 2012). An attacker
+    behind a noisy channel has no such bits; who reads the transmitter's memory does.
 
     Args:
         spec, constellation: see :class:`~tosc_env.Stage`.
         epsilon: the budget of each message, above 0; its knob.
         clip: C, the largest L1 norm of a message's 2n reals (``laplace`` only).
-        mode: ``"laplace"`` or ``"calibrated"``.
-        constant: of ``"calibrated"``, which needs it.
+        mode, constant: ``"laplace"``, or ``"calibrated"`` with its constant.
         epsilon_range: ``[low, high]``: in training each message draws a budget of its own from there,
             log-uniformly, and a receiver that is told it (:class:`~tosc_agents.backbones.cnn.CNN`) learns them all.
             None: trained at ``epsilon``.
@@ -60,7 +58,6 @@ class Laplace(Stage):
             range that is none or does not hold ``epsilon``.
 
     Example:
-        >>> import torch
         >>> spec = SystemSpec((3, 32, 32), 10, num_symbols=4)
         >>> stage = Laplace(spec, epsilon=20.0)
         >>> stage
@@ -97,11 +94,8 @@ class Laplace(Stage):
             )
         self.epsilon, self.clip = check_positive(epsilon, "epsilon"), check_positive(clip, "clip")
         self.epsilon_range = check_range("epsilon", epsilon_range)
-        if (
-            self.epsilon_range is not None
-            and not self.epsilon_range[0] <= self.epsilon <= self.epsilon_range[1]
-        ):
-            low, high = self.epsilon_range
+        low, high = self.epsilon_range or (self.epsilon, self.epsilon)
+        if not low <= self.epsilon <= high:
             raise InputError(f"epsilon must lie in epsilon_range [{low:g}, {high:g}], not {self.epsilon:g}.")
         self.mode, self.constant = mode, None if constant is None else check_positive(constant, "constant")
         # What the scale is divided by epsilon of: the sensitivity, or the number that stands in its place.
@@ -165,11 +159,8 @@ class Laplace(Stage):
             f"each message is {self.epsilon:g}-DP for its image "
             f"(pure; Laplace noise of scale {scale:.3g} on features of L1 norm at most {self.clip:g})"
         )
-        if transmissions == 1:
-            return one
-        return (
-            f"{one}; {transmissions} transmissions of the same image: {Budget(self.epsilon, transmissions)}"
-        )
+        more = f"; {transmissions} transmissions of the same image: {composed(self.epsilon, transmissions)}"
+        return one if transmissions == 1 else one + more
 
     def __repr__(self) -> str:
         if self.mode == "calibrated":
@@ -182,10 +173,10 @@ def _mean_norm(constellation: str) -> float:
 
 
 def _laplace(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Laplace noise of scale 1, shaped like ``like``.
+    """Laplace noise of scale 1, shaped like ``like``: the difference of two exponentials.
 
-    The difference of two exponentials. The usual inverse, sign(u) log(1 - 2|u|) of a uniform u, is infinite when u
-    is exactly 1/2 and has no tail beyond the smallest step of u, which a budget does not forgive.
+    The usual inverse, sign(u) log(1 - 2|u|) of a uniform u, is infinite when u is exactly 1/2 and has no tail beyond
+    the smallest step of u.
     """
     first, second = (torch.empty_like(like).exponential_(generator=generator) for _ in range(2))
     return first - second

@@ -1,1 +1,1 @@
-"""Fitting schemes and eavesdroppers, and measuring one against the other."""
+"""Training of schemes and eavesdroppers, and their evaluation."""

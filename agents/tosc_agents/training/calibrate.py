@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tosc_env.errors import CheckpointError
 from tosc_env.game import Game
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.pipeline import Pipeline
-from tosc_env.types import Context
+from tosc_env.rollout import transmit
 
 Measure = Callable[[Tensor, Tensor], float]
 """From logits [N, K] and targets to an accuracy in [0, 1]."""
@@ -128,10 +129,7 @@ def noise_of(scheme: Pipeline) -> Any:
 def accuracy_at_scale(
     scheme: Pipeline, game: Game, *, seed: int = 0, measure: Measure | None = None
 ) -> Callable[[float], float]:
-    """A function from the noise's scale to the accuracy on all of the game's images, with the same noise each time.
-
-    The network runs once; only noise, channel and receiver are done again for each scale.
-    """
+    """A function from the noise's scale to the accuracy on all of the game's images, with the same noise each time."""
     reach: float = noise_of(scheme).reach
 
     def score(logits: Tensor, targets: Tensor) -> float:
@@ -144,9 +142,10 @@ def accuracy_at_scale(
         for part in torch.arange(len(game.source), device=game.device).split(500):
             round_ = game.draw(len(part), generator=generator, index=part)
             knobs = {"epsilon": torch.full_like(round_.snr_db, reach / scale)}
-            context = Context(round_.snr_db, round_.message, generator=generator, knobs=knobs)
-            heard = game.transmit(round_, scheme.send(game.source, part, context)).receiver
-            logits.append(scheme.decode(heard.received, heard.csi, context))
+            context = replace(game.context(round_, generator), knobs=knobs)
+            symbols = scheme.send(game.source, part, context)
+            at_receiver = transmit(game, scheme, round_, symbols, context).receiver
+            logits.append(scheme.decode(at_receiver.received, at_receiver.csi, context))
             targets.append(round_.targets)
         return (measure or score)(torch.cat(logits), torch.cat(targets))
 

@@ -1,4 +1,4 @@
-"""What a trained scheme's checkpoint says of its training."""
+"""The card of a trained scheme's checkpoint."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any
 
 from tosc_agents.complexity import complexity
-from tosc_agents.learning.loop import Trained
 from tosc_agents.learning.precision import resolve_precision
 from tosc_agents.records import provenance
 from tosc_agents.training.evaluate import Evaluation
@@ -21,7 +20,7 @@ def scheme_card(
     game: Game,
     setting: GameConfig,
     config: SchemeTraining,
-    trained: Trained,
+    figures: dict[str, float],
     *,
     objectives: list[Any],
     seed: int,
@@ -43,7 +42,7 @@ def scheme_card(
             "warm_start": None if start is None else start.plain(),
             "frozen": frozen or [],
             "precision_used": resolve_precision(config.loop.precision, game.device),
-            "figures": trained.figures,
+            "figures": figures,
         },
         **({"guarantee": scheme.guarantee()} if scheme.guarantee() else {}),
     }

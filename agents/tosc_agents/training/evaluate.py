@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,12 +15,13 @@ from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper
 from tosc_env.errors import InputError, unknown
 from tosc_env.game import Game
-from tosc_env.modulation import hard_decision
-from tosc_env.pipeline import Pipeline, as_pipeline, evaluating
-from tosc_env.privacy.oracle import Recorded, context_of, heard, numbered
+from tosc_env.modulation import constellation_points, hard_decision
+from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.threat import ThreatModel
+from tosc_env.rollout import Exchange, rollout, with_fresh_nonces
 from tosc_env.schemes import PrivacyScheme
-from tosc_env.types import Reception, Round, Transmission
+from tosc_env.types import Reception, Round
+from tosc_env.zoos import check_shapes
 
 QUERY = "nearest-symbols"
 """The attacker that has the candidates encoded; it needs no training, only permission."""
@@ -42,13 +44,13 @@ class Figure:
         >>> Figure.of([1.0, 3.0]).mean
         2.0
         """
+        from scipy.special import stdtrit
+
         n = len(values)
         mean = sum(values) / n
         if n == 1:
             return cls(mean, math.nan)
         spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
-        from scipy.special import stdtrit
-
         # Student's t for a two-sided 95 % interval.
         return cls(mean, float(stdtrit(n - 1, 0.975)) * spread / math.sqrt(n))
 
@@ -116,10 +118,14 @@ def evaluate(
     with_floors: bool = True,
     threat: ThreatModel | None = None,
 ) -> Evaluation:
-    """Accuracy of the receiver and leaks to each attacker, all on the very same receptions.
+    """Accuracy of the receiver and leaks to each attacker, all on the same receptions.
+
+    Of several eavesdroppers each is evaluated, under the attacker's name and its node's (``linear@eavesdropper_1``);
+    colluding ones are one.
 
     Args:
-        game: on the test images; its SNRs are replaced by those asked for.
+        game: on the test images; its SNRs are replaced by those asked for, but for nodes that have their own where no
+            ``eavesdropper_snr_db`` is.
         scheme: whose transmitter sends and whose receiver decides (recorded symbols come without one).
         attackers: trained eavesdroppers by the name they shall have in the record.
         snr_db: of the legitimate link, one evaluation each.
@@ -133,57 +139,71 @@ def evaluate(
             the candidates encoded and takes the one whose symbols lie nearest (``reid_query``).
 
     Raises:
-        InputError: no seed, or an SNR that is not a number.
+        InputError: no seed, an SNR that is not a number, a scheme or attacker of other shapes, or several SNRs and a
+            node with its own.
     """
     if seeds < 1:
         raise InputError(f"seeds must be at least 1, not {seeds}.")
     pairs = list(zip(snr_db, eavesdropper_snr_db or snr_db, strict=True))
     count = len(game.source)
-    index = torch.arange(count, device=game.device)
     sender = as_pipeline(scheme)
-    receives = not isinstance(sender, Recorded)
-    usage = torch.zeros(0 if game.points is None else len(game.points), device=game.device)
+    if sender.receives:
+        check_shapes("scheme", sender, game)
+    for attacker in attackers.values():
+        check_shapes("eavesdropper", attacker, game)
+    name = sender.constellation
+    points = None if name is None else constellation_points(name, device=game.device)
+    usage = torch.zeros(0 if points is None else len(points), device=game.device)
     accuracy: dict[float, Figure] = {}
     threat = threat or ThreatModel()
     repeated = any(attacker.repeated for attacker in attackers.values())
-    names = [*attackers, *([QUERY] if threat.candidate_queries else [])]
+    colluding = threat.colluding or game.config.colluding
+    threat = replace(threat, colluding=colluding)
+    nodes = game.adversaries[:1] if colluding else game.adversaries
+    own = {} if eavesdropper_snr_db else _own_snrs(game, len(pairs))
+    names = [_at(name, node, nodes) for name in attackers for node in nodes]
+    names += [_at(QUERY, node, nodes) for node in nodes if threat.candidate_queries]
     leaks: dict[str, dict[float, dict[str, Figure]]] = {name: {} for name in names}
     draws = [(pair, seed) for pair in range(len(pairs)) for seed in range(seeds)]
-    games = [game.with_rules(snr_db=snr_b, eavesdropper_snr_db=snr_e) for snr_b, snr_e in pairs]
+    everybody = tuple(node if node.name in own else replace(node, snr_db=None) for node in game.nodes)
+    games = [
+        game.with_rules(snr_db=snr_b, eavesdropper_snr_db=snr_e, nodes=everybody) for snr_b, snr_e in pairs
+    ]
     # A stream for each SNR and seed. The images are outermost, so that an attacker may remember candidates.
     streams = [torch.Generator(game.device).manual_seed(1000 + seed) for _, seed in draws]
-    sums: list[dict[tuple[str, str], Tensor]] = [{} for _ in draws]
-    for part in index.split(batch_size):
-        for (pair, seed), generator, totals in zip(draws, streams, sums, strict=True):
-            at = games[pair]
-            round_ = at.draw(len(part), generator=generator, index=part)
-            round_ = numbered(round_, sender, generator)
-            transmission = _send(at, sender, round_, generator)
-            if game.points is not None:
-                usage += torch.bincount(
-                    hard_decision(transmission.sent, game.points).flatten(), minlength=len(usage)
-                )
-            if receives:
-                _add(totals, "", "accuracy", _decide(at, sender, round_, transmission, generator))
-            once = heard(transmission.eavesdropper, round_, sender, threat)
-            many = _again(at, sender, round_, once, generator, threat) if repeated else once
+    rollouts = [
+        rollout(games[pair], sender, generator=stream, batch_size=batch_size)
+        for (pair, _), stream in zip(draws, streams, strict=True)
+    ]
+    sums: list[dict[tuple[str, str], Any]] = [defaultdict(float) for _ in draws]  # by attacker and figure
+    for exchanges in zip(*rollouts, strict=True):
+        for (_, seed), exchange, stream, totals in zip(draws, exchanges, streams, sums, strict=True):
+            if points is not None:
+                chosen = hard_decision(exchange.transmission.sent, points)
+                usage += torch.bincount(chosen.flatten(), minlength=len(usage))
+            if sender.receives:
+                decision = game.task.decide(exchange.logits())
+                totals["", "accuracy"] += game.task.score(decision, exchange.round.targets).sum()
             ssim = with_ssim and (ssim_seeds is None or seed < ssim_seeds)
-            for name, attacker in attackers.items():
-                what = many if attacker.repeated else once
-                for figure, values in _leaks(attacker, round_, what, game, ssim).items():
-                    _add(totals, name, figure, values)
+            for node in nodes:
+                once = exchange.observed(threat, node)
+                many = _again(exchange, once, stream, threat, node) if repeated else once
+                for name, attacker in attackers.items():
+                    what = many if attacker.repeated else once
+                    for figure, values in _leaks(attacker, exchange.round, what, game, ssim).items():
+                        totals[_at(name, node, nodes), figure] += values.sum()
             if threat.candidate_queries:
-                scores = _nearest_symbols(at, sender, round_, transmission, generator)
-                _add(totals, QUERY, "reid_query", metrics.reidentification(scores))
+                again = _again_encoded(exchange, stream)
+                for node in nodes:
+                    scores = _nearest_symbols(exchange, again, colluding, node)
+                    totals[_at(QUERY, node, nodes), "reid_query"] += metrics.reidentification(scores).sum()
     for pair, (snr_b, snr_e) in enumerate(pairs):
-        found: dict[tuple[str, str], list[float]] = {}
-        for (of, _), totals in zip(draws, sums, strict=True):
-            if of == pair:
-                for key, total in totals.items():
-                    found.setdefault(key, []).append(float(total) / count)
-        for (name, figure), shares in found.items():
-            if name:
-                leaks[name].setdefault(snr_e, {})[figure] = Figure.of(shares)
+        of_pair = sums[pair * seeds : (pair + 1) * seeds]
+        for who, figure in of_pair[0]:
+            shares = [float(totals[who, figure]) / count for totals in of_pair if (who, figure) in totals]
+            if who:
+                level = own.get(who.rpartition("@")[2] if len(nodes) > 1 else nodes[0], snr_e)
+                leaks[who].setdefault(level, {})[figure] = Figure.of(shares)
             else:
                 accuracy[snr_b] = Figure.of(shares)
     return Evaluation(
@@ -230,27 +250,18 @@ def floors(game: Game, batch_size: int = CANDIDATES) -> dict[str, dict[str, floa
     return table
 
 
-def _send(game: Game, scheme: Pipeline, round_: Round, generator: torch.Generator) -> Transmission:
-    context = context_of(round_, generator)
-    return game.transmit(round_, scheme.send(game.source, round_.batch.index, context))
-
-
-def _decide(
-    game: Game, scheme: Pipeline, round_: Round, transmission: Transmission, generator: torch.Generator
-) -> Tensor:
-    context = context_of(round_, generator)
-    with evaluating(scheme):
-        logits = scheme.decode(transmission.receiver.received, transmission.receiver.csi, context)
-    return game.task.score(game.task.decide(logits), round_.targets)
+def _at(name: str, node: str, nodes: Sequence[str]) -> str:
+    return name if len(nodes) == 1 else f"{name}@{node}"
 
 
 def _leaks(
-    attacker: Eavesdropper, round_: Round, heard: Reception, game: Game, with_ssim: bool
+    attacker: Eavesdropper, round_: Round, reception: Reception, game: Game, with_ssim: bool
 ) -> dict[str, Tensor]:
-    images = round_.batch.images
+    """The figures of what an attacker can do, one value per message: name -> [B]."""
+    images, received, csi = round_.batch.images, reception.received, reception.csi
     found: dict[str, Tensor] = {}
     if "reconstruct" in attacker.capabilities:
-        rebuilt = attacker.reconstruct(heard.received, heard.csi)
+        rebuilt = attacker.reconstruct(received, csi)
         statistics = game.source.statistics
         found["psnr_db"] = metrics.psnr(rebuilt, images)
         found["psnr_clipped_db"] = metrics.psnr_clipped(
@@ -260,10 +271,10 @@ def _leaks(
         if with_ssim:
             found["ssim"] = metrics.ssim(rebuilt, images)
     if "match" in attacker.capabilities:
-        scores = attacker.match(heard.received, heard.csi, images)
+        scores = attacker.match(received, csi, images)
         found[attacker.match_figure] = metrics.reidentification(scores)
     if "infer" in attacker.capabilities:
-        logits = attacker.infer(heard.received, heard.csi)
+        logits = attacker.infer(received, csi)
         sizes = [size for _, size in attacker.inferred]
         for (name, _), part in zip(attacker.inferred, logits.split(sizes, dim=1), strict=True):
             truth = round_.targets if name == "label" else _attribute(game, round_, name)
@@ -279,42 +290,47 @@ def _attribute(game: Game, round_: Round, name: str) -> Tensor:
 
 
 def _again(
-    game: Game,
-    sender: Pipeline,
-    round_: Round,
-    once: Reception,
-    generator: torch.Generator,
-    threat: ThreatModel,
+    exchange: Exchange, once: Reception, generator: torch.Generator, threat: ThreatModel, node: str
 ) -> Reception:
     """The reception and ``threat.receptions - 1`` more of the same images, received [B, R, 2n]."""
+    game, index = exchange.game, exchange.round.batch.index
     receptions = [once]
     for _ in range(threat.receptions - 1):
-        index = round_.batch.index
-        drawn = game.draw(len(index), generator=generator, index=index)
-        again = numbered(replace(drawn, snr_db=round_.snr_db), sender, generator)
-        sent = _send(game, sender, again, generator)
-        receptions.append(heard(sent.eavesdropper, again, sender, threat))
+        again = next(rollout(game, exchange.scheme, generator=generator, index=index, batch_size=len(index)))
+        receptions.append(again.observed(threat, node))
     received = torch.stack([r.received for r in receptions], dim=1)
     return Reception(received, torch.stack([r.csi for r in receptions], dim=1))
 
 
-def _nearest_symbols(
-    game: Game,
-    sender: Pipeline,
-    round_: Round,
-    transmission: Transmission,
-    generator: torch.Generator,
-) -> Tensor:
-    # Whoever has the candidates encoded never gets the very symbols of a stochastic transmitter, nor its key.
-    again = transmission.sent
-    if sender.stochastic:
-        afresh = context_of(numbered(round_, sender, generator), generator)
-        again = game.normalise(sender.send(game.source, round_.batch.index, afresh))
+def _again_encoded(exchange: Exchange, generator: torch.Generator) -> Tensor:
+    """The candidates' symbols [B, 2n], as whoever has them encoded gets them."""
+    # That are never the very symbols of a stochastic transmitter, nor is its key used.
+    if not exchange.scheme.stochastic:
+        return exchange.transmission.sent
+    game, scheme = exchange.game, exchange.scheme
+    context = game.context(with_fresh_nonces(exchange.round, scheme, generator), generator)
+    return scheme.constrain(scheme.send(game.source, exchange.round.batch.index, context), context)
+
+
+def _nearest_symbols(exchange: Exchange, candidates: Tensor, colluding: bool, node: str) -> Tensor:
+    air = exchange.transmission
+    reception = exchange.game.pool(exchange.round, air) if colluding else air.receptions[node]
     # Exact distances: the fast form by inner products loses the nearest one among near ties.
     exact = "donot_use_mm_for_euclid_dist"
-    return -torch.cdist(transmission.eavesdropper.received, again, compute_mode=exact)
+    return -torch.cdist(reception.received, candidates, compute_mode=exact)
 
 
-def _add(totals: dict[tuple[str, str], Tensor], name: str, figure: str, values: Tensor) -> None:
-    total = values.sum()
-    totals[name, figure] = totals[name, figure] + total if (name, figure) in totals else total
+def _own_snrs(game: Game, pairs: int) -> dict[str, float]:
+    """The SNR of each node that has its own, in dB."""
+    own = {}
+    for node in game.nodes[1:]:
+        if node.snr_db is None:
+            continue
+        level = game.snr_of(node.name).constant
+        if level is None or pairs > 1:
+            raise InputError(
+                f"{node.name} has an SNR of its own, {game.snr_of(node.name)} dB: evaluate at one number, and at one "
+                "of the receiver's SNRs at a time, or give eavesdropper_snr_db, which goes before it."
+            )
+        own[node.name] = level
+    return own

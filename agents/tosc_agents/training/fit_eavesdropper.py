@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tosc_agents.eavesdroppers.base import run_files
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_env.attackers import Eavesdropper, make_eavesdropper
@@ -37,7 +38,7 @@ def fit_eavesdropper(
         scheme: the system under attack.
         threat: what the attacker is given; by default other images, unlimited queries, its own CSI.
         options: of the eavesdropper, with a name.
-        seed: of its weights, the order of its images and the noise it hears.
+        seed: of its weights, the order of its images and the noise it receives.
         progress: told how far it is.
         state_path: where an attacker with an attribute ``run`` (every neural one) keeps its run after each epoch
             and resumes from; removed in the end.
@@ -53,33 +54,27 @@ def fit_eavesdropper(
     # One stream for the order of images and the noise on the air, so that a resumed run goes on with both.
     generator = torch.Generator(game.device).manual_seed(seed)
     view = View(game, scheme, threat, generator)
-    if state_path is not None and hasattr(attacker, "run"):
-        attacker.run = (state_path, {**_identity(attacker, view, seed), **(identity or {})})  # type: ignore[assignment]
-    start = time.perf_counter()
-    fitted = attacker.fit(view, generator=generator, progress=progress)
-    if state_path is not None:
-        state_path.unlink(missing_ok=True)
-    attacker.eval().requires_grad_(False)
-    record = {
-        "name": attacker.name,
+    setting = {
         "options": attacker.options,
         "threat_model": threat.plain(),
         "snr_db": view.snr_db.plain(),
-        "queries": view.queries,
         "seed": seed,
+    }
+    if state_path is not None and hasattr(attacker, "run"):
+        shared = {"eavesdropper": attacker.name, "spec": attacker.spec.plain(), **setting, **(identity or {})}
+        attacker.run = (state_path, shared)  # type: ignore[assignment]
+    start = time.perf_counter()
+    fitted = attacker.fit(view, generator=generator, progress=progress)
+    if state_path is not None:
+        for file in run_files(state_path):
+            file.unlink(missing_ok=True)
+    attacker.eval().requires_grad_(False)
+    record = {
+        "name": attacker.name,
+        **setting,
+        "options": attacker.options,  # with what it has learnt of its own shape
+        "queries": view.queries,
         "seconds": round(time.perf_counter() - start, 1),
         "fit": fitted,
     }
     return attacker, record
-
-
-def _identity(attacker: Eavesdropper, view: View, seed: int) -> dict[str, Any]:
-    """What a resumed run must share with the interrupted one."""
-    return {
-        "eavesdropper": attacker.name,
-        "options": attacker.options,
-        "spec": attacker.spec.plain(),
-        "threat_model": view.threat.plain(),
-        "snr_db": view.snr_db.plain(),
-        "seed": seed,
-    }

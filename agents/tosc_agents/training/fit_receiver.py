@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from tosc_agents.learning.augment import crop_flip_cutout
-from tosc_agents.learning.loop import Trained, train
+from tosc_agents.learning.loop import train
 from tosc_agents.learning.precision import autocast
 from tosc_agents.learning.progress import Progress
-from tosc_agents.training.fit_scheme import SchemeTraining, Trainee, usual_objectives
+from tosc_agents.training.fit_scheme import SchemeTraining, Trainee, run_identity, usual_objectives
 from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.pipeline import as_pipeline
 from tosc_env.schemes import PrivacyScheme, make_objectives
-from tosc_env.types import Batch, Round
+from tosc_env.types import Round
 
 PART = "transmitter"
 
@@ -33,21 +33,19 @@ def fit_receiver(
     seed: int = 0,
     state_path: Path | None = None,
     progress: Progress | None = None,
-) -> Trained:
+) -> dict[str, float]:
     """Train all of a scheme but its backbone's ``transmitter``, on outputs of it that are computed once.
 
-    For backbones that meet the images through a submodule ``transmitter`` alone, as ``cnn`` does, trained for the task
+    For backbones that meet the images through a submodule ``transmitter`` alone, as ``cnn`` does, and for the task
     alone; hundreds of epochs of a receiver then take as long as a few of the whole.
 
     Args:
         scheme: on the game's device; its transmitter is left as it is, in training and after.
         game: whose source holds the system's half of the training images.
         config: epochs and the like; its augmentation makes the copies after the first, which is plain.
-        objectives: as for :func:`~tosc_agents.training.fit_scheme.fit_scheme`; only the task can be among them.
         copies: outputs of the transmitter that are kept of each image, at least 1.
-        seed: of everything random in the run.
-        state_path: where the run's state is kept after each epoch and resumed from.
-        progress: told how far it is.
+        objectives, seed, state_path, progress: as for :func:`~tosc_agents.training.fit_scheme.fit_scheme`; only the
+            task can be among the objectives.
 
     Raises:
         InputError: no such submodule, nothing besides it to train, no copy, or a training for more than the task.
@@ -68,16 +66,7 @@ def fit_receiver(
     generator = torch.Generator(game.device).manual_seed(seed)
     scheme.to(game.device)
     outputs = _outputs(transmitter.eval(), game, config, copies, generator)
-    identity: dict[str, Any] = {
-        "receiver_of": scheme.name,
-        "options": scheme.options,
-        "stages": [stage.plain() for stage in pipeline.added],
-        "data": game.source.name,
-        "half": game.source.half,
-        "snr_db": game.snr_db.plain(),
-        "copies": copies,
-        "seed": seed,
-    }
+    identity = {"receiver_of": scheme.name, "copies": copies, **run_identity(pipeline, game, seed)}
     # What the loss takes for images are the transmitter's outputs already.
     setattr(pipeline.backbone, PART, nn.Identity())
     try:
@@ -109,10 +98,7 @@ class ReceiverTrainee(Trainee):
     def _draw(self, index: Tensor) -> Round:
         round_ = self._game.draw(len(index), generator=self._generator, index=index)
         which = torch.randint(len(self.outputs), index.shape, generator=self._generator, device=index.device)
-        batch = round_.batch
-        return replace(
-            round_, batch=Batch(self.outputs[which, index], batch.labels, batch.attributes, batch.index)
-        )
+        return replace(round_, batch=replace(round_.batch, images=self.outputs[which, index]))
 
 
 @torch.no_grad()

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from tosc_agents.learning.augment import crop_flip_cutout
-from tosc_agents.learning.loop import LoopConfig, Trained, train
+from tosc_agents.learning.loop import LoopConfig, train
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.pipeline import Pipeline, as_pipeline
-from tosc_env.privacy.oracle import context_of, numbered
+from tosc_env.rollout import transmit, with_fresh_nonces
 from tosc_env.schemes import Objective, PrivacyScheme, defaults_of, make_objectives, schemes
 from tosc_env.types import Round, SystemSpec
 
@@ -51,7 +51,7 @@ def fit_scheme(
     seed: int = 0,
     state_path: Path | None = None,
     progress: Progress | None = None,
-) -> Trained:
+) -> dict[str, float]:
     """Train transmitter and receiver on the game's source, at the game's SNR, over the game's channel.
 
     Args:
@@ -64,6 +64,9 @@ def fit_scheme(
         state_path: where the run's state is kept after each epoch and resumed from.
         progress: see :func:`~tosc_agents.learning.progress.show_progress`.
 
+    Returns:
+        The last epoch's mean figures, such as ``loss`` and ``accuracy``.
+
     Raises:
         InputError: the scheme has nothing to train, or no objective was given.
         TrainingError: the loss is no longer finite.
@@ -73,17 +76,12 @@ def fit_scheme(
     with weights_from(seed):
         wanted = usual_objectives(scheme.name, scheme.spec) if objectives is None else objectives
         trainee = Trainee(as_pipeline(scheme), make_objectives(wanted, scheme.spec), game, config, generator)
-    identity: dict[str, Any] = {
+    identity = {
         "scheme": scheme.name,
-        "options": scheme.options,
-        "stages": [stage.plain() for stage in trainee.scheme.added],
-        "objectives": trainee.plain(),
+        "objectives": [objective.plain() for objective in trainee.objectives],  # type: ignore[operator]
         "spec": scheme.spec.plain(),
-        "data": game.source.name,
-        "half": game.source.half,
-        "snr_db": game.snr_db.plain(),
         "channel": type(game.channel).__name__,
-        "seed": seed,
+        **run_identity(trainee.scheme, game, seed),
     }
     return train(
         trainee,
@@ -97,6 +95,18 @@ def fit_scheme(
         passes=trainee.passes,
         begin_phase=trainee.begin,
     )
+
+
+def run_identity(scheme: Pipeline, game: Game, seed: int) -> dict[str, Any]:
+    """What any run that resumes a training of a scheme must share with the interrupted one."""
+    return {
+        "options": scheme.options,
+        "stages": [stage.plain() for stage in scheme.added],
+        "data": game.source.name,
+        "half": game.source.half,
+        "snr_db": game.snr_db.plain(),
+        "seed": seed,
+    }
 
 
 def usual_objectives(name: str, spec: SystemSpec) -> list[Objective]:
@@ -150,7 +160,7 @@ class Trainee(nn.Module):
         self._pass = SYSTEM
 
     def begin(self, name: str, epoch: int, epochs: int) -> None:
-        """Begin a pass over the images: tell the objectives, and have the parts that do not learn stay as they are."""
+        """Begin a pass over the images: tell the objectives, and keep frozen parts as they are."""
         self._pass = name
         for objective in self.objectives:
             objective.begin(self.scheme, name, epoch, epochs)  # type: ignore[operator]
@@ -161,32 +171,29 @@ class Trainee(nn.Module):
                 part.eval()
 
     def forward(self, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.loss(numbered(self._draw(index), self.scheme, self._generator))
+        return self.loss(with_fresh_nonces(self._draw(index), self.scheme, self._generator))
 
     def loss(self, round_: Round) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a round and figures to log."""
-        context = context_of(round_, self._generator)
+        context = self._game.context(round_, self._generator)
         loss = round_.snr_db.new_zeros(())
         logs: dict[str, Tensor] = {}
         if self._pass != SYSTEM:
             with torch.no_grad():
                 symbols = self.scheme.encode(round_.batch.images, context)
-                transmission = self._game.transmit(round_, symbols)
+                transmission = transmit(self._game, self.scheme, round_, symbols, context)
             for objective in self.objectives:
                 if self._pass in objective.phases:  # type: ignore[operator]
                     term, figures = objective.phase_loss(self._pass, transmission, round_)  # type: ignore[operator]
                     loss, logs = loss + term, {**logs, **figures}
             return loss, logs
-        trial = self.scheme(round_.batch.images, context, partial(self._game.transmit, round_))
+        air = partial(transmit, self._game, self.scheme, round_, context=context)
+        trial = self.scheme(round_.batch.images, context, air)
         logs |= trial.figures
         for objective in self.objectives:
             loss, figures = objective.loss(loss, trial, round_, self._game.task)  # type: ignore[operator]
             logs |= figures
         return loss, logs
-
-    def plain(self) -> list[dict[str, Any]]:
-        """The objectives as plain values, for a record."""
-        return [objective.plain() for objective in self.objectives]  # type: ignore[operator]
 
     def _draw(self, index: Tensor) -> Round:
         round_ = self._game.draw(len(index), generator=self._generator, index=index)

@@ -46,7 +46,7 @@ class WarmStart:
         stored, own = read_tensors(self.path), scheme.state_dict()
         self.taken = [n for n, t in own.items() if n in stored and stored[n].shape == t.shape]
         self.fresh = [n for n in own if n not in self.taken]
-        # A norm's counter of batches is a single number everywhere: that it fits says nothing.
+        # A norm's counter of batches fits everywhere.
         if all(name.endswith("num_batches_tracked") for name in self.taken):
             raise InputError(
                 f"nothing in {self.path} ({self.header['name']!r}) fits the scheme {scheme.name!r}: give it the same "

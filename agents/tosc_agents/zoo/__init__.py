@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tosc_env.channels import channels
 from tosc_env.errors import CheckpointError
 from tosc_env.game import Game
-from tosc_env.io.checkpoint_files import card_path, read_header
+from tosc_env.io.checkpoint_files import SUFFIX, card_path, data_of, read_header
 from tosc_env.schemes import defaults_of, schemes
 from tosc_env.zoos import Wanted
 
@@ -19,7 +18,16 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 class Folder:
-    """A zoo made of all checkpoints in one folder.
+    """A zoo made of all checkpoints in one folder, such as those of ``tosc train`` and ``tosc attack``.
+
+    A package of your own offers one under the entry points ``tosc_env.zoos``.
+
+    Args:
+        folder: where weights lie beside their cards; it may be empty.
+
+    Raises:
+        CheckpointError: when it is first asked, for a file that is none of a policy or has no card that says for which
+            data, labels, SNRs, channel and, of an attacker, against which system it is.
 
     Example:
         >>> [line.split(":")[0] for line in Folder(WEIGHTS).listing() if "scheme 'deepjscc' for cifar10" in line]
@@ -28,17 +36,16 @@ class Folder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._headers: dict[Path, dict[str, Any]] | None = None
 
-    @lru_cache(maxsize=1)  # noqa: B019 - one zoo lives as long as the process
     def headers(self) -> dict[Path, dict[str, Any]]:
-        """What each file says about itself."""
-        found = {path: read_header(path) for path in sorted(self.folder.glob("*.safetensors"))}
-        for path, header in found.items():
-            if not header["card"]:
-                raise CheckpointError(
-                    f"{path} lies in a zoo without its card {card_path(path).name} beside it."
-                )
-        return dict(sorted(found.items(), key=lambda item: item[1]["kind"], reverse=True))
+        """What each file says about itself, read once."""
+        if self._headers is None:
+            found = {path: read_header(path) for path in sorted(self.folder.glob(f"*{SUFFIX}"))}
+            for path, header in found.items():
+                _check_card(path, header)
+            self._headers = dict(sorted(found.items(), key=lambda item: item[1]["kind"], reverse=True))
+        return self._headers
 
     def find(
         self,
@@ -49,19 +56,23 @@ class Folder:
         options: Mapping[str, Any] | None = None,
         against: Mapping[str, Any] | None = None,
     ) -> Path | None:
-        """The checkpoint that fits in kind, name, data, shapes, task, SNR, options and target, or None."""
+        """The checkpoint that fits in kind, name, data, shapes, task, SNR, options and target, or None.
+
+        A scheme with stages that were added to it is another than its name stands for, and is never found.
+        """
         game = wanted.game
         fitting = [
             path
             for path, header in self.headers().items()
             if header["kind"] == kind
             and header["name"] == name
+            and header["stages"] == []
             and header["card"]["data"]["name"] == wanted.data
             and _shapes(header["spec"]) == _shapes(game.spec.plain())
             and (wanted.any_labels or header["card"]["labels"] == list(game.task.labels))
             and _covers(header["card"]["valid_snr_db"], game, kind)
             and (against is None or header["card"]["composition"] == against)
-            and _agrees(header["options"], options or {})
+            and (options or {}).items() <= header["options"].items()
         ]
         if not fitting:
             return None
@@ -84,18 +95,36 @@ class Folder:
         return lines
 
 
+def _check_card(path: Path, header: Mapping[str, Any]) -> None:
+    """Raise CheckpointError unless the card says what a zoo must know."""
+    card = header["card"]
+    if not card:
+        raise CheckpointError(f"{path} lies in a zoo without its card {card_path(path).name} beside it.")
+    snrs = card.get("valid_snr_db")
+    says = {
+        "data": data_of(card) is not None,
+        "labels": isinstance(card.get("labels"), list),
+        "setting": isinstance(card.get("setting"), dict) and "channel" in card["setting"],
+        "valid_snr_db": isinstance(snrs, list) and len(snrs) == 2,
+    }
+    if header["kind"] == "eavesdropper":
+        says["against"] = isinstance(card.get("against"), str)
+        says["composition"] = isinstance(card.get("composition"), dict)
+    for name, said in says.items():
+        if not said:
+            raise CheckpointError(
+                f"{path} lies in a zoo, but its card does not say {name!r}; those of 'tosc train' and 'tosc attack' do."
+            )
+
+
 def _shapes(spec: Mapping[str, Any]) -> tuple[Any, ...]:
     # The amount of CSI is left out: these networks read the SNR alone, over any channel.
     return tuple(spec["image_shape"]), spec["num_outputs"], spec["num_symbols"]
 
 
 def _covers(valid: list[float], game: Game, kind: str) -> bool:
-    snr = game.snr_db if kind == "scheme" else game.eavesdropper_snr_db or game.snr_db
+    snr = game.snr_db if kind == "scheme" else game.snr_of(game.adversaries[0])
     return valid[0] <= snr.low and snr.high <= valid[1]
-
-
-def _agrees(has: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return all(name in has and has[name] == value for name, value in wanted.items())
 
 
 def _variant(header: Mapping[str, Any]) -> str:

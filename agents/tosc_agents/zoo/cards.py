@@ -1,24 +1,19 @@
 """The zoo's cards as one page of Markdown, written from the files and never by hand.
 
-python -m tosc_agents.zoo.cards
+python -m tosc_agents.zoo.cards, in a checkout
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-
-from tosc_agents.leaks import LEAKS
+from tosc_agents.leaks import LEAKS, CardLeaks
 from tosc_agents.records import write_text
 from tosc_agents.zoo import WEIGHTS
 from tosc_agents.zoo.pack import ATTACKER_LIMIT, ZOO_LIMIT
-from tosc_env.data import terms_of
-from tosc_env.errors import ToscError
+from tosc_env.data import data_set
 from tosc_env.io.checkpoint_files import read_header, read_tensors
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.schemes import named
@@ -55,7 +50,7 @@ def render(folder: Path = WEIGHTS) -> str:
         shape = "x".join(map(str, header["spec"]["image_shape"]))
         groups.setdefault((header["card"]["data"]["name"], shape), {})[path] = header
     for (name, shape), group in groups.items():
-        lines += ["", f"## {name}, {shape}", "", f"Terms: {terms_of(name)}"]
+        lines += ["", f"## {name}, {shape}", "", f"Terms: {data_set(name).terms}"]
         for path, header in group.items():
             if header["kind"] == "scheme":
                 lines += ["", f"### {path.stem}", "", *_scheme(path, header)]
@@ -72,7 +67,7 @@ def _scheme(path: Path, header: Header) -> list[str]:
     options = ", ".join(f"{key}={value}" for key, value in header["options"].items())
     facts = {
         "scheme": f"`{header['name']}` ({options}){''.join(f' + {_part(one)}' for one in header['stages'])}",
-        "weights": _weights(path, header),
+        "weights": f"{_millions(path):.2f} M values, {path.stat().st_size / 1e6:.1f} MB",
         "cost": f"{card['complexity']['parameters'] / 1e6:.2f} M parameters in use, "
         f"{card['complexity']['macs'] / 1e6:.1f} M multiply-accumulates per image",
         "data": f"{card['data']['images']:,} training images{half}. {card['data']['provenance']}",
@@ -92,11 +87,10 @@ def _scheme(path: Path, header: Header) -> list[str]:
     return [*lines, "", *_leaks(card.get("leaks", {}))]
 
 
-def _leaks(leaks: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+def _leaks(leaks: CardLeaks) -> list[str]:
     """A row for each leak, a column for each SNR, and the threat models beneath."""
     if not leaks:
         return ["Leaks: not measured on these weights."]
-    # A header's keys are in alphabetical order.
     leaks = dict(sorted(leaks.items(), key=lambda item: float(item[0])))
     there = {leak for by_leak in leaks.values() for leak in by_leak}
     names = [leak for leak in LEAKS if leak in there] + sorted(there - LEAKS.keys())
@@ -131,12 +125,11 @@ def _attackers(headers: Mapping[Path, Header]) -> list[str]:
         threat = str(ThreatModel(**training["threat_model"]))
         if threat not in threats:
             threats.append(threat)
-        count = sum(tensor.numel() for tensor in read_tensors(path).values())
         rows.append(
             [
                 f"`{path.stem}`",
                 f"`{header['name']}` against {_target(card)}",
-                f"{count / 1e6:.2f} M",
+                f"{_millions(path):.2f} M",
                 str(training["fit"].get("epochs", "")),
                 str(training["seed"]),
                 _range(card),
@@ -158,9 +151,7 @@ def _attackers(headers: Mapping[Path, Header]) -> list[str]:
         "threat",
         "commit",
     ]
-    data = {
-        card["data"]["provenance"]: card["data"]["images"] for card in (h["card"] for h in headers.values())
-    }
+    data = {h["card"]["data"]["provenance"]: h["card"]["data"]["images"] for h in headers.values()}
     return [
         *_table(heading, rows),
         "",
@@ -169,9 +160,9 @@ def _attackers(headers: Mapping[Path, Header]) -> list[str]:
     ]
 
 
-def _weights(path: Path, header: Header) -> str:
-    count = sum(tensor.numel() for tensor in read_tensors(path).values())
-    return f"{count / 1e6:.2f} M values, {path.stat().st_size / 1e6:.1f} MB"
+def _millions(path: Path) -> float:
+    """How many values the weights are."""
+    return sum(tensor.numel() for tensor in read_tensors(path).values()) / 1e6
 
 
 def _start(training: Mapping[str, Any]) -> str:
@@ -222,7 +213,7 @@ def _snr(value: Any) -> str:
 
 
 def _by_snr(table: Mapping[str, Any], show: Any) -> str:
-    """``0: 86.1 %, 4: ...``, in the order of the SNRs."""
+    """``0 dB: 86.1%, 4 dB: ...``, in the order of the SNRs."""
     ordered = sorted(table.items(), key=lambda item: float(item[0]))
     return ", ".join(f"{snr} dB: {show(value)}" for snr, value in ordered)
 
@@ -240,23 +231,5 @@ def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 
-@dataclass(frozen=True)
-class Cards:
-    """Write the page of model cards."""
-
-    output: Annotated[Path, tyro.conf.Positional] = Path("docs/zoo.md")
-    """Where to; by default its place in a checkout, which is then the working directory."""
-    folder: Path = WEIGHTS
-    """The weights."""
-
-    def run(self) -> Path:
-        """Write, whole or not at all; returns the file."""
-        write_text(self.output, render(self.folder))
-        return self.output
-
-
 if __name__ == "__main__":
-    try:
-        print(f"wrote {tyro.cli(Cards).run()}")
-    except ToscError as error:
-        sys.exit(f"tosc: error: {error}")
+    write_text("docs/zoo.md", render())

@@ -1,28 +1,28 @@
 """Putting a trained checkpoint into the zoo: float16, measured again as it will be shipped, with a card.
 
-python -m tosc_agents.zoo.pack runs/deepjscc-shapes.safetensors deepjscc-shapes
+python -m tosc_agents.zoo.pack runs/lbvq.safetensors lbvq-cifar10 --leaks runs/attack-lbvq/results.json
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from tosc_agents.commands.common import load_scheme, parse_options, parse_parts, setting_of
+from tosc_agents.commands.common import Played, setting_of
+from tosc_agents.leaks import leaks_of_attacks
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import WEIGHTS
-from tosc_agents.zoo.amend import Additions
 from tosc_env.attackers import Eavesdropper
+from tosc_env.data import data_set
 from tosc_env.errors import InputError, ToscError
-from tosc_env.io.checkpoint_files import read_header, sha256, write_card
+from tosc_env.io.checkpoint_files import read_header
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
-from tosc_env.io.files import replacing
 from tosc_env.pipeline import Pipeline
 
 LIMIT = 8_000_000
@@ -36,7 +36,7 @@ ATTACKER_LIMIT = 1_000_000
 
 
 @dataclass(kw_only=True)
-class Pack(Additions):
+class Pack(Played):
     """Pack one checkpoint; an eavesdropper needs the packed scheme it was trained against."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
@@ -44,13 +44,7 @@ class Pack(Additions):
     name: Annotated[str, tyro.conf.Positional]
     """Name of the file in the zoo, without its ending."""
     scheme: Path | None = None
-    """The scheme an eavesdropper was trained against, for measuring it."""
-    play: str | None = None
-    """Another scheme that plays with the scheme's weights, if the eavesdropper was trained against that."""
-    scheme_kwargs: tuple[str, ...] = ()
-    """Options that the scheme's weights leave open, as name=value."""
-    stages: tuple[str, ...] = ()
-    """More stages between the scheme and the channel, if the eavesdropper was trained against those too."""
+    """The scheme an eavesdropper was trained against, for measuring it; --play and the like say how."""
     snr_db: tuple[float, ...] = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0)
     """SNRs it is measured at; the lowest and highest bound the range it is offered for."""
     seeds: int = 1
@@ -59,38 +53,56 @@ class Pack(Additions):
     """Whether an eavesdropper's card gets SSIM too, which takes longer than all the rest."""
     folder: Path = WEIGHTS
     """The zoo."""
-    overwrite: bool = False
-    """Replace weights of that name that are others; what is bit for bit the same is kept, with a new card."""
+    leaks: tuple[Path, ...] = ()
+    """results.json of 'tosc attack' on the scheme; of several, the strongest attackers."""
+    start: Path | None = None
+    """The checkpoint that the training started from, for its epochs and seed."""
+    commit: str | None = None
+    """The commit of the code that trained, for a card that does not know it."""
 
     def run(self) -> Path:
         """Write and measure; returns the file."""
         target = self.folder / f"{self.name}.safetensors"
-        loaded = load_checkpoint(self.checkpoint)
-        _check_parameters(loaded.policy)
-        card = {
-            **self.added_to(read_header(self.checkpoint)),
-            "valid_snr_db": [min(self.snr_db), max(self.snr_db)],
-        }
+        if target.exists():
+            raise InputError(
+                f"{target} exists, and weights of the zoo are never written again; choose another name."
+            )
+        policy, card = load_checkpoint(self.checkpoint).policy, self._card(read_header(self.checkpoint))
+        _check_parameters(policy)
         with tempfile.TemporaryDirectory() as folder:
             part = Path(folder) / target.name
-            save_checkpoint(part, loaded.policy, card, half=True)
-            self._check_size(part, target)
-            known = target.exists() and sha256(target) == sha256(part)
-            if target.exists() and not known and not self.overwrite:
-                raise InputError(f"{target} holds other weights; choose another name, or give --overwrite.")
+            save_checkpoint(part, policy, card, half=True)
+            self._check_size(part)
             # What is measured are the rounded weights, as an environment will load them.
             card |= self._measure(part)
-            if not known:
-                with replacing(target) as place:
-                    shutil.copyfile(part, place)
-        write_card(target, card)
+        save_checkpoint(target, policy, card, half=True)
         return target
 
-    def _check_size(self, part: Path, target: Path) -> None:
+    def _card(self, header: Mapping[str, Any]) -> dict[str, Any]:
+        """What training wrote, the terms of the data, and what is given here."""
+        card: dict[str, Any] = {
+            **header["card"],
+            "terms": data_set(header["card"]["data"]["name"]).terms,
+            "valid_snr_db": [min(self.snr_db), max(self.snr_db)],
+        }
+        if self.leaks:
+            if header["kind"] != "scheme":
+                raise InputError("--leaks are those of a scheme; an attacker's are measured as it is packed.")
+            card["leaks"] = leaks_of_attacks(self.leaks, header)
+        if self.start is not None:
+            told = _start(self.start, card["training"].get("warm_start"))
+            card["training"] = {**card["training"], "warm_start": told}
+        if self.commit is not None:
+            if card.get("commit") not in (None, "unknown", self.commit):
+                raise InputError(f"the card knows its commit, {card['commit']}; it is not {self.commit}.")
+            card["commit"] = self.commit
+        return card
+
+    def _check_size(self, part: Path) -> None:
         size = part.stat().st_size
         if size > LIMIT:
             raise InputError(f"{self.name} has {size:,} bytes; a file of the zoo may have {LIMIT:,}.")
-        others = sum(path.stat().st_size for path in self.folder.glob("*.safetensors") if path != target)
+        others = sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
         if others + size > ZOO_LIMIT:
             raise InputError(
                 f"{self.name} has {size:,} bytes and the other files of the zoo {others:,}; together they may have "
@@ -106,12 +118,7 @@ class Pack(Additions):
         else:
             if self.scheme is None:
                 raise InputError("an eavesdropper is measured against its scheme: give --scheme.")
-            scheme, _, _ = load_scheme(
-                self.scheme,
-                name=self.play,
-                options=parse_options(self.scheme_kwargs),
-                stages=parse_parts(self.stages),
-            )
+            scheme = self.load(self.scheme).policy
             _check_target(shipped.card, scheme)
             attackers["it"] = shipped.policy
         game = setting_of(shipped).game(split="test", constellation=scheme.constellation)
@@ -137,6 +144,26 @@ class Pack(Additions):
             for s, row in found.leaks["it"].items()
         }
         return {"leaks": leaks, "floors": found.floors}
+
+
+def _start(start: Path, told: dict[str, Any] | None) -> dict[str, Any]:
+    """What a card says of its warm start, with the epochs and the seed of the training before."""
+    header = read_header(start)
+    if told is None:
+        raise InputError("this training started from nothing, says its card; --start does not belong to it.")
+    if (header["kind"], header["name"], start.name) != ("scheme", told["scheme"], told["file"]):
+        raise InputError(
+            f"the training started from {told['file']} ({told['scheme']!r}), says its card, not from {start} "
+            f"({header['name']!r})."
+        )
+    before = header["card"]["training"]
+    return {
+        **told,
+        "data": header["card"]["data"]["name"],
+        "epochs": before["loop"]["epochs"],
+        "seed": before["seed"],
+        "warm_start": before.get("warm_start"),
+    }
 
 
 def _check_parameters(policy: Pipeline | Eavesdropper) -> None:

@@ -22,7 +22,8 @@ tosc calibrate runs/part2/article.safetensors --rival runs/part2/lbvq.safetensor
 AT="--snr-db 12 --seeds 3"
 LONG="match.epochs=12 label.epochs=15 inversion-mlp.epochs=24 inversion-mlp.restarts=2"
 SHORT="inversion-mlp.epochs=10 inversion-mlp.restarts=1 label.epochs=10"
-SORTED='sorted.base_kwargs={"epochs":10,"restarts":1}'
+SORTED='sorted.base_attack_kwargs={"inversion-mlp":{"epochs":10,"restarts":1},"label":{"epochs":10}}'
+ALL_SORTED='sorted.base_attack_kwargs={"inversion-mlp":{"epochs":10,"restarts":1},"label":{"epochs":10},"match":{"epochs":10}}'
 TOP="--ceiling runs/part2/a-deepjscc/results.json"
 tosc attack $BASE $AT --output runs/part2/a-deepjscc --eavesdropper-kwargs $LONG \
   --eavesdropper mean-image linear inversion-mlp match match-query label
@@ -30,12 +31,14 @@ tosc attack runs/part2/ibal.safetensors $AT $TOP --output runs/part2/a-ibal --ea
   --eavesdropper mean-image linear inversion-mlp match match-query label
 tosc attack runs/part2/lbvq.safetensors $AT $TOP --output runs/part2/a-lbvq \
   --eavesdropper mean-image linear inversion-mlp match match-query label codebook \
-  --eavesdropper-kwargs $LONG 'codebook.bases=["inversion-mlp","label"]' 'codebook.base_kwargs={"epochs":20,"restarts":1}'
+  --eavesdropper-kwargs $LONG 'codebook.base_attacks=["inversion-mlp","label"]' \
+  'codebook.base_attack_kwargs={"inversion-mlp":{"epochs":20,"restarts":1},"label":{"epochs":20}}'
 tosc attack $BASE --play encryption --scheme-kwargs mode=shuffle lifetime=fixed $AT --no-ssim $TOP \
   --output runs/part2/a-enc-fixed --eavesdropper mean-image match match-query unshuffle \
-  --eavesdropper-kwargs $LONG 'unshuffle.base_kwargs={"epochs":12,"restarts":2}'
+  --eavesdropper-kwargs $LONG \
+  'unshuffle.base_attack_kwargs={"inversion-mlp":{"epochs":12,"restarts":2},"label":{"epochs":12},"match":{"epochs":12}}'
 tosc attack $BASE --play encryption --scheme-kwargs mode=rotation $AT --no-ssim $TOP --output runs/part2/a-enc-rotation \
-  --eavesdropper mean-image linear inversion-mlp match-query label sorted --eavesdropper-kwargs $SHORT "$SORTED"
+  --eavesdropper mean-image linear inversion-mlp match-query label sorted --eavesdropper-kwargs $SHORT "$ALL_SORTED"
 for epsilon in 20 1 5 100; do
   tosc attack runs/part2/dp.safetensors --scheme-kwargs epsilon=$epsilon $AT --no-ssim $TOP \
     --output runs/part2/a-dp-$epsilon --eavesdropper mean-image linear inversion-mlp match-query label \
@@ -43,11 +46,11 @@ for epsilon in 20 1 5 100; do
 done
 for mode in shuffle shuffle+signs; do
   tosc attack $BASE --play encryption --scheme-kwargs mode=$mode $AT --no-ssim $TOP --output runs/part2/a-enc-$mode \
-    --eavesdropper mean-image match-query sorted --eavesdropper-kwargs "$SORTED" 'sorted.bases=["inversion-mlp","label"]'
+    --eavesdropper mean-image match-query sorted --eavesdropper-kwargs "$SORTED" 'sorted.base_attacks=["inversion-mlp","label"]'
 done
 tosc attack runs/part2/lbvq.safetensors --play layered --scheme-kwargs mode=shuffle $AT \
   --no-ssim $TOP --output runs/part2/a-layered --eavesdropper mean-image match-query sorted \
-  --eavesdropper-kwargs "$SORTED" 'sorted.bases=["inversion-mlp","label"]'
+  --eavesdropper-kwargs "$SORTED" 'sorted.base_attacks=["inversion-mlp","label"]'
 
 # The zoo's attackers: the article's decoder, told its SNR, over 0 to 20 dB.
 SNRS="--snr-db 0 4 8 12 16 20 --seeds 1 --no-ssim --no-candidate-queries --eavesdropper inversion"

@@ -34,11 +34,11 @@ reproduce table2 && reproduce fig4
 wait
 # What is timed wants a quiet machine and both cores.
 OMP_NUM_THREADS=2 tosc reproduce table1 --preset cpu --output runs/part3/cpu
-reproduce statements
+reproduce claims
 
 # The embedded images, the unprotected scheme, IBAL and LBVQ from three seeds.
 tosc reproduce fig3 --preset quick --trainings 3 --output runs/part3/quick \
-  --arms deepjscc label-only enc-rotation ibal vq lbvq
+  --methods deepjscc label-only enc-rotation ibal vq lbvq
 
 # The zoo.
 python benchmarks/training.py --threads 2 --steps 4 --repeats 5 > training.json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tosc_env
-from tosc_env.types import Link, Links
+from tosc_env.types import Link
 
 
 class LinearScheme(tosc_env.PrivacyScheme):
@@ -106,21 +107,10 @@ class Impulsive(tosc_env.Channel):
         self.quiet = (1.0 + rate * (loudness - 1.0)) ** -0.5
         self.loud = self.quiet * loudness**0.5
 
-    def draw_fades(
-        self, batch_size: int, num_symbols: int, generator: torch.Generator | None, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
-        none = torch.empty(batch_size, 0, dtype=torch.complex64, device=device)
-        return none, none
-
-    def draw(self, batch_size: int, num_symbols: int, **options: Any) -> Links:
+    def draw(self, snr_db: Sequence[Tensor], num_symbols: int, **options: Any) -> list[Link]:
         """The impulses are drawn here, too: all randomness comes before :meth:`apply`."""
-        links = super().draw(batch_size, num_symbols, **options)
-        stream = options.get("generator")
-        return replace(
-            links,
-            receiver=self._hit(links.receiver, stream),
-            eavesdropper=self._hit(links.eavesdropper, stream),
-        )
+        links = super().draw(snr_db, num_symbols, **options)
+        return [self._hit(link, options.get("generator")) for link in links]
 
     def _hit(self, link: Link, generator: torch.Generator | None) -> Link:
         drawn = torch.rand(link.noise.shape, generator=generator, device=link.noise.device)

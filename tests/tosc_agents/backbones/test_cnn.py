@@ -55,6 +55,24 @@ def test_a_receiver_told_a_constant_does_not_look_at_its_links_snr():
     assert torch.equal(fixed.decode(*loud, context(3)), aware.decode(*middle, context(3)))
 
 
+def test_an_option_that_makes_no_network_is_named():
+    for option in [
+        *({"stem": value} for value in (0, 2.5, "4", True)),
+        *({"receiver_width": value} for value in (0, [16])),
+        *({"receiver_depth": value} for value in (-1, None)),
+        *({"widths": value} for value in (4, "444", (4, 0, 4))),
+        *({"blocks": value} for value in (1, (1, -1, 1))),
+        *({"told_snr_db": value} for value in ("abc", float("nan"), 1e300)),
+        *({"told": value} for value in (5, ["epsilon"], {"epsilon": 5})),
+    ]:
+        (name,) = option
+        with pytest.raises(
+            InputError, match="epsilon" if option == {"told": {"epsilon": 5}} else name
+        ) as caught:
+            make(**option)
+        assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
 def test_stages_need_one_width_and_one_block_count_each():
     with pytest.raises(InputError, match=r"one entry per stage, not \[4, 4\] and \[1\]"):
         make(widths=(4, 4), blocks=(1,))
@@ -73,12 +91,12 @@ def test_a_receiver_that_is_told_begins_as_one_that_is_not():
     )
 
 
-@pytest.mark.parametrize(("bounds", "same"), [([1, 100], False), (None, True)])
-def test_a_knob_counts_where_a_range_of_it_was_learnt_and_not_where_one_value_was(bounds, same):
-    scheme = make(told={"epsilon": bounds})
-    torch.nn.init.ones_(scheme.told.weight)
-    one, two = (scheme.decode(*reception(5), context(5, epsilon=value)) for value in (5.0, 50.0))
-    assert torch.equal(one, two) == same
+def test_a_knob_counts_where_a_range_of_it_was_learnt_and_not_where_one_value_was():
+    for bounds, same in [([1, 100], False), (None, True)]:
+        scheme = make(told={"epsilon": bounds})
+        torch.nn.init.ones_(scheme.told.weight)
+        one, two = (scheme.decode(*reception(5), context(5, epsilon=value)) for value in (5.0, 50.0))
+        assert torch.equal(one, two) == same
 
 
 def test_each_message_and_each_knob_is_told_apart():
@@ -105,10 +123,10 @@ def test_a_receiver_that_is_told_of_a_knob_needs_a_stage_that_has_it():
     check_scheme(make_scheme(scheme, stages=[{"name": "laplace", "epsilon": 5.0}]))
 
 
-@pytest.mark.parametrize("bounds", [[1], [0, 1], [5, 5], "12"])
-def test_a_range_that_is_none_is_named(bounds):
-    with pytest.raises(InputError, match="the range of epsilon"):
-        make(told={"epsilon": bounds})
+def test_a_range_that_is_none_is_named():
+    for bounds in [[1], [0, 1], [5, 5], "12"]:
+        with pytest.raises(InputError, match="the range of epsilon"):
+            make(told={"epsilon": bounds})
 
 
 # -- sharpened ----------------------------------------------------------------------------------------

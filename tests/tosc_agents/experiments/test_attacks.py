@@ -1,33 +1,33 @@
-"""Attack cells: what is written is what was measured, a stronger listener is never hidden, rows keep their meaning."""
+"""Attack jobs: what is written is what was measured, and a stronger listener is never hidden."""
 
 import math
 
 import pytest
 from tosc_agents.experiments import attacks
-from tosc_agents.experiments.arms import ARMS, arm
 from tosc_agents.experiments.attacks import (
     ATTACKER,
     THREAT,
     Attacker,
-    Measurement,
-    arm_cell,
-    attack_cell,
-    floors_cell,
+    EvaluationConfig,
+    attack_job,
+    evaluation_job,
+    floors_job,
+    measurements_of,
     pointed_at,
-    rows_of,
 )
-from tosc_agents.experiments.cells import Store
-from tosc_agents.experiments.findings import pick
+from tosc_agents.experiments.jobs import RunCache
+from tosc_agents.experiments.methods import METHODS, method
 from tosc_agents.experiments.presets import PRESETS, preset
+from tosc_agents.experiments.sections import pick
 from tosc_agents.experiments.systems import Systems, source_of
-from tosc_agents.experiments.trainings import SCHEME, Recipe, load_arm
+from tosc_agents.experiments.trainings import SCHEME, Recipe, load_method
 
 from tosc_env.game import GameConfig
 from tosc_env.io.checkpoints import load_checkpoint
 
 SETTING = GameConfig("shapes", {"num_images": 400})
 NETWORK = {"stem": 8, "widths": [8, 16, 16], "blocks": [0, 0, 0], "receiver_width": 32, "receiver_depth": 1}
-MEASURED = Measurement((0.0, 12.0), seeds=2)
+MEASURED = EvaluationConfig((0.0, 12.0), seeds=2)
 LINEAR = Attacker("linear", "linear")
 
 
@@ -38,27 +38,27 @@ def systems():
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return Store(tmp_path_factory.mktemp("attacks"), quiet=True)
+def cache(tmp_path_factory):
+    return RunCache(tmp_path_factory.mktemp("attacks"), quiet=True)
 
 
-def rows(store, cell, one):
-    store.run([cell])
-    return rows_of("fig3", one.key, store.result(cell)["evaluation"])
+def measure(cache, job, one):
+    cache.run([job])
+    return measurements_of("fig3", one.key, cache.result(job)["evaluation"])
 
 
-def test_the_linear_attack_beats_the_floor_where_nothing_protects(systems, store):
-    one = arm("deepjscc")
-    found = rows(store, attack_cell(systems, one, LINEAR, 0, MEASURED), one)
-    floors = floors_cell(systems)
-    store.run([floors])
-    floor = store.result(floors)["floors"]["mean-image"]["psnr_db"]
+def test_the_linear_attack_beats_the_floor_where_nothing_protects(systems, cache):
+    one = method("deepjscc")
+    found = measure(cache, attack_job(systems, one, LINEAR, 0, MEASURED), one)
+    floors = floors_job(systems)
+    cache.run([floors])
+    floor = cache.result(floors)["floors"]["mean-image"]["psnr_db"]
     weak, strong = (pick(found, "psnr_db", snr_db=snr)[0] for snr in MEASURED.snr_db)
     assert strong.mean > floor + 0.1 and strong.mean > weak.mean
     assert strong.samples == 2 and strong.over == "channel noise" and strong.attacker == "linear"
     # SSIM is computed for one of the seeds only, and so has no interval.
     assert math.isnan(pick(found, "ssim", snr_db=12.0)[0].interval)
-    folder = store.folder_of(attack_cell(systems, one, LINEAR, 0, MEASURED))
+    folder = cache.folder_of(attack_job(systems, one, LINEAR, 0, MEASURED))
     header = load_checkpoint(folder / ATTACKER, kind="eavesdropper").card
     assert header["against"] == header["composition"]["weights"] == "deepjscc" and header["valid_snr_db"] == [
         0.0,
@@ -67,9 +67,9 @@ def test_the_linear_attack_beats_the_floor_where_nothing_protects(systems, store
     assert header["training"]["threat_model"] == THREAT.plain()
 
 
-def test_encryption_decides_as_well_as_the_baseline_and_hides_the_candidates(systems, store):
+def test_encryption_decides_as_well_as_the_baseline_and_hides_the_candidates(systems, cache):
     measured = {
-        key: rows(store, arm_cell(systems, arm(key), 0, MEASURED), arm(key))
+        key: measure(cache, evaluation_job(systems, method(key), 0, MEASURED), method(key))
         for key in ("deepjscc", "enc-rotation")
     }
     accuracy = {key: pick(found, "accuracy", snr_db=12.0)[0].mean for key, found in measured.items()}
@@ -79,42 +79,44 @@ def test_encryption_decides_as_well_as_the_baseline_and_hides_the_candidates(sys
     assert query["deepjscc"] > 0.5 and query["enc-rotation"] < 0.1
 
 
-def test_an_arm_has_its_images_encoded_once_for_all_that_is_done_to_it(systems, store):
-    one = arm("enc-shuffle")
-    store.run([systems.training("baseline")])
-    scheme = load_arm(store.folder_of(systems.training("baseline")) / SCHEME, one)
+def test_a_method_has_its_images_encoded_once_for_all_that_is_done_to_it(systems, cache):
+    one = method("enc-shuffle")
+    cache.run([systems.training("baseline")])
+    scheme = load_method(cache.folder_of(systems.training("baseline")) / SCHEME, one)
     seen = []
     hook = scheme.backbone.transmitter.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
-    store.run([arm_cell(systems, one, 0, MEASURED), attack_cell(systems, one, LINEAR, 0, MEASURED)])
+    cache.run([evaluation_job(systems, one, 0, MEASURED), attack_job(systems, one, LINEAR, 0, MEASURED)])
     hook.remove()
     test, own = (len(source_of(SETTING, *part)) for part in (("test", None), ("train", "attacker")))
     asked = 2 * 2  # whether it depends on the image alone
     assert sum(seen) == test + own + asked
 
 
-def test_an_attacker_trained_at_one_snr_is_another_cell(systems):
-    one = arm("deepjscc")
+def test_an_attacker_trained_at_one_snr_is_another_job(systems):
+    one = method("deepjscc")
     aware, single = (
-        attack_cell(systems, one, Attacker("linear", "linear", train_snr_db=snr), 0, MEASURED)
+        attack_job(systems, one, Attacker("linear", "linear", train_snr_db=snr), 0, MEASURED)
         for snr in (None, 12.0)
     )
     assert aware.slug != single.slug
 
 
-def test_an_attacker_that_was_fitted_before_an_interruption_is_not_fitted_again(systems, store, monkeypatch):
-    one, attacker = arm("deepjscc"), Attacker("label", "label", {"epochs": 1, "width": 8})
-    cell = attack_cell(systems, one, attacker, 0, MEASURED)
-    first = rows(store, cell, one)
-    (store.folder_of(cell) / "result.json").unlink()
+def test_an_attacker_that_was_fitted_before_an_interruption_is_not_fitted_again(systems, cache, monkeypatch):
+    one, attacker = method("deepjscc"), Attacker("label", "label", {"epochs": 1, "width": 8})
+    job = attack_job(systems, one, attacker, 0, MEASURED)
+    first = measure(cache, job, one)
+    (cache.folder_of(job) / "result.json").unlink()
     monkeypatch.setattr(attacks, "fit_eavesdropper", lambda *args, **kwargs: pytest.fail("fitted again"))
-    assert rows(store, cell, one) == first
+    assert measure(cache, job, one) == first
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_arm_of_every_preset_faces_all_three_kinds_of_attack(name):
+def test_every_method_of_every_preset_faces_all_three_kinds_of_attack(name):
     chosen = preset(name)
-    for one in ARMS:
+    for one in METHODS:
         faced = pointed_at(chosen.attackers, one)
-        assert len({attacker.key for attacker in faced}) == len(faced), "rows of two attackers would mix"
+        assert len({attacker.key for attacker in faced}) == len(faced), (
+            "measurements of two attackers would mix"
+        )
         assert {"linear", "inversion-mlp", "match", "label"} <= {attacker.key for attacker in faced}
         assert one.training in chosen.recipes and one.training in chosen.face_recipes

@@ -1,4 +1,4 @@
-"""Charts draw what rows say and nothing else, look the same whatever subset is drawn, and make the same bytes twice."""
+"""Charts draw what was measured, look the same whatever subset is drawn, and make the same bytes twice."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
-from tosc_agents.experiments import canvas, charts
-from tosc_agents.experiments.arms import KEYS
-from tosc_agents.experiments.findings import Row
+from tosc_agents.experiments import charts
+from tosc_agents.experiments.methods import KEYS
 from tosc_agents.experiments.pareto import Point
+from tosc_agents.experiments.sections import Measurement
 
 from tosc_env.errors import InputError
 
 
-def rows(*arms, interval=0.01):
+def measured(*methods, interval=0.01):
     at = {12.0: 0.5, 0.0: 0.52, 4.0: 0.54}
     return [
-        Row("fig3", key, "accuracy", mean, interval, 3, snr_db=snr)
-        for key in arms
+        Measurement("fig3", key, "accuracy", mean, interval, 3, snr_db=snr)
+        for key in methods
         for snr, mean in at.items()
     ]
 
@@ -31,35 +31,35 @@ def rows(*arms, interval=0.01):
 def drawn(monkeypatch):
     """The axes of every chart drawn, caught as they are saved."""
     caught = []
-    save = canvas._save
+    save = charts._save
     monkeypatch.setattr(
-        canvas, "_save", lambda figure, *rest: (caught.append(figure.axes[0]), save(figure, *rest))
+        charts, "_save", lambda figure, *rest: (caught.append(figure.axes[0]), save(figure, *rest))
     )
     return caught
 
 
-def curves(path, some, arms, **options):
-    charts.curves(path, some, arms=arms, title="t", ylabel="y", **options)
+def curves(path, some, methods, **options):
+    charts.curves(path, some, methods=methods, title="t", ylabel="y", **options)
 
 
 def legend(axes):
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
-def test_every_arm_has_a_style_of_its_own():
-    assert set(canvas.STYLES) == set(KEYS)
-    looks = [(one.colour, one.marker, one.hollow) for one in canvas.STYLES.values()]
-    assert len(set(looks)) == len(KEYS) and len({one.colour for one in canvas.STYLES.values()}) == len(KEYS)
-    for key, one in canvas.STYLES.items():
+def test_every_method_has_a_style_of_its_own():
+    assert set(charts.STYLES) == set(KEYS)
+    looks = [(one.colour, one.marker, one.hollow) for one in charts.STYLES.values()]
+    assert len(set(looks)) == len(KEYS) and len({one.colour for one in charts.STYLES.values()}) == len(KEYS)
+    for key, one in charts.STYLES.items():
         assert (one.line == ":") == key.startswith("dp-cal")
         assert (one.line == "--") == (key.startswith("dp-") and not key.startswith("dp-cal"))
-    with pytest.raises(InputError, match="unknown arm 'lbqv', did you mean 'lbvq'"):
-        canvas.style("lbqv")
+    with pytest.raises(InputError, match="unknown method 'lbqv', did you mean 'lbvq'"):
+        charts.style("lbqv")
 
 
-def test_an_arm_looks_the_same_in_every_subset(tmp_path, drawn):
-    curves(tmp_path / "a.svg", rows(*KEYS), KEYS)
-    curves(tmp_path / "b.svg", rows("lbvq", "ibal"), ["ibal", "lbvq"])
+def test_a_method_looks_the_same_in_every_subset(tmp_path, drawn):
+    curves(tmp_path / "a.svg", measured(*KEYS), KEYS)
+    curves(tmp_path / "b.svg", measured("lbvq", "ibal"), ["ibal", "lbvq"])
 
     def look(axes, label):
         line = next(h for h in axes.containers if h.get_label() == label)[0]
@@ -72,7 +72,7 @@ def test_an_arm_looks_the_same_in_every_subset(tmp_path, drawn):
 
 
 def test_curves_show_means_in_order_of_snr_with_their_intervals(tmp_path, drawn):
-    curves(tmp_path / "a.svg", rows("lbvq"), ["lbvq"], references=[("floor", 0.1), ("ceiling", 0.9)])
+    curves(tmp_path / "a.svg", measured("lbvq"), ["lbvq"], references=[("floor", 0.1), ("ceiling", 0.9)])
     line, _, (bars,) = drawn[0].containers[0]
     assert list(line.get_xdata()) == [0.0, 4.0, 12.0] and list(line.get_ydata()) == pytest.approx(
         [0.52, 0.54, 0.5]
@@ -84,8 +84,8 @@ def test_curves_show_means_in_order_of_snr_with_their_intervals(tmp_path, drawn)
 
 
 def test_a_single_sample_has_no_error_bar(tmp_path, drawn):
-    curves(tmp_path / "none.svg", rows("lbvq", interval=math.nan), ["lbvq"])
-    some = rows("lbvq")
+    curves(tmp_path / "none.svg", measured("lbvq", interval=math.nan), ["lbvq"])
+    some = measured("lbvq")
     curves(tmp_path / "one.svg", [replace(some[0], interval=math.nan), *some[1:]], ["lbvq"])
     none, one = drawn
     assert none.containers[0][2] == ()
@@ -94,42 +94,42 @@ def test_a_single_sample_has_no_error_bar(tmp_path, drawn):
 
 
 def test_the_legend_stands_outside_of_the_axes(tmp_path, drawn):
-    curves(tmp_path / "a.svg", rows("lbvq"), ["lbvq"])
+    curves(tmp_path / "a.svg", measured("lbvq"), ["lbvq"])
     axes = drawn[0]
     assert axes.get_legend().get_window_extent().x0 > axes.get_window_extent().x1
 
 
-def test_only_arms_asked_for_with_rows_are_drawn(tmp_path, drawn):
-    curves(tmp_path / "a.svg", rows("lbvq", "vq"), ["deepjscc", "lbvq"])
+def test_only_methods_asked_for_with_measurements_are_drawn(tmp_path, drawn):
+    curves(tmp_path / "a.svg", measured("lbvq", "vq"), ["deepjscc", "lbvq"])
     assert legend(drawn[0]) == ["LBVQ"]
-    with pytest.raises(InputError, match="no row of the arms ibal"):
-        curves(tmp_path / "b.svg", rows("lbvq"), ["ibal"])
+    with pytest.raises(InputError, match="no measurement of the methods ibal"):
+        curves(tmp_path / "b.svg", measured("lbvq"), ["ibal"])
     assert not (tmp_path / "b.svg").exists()
 
 
 def test_curves_refuse_what_has_no_single_place(tmp_path):
-    with pytest.raises(InputError, match="several rows at one SNR"):
-        curves(tmp_path / "a.svg", rows("lbvq") * 2, ["lbvq"])
+    with pytest.raises(InputError, match="several times at one SNR"):
+        curves(tmp_path / "a.svg", measured("lbvq") * 2, ["lbvq"])
     with pytest.raises(InputError, match="has no SNR"):
-        curves(tmp_path / "a.svg", [Row("table1", "lbvq", "macs", 1.0)], ["lbvq"])
+        curves(tmp_path / "a.svg", [Measurement("table1", "lbvq", "macs", 1.0)], ["lbvq"])
     with pytest.raises(InputError, match=r"a\.jpg is neither a \.svg nor a \.png"):
-        curves(tmp_path / "a.jpg", rows("lbvq"), ["lbvq"])
+        curves(tmp_path / "a.jpg", measured("lbvq"), ["lbvq"])
 
 
 @pytest.mark.parametrize("ending", ["svg", "png"])
-def test_the_same_rows_make_the_same_file_whatever_the_users_settings(tmp_path, monkeypatch, ending):
+def test_the_same_measurements_make_the_same_file_whatever_the_users_settings(tmp_path, monkeypatch, ending):
     import matplotlib
 
-    curves(tmp_path / f"a.{ending}", rows("lbvq", "ibal"), KEYS, references=[("floor", 0.1)])
+    curves(tmp_path / f"a.{ending}", measured("lbvq", "ibal"), KEYS, references=[("floor", 0.1)])
     for name, value in {"font.size": 20.0, "svg.fonttype": "none", "axes.facecolor": "red"}.items():
         monkeypatch.setitem(matplotlib.rcParams, name, value)
-    curves(tmp_path / f"b.{ending}", rows("lbvq", "ibal"), KEYS, references=[("floor", 0.1)])
+    curves(tmp_path / f"b.{ending}", measured("lbvq", "ibal"), KEYS, references=[("floor", 0.1)])
     assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
     assert matplotlib.rcParams["font.size"] == 20.0  # and they keep theirs
 
 
 def test_an_svg_needs_no_font_and_no_date(tmp_path):
-    curves(tmp_path / "a.svg", rows("lbvq"), ["lbvq"])
+    curves(tmp_path / "a.svg", measured("lbvq"), ["lbvq"])
     text = (tmp_path / "a.svg").read_text()
     names = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(text).iter()}
     assert "path" in names and not names & {"text", "image", "script"}
@@ -142,13 +142,13 @@ import sys
 from pathlib import Path
 from tosc_agents.experiments import charts
 assert "matplotlib" not in sys.modules
-charts.bars(Path({str(tmp_path / "a.svg")!r}), ["a"], [charts.Series("s", [1.0])], title="t", xlabel="x")
+charts.bars(Path({str(tmp_path / "a.svg")!r}), ["a"], {{"s": [(1.0, 0.1)]}}, title="t", xlabel="x")
 assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
-def test_the_plane_joins_an_arms_points_by_snr_and_rings_the_front(tmp_path, drawn):
+def test_the_plane_joins_an_methods_points_by_snr_and_rings_the_front(tmp_path, drawn):
     points = [
         Point("lbvq", s, u, leak) for s, u, leak in ((12.0, 0.9, 1.5), (0.0, 0.7, 1.0), (4.0, 0.8, 1.6))
     ]
@@ -167,20 +167,20 @@ def test_the_plane_joins_an_arms_points_by_snr_and_rings_the_front(tmp_path, dra
         charts.plane(tmp_path / "b.svg", [], title="t", xlabel="x")
 
 
-def test_bars_start_at_zero_and_leave_out_what_was_not_measured(tmp_path, drawn):
-    series = [charts.Series("here", [0.7, 0.8], [0.02, math.nan]), charts.Series("article", [None, 0.75])]
-    charts.bars(tmp_path / "a.svg", ["DP", "LBVQ"], series, title="t", xlabel="accuracy", percent=True)
+def test_bars_start_at_zero_and_show_their_values(tmp_path, drawn):
+    series = {"here": [(0.7, 0.02), (0.8, math.nan)], "there": [(0.6, math.nan), (0.75, math.nan)]}
+    charts.bars(tmp_path / "a.svg", ["DP", "LBVQ"], series, title="t", xlabel="accuracy")
     axes = drawn[0]
-    assert sorted(patch.get_width() for patch in axes.patches) == [0.7, 0.75, 0.8]
+    assert sorted(patch.get_width() for patch in axes.patches) == [0.6, 0.7, 0.75, 0.8]
     assert {patch.get_x() for patch in axes.patches} == {0.0} and axes.get_xlim()[0] == 0.0
-    assert [text.get_text() for text in axes.texts] == ["70.0", "80.0", "75.0"]
-    assert legend(axes) == ["here", "article"]
+    assert [text.get_text() for text in axes.texts] == ["70.0", "80.0", "60.0", "75.0"]
+    assert legend(axes) == ["here", "there"]
     first, second = (next(p for p in axes.patches if p.get_width() == w).get_y() for w in (0.7, 0.8))
     assert axes.transData.transform((0, first))[1] > axes.transData.transform((0, second))[1]  # first on top
 
 
 def test_bars_refuse_series_that_do_not_fit(tmp_path):
-    with pytest.raises(InputError, match="series 'here' has 1 values and 0 intervals for 2 labels"):
-        charts.bars(tmp_path / "a.svg", ["a", "b"], [charts.Series("here", [1.0])], title="t", xlabel="x")
+    with pytest.raises(InputError, match="series 'here' has 1 values for 2 labels"):
+        charts.bars(tmp_path / "a.svg", ["a", "b"], {"here": [(1.0, 0.1)]}, title="t", xlabel="x")
     with pytest.raises(InputError, match="has no bars"):
-        charts.bars(tmp_path / "a.svg", [], [], title="t", xlabel="x")
+        charts.bars(tmp_path / "a.svg", [], {}, title="t", xlabel="x")

@@ -6,81 +6,81 @@ import pytest
 from command_line import slip
 from tiny_preset import tiny
 from tosc_agents.commands.reproduce import parse_given
-from tosc_agents.experiments.cells import Store
+from tosc_agents.experiments.jobs import RunCache
 from tosc_agents.experiments.reproduction import EXPERIMENTS, Reproduction
 from tosc_agents.experiments.trainings import SCHEME
 
 from tosc_env.errors import DataError, InputError
 
-ARMS = ("deepjscc", "enc-rotation")
+METHODS = ("deepjscc", "enc-rotation")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reproduction")
-    whole = Reproduction(tiny(), arms=ARMS)
-    store = Store(folder / "cells", quiet=True)
-    store.run(whole.cells("all"))
-    return whole, store, folder, whole.report(store, folder)
+    whole = Reproduction(tiny(), methods=METHODS)
+    cache = RunCache(folder / "jobs", quiet=True)
+    cache.run(whole.jobs("all"))
+    return whole, cache, folder, whole.report(cache, folder)
 
 
-def test_the_report_holds_every_experiment_and_all_eight_statements(made):
+def test_the_report_holds_every_experiment_and_all_eight_claims(made):
     _, _, folder, paths = made
     assert {path.name for path in paths} == {"report.html", "report.md", "results.json", "results.csv"}
-    found = {one["experiment"]: one for one in json.loads((folder / "results.json").read_text())["findings"]}
-    assert set(found) == {"statements", *EXPERIMENTS}
-    assert len(found["statements"]["tables"][0]["rows"]) == 8
-    arms = {row["arm"] for row in found["fig3"]["rows"]}
-    assert arms == set(ARMS)
-    assert {"accuracy", "psnr_db", "reid_query"} <= {row["figure"] for row in found["fig3"]["rows"]}
+    found = {one["experiment"]: one for one in json.loads((folder / "results.json").read_text())["sections"]}
+    assert set(found) == {"claims", *EXPERIMENTS}
+    assert len(found["claims"]["tables"][0]["rows"]) == 8
+    methods = {row["method"] for row in found["fig3"]["measurements"]}
+    assert methods == set(METHODS)
+    assert {"accuracy", "psnr_db", "reid_query"} <= {row["figure"] for row in found["fig3"]["measurements"]}
     page = (folder / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
     assert "DeepJSCC" in page and "data:image/png;base64," in page
 
 
 def test_nothing_is_computed_twice(made):
-    whole, store, _, _ = made
-    before = {path: path.stat().st_mtime_ns for path in store.folder.glob("*/result.json")}
-    again = Reproduction(tiny(), arms=ARMS)
-    store.run(again.cells("all"))
-    assert {path: path.stat().st_mtime_ns for path in store.folder.glob("*/result.json")} == before
-    assert len(before) == len({cell.slug for cell in whole.cells("all")} | _needs(whole.cells("all")))
+    whole, cache, _, _ = made
+    before = {path: path.stat().st_mtime_ns for path in cache.folder.glob("*/result.json")}
+    again = Reproduction(tiny(), methods=METHODS)
+    cache.run(again.jobs("all"))
+    assert {path: path.stat().st_mtime_ns for path in cache.folder.glob("*/result.json")} == before
+    assert len(before) == len({job.slug for job in whole.jobs("all")} | _needs(whole.jobs("all")))
 
 
-def _needs(cells):
-    return {slug for cell in cells for slug in ({n.slug for n in cell.needs} | _needs(cell.needs))}
+def _needs(jobs):
+    return {slug for job in jobs for slug in ({n.slug for n in job.needs} | _needs(job.needs))}
 
 
 def test_what_is_not_finished_is_named_and_not_drawn(made, tmp_path):
     whole = made[0]
-    part = Store(tmp_path / "cells", quiet=True)
+    part = RunCache(tmp_path / "jobs", quiet=True)
     with pytest.raises(DataError, match="nothing is finished"):
         whole.report(part, tmp_path)
-    first = whole.fig3.cells[:2]
+    first = whole.fig3.jobs[:2]
     part.run(first)
-    found = whole.findings(part, tmp_path)
-    assert [one.experiment for one in found] == ["statements", "fig3"]
+    found = whole.sections(part, tmp_path)
+    assert [one.experiment for one in found] == ["claims", "fig3"]
     assert any("Not finished" in note and "attack-deepjscc-linear" in note for note in found[1].notes)
-    assert {row.arm for row in found[1].rows} == {"deepjscc"}
+    assert {row.method for row in found[1].measurements} == {"deepjscc"}
 
 
 def test_a_checkpoint_that_nothing_takes_is_refused(made):
-    whole, store, _, _ = made
-    file = store.folder_of(whole.images.training("baseline")) / SCHEME
-    unused = Reproduction(tiny(), arms=ARMS, given={("images", "baseline", 5): file})
-    with pytest.raises(InputError, match="no cell takes the training baseline:5"):
-        unused.cells("fig3")
+    whole, cache, _, _ = made
+    file = cache.folder_of(whole.images.training("baseline")) / SCHEME
+    unused = Reproduction(tiny(), methods=METHODS, given={("images", "baseline", 5): file})
+    with pytest.raises(InputError, match="no job takes the training baseline:5"):
+        unused.jobs("fig3")
 
 
 def test_an_output_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
-    told = slip(capsys, "reproduce", "fig3", "--arms", "deepjscc", "--output", tmp_path / "file")
+    told = slip(capsys, "reproduce", "fig3", "--methods", "deepjscc", "--output", tmp_path / "file")
     assert "cannot write" in told and (tmp_path / "file").read_text() == "mine"
 
 
 def test_bad_arguments_are_named():
     with pytest.raises(InputError, match="'lbvc'"):
-        Reproduction(tiny(), arms=("lbvc",))
+        Reproduction(tiny(), methods=("lbvc",))
     with pytest.raises(InputError, match="'ibla'"):
         Reproduction(tiny(), given=parse_given(("ibla=a.safetensors",)))
     for bad in ("lbvq", "lbvq=", "=a", "lbvq:x=a", "lbvq:=a"):
@@ -91,7 +91,7 @@ def test_bad_arguments_are_named():
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--arms", "nobody"], "nobody"),
+        (["--methods", "nobody"], "nobody"),
         (["--trainings", "0"], "trainings must be at least 1, not 0"),
         (["--use", "lbvq"], "TRAINING=FILE"),
         (["--use", "lbvq=/none.safetensors"], "cannot read /none.safetensors"),

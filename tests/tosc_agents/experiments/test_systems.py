@@ -1,14 +1,14 @@
-"""Trained systems as cells: what is remembered of an arm is what it sends; what is given is checked."""
+"""Trained systems as jobs: what is remembered of a method is what it sends; what is given is checked."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 from tosc_agents.experiments import systems
-from tosc_agents.experiments.arms import ARMS, arm
-from tosc_agents.experiments.cells import Store
+from tosc_agents.experiments.jobs import RunCache
+from tosc_agents.experiments.methods import METHODS, method
 from tosc_agents.experiments.systems import Systems, source_of
-from tosc_agents.experiments.trainings import KEY, SCHEME, Recipe, load_arm
+from tosc_agents.experiments.trainings import KEY, SCHEME, Recipe, load_method
 
 from tosc_env.errors import CheckpointError
 from tosc_env.game import GameConfig
@@ -34,8 +34,8 @@ def scheme_of(one):
     return make_scheme(one.scheme, SETTING.game(split="test").spec, **{**options, **one.options}).eval()
 
 
-@pytest.mark.parametrize("one", ARMS, ids=lambda one: one.key)
-def test_what_an_arm_sends_from_memory_is_what_it_sends(one):
+@pytest.mark.parametrize("one", METHODS, ids=lambda one: one.key)
+def test_what_a_method_sends_from_memory_is_what_it_sends(one):
     scheme = scheme_of(one)
     source = source_of(SETTING, "test", None)
     index = torch.arange(len(source)).flip(0)
@@ -49,16 +49,16 @@ def test_what_an_arm_sends_from_memory_is_what_it_sends(one):
         assert torch.equal(scheme.send(source, index, context()), sent)
 
 
-def test_images_are_read_once_and_an_arm_is_loaded_once(tmp_path):
+def test_images_are_read_once_and_a_method_is_loaded_once(tmp_path):
     assert source_of(SETTING, "test", None) is source_of(replace(SETTING, snr_db=3.0), "test", None)
-    path, one = tmp_path / "a.safetensors", arm("dp-0.1")
+    path, one = tmp_path / "a.safetensors", method("dp-0.1")
     save_checkpoint(path, scheme_of(one), card())
-    first = load_arm(path, one)
-    assert load_arm(path, one) is first and load_arm(path, arm("dp-0.9")) is not first
+    first = load_method(path, one)
+    assert load_method(path, one) is first and load_method(path, method("dp-0.9")) is not first
     torch.manual_seed(1)
     other = make_scheme("dp-laplace", first.spec, **first.options)
     save_checkpoint(path, other, card())
-    again = load_arm(path, one)
+    again = load_method(path, one)
     assert torch.equal(again.backbone.receiver[0].weight, other.backbone.receiver[0].weight), (
         "the file changed"
     )
@@ -92,30 +92,30 @@ def test_a_given_checkpoint_of_something_else_is_refused(tmp_path, name, options
     recipes = {"lbvq": Recipe("lbvq", {"dimension": 2}, 1, objectives=VQ)}
     given = Systems(SETTING, NETWORK, recipes, {("lbvq", 0): path})
     with pytest.raises(CheckpointError, match=told):
-        Store(tmp_path / "cells", quiet=True).run([given.training("lbvq")])
+        RunCache(tmp_path / "jobs", quiet=True).run([given.training("lbvq")])
 
 
 def test_a_given_checkpoint_is_taken_as_it_is(tmp_path):
-    path, store = tmp_path / "given.safetensors", Store(tmp_path / "cells", quiet=True)
+    path, cache = tmp_path / "given.safetensors", RunCache(tmp_path / "jobs", quiet=True)
     save_checkpoint(path, make_scheme("deepjscc", SETTING.game().spec, **NETWORK), card())
     given = Systems(SETTING, NETWORK, {"baseline": Recipe("deepjscc")}, {("baseline", 0): path})
-    cell = given.training("baseline")
-    store.run([cell])
-    taken = store.folder_of(cell) / SCHEME
+    job = given.training("baseline")
+    cache.run([job])
+    taken = cache.folder_of(job) / SCHEME
     assert taken.read_bytes() == path.read_bytes() and read_card(taken) == read_card(path)
-    assert store.result(cell)["given"] == "given.safetensors"
-    # Another file under the same name is another cell.
+    assert cache.result(job)["given"] == "given.safetensors"
+    # Another file under the same name is another job.
     save_checkpoint(path, make_scheme("deepjscc", SETTING.game().spec, **NETWORK), card())
-    assert given.training("baseline").slug != cell.slug
+    assert given.training("baseline").slug != job.slug
     with pytest.raises(CheckpointError, match=r"cannot read .*none: No such file"):
         Systems(SETTING, NETWORK, given.recipes, {("baseline", 0): tmp_path / "none"}).training("baseline")
 
 
-def test_other_images_under_the_same_name_are_another_cell(monkeypatch):
-    cells = [Systems(SETTING, NETWORK, {"baseline": Recipe("deepjscc")}).training("baseline").slug]
+def test_other_images_under_the_same_name_are_another_job(monkeypatch):
+    jobs = [Systems(SETTING, NETWORK, {"baseline": Recipe("deepjscc")}).training("baseline").slug]
     monkeypatch.setattr(systems, "images_of", lambda setting: {"test": ["the official files", 10_000]})
-    cells.append(Systems(SETTING, NETWORK, {"baseline": Recipe("deepjscc")}).training("baseline").slug)
-    assert cells[0] != cells[1]
+    jobs.append(Systems(SETTING, NETWORK, {"baseline": Recipe("deepjscc")}).training("baseline").slug)
+    assert jobs[0] != jobs[1]
 
 
 def test_trainings_start_from_their_own_seed_or_share_one_start():
@@ -126,12 +126,12 @@ def test_trainings_start_from_their_own_seed_or_share_one_start():
     assert shared.training("lbvq", 2).needs[0].slug == own.training("baseline", 0).slug
 
 
-def test_every_arm_plays_with_the_weights_of_its_training(tmp_path):
-    for one in ARMS:
+def test_every_method_plays_with_the_weights_of_its_training(tmp_path):
+    for one in METHODS:
         trained = scheme_of(replace(one, scheme=schemes_of(one), options={}))
         path = tmp_path / f"{one.key}.safetensors"
         save_checkpoint(path, trained, card())
-        played = load_arm(path, one)
+        played = load_method(path, one)
         assert played.name == one.scheme
         assert {k: played.options[k] for k in one.options} == dict(one.options)
         assert load_checkpoint(path).policy.name == trained.name
@@ -140,7 +140,7 @@ def test_every_arm_plays_with_the_weights_of_its_training(tmp_path):
 
 
 def schemes_of(one):
-    """The scheme that an arm's training trains."""
+    """The scheme that a method's training trains."""
     name = {"baseline": "deepjscc", "vq": "lbvq", "dp": "dp-laplace", "dp-calibrated": "dp-laplace"}.get(
         one.training, one.training
     )

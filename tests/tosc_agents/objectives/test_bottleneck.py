@@ -38,23 +38,20 @@ def test_the_divergence_is_that_of_variational_dropout_and_grows_with_the_signal
     assert by_snr == sorted(by_snr)
 
 
-@pytest.mark.parametrize(
-    ("start", "ramp", "shares"),
-    [
+def test_the_bottleneck_is_off_at_first_and_then_ramps_up():
+    for start, ramp, shares in [
         (5, 10, [0.0] * 5 + [k / 10 for k in range(1, 11)] + [1.0] * 5),
         (0, 0, [1.0] * 20),
         (3, 0, [0.0] * 3 + [1.0] * 17),
-    ],
-)
-def test_the_bottleneck_is_off_at_first_and_then_ramps_up(start, ramp, shares):
-    objective = Bottleneck(SPEC, beta=0.5, start=start, ramp=ramp)
-    trial, round_, task = seen("deepjscc")
-    before, found = torch.tensor(2.0), []
-    for epoch in range(20):
-        objective.begin(None, "system", epoch, 20)
-        loss, figures = objective.loss(before, trial, round_, task)
-        found.append(float((loss - before).detach()) / float(figures["kl"]) / 0.5)
-    assert found == pytest.approx(shares, abs=1e-6)
+    ]:
+        objective = Bottleneck(SPEC, beta=0.5, start=start, ramp=ramp)
+        trial, round_, task = seen("deepjscc")
+        before, found = torch.tensor(2.0), []
+        for epoch in range(20):
+            objective.begin(None, "system", epoch, 20)
+            loss, figures = objective.loss(before, trial, round_, task)
+            found.append(float((loss - before).detach()) / float(figures["kl"]) / 0.5)
+        assert found == pytest.approx(shares, abs=1e-6)
 
 
 def seen(name):
@@ -106,15 +103,12 @@ def test_trained_for_the_bottleneck_alone_a_system_tells_less_and_less(name):
     assert sum(rates[-5:]) < 0.95 * sum(rates[:5]), rates
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_wrong_options_are_named():
+    for options, said in [
         ({"beta": -1.0}, "beta must be a number of at least 0, not -1.0"),
         ({"start": 1.5}, "start must be a whole number of at least 0, not 1.5"),
         ({"ramp": -1}, "ramp must be a whole number of at least 0, not -1"),
         ({"start": True}, "start must be a whole number of at least 0, not True"),
-    ],
-)
-def test_wrong_options_are_named(options, said):
-    with pytest.raises(InputError, match=said):
-        Bottleneck(SPEC, **options)
+    ]:
+        with pytest.raises(InputError, match=said):
+            Bottleneck(SPEC, **options)

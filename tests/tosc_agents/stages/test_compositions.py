@@ -27,7 +27,7 @@ LINEAR, POINTS = "test-linear", "test-points"
 
 
 class Linear(Stage):
-    """A matrix of the sender's, and one of the receiver's, that begins as its inverse; both are trained."""
+    """A matrix of the transmitter's, and one of the receiver's, that begins as its inverse; both are trained."""
 
     name = LINEAR
 
@@ -140,55 +140,50 @@ def test_a_shuffled_codebook_sends_the_same_points_in_another_order_and_its_rece
     assert torch.equal(scheme.without_key(sent, csi, context(20)), plain)
 
 
-@pytest.mark.parametrize("name", ["lbvq, noise", "lbvq, shuffle and noise", "deepjscc, rounded and shuffled"])
-def test_what_a_discrete_composition_sends_are_points(name):
-    scheme = compose(name)
-    game = Game(
-        make_source("shapes", num_images=8, size=16), num_symbols=8, constellation=scheme.constellation
-    )
-    symbols = scheme.encode(torch.rand(50, 3, 16, 16, generator=g()), context(50))
-    assert scheme.constellation == "16qam" and scheme.bits == 32.0
-    assert torch.equal(game.normalise(symbols), symbols)
+def test_what_a_discrete_composition_sends_are_points():
+    for name in ["lbvq, noise", "lbvq, shuffle and noise", "deepjscc, rounded and shuffled"]:
+        scheme = compose(name)
+        game = Game(
+            make_source("shapes", num_images=8, size=16), num_symbols=8, constellation=scheme.constellation
+        )
+        symbols = scheme.encode(torch.rand(50, 3, 16, 16, generator=g()), context(50))
+        assert scheme.constellation == "16qam" and scheme.bits == 32.0
+        assert torch.equal(game.normalise(symbols), symbols)
 
 
-@pytest.mark.parametrize(
-    "more", [[SHUFFLE, SIGNS], [SHUFFLE, ROTATION, LINEAR], [FAINT, ROTATION], [LINEAR, SHUFFLE]]
-)
-def test_recover_undoes_all_that_can_be_undone(more):
-    scheme = make("deepjscc", more, KEY)
-    symbols = 0.01 * torch.randn(9, 16, generator=g())
-    sent, csi = scheme.protect(symbols, context(9)), torch.full((9, 1), 12.0)
-    assert not torch.allclose(sent, symbols, atol=1e-3)
-    assert torch.allclose(scheme.recover(sent, csi, context(9)), symbols, atol=1e-5)
-    images = torch.rand(9, 3, 16, 16, generator=g())
-    logits = scheme.decode(scheme.encode(images, context(9)), csi, context(9))
-    if FAINT not in more:  # the clip takes a part of larger symbols
-        wanted = scheme.backbone.decode(scheme.backbone.encode(images, context(9)), csi, context(9))
-        assert torch.allclose(logits, wanted, atol=1e-4)
+def test_recover_undoes_all_that_can_be_undone():
+    for more in [[SHUFFLE, SIGNS], [SHUFFLE, ROTATION, LINEAR], [FAINT, ROTATION], [LINEAR, SHUFFLE]]:
+        scheme = make("deepjscc", more, KEY)
+        symbols = 0.01 * torch.randn(9, 16, generator=g())
+        sent, csi = scheme.protect(symbols, context(9)), torch.full((9, 1), 12.0)
+        assert not torch.allclose(sent, symbols, atol=1e-3)
+        assert torch.allclose(scheme.recover(sent, csi, context(9)), symbols, atol=1e-5)
+        images = torch.rand(9, 3, 16, 16, generator=g())
+        logits = scheme.decode(scheme.encode(images, context(9)), csi, context(9))
+        if FAINT not in more:  # the clip takes a part of larger symbols
+            wanted = scheme.backbone.decode(scheme.backbone.encode(images, context(9)), csi, context(9))
+            assert torch.allclose(logits, wanted, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("inside", "outside"),
-    [
+def test_who_knows_the_keys_sees_what_lies_within_the_innermost():
+    """The stages within it are as they were; all without is undone."""
+    for inside, outside in [
         ([], [SHUFFLE]),
         ([], [SHUFFLE, ROTATION]),
         ([NOISE], [ROTATION]),
         ([LINEAR], [SHUFFLE, SIGNS]),
         ([NOISE, LINEAR], [SHUFFLE, LINEAR, ROTATION]),
-    ],
-)
-def test_who_knows_the_keys_sees_what_lies_within_the_innermost(inside, outside):
-    """The stages within it are as they were; all without is undone."""
-    scheme = make("deepjscc", [*inside, *outside], KEY)
-    within = make("deepjscc", inside)
-    symbols, csi = torch.randn(9, 16, generator=g()), torch.full((9, 1), 12.0)
-    sent = scheme.protect(symbols, context(9))
-    assert torch.allclose(
-        scheme.without_key(sent, csi, context(9)), within.protect(symbols, context(9)), atol=1e-5
-    )
-    stranger = make("deepjscc", [*inside, *outside], OTHER)
-    seen = stranger.without_key(sent, csi, context(9))
-    assert not torch.allclose(seen, within.protect(symbols, context(9)), atol=0.1)
+    ]:
+        scheme = make("deepjscc", [*inside, *outside], KEY)
+        within = make("deepjscc", inside)
+        symbols, csi = torch.randn(9, 16, generator=g()), torch.full((9, 1), 12.0)
+        sent = scheme.protect(symbols, context(9))
+        assert torch.allclose(
+            scheme.without_key(sent, csi, context(9)), within.protect(symbols, context(9)), atol=1e-5
+        )
+        stranger = make("deepjscc", [*inside, *outside], OTHER)
+        seen = stranger.without_key(sent, csi, context(9))
+        assert not torch.allclose(seen, within.protect(symbols, context(9)), atol=0.1)
 
 
 def test_points_may_leave_their_constellation_after_a_key_for_a_stage_that_is_undone():
@@ -221,17 +216,17 @@ def test_noise_under_a_key_is_noise_and_over_it_comes_back_shuffled():
 # -- keys -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"lifetime": "fixed"}, {"mode": "rotation"}])
-def test_stages_under_one_key_draw_different_streams(options):
-    more = [{"name": "keyed", **options}] * 3
-    scheme, symbols = make("deepjscc", more, KEY), torch.randn(4, 16, generator=g())
-    sent = [stage.protect(symbols, context(4)) for stage in scheme.stages]
-    assert len({tuple(s.flatten().tolist()) for s in sent}) == 3
-    first = make("deepjscc", more[:1], KEY)
-    assert torch.equal(first.protect(symbols, context(4)), sent[0]), "whether more stages follow or not"
-    again = make("deepjscc", more, KEY)
-    assert torch.equal(again.protect(symbols, context(4)), scheme.protect(symbols, context(4)))
-    assert not torch.equal(make("deepjscc", more, OTHER).protect(symbols, context(4)), sent[0])
+def test_stages_under_one_key_draw_different_streams():
+    for options in [{}, {"lifetime": "fixed"}, {"mode": "rotation"}]:
+        more = [{"name": "keyed", **options}] * 3
+        scheme, symbols = make("deepjscc", more, KEY), torch.randn(4, 16, generator=g())
+        sent = [stage.protect(symbols, context(4)) for stage in scheme.stages]
+        assert len({tuple(s.flatten().tolist()) for s in sent}) == 3
+        first = make("deepjscc", more[:1], KEY)
+        assert torch.equal(first.protect(symbols, context(4)), sent[0]), "whether more stages follow or not"
+        again = make("deepjscc", more, KEY)
+        assert torch.equal(again.protect(symbols, context(4)), scheme.protect(symbols, context(4)))
+        assert not torch.equal(make("deepjscc", more, OTHER).protect(symbols, context(4)), sent[0])
 
 
 def test_a_key_counts_the_keyed_stages_alone_and_the_names_own_first():
@@ -260,14 +255,23 @@ def test_a_stage_with_a_key_of_its_own_keeps_it():
 # -- what is refused --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "more", "key", "said"),
-    [
-        ("deepjscc", [SHUFFLE, POINTS], None, "the stage 'keyed' comes before 'test-points', which rounds to points of "
-         "'16qam': no key undoes that, so put 'keyed' after it"),
+def test_what_makes_no_sense_is_one_sentence():
+    for name, more, key, said in [
+        (
+            "deepjscc",
+            [SHUFFLE, POINTS],
+            None,
+            "the stage 'keyed' comes before 'test-points', which rounds to points of "
+            "'16qam': no key undoes that, so put 'keyed' after it",
+        ),
         ("encryption", [NOISE, POINTS], None, "the stage 'keyed' comes before 'test-points'"),
         ("lbvq", [ROTATION], None, "the mode 'rotation' does not send points of '16qam' to points"),
-        ("deepjscc", [POINTS, ROTATION], None, "the mode 'rotation' does not send points of '16qam' to points"),
+        (
+            "deepjscc",
+            [POINTS, ROTATION],
+            None,
+            "the mode 'rotation' does not send points of '16qam' to points",
+        ),
         ("label-only", [ROTATION], None, "points of 'qpsk'"),
         ("deepjscc", [NOISE], KEY, "a key was given, but the scheme .* takes none"),
         ("deepjscc", ["keyd"], None, "unknown stage 'keyd', did you mean 'keyed'"),
@@ -276,12 +280,10 @@ def test_a_stage_with_a_key_of_its_own_keeps_it():
         ("deepjscc", [None], None, "a stage is given as a name or a Stage, not None"),
         ("deepjscc", 3, None, "stages takes a list of names, dictionaries or objects, not 3"),
         ("lbvq", [NOISE | {"epsilon": 0}], None, "epsilon must be a finite number above 0, not 0"),
-    ],
-)  # fmt: skip
-def test_what_makes_no_sense_is_one_sentence(name, more, key, said):
-    with pytest.raises(InputError, match=said) as caught:
-        make(name, more, key)
-    assert str(caught.value).count(". ") == 0
+    ]:
+        with pytest.raises(InputError, match=said) as caught:
+            make(name, more, key)
+        assert str(caught.value).count(". ") == 0
 
 
 # -- what is proven ---------------------------------------------------------------------------------
@@ -300,20 +302,17 @@ def test_a_guarantee_names_every_stage_that_has_one_and_counts_repeats():
     assert second.endswith("3 transmissions of the same image: 15-DP by basic composition")
 
 
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
+def test_stages_without_a_guarantee_neither_give_nor_take_one():
+    for more, said in [
         ([], None),
         ([SHUFFLE, ROTATION], None),
         ([SHUFFLE, NOISE], "each message is 20-DP"),
         ([NOISE, LINEAR], "each"),
-    ],
-)
-def test_stages_without_a_guarantee_neither_give_nor_take_one(more, said):
-    told = make("deepjscc", more).guarantee(2)
-    assert told is None if said is None else told.startswith(said) and "; and " not in told
-    if said:
-        assert told == make("deepjscc", [NOISE]).guarantee(2)
+    ]:
+        told = make("deepjscc", more).guarantee(2)
+        assert told is None if said is None else told.startswith(said) and "; and " not in told
+        if said:
+            assert told == make("deepjscc", [NOISE]).guarantee(2)
 
 
 def test_calibrated_noise_over_a_proof_leaves_the_proof_and_claims_nothing_more():

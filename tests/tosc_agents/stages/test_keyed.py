@@ -41,32 +41,32 @@ def undo(keyed, received, context):
 # -- the transform ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n", [1, 3, 16, 50, 64, 128])
 @every
-def test_the_key_undoes_what_it_did_and_energy_stays(mode, lifetime, n):
-    keyed, context = cipher(mode, lifetime, n), told(9, episode=2)
-    symbols = torch.randn(9, 2 * n, generator=g())
-    sent = keyed.protect(symbols, context)
-    back = undo(keyed, sent, context)
-    if mode == "rotation":
-        assert torch.allclose(back, symbols, atol=1e-5)
-    else:
-        assert torch.equal(back, symbols)
-    assert torch.allclose(sent.square().sum(1), symbols.square().sum(1), rtol=1e-5)
-    assert n == 1 or not torch.equal(sent, symbols)
-    # The other way round too: recover is the inverse, and so protects what it has recovered.
-    assert torch.allclose(keyed.protect(undo(keyed, symbols, context), context), symbols, atol=1e-5)
+def test_the_key_undoes_what_it_did_and_energy_stays(mode, lifetime):
+    for n in [1, 3, 50, 64]:
+        keyed, context = cipher(mode, lifetime, n), told(9, episode=2)
+        symbols = torch.randn(9, 2 * n, generator=g())
+        sent = keyed.protect(symbols, context)
+        back = undo(keyed, sent, context)
+        if mode == "rotation":
+            assert torch.allclose(back, symbols, atol=1e-5)
+        else:
+            assert torch.equal(back, symbols)
+        assert torch.allclose(sent.square().sum(1), symbols.square().sum(1), rtol=1e-5)
+        assert n == 1 or not torch.equal(sent, symbols)
+        # The other way round too: recover is the inverse, and so protects what it has recovered.
+        assert torch.allclose(keyed.protect(undo(keyed, symbols, context), context), symbols, atol=1e-5)
 
 
-@pytest.mark.parametrize("n", [3, 16, 50, 60])
-def test_a_rotation_is_an_orthogonal_matrix_that_mixes_every_number_into_every_place(n):
-    keyed = cipher("rotation", "fixed", n)
-    matrix = keyed.protect(torch.eye(2 * n, dtype=torch.float64), told(2 * n))
-    assert torch.allclose(matrix @ matrix.T, torch.eye(2 * n, dtype=torch.float64), atol=1e-12)
-    if n >= 16:
-        # No entry is large: every number is spread over all places. A Gaussian entry has the variance 1 / 2n.
-        assert float(matrix.abs().max()) < 5.5 * (2 * n) ** -0.5
-        assert float((matrix.abs() < 1e-9).double().mean()) < 0.2
+def test_a_rotation_is_an_orthogonal_matrix_that_mixes_every_number_into_every_place():
+    for n in [3, 16, 50, 60]:
+        keyed = cipher("rotation", "fixed", n)
+        matrix = keyed.protect(torch.eye(2 * n, dtype=torch.float64), told(2 * n))
+        assert torch.allclose(matrix @ matrix.T, torch.eye(2 * n, dtype=torch.float64), atol=1e-12)
+        if n >= 16:
+            # No entry is large: every number is spread over all places. A Gaussian entry has the variance 1 / 2n.
+            assert float(matrix.abs().max()) < 5.5 * (2 * n) ** -0.5
+            assert float((matrix.abs() < 1e-9).double().mean()) < 0.2
 
 
 def test_a_shuffle_keeps_the_values_and_signs_keep_the_magnitudes():
@@ -78,28 +78,28 @@ def test_a_shuffle_keeps_the_values_and_signs_keep_the_magnitudes():
     assert not torch.equal(signed.sort(1).values, symbols.sort(1).values)
 
 
-@every
-def test_fixed_is_one_transform_for_all_and_per_message_is_another_for_each(mode, lifetime):
-    keyed = cipher(mode, lifetime)
-    symbols = torch.randn(1, 128, generator=g()).expand(3, -1)
-    sent = [
-        row
-        for options in ({}, {"episode": 1}, {"number": 1}, {"environment": 1})
-        for row in keyed.protect(symbols, told(3, **options))
-    ]
-    distinct = {tuple(row.tolist()) for row in sent}
-    assert len(distinct) == (1 if lifetime == "fixed" else 12)
-    assert keyed.stochastic == (lifetime == "per_message") and keyed.keyed
+def test_fixed_is_one_transform_for_all_and_per_message_is_another_for_each():
+    for mode, lifetime in EVERY:
+        keyed = cipher(mode, lifetime)
+        symbols = torch.randn(1, 128, generator=g()).expand(3, -1)
+        sent = [
+            row
+            for options in ({}, {"episode": 1}, {"number": 1}, {"environment": 1})
+            for row in keyed.protect(symbols, told(3, **options))
+        ]
+        distinct = {tuple(row.tolist()) for row in sent}
+        assert len(distinct) == (1 if lifetime == "fixed" else 12)
+        assert keyed.stochastic == (lifetime == "per_message") and keyed.keyed
 
 
-@every
-def test_a_message_is_sent_alike_alone_and_in_a_batch(mode, lifetime):
-    keyed, context = cipher(mode, lifetime, 50), told(5, number=3)
-    symbols = torch.randn(5, 100, generator=g())
-    together = keyed.protect(symbols, context)
-    for i in range(5):
-        alone = Context(context.snr_db[i : i + 1], context.message[i : i + 1])
-        assert torch.equal(keyed.protect(symbols[i : i + 1], alone)[0], together[i])
+def test_a_message_is_sent_alike_alone_and_in_a_batch():
+    for mode, lifetime in EVERY:
+        keyed, context = cipher(mode, lifetime, 50), told(5, number=3)
+        symbols = torch.randn(5, 100, generator=g())
+        together = keyed.protect(symbols, context)
+        for i in range(5):
+            alone = Context(context.snr_db[i : i + 1], context.message[i : i + 1])
+            assert torch.equal(keyed.protect(symbols[i : i + 1], alone)[0], together[i])
 
 
 def test_modes_lifetimes_lengths_and_kinds_do_not_share_a_stream():
@@ -136,64 +136,66 @@ def test_equal_words_do_not_break_the_inverse(monkeypatch):
 
 
 @pytest.mark.parametrize("n", [32, 25])
-@pytest.mark.parametrize("shape", ["one peak", "constant", "half"])
-def test_a_rotation_makes_any_message_isotropic_over_the_keys(shape, n):
+def test_a_rotation_makes_any_message_isotropic_over_the_keys(n):
     """Mean 0, covariance I and the kurtosis of a Gaussian in high dimensions, whatever was sent."""
-    length, rows = 2 * n, 4000
-    symbols = {
-        "one peak": torch.eye(length)[0] * length**0.5,
-        "constant": torch.ones(length),
-        "half": (torch.arange(length) < n) * 2**0.5,
-    }[shape]
-    sent = cipher("rotation", n=n).protect(symbols.expand(rows, -1), told(rows)).double()
-    error = rows**-0.5
-    assert float(sent.mean(0).abs().max()) < 5 * error
-    covariance = sent.T @ sent / rows
-    assert float((covariance - torch.eye(length)).abs().max()) < 5.5 * 2**0.5 * error
-    # Uniform on the sphere: E y^4 = 3 L / (L + 2).
-    assert float(sent.pow(4).mean()) == pytest.approx(3 * length / (length + 2), rel=0.06)
+    for shape in ["one peak", "constant", "half"]:
+        length, rows = 2 * n, 4000
+        symbols = {
+            "one peak": torch.eye(length)[0] * length**0.5,
+            "constant": torch.ones(length),
+            "half": (torch.arange(length) < n) * 2**0.5,
+        }[shape]
+        sent = cipher("rotation", n=n).protect(symbols.expand(rows, -1), told(rows)).double()
+        error = rows**-0.5
+        assert float(sent.mean(0).abs().max()) < 5 * error
+        covariance = sent.T @ sent / rows
+        assert float((covariance - torch.eye(length)).abs().max()) < 5.5 * 2**0.5 * error
+        # Uniform on the sphere: E y^4 = 3 L / (L + 2).
+        assert float(sent.pow(4).mean()) == pytest.approx(3 * length / (length + 2), rel=0.06)
 
 
-@every
-def test_gradients_are_rotated_as_the_symbols_are(mode, lifetime):
-    keyed, context = cipher(mode, lifetime, 20), told(3)
-    symbols = torch.randn(3, 40, generator=g()).requires_grad_()
-    towards = torch.randn(3, 40, generator=g(1))
-    keyed.protect(symbols, context).backward(towards)
-    assert torch.allclose(symbols.grad, undo(keyed, towards, context), atol=1e-5)
-    symbols.grad = None
-    undo(keyed, symbols, context).backward(towards)
-    assert torch.allclose(symbols.grad, keyed.protect(towards, context), atol=1e-5)
+def test_gradients_are_rotated_as_the_symbols_are():
+    for mode, lifetime in EVERY:
+        keyed, context = cipher(mode, lifetime, 20), told(3)
+        symbols = torch.randn(3, 40, generator=g()).requires_grad_()
+        towards = torch.randn(3, 40, generator=g(1))
+        keyed.protect(symbols, context).backward(towards)
+        assert torch.allclose(symbols.grad, undo(keyed, towards, context), atol=1e-5)
+        symbols.grad = None
+        undo(keyed, symbols, context).backward(towards)
+        assert torch.allclose(symbols.grad, keyed.protect(towards, context), atol=1e-5)
 
 
-@every
-def test_low_precision_and_autocast_cost_nothing(mode, lifetime):
-    keyed, symbols = cipher(mode, lifetime), torch.randn(4, 128, generator=g()).bfloat16()
-    with torch.autocast("cpu", torch.bfloat16):
-        sent = keyed.protect(symbols, told(4))
-        back = undo(keyed, sent, told(4))
-    assert sent.dtype == torch.float32 and torch.allclose(back, symbols.float(), atol=1e-5)
+def test_low_precision_and_autocast_cost_nothing():
+    for mode, lifetime in EVERY:
+        keyed, symbols = cipher(mode, lifetime), torch.randn(4, 128, generator=g()).bfloat16()
+        with torch.autocast("cpu", torch.bfloat16):
+            sent = keyed.protect(symbols, told(4))
+            back = undo(keyed, sent, told(4))
+        assert sent.dtype == torch.float32 and torch.allclose(back, symbols.float(), atol=1e-5)
 
 
 # -- points of a constellation ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lifetime", LIFETIMES)
 @pytest.mark.parametrize("mode", ["shuffle", "shuffle+signs"])
-@pytest.mark.parametrize("name", ["qpsk", "16qam", "64qam"])
-def test_points_go_to_points_and_come_back(name, mode, lifetime):
-    points = constellation_points(name)
-    indices = torch.randint(len(points), (6, 25), generator=g())
-    symbols = modulate(indices, points)
-    keyed = cipher(mode, lifetime, 25, name)
-    sent = keyed.protect(symbols, told(6))
-    found = hard_decision(sent, points)
-    assert torch.allclose(modulate(found, points), sent, atol=1e-6)
-    assert torch.equal(undo(keyed, sent, told(6)), symbols)
-    if mode == "shuffle":
-        assert torch.equal(found.sort(1).values, indices.sort(1).values) and not torch.equal(found, indices)
-    else:
-        assert not torch.equal(found.sort(1).values, indices.sort(1).values)
+def test_points_go_to_points_and_come_back(mode):
+    for lifetime in LIFETIMES:
+        for name in ["qpsk", "64qam"]:
+            points = constellation_points(name)
+            indices = torch.randint(len(points), (6, 25), generator=g())
+            symbols = modulate(indices, points)
+            keyed = cipher(mode, lifetime, 25, name)
+            sent = keyed.protect(symbols, told(6))
+            found = hard_decision(sent, points)
+            assert torch.allclose(modulate(found, points), sent, atol=1e-6)
+            assert torch.equal(undo(keyed, sent, told(6)), symbols)
+            if mode == "shuffle":
+                assert torch.equal(found.sort(1).values, indices.sort(1).values) and not torch.equal(
+                    found, indices
+                )
+            else:
+                assert not torch.equal(found.sort(1).values, indices.sort(1).values)
 
 
 def test_signs_of_i_and_q_are_flipped_independently():
@@ -204,9 +206,8 @@ def test_signs_of_i_and_q_are_flipped_independently():
     assert float((shares - 0.25).abs().max()) < 5 * (0.1875 / quadrant.numel()) ** 0.5
 
 
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
+def test_what_is_not_allowed_is_one_sentence():
+    for options, sentence in [
         (
             {"mode": "rotation", "constellation": "16qam"},
             "does not send points of '16qam' to points; .*'shuffle'",
@@ -219,11 +220,9 @@ def test_signs_of_i_and_q_are_flipped_independently():
         ({"lifetime": "per-message"}, "unknown lifetime of a key 'per-message', did you mean 'per_message'"),
         ({"constellation": "8psk"}, "unknown constellation '8psk'"),
         ({"key": "secret"}, "32 bytes, written as 64 hexadecimal digits, not 6 characters"),
-    ],
-)
-def test_what_is_not_allowed_is_one_sentence(options, sentence):
-    with pytest.raises(InputError, match=sentence):
-        Keyed(SystemSpec((3, 32, 32), 10, 8), **options)
+    ]:
+        with pytest.raises(InputError, match=sentence):
+            Keyed(SystemSpec((3, 32, 32), 10, 8), **options)
 
 
 def test_symbols_of_another_shape_are_refused():
@@ -235,19 +234,17 @@ def test_symbols_of_another_shape_are_refused():
 # -- the key ----------------------------------------------------------------------------------------
 
 
-@every
-def test_each_place_of_a_shared_key_has_a_stream_of_its_own_and_the_first_that_of_the_key_alone(
-    mode, lifetime
-):
-    symbols, sent = torch.randn(4, 128, generator=g()), []
-    for place in range(4):
-        keyed = cipher(mode, lifetime, key=None)
-        keyed.use_key(HEX, place)
-        sent.append(keyed.protect(symbols, told(4)))
-        assert torch.allclose(undo(keyed, sent[-1], told(4)), symbols, atol=1e-5)
-        assert keyed.key_fingerprint == cipher().key_fingerprint
-    assert torch.equal(sent[0], cipher(mode, lifetime).protect(symbols, told(4)))
-    assert len({tuple(s.flatten().tolist()) for s in sent}) == 4
+def test_each_place_of_a_shared_key_has_a_stream_of_its_own_and_the_first_that_of_the_key_alone():
+    for mode, lifetime in EVERY:
+        symbols, sent = torch.randn(4, 128, generator=g()), []
+        for place in range(4):
+            keyed = cipher(mode, lifetime, key=None)
+            keyed.use_key(HEX, place)
+            sent.append(keyed.protect(symbols, told(4)))
+            assert torch.allclose(undo(keyed, sent[-1], told(4)), symbols, atol=1e-5)
+            assert keyed.key_fingerprint == cipher().key_fingerprint
+        assert torch.equal(sent[0], cipher(mode, lifetime).protect(symbols, told(4)))
+        assert len({tuple(s.flatten().tolist()) for s in sent}) == 4
 
 
 def test_a_stage_that_was_made_with_a_key_keeps_it_and_one_that_was_not_takes_any():
@@ -265,24 +262,24 @@ def test_nothing_is_proven_of_it():
     assert cipher().guarantee() is None and cipher().guarantee(100) is None and not cipher().knobs
 
 
-@every
-def test_another_key_opens_nothing(mode, lifetime):
+def test_another_key_opens_nothing():
     """Opened with another key, normal symbols are as good as unrelated to what was sent."""
-    symbols = torch.randn(200, 128, generator=g())
-    sent = cipher(mode, lifetime).protect(symbols, told(200))
-    opened = undo(cipher(mode, lifetime, key=OTHER), sent, told(200))
-    assert abs(float(torch.corrcoef(torch.stack([opened.flatten(), symbols.flatten()]))[0, 1])) < 0.05
-    if lifetime == "per_message":
-        late = undo(cipher(mode, lifetime), sent, told(200, number=1))
-        assert abs(float(torch.corrcoef(torch.stack([late.flatten(), symbols.flatten()]))[0, 1])) < 0.05
+    for mode, lifetime in EVERY:
+        symbols = torch.randn(200, 128, generator=g())
+        sent = cipher(mode, lifetime).protect(symbols, told(200))
+        opened = undo(cipher(mode, lifetime, key=OTHER), sent, told(200))
+        assert abs(float(torch.corrcoef(torch.stack([opened.flatten(), symbols.flatten()]))[0, 1])) < 0.05
+        if lifetime == "per_message":
+            late = undo(cipher(mode, lifetime), sent, told(200, number=1))
+            assert abs(float(torch.corrcoef(torch.stack([late.flatten(), symbols.flatten()]))[0, 1])) < 0.05
 
 
-@every
-def test_normalising_power_and_encrypting_commute(mode, lifetime):
-    game = Game(make_source("shapes", num_images=64))
-    keyed, features = cipher(mode, lifetime), 3 * torch.randn(4, 128, generator=g())
-    first = game.normalise(keyed.protect(features, told(4)))
-    assert torch.allclose(first, keyed.protect(game.normalise(features), told(4)), atol=1e-5)
+def test_normalising_power_and_encrypting_commute():
+    for mode, lifetime in EVERY:
+        game = Game(make_source("shapes", num_images=64))
+        keyed, features = cipher(mode, lifetime), 3 * torch.randn(4, 128, generator=g())
+        first = game.normalise(keyed.protect(features, told(4)))
+        assert torch.allclose(first, keyed.protect(game.normalise(features), told(4)), atol=1e-5)
 
 
 def test_a_module_moves_and_is_used_from_inference_to_training():
@@ -296,9 +293,9 @@ def test_a_module_moves_and_is_used_from_inference_to_training():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@every
-def test_both_ends_may_be_on_different_devices(mode, lifetime):
-    keyed, symbols, context = cipher(mode, lifetime, 50), torch.randn(5, 100, generator=g()), told(5)
-    sent = keyed.protect(symbols, context)
-    there = Context(context.snr_db.cuda(), context.message.cuda())
-    assert torch.allclose(undo(keyed.cuda(), sent.cuda(), there).cpu(), symbols, atol=1e-5)
+def test_both_ends_may_be_on_different_devices():
+    for mode, lifetime in EVERY:
+        keyed, symbols, context = cipher(mode, lifetime, 50), torch.randn(5, 100, generator=g()), told(5)
+        sent = keyed.protect(symbols, context)
+        there = Context(context.snr_db.cuda(), context.message.cuda())
+        assert torch.allclose(undo(keyed.cuda(), sent.cuda(), there).cpu(), symbols, atol=1e-5)

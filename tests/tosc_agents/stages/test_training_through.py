@@ -89,10 +89,9 @@ def learn(name, more, epochs):
 @pytest.mark.parametrize(
     ("name", "more"),
     [
-        ("deepjscc", [NOISE, ROTATION]),
         ("lbvq", [SHUFFLE, {**NOISE, "constant": 0.05}]),
-        ("deepjscc", [SHUFFLE, ROTATION, GAIN]),
-        ("lbvq", [SHUFFLE, SHUFFLE]),
+        pytest.param("deepjscc", [NOISE, ROTATION], marks=pytest.mark.slow),
+        pytest.param("deepjscc", [SHUFFLE, ROTATION, GAIN], marks=pytest.mark.slow),
     ],
 )
 def test_several_stages_are_trained_through_and_the_receiver_decides_far_better_than_by_chance(name, more):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from links import draw, receive, seeded
 
 from tosc_env.channels.base import complex_normal, equalise, noise_power, to_constellation
 from tosc_env.channels.flat import AWGN, Rayleigh, Rician
@@ -26,54 +27,50 @@ EVERY_CHANNEL = {
 }
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def same(one, other) -> bool:
     return all(
-        torch.equal(a, b)
-        for side in ("receiver", "eavesdropper")
-        for a, b in (
-            (getattr(one, side).fades, getattr(other, side).fades),
-            (getattr(one, side).noise, getattr(other, side).noise),
-        )
+        torch.equal(getattr(a, name), getattr(b, name))
+        for a, b in zip(one, other, strict=True)
+        for name in ("fades", "noise", "snr_db", "age")
     )
 
 
 @pytest.mark.parametrize("name", EVERY_CHANNEL)
 def test_the_same_seed_gives_the_same_numbers_whatever_the_global_stream_does(name):
     channel = EVERY_CHANNEL[name]
-    first = channel.draw(5, 64, generator=seeded())
+    first = draw(channel, 5, 64)
     torch.randn(7)
-    second = channel.draw(5, 64, generator=seeded())
+    second = draw(channel, 5, 64)
     assert same(first, second)
-    assert not same(first, channel.draw(5, 64, generator=seeded(1)))
+    assert not same(first, draw(channel, 5, 64, generator=1))
 
 
 @pytest.mark.parametrize("name", EVERY_CHANNEL)
 def test_drawing_leaves_the_global_stream_alone(name):
     before = torch.get_rng_state()
-    EVERY_CHANNEL[name].draw(5, 64, generator=seeded())
+    draw(EVERY_CHANNEL[name], 5, 64)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("name", EVERY_CHANNEL)
 def test_shapes_csi_and_gradient(name):
     channel, generator = EVERY_CHANNEL[name], seeded()
-    links = channel.draw(3, 64, generator=generator)
     snr_db = torch.tensor([0.0, 10.0, 20.0])
+    link, _ = draw(channel, 3, 64, snr_db=snr_db, generator=generator)
     symbols = complex_normal(3, 64, generator=generator, device=CPU).requires_grad_()
-    received = channel.apply(symbols, links.receiver, snr_db)
+    raw = channel.apply(symbols[:, None], link)
+    assert raw.shape == (3, 1, 64)
+    assert raw.dtype == torch.complex64
+    received = receive(channel, symbols, link)
     assert received.shape == (3, 64)
     assert received.dtype == torch.complex64
     (gradient,) = torch.autograd.grad(received.abs().square().sum(), symbols)
     assert gradient.isfinite().all()
     assert (gradient.abs() > 0).all()
-    csi = channel.csi(links.receiver, snr_db)
+    csi = channel.csi(link)
     assert csi.shape == (3, channel.num_csi(64))
     assert torch.equal(csi[:, 0], snr_db)
-    fades = links.receiver.fades
+    fades = link.fades[:, 0, 0]
     assert torch.equal(csi[:, 1::2], fades.real)
     assert torch.equal(csi[:, 2::2], fades.imag)
 
@@ -81,29 +78,27 @@ def test_shapes_csi_and_gradient(name):
 @pytest.mark.parametrize("name", EVERY_CHANNEL)
 def test_apply_is_pure_and_linear_in_the_symbols(name):
     channel, generator = EVERY_CHANNEL[name], seeded()
-    links, snr_db = channel.draw(2, 64, generator=generator), torch.tensor([3.0, 9.0])
+    link, _ = draw(channel, 2, 64, snr_db=[3.0, 9.0], generator=generator)
     one, two = (complex_normal(2, 64, generator=generator, device=CPU) for _ in range(2))
-    silence = channel.apply(torch.zeros_like(one), links.receiver, snr_db)
-    separate = channel.apply(one, links.receiver, snr_db) + channel.apply(two, links.receiver, snr_db)
-    together = channel.apply(one + two, links.receiver, snr_db)
+    silence = receive(channel, torch.zeros_like(one), link)
+    separate = receive(channel, one, link) + receive(channel, two, link)
+    together = receive(channel, one + two, link)
     assert torch.allclose(separate, together + silence, rtol=1e-3, atol=1e-3)
 
 
 def test_links_have_noise_of_their_own():
-    links = AWGN().draw(64, 64, generator=seeded())
-    cross = (links.receiver.noise * links.eavesdropper.noise.conj()).mean().abs().item()
+    one, other = draw(AWGN(), 64, 64)
+    cross = (one.noise * other.noise.conj()).mean().abs().item()
     assert cross < 5 / 64  # 64 * 64 products of unit variance
 
 
 def test_each_link_has_its_own_snr():
     channel = AWGN()
-    links, silence = (
-        channel.draw(2, 50_000, generator=seeded()),
-        torch.zeros(2, 50_000, dtype=torch.complex64),
-    )
-    for link, snr_db in ((links.receiver, [12.0, 0.0]), (links.eavesdropper, [4.0, 20.0])):
-        snr = torch.tensor(snr_db)
-        power = channel.apply(silence, link, snr).abs().square().mean(1)
+    silence = torch.zeros(2, 50_000, dtype=torch.complex64)
+    levels = [torch.tensor([12.0, 0.0]), torch.tensor([4.0, 20.0])]
+    for link, snr in zip(channel.draw(levels, 50_000, generator=seeded()), levels, strict=True):
+        assert torch.equal(link.snr_db, snr)
+        power = receive(channel, silence, link).abs().square().mean(1)
         assert torch.allclose(power, 10 ** (-snr / 10), rtol=0.03)
     assert torch.allclose(noise_power(torch.tensor([0.0, 10.0, 20.0])), torch.tensor([1.0, 0.1, 0.01]))
 
@@ -113,12 +108,13 @@ def test_each_link_has_its_own_snr():
 )
 def test_a_fade_is_constant_within_its_coherence_and_independent_beyond(coherence, num_symbols, blocks):
     channel = Rayleigh(coherence=coherence)
-    fades = channel.draw(3, num_symbols, generator=seeded()).receiver.fades
-    assert fades.shape == (3, blocks)
-    gains = channel.gains(fades, num_symbols)
-    assert gains.shape == (3, num_symbols)
+    link, _ = draw(channel, 3, num_symbols)
+    fades = link.fades
+    assert fades.shape == (3, 1, 1, blocks)
+    gains = channel.gains(link, num_symbols)
+    assert gains.shape == (3, 1, 1, num_symbols)
     for use in range(num_symbols):
-        assert torch.equal(gains[:, use], fades[:, use // coherence])
+        assert torch.equal(gains[..., use], fades[..., use // coherence])
     assert len(fades.real.unique()) == 3 * blocks
 
 
@@ -126,46 +122,46 @@ def test_a_fade_is_constant_within_its_coherence_and_independent_beyond(coherenc
 def test_a_fade_lives_over_as_many_messages_as_its_coherence_holds(channel):
     generator, links, seen = seeded(), None, []
     for _ in range(6):
-        links = channel.draw(2, 64, generator=generator, previous=links)
+        links = draw(channel, 2, 64, generator=generator, previous=links)
         seen.append(links)
-    assert [int(x.age[0]) for x in seen] == [1, 2, 3, 1, 2, 3]
-    for side in ("receiver", "eavesdropper"):
-        fades = [getattr(x, side).fades for x in seen]
+    for node in range(2):
+        assert [int(x[node].age[0]) for x in seen] == [1, 2, 3, 1, 2, 3]
+        fades = [x[node].fades for x in seen]
         assert torch.equal(fades[0], fades[1]) and torch.equal(fades[0], fades[2])
         assert torch.equal(fades[3], fades[5])
         assert (fades[2] != fades[3]).all()
-    assert (seen[0].receiver.noise != seen[1].receiver.noise).all()
+    assert (seen[0][0].noise != seen[1][0].noise).all()
 
 
 @pytest.mark.parametrize("channel", [Rayleigh(coherence=192), TDL(coherence=192)], ids=["rayleigh", "tdl"])
 def test_a_partial_restart_renews_its_rows_and_moves_no_other(channel):
     streams = seeded(), seeded()
-    begun = [channel.draw(3, 64, generator=g) for g in streams]
+    begun = [draw(channel, 3, 64, generator=g) for g in streams]
     restart = torch.tensor([False, True, False])
-    kept = channel.draw(3, 64, generator=streams[0], previous=begun[0])
-    mixed = channel.draw(3, 64, generator=streams[1], previous=begun[1], restart=restart)
+    kept = draw(channel, 3, 64, generator=streams[0], previous=begun[0])
+    mixed = draw(channel, 3, 64, generator=streams[1], previous=begun[1], restart=restart)
     assert torch.equal(streams[0].get_state(), streams[1].get_state())
-    assert mixed.age.tolist() == [2, 1, 2]
-    assert torch.equal(mixed.receiver.noise, kept.receiver.noise)
-    for side in ("receiver", "eavesdropper"):
-        old, new = getattr(begun[1], side).fades, getattr(mixed, side).fades
+    assert torch.equal(mixed[0].noise, kept[0].noise)
+    for node in range(2):
+        assert mixed[node].age.tolist() == [2, 1, 2]
+        old, new = begun[1][node].fades, mixed[node].fades
         assert torch.equal(new[~restart], old[~restart])
         assert (new[restart] != old[restart]).all()
     later = [
-        channel.draw(3, 64, generator=g, previous=p) for g, p in zip(streams, (kept, mixed), strict=True)
+        draw(channel, 3, 64, generator=g, previous=p) for g, p in zip(streams, (kept, mixed), strict=True)
     ]
-    assert later[1].age.tolist() == [3, 2, 3]
-    assert torch.equal(later[0].receiver.fades[~restart], later[1].receiver.fades[~restart])
+    assert later[1][0].age.tolist() == [3, 2, 3]
+    assert torch.equal(later[0][0].fades[~restart], later[1][0].fades[~restart])
 
 
 def test_drawing_does_not_change_the_links_it_is_given():
     channel, generator = Rayleigh(coherence=128), seeded()
-    previous = channel.draw(2, 64, generator=generator)
-    fades, age = previous.receiver.fades.clone(), previous.age.clone()
+    previous = draw(channel, 2, 64, generator=generator)
+    fades, age = previous[0].fades.clone(), previous[0].age.clone()
     restart = torch.tensor([True, False])
-    channel.draw(2, 64, generator=generator, previous=previous, restart=restart)
-    assert torch.equal(previous.receiver.fades, fades)
-    assert torch.equal(previous.age, age)
+    draw(channel, 2, 64, generator=generator, previous=previous, restart=restart)
+    assert torch.equal(previous[0].fades, fades)
+    assert torch.equal(previous[0].age, age)
     assert restart.tolist() == [True, False]
 
 
@@ -189,21 +185,21 @@ def test_zero_forcing_survives_a_fade_of_zero():
 def test_mmse_has_the_least_mean_square_error():
     # E|s - s'|^2 = N0 / (|h|^2 + N0) for a unit-energy symbol and a known h.
     channel = Rayleigh()
-    links = channel.draw(50, 4000, generator=seeded())
+    link, _ = draw(channel, 50, 4000, snr_db=5.0)
     symbols = complex_normal(50, 4000, generator=seeded(1), device=CPU)
-    snr_db = torch.full((50,), 5.0)
-    error = (channel.apply(symbols, links.receiver, snr_db) - symbols).abs().square().mean(1)
-    n0 = noise_power(snr_db)
-    expected = n0 / (links.receiver.fades[:, 0].abs().square() + n0)
+    error = (receive(channel, symbols, link) - symbols).abs().square().mean(1)
+    n0 = noise_power(link.snr_db)
+    expected = n0 / (link.fades[:, 0, 0, 0].abs().square() + n0)
     assert torch.allclose(error, expected, rtol=0.1)
-    forced = Rayleigh(equaliser="zf").apply(symbols, links.receiver, snr_db)
+    forced = receive(Rayleigh(equaliser="zf"), symbols, link)
     assert ((forced - symbols).abs().square().mean(1) > error).all()
 
 
 def test_a_link_of_the_users_own_making_is_applied_as_it_is():
-    link = Link(torch.tensor([[2j]]), torch.zeros(1, 3, dtype=torch.complex64))
+    silence = torch.zeros(1, 1, 3, dtype=torch.complex64)
+    link = Link(torch.tensor([[[[2j]]]]), silence, torch.tensor([10.0]), torch.ones(1, dtype=torch.int64))
     symbols = torch.tensor([[1 + 0j, 1j, -1 + 0j]])
-    received = Rayleigh(equaliser=None).apply(symbols, link, torch.tensor([10.0]))
+    received = receive(Rayleigh(equaliser=None), symbols, link)
     assert torch.equal(received, 2j * symbols)
 
 
@@ -253,12 +249,11 @@ def test_importing_the_channels_imports_no_sionna():
 def test_what_an_equaliser_leaves_is_undone_for_decisions(equaliser, coherence):
     """Without noise in the reception, the sent points come back exactly, whatever the equaliser was."""
     channel = Rayleigh(coherence=coherence, equaliser=equaliser)
-    links = channel.draw(50, 8, generator=torch.Generator().manual_seed(0))
-    link = replace(links.receiver, noise=torch.zeros_like(links.receiver.noise))
-    points = torch.randn(50, 8, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
-    snr_db = torch.full((50,), 9.0)
-    received = torch.view_as_real(channel.apply(points, link, snr_db)).flatten(1)
-    csi = channel.csi(link, snr_db)
+    link, _ = draw(channel, 50, 8, snr_db=9.0)
+    link = replace(link, noise=torch.zeros_like(link.noise))
+    points = torch.randn(50, 8, dtype=torch.complex64, generator=seeded(1))
+    received = torch.view_as_real(receive(channel, points, link)).flatten(1)
+    csi = channel.csi(link)
     back = to_constellation(received, csi, equaliser)
     assert torch.allclose(back, torch.view_as_real(points).flatten(1), atol=1e-3)
     assert torch.equal(to_constellation(received, torch.zeros_like(csi), equaliser), received)

@@ -6,29 +6,27 @@ import math
 
 import pytest
 import torch
+from links import draw, receive, seeded
+from physics import theoretical_ser
 from scipy import stats
 
 from tosc_env.channels.flat import AWGN, Rayleigh, Rician
 from tosc_env.channels.sionna_rng import import_sionna, lend_generator
 from tosc_env.errors import InputError
-from tosc_env.modulation import constellation_points, hard_decision, modulate, theoretical_ser
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from tosc_env.modulation import constellation_points, hard_decision, modulate
 
 
 def fades(channel, count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """``count`` independent fades of both links."""
-    links = channel.draw(count, 1, generator=seeded(seed))
-    return links.receiver.fades[:, 0], links.eavesdropper.fades[:, 0]
+    one, other = draw(channel, count, 1, generator=seed)
+    return one.fades[:, 0, 0, 0], other.fades[:, 0, 0, 0]
 
 
 @pytest.mark.parametrize("snr_db", [0.0, 12.0, 20.0])
 def test_awgn_noise_is_n0_half_per_real_dimension(snr_db):
-    links = AWGN().draw(100, 2000, generator=seeded())
+    link, _ = draw(AWGN(), 100, 2000, snr_db=snr_db)
     sent = torch.full((100, 2000), 0.6 - 0.8j, dtype=torch.complex64)
-    noise = AWGN().apply(sent, links.receiver, torch.full((100,), snr_db)) - sent
+    noise = receive(AWGN(), sent, link) - sent
     half = 10 ** (-snr_db / 10) / 2
     # The variance of 200,000 Gaussian numbers is known to sqrt(2 / 200,000) = 0.3 %.
     assert noise.real.var().item() == pytest.approx(half, rel=0.016)
@@ -44,9 +42,7 @@ def test_awgn_has_the_noise_of_sionnas_block():
     block = import_sionna("sionna.phy.channel").AWGN(precision="single", device="cpu")
     with lend_generator(seeded(1), "cpu"):
         theirs = torch.view_as_real(block(silence, no))
-    ours = AWGN().apply(
-        silence, AWGN().draw(100, 2000, generator=seeded()).receiver, torch.full((100,), 12.0)
-    )
+    ours = receive(AWGN(), silence, draw(AWGN(), 100, 2000, snr_db=12.0)[0])
     assert torch.view_as_real(ours).var().item() == pytest.approx(theirs.var().item(), rel=0.016)
 
 
@@ -108,9 +104,9 @@ def test_symbol_error_rate_of_16_qam(snr_db):
     generator, points = seeded(snr_db), constellation_points("16qam")
     sent = torch.randint(16, (2000, 64), generator=generator)
     symbols = modulate(sent, points)
-    links = AWGN().draw(2000, 64, generator=generator)
+    link, _ = draw(AWGN(), 2000, 64, snr_db=snr_db, generator=generator)
     waves = torch.view_as_complex(symbols.unflatten(1, (64, 2)))
-    received = AWGN().apply(waves, links.receiver, torch.full((2000,), float(snr_db)))
+    received = receive(AWGN(), waves, link)
     decided = hard_decision(torch.view_as_real(received).flatten(1), points)
     theory = theoretical_ser(16, snr_db)
     measured = (decided != sent).float().mean().item()
@@ -124,11 +120,11 @@ def test_symbol_error_rate_of_qpsk_over_rayleigh(equaliser, undo):
     generator, points, snr_db = seeded(), constellation_points("qpsk"), 10.0
     channel = Rayleigh(coherence=1, equaliser=equaliser)
     sent = torch.randint(4, (3000, 64), generator=generator)
-    links = channel.draw(3000, 64, generator=generator)
+    link, _ = draw(channel, 3000, 64, snr_db=snr_db, generator=generator)
     waves = torch.view_as_complex(modulate(sent, points).unflatten(1, (64, 2)))
-    received = channel.apply(waves, links.receiver, torch.full((3000,), snr_db))
+    received = receive(channel, waves, link)
     if undo:
-        power = links.receiver.fades.abs().square()
+        power = link.fades[:, 0, 0].abs().square()
         received = received * (power + 0.1) / power
     decided = torch.view_as_real(points[hard_decision(torch.view_as_real(received).flatten(1), points)])
     wrong = (decided - torch.view_as_real(waves)).abs() > 0.1

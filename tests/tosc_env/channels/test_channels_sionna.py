@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import torch
+from links import draw, receive, seeded
 from scipy import special, stats
 
 from tosc_env.channels.base import complex_normal
@@ -22,13 +23,9 @@ NOISELESS = 200.0
 COUNT = 4000
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def fades(channel: TDL, count: int = COUNT, num_symbols: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
-    links = channel.draw(count, num_symbols, generator=seeded())
-    return links.receiver.fades, links.eavesdropper.fades
+    one, other = draw(channel, count, num_symbols)
+    return one.fades[:, 0, 0], other.fades[:, 0, 0]
 
 
 def profile(model: str, delay_spread: float):
@@ -98,9 +95,9 @@ def test_full_correlation_gives_both_links_the_same_gains(model):
 def test_gains_and_outputs_are_those_of_sionnas_ofdm_channel(model, antennas):
     channel, ofdm = import_sionna("sionna.phy.channel"), import_sionna("sionna.phy.ofdm")
     ours = TDL(model=model, equaliser=None)
-    links = ours.draw(8, 64, generator=seeded())
+    links = draw(ours, 8, 64, snr_db=NOISELESS)
     symbols = complex_normal(8, 64, generator=seeded(1), device=CPU)
-    received = ours.apply(symbols, links.receiver, torch.full((8,), NOISELESS))
+    received = receive(ours, symbols, links[0])
     grid = ofdm.ResourceGrid(1, 64, 30e3, precision="single", device="cpu")
     theirs = channel.OFDMChannel(
         profile(model, 100e-9), grid, return_channel=True, precision="single", device="cpu"
@@ -109,8 +106,8 @@ def test_gains_and_outputs_are_those_of_sionnas_ofdm_channel(model, antennas):
     with lend_generator(seeded(), "cpu"):
         output, response = theirs(frame, 0.0)
     assert response.shape == (8, 1, antennas, 1, 1, 1, 64)
-    assert torch.allclose(links.receiver.fades, response[:, 0, 0, 0, 0, 0], atol=1e-5)
-    assert torch.allclose(links.eavesdropper.fades, response[:, 0, 1, 0, 0, 0], atol=1e-5)
+    assert torch.allclose(links[0].fades[:, 0, 0], response[:, 0, 0, 0, 0, 0], atol=1e-5)
+    assert torch.allclose(links[1].fades[:, 0, 0], response[:, 0, 1, 0, 0, 0], atol=1e-5)
     assert torch.allclose(received, output[:, 0, 0, 0], atol=1e-5)
     applied = channel.ApplyOFDMChannel(precision="single", device="cpu")(frame, response)
     assert torch.allclose(received, applied[:, 0, 0, 0], atol=1e-5)
@@ -119,8 +116,8 @@ def test_gains_and_outputs_are_those_of_sionnas_ofdm_channel(model, antennas):
 def test_a_moving_channel_is_that_of_sionnas_ofdm_channel():
     channel, ofdm = import_sionna("sionna.phy.channel"), import_sionna("sionna.phy.ofdm")
     ours = TDL(model="C", speed=30.0, num_subcarriers=128)
-    links = ours.draw(4, 300, generator=seeded())
-    assert links.receiver.fades.shape == (4, 300)
+    h = draw(ours, 4, 300)[0].fades
+    assert h.shape == (4, 1, 1, 300)
     # 9 / 128 is the cyclic prefix of 5G NR in samples of a 128-point transform.
     grid = ofdm.ResourceGrid(3, 128, 30e3, cyclic_prefix_length=9, precision="single", device="cpu")
     assert pytest.approx(9 / 128) == CYCLIC_PREFIX
@@ -130,7 +127,7 @@ def test_a_moving_channel_is_that_of_sionnas_ofdm_channel():
     )
     with lend_generator(seeded(), "cpu"):
         response = channel.GenerateOFDMChannel(block, grid, precision="single", device="cpu")(4)
-    assert torch.allclose(links.receiver.fades, response[:, 0, 0, 0, 0].flatten(1)[:, :300], atol=1e-4)
+    assert torch.allclose(h[:, 0, 0], response[:, 0, 0, 0, 0].flatten(1)[:, :300], atol=1e-4)
 
 
 def test_ageing_follows_the_bessel_function_of_the_doppler_frequency():
@@ -147,12 +144,12 @@ def test_ageing_follows_the_bessel_function_of_the_doppler_frequency():
 
 def test_a_channel_at_rest_repeats_over_the_ofdm_symbols_of_a_message():
     channel = TDL(num_subcarriers=24)
-    links = channel.draw(3, 64, generator=seeded())
-    assert links.receiver.fades.shape == (3, 24)
+    link, _ = draw(channel, 3, 64)
+    assert link.fades.shape == (3, 1, 1, 24)
     assert channel.num_csi(64) == 49
-    gains = channel.gains(links.receiver.fades, 64)
-    assert gains.shape == (3, 64)
-    assert torch.equal(gains, links.receiver.fades[:, torch.arange(64) % 24])
+    gains = channel.gains(link, 64)
+    assert gains.shape == (3, 1, 1, 64)
+    assert torch.equal(gains, link.fades[..., torch.arange(64) % 24])
 
 
 def test_no_delay_spread_is_flat_fading():
@@ -163,23 +160,17 @@ def test_no_delay_spread_is_flat_fading():
 @pytest.mark.parametrize("num_symbols", [1, 5, 64, 65, 200])
 def test_any_message_length(num_symbols):
     for channel in (TDL(), TDL(speed=3.0, model="D", correlation=0.3)):
-        links = channel.draw(2, num_symbols, generator=seeded())
-        assert (
-            links.receiver.fades.shape
-            == links.eavesdropper.fades.shape
-            == (2, channel.num_fades(num_symbols))
-        )
-        received = channel.apply(
-            torch.ones_like(links.receiver.noise), links.receiver, torch.tensor([5.0, 9.0])
-        )
+        one, other = draw(channel, 2, num_symbols, snr_db=[5.0, 9.0])
+        assert one.fades.shape == other.fades.shape == (2, 1, 1, channel.num_fades(num_symbols))
+        received = receive(channel, torch.ones_like(one.noise[:, 0]), one)
         assert received.shape == (2, num_symbols)
 
 
 def test_zero_forcing_returns_the_symbols():
     channel = TDL(equaliser="zf")
-    links = channel.draw(16, 64, generator=seeded())
+    _, link = draw(channel, 16, 64, snr_db=NOISELESS)
     symbols = complex_normal(16, 64, generator=seeded(1), device=CPU)
-    received = channel.apply(symbols, links.eavesdropper, torch.full((16,), NOISELESS))
+    received = receive(channel, symbols, link)
     assert torch.allclose(received, symbols, atol=1e-4)
 
 
@@ -188,23 +179,23 @@ def test_zero_forcing_returns_the_symbols():
 
 def test_other_users_of_sionna_neither_disturb_a_draw_nor_are_disturbed():
     config, channel = import_sionna().config, TDL(model="D", correlation=0.4)
-    first = channel.draw(4, 64, generator=seeded())
+    first = draw(channel, 4, 64)
     generator = seeded()
     theirs = config.torch_rng("cpu")
     torch.rand(3, generator=theirs)
     profile("A", 100e-9)(2, 1, 1.0)
     before, world = theirs.get_state(), torch.get_rng_state()
-    second = channel.draw(4, 64, generator=generator)
-    assert torch.equal(first.receiver.fades, second.receiver.fades)
-    assert torch.equal(first.eavesdropper.fades, second.eavesdropper.fades)
-    assert torch.equal(first.receiver.noise, second.receiver.noise)
+    second = draw(channel, 4, 64, generator=generator)
+    assert torch.equal(first[0].fades, second[0].fades)
+    assert torch.equal(first[1].fades, second[1].fades)
+    assert torch.equal(first[0].noise, second[0].noise)
     assert torch.equal(theirs.get_state(), before)
     assert torch.equal(torch.get_rng_state(), world)
-    third = channel.draw(4, 64, generator=generator)
-    assert (third.receiver.fades != second.receiver.fades).all()
+    third = draw(channel, 4, 64, generator=generator)
+    assert (third[0].fades != second[0].fades).all()
 
 
-def test_a_loan_ends_when_the_borrower_fails():
+def test_the_generator_is_given_back_when_its_user_fails():
     theirs, generator = import_sionna().config.torch_rng("cpu"), seeded()
     before = theirs.get_state()
     with pytest.raises(KeyError), lend_generator(generator, "cpu"):
@@ -221,10 +212,10 @@ def test_no_generator_means_torchs_global_one():
     before = theirs.get_state()
     with torch.random.fork_rng([]):
         torch.manual_seed(3)
-        first = TDL().draw(2, 64)
+        first = TDL().draw([torch.zeros(2)], 64)
         torch.manual_seed(3)
-        second = TDL().draw(2, 64)
-    assert torch.equal(first.receiver.fades, second.receiver.fades)
+        second = TDL().draw([torch.zeros(2)], 64)
+    assert torch.equal(first[0].fades, second[0].fades)
     assert torch.equal(theirs.get_state(), before)
 
 
@@ -233,7 +224,7 @@ def test_the_first_import_changes_no_global_state():
         "import random, numpy, torch\n"
         "from tosc_env.channels.sionna import TDL\n"
         "state = torch.get_rng_state(), random.getstate(), numpy.random.get_state()[1].copy()\n"
-        "TDL().draw(2, 64, generator=torch.Generator().manual_seed(0))\n"
+        "TDL().draw([torch.zeros(2)] * 2, 64, generator=torch.Generator().manual_seed(0))\n"
         "assert torch.equal(torch.get_rng_state(), state[0])\n"
         "assert random.getstate() == state[1]\n"
         "assert (numpy.random.get_state()[1] == state[2]).all()\n"
@@ -242,14 +233,14 @@ def test_the_first_import_changes_no_global_state():
 
 
 def test_a_change_of_sionnas_global_precision_is_not_taken_over():
-    config, before = import_sionna().config, TDL().draw(2, 64, generator=seeded())
+    config, before = import_sionna().config, draw(TDL(), 2, 64)
     config.precision = "double"
     try:
-        after = TDL().draw(2, 64, generator=seeded())
+        after = draw(TDL(), 2, 64)
     finally:
         config.precision = "single"
-    assert after.receiver.fades.dtype == torch.complex64
-    assert torch.equal(after.receiver.fades, before.receiver.fades)
+    assert after[0].fades.dtype == torch.complex64
+    assert torch.equal(after[0].fades, before[0].fades)
 
 
 def test_copies_draw_the_same_numbers():
@@ -263,10 +254,10 @@ def test_copies_draw_the_same_numbers():
 def test_a_channel_first_used_in_inference_mode_can_be_trained_through():
     channel = TDL()
     with torch.inference_mode():
-        channel.draw(2, 64, generator=seeded())
-    links = channel.draw(2, 64, generator=seeded())
+        draw(channel, 2, 64)
+    link, _ = draw(channel, 2, 64, snr_db=[5.0, 9.0])
     symbols = torch.ones(2, 64, dtype=torch.complex64, requires_grad=True)
-    channel.apply(symbols, links.receiver, torch.tensor([5.0, 9.0])).abs().sum().backward()
+    receive(channel, symbols, link).abs().sum().backward()
     assert symbols.grad.isfinite().all()
 
 
@@ -279,20 +270,20 @@ def test_device_names():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_blocks_follow_the_device():
     channel = TDL()
-    on_cpu = channel.draw(2, 64, generator=seeded())
+    on_cpu = draw(channel, 2, 64)
     theirs, world = import_sionna().config.torch_rng("cuda:0"), torch.cuda.get_rng_state("cuda:0")
     before = theirs.get_state()
     draws = [
-        channel.draw(2, 64, generator=torch.Generator("cuda").manual_seed(0), device=name)
+        draw(channel, 2, 64, generator=torch.Generator(name).manual_seed(0))
         for name in ("cuda", "cuda:0", torch.device("cuda", 0))
     ]
-    assert all(x.receiver.fades.device == torch.device("cuda:0") for x in draws)
-    assert all(torch.equal(x.receiver.fades, draws[0].receiver.fades) for x in draws)
+    assert all(x[0].fades.device == torch.device("cuda:0") for x in draws)
+    assert all(torch.equal(x[0].fades, draws[0][0].fades) for x in draws)
     assert torch.equal(theirs.get_state(), before)
     assert torch.equal(torch.cuda.get_rng_state("cuda:0"), world)
-    assert torch.equal(channel.draw(2, 64, generator=seeded()).receiver.fades, on_cpu.receiver.fades)
+    assert torch.equal(draw(channel, 2, 64)[0].fades, on_cpu[0].fades)
     with pytest.raises(InputError, match="generator lives on cpu"):
-        channel.draw(2, 64, generator=seeded(), device="cuda:0")
+        channel.draw([torch.zeros(2, device="cuda:0")], 64, generator=seeded())
 
 
 # -- bad input --------------------------------------------------------------------------------------

@@ -9,14 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from tosc_env.data import face_cache, is_available, make_source
-from tosc_env.data.face_cache import decode_face
+from tosc_env.data import celeba, data_set, make_source
+from tosc_env.data.celeba import decode_face
 from tosc_env.errors import DataError, InputError
 
 COUNT = 12
 NAMES = ["Mustache", "Smiling", "Wavy_Hair"]
 SIGNS = np.random.default_rng(0).choice([-1, 1], (COUNT, 3))
-SIGNS[:8, 1] = [1, -1, 1, 1, 1, -1, 1, 1]  # of the eight training images, two do not smile
 PARTITION = [0] * 8 + [1] * 2 + [2] * 2
 
 
@@ -74,15 +73,6 @@ def test_chosen_attributes_come_in_the_order_asked():
     assert make_source("celeba", size=16, attributes="Smiling").attribute_names == ("Smiling",)
 
 
-def test_balancing_keeps_equally_many_of_both_kinds_in_official_order():
-    source = make_source("celeba", size=16, attributes="Smiling", balance="Smiling")
-    assert source.attributes[:, 0].tolist() == [1, 0, 1, 0]
-    whole = make_source("celeba", size=16)
-    assert torch.equal(source.images, whole.images[[0, 1, 2, 5]])
-    assert source.statistics.mean_image_mse == whole.statistics.mean_image_mse
-    assert "balanced by Smiling" in source.provenance
-
-
 def test_halves_are_taken_of_the_training_split_only():
     assert len(make_source("celeba", size=16, half="attacker")) == 4
     with pytest.raises(InputError, match="not divided"):
@@ -91,7 +81,7 @@ def test_halves_are_taken_of_the_training_split_only():
 
 def test_images_are_decoded_once(faces, monkeypatch):
     before = make_source("celeba", size=16).images.clone()
-    monkeypatch.setattr(face_cache, "decode_face", None)
+    monkeypatch.setattr(celeba, "decode_face", None)
     assert torch.equal(make_source("celeba", size=16).images, before)
 
 
@@ -108,7 +98,7 @@ def test_the_cache_is_written_whole_or_not_at_all(faces, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return np.zeros((3, size, size), np.uint8)
 
-    monkeypatch.setattr(face_cache, "decode_face", stop)
+    monkeypatch.setattr(celeba, "decode_face", stop)
     with pytest.raises(KeyboardInterrupt):
         make_source("celeba", size=16)
     assert list((tmp_path / "cache").iterdir()) == []
@@ -124,9 +114,9 @@ def test_a_damaged_cache_is_named(tmp_path):
 
 @pytest.mark.parametrize("part", ["img_align_celeba", "list_attr_celeba.txt", "list_eval_partition.txt"])
 def test_a_missing_part_is_named_with_the_way_to_get_it(faces, part):
-    assert is_available("celeba")
+    assert data_set("celeba").is_available()
     (faces / part).rename(faces / "elsewhere")
-    assert not is_available("celeba")
+    assert not data_set("celeba").is_available()
     with pytest.raises(DataError, match=rf"{part} is missing; run 'tosc data get celeba'"):
         make_source("celeba")
 
@@ -178,7 +168,6 @@ def test_a_damaged_list_is_named(faces, name, damage, words):
         ({"crop": "half"}, "crop"),
         ({"attributes": "Smilling"}, "did you mean 'Smiling'"),
         ({"attributes": []}, "one or several"),
-        ({"balance": "Hat"}, "unknown CelebA attribute 'Hat'"),
         ({"split": "all"}, "'valid'"),
     ],
 )

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from tosc_env.data import cifar10, cifar10_files, is_available, make_source
-from tosc_env.data.digests import file_digest
+from tosc_env.data import cifar10, data_set, make_source
+from tosc_env.data.files import file_digest
 from tosc_env.errors import DataError
 
 RECORDS = 20
@@ -22,7 +22,6 @@ BATCHES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
 
 @pytest.fixture(autouse=True)
 def tiny_batches(monkeypatch, tmp_path):
-    monkeypatch.setattr(cifar10_files, "RECORDS", RECORDS)
     monkeypatch.setattr(cifar10, "RECORDS", RECORDS)
     monkeypatch.setenv("TOSC_DATA_DIR", str(tmp_path))
 
@@ -106,7 +105,7 @@ def test_a_complete_layout_is_preferred_to_a_partial_one(tmp_path):
 
 
 def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path):
-    assert not is_available("cifar10")
+    assert not data_set("cifar10").is_available()
     with pytest.raises(DataError, match="tosc data get cifar10") as caught:
         make_source("cifar10")
     assert str(tmp_path) in str(caught.value)
@@ -189,7 +188,7 @@ def test_provenance_tells_official_files_from_others(tmp_path, monkeypatch):
     folder = write_python(tmp_path)
     assert "do not carry the official checksums" in make_source("cifar10").provenance
     sums = {name: file_digest(folder / name, "md5") for name in BATCHES}
-    monkeypatch.setattr(cifar10_files, "PYTHON_MD5", sums)
+    monkeypatch.setattr(cifar10, "PYTHON_MD5", sums)
     assert "files carry the official checksums" in make_source("cifar10").provenance
     (folder / "PROVENANCE.txt").write_text("Decoded from a mirror.\nMore.\n")
     assert 'PROVENANCE.txt beside them says: "Decoded from a mirror".' in make_source("cifar10").provenance

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tosc_env.data import celeba_files, cifar10, cifar10_files, download, inventory, make_source
+from tosc_env.data import celeba, cifar10, download, make_source
 from tosc_env.data.download import fetch, status
 from tosc_env.errors import DataError, InputError
 
@@ -83,10 +83,9 @@ def server(monkeypatch):
 @pytest.fixture
 def cifar(server, monkeypatch, tmp_path):
     server.body = archive()
-    monkeypatch.setattr(cifar10_files, "RECORDS", RECORDS)
     monkeypatch.setattr(cifar10, "RECORDS", RECORDS)
-    monkeypatch.setattr(download, "CIFAR10_MD5", hashlib.md5(server.body).hexdigest())
-    monkeypatch.setattr(download, "CIFAR10_URL", server.url)
+    monkeypatch.setattr(cifar10.CIFAR10, "md5", hashlib.md5(server.body).hexdigest())
+    monkeypatch.setattr(cifar10.CIFAR10, "url", server.url)
     monkeypatch.setenv("TOSC_DATA_DIR", str(tmp_path))
     return server
 
@@ -177,7 +176,7 @@ def test_no_server_at_all_is_one_sentence(cifar):
 )
 def test_an_archive_of_something_else_leaves_no_data_set(cifar, tmp_path, monkeypatch, body, words):
     cifar.body = body
-    monkeypatch.setattr(download, "CIFAR10_MD5", hashlib.md5(body).hexdigest())
+    monkeypatch.setattr(cifar10.CIFAR10, "md5", hashlib.md5(body).hexdigest())
     with pytest.raises(DataError, match=words):
         fetch("cifar10", root=tmp_path / "root", progress=False)
     assert left_in(tmp_path) == ["root"]
@@ -214,7 +213,7 @@ def test_celeba_is_explained_and_verified_once_it_is_there(tmp_path, monkeypatch
         sums[name] = hashlib.md5(name.encode()).hexdigest()
     with pytest.raises(DataError, match="not the official 75e246fa4810816ffd6ee81facbd2244"):
         fetch("celeba", root=tmp_path)
-    monkeypatch.setattr(download, "OFFICIAL_MD5", celeba_files.OFFICIAL_MD5 | sums)
+    monkeypatch.setattr(celeba, "OFFICIAL_MD5", celeba.OFFICIAL_MD5 | sums)
     assert fetch("celeba", root=tmp_path) == folder
 
 
@@ -231,8 +230,7 @@ def test_a_root_that_cannot_be_a_folder_is_one_sentence(tmp_path):
         fetch("cifar10", root=tmp_path / "file" / "data", progress=False)
 
 
-def test_status_tells_what_is_here(cifar, tmp_path, monkeypatch):
-    monkeypatch.setattr(inventory, "RECORDS", RECORDS)
+def test_status_tells_what_is_here(cifar, tmp_path):
     before = {row["name"]: row for row in status()}
     assert (before["shapes"]["present"], before["cifar10"]["present"]) == (True, False)
     assert before["cifar10"]["how"] == "tosc data get cifar10"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tosc_env.data import Source, compute_statistics, is_available, make_source, register_source, sources
+from tosc_env.data import Source, compute_statistics, data_set, make_source, register_source, sources
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError
 
@@ -198,7 +198,7 @@ def test_a_registered_function_gets_halves_and_probing_for_free():
     load.is_available = lambda: False
     assert "mine" in sources
     assert len(make_source("mine", half="attacker", count=7)) == 4
-    assert not is_available("mine")
+    assert not data_set("mine").is_available()
 
 
 @pytest.mark.usefixtures("own_registry")

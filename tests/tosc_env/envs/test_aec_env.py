@@ -44,7 +44,7 @@ def test_credit_is_for_the_message_acted_on():
     paid = {agent: [] for agent in AGENTS}
     game = env.session.game
     for t in range(4):
-        round_ = env.session.frame.round
+        round_ = env.session.present.round
         right = t % 2 == 0
         for agent in AGENTS:
             observation, reward, *_ = env.last()

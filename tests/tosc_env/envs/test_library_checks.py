@@ -13,7 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, seed_test
 
 import tosc_env
-from tosc_env.registration import IDS
+from tosc_env.registration import environments
 from tosc_env.types import SystemSpec
 
 ROLES = ("transmitter", "receiver", "eavesdropper")
@@ -26,7 +26,7 @@ def no_data(monkeypatch, tmp_path):
 
 
 def make(id, role, **kwargs):
-    spec = SPECS.get(IDS[id], SystemSpec((3, 32, 32), 10))
+    spec = SPECS.get(environments()[id], SystemSpec((3, 32, 32), 10))
     options = {"role": role, "scheme": FakeScheme(spec), **kwargs}
     if role != "eavesdropper":
         options["eavesdropper"] = FakeEavesdropper(spec)
@@ -36,7 +36,7 @@ def make(id, role, **kwargs):
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("id", list(IDS))
+@pytest.mark.parametrize("id", list(environments()))
 @pytest.mark.filterwarnings("ignore:.*stand in.*", "ignore:.*no display.*")
 def test_gymnasiums_check_env(id, role):
     """Every warning but one is an error: that CSI and received symbols have no bounds is the physics."""
@@ -80,7 +80,7 @@ def test_pettingzoos_seed_tests():
 
 
 @pytest.mark.filterwarnings("ignore:.*stand in.*")
-@pytest.mark.parametrize("id", list(IDS))
+@pytest.mark.parametrize("id", list(environments()))
 def test_every_id_has_its_pettingzoo_forms(id):
     env = tosc_env.parallel_env(id, max_cycles=1)
     env.reset(seed=0)

@@ -94,7 +94,7 @@ def test_the_eavesdropper_is_told_neither_image_nor_label_nor_the_other_link():
         assert list(info) == KEYS
         assert info["snr_db"] == 3.0
         observation, _, _, _, info = env.step(env.action_space.sample())
-    image = env.unwrapped.session.frame.round.batch.images
+    image = env.unwrapped.session.present.round.batch.images
     assert observation["received"].size < image.numel()
 
 
@@ -114,7 +114,7 @@ def test_what_the_eavesdropper_receives_does_not_depend_on_the_receivers_link():
 def test_a_perfect_eavesdropper_is_paid_one():
     env = make("eavesdropper").unwrapped
     env.reset(seed=0)
-    image = env.session.frame.round.batch.images[0].numpy()
+    image = env.session.present.round.batch.images[0].numpy()
     _, reward, _, _, info = env.step(image)
     assert reward == pytest.approx(1.0)
     assert info["psnr_db"] == pytest.approx(100.0)
@@ -123,10 +123,10 @@ def test_a_perfect_eavesdropper_is_paid_one():
 def test_a_right_receiver_is_paid_the_score_minus_the_leak():
     env = make("receiver", privacy_weight=0.0).unwrapped
     env.reset(seed=0)
-    target = int(env.session.frame.round.targets[0])
+    target = int(env.session.present.round.targets[0])
     _, reward, _, _, info = env.step(target)
     assert reward == info["accuracy"] == 1.0
-    assert env.step((int(env.session.frame.round.targets[0]) + 1) % 10)[1] == 0.0
+    assert env.step((int(env.session.present.round.targets[0]) + 1) % 10)[1] == 0.0
 
 
 def test_a_discrete_transmitter_sends_points_only():

@@ -51,7 +51,7 @@ def test_a_partial_reset_counts_episodes_per_row():
     session = make(max_cycles=20)
     run(session, 4, reset_at=1, mask=np.array([False, True, False, False]))
     assert session.cycles.tolist() == [4, 2, 4, 4]
-    assert session.frame.round.message.tolist() == [[0, 0, 4], [1, 1, 2], [2, 0, 4], [3, 0, 4]]
+    assert session.present.round.message.tolist() == [[0, 0, 4], [1, 1, 2], [2, 0, 4], [3, 0, 4]]
 
 
 def test_a_row_that_is_over_keeps_its_message_until_it_restarts():
@@ -144,14 +144,14 @@ def test_observations_are_the_callers_to_overwrite():
     session = make("transmitter")
     session.reset(0)
     session.observe("transmitter")["image"].zero_()
-    assert session.frame.round.batch.images.abs().sum() > 0
+    assert session.present.round.batch.images.abs().sum() > 0
 
 
 def test_an_inside_attackers_reconstructions_are_clipped():
     session = make("receiver")
     session.reset(0)
     session.play({"receiver": torch.zeros(4, dtype=torch.int64)})
-    rebuilt = session.played.reconstruction
+    rebuilt = session.last.reconstructions["eavesdropper"]
     assert float(rebuilt.min()) == 0.0 and float(rebuilt.max()) == 1.0
 
 
@@ -170,14 +170,14 @@ def test_nothing_happens_before_reset():
 def test_snr_is_drawn_per_episode_and_row():
     session = make(snr_db={"low": 0, "high": 20}, eavesdropper_snr_db=[3.0, 6.0], max_cycles=3)
     session.reset(0)
-    first = session.frame.round.snr_db.clone()
+    first = session.present.round.snr_db.clone()
     assert len(set(first.tolist())) == 4
     for _ in range(2):
         session.play({"eavesdropper": images()})
         session.advance()
-        assert torch.equal(first, session.frame.round.snr_db)
+        assert torch.equal(first, session.present.round.snr_db)
     session.reset()
-    assert not torch.equal(first, session.frame.round.snr_db)
+    assert not torch.equal(first, session.present.round.snr_db)
     own = session.info("eavesdropper", None)["snr_db"]
     assert set(own.tolist()) <= {3.0, 6.0}
     assert torch.equal(own, session.observe("eavesdropper")["csi"][:, 0])
@@ -186,16 +186,16 @@ def test_snr_is_drawn_per_episode_and_row():
 def test_images_repeat_within_an_episode_only():
     session = make("transmitter", repeat=2, max_cycles=3)
     session.reset(0)
-    shown = [session.frame.round.batch.index]
+    shown = [session.present.round.batch.index]
     for _ in range(2):
         session.play({"transmitter": torch.ones(4, 128)})
         session.advance()
-        shown.append(session.frame.round.batch.index)
+        shown.append(session.present.round.batch.index)
     assert torch.equal(shown[0], shown[1])
     assert not torch.equal(shown[1], shown[2])
     session.play({"transmitter": torch.ones(4, 128)})
     session.reset()
-    assert not torch.equal(shown[2], session.frame.round.batch.index)
+    assert not torch.equal(shown[2], session.present.round.batch.index)
 
 
 def test_info_keys_are_the_same_before_and_after_a_score_with_extra_metrics():
@@ -238,12 +238,12 @@ def test_stages_stand_between_whoever_transmits_and_the_channel(outside):
     if "transmitter" in outside:
         session.send(symbols)
     else:
-        symbols = session.system.scheme.eval().backbone.encode(session.frame.round.batch.images, None)
+        symbols = session.system.scheme.eval().backbone.encode(session.present.round.batch.images, None)
     clear = session.game.normalise(symbols)
     heard = {role: session.observe(role)["received"] for role in ("receiver", "eavesdropper")}
     assert (heard["receiver"] - clear).abs().max() < 0.02
     assert (heard["eavesdropper"] - clear).abs().mean() > 0.3
-    assert (session.frame.transmission.receiver.received - clear).abs().mean() > 0.3
+    assert (session.present.transmission.receiver.received - clear).abs().mean() > 0.3
 
 
 def test_noise_is_added_to_an_outside_transmitters_symbols_from_the_sessions_own_stream():
@@ -254,7 +254,7 @@ def test_noise_is_added_to_an_outside_transmitters_symbols_from_the_sessions_own
         )
         session.reset(1)
         session.send(torch.ones(4, 128))
-        sent.append(session.frame.transmission.sent)
+        sent.append(session.present.transmission.sent)
     assert torch.equal(*sent) and sent[0].std() > 0.3
     with pytest.raises(InputError, match=r"symbols must have the shape \[B, 128\]"):
         session.send(torch.ones(4, 64))

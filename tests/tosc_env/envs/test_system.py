@@ -9,12 +9,12 @@ import torch
 from fakes import SMALL, FakeEavesdropper, FakeScheme
 
 from tosc_env.channels.flat import Rayleigh
-from tosc_env.data import make_source, sources
+from tosc_env.data import data_set, make_source, sources
 from tosc_env.data.base import Source
 from tosc_env.envs.common import make_system
 from tosc_env.errors import DataError, InputError
 from tosc_env.pipeline import make_scheme
-from tosc_env.registration import IDS
+from tosc_env.registration import environments
 from tosc_env.types import SystemSpec
 
 EVERYONE = ("transmitter", "receiver", "eavesdropper")
@@ -29,7 +29,7 @@ def build(data_id="shapes", outside=EVERYONE, **options):
 @pytest.fixture(autouse=True)
 def small_stand_ins(monkeypatch):
     """The embedded images with few of them: here only names, shapes and words matter."""
-    load = sources["shapes"]
+    load = data_set("shapes").load
 
     def few(split="train", size=32, seed=0, num_images=80, binary_attributes=None):
         return load(split, size, seed, num_images, binary_attributes)
@@ -41,7 +41,7 @@ def small_stand_ins(monkeypatch):
 
 
 def test_every_id_has_a_data_set():
-    assert set(IDS.values()) <= set(sources)
+    assert set(environments().values()) <= set(sources)
 
 
 @pytest.mark.parametrize(
@@ -187,13 +187,13 @@ def test_the_privacy_weight_belongs_to_the_default_reward():
 
 def test_nobody_plays_inside_when_all_roles_are_outside():
     system = build()
-    assert system.scheme is None and system.eavesdropper is None
+    assert system.scheme is None and not system.eavesdroppers
 
 
 def test_the_same_scheme_plays_the_other_half_of_the_link():
     scheme = FakeScheme()
     system = build(outside=("receiver",), scheme=scheme, eavesdropper="mean-image")
-    assert system.scheme.backbone is scheme and system.eavesdropper.name == "mean-image"
+    assert system.scheme.backbone is scheme and system.eavesdroppers["eavesdropper"].name == "mean-image"
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,7 @@ class _Broken:
         elif self.law == "nan":
             observation["csi"][0] = torch.nan
         elif self.law == "alias":
-            observation["csi"] = self.env.session.frame.round.snr_db[:, None]
+            observation["csi"] = self.env.session.present.round.snr_db[:, None]
         elif self.law == "final":
             infos.pop("final_obs", None)
         return observation, rewards, terminations, truncations, infos

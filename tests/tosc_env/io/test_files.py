@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 
 import pytest
 
 from tosc_env.errors import InputError
-from tosc_env.io.files import WriteError, replacing
+from tosc_env.io.files import LEFTOVER_AGE, WriteError, replacing, replacing_all
 
 
 @pytest.fixture
@@ -119,3 +120,42 @@ def test_a_writer_that_replaces_the_part_itself_is_fine(target):
         other.write_text("new")
         os.replace(other, part)
     assert target.read_text() == "new"
+
+
+# -- several files, and what a killed process leaves --------------------------------------------------
+
+
+def test_files_that_belong_together_are_all_on_the_disk_before_the_first_name_changes(target, monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, name=name, real=real: (calls.append(name), real(*a))[1])
+    beside = target.with_name("card")
+    with replacing_all(target, beside) as parts:
+        for part in parts:
+            part.write_text("new")
+    assert calls == ["fsync", "fsync", "replace", "replace"]
+    assert target.read_text() == beside.read_text() == "new"
+
+
+def test_of_files_that_belong_together_none_is_replaced_if_one_cannot_be(target):
+    (target.parent / "taken").mkdir()
+    with (
+        pytest.raises(WriteError, match=r"cannot write .*taken: Is a directory"),
+        replacing_all(target, target.with_name("taken")) as parts,
+    ):
+        for part in parts:
+            part.write_text("new")
+    assert target.read_text() == "old" and {p.name for p in target.parent.iterdir()} == {target.name, "taken"}
+
+
+def test_what_a_killed_process_left_is_removed_a_day_later_and_nothing_else(target):
+    old, young = target.with_name(".result.json.abcdefgh.part"), target.with_name(".card.json.hgfedcba.part")
+    others = [target.with_name(name) for name in ("big.zip.part", ".hidden", ".x.part")]
+    long_ago = time.time() - LEFTOVER_AGE - 60
+    for path in (old, young, *others):
+        path.write_text("half")
+    for path in (old, *others):
+        os.utime(path, (long_ago, long_ago))
+    write(target)
+    assert set(target.parent.iterdir()) == {target, young, *others}

@@ -191,11 +191,14 @@ def test_labels_and_attributes_are_the_attackers_own_unless_denied(source):
             ask(index)
 
 
+class Discrete(Counted):
+    constellation = "16qam"
+
+
 def test_the_codebook_is_given_unless_denied(source):
-    rules = {"constellation": "16qam"}
-    known, _ = make_view(source, rules=rules)
+    known, _ = make_view(source, Discrete)
     assert known.constellation.shape == (16,)
-    hidden, _ = make_view(source, rules=rules, codebook=False)
+    hidden, _ = make_view(source, Discrete, codebook=False)
     with pytest.raises(DeniedError, match="codebook"):
         _ = hidden.constellation
 

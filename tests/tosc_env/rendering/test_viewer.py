@@ -16,7 +16,9 @@ from tosc_env.data.base import Source
 from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.io.files import WriteError
-from tosc_env.rendering.viewer import Snapshot, Viewer, comparison_grid
+from tosc_env.nodes import wiretap
+from tosc_env.rendering.snapshot import Snapshot
+from tosc_env.rendering.viewer import Viewer, comparison_grid
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +41,13 @@ def snapshot(game: Game, **changes) -> Snapshot:
         "image": round_.batch.images[0],
         "target": round_.targets[0],
         "sent": sent.sent[0],
-        "received": sent.receiver.received[0],
-        "eavesdropped": sent.eavesdropper.received[0],
-        "reconstruction": torch.full_like(round_.batch.images[0], 0.5),
+        "received": {name: reception.received[0] for name, reception in sent.receptions.items()},
+        "reconstructions": {name: torch.full_like(round_.batch.images[0], 0.5) for name in game.adversaries},
         "decision": round_.targets[0],
         "rewards": {"transmitter": 0.4, "receiver": 0.4, "eavesdropper": 0.6},
         "accuracy": 1.0,
-        "psnr_db": 13.0,
-        "snr_db": 12.0,
-        "eavesdropper_snr_db": 0.0,
+        "psnr_db": dict.fromkeys(game.adversaries, 13.0),
+        "snr_db": {"receiver": 12.0, **dict.fromkeys(game.adversaries, 0.0)},
     }
     return Snapshot(**{**values, **changes})
 
@@ -55,7 +55,11 @@ def snapshot(game: Game, **changes) -> Snapshot:
 def texts(viewer: Viewer) -> str:
     board = viewer._board
     return "\n".join(
-        t.get_text() for t in [board.title, board.truth, board.psnr, board.decision, *board.bars.values]
+        t.get_text()
+        for t in [
+            *(board.title, board.truth, board.decision, *board.bars.values),
+            *(caption for _, caption in board.reconstructions.values()),
+        ]
     )
 
 
@@ -85,6 +89,19 @@ def test_a_wrong_decision_is_called_wrong_and_shows_both_words(viewer):
     assert "(wrong)" in texts(viewer)
 
 
+@pytest.mark.parametrize("count", [2, 4, 5, 16])
+def test_of_several_eavesdroppers_each_is_drawn(source, count):
+    """In a picture of the same size; what one has changes its own tiles alone."""
+    viewer = Viewer(Game(source, nodes=wiretap(count)))
+    shot = snapshot(viewer.game)
+    frame = viewer.frame(shot)
+    assert frame.shape == (360, 1200, 3) and texts(viewer).count("13.0 dB") == count
+    for name in viewer.game.adversaries:
+        white = {**shot.reconstructions, name: torch.ones(3, 32, 32)}
+        changed = (viewer.frame(snapshot(viewer.game, reconstructions=white)) != frame).any(-1)
+        assert 0 < changed.mean() < 0.16 / count
+
+
 def test_what_is_not_known_yet_leaves_no_trace_of_the_last_frame(viewer):
     """Frames reuse the artists: an earlier round must not shine through a later one."""
     shot = snapshot(viewer.game)
@@ -97,7 +114,13 @@ def test_what_is_not_known_yet_leaves_no_trace_of_the_last_frame(viewer):
 def test_frames_of_equal_snapshots_are_equal_and_independent_copies(viewer):
     first = viewer.frame(snapshot(viewer.game))
     kept = first.copy()
-    viewer.frame(snapshot(viewer.game, psnr_db=30.0, reconstruction=torch.ones(3, 32, 32)))
+    viewer.frame(
+        snapshot(
+            viewer.game,
+            psnr_db={"eavesdropper": 30.0},
+            reconstructions={"eavesdropper": torch.ones(3, 32, 32)},
+        )
+    )
     assert np.array_equal(first, kept)
     assert np.array_equal(viewer.frame(snapshot(viewer.game)), first)
 
@@ -123,8 +146,13 @@ def test_several_attributes_and_grey_images_are_drawn():
 def test_broken_numbers_are_drawn_and_not_raised(viewer):
     """A picture is wanted most when training has gone wrong."""
     nan = float("nan")
-    shot = snapshot(viewer.game, reconstruction=torch.full((3, 32, 32), nan), psnr_db=nan,
-                    received=torch.full((128,), float("inf")), rewards={"eavesdropper": nan})  # fmt: skip
+    shot = snapshot(
+        viewer.game,
+        reconstructions={"eavesdropper": torch.full((3, 32, 32), nan)},
+        psnr_db={"eavesdropper": nan},
+        received={"receiver": torch.full((128,), float("inf"))},
+        rewards={"eavesdropper": nan},
+    )
     assert viewer.frame(shot).shape == (360, 1200, 3)
 
 
@@ -185,7 +213,7 @@ def test_show_updates_one_window_and_a_closed_window_stays_closed(viewer, monkey
     monkeypatch.setattr(pyplot, "figure", interactive)
     viewer.show(snapshot(viewer.game))
     shown = viewer._screen.get_array()
-    viewer.show(snapshot(viewer.game, psnr_db=40.0))
+    viewer.show(snapshot(viewer.game, psnr_db={"eavesdropper": 40.0}))
     assert len(windows) == 1 and not np.array_equal(viewer._screen.get_array(), shown)
     pyplot.close(windows[0])
     viewer.show(snapshot(viewer.game))

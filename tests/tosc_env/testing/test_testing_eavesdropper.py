@@ -104,81 +104,37 @@ def test_a_real_view_is_handed_to_fit():
     check_eavesdropper(Mean(game.spec), view)
 
 
-class NoCapability(Eavesdropper):
-    """at least one of reconstruct"""
+# -- broken ones ------------------------------------------------------------------------------------------------------
+
+
+def but(base=Honest, **members):
+    return type("Broken", (base,), members)
+
+
+def draws(change):
+    """An attacker whose reconstructions are ``change(an honest one, received)``."""
+    return but(
+        reconstruct=lambda self, received, csi: change(Honest.reconstruct(self, received, csi), received)
+    )
+
+
+def infers(change):
+    """An attacker whose logits are ``change(honest ones)``."""
+    return but(infer=lambda self, received, csi: change(Honest.infer(self, received, csi)))
+
+
+def fits(record, *report):
+    """An attacker that gives this record of its training, and this report of its progress."""
 
     def fit(self, view, *, generator, progress=None):
-        return {}
+        if report:
+            progress(*report)
+        return record
+
+    return but(fit=fit)
 
 
-class NotPlain(Honest):
-    """plain values"""
-
-    def __init__(self, spec):
-        super().__init__(spec, layer=nn.Linear(1, 1))
-
-
-class OutOfRange(Honest):
-    r"""must lie in \[0, 1\]"""
-
-    def reconstruct(self, received, csi):
-        return super().reconstruct(received, csi) * 3 - 1
-
-
-class WrongShape(Honest):
-    """must have the shape"""
-
-    def reconstruct(self, received, csi):
-        return super().reconstruct(received, csi)[:, :1]
-
-
-class SqueezesOne(Honest):
-    """must have the shape"""
-
-    def reconstruct(self, received, csi):
-        return super().reconstruct(received, csi).squeeze()
-
-
-class Half(Honest):
-    """torch.float32"""
-
-    def reconstruct(self, received, csi):
-        return super().reconstruct(received, csi).half()
-
-
-class DividesByPower(Honest):
-    """not finite"""
-
-    def reconstruct(self, received, csi):
-        return (
-            super().reconstruct(received, csi) * (received.sum(1) / received.sum(1))[:, None, None, None]
-        ).clamp(0, 1)
-
-
-class Sampler(Honest):
-    """global random generator of torch"""
-
-    def reconstruct(self, received, csi):
-        return torch.rand(len(received), 3, 8, 8)
-
-
-class NumpySampler(Honest):
-    """global random generator of NumPy"""
-
-    def infer(self, received, csi):
-        return super().infer(received, csi) + float(np.random.rand())  # noqa: NPY002
-
-
-class PythonSampler(Honest):
-    """global random generator of the module random"""
-
-    def infer(self, received, csi):
-        return super().infer(received, csi) + random.random()
-
-
-class Dropout(Honest):
-    """two answers"""
-
+class Counter(Honest):
     calls = 0
 
     def infer(self, received, csi):
@@ -186,90 +142,49 @@ class Dropout(Honest):
         return super().infer(received, csi) + self.calls
 
 
-class BatchStatistics(Honest):
-    """rows must not depend"""
-
-    def infer(self, received, csi):
-        return super().infer(received - received.mean(0), csi)
-
-
-class MatchTransposed(Honest):
-    """match returns .* must have the shape"""
-
-    def match(self, received, csi, candidates):
-        return super().match(received, csi, candidates).T
-
-
-class InferLabels(Honest):
-    r"""must be logits \[B, K\]"""
-
-    def infer(self, received, csi):
-        return super().infer(received, csi).argmax(1)
-
-
-class InfiniteScores(Honest):
-    """not finite"""
-
-    def match(self, received, csi, candidates):
-        return super().match(received, csi, candidates).log() - float("inf")
-
-
-class WritesInPlace(Honest):
-    """writes into"""
-
-    def infer(self, received, csi):
-        return super().infer(received.mul_(0.5), csi)
-
-
-CASES = [
-    NoCapability, NotPlain, OutOfRange, WrongShape, SqueezesOne, Half, DividesByPower, Sampler, NumpySampler,
-    PythonSampler, Dropout, BatchStatistics, MatchTransposed, InferLabels, InfiniteScores, WritesInPlace,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("broken", CASES)
-def test_broken_attackers_are_caught_with_the_right_sentence(broken):
-    with pytest.raises(AssertionError, match=broken.__doc__):
-        check_eavesdropper(broken(SPEC))
-
-
 class GlobalFit(Honest):
-    """fit draws from"""
-
     def fit(self, view, *, generator, progress=None):
         self.image.reset_parameters()
         return {}
 
 
-class SilentFit(Honest):
-    """must return a dictionary"""
-
-    def fit(self, view, *, generator, progress=None):
-        return None
-
-
-class TensorRecord(Honest):
-    """plain values"""
-
-    def fit(self, view, *, generator, progress=None):
-        return {"loss": torch.ones(1)}
-
-
-class BadProgress(Honest):
-    """must call progress"""
-
-    def fit(self, view, *, generator, progress=None):
-        progress(3, 2, {})
-        return {}
-
-
-@pytest.mark.parametrize("broken", [GlobalFit, SilentFit, TensorRecord, BadProgress])
-def test_a_broken_fit_is_caught_when_a_view_is_given(broken):
-    check_eavesdropper(broken(SPEC))
-    with pytest.raises(AssertionError, match=broken.__doc__):
-        check_eavesdropper(broken(SPEC), view=object())
+BROKEN = [
+    ("at least one of reconstruct", but(Eavesdropper, fit=fits({}).fit)),
+    ("plain values", lambda spec: Honest(spec, layer=nn.Linear(1, 1))),
+    (r"must lie in \[0, 1\]", draws(lambda images, _: images * 3 - 1)),
+    ("must have the shape", draws(lambda images, _: images[:, :1])),
+    ("returns for 1 messages must have the shape", draws(lambda images, _: images.squeeze())),
+    ("torch.float32", draws(lambda images, _: images.half())),
+    ("not finite", draws(lambda images, got: images * (got.sum(1) / got.sum(1))[:, None, None, None])),
+    ("global random generator of torch", draws(lambda images, _: torch.rand_like(images))),
+    ("global random generator of NumPy", infers(lambda logits: logits + float(np.random.rand()))),  # noqa: NPY002
+    ("global random generator of the module random", infers(lambda logits: logits + random.random())),
+    ("two answers", Counter),
+    ("rows must not depend", infers(lambda logits: logits - logits.mean(0))),
+    (r"must be logits \[B, K\]", infers(lambda logits: logits.argmax(1))),
+    ("match returns .* must have the shape", but(match=lambda *told: Honest.match(*told).T)),
+    ("not finite", but(match=lambda *told: Honest.match(*told).log() - float("inf"))),
+    ("writes into", but(infer=lambda self, received, csi: Honest.infer(self, received.mul_(0.5), csi))),
+    ("must derive from", lambda spec: nn.Linear(1, 1)),
+]
 
 
-def test_anything_else_than_an_eavesdropper_is_caught():
-    with pytest.raises(AssertionError, match="must derive from"):
-        check_eavesdropper(nn.Linear(1, 1))
+@pytest.mark.parametrize(("sentence", "kind"), BROKEN)
+def test_broken_attackers_are_caught_with_the_right_sentence(sentence, kind):
+    with pytest.raises(AssertionError, match=sentence):
+        check_eavesdropper(kind(SPEC))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "kind"),
+    [
+        ("fit draws from", GlobalFit),
+        ("must return a dictionary", fits(None)),
+        ("plain values", fits({"loss": torch.ones(1)})),
+        ("must call progress", fits({}, 3, 2, {})),
+    ],
+)
+def test_a_broken_fit_is_caught_when_a_view_is_given(sentence, kind):
+    check_eavesdropper(kind(SPEC))
+    with pytest.raises(AssertionError, match=sentence):
+        check_eavesdropper(kind(SPEC), view=object())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -49,14 +50,6 @@ class Discrete(Honest):
     @property
     def bits(self):
         return 4.0 * self.spec.num_symbols
-
-
-class Exact(Discrete):
-    """The same, whose eval symbols are the points themselves."""
-
-    def encode(self, images, context):
-        symbols = super().encode(images, context)
-        return symbols if self.training else symbols.detach()
 
 
 class Noisy(Honest):
@@ -113,8 +106,8 @@ def seeded():
     torch.manual_seed(0)
 
 
-@pytest.mark.parametrize("kind", [Honest, Discrete, Exact, Noisy, Keyed, Untrained, WithDropout])
-@pytest.mark.parametrize("num_csi", [1, 3, 5, 4])
+@pytest.mark.parametrize("kind", [Honest, Discrete, Noisy, Keyed, Untrained, WithDropout])
+@pytest.mark.parametrize("num_csi", [1, 3, 4])
 def test_honest_schemes_pass_over_every_csi(kind, num_csi):
     """4 is the CSI of no block fading: then AWGN alone is checked."""
     check_scheme(kind(SPEC.with_csi(num_csi)))
@@ -148,73 +141,44 @@ def test_a_registered_scheme_is_rebuilt_by_its_name(monkeypatch):
         check_scheme(Impostor(SPEC))
 
 
-class WrongShape(Honest):
-    """what encode returns .* must have the shape"""
+# -- broken ones ------------------------------------------------------------------------------------------------------
 
-    def encode(self, images, context):
-        return super().encode(images, context)[:, 1:]
+
+def encodes(change, base=Honest):
+    """A scheme whose symbols are ``change(what base encodes)``."""
+    return but(base, encode=lambda self, images, context: change(base.encode(self, images, context)))
+
+
+def looks(change, base=Honest):
+    """A scheme that encodes ``change(images)``."""
+    return but(base, encode=lambda self, images, context: base.encode(self, change(images), context))
+
+
+def hears(change):
+    """A scheme that decodes ``change(received)``."""
+    return but(
+        Honest,
+        decode=lambda self, received, csi, context: Honest.decode(self, change(received), csi, context),
+    )
+
+
+def tries(change):
+    """A scheme whose trial is ``change(trial)``."""
+    return but(
+        Honest, forward=lambda self, images, context, air: change(Honest.forward(self, images, context, air))
+    )
+
+
+def but(base, **members):
+    return type("Broken", (base,), members)
 
 
 class SqueezesOne(Honest):
-    """what decode returns for 1 .* must have the shape"""
-
     def decode(self, received, csi, context):
         return super().decode(received, csi, context).squeeze(0)
 
 
-class DoubleSymbols(Honest):
-    """must be torch.float32"""
-
-    def encode(self, images, context):
-        return super().encode(images, context).double()
-
-
-class NotFinite(Honest):
-    """not finite"""
-
-    def encode(self, images, context):
-        return super().encode(images, context) / 0.0
-
-
-class BatchStatistics(Honest):
-    """encode gives an image alone"""
-
-    def encode(self, images, context):
-        return super().encode(images - images.mean(0) * 0.5, context)
-
-
-class DecodesJointly(Honest):
-    """decode gives a message alone"""
-
-    def decode(self, received, csi, context):
-        return super().decode(received - received.mean(0), csi, context)
-
-
-class DiscreteJointly(Discrete):
-    """encode gives an image alone"""
-
-    def encode(self, images, context):
-        return super().encode(images - images.mean(0), context)
-
-
-class GlobalNoise(Noisy):
-    """encode in eval mode, draws from .* torch"""
-
-    def encode(self, images, context):
-        clean = Honest.encode(self, images, context)
-        return clean + torch.randn_like(clean)
-
-
-class GlobalDecode(Honest):
-    """decode in eval mode, draws from .* torch"""
-
-    def decode(self, received, csi, context):
-        return super().decode(received + 0.1 * torch.randn_like(received), csi, context)
-
-
 class Counter(Honest):
-    """other symbols for the same images"""
-
     calls = 0
 
     def encode(self, images, context):
@@ -223,8 +187,6 @@ class Counter(Honest):
 
 
 class Clairvoyant(Honest):
-    """decode depends on something else"""
-
     def encode(self, images, context):
         self.seen = images.flatten(1)[:, :4]
         return super().encode(images, context)
@@ -234,150 +196,49 @@ class Clairvoyant(Honest):
         return logits + self.seen if self.seen.shape == logits.shape else logits
 
 
-class OffTheGrid(Discrete):
-    """no point of '16qam'"""
-
-    def encode(self, images, context):
-        return super().encode(images, context) * 1.5
-
-
-class FailsAtSilence(Honest):
-    """not finite"""
-
-    def decode(self, received, csi, context):
-        return super().decode(received / received.norm(dim=1, keepdim=True), csi, context)
-
-
 class OneSNR(Honest):
-    """decode, failed with ValueError"""
-
     def decode(self, received, csi, context):
         if not 0 <= float(csi[0, 0]) <= 20:
             raise ValueError("unknown SNR")
         return super().decode(received, csi, context)
 
 
-class DetachedEncoder(Honest):
-    """no gradient to the parameter 'encoder.weight'"""
-
-    def encode(self, images, context):
-        return super().encode(images, context).detach()
-
-
-class HardQuantiser(Discrete):
-    """no gradient to the parameter 'encoder"""
-
-    def encode(self, images, context):
-        return super().encode(images, context).detach()
-
-
 class Unused(Honest):
-    """no gradient to the parameter 'spare'"""
-
     def __init__(self, spec):
         super().__init__(spec)
         self.spare = nn.Parameter(torch.zeros(1))
 
 
-class LeakyFigures(Honest):
-    """figure 'size' must be a detached scalar"""
-
-    def forward(self, images, context, air):
-        trial = super().forward(images, context, air)
-        return replace(trial, figures={"size": trial.logits.square().mean()})
-
-
-class NoTrial(Honest):
-    """must return a tosc_env.Trial, not a Tensor"""
-
-    def forward(self, images, context, air):
-        return super().forward(images, context, air).logits
-
-
-class NotFiniteInTraining(Honest):
-    """logits, is not finite"""
-
-    def forward(self, images, context, air):
-        trial = super().forward(images, context, air)
-        return replace(trial, logits=trial.logits / 0.0)
-
-
 class SendsTwice(Honest):
-    """must send its symbols once, not 2 times"""
-
     def forward(self, images, context, air):
         air(self.encode(images, context))
         return super().forward(images, context, air)
 
 
-class ShortTrial(Honest):
-    """eavesdropped, must have the shape"""
-
-    def forward(self, images, context, air):
-        trial = super().forward(images, context, air)
-        return replace(trial, eavesdropped=trial.eavesdropped[:, 1:])
-
-
-class VectorRate(Honest):
-    """rate, must have the shape"""
-
-    def forward(self, images, context, air):
-        trial = super().forward(images, context, air)
-        return replace(trial, rate=lambda: trial.features.mean(1))
-
-
-class OtherCodewords(Honest):
-    """chosen codewords, must have the shape"""
-
-    def forward(self, images, context, air):
-        trial = super().forward(images, context, air)
-        return replace(trial, quantised=(trial.features, trial.features[:, 1:]))
-
-
 class Sneaky(Honest):
-    """reads nothing of its context, it seemed"""
-
     def encode(self, images, context):
         level = vars(context).get("snr_db")
         symbols = super().encode(images, context)
         return symbols if level is None else symbols * level[:, None]
 
 
-class ZeroLoss(Honest):
-    """zero everywhere"""
-
-    def forward(self, images, context, air):
-        trial = super().forward(images, context, air)
-        return replace(trial, logits=trial.logits * 0.0)
-
-
 class ObjectOption(Honest):
-    """plain values"""
-
     def __init__(self, spec, activation=torch.tanh):
         super().__init__(spec, activation=activation)
 
 
 class ForgetsOptions(Honest):
-    """loading the state|rebuilding"""
-
     def __init__(self, spec, width=12):
         super().__init__(spec)
         self.extra = nn.Linear(width, 1).requires_grad_(False)
 
 
-class MissingOption(Honest):
-    """rebuilding .* failed with TypeError"""
-
-    def __init__(self, spec, epsilon=None, *, _required=True, **options):
-        if epsilon is None:
-            raise TypeError("epsilon is missing")
+class NeedsOption(Honest):
+    def __init__(self, spec, epsilon):
         super().__init__(spec)
 
 
 class HiddenState(Honest):
-    """neither an option nor in the state dictionary"""
-
     def __init__(self, spec):
         super().__init__(spec)
         self.order = torch.randperm(2 * spec.num_symbols)
@@ -386,19 +247,7 @@ class HiddenState(Honest):
         return super().encode(images, context)[:, self.order]
 
 
-class ExtraState(Honest):
-    """must be a tensor"""
-
-    def get_extra_state(self):
-        return {"key": 1}
-
-    def set_extra_state(self, state):
-        pass
-
-
 class MovesInEval(Honest):
-    """changes its state in eval mode"""
-
     def __init__(self, spec):
         super().__init__(spec)
         self.register_buffer("sent", torch.zeros(()))
@@ -408,108 +257,82 @@ class MovesInEval(Honest):
         return super().encode(images, context)
 
 
-class WritesImages(Honest):
-    """writes into the images"""
-
-    def encode(self, images, context):
-        return super().encode(images.mul_(2), context)
-
-
-class WritesReceived(Honest):
-    """decode writes into"""
-
-    def decode(self, received, csi, context):
-        return super().decode(received.mul_(2), csi, context)
-
-
-class NoBits(Discrete):
-    """bits must be a number"""
-
-    @property
-    def bits(self):
-        return None
-
-
-class TooManyBits(Discrete):
-    """can carry 32 at most"""
-
-    @property
-    def bits(self):
-        return 64.0
-
-
-class NegativeBits(Honest):
-    """positive number"""
-
-    @property
-    def bits(self):
-        return -1.0
-
-
-class UnknownConstellation(Honest):
-    """unknown constellation '17qam'"""
-
-    constellation = "17qam"
-
-    @property
-    def bits(self):
-        return 1.0
-
-
 class IgnoresSpec(Honest):
-    """shape"""
-
     def __init__(self, spec):
         super().__init__(SystemSpec((3, 8, 8), 10, 8))
         self.spec = spec
 
 
 class Uncopyable(Honest):
-    """deepcopy"""
-
     def __deepcopy__(self, memo):
         raise TypeError("no")
 
 
 BROKEN = [
-    WrongShape, SqueezesOne, DoubleSymbols, NotFinite, BatchStatistics, DecodesJointly, DiscreteJointly,
-    GlobalNoise, GlobalDecode, Counter, Clairvoyant, OffTheGrid, FailsAtSilence, OneSNR,
-    DetachedEncoder, HardQuantiser, Unused, LeakyFigures, NoTrial, NotFiniteInTraining, SendsTwice, ShortTrial,
-    VectorRate, OtherCodewords, Sneaky,
-    ZeroLoss, ObjectOption, ForgetsOptions, HiddenState, ExtraState, MovesInEval, WritesImages,
-    WritesReceived, NoBits, TooManyBits, NegativeBits, UnknownConstellation, IgnoresSpec, Uncopyable,
-]  # fmt: skip
+    ("what encode returns .* must have the shape", encodes(lambda symbols: symbols[:, 1:])),
+    ("what decode returns for 1 .* must have the shape", SqueezesOne),
+    ("must be torch.float32", encodes(lambda symbols: symbols.double())),
+    ("encode returns .* is not finite", encodes(lambda symbols: symbols / 0.0)),
+    (
+        "decode returns .* is not finite",
+        hears(lambda received: received / received.norm(dim=1, keepdim=True)),
+    ),
+    ("encode gives a row alone", looks(lambda images: images - images.mean(0) * 0.5)),
+    ("encode gives a row alone", looks(lambda images: images - images.mean(0), Discrete)),
+    ("decode gives a row alone", hears(lambda received: received - received.mean(0))),
+    ("encode draws from .* torch", encodes(lambda symbols: symbols + torch.randn_like(symbols))),
+    ("decode draws from .* torch", hears(lambda received: received + 0.1 * torch.randn_like(received))),
+    ("other symbols for the same input", Counter),
+    ("decode depends on something else", Clairvoyant),
+    ("no point of '16qam'", encodes(lambda symbols: symbols * 1.5, Discrete)),
+    ("decode failed with ValueError", OneSNR),
+    ("encode writes into", looks(lambda images: images.mul_(2))),
+    ("decode writes into", hears(lambda received: received.mul_(2))),
+    ("reads nothing of its context, it seemed", Sneaky),
+    ("changes its state in eval mode", MovesInEval),
+    ("no gradient to the parameter 'encoder.weight'", encodes(lambda symbols: symbols.detach())),
+    ("no gradient to the parameter 'spare'", Unused),
+    ("gradient of the loss is zero", tries(lambda trial: replace(trial, logits=trial.logits * 0.0))),
+    ("must send its symbols once, not 2 times", SendsTwice),
+    ("must return a tosc_env.Trial, not a Tensor", tries(lambda trial: trial.logits)),
+    ("logits, is not finite", tries(lambda trial: replace(trial, logits=trial.logits / 0.0))),
+    ("eavesdropped, must have", tries(lambda trial: replace(trial, eavesdropped=trial.eavesdropped[:, 1:]))),
+    ("rate, must have the shape", tries(lambda trial: replace(trial, rate=lambda: trial.features.mean(1)))),
+    (
+        "chosen codewords, must have the shape",
+        tries(lambda trial: replace(trial, quantised=(trial.features, trial.features[:, 1:]))),
+    ),
+    (
+        "figure 'size' must be a detached scalar",
+        tries(lambda trial: replace(trial, figures={"size": trial.logits.square().mean()})),
+    ),
+    ("plain values", ObjectOption),
+    ("loading the state", partial(ForgetsOptions, width=5)),
+    ("rebuilding .* failed with TypeError", partial(NeedsOption, epsilon=0.1)),
+    ("neither an option nor in the state dictionary", HiddenState),
+    (
+        "must be a tensor",
+        but(Honest, get_extra_state=lambda self: {"key": 1}, set_extra_state=lambda *_: None),
+    ),
+    ("bits must be a number", but(Discrete, bits=None)),
+    ("can carry 32 at most", but(Discrete, bits=64.0)),
+    ("positive number", but(Honest, bits=-1.0)),
+    ("unknown constellation '17qam'", but(Honest, constellation="17qam", bits=1.0)),
+    ("decode returns .* must have the shape", IgnoresSpec),
+    ("deepcopy", Uncopyable),
+    (r"must derive from tosc_env\.PrivacyScheme", lambda spec: nn.Linear(1, 1)),
+]
 
 
-def build(kind: type[Honest]) -> Honest:
-    return kind(SPEC, width=5) if kind is ForgetsOptions else kind(SPEC)
-
-
-@pytest.mark.parametrize("broken", BROKEN)
-def test_broken_schemes_are_caught_with_the_right_sentence(broken):
-    with pytest.raises(AssertionError, match=broken.__doc__):
-        check_scheme(build(broken))
-
-
-def test_an_option_that_is_not_kept_is_caught():
-    with pytest.raises(AssertionError, match=MissingOption.__doc__):
-        check_scheme(MissingOption(SPEC, 0.1))
-
-
-def test_anything_else_than_a_scheme_is_caught():
-    with pytest.raises(AssertionError, match=r"must derive from tosc_env\.PrivacyScheme"):
-        check_scheme(nn.Linear(1, 1))
+@pytest.mark.parametrize(("sentence", "kind"), BROKEN)
+def test_broken_schemes_are_caught_with_the_right_sentence(sentence, kind):
+    with pytest.raises(AssertionError, match=sentence):
+        check_scheme(kind(SPEC))
 
 
 def test_the_sentence_is_about_the_scheme_and_readable():
-    with pytest.raises(AssertionError) as caught:
+    with pytest.raises(AssertionError, match=r"^the scheme Unused over AWGN: [^\n]*\.$"):
         check_scheme(Unused(SPEC))
-    sentence = str(caught.value)
-    assert (
-        sentence.startswith("the scheme Unused over AWGN: ")
-        and sentence.endswith(").")
-        and "\n" not in sentence
-    )
 
 
 def test_pipelines_pass_with_their_stages_and_are_rebuilt_with_them():
@@ -542,10 +365,6 @@ def test_a_scheme_that_reads_its_context_is_checked_row_by_row_too():
         def encode(self, images, context):
             return super().encode(images, context) * context.snr_db[:, None]
 
-    class Jointly(Adaptive):
-        def encode(self, images, context):
-            return super().encode(images - images.mean(0), context)
-
     check_scheme(Adaptive(SPEC))
-    with pytest.raises(AssertionError, match="encode gives an image alone other symbols"):
-        check_scheme(Jointly(SPEC))
+    with pytest.raises(AssertionError, match="encode gives a row alone"):
+        check_scheme(looks(lambda images: images - images.mean(0), Adaptive)(SPEC))

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tosc_agents.experiments.faces.data import values_of
 from tosc_agents.learning.augment import crop_flip_cutout
 from tosc_agents.learning.loop import LoopConfig, train
 from tosc_agents.learning.precision import autocast
@@ -19,7 +20,7 @@ from tosc_agents.learning.seeding import weights_from
 from tosc_agents.learning.state import load_state, save_state
 from tosc_agents.networks import ImageEncoder
 from tosc_env.data.base import Source
-from tosc_env.errors import InputError, unknown
+from tosc_env.errors import InputError
 
 BATCH = 500
 """Images at once when nothing is trained."""
@@ -44,43 +45,33 @@ class ClassifierTraining:
     stem: int = 16
     widths: tuple[int, ...] = (32, 64, 128)
 
-    def plain(self) -> dict[str, Any]:
-        """As plain values."""
-        return {**asdict(self), "widths": list(self.widths)}
-
 
 class Classifier:
     """A classifier of one attribute of images.
 
     Args:
-        image_shape: (C, H, W).
+        channels: of the images.
         values: how many the attribute has.
         config: sizes and training.
-        seed: of the weights.
         device: where it works.
 
     Example:
-        >>> import torch
-        >>> classifier = Classifier((3, 16, 16), 2, ClassifierTraining(stem=4, widths=(4, 4, 4)))
+        >>> classifier = Classifier(3, 2, ClassifierTraining(stem=4, widths=(4, 4, 4)))
         >>> classifier.decide(torch.rand(5, 3, 16, 16)).shape
         torch.Size([5])
     """
 
     def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        values: int,
-        config: ClassifierTraining,
-        *,
-        seed: int = 0,
-        device: str | torch.device = "cpu",
+        self, channels: int, values: int, config: ClassifierTraining, device: str | torch.device = "cpu"
     ) -> None:
-        self.config, self.seed, self.device = config, seed, torch.device(device)
-        with weights_from(seed):
-            widths = tuple(config.widths)
-            self.network = ImageEncoder(
-                image_shape[0], values, stem=config.stem, widths=widths, blocks=(1,) * len(widths)
-            )
+        self.config, self.device = config, torch.device(device)
+        with weights_from(0):
+            sizes: dict[str, Any] = {
+                "stem": config.stem,
+                "widths": config.widths,
+                "blocks": (1,) * len(config.widths),
+            }
+            self.network = ImageEncoder(channels, values, **sizes)
         self.network.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def fit(
@@ -90,7 +81,6 @@ class Classifier:
         generator: torch.Generator,
         *,
         state_path: Path | None = None,
-        keep: bool = False,
         progress: Progress | None = None,
     ) -> dict[str, float]:
         """Learn to tell the values; returns the last epoch's figures.
@@ -99,8 +89,8 @@ class Classifier:
             images: from positions int64 [B] to images [B, C, H, W] in [0, 1], possibly others each time.
             truth: the right value of each, int64 [N].
             generator: of the order of images and of augmentation; may be the one that ``images`` draws from.
-            state_path: where the run is kept after each epoch, and resumed from; removed in the end.
-            keep: leave it there, for a caller whose work goes on.
+            state_path: where the run is kept after each epoch, and resumed from; the caller removes it when the
+                classifier's own work is done, too.
             progress: told how far it is.
         """
         config = self.config
@@ -119,7 +109,7 @@ class Classifier:
             right = (logits.detach().argmax(1) == truth[index]).float().mean()
             return F.cross_entropy(logits, truth[index]), {"accuracy": right}
 
-        trained = train(
+        figures = train(
             self.network,
             step_loss,
             num_images=len(truth),
@@ -127,11 +117,9 @@ class Classifier:
             generator=generator,
             progress=progress,
             state_path=state_path,
-            identity={"classifier": config.plain(), "seed": self.seed},
+            identity={"classifier": asdict(config)},
         )
-        if state_path is not None and not keep:
-            state_path.unlink(missing_ok=True)
-        return trained.figures
+        return figures
 
     @torch.no_grad()
     def decide(self, images: Tensor) -> Tensor:
@@ -152,18 +140,6 @@ class Classifier:
         self.network.load_state_dict(load_state(path, self.device)["network"])
         self.network.eval()
         return self
-
-
-def values_of(source: Source, attribute: str) -> tuple[Tensor, int]:
-    """The value of an attribute for each image, int64 [N], and how many values there may be.
-
-    Raises:
-        InputError: the source has no such attribute.
-    """
-    if attribute not in source.attribute_names:
-        raise unknown(f"attribute of {source.name}", attribute, source.attribute_names)
-    column = source.attribute_names.index(attribute)
-    return source.attributes[:, column], len(source.attribute_values[column])
 
 
 def shown(source: Source, attribute: str, count: int) -> Tensor:

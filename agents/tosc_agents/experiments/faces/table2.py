@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -13,16 +14,12 @@ from torch import Tensor
 
 from tosc_agents.calibration import ARTICLE_BUDGET
 from tosc_agents.experiments import article
-from tosc_agents.experiments.arms import ARMS, Arm
-from tosc_agents.experiments.cells import Cell, Store, Work
-from tosc_agents.experiments.faces.balanced import log_odds, measure
-from tosc_agents.experiments.faces.calibrated import Calibration, fit_constant
-from tosc_agents.experiments.faces.folds import fold, rarest, whole
-from tosc_agents.experiments.faces.setting import face_setting
-from tosc_agents.experiments.faces.table2_findings import findings
-from tosc_agents.experiments.findings import Findings
-from tosc_agents.experiments.systems import POINTS, RIVAL, images_of
-from tosc_agents.experiments.trainings import SCHEME, Recipe, load_arm, train_recipe
+from tosc_agents.experiments.faces.balanced import Calibration, fit_constant, log_odds, measure
+from tosc_agents.experiments.faces.data import face_setting, fold, rarest, whole
+from tosc_agents.experiments.jobs import Job, RunCache
+from tosc_agents.experiments.methods import Method
+from tosc_agents.experiments.systems import POINTS, RIVAL, images_of, training_job
+from tosc_agents.experiments.trainings import SCHEME, Recipe, load_method
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError, unknown
 from tosc_env.game import Game, GameConfig
@@ -30,21 +27,30 @@ from tosc_env.game import Game, GameConfig
 NOISE_SEEDS = (1000, 1001, 1002)
 """Draws of the channel's noise over which each fold's figures are averaged."""
 
+SEED = 0
+"""Of the partition and of the trainings."""
+
+SNR_DB = article.TRAINING_SNR_DB
+"""Es/N0 of the test."""
+
 
 class Table2:
-    """Which cells the table needs, and the table that their results make.
+    """Which jobs the table needs, and the table that their results make.
 
-    One model per fold and training recognises all attributes of the task at once. Every arm that plays with its
+    One model per fold and training recognises all attributes of the task at once. Every method that plays with its
     weights is measured on the fold's test images.
 
     Args:
-        setting: data and task; on Shapes, see :func:`~tosc_agents.experiments.faces.setting.face_setting`.
-        recipes: by training key, one for each training that the arms play with and those that these start from.
+        setting: data and task; on Shapes, see :func:`~tosc_agents.experiments.faces.data.face_setting`.
+        recipes: by training key, one for each training that the methods play with and those that these start from.
         network: options of the networks that all schemes share.
-        arms: who is compared.
+        methods: who is compared.
         folds: of the cross-validation, at least 2.
-        snr_db: Es/N0 of the test.
-        seed: of the partition and of the trainings.
+
+    Attributes:
+        jobs: what is to be run; jobs know what they need.
+        measured: of these, what is measured of each training and fold.
+        calibration: fits the constant of calibrated noise, where that is compared.
 
     Raises:
         InputError: a training without a recipe, or calibrated noise without the rival that it is fitted to.
@@ -56,42 +62,33 @@ class Table2:
         recipes: Mapping[str, Recipe],
         network: Mapping[str, Any],
         *,
-        arms: Sequence[Arm] = ARMS,
-        folds: int = 5,
-        snr_db: float = article.TRAINING_SNR_DB,
-        seed: int = 0,
+        methods: Sequence[Method],
+        folds: int,
     ) -> None:
         self.setting, self.stand_in = face_setting(setting)
         self.recipes, self.network = dict(recipes), dict(network)
-        self.arms, self.folds, self.snr_db, self.seed = tuple(arms), folds, float(snr_db), seed
+        self.methods, self.folds = tuple(methods), folds
+        named = (self.setting.task_kwargs or {}).get("names", [])
+        self.names: list[str] = [named] if isinstance(named, str) else list(named)
         if self.setting.task != "attributes" or len(self.names) < 2:
             raise InputError(
                 f"table2 needs a task on several attributes, not {self.setting.task!r} of {self.names}."
             )
-        self._trainings: dict[tuple[str, int], Cell] = {}
-        self._calibration: Cell | None = None
-        by_training: dict[str, list[Arm]] = {}
-        for arm in self.arms:
-            by_training.setdefault(arm.training, []).append(arm)
-        fitted = [key for key in by_training if _is_calibrated(self._recipe(key))]
-        if fitted and RIVAL not in {arm.key for arm in self.arms}:
-            raise InputError(f"calibrated noise is fitted to {RIVAL!r}, which is not among the arms.")
+        self._trainings: dict[tuple[str, int], Job] = {}
+        self.calibration: Job | None = None
+        by_training: dict[str, list[Method]] = {}
+        for method in self.methods:
+            by_training.setdefault(method.training, []).append(method)
+        fitted = [key for key in by_training if self._recipe(key).options.get("mode") == "calibrated"]
+        if fitted and RIVAL not in {method.key for method in self.methods}:
+            raise InputError(f"calibrated noise is fitted to {RIVAL!r}, which is not among the methods.")
         # The rival first: calibrated noise is fitted to what it reaches.
         keys = sorted(by_training, key=fitted.__contains__)
-        self._measured: dict[tuple[str, int], Cell] = {}
+        self.measured: dict[tuple[str, int], Job] = {}
         for k in range(folds):
             for key in keys:
-                self._measured[key, k] = self._measure(key, k, by_training[key])
-        self.cells: list[Cell] = list(self._measured.values())
-        """What is to be run; cells know what they need."""
-
-    @property
-    def names(self) -> list[str]:
-        """The attributes that are recognised."""
-        named = (self.setting.task_kwargs or {}).get("names", [])
-        return [named] if isinstance(named, str) else list(named)
-
-    # -- cells ------------------------------------------------------------------------------------------
+                self.measured[key, k] = self._measure(key, k, by_training[key], key in fitted)
+        self.jobs: list[Job] = list(self.measured.values())
 
     def _recipe(self, key: str) -> Recipe:
         if key not in self.recipes:
@@ -104,123 +101,90 @@ class Table2:
             "data": images_of(self.setting),
             "fold": k,
             "folds": self.folds,
-            "seed": self.seed,
+            "seed": SEED,
             "version": 1,
         }
 
-    def training(self, key: str, k: int) -> Cell:
-        """The cell of one training on one fold."""
+    def training(self, key: str, k: int) -> Job:
+        """The job of one training on one fold."""
         if (key, k) not in self._trainings:
-            recipe = self._recipe(key)
+            recipe, name = self._recipe(key), f"table2-train-{key}-{k + 1}"
             start = None if recipe.start is None else self.training(recipe.start, k)
-            inputs = {**self._inputs(k), "recipe": recipe.plain(), "network": self.network}
-            self._trainings[key, k] = Cell(
-                f"table2-train-{key}-{k + 1}",
-                inputs,
-                partial(self._train, recipe, k, start),
-                () if start is None else (start,),
-            )
+
+            def images(device: torch.device) -> tuple[Source, None]:
+                return self._fold(k, device)[0], None
+
+            what = (recipe, self.setting, self.network, SEED, start, images)
+            self._trainings[key, k] = training_job(name, self._inputs(k), *what)
         return self._trainings[key, k]
 
-    def _measure(self, key: str, k: int, arms: Sequence[Arm]) -> Cell:
+    def _measure(self, key: str, k: int, methods: Sequence[Method], fitted: bool) -> Job:
         training = self.training(key, k)
-        calibration = self._calibrate(key, arms) if _is_calibrated(self._recipe(key)) else None
+        calibration = self._calibrate(key, methods) if fitted else None
         inputs = {
             **self._inputs(k),
-            "arms": [{"key": a.key, "scheme": a.scheme, "options": dict(a.options)} for a in arms],
-            "snr_db": self.snr_db,
+            "methods": [method.plain() for method in methods],
+            "snr_db": SNR_DB,
             "noise_seeds": list(NOISE_SEEDS),
         }
-        needs = (training,) if calibration is None else (training, calibration)
-        work = partial(self._answer, training, calibration, k, tuple(arms))
-        return Cell(f"table2-measure-{key}-{k + 1}", inputs, work, needs)
+        needs = (training, calibration) if calibration else (training,)
+        work = partial(self._answer, training, calibration, k, methods)
+        return Job(f"table2-measure-{key}-{k + 1}", inputs, work, needs)
 
-    def _calibrate(self, key: str, arms: Sequence[Arm]) -> Cell:
+    def _calibrate(self, key: str, methods: Sequence[Method]) -> Job:
         """One constant for all folds, fitted on the first."""
-        if self._calibration is None:
+        if self.calibration is None:
             training = self.training(key, 0)
-            rival = next(self._measured[a.training, 0] for a in self.arms if a.key == RIVAL)
-            budgets = sorted({ARTICLE_BUDGET, *(float(a.options["epsilon"]) for a in arms)})
-            inputs = {**self._inputs(0), "points": POINTS, "budgets": budgets, "snr_db": self.snr_db}
-            work = partial(self._fit, training, rival, tuple(budgets))
-            self._calibration = Cell(f"table2-calibrate-{key}", inputs, work, (training, rival))
-        return self._calibration
-
-    # -- work -------------------------------------------------------------------------------------------
+            rival = next(self.measured[one.training, 0] for one in self.methods if one.key == RIVAL)
+            budgets = sorted({ARTICLE_BUDGET, *(float(one.options["epsilon"]) for one in methods)})
+            inputs = {**self._inputs(0), "points": POINTS, "budgets": budgets, "snr_db": SNR_DB}
+            work = partial(self._fit, training, rival, budgets)
+            self.calibration = Job(f"table2-calibrate-{key}", inputs, work, (training, rival))
+        return self.calibration
 
     def _fold(self, k: int, device: torch.device) -> tuple[Source, Source]:
         source = whole(self.setting, device)
-        return fold(source, k, self.folds, self.seed, stratify=rarest(source, self.names))
-
-    def _train(self, recipe: Recipe, k: int, start: Cell | None, work: Work) -> dict[str, Any]:
-        train, _ = self._fold(k, work.device)
-        with work.progress(f"table2: {recipe.scheme}, fold {k + 1} of {self.folds}") as progress:
-            train_recipe(
-                recipe,
-                self.setting,
-                train,
-                network=self.network,
-                start=None if start is None else work.file(start, SCHEME),
-                folder=work.folder,
-                seed=self.seed,
-                device=work.device,
-                progress=progress,
-            )
-        return {"images": len(train), "epochs": recipe.epochs}
+        return fold(source, k, self.folds, SEED, rarest(source, self.names))
 
     def _answer(
-        self, training: Cell, calibration: Cell | None, k: int, arms: Sequence[Arm], work: Work
+        self,
+        training: Job,
+        calibration: Job | None,
+        k: int,
+        methods: Sequence[Method],
+        cache: RunCache,
+        folder: Path,
     ) -> dict[str, Any]:
-        train, test = self._fold(k, work.device)
-        right, wrong = self._targets(train), self._targets(test)
-        thresholds = log_odds(right)
+        train, test = self._fold(k, cache.device)
+        right, wanted = self._targets(train), self._targets(test)
         usual = (right.float().mean(0) > 0.5).long()
-        fitted = None if calibration is None else Calibration(**work.result(calibration))
         found = {}
-        for arm in arms:
-            scheme = load_arm(
-                work.file(training, SCHEME), arm if fitted is None else fitted.applied(arm), work.device
-            )
-            game = Game(test, self.setting, snr_db=self.snr_db, constellation=scheme.constellation)
-            got = measure(scheme, game, thresholds, NOISE_SEEDS)
-            found[arm.key] = {"accuracy": self._named(got.plain), "balanced": self._named(got.balanced)}
+        for method in methods:
+            if calibration is not None:
+                method = Calibration(**cache.result(calibration)).applied(method)
+            scheme = load_method(cache.file(training, SCHEME), method, cache.device)
+            game = Game(test, self.setting, snr_db=SNR_DB, constellation=scheme.constellation)
+            plain, balanced = measure(scheme, game, log_odds(right), NOISE_SEEDS)
+            found[method.key] = {"accuracy": self._named(plain), "balanced": self._named(balanced)}
         return {
             "images": len(test),
-            "positives": self._named(wrong.float().mean(0)),
-            "constant": self._named((wrong == usual).float().mean(0)),
-            "arms": found,
+            "positives": self._named(wanted.float().mean(0)),
+            "constant": self._named((wanted == usual).float().mean(0)),
+            "methods": found,
         }
 
-    def _fit(self, training: Cell, rival: Cell, budgets: Sequence[float], work: Work) -> dict[str, Any]:
-        train, test = self._fold(0, work.device)
-        reached = work.result(rival)["arms"][RIVAL]["balanced"]
-        target = sum(reached.values()) / len(reached) - POINTS / 100
-        game = Game(test, self.setting, snr_db=self.snr_db)
-        fitted = fit_constant(
-            work.file(training, SCHEME), game, log_odds(self._targets(train)), target, budgets, NOISE_SEEDS
-        )
-        return dataclasses.asdict(fitted)
+    def _fit(
+        self, training: Job, rival: Job, budgets: Sequence[float], cache: RunCache, folder: Path
+    ) -> dict[str, Any]:
+        train, test = self._fold(0, cache.device)
+        target = fmean(cache.result(rival)["methods"][RIVAL]["balanced"].values()) - POINTS / 100
+        game = Game(test, self.setting, snr_db=SNR_DB)
+        thresholds = log_odds(self._targets(train))
+        path = cache.file(training, SCHEME)
+        return asdict(fit_constant(path, game, thresholds, target, budgets, NOISE_SEEDS))
 
     def _targets(self, source: Source) -> Tensor:
         return source.attributes[:, [source.attribute_names.index(name) for name in self.names]]
 
     def _named(self, values: Tensor) -> dict[str, float]:
         return dict(zip(self.names, values.tolist(), strict=True))
-
-    # -- findings ---------------------------------------------------------------------------------------
-
-    def present(self, store: Store, folder: Path, notes: Sequence[str] = ()) -> Findings:
-        """Rows, the table with the article's figures beside ours, and the bars, once all cells are finished.
-
-        Args:
-            store: where the cells are.
-            folder: for the picture.
-            notes: more sentences, such as what was trained shorter than it should be.
-        """
-        results = {at: store.result(cell) for at, cell in self._measured.items()}
-        fitted = None if self._calibration is None else Calibration(**store.result(self._calibration))
-        return findings(self, results, fitted, folder, notes)
-
-
-def _is_calibrated(recipe: Recipe) -> bool:
-    return recipe.options.get("mode") == "calibrated"

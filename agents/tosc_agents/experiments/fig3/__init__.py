@@ -1,1 +1,1 @@
-"""Figure 3: ``experiment`` (which cells), ``figures``, ``tables`` and ``planes`` (what becomes of their rows)."""
+"""Figure 3: ``experiment`` (which jobs), ``section`` and ``tables`` (what becomes of their measurements)."""

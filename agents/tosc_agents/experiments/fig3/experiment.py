@@ -2,111 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tosc_agents.experiments.arms import Arm, arm
-from tosc_agents.experiments.attacks import THREAT, arm_cell, attack_cell, floors_cell, pointed_at, rows_of
-from tosc_agents.experiments.cells import Cell, Store
-from tosc_agents.experiments.fig3.figures import present
-from tosc_agents.experiments.findings import Findings, Row, over_trainings
+from tosc_agents.experiments.attacks import (
+    THREAT,
+    attack_job,
+    evaluation_job,
+    floors_job,
+    measurements_of,
+    pointed_at,
+)
+from tosc_agents.experiments.fig3.section import present
+from tosc_agents.experiments.jobs import Job, RunCache
+from tosc_agents.experiments.methods import Method, method
 from tosc_agents.experiments.presets import Preset
+from tosc_agents.experiments.sections import Measurement, Section, over_trainings
 from tosc_agents.experiments.systems import Systems
-
-NAME = "fig3"
 
 
 @dataclass(frozen=True)
 class Fig3:
-    """The cells behind the figure, and what becomes of them.
+    """The jobs behind the figure, and what becomes of them.
 
     Attributes:
         preset: attackers, SNRs, seeds.
         systems: the trained systems.
-        arms: keys of the arms that are drawn.
+        methods: keys of those that are drawn.
     """
 
     preset: Preset
     systems: Systems
-    arms: tuple[str, ...]
+    methods: tuple[str, ...]
 
-    def seeds(self, one: Arm) -> range:
-        """The trainings of an arm."""
+    def seeds(self, one: Method) -> range:
+        """The trainings of a method."""
         repeated = self.preset.repeated
         return range(self.preset.trainings if repeated is None or one.key in repeated else 1)
 
-    def cells_of(self, one: Arm, seed: int) -> list[Cell]:
-        """The arm's own measurement and its attackers'."""
-        measured, later = self.preset.measured, self.preset.repeated_attackers
+    def jobs_of(self, one: Method, seed: int) -> list[Job]:
+        """The method's own measurement and its attackers'."""
+        config, later = self.preset.evaluation, self.preset.repeated_attackers
         attacks = [
-            attack_cell(self.systems, one, attacker, seed, measured)
+            attack_job(self.systems, one, attacker, seed, config)
             for attacker in pointed_at(self.preset.attackers, one)
             if not seed or later is None or attacker.key in later
         ]
-        return [arm_cell(self.systems, one, seed, measured), *attacks]
+        return [evaluation_job(self.systems, one, seed, config), *attacks]
 
     @property
-    def cells(self) -> list[Cell]:
+    def jobs(self) -> list[Job]:
         """All of them: first trainings before repeated ones, cheap things before dear ones."""
-        chosen = [arm(key) for key in self.arms]
-        first = [self.cells_of(one, 0) for one in chosen]
-        measured = [cells[0] for cells in first]
-        attacks = [cell for cells in first for cell in cells[1:]]
-        later = [c for one in chosen for seed in self.seeds(one) if seed for c in self.cells_of(one, seed)]
-        return [floors_cell(self.systems), *measured, *attacks, *later]
+        chosen = [method(key) for key in self.methods]
+        first = [self.jobs_of(one, 0) for one in chosen]
+        attacks = [job for jobs in first for job in jobs[1:]]
+        later = [job for one in chosen for seed in self.seeds(one)[1:] for job in self.jobs_of(one, seed)]
+        return [floors_job(self.systems), *(jobs[0] for jobs in first), *attacks, *later]
 
-    def rows(self, store: Store) -> list[Row]:
-        """All figures, joined over the trainings where there are several."""
-        found: list[Row] = []
-        for key in self.arms:
-            per_seed = []
-            for seed in self.seeds(arm(key)):
-                cells = [cell for cell in self.cells_of(arm(key), seed) if store.finished(cell)]
-                per_seed.append(
-                    [row for cell in cells for row in rows_of(NAME, key, store.result(cell)["evaluation"])]
-                )
-            found += over_trainings(per_seed)
-        return found
+    def measurements(self, cache: RunCache) -> list[Measurement]:
+        """All that is finished, joined over the trainings where there are several."""
+        return over_trainings(
+            m
+            for key in self.methods
+            for seed in self.seeds(method(key))
+            for job in self.jobs_of(method(key), seed)
+            if cache.finished(job)
+            for m in measurements_of("fig3", key, cache.result(job)["evaluation"])
+        )
 
-    def findings(self, store: Store, folder: Path) -> Findings:
-        """Pictures, tables and sentences, of all that is finished."""
-        known = store.result(floors_cell(self.systems))
+    def section(self, cache: RunCache, folder: Path) -> Section:
+        """Plots, tables and sentences, of all that is finished."""
+        known = cache.result(floors_job(self.systems))
+        cards = self._cards(cache)
         notes = [
             f"Data: {known['provenance']}",
             f"{known['images']:,} test images; attackers: {THREAT}; trained on their half of the training images.",
             f"{self.systems.setting.num_symbols} complex channel uses (128 reals) per message over AWGN; trained at "
             f"{self.systems.setting.snr_db:g} dB; both links have the SNR shown.",
-            *self._trainings(store),
-            *self._unfinished(store),
+            *self._trainings(cards),
         ]
-        details = {
-            "floors": known["floors"],
-            "chance": known["chance"],
-            "trainings": self._cards(store),
+        missing = [job.name for job in self.jobs if not cache.finished(job)]
+        if missing:
+            notes.append(f"Not finished, and so not drawn: {', '.join(missing)}.")
+        found = present(
+            self.measurements(cache), known["floors"], known["chance"], folder, self.methods, notes
+        )
+        found.details |= {
+            "trainings": cards,
             "attackers": [attacker.plain() for attacker in self.preset.attackers],
             "threat_model": THREAT.plain(),
         }
-        return present(
-            self.rows(store),
-            floors=known["floors"],
-            chance=known["chance"],
-            folder=folder,
-            arms=self.arms,
-            notes=notes,
-            details=details,
+        return found
+
+    def _cards(self, cache: RunCache) -> dict[str, Any]:
+        keys = dict.fromkeys(
+            (method(key).training, seed) for key in self.methods for seed in self.seeds(method(key))
         )
+        jobs = {f"{key}, seed {seed}": self.systems.training(key, seed) for key, seed in keys}
+        return {name: cache.result(job) for name, job in jobs.items() if cache.finished(job)}
 
-    def _cards(self, store: Store) -> dict[str, Any]:
-        keys = dict.fromkeys((arm(key).training, seed) for key in self.arms for seed in self.seeds(arm(key)))
-        cells = {f"{key}, seed {seed}": self.systems.training(key, seed) for key, seed in keys}
-        return {name: store.result(cell) for name, cell in cells.items() if store.finished(cell)}
-
-    def _trainings(self, store: Store) -> list[str]:
+    def _trainings(self, cards: dict[str, Any]) -> list[str]:
         """Which training had how many epochs, and which of them was given or differs from the preset."""
         told = []
-        for name, result in self._cards(store).items():
+        for name, result in cards.items():
             training, recipe = result["card"]["training"], self.systems.recipes[name.split(",")[0]]
             epochs, warm = training["loop"]["epochs"], training.get("warm_start")
             start = f", started from weights of {warm['scheme']}" if warm else ""
@@ -115,13 +114,9 @@ class Fig3:
             differs = "" if epochs == recipe.epochs else f" (the preset says {recipe.epochs})"
             told.append(f"{name}: {epochs} epochs{differs}{start}{part}{given}")
         notes = [f"Trainings: {'; '.join(told)}."]
-        if self.systems.shared_start and any(name.endswith("seed 1") for name in self._cards(store)):
+        if self.systems.shared_start and any(name.endswith("seed 1") for name in cards):
             notes.append(
                 "Where an interval is over trainings, all of them started from one and the same baseline: it says how "
                 "figures vary between warm starts, which is less than between trainings from the very beginning."
             )
         return notes
-
-    def _unfinished(self, store: Store) -> Sequence[str]:
-        names = [cell.name for cell in self.cells if not store.finished(cell)]
-        return [f"Not finished, and so not drawn: {', '.join(names)}."] if names else []

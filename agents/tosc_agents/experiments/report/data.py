@@ -1,95 +1,48 @@
-"""The heading of a report, findings as plain values for JSON and back, and all rows as one flat CSV."""
+"""Sections as plain values for JSON, all measurements as one flat CSV, and the bytes of plots."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from tosc_agents.experiments.findings import Findings, Picture, Row, Table
-from tosc_agents.experiments.report.pictures import inside
+from tosc_agents.experiments.sections import Measurement, Plot, Section
 from tosc_env.errors import DataError, InputError
 
-COLUMNS: tuple[str, ...] = tuple(one.name for one in fields(Row))
-"""Of ``results.csv``; ``interval`` is the half-width of the 95 % interval, empty for a single sample."""
+TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
+"""The formats a report shows, and how a data URI names them."""
+
+LEFT_OUT = "This plot shows faces and stays on the disk of whoever made it."
+"""What stands in the place of a plot that is not shown."""
 
 
-@dataclass(frozen=True)
-class ReportHeading:
-    """What stands above a report.
-
-    Attributes:
-        title: of the whole report.
-        preset: how much was done: ``quick``, ``cpu``, ``article``.
-        provenance: what was run, on what: commit, date, device, torch version, command line, by the name
-            under which it is shown.
-    """
-
-    title: str
-    preset: str
-    provenance: Mapping[str, str] = field(default_factory=dict)
-
-
-def plain(findings: Sequence[Findings], heading: ReportHeading, folder: Path) -> dict[str, Any]:
-    """Everything, as values that JSON knows.
+def plain(section: Section, folder: Path) -> dict[str, Any]:
+    """A section as values that JSON knows.
 
     A nan in a table or among the details is written as null; an infinity there as the text ``inf`` or ``-inf``.
 
     Args:
-        findings: of every experiment.
-        heading: of the report.
-        folder: of the results; pictures are named relative to it.
+        section: of an experiment.
+        folder: of the results; plots are named relative to it.
 
     Raises:
-        InputError: a row's mean is not finite, or a detail is not a plain value.
-        DataError: a picture lies outside of the folder.
+        InputError: a mean is not finite, or a detail is not a plain value.
+        DataError: a plot lies outside of the folder.
     """
-    return {
-        "heading": {
-            "title": heading.title,
-            "preset": heading.preset,
-            "provenance": dict(heading.provenance),
-        },
-        "findings": [_plain_findings(one, folder) for one in findings],
+    for m in section.measurements:
+        if not math.isfinite(m.mean):
+            raise InputError(f"{m.figure} of {m.method} in {m.experiment} has the mean {m.mean}: not finite.")
+    told = {
+        **vars(section),
+        "measurements": [m.plain() for m in section.measurements],
+        "tables": [asdict(table) for table in section.tables],
+        "plots": [{**asdict(plot), "path": inside(folder, plot)} for plot in section.plots],
     }
-
-
-def _plain_findings(found: Findings, folder: Path) -> dict[str, Any]:
-    for row in found.rows:
-        if not math.isfinite(row.mean):
-            raise InputError(
-                f"{row.figure} of {row.arm} in {row.experiment} has the mean {row.mean}: not finite."
-            )
-    return {
-        "experiment": found.experiment,
-        "title": found.title,
-        "notes": list(found.notes),
-        "rows": [plain_value(row.plain(), "a row") for row in found.rows],
-        "tables": [
-            {
-                "title": table.title,
-                "columns": list(table.columns),
-                "rows": plain_value(table.rows, f"table {table.title!r}"),
-                "caption": table.caption,
-            }
-            for table in found.tables
-        ],
-        "pictures": [
-            {
-                "title": picture.title,
-                "path": inside(folder, picture.path),
-                "caption": picture.caption,
-                "faces": picture.faces,
-            }
-            for picture in found.pictures
-        ],
-        "details": plain_value(found.details, f"details of {found.experiment}"),
-    }
+    return {name: plain_value(value, f"{name} of {section.experiment}") for name, value in told.items()}
 
 
 def plain_value(value: Any, where: str) -> Any:
@@ -105,10 +58,9 @@ def plain_value(value: Any, where: str) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None if math.isnan(value) else f"{value}"
-    if isinstance(value, Path):
-        return value.as_posix()
     if isinstance(value, Mapping):
-        return {_key(key, where): plain_value(inner, where) for key, inner in value.items()}
+        keys = {key: f"{key:g}" if isinstance(key, int | float) else f"{key}" for key in value}
+        return {keys[key]: plain_value(inner, where) for key, inner in value.items()}
     if isinstance(value, Sequence):
         return [plain_value(inner, where) for inner in value]
     raise InputError(
@@ -116,57 +68,40 @@ def plain_value(value: Any, where: str) -> Any:
     )
 
 
-def _key(key: Any, where: str) -> str:
-    if isinstance(key, str):
-        return key
-    if isinstance(key, int | float) and not isinstance(key, bool):
-        return f"{key:g}"
-    raise InputError(f"{where} has the key {key!r}; allowed are text and numbers.")
+def table_of_measurements(sections: Sequence[Section]) -> str:
+    """All measurements of all sections as CSV, one figure per line."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Measurement)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(m.plain() for section in sections for m in section.measurements)
+    return text.getvalue()
 
 
-def read_findings(path: Path) -> list[Findings]:
-    """The findings of a ``results.json``; pictures are looked for beside it.
-
-    Written and read, findings are the same but for tuples, which come back as lists, and numbers used as keys,
-    which come back as text.
-
-    Args:
-        path: of the file.
+def inside(folder: Path, plot: Plot) -> str:
+    """The plot's path relative to the result folder, with forward slashes.
 
     Raises:
-        DataError: it cannot be read or is not one of those.
+        DataError: it lies elsewhere.
     """
     try:
-        return [
-            _findings(one, path.parent) for one in json.loads(path.read_text(encoding="utf-8"))["findings"]
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not the results.json of a report: {error!r}.") from None
+        return plot.path.resolve().relative_to(folder.resolve()).as_posix()
+    except ValueError:
+        raise DataError(f"plot {plot.path} lies outside of the result folder {folder}.") from None
 
 
-def _findings(told: dict[str, Any], folder: Path) -> Findings:
-    return Findings(
-        experiment=told["experiment"],
-        title=told["title"],
-        notes=list(told["notes"]),
-        rows=[_row(row) for row in told["rows"]],
-        tables=[Table(t["title"], t["columns"], t["rows"], t["caption"]) for t in told["tables"]],
-        pictures=[
-            Picture(p["title"], folder / p["path"], p["caption"], p["faces"]) for p in told["pictures"]
-        ],
-        details=dict(told["details"]),
-    )
+def content(plot: Plot) -> bytes:
+    """The plot's bytes.
 
-
-def _row(told: dict[str, Any]) -> Row:
-    return Row(**{**told, "interval": math.nan if told["interval"] is None else told["interval"]})
-
-
-def table_of_rows(findings: Sequence[Findings]) -> str:
-    """All rows of all findings as CSV, one figure per line."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for found in findings:
-        writer.writerows(row.plain() for row in found.rows)
-    return text.getvalue()
+    Raises:
+        DataError: it is missing, or no PNG or SVG.
+    """
+    kind = plot.path.suffix.lower()
+    if kind not in TYPES:
+        raise DataError(f"plot {plot.path} is neither a .png nor an .svg file.")
+    try:
+        found = plot.path.read_bytes()
+    except OSError as error:
+        raise DataError(f"plot {plot.path} cannot be read: {error.strerror or error}.") from None
+    if not (found.startswith(b"\x89PNG\r\n\x1a\n") if kind == ".png" else b"<svg" in found):
+        raise DataError(f"plot {plot.path} is damaged: its content is no {kind[1:].upper()}.")
+    return found

@@ -1,1 +1,1 @@
-"""Table 1: ``experiment`` (its one cell), ``costs`` (how time is measured), ``findings`` (rows, table, sentences)."""
+"""Table 1: ``experiment`` (its one job), ``costs`` (how time is measured), ``section`` (what the report says)."""

@@ -13,18 +13,17 @@ from typing import Any
 import torch
 
 from tosc_agents.complexity import Complexity, complexity
-from tosc_agents.experiments.arms import Arm
+from tosc_agents.experiments.methods import Method
 from tosc_agents.experiments.trainings import Recipe
-from tosc_agents.learning.loop import LoopConfig, Step
+from tosc_agents.learning.loop import Step
 from tosc_agents.learning.precision import Precision, autocast, resolve_precision
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.fit_receiver import ReceiverTrainee
-from tosc_agents.training.fit_scheme import SchemeTraining, Trainee
+from tosc_agents.training.fit_scheme import Trainee
 from tosc_env.data.base import Source
 from tosc_env.game import Game, GameConfig
 from tosc_env.pipeline import Pipeline, make_scheme
-from tosc_env.privacy.oracle import context_of
-from tosc_env.schemes import defaults_of
+from tosc_env.rollout import transmit
 
 SINGLES = 20
 """Images sent one by one for each step that is timed: one image takes far less time than a step."""
@@ -93,14 +92,7 @@ class TimedTraining:
             objectives = recipe.made(scheme.spec)
         game = Game(place.source, place.setting, constellation=scheme.constellation)
         self._generator = torch.Generator(place.device).manual_seed(0)
-        chosen = {k: v for k in ("optimizer", "learning_rate") if (v := getattr(recipe, k)) is not None}
-        loop = LoopConfig(
-            1,
-            place.batch_size,
-            precision=place.precision,
-            **{**defaults_of(recipe.scheme).training, **chosen},
-        )
-        config = SchemeTraining(loop, pad=recipe.pad, flip=recipe.flip, cutout=recipe.cutout)
+        config = recipe.config(place.batch_size, epochs=1, precision=place.precision)
         if self.receiver_only:
             scheme.backbone.transmitter = torch.nn.Identity()
             shape = (COPIES, len(place.source), 2 * place.setting.num_symbols)
@@ -110,7 +102,7 @@ class TimedTraining:
         else:
             self._trainee = Trainee(scheme, objectives, game, config, self._generator)
         self.passes = self._trainee.passes
-        self._step = Step(self._trainee.train(), self._trainee, loop)
+        self._step = Step(self._trainee.train(), self._trainee, config.loop)
 
     def seconds(self, steps: int) -> dict[str, float]:
         """Seconds per step of each pass, by its name, over ``steps`` steps of it."""
@@ -123,7 +115,7 @@ class TimedTraining:
             for i, index in enumerate(batches):
                 self._step(index, i, HORIZON)
             found[name] = (now(place.device) - start) / steps
-        self._step.checks.look()
+        self._step.checks.synchronize()
         return found
 
 
@@ -132,12 +124,12 @@ class TimedInference:
 
     Args:
         place: where.
-        one: the arm. Its privacy budget is a number that costs nothing, and stays as it was trained.
-        recipe: of the arm's training.
+        one: the method. Its privacy budget is a number that costs nothing, and stays as it was trained.
+        recipe: of the method's training.
         network: options that all schemes' networks share.
     """
 
-    def __init__(self, place: Place, one: Arm, recipe: Recipe, network: Mapping[str, Any]) -> None:
+    def __init__(self, place: Place, one: Method, recipe: Recipe, network: Mapping[str, Any]) -> None:
         own = {} if recipe.scheme != one.scheme else recipe.options
         options = {k: v for k, v in one.options.items() if k != "epsilon"}
         self._scheme = place.scheme(one.scheme, {**network, **own, **options}).eval()
@@ -160,9 +152,9 @@ class TimedInference:
         game = Game(place.source, place.setting, constellation=scheme.constellation)
         generator = torch.Generator(place.device).manual_seed(0)
         round_ = game.draw(size, generator=generator)
-        context = context_of(round_, generator)
+        context = game.context(round_, generator)
         images = round_.batch.images
-        heard = game.transmit(round_, scheme.encode(images, context)).receiver
+        heard = transmit(game, scheme, round_, scheme.encode(images, context), context).receiver
 
         def call() -> None:
             scheme.encode(images, context)
@@ -187,19 +179,14 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def processor() -> str:
-    """The processor's name as the system tells it."""
+def machine(device: torch.device, precision: Precision = "auto") -> dict[str, Any]:
+    """What seconds depend on, as plain values; the processor's name as the system tells it."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def machine(device: torch.device, precision: Precision = "auto") -> dict[str, Any]:
-    """What seconds depend on, as plain values."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "processor": processor(),
+        "processor": names[0] if names else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "precision": resolve_precision(precision, device),

@@ -1,8 +1,13 @@
-"""A stranger's scheme."""
+"""A stranger's scheme, and a zoo of what was trained of it."""
+
+from pathlib import Path
 
 import torch
+from tosc_agents.zoo import Folder
 
 import tosc_env
+
+ZOO = Folder(Path(__file__).parent / "weights")
 
 
 class Thumb(tosc_env.PrivacyScheme):

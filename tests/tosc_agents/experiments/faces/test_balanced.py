@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tosc_agents.experiments.faces.balanced import (
-    accuracy,
-    answers,
-    balanced_accuracy,
-    log_odds,
-    measure,
-)
+from tosc_agents.experiments.faces.balanced import accuracy, answers, balanced_accuracy, log_odds, measure
 from tosc_agents.learning.seeding import weights_from
 
 from tosc_env.data import make_source
@@ -98,15 +92,15 @@ def test_a_scheme_that_sends_its_decision_shifts_it_before_it_is_sent():
     quiet, quiet_discrete = (one.with_rules(snr_db=140.0) for one in (at, discrete))
     thresholds = answers(baseline, quiet, 0)[0].median(0).values
     plain, shifted = (measure(s, g, thresholds, [0]) for s, g in ((baseline, quiet), (label, quiet_discrete)))
-    assert torch.allclose(plain.plain, shifted.plain, atol=0.01)
-    assert torch.allclose(plain.balanced, shifted.balanced, atol=0.01)
+    assert torch.allclose(plain[0], shifted[0], atol=0.01)
+    assert torch.allclose(plain[1], shifted[1], atol=0.01)
     unshifted = measure(label, quiet_discrete, torch.zeros(3), [0])
-    assert not torch.allclose(plain.balanced, unshifted.balanced, atol=0.01)
+    assert not torch.allclose(plain[1], unshifted[1], atol=0.01)
 
 
 def test_figures_are_means_over_the_draws_of_the_noise():
     at = game(100)
     scheme = scheme_of("encryption", at, key="00" * 32)
     one, two, both = (measure(scheme, at, torch.zeros(3), seeds) for seeds in ([1], [2], [1, 2]))
-    assert torch.allclose(both.plain, (one.plain + two.plain) / 2)
-    assert torch.allclose(both.balanced, (one.balanced + two.balanced) / 2)
+    assert torch.allclose(both[0], (one[0] + two[0]) / 2)
+    assert torch.allclose(both[1], (one[1] + two[1]) / 2)

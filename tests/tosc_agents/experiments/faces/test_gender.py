@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from tosc_agents.experiments.faces.gender import Classifier, ClassifierTraining, shown, values_of
+from tosc_agents.experiments.faces.data import values_of
+from tosc_agents.experiments.faces.gender import Classifier, ClassifierTraining, shown
 
 from tosc_env.data import make_source
 from tosc_env.errors import InputError
@@ -23,8 +26,8 @@ def brightness(count=400):
 
 def fitted(epochs=4, path=None, stop=None):
     images, truth = brightness()
-    config = ClassifierTraining(**{**TINY.plain(), "epochs": epochs})
-    classifier = Classifier((3, 8, 8), 2, config)
+    config = replace(TINY, epochs=epochs)
+    classifier = Classifier(3, 2, config)
 
     def progress(done, total, figures):
         if done == stop:
@@ -49,9 +52,7 @@ def test_a_stopped_training_ends_as_one_that_was_not(tmp_path):
     path = tmp_path / "classifier.run"
     with pytest.raises(KeyboardInterrupt):
         fitted(path=path, stop=48)  # 16 steps an epoch: stopped in the third
-    assert path.is_file()
     resumed, whole = fitted(path=path), fitted()
-    assert not path.exists()
     states = resumed.network.state_dict(), whole.network.state_dict()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
@@ -60,7 +61,7 @@ def test_saved_weights_decide_as_before(tmp_path):
     images, _ = brightness()
     classifier = fitted(1)
     classifier.save(tmp_path / "c.safetensors")
-    again = Classifier((3, 8, 8), 2, TINY, seed=5).load(tmp_path / "c.safetensors")
+    again = Classifier(3, 2, TINY).load(tmp_path / "c.safetensors")
     assert torch.equal(again.network(images[:9]), classifier.network(images[:9]))
 
 

@@ -7,14 +7,14 @@ from statistics import fmean
 
 import pytest
 import torch
-from tosc_agents.experiments.arms import arm
-from tosc_agents.experiments.cells import Store, order
-from tosc_agents.experiments.faces.balanced import answers, measure
-from tosc_agents.experiments.faces.calibrated import Calibration, fit_constant
-from tosc_agents.experiments.faces.folds import whole
+from tosc_agents.experiments.faces.balanced import Calibration, answers, fit_constant, measure
+from tosc_agents.experiments.faces.data import whole
 from tosc_agents.experiments.faces.table2 import Table2
-from tosc_agents.experiments.findings import FOLDS, pick
-from tosc_agents.experiments.trainings import SCHEME, Recipe, load_arm
+from tosc_agents.experiments.faces.table2_section import section
+from tosc_agents.experiments.jobs import RunCache, order
+from tosc_agents.experiments.methods import method
+from tosc_agents.experiments.sections import FOLDS, pick
+from tosc_agents.experiments.trainings import SCHEME, Recipe, load_method
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.evaluate import Figure
 
@@ -39,50 +39,48 @@ RECIPES = {
         receiver_only=True,
     ),
 }
-ARMS = [arm(key) for key in ("deepjscc", "label-only", "dp-0.1", "dp-cal-0.05", "enc-rotation", "lbvq")]
+METHODS = [method(key) for key in ("deepjscc", "label-only", "dp-0.1", "dp-cal-0.05", "enc-rotation", "lbvq")]
 NAMES = ("Mustache", "Smiling", "Wavy_Hair")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("table2")
-    table = Table2(SETTING, RECIPES, NETWORK, arms=ARMS, folds=2)
-    store = Store(folder / "cells", quiet=True)
-    store.run(table.cells)
-    return table, store, table.present(store, folder, ["Trained for one epoch."]), folder
+    table = Table2(SETTING, RECIPES, NETWORK, methods=METHODS, folds=2)
+    cache = RunCache(folder / "jobs", quiet=True)
+    cache.run(table.jobs)
+    return table, cache, section(table, cache, folder), folder
 
 
-def test_every_arm_has_every_figure_over_the_folds(run):
+def test_every_method_has_every_figure_over_the_folds(run):
     _, _, found, _ = run
-    for one in ARMS:
+    for one in METHODS:
         for kind in ("accuracy", "balanced"):
-            rows = [pick(found.rows, f"{kind}_{name}", arm=one.key) for name in NAMES]
+            rows = [pick(found.measurements, f"{kind}_{name}", method=one.key) for name in NAMES]
             assert all(len(row) == 1 for row in rows)
-            for (row,) in rows:
-                assert (row.over, row.samples, row.snr_db) == (FOLDS, 2, 12.0) and 0 <= row.mean <= 1
-            (mean,) = pick(found.rows, kind, arm=one.key)
-            assert mean.mean == pytest.approx(fmean(row.mean for (row,) in rows))
-    assert len(found.rows) == len(ARMS) * 2 * 4
+            for (m,) in rows:
+                assert (m.over, m.samples, m.snr_db) == (FOLDS, 2, 12.0) and 0 <= m.mean <= 1
+            (mean,) = pick(found.measurements, kind, method=one.key)
+            assert mean.mean == pytest.approx(fmean(m.mean for (m,) in rows))
+    assert len(found.measurements) == len(METHODS) * 2 * 4
 
 
 def test_a_row_is_the_mean_and_the_interval_of_its_folds(run):
-    table, store, found, _ = run
-    results = [store.result(cell) for cell in table.cells if "measure-baseline" in cell.name]
-    values = [result["arms"]["deepjscc"]["balanced"]["Smiling"] for result in results]
-    (row,) = pick(found.rows, "balanced_Smiling", arm="deepjscc")
+    table, cache, found, _ = run
+    results = [cache.result(job) for job in table.jobs if "measure-baseline" in job.name]
+    values = [result["methods"]["deepjscc"]["balanced"]["Smiling"] for result in results]
+    (m,) = pick(found.measurements, "balanced_Smiling", method="deepjscc")
     told = Figure.of(values)
-    assert len(values) == 2 and (row.mean, row.interval) == (told.mean, told.interval)
+    assert len(values) == 2 and (m.mean, m.interval) == (told.mean, told.interval)
 
 
 def test_every_image_is_tested_once(run):
-    table, store, found, _ = run
+    table, cache, found, _ = run
     tested = [
-        store.result(cell)["images"]
-        for cell in table.cells
-        if cell.name.startswith("table2-measure-baseline")
+        cache.result(job)["images"] for job in table.jobs if job.name.startswith("table2-measure-baseline")
     ]
     assert sum(tested) == found.details["images"] == 160
-    assert store.result(table.training("baseline", 0))["images"] == 160 - tested[0]
+    assert cache.result(table.training("baseline", 0))["card"]["data"]["images"] == 160 - tested[0]
 
 
 def test_the_articles_figures_stand_beside_ours_and_the_constant_answer_beneath(run):
@@ -96,20 +94,20 @@ def test_the_articles_figures_stand_beside_ours_and_the_constant_answer_beneath(
     assert "Mustache" in table.caption
 
 
-def test_the_findings_say_what_a_reader_must_know(run):
+def test_the_sections_say_what_a_reader_must_know(run):
     _, _, found, folder = run
     text = " ".join(found.notes)
-    assert "Shapes stand in" in text and "Trained for one epoch." in text and "fitted, not found" in text
-    assert found.pictures[0].path == folder / "table2.svg" and found.pictures[0].path.is_file()
-    assert not found.pictures[0].faces and found.details["stand_in"]
+    assert "Shapes stand in" in text and "fitted, not found" in text
+    assert found.plots[0].path == folder / "table2.svg" and found.plots[0].path.is_file()
+    assert not found.plots[0].faces and found.details["stand_in"]
 
 
 def test_receivers_of_dp_hear_the_frozen_transmitter_of_their_own_fold(run):
-    table, store, _, _ = run
+    table, cache, _, _ = run
     for k in (0, 1):
         states = [
-            load_arm(
-                store.folder_of(table.training(key, k)) / SCHEME, arm(name)
+            load_method(
+                cache.folder_of(table.training(key, k)) / SCHEME, method(name)
             ).backbone.transmitter.state_dict()
             for key, name in (("baseline", "deepjscc"), ("dp", "dp-0.1"))
         ]
@@ -118,8 +116,8 @@ def test_receivers_of_dp_hear_the_frozen_transmitter_of_their_own_fold(run):
 
 def test_one_constant_is_fitted_on_the_first_fold_for_all(run):
     table, _, found, _ = run
-    cells = [cell for cell in order(table.cells) if cell.name.startswith("table2-calibrate-")]
-    assert len(cells) == 1 and cells[0].inputs["fold"] == 0
+    jobs = [job for job in order(table.jobs) if job.name.startswith("table2-calibrate-")]
+    assert len(jobs) == 1 and jobs[0].inputs["fold"] == 0
     assert found.details["calibration"]["constant"] > 0
 
 
@@ -161,43 +159,43 @@ def test_the_fitted_noise_leaves_the_balanced_accuracy_that_was_asked_for(noisy)
     assert best.constant < met.constant < worst.constant
     # What is played with the constant is what was fitted, also at the ends of what was trained for.
     for fitted in (best, met, worst):
-        played = load_arm(path, fitted.applied(arm("dp-cal-0.05")))
+        played = load_method(path, fitted.applied(method("dp-cal-0.05")))
         found = measure(played, game, thresholds, (0, 1))
-        assert float(found.balanced.mean()) == pytest.approx(fitted.reached, abs=0.005)
-        load_arm(path, fitted.applied(arm("dp-cal-0.1")))
+        assert float(found[1].mean()) == pytest.approx(fitted.reached, abs=0.005)
+        load_method(path, fitted.applied(method("dp-cal-0.1")))
     with pytest.raises(CheckpointError, match="a factor of 3e"):
         fit(0.5, budgets=(0.001, 10.0))
 
 
 def test_only_calibrated_noise_can_be_fitted(run, noisy):
-    table, store, _, _ = run
-    baseline = store.folder_of(table.training("baseline", 0)) / SCHEME
+    table, cache, _, _ = run
+    baseline = cache.folder_of(table.training("baseline", 0)) / SCHEME
     with pytest.raises(CheckpointError, match="no dp-laplace in mode 'calibrated'"):
         fit_constant(baseline, noisy[1], noisy[2], 0.5, (0.05,), [0])
 
 
 def test_a_failed_fit_is_called_one(run):
-    from tosc_agents.experiments.faces.table2_findings import _fit_note
+    from tosc_agents.experiments.faces.table2_section import fit_note
 
     fitted = Calibration(0.1, 0.05, 0.9, 0.46, 0.5, False)
-    assert "the fit did not succeed" in _fit_note(fitted)
-    assert "the fit did not succeed" not in _fit_note(replace(fitted, within=True))
+    assert "the fit did not succeed" in fit_note(fitted)
+    assert "the fit did not succeed" not in fit_note(replace(fitted, within=True))
 
 
-def test_trainings_are_shared_and_a_changed_recipe_is_another_cell():
-    few = Table2(SETTING, RECIPES, NETWORK, arms=ARMS[:1], folds=2)
-    more = Table2(SETTING, RECIPES, NETWORK, arms=ARMS, folds=2)
+def test_trainings_are_shared_and_a_changed_recipe_is_another_job():
+    few = Table2(SETTING, RECIPES, NETWORK, methods=METHODS[:1], folds=2)
+    more = Table2(SETTING, RECIPES, NETWORK, methods=METHODS, folds=2)
     assert few.training("baseline", 0).slug == more.training("baseline", 0).slug
-    longer = {**RECIPES, "baseline": RECIPES["baseline"].at(epochs=2)}
-    changed = Table2(SETTING, longer, NETWORK, arms=ARMS, folds=2)
+    longer = {**RECIPES, "baseline": replace(RECIPES["baseline"], epochs=2)}
+    changed = Table2(SETTING, longer, NETWORK, methods=METHODS, folds=2)
     assert changed.training("lbvq", 0).slug != more.training("lbvq", 0).slug
     assert more.training("baseline", 0).slug != more.training("baseline", 1).slug
 
 
 def test_what_cannot_be_planned_is_refused_in_one_sentence():
     with pytest.raises(InputError, match="unknown training 'ibal'"):
-        Table2(SETTING, RECIPES, NETWORK, arms=[arm("ibal")])
+        Table2(SETTING, RECIPES, NETWORK, methods=[method("ibal")], folds=2)
     with pytest.raises(InputError, match="fitted to 'lbvq'"):
-        Table2(SETTING, RECIPES, NETWORK, arms=[arm("dp-cal-0.9")])
+        Table2(SETTING, RECIPES, NETWORK, methods=[method("dp-cal-0.9")], folds=2)
     with pytest.raises(InputError, match="several attributes"):
-        Table2(GameConfig("cifar10"), RECIPES, NETWORK)
+        Table2(GameConfig("cifar10"), RECIPES, NETWORK, methods=[], folds=2)

@@ -1,0 +1,253 @@
+"""Transformed attacks: something is done to a reception before ordinary attackers learn from it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tosc_agents.eavesdroppers.base import NeuralEavesdropper, part_of, run_beside
+from tosc_agents.learning.seeding import weights_from
+from tosc_env.attackers import Eavesdropper, make_eavesdropper
+from tosc_env.errors import DeniedError, InputError
+from tosc_env.privacy.view import View
+from tosc_env.types import Reception, SystemSpec
+
+BASE_ATTACKS = ("inversion-mlp", "label", "match")
+"""The base attacks of a transformed attack unless its caller names others: one for each kind of leak."""
+
+CLEAN_DB = 100.0
+"""What attackers are told about symbols that have not been on the air."""
+
+
+class TransformedAttack(Eavesdropper):
+    """Transforms what was received, and lets ordinary attackers, its *base attacks*, learn from the result.
+
+    ::
+
+        received [B, 2n], csi [B, c] --transform--> [B, 2m], [B, c] --> base attack 1: images
+                                                                    --> base attack 2: logits
+                                                                    --> base attack 3: scores of candidates
+
+    A subclass writes :meth:`transform`, and :meth:`learn` if there is something to find out first. Images and
+    scores come from the first base attack that gives them, logits from all that do, side by side.
+
+    When an interrupted run goes on, the transformation's own part and closed forms are worked out again with the same
+    numbers; each neural base attack has a state file beside this one's.
+
+    Args:
+        width: how many reals :meth:`transform` gives; an odd number is filled up with a zero column.
+        base_attacks: registered names of ordinary attackers, each once.
+        base_attack_kwargs: options of each by its name, such as ``{"label": {"epochs": 10}}``.
+        options: the subclass's own options, plain values.
+
+    Attributes:
+        base_attacks: the attackers by name.
+        run: as in :class:`~tosc_agents.eavesdroppers.base.NeuralEavesdropper`.
+
+    Raises:
+        InputError: no base attack or an unknown one, one that is itself a transformed attack or wants repeated
+            receptions, or options of another attacker.
+    """
+
+    run: tuple[Path, dict[str, Any]] | None = None
+
+    def __init__(
+        self,
+        spec: SystemSpec,
+        width: int,
+        base_attacks: Sequence[str],
+        base_attack_kwargs: Mapping[str, Mapping[str, Any]] | None,
+        **options: Any,
+    ) -> None:
+        names, kwargs = base_attacks, base_attack_kwargs or {}
+        if isinstance(names, str) or not names or len(set(names)) < len(names):
+            raise InputError(f"base_attacks must be a list of different attackers' names, not {names!r}.")
+        for name in kwargs:
+            if name not in names:
+                raise InputError(
+                    f"base_attack_kwargs are options of the base attacks {', '.join(names)} by name, not of {name!r}."
+                )
+        super().__init__(spec, base_attacks=list(names), base_attack_kwargs=dict(kwargs), **options)
+        self.build(width)
+
+    # -- what a subclass provides ----------------------------------------------------------------------
+
+    @abstractmethod
+    def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
+        """What the base attacks are shown, [B, width], and the CSI that goes with it, SNR in dB first.
+
+        Args:
+            received: float32 [B, 2n].
+            csi: float32 [B, c]; all zeros where the threat model denies it.
+        """
+
+    def learn(self, view: View, generator: torch.Generator) -> dict[str, Any]:
+        """Find out what :meth:`transform` needs to know; plain values for the record."""
+        return {}
+
+    def observe(self, view: View, index: Tensor) -> tuple[Reception, Tensor]:
+        """Transformed receptions of the attacker's images for its base attacks to learn from, and the images."""
+        reception, images = view.sample(index)
+        return self.through(reception), images
+
+    # -- for subclasses --------------------------------------------------------------------------------
+
+    def build(self, width: int) -> None:
+        """Make fresh base attacks for ``width`` reals."""
+        spec = replace(self.spec, num_symbols=(width + 1) // 2)
+        made = {
+            name: make_eavesdropper(name, spec, **self.options["base_attack_kwargs"].get(name, {}))
+            for name in self.options["base_attacks"]
+        }
+        for name, base in made.items():
+            if base.repeated or isinstance(base, TransformedAttack):
+                raise InputError(f"a base attack is an ordinary attacker, which {name!r} is not.")
+        self.base_attacks = nn.ModuleDict(made)
+
+    def rebuild(self, width: int, generator: torch.Generator, **options: Any) -> None:
+        """Take other options of its own, and make base attacks whose weights follow from the generator's seed."""
+        self.options = {**self.options, **options}
+        with weights_from(generator.initial_seed()):
+            self.build(width)
+
+    def through(self, reception: Reception) -> Reception:
+        """A reception as the base attacks see it, [B, 2m]; in float32 even where they learn in bf16."""
+        with torch.autocast(reception.received.device.type, enabled=False):
+            changed, known = self.transform(reception.received.float(), reception.csi)
+        return Reception(F.pad(changed, (0, changed.shape[1] % 2)), known)
+
+    # -- an attacker like any other --------------------------------------------------------------------
+
+    @property
+    def attackers(self) -> dict[str, Eavesdropper]:
+        """The base attacks by name."""
+        return cast(dict[str, Eavesdropper], dict(self.base_attacks.items()))
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What the base attacks can do together."""
+        has = {capability for base in self.attackers.values() for capability in base.capabilities}
+        return tuple(c for c in ("reconstruct", "match", "infer") if c in has)
+
+    @property
+    def inferred(self) -> Sequence[tuple[str, int]]:  # type: ignore[override]
+        """What the base attacks infer, one after the other."""
+        return tuple(part for base in self._able("infer") for part in base.inferred)
+
+    @property
+    def match_figure(self) -> str:  # type: ignore[override]
+        """The name of the figure of the base attack that matches."""
+        return next((base.match_figure for base in self._able("match")), Eavesdropper.match_figure)
+
+    def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
+        for name, base in self.attackers.items():
+            denied = view.threat.grants(base.needs)
+            if denied is not None:
+                raise DeniedError(
+                    f"{name!r}, a base attack of {self.name!r}, is denied what it needs ({denied})."
+                )
+        self.to(view.device)
+        record = self.learn(view, generator)
+        self.to(view.device)
+        inner = cast(View, TransformedView(view, self))
+        for number, (name, base) in enumerate(self.attackers.items()):
+            if self.run is not None and isinstance(base, NeuralEavesdropper):
+                path, identity = self.run
+                base.run = (run_beside(path, name), {**identity, "base": name})
+            told = part_of(progress, number, len(self.base_attacks))
+            before = dict(base.options)
+            record[name] = base.fit(inner, generator=generator, progress=told)
+            # What a base attack has learnt of its own shape is needed to build it again from a checkpoint.
+            learnt = {key: value for key, value in base.options.items() if before.get(key) != value}
+            kwargs = self.options["base_attack_kwargs"]
+            kwargs = {**kwargs, name: {**kwargs.get(name, {}), **learnt}}
+            self.options = {**self.options, "base_attack_kwargs": kwargs}
+        return record
+
+    def reconstruct(self, received: Tensor, csi: Tensor) -> Tensor:
+        able, shown = self._shown("reconstruct", received, csi)
+        return able[0].reconstruct(shown.received, shown.csi)
+
+    def match(self, received: Tensor, csi: Tensor, candidates: Tensor) -> Tensor:
+        able, shown = self._shown("match", received, csi)
+        return able[0].match(shown.received, shown.csi, candidates)
+
+    def infer(self, received: Tensor, csi: Tensor) -> Tensor:
+        able, shown = self._shown("infer", received, csi)
+        return torch.cat([base.infer(shown.received, shown.csi) for base in able], dim=1)
+
+    def _able(self, capability: str) -> list[Eavesdropper]:
+        return [base for base in self.attackers.values() if capability in base.capabilities]
+
+    def _shown(self, capability: str, received: Tensor, csi: Tensor) -> tuple[list[Eavesdropper], Reception]:
+        able = self._able(capability)
+        if not able:
+            raise self._lacks(capability)
+        return able, self.through(Reception(received, csi))
+
+
+class TransformedView:
+    """A view whose receptions are transformed, by :meth:`TransformedAttack.observe`; what it denies stays denied."""
+
+    # A transformed reception is not symbols and noise of known power, so closed forms must learn from receptions.
+    deterministic = False
+
+    def __init__(self, view: View, attack: TransformedAttack) -> None:
+        self.spec = next(iter(attack.attackers.values())).spec
+        self._view, self._attack = view, attack
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._view, name)
+
+    def symbols(self, index: Tensor) -> Tensor:
+        """Transformed symbols [B, 2m]."""
+        return self._clean(self._view.symbols(index))
+
+    def sample(self, index: Tensor) -> tuple[Reception, Tensor]:
+        """Transformed receptions, and the images."""
+        return self._attack.observe(self._view, index)
+
+    def sample_repeated(self, index: Tensor) -> tuple[Reception, Tensor]:
+        """Raise InputError: only the transformation receives an image repeatedly."""
+        raise InputError(
+            f"the base attacks of {self._attack.name!r} get one transformed reception of an image."
+        )
+
+    def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
+        """Those of the encoder without its key: transformed symbols, receptions of them, and the images."""
+        symbols, reception, images = self._view.unkeyed(index)
+        return self._clean(symbols), self._attack.through(reception), images
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Transformed symbols of any images."""
+        return self._clean(self._view.encode(images))
+
+    def _clean(self, symbols: Tensor) -> Tensor:
+        """Symbols that have not been on the air, transformed as if over a link of hardly any noise and no fade."""
+        csi = symbols.new_zeros(len(symbols), self._view.spec.num_csi)
+        csi[:, 0], csi[:, 1::2] = CLEAN_DB, 1.0
+        return self._attack.through(Reception(symbols, csi)).received
+
+
+def fade_powers(csi: Tensor, num_symbols: int) -> Tensor | None:
+    """|h|^2 of each channel use, [..., n], from CSI [..., 1 + 2F]; None over a link that does not fade.
+
+    The F fades are taken to last for blocks of ``ceil(n / F)`` channel uses, as those of
+    :class:`~tosc_env.channels.Rayleigh` do when their coherence divides the message; CSI does not say more.
+
+    >>> fade_powers(torch.tensor([[12.0, 3.0, 4.0, 0.0, 1.0]]), 4)
+    tensor([[25., 25.,  1.,  1.]])
+    """
+    if csi.shape[-1] == 1:
+        return None
+    powers = csi[..., 1:].unflatten(-1, (-1, 2)).square().sum(-1)
+    return powers.repeat_interleave(-(-num_symbols // powers.shape[-1]), dim=-1)[..., :num_symbols]

@@ -1,0 +1,176 @@
+"""Jobs: work that is done once, resumed where it stopped, and shared between processes.
+
+A job is a function of plain values and of other jobs.  Its result lies in a folder whose name holds a digest of
+those values, so that a finished job is found again and a changed one never mistaken for it.  Whoever works on a
+job holds its lock, which the system releases when the process dies; two processes on one folder share the work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from tosc_agents.learning.progress import Progress, show_progress
+from tosc_agents.records import commit, write_json
+from tosc_env.errors import DataError
+from tosc_env.io.files import WriteError
+
+RESULT = "result.json"
+PAUSE = 1.0
+"""Seconds between two looks at jobs that others work on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A piece of work.
+
+    Attributes:
+        name: readable, unique within an experiment, and fit for a folder's name.
+        inputs: plain values (JSON) that determine the result; a change of meaning needs a new ``version`` here.
+        work: from the cache and the job's own folder to the result, plain values; it may write files into the folder,
+            and a training keeps its run there to be resumed.
+        needs: jobs whose results or files it uses.
+    """
+
+    name: str
+    inputs: Mapping[str, Any]
+    work: Callable[[RunCache, Path], dict[str, Any]]
+    needs: tuple[Job, ...] = ()
+
+    @property
+    def slug(self) -> str:
+        """The name of its folder, with a digest of the name, the inputs and everything needed."""
+        told = json.dumps([self.name, self.inputs, [need.slug for need in self.needs]], sort_keys=True)
+        return f"{self.name}-{hashlib.sha256(told.encode()).hexdigest()[:10]}"
+
+
+class RunCache:
+    """A folder of jobs and their results.
+
+    Args:
+        folder: made when needed; several processes may use it at once.
+        device: where jobs compute.
+        quiet: no progress and no line per job.
+
+    Example:
+        >>> import tempfile
+        >>> cache = RunCache(Path(tempfile.mkdtemp()), quiet=True)
+        >>> two = Job("two", {}, lambda cache, folder: {"value": 2})
+        >>> four = Job("four", {}, lambda cache, folder: {"value": 2 * cache.result(two)["value"]}, (two,))
+        >>> cache.run([four])
+        >>> cache.result(four)
+        {'value': 4}
+    """
+
+    def __init__(self, folder: Path, *, device: torch.device | str = "cpu", quiet: bool = False) -> None:
+        self.folder, self.device, self.quiet = folder, torch.device(device), quiet
+
+    def folder_of(self, job: Job) -> Path:
+        """Where a job's result and files lie."""
+        return self.folder / job.slug
+
+    def finished(self, job: Job) -> bool:
+        """Whether the job needs no work."""
+        return (self.folder_of(job) / RESULT).is_file()
+
+    def record(self, job: Job) -> dict[str, Any]:
+        """Everything that was written down of a finished job; a DataError says that it is not finished, or damaged."""
+        path = self.folder_of(job) / RESULT
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            record["result"]
+        except FileNotFoundError:
+            raise DataError(f"{job.name} is not finished: there is no {path}.") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path} is damaged ({error}); delete its folder to have it made again."
+            ) from None
+        return record
+
+    def result(self, job: Job) -> dict[str, Any]:
+        """What a finished job's work returned."""
+        return self.record(job)["result"]
+
+    def file(self, job: Job, name: str) -> Path:
+        """A file that a finished job left in its folder; a DataError says that it is gone."""
+        path = self.folder_of(job) / name
+        if not path.is_file():
+            raise DataError(f"{path} is gone; delete its folder to have it made again.")
+        return path
+
+    def progress(self, title: str) -> AbstractContextManager[Progress]:
+        """A bar on a terminal, lines in a log."""
+        return show_progress(title, quiet=self.quiet)
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Finish all jobs and what they need; waits for those that another process works on.
+
+        Whatever was finished stays when a job fails or the run is interrupted.
+        """
+        waiting = order(jobs)
+        total, done = len(waiting), 0
+        while waiting:
+            left = []
+            for job in waiting:
+                if self.finished(job) or (
+                    all(self.finished(need) for need in job.needs) and self._attempt(job, done, total)
+                ):
+                    done += 1
+                else:
+                    left.append(job)
+            if len(left) == len(waiting):
+                time.sleep(PAUSE)  # all that is left is in other hands
+            waiting = left
+
+    def _attempt(self, job: Job, done: int, total: int) -> bool:
+        """Work on a job; False when another process does."""
+        folder = self.folder_of(job)
+        lock = FileLock(folder / ".lock")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
+        except Timeout:
+            return False
+        except OSError as error:
+            raise WriteError(f"cannot write {folder}: {error.strerror or error}.") from error
+        try:
+            if self.finished(job):  # by another, between our look and our lock
+                return True
+            start = time.perf_counter()
+            result = job.work(self, folder)
+            seconds = time.perf_counter() - start
+            record = {
+                "job": job.name,
+                "inputs": dict(job.inputs),
+                "needs": [need.slug for need in job.needs],
+                "result": result,
+                "seconds": round(seconds, 2),
+                "device": str(self.device),
+                "threads": torch.get_num_threads(),
+                "torch": torch.__version__,
+                "commit": commit(),
+            }
+            write_json(folder / RESULT, record)
+            if not self.quiet:
+                print(f"[{done + 1}/{total}] {job.name}: {seconds:.0f} s", flush=True)
+            return True
+        finally:
+            lock.release()
+
+
+def order(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs and all they need, each once (by its folder's name), needs first."""
+    found: dict[str, Job] = {}
+    for job in jobs:
+        for one in (*order(job.needs), job):
+            found.setdefault(one.slug, one)
+    return list(found.values())

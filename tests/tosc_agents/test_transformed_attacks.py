@@ -1,0 +1,658 @@
+"""Transformed attacks: what each undoes, what it leaves alone, and that it is an attacker like any other."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from pixels import Fresh, Noise, Pixels
+from tosc_agents.eavesdroppers.base import run_files
+from tosc_agents.eavesdroppers.transformed import (
+    BASE_ATTACKS,
+    TransformedAttack,
+    TransformedView,
+    fade_powers,
+)
+from tosc_agents.learning.seeding import weights_from
+
+from tosc_env import metrics
+from tosc_env.attackers import eavesdroppers, make_eavesdropper
+from tosc_env.channels import noise_power
+from tosc_env.channels.flat import AWGN, Rayleigh
+from tosc_env.data import make_source
+from tosc_env.errors import DeniedError, InputError
+from tosc_env.game import Game
+from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
+from tosc_env.modulation import constellation_points, modulate
+from tosc_env.pipeline import make_scheme
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.privacy.view import View
+from tosc_env.schemes import PrivacyScheme, Stage
+from tosc_env.testing import check_eavesdropper
+from tosc_env.types import SystemSpec
+
+TRANSFORMED = ("codebook", "denoise", "sorted", "unshuffle")
+SIDE, N = 16, 24
+TINY = {
+    "inversion-mlp": {"components": 4, "width": 8, "restarts": 1, "epochs": 1, "batch_size": 32},
+    "label": {"width": 8, "epochs": 1, "batch_size": 32},
+    "attribute": {"width": 8, "epochs": 1, "batch_size": 32},
+    "match": {
+        "width": 8,
+        "epochs": 1,
+        "batch_size": 32,
+        "stem": 4,
+        "widths": (4, 8),
+        "blocks": (0, 1),
+        "embedding": 8,
+    },
+}
+LEARN = {"components": 32, "width": 128, "restarts": 1, "epochs": 10, "batch_size": 50, "dropout": 0.0}
+
+
+def g(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# -- schemes ----------------------------------------------------------------------------------------
+
+SPEC = SystemSpec((3, SIDE, SIDE), 10, N)
+
+
+class Key(Stage):
+    """One secret orthogonal matrix."""
+
+    name = "key"
+    keyed = True
+
+    def __init__(self, matrix):
+        super().__init__(SPEC)
+        self.matrix = matrix
+
+    def protect(self, symbols, context):
+        return symbols @ self.matrix
+
+    def recover(self, received, csi, context):
+        return received @ self.matrix.T
+
+
+class FixedOrder(Stage):
+    """One secret order of a constellation's points."""
+
+    name = "fixed-order"
+    keyed = True
+
+    def protect(self, symbols, context):
+        return symbols.unflatten(1, (N, 2))[:, torch.randperm(N, generator=g(6))].flatten(1)
+
+
+class Points(Pixels):
+    """Quantises projections to the points of 16-QAM in an order that a codebook knows and the points do not."""
+
+    constellation = "16qam"
+
+    def __init__(self, source):
+        super().__init__(SPEC)
+        levels = torch.tensor([-3.0, -1.0, 1.0, 3.0])
+        self.book = self.codebook = torch.cartesian_prod(levels, levels)[torch.randperm(16, generator=g(8))]
+        # As for a trained encoder, each symbol uses all codewords.
+        sent = super().encode(source.gather(torch.arange(len(source))).images, None)
+        self.centre, self.scale = sent.mean(0), sent.std(0) / 2
+
+    def indices(self, images):
+        values = (super().encode(images, None) - self.centre) / self.scale
+        return torch.cdist(values.unflatten(1, (-1, 2)), self.book[None]).argmin(2)
+
+    def encode(self, images, context):
+        return modulate(self.indices(images), constellation_points("16qam"))
+
+
+class Levels(PrivacyScheme):
+    """Sends shares of brightness levels: shuffled, all there is lies in the values, nothing in places."""
+
+    name = "levels"
+
+    def encode(self, images, context):
+        return images.flatten(1).quantile(torch.linspace(0, 1, 2 * N), dim=1).T - 0.3
+
+    def decode(self, received, csi, context):
+        return received[:, :10]
+
+
+def open_pixels():
+    return make_scheme(Pixels(SPEC))
+
+
+def locked(matrix, *before):
+    """Pixels under one secret matrix, behind other stages."""
+    return make_scheme(Pixels(SPEC), stages=[*before, Key(matrix)])
+
+
+def points(source, *stages):
+    return make_scheme(Points(source), stages=list(stages))
+
+
+def shuffled_levels():
+    return make_scheme(Levels(SPEC), stages=[Fresh(SPEC)])
+
+
+def secret(kind):
+    if kind == "rotation":
+        return torch.linalg.qr(torch.randn(2 * N, 2 * N, generator=g(5))).Q
+    shuffle = torch.eye(2 * N)[torch.randperm(2 * N, generator=g(3))]
+    signs = torch.where(torch.rand(2 * N, generator=g(4)) < 0.5, -1.0, 1.0)
+    return shuffle * signs if kind == "signed permutation" else shuffle
+
+
+# -- helpers ----------------------------------------------------------------------------------------
+
+
+def transformed(name, spec, *, seed=0, base_attacks=("inversion-mlp",), kwargs=None, **options):
+    """A transformed attack whose base attacks have the options of their name in ``kwargs``."""
+    kwargs = {"inversion-mlp": LEARN} if kwargs is None else kwargs
+    own = {base: kwargs[base] for base in base_attacks if base in kwargs}
+    with weights_from(seed):
+        return make_eavesdropper(
+            name, spec, base_attacks=list(base_attacks), base_attack_kwargs=own, **options
+        )
+
+
+def view_of(source, scheme=None, *, channel=None, snr_db=12.0, seed=0, **threat):
+    scheme = scheme or open_pixels()
+    rules = {"num_symbols": N, "snr_db": snr_db, "constellation": scheme.constellation}
+    game = Game(source, channel=channel or AWGN(), **rules)
+    return View(game, scheme, ThreatModel(**threat), g(seed)), game, scheme
+
+
+def grants(name):
+    return {field: values[0] for field, values in eavesdroppers[name].needs.items()}
+
+
+def scheme_for(name, source):
+    return points(source) if name == "codebook" else locked(secret("permutation"))
+
+
+def receptions(game, scheme, source, *, snr_db=12.0, repeats=1, seed=9):
+    """Receptions of a source's images, [B, R, ...] where repeats > 1, and the images."""
+    at = game.with_rules(source=source, snr_db=snr_db)
+    index = torch.arange(len(source))
+    generator = g(seed)
+    got = []
+    for number in range(repeats):
+        round_ = at.draw(len(index), generator=generator, index=index)
+        round_.message[:, 1:] = torch.tensor([77, number])
+        symbols = scheme.send(source, index, at.context(round_, generator))
+        got.append(at.transmit(round_, symbols).eavesdropper)
+    if repeats == 1:
+        return got[0].received, got[0].csi, round_.batch.images
+    many = [torch.stack([getattr(r, key) for r in got], dim=1) for key in ("received", "csi")]
+    return *many, round_.batch.images
+
+
+def psnr(attacker, game, scheme, source, **how):
+    received, csi, images = receptions(game, scheme, source, **how)
+    attacker.eval()
+    with torch.no_grad():
+        return float(metrics.psnr(attacker.reconstruct(received, csi), images).mean())
+
+
+@pytest.fixture(scope="module")
+def source():
+    return make_source("shapes", half="attacker", num_images=2000, size=SIDE)
+
+
+@pytest.fixture(scope="module")
+def test_source():
+    return make_source("shapes", split="test", num_images=300, size=SIDE)
+
+
+@pytest.fixture(scope="module")
+def floor(test_source):
+    images = test_source.gather(torch.arange(len(test_source))).images
+    return float(metrics.psnr(test_source.statistics.mean_image.expand_as(images), images).mean())
+
+
+@pytest.fixture(scope="module")
+def unprotected(source, test_source):
+    """What the same base gets where there is no key, in dB."""
+    view, game, scheme = view_of(source)
+    with weights_from(0):
+        attacker = make_eavesdropper("inversion-mlp", game.spec, **LEARN)
+    attacker.fit(view, generator=g())
+    return psnr(attacker, game, scheme, test_source)
+
+
+# -- all of them ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TRANSFORMED)
+@pytest.mark.parametrize("channel", [None, Rayleigh(coherence=8)], ids=["awgn", "rayleigh"])
+def test_every_transformed_attack_keeps_the_laws_of_an_attacker(source, name, channel):
+    few = source.subset(range(96))
+    view, game, _ = view_of(few, scheme_for(name, few), channel=channel, **grants(name))
+    attacker = transformed(name, game.spec, base_attacks=BASE_ATTACKS, kwargs=TINY)
+    assert attacker.capabilities == ("reconstruct", "match", "infer")
+    assert attacker.inferred == (("label", game.spec.num_outputs),)
+    check_eavesdropper(attacker, view)
+
+
+def test_the_default_base_attacks_are_one_for_each_kind_of_leak():
+    for name in TRANSFORMED:
+        with weights_from(0):
+            attacker = make_eavesdropper(name, SystemSpec((3, 32, 32), 10)).eval()
+        received, csi = torch.zeros(2, 128), torch.zeros(2, 1)
+        assert attacker.options["base_attacks"] == list(BASE_ATTACKS) == ["inversion-mlp", "label", "match"]
+        assert attacker.reconstruct(received, csi).shape == (2, 3, 32, 32)
+        assert attacker.infer(received, csi).shape == (2, 10)
+        assert attacker.match(received, csi, torch.rand(3, 3, 32, 32, generator=g())).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", TRANSFORMED)
+def test_a_checkpoint_gives_the_same_answers(source, name, tmp_path):
+    few = source.subset(range(96))
+    scheme = scheme_for(name, few)
+    view, game, _ = view_of(few, scheme, **grants(name))
+    # An attribute's number of values, a codebook's shape: what is learnt in fitting must be in the file.
+    attacker = transformed(name, game.spec, base_attacks=["inversion-mlp", "attribute"], kwargs=TINY)
+    attacker.fit(view, generator=g())
+    attacker.eval()
+    save_checkpoint(tmp_path / "a.safetensors", attacker, {})
+    again = load_checkpoint(tmp_path / "a.safetensors").policy
+    received, csi, _ = receptions(game, scheme, few)
+    assert torch.equal(attacker.reconstruct(received, csi), again.reconstruct(received, csi))
+    assert again.inferred == attacker.inferred
+    assert torch.equal(attacker.infer(received, csi), again.infer(received, csi))
+    save_checkpoint(tmp_path / "half.safetensors", attacker, {}, half=True)
+    halved = load_checkpoint(tmp_path / "half.safetensors").policy.reconstruct(received, csi)
+    assert torch.allclose(halved, attacker.reconstruct(received, csi), atol=0.02), (
+        "float16 is enough for a zoo"
+    )
+
+
+@pytest.mark.parametrize("name", TRANSFORMED)
+def test_a_budget_of_queries_is_kept_and_the_seed_decides_all(source, name):
+    states = []
+    for _ in range(2):
+        view, game, _ = view_of(source, scheme_for(name, source), queries=64, **grants(name))
+        attacker = transformed(name, game.spec, base_attacks=["inversion-mlp", "linear"], kwargs=TINY)
+        attacker.fit(view, generator=g(1))
+        assert view.queries <= 64
+        states.append(attacker.state_dict())
+        torch.rand(7)
+    assert all(torch.equal(tensor, states[1][key]) for key, tensor in states[0].items())
+
+
+class Stop(Exception):
+    pass
+
+
+def test_an_interrupted_attack_ends_in_the_very_same_attacker(source, tmp_path):
+    few = source.subset(range(96))
+    bases = ["inversion-mlp", "label"]
+    kwargs = {base: {**TINY[base], "epochs": 3, "dropout": 0.1} for base in bases}
+
+    def fitted(path=None, stop=None):
+        view, game, _ = view_of(few, shuffled_levels())
+        attacker = transformed("sorted", game.spec, base_attacks=bases, kwargs=kwargs)
+        if path is not None:
+            attacker.run = (path, {"target": "x"})
+
+        def progress(done, total, figures):
+            if stop is not None and done > stop * total:
+                raise Stop
+
+        view._generator = generator = g(2)  # one stream for both, as fit_eavesdropper has it
+        attacker.fit(view, generator=generator, progress=progress)
+        return attacker.state_dict()
+
+    whole = fitted()
+    path = tmp_path / "sorted.run"
+    for stop in (0.4, 0.85):  # within the first base, then within the second
+        with pytest.raises(Stop):
+            fitted(path, stop)
+    kept = sorted(p.name for p in tmp_path.iterdir())
+    assert kept == ["sorted.inversion-mlp.run", "sorted.label.run"]
+    resumed = fitted(path)
+    assert all(torch.equal(tensor, resumed[key]) for key, tensor in whole.items())
+    assert sorted(run_files(path)[1:]) == sorted(tmp_path.iterdir()), "what its caller removes"
+
+
+def test_a_wrong_option_is_one_sentence():
+    for name, options, sentence in [
+        ("sorted", {"base_attacks": []}, "different attackers' names"),
+        ("sorted", {"base_attacks": "linear"}, "different attackers' names, not 'linear'"),
+        ("sorted", {"base_attacks": ["linear", "linear"]}, "different attackers' names"),
+        ("sorted", {"base_attacks": ["lineer"]}, "lineer"),
+        ("denoise", {"base_attacks": ["sorted"]}, "ordinary attacker, which 'sorted' is not"),
+        (
+            "unshuffle",
+            {"base_attacks": ["linear"], "base_attack_kwargs": {"linear": {"epochs": 3}}},
+            "'linear' has no option 'epochs'",
+        ),
+        (
+            "unshuffle",
+            {"base_attacks": ["linear"], "base_attack_kwargs": {"label": {"epochs": 3}}},
+            "of the base attacks linear by name, not of 'label'",
+        ),
+        ("unshuffle", {"pairs": 9}, "pairs must be at least 10, not 9"),
+        ("sorted", {"points": 5}, "no square QAM of 5 points"),
+        ("sorted", {"measured": 1}, "at least 2, not 1"),
+        ("codebook", {"codewords": 12}, "no square QAM of 12 points"),
+        ("codebook", {"dimension": 0}, "dimension must be at least 1, not 0"),
+    ]:
+        with pytest.raises(InputError, match=sentence):
+            make_eavesdropper(name, SystemSpec((3, SIDE, SIDE), 10, N), **options)
+
+
+def test_an_attack_without_a_capability_says_what_it_can():
+    attacker = transformed("denoise", SystemSpec((3, SIDE, SIDE), 10, N), kwargs=TINY)
+    with pytest.raises(InputError, match="'denoise' cannot infer; it can reconstruct"):
+        attacker.infer(torch.zeros(1, 2 * N), torch.zeros(1, 1))
+
+
+def test_a_base_that_is_denied_what_it_needs_says_so_before_anything_is_spent(source):
+    view, game, _ = view_of(source, labels=False)
+    with pytest.raises(DeniedError, match=r"'label', a base attack of 'sorted'.*labels=False"):
+        transformed("sorted", game.spec, base_attacks=["inversion-mlp", "label"], kwargs=TINY).fit(
+            view, generator=g()
+        )
+    assert view.queries == 0
+
+
+def test_a_transformed_view_denies_what_the_view_denies(source):
+    few = source.subset(range(96))
+    index = torch.arange(4)
+    denied = {"labels": False, "codebook": False, "queries": 8, "keys": "without-pairs"}
+    keyed, game, _ = view_of(few, locked(secret("rotation")), **denied)
+    inner = TransformedView(keyed, transformed("sorted", game.spec, kwargs=TINY))
+    for ask in (
+        lambda: inner.labels(index),
+        lambda: inner.attributes(index),
+        lambda: inner.sample(index),
+        lambda: inner.symbols(index),
+        lambda: inner.unkeyed(index),
+        lambda: inner.encode(inner.images(index)),
+    ):
+        with pytest.raises(DeniedError):
+            ask()
+    discrete, game, _ = view_of(few, points(few), **{**denied, "candidate_queries": True})
+    inner = TransformedView(discrete, transformed("sorted", game.spec, kwargs=TINY))
+    for ask in (lambda: inner.codebook, lambda: inner.constellation, lambda: inner.sample(index + 5)):
+        with pytest.raises(DeniedError):
+            ask()
+    assert len(inner.statistics.class_mean_images) == 1 and inner.num_images == 8
+    assert inner.encode(inner.images(index)).shape == (4, 2 * inner.spec.num_symbols)
+    inner.sample(index)
+    assert inner.queries == discrete.queries == 4
+    with pytest.raises(InputError, match="one transformed reception"):
+        inner.sample_repeated(index)
+
+
+def test_a_transformed_view_gives_what_the_attack_makes_of_receptions(source):
+    view, game, _ = view_of(source, locked(secret("rotation")), unkeyed_encoder=True)
+    attacker = transformed("sorted", game.spec, kwargs=TINY)
+    attacker.learn(view, g())
+    inner = TransformedView(view, attacker)
+    assert not inner.deterministic and inner.spec.num_symbols == 5 * N // 2
+    reception, images = inner.sample(torch.arange(500))
+    assert reception.received.shape == (500, 5 * N) and torch.equal(images, view.images(torch.arange(500)))
+    assert reception.received.std() == pytest.approx(1, abs=0.1)
+    symbols = view.symbols(torch.arange(5))
+    wanted, _ = attacker.transform(symbols, torch.full((5, 1), 100.0))
+    assert torch.equal(inner.symbols(torch.arange(5)), wanted)
+    assert inner.images == view.images and inner.num_images == copy.deepcopy(inner).num_images == 1000
+    with pytest.raises(AttributeError):
+        _ = inner._game
+
+
+# -- unshuffle --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["permutation", "signed permutation", "rotation"])
+def test_a_fixed_key_is_recovered_from_hundreds_of_pairs_and_then_protects_nothing(
+    source, test_source, unprotected, kind
+):
+    key = secret(kind)
+    scheme = locked(key)
+    view, game, _ = view_of(source, scheme, unkeyed_encoder=True)
+    attacker = transformed("unshuffle", game.spec, pairs=800 if kind == "rotation" else 300)
+    record = attacker.fit(view, generator=g())
+    assert record["key"] == kind
+    assert record["residual"][kind] == pytest.approx(record["residual_of_noise_alone"], rel=0.2)
+    assert record["residual_of_noise_alone"] == pytest.approx(10**-1.2 / 2, rel=0.1)
+    if kind == "rotation":
+        index = torch.arange(len(source))
+        wanted = view.unkeyed(index)[0]
+        error = (view.symbols(index) @ attacker.inverse - wanted).norm() / wanted.norm()
+        assert float(error) < 0.05
+    else:
+        assert torch.equal(attacker.inverse, key.T)
+    assert psnr(attacker, game, scheme, test_source) > unprotected - 0.1
+
+
+def test_a_fixed_permutation_of_points_is_recovered_from_forty_pairs(source):
+    shuffled = points(source, FixedOrder(SPEC, "16qam"))
+    view, game, scheme = view_of(source, shuffled, unkeyed_encoder=True)
+    attacker = transformed("unshuffle", game.spec, kwargs=TINY, pairs=40)
+    assert attacker.learn(view, g())["key"] == "permutation"
+    received, csi, _ = receptions(game, scheme, source, snr_db=40.0)
+    wanted = view.unkeyed(torch.arange(len(source)))[0]
+    assert torch.allclose(attacker.transform(received, csi)[0], wanted, atol=0.1)
+
+
+def test_a_key_is_found_without_csi_over_fading_and_under_the_scheme_s_own_noise(source):
+    key = secret("signed permutation")
+    for scheme, how in (
+        (locked(key), {"csi": False}),
+        (locked(key), {"channel": Rayleigh(coherence=8)}),
+        (locked(key), {"snr_db": (0.0, 20.0)}),
+        (locked(key, Noise(SPEC)), {}),
+    ):
+        view, game, _ = view_of(source, scheme, unkeyed_encoder=True, **how)
+        attacker = transformed("unshuffle", game.spec, kwargs=TINY)
+        assert attacker.learn(view, g())["key"] == "signed permutation", how
+        assert torch.equal(attacker.inverse, key.T)
+
+
+def test_a_key_for_each_message_is_not_found_and_the_attack_is_then_an_ordinary_one(
+    source, test_source, floor, unprotected
+):
+    scheme = make_scheme(Pixels(SPEC), stages=[Fresh(SPEC)])
+    view, game, _ = view_of(source, scheme, unkeyed_encoder=True)
+    attacker = transformed("unshuffle", game.spec)
+    record = attacker.fit(view, generator=g())
+    assert record["key"] == "no fixed key found"
+    assert min(record["residual"].values()) > 10 * record["residual_of_noise_alone"]
+    assert torch.equal(attacker.inverse, torch.eye(2 * N))
+    leaked = psnr(attacker, game, scheme, test_source)
+    by_sorting = transformed("sorted", game.spec)
+    by_sorting.fit(view, generator=g())
+    assert floor - 0.3 < leaked < psnr(by_sorting, game, scheme, test_source) + 0.1
+    assert leaked < unprotected - 2
+
+
+def test_unshuffle_is_denied_without_the_unkeyed_encoder_or_pairs(source):
+    scheme = locked(secret("permutation"))
+    for threat, sentence in (
+        ({}, "encoder without its key"),
+        ({"unkeyed_encoder": True, "keys": "without-pairs"}, "denies pairs"),
+    ):
+        view, game, _ = view_of(source, scheme, **threat)
+        assert ThreatModel(**threat).grants(eavesdroppers["unshuffle"].needs)
+        with pytest.raises(DeniedError, match=sentence):
+            transformed("unshuffle", game.spec, kwargs=TINY).fit(view, generator=g())
+
+
+# -- sorted -----------------------------------------------------------------------------------------
+
+
+def test_sorted_values_do_not_change_under_any_permutation_of_the_reals():
+    attacker = transformed("sorted", SystemSpec((3, SIDE, SIDE), 10, N), kwargs=TINY)
+    y = torch.randn(50, 2 * N, generator=g())
+    order = torch.rand(50, 2 * N, generator=g(1)).argsort(1)
+    csi = torch.zeros(50, 1)
+    before, after = attacker.features(y, csi), attacker.features(y.gather(1, order), csi)
+    assert torch.equal(before[:, : 4 * N], after[:, : 4 * N])
+    assert not torch.equal(before[:, 4 * N :], after[:, 4 * N :]), "magnitudes pair the reals"
+
+
+def test_absolute_values_do_not_change_under_signs_nor_magnitudes_under_rotated_symbols():
+    attacker = transformed("sorted", SystemSpec((3, SIDE, SIDE), 10, N), kwargs=TINY)
+    y, csi = torch.randn(50, 2 * N, generator=g()), torch.zeros(50, 1)
+    signs = torch.where(torch.rand(50, 2 * N, generator=g(1)) < 0.5, -1.0, 1.0)
+    order = torch.rand(50, N, generator=g(2)).argsort(1)
+    symbols = (y * signs).unflatten(1, (N, 2))
+    moved = symbols.gather(1, order[..., None].expand(-1, -1, 2)).flatten(1)
+    before, after = attacker.features(y, csi), attacker.features(moved, csi)
+    assert torch.equal(before[:, 2 * N :], after[:, 2 * N :])
+    assert not torch.equal(before[:, : 2 * N], after[:, : 2 * N])
+    angle = torch.polar(torch.ones(50, N), 6.28 * torch.rand(50, N, generator=g(3)))
+    turned = torch.view_as_real(torch.view_as_complex(y.unflatten(1, (N, 2))) * angle).flatten(1)
+    assert torch.allclose(attacker.features(turned, csi)[:, 4 * N :], before[:, 4 * N :], atol=1e-5)
+
+
+def test_counts_of_points_are_those_sent_whatever_their_order_and_signs(source):
+    view, game, scheme = view_of(source, points(source))
+    attacker = transformed("sorted", game.spec, kwargs=TINY)
+    assert attacker.learn(view, g())["points"] == attacker.options["points"] == 16
+    received, csi, _ = receptions(game, scheme, source, snr_db=40.0)
+    index = scheme.backbone.indices(game.source.gather(torch.arange(len(source))).images)
+    counted = torch.nn.functional.one_hot(index, 16).float().mean(1)
+    shares = attacker.features(received, csi)[:, -32:]
+    assert torch.allclose(shares[:, :16], counted, atol=1e-5)
+    signs = torch.where(torch.rand(received.shape, generator=g(1)) < 0.5, -1.0, 1.0)
+    assert torch.equal(attacker.features(received * signs, csi)[:, -16:], shares[:, 16:])
+    hidden, _, _ = view_of(source, points(source), codebook=False)
+    assert attacker.learn(hidden, g())["points"] == 0, "where the constellation is hidden, values must do"
+
+
+@pytest.mark.parametrize("keys", ["with-pairs", "without-pairs"])
+def test_sorted_values_see_through_a_key_for_each_message(source, test_source, floor, keys):
+    """Also without a single pair: the statistics of unkeyed messages are the same."""
+    scheme = shuffled_levels()
+    view, game, _ = view_of(source, scheme, keys=keys, unkeyed_encoder=keys == "without-pairs")
+    attacker = transformed("sorted", game.spec)
+    record = attacker.fit(view, generator=g())
+    assert record["learns_from"] == ("pairs" if keys == "with-pairs" else "unkeyed")
+    if keys == "without-pairs":
+        assert view.queries == 0
+    assert psnr(attacker, game, scheme, test_source) > floor + 1.5
+
+
+def test_sorted_is_denied_where_there_are_neither_pairs_nor_the_unkeyed_encoder(source):
+    view, game, _ = view_of(source, shuffled_levels(), keys="without-pairs")
+    with pytest.raises(DeniedError, match="denies pairs"):
+        transformed("sorted", game.spec, kwargs=TINY).fit(view, generator=g())
+
+
+# -- denoise ----------------------------------------------------------------------------------------
+
+
+def test_denoise_is_the_mean_and_tells_twelve_decibels_more_for_sixteen_receptions():
+    attacker = transformed("denoise", SystemSpec((3, SIDE, SIDE), 10, N), kwargs=TINY)
+    received = torch.randn(5, 16, 2 * N, generator=g())
+    combined, csi = attacker.transform(received, torch.full((5, 16, 1), 3.0))
+    assert torch.allclose(combined, received.mean(1), atol=1e-6)
+    assert torch.allclose(csi, torch.full((5, 1), 3.0 + 10 * math.log10(16)), atol=1e-4)
+    once, same = attacker.transform(received[:, 0], csi)
+    assert torch.equal(once, received[:, 0]) and torch.equal(same, csi)
+
+
+def test_each_reception_counts_by_its_snr():
+    attacker = transformed("denoise", SystemSpec((3, SIDE, SIDE), 10, N), kwargs=TINY)
+    received = torch.randn(1, 2, 2 * N, generator=g())
+    combined, csi = attacker.transform(received, torch.tensor([[[0.0], [10 * math.log10(3)]]]))
+    assert torch.allclose(combined[0], received[0, 0] / 4 + received[0, 1] * 3 / 4, atol=1e-5)
+    assert float(csi) == pytest.approx(10 * math.log10(4), abs=1e-4)
+
+
+def test_over_fading_links_the_combination_is_the_best_linear_estimate(source):
+    """The orthogonality principle: its error is 1 / (1 + sum |h|^2 / N0), and less than any single one's."""
+    view, game, _ = view_of(source, channel=Rayleigh(coherence=8), snr_db=(0.0, 10.0), receptions=4)
+    attacker = transformed("denoise", game.spec, kwargs=TINY)
+    got, _ = view.sample_repeated(torch.arange(1000))
+    combined, csi = attacker.transform(got.received, got.csi)
+    sent = view.symbols(torch.arange(1000))
+    quality = (fade_powers(got.csi, N) / noise_power(got.csi[..., :1])).sum(1)
+    error = (combined - sent).square().mean()
+    assert float(error) == pytest.approx(float((0.5 / (1 + quality)).mean()), rel=0.05)
+    assert error < (got.received - sent[:, None]).square().mean((0, 2)).min() / 2
+    # What the base attacks are told describes the very same link.
+    told = fade_powers(csi, N) / noise_power(csi[:, :1])
+    assert csi.shape == (1000, game.spec.num_csi) and torch.allclose(told, quality, rtol=1e-3)
+    single, again = attacker.transform(got.received[:, :1], got.csi[:, :1])
+    assert torch.allclose(single, got.received[:, 0], atol=1e-5)
+    assert torch.allclose(again[:, 0], got.csi[:, 0, 0], atol=1e-3)
+    blind, _ = attacker.transform(got.received, torch.zeros_like(got.csi))
+    assert torch.equal(blind, got.received.mean(1)), "without CSI there is the plain mean"
+
+
+@pytest.mark.parametrize("noise", [(), (Noise(SPEC),)], ids=["clean", "noisy"])
+def test_hearing_an_image_sixteen_times_leaks_more_than_hearing_it_once(source, test_source, noise):
+    scheme, leaked = make_scheme(Pixels(SPEC), stages=noise), {}
+    for repeats in (1, 16):
+        view, game, _ = view_of(source, scheme, snr_db=0.0, receptions=repeats)
+        attacker = transformed("denoise", game.spec, kwargs={"inversion-mlp": {**LEARN, "epochs": 5}})
+        assert attacker.repeated and attacker.fit(view, generator=g())["receptions"] == repeats
+        leaked[repeats] = psnr(attacker, game, scheme, test_source, snr_db=0.0, repeats=repeats)
+    assert leaked[16] > leaked[1] + 0.5, leaked
+
+
+# -- codebook ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channel", [None, Rayleigh(coherence=8)], ids=["awgn", "rayleigh"])
+def test_hard_decisions_are_the_indices_sent(source, channel):
+    view, game, scheme = view_of(source, points(source), channel=channel)
+    attacker = transformed("codebook", game.spec, kwargs=TINY)
+    attacker.learn(view, g())
+    received, csi, _ = receptions(game, scheme, source, snr_db=30.0)
+    sent = scheme.backbone.indices(game.source.gather(torch.arange(len(source))).images)
+    decided = attacker.decide(received, csi)
+    right = (decided == sent).float().mean()
+    if channel is None:
+        assert right == 1
+        shown, _ = attacker.transform(received, csi)
+        words = scheme.codebook / scheme.codebook.square().mean().sqrt()
+        assert torch.allclose(shown[:, : 2 * N], words[sent].flatten(1), atol=1e-5)
+        assert torch.equal(shown[:, 2 * N :], received), "soft information stands beside them"
+    else:
+        assert right > 0.95, "a deep fade may still err"
+        biased, _, _ = receptions(game, scheme, source, snr_db=6.0)
+        _, csi, _ = receptions(game, scheme, source, snr_db=6.0)
+        plain = attacker.decide(biased, csi[:, :1])
+        better = attacker.decide(biased, csi)
+        assert (better == sent).float().mean() > (plain == sent).float().mean() + 0.02
+
+
+def test_a_codebook_of_another_shape_is_taken_from_the_scheme(source):
+    long = Points(source)
+    long.codebook = torch.cat([long.book, long.book.square(), long.book[:, :1]], dim=1)
+    view, game, _ = view_of(source.subset(range(96)), make_scheme(long))
+    for soft in (True, False):
+        attacker = transformed("codebook", game.spec, kwargs=TINY, soft=soft)
+        attacker.fit(view, generator=g())
+        assert (attacker.options["codewords"], attacker.options["dimension"]) == (16, 5)
+        check_eavesdropper(attacker)
+
+
+def test_codewords_beat_the_floor(source, test_source, floor):
+    view, game, scheme = view_of(source, points(source))
+    attacker = transformed("codebook", game.spec)
+    attacker.fit(view, generator=g())
+    assert psnr(attacker, game, scheme, test_source) > floor + 2
+
+
+def test_a_scheme_without_a_codebook_is_refused_and_a_hidden_one_denied(source):
+    view, game, _ = view_of(source)
+    with pytest.raises(InputError, match=r"'codebook' attacks discrete schemes.*has no codebook"):
+        transformed("codebook", game.spec, kwargs=TINY).fit(view, generator=g())
+    view, game, _ = view_of(source, points(source), codebook=False)
+    with pytest.raises(DeniedError, match="codebook=False"):
+        transformed("codebook", game.spec, kwargs=TINY).fit(view, generator=g())
+
+
+def test_every_transformed_attack_is_registered():
+    assert all(issubclass(eavesdroppers[name], TransformedAttack) for name in TRANSFORMED)

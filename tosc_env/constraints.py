@@ -1,0 +1,57 @@
+"""What a transmission may look like: a constraint takes symbols [B, 2n] to symbols as they are sent.
+
+Constraints belong to a transmission, not to a game: each scheme brings its own, and a batch may mix them by row
+(:class:`~tosc_env.mixture.Mixture`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tosc_env.modulation import check_points, constellation_points
+
+ENERGY_EPSILON = 1e-12
+MIN_PEAK = 1e-6
+
+Constraint = Callable[[Tensor], Tensor]
+"""From symbols float [B, 2n] to symbols as they may be sent, float32 [B, 2n]."""
+
+
+def mean_power(symbols: Tensor) -> Tensor:
+    """Symbols scaled to unit mean energy per message; all zeros stay zeros.
+
+    >>> mean_power(torch.tensor([[3.0, 0.0, 0.0, 4.0]])).square().sum() / 2
+    tensor(1.)
+    """
+    symbols = symbols.float()
+    # Scaled first, so that neither huge nor tiny symbols leave float32 when squared; the result does not depend on
+    # the scale, so no gradient is lost by detaching it.
+    symbols = symbols / symbols.detach().abs().amax(1, keepdim=True).clamp_min(MIN_PEAK)
+    energy = symbols.square().sum(1, keepdim=True) / (symbols.shape[1] // 2)
+    return symbols * torch.rsqrt(energy + ENERGY_EPSILON)
+
+
+def points_of(constellation: str) -> Constraint:
+    """The constraint that every symbol is a point of a constellation of unit mean energy, sent as it is.
+
+    Raises:
+        InputError: no such constellation; when applied, a symbol that is none of its points.
+    """
+    constellation_points(constellation)
+
+    def check(symbols: Tensor) -> Tensor:
+        symbols = symbols.float()
+        check_points(
+            symbols.detach(), constellation_points(constellation, device=symbols.device), constellation
+        )
+        return symbols
+
+    return check
+
+
+def constraint_of(constellation: str | None) -> Constraint:
+    """:func:`mean_power` for symbols of any value (None), else :func:`points_of` the constellation."""
+    return mean_power if constellation is None else points_of(constellation)

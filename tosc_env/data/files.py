@@ -1,0 +1,138 @@
+"""Files of data sets: where they lie, their checksums, and downloads that never leave a file that was not checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from tosc_env.errors import DataError
+from tosc_env.io.files import WriteError
+
+_PIECE = 1 << 16  # bytes; at most so many are lost when the connection breaks
+_TIMEOUT = 30.0  # seconds without an answer
+
+
+def data_root(root: str | os.PathLike[str] | None = None) -> Path:
+    """The folder that holds the data sets: ``root``, else ``$TOSC_DATA_DIR``, else the user's cache folder.
+
+    The folder need not exist.
+
+    Example:
+        >>> data_root("/data").as_posix()
+        '/data'
+    """
+    chosen = root if root is not None else os.environ.get("TOSC_DATA_DIR") or None
+    if chosen is None:
+        import pooch  # here, because it is slow to import and rarely needed
+
+        chosen = pooch.os_cache("tosc_env")
+    return Path(chosen).expanduser()
+
+
+def file_digest(path: Path, algorithm: str) -> str:
+    """The file's checksum in lower-case hex; ``algorithm`` is ``"md5"`` or ``"sha256"``.
+
+    MD5 is what the data sets' authors publish; it tells damage and mix-ups, not malice.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(
+                file, lambda: hashlib.new(algorithm, usedforsecurity=False)
+            ).hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
+
+
+def matches(path: Path, checksum: str) -> bool:
+    """Whether the file carries ``checksum`` (``"md5:..."``, ``"sha256:..."``, perhaps shortened)."""
+    algorithm, _, expected = checksum.partition(":")
+    return file_digest(path, algorithm).startswith(expected)
+
+
+def stamps(paths: Iterable[Path]) -> tuple[tuple[int, int], ...]:
+    """Time and size of files, as the key of a cache: a changed file is read again."""
+    return tuple((status.st_mtime_ns, status.st_size) for status in (path.stat() for path in paths))
+
+
+def with_note(told: str, folder: Path) -> str:
+    """A sentence of provenance, ended by the first line of PROVENANCE.txt in the folder, if there is one."""
+    path = folder / "PROVENANCE.txt"
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    note = lines[0].strip().rstrip(".") if lines else ""
+    return f'{told}; PROVENANCE.txt beside them says: "{note}".' if note else f"{told}."
+
+
+def retrieve(url: str, target: Path, checksum: str, progress: bool = True) -> Path:
+    """Download ``url`` to ``target``, unless a file with the right checksum is there already.
+
+    The bytes gather in ``<target>.part``, which a later call continues by an HTTP range request; ``target`` gets its
+    name only when the whole file carries the checksum.
+
+    Args:
+        checksum: ``"md5:<hex>"`` or ``"sha256:<hex>"``; the first digits alone will do.
+        progress: show a bar on stderr.
+
+    Raises:
+        DataError: the connection failed (call again to continue), or the content is not the expected one.
+        WriteError: the folder cannot be written.
+    """
+    import requests
+
+    part = target.with_name(target.name + ".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_file() and matches(target, checksum):
+            return target
+        _gather(url, part, progress)
+        if not matches(part, checksum):
+            part.unlink()
+            raise DataError(f"what {url} sent does not carry the checksum {checksum}; it was deleted.")
+        os.replace(part, target)
+    except requests.RequestException as error:
+        answer = error.response
+        cause = f"HTTP {answer.status_code}" if answer is not None else type(error).__name__
+        raise DataError(
+            f"the download of {url} stopped after {_size(part):,} bytes ({cause}); run the same command again to "
+            "continue."
+        ) from error
+    except OSError as error:
+        if isinstance(error, DataError):
+            raise
+        raise WriteError(f"cannot write {target}: {error.strerror or error}.") from error
+    return target
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0
+
+
+def _gather(url: str, part: Path, progress: bool) -> None:
+    """Bring ``part`` to the length that the server announces."""
+    import requests
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    have = _size(part)
+    # Compressed transfers would make lengths and ranges mean something else than bytes of the file.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
+        if answer.status_code == 416:  # nothing left to send, or the part is longer than the file
+            return
+        answer.raise_for_status()
+        first = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+        resumed = answer.status_code == 206 and first is not None and int(first[1]) == have
+        start = have if resumed else 0
+        length = answer.headers.get("Content-Length", "")
+        total = start + int(length) if length.isdigit() else None
+        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+        bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
+        task = bar.add_task(part.name.removesuffix(".part"), total=total, completed=start)
+        with open(part, "ab" if resumed else "wb") as file, bar:
+            for piece in answer.iter_content(_PIECE):
+                file.write(piece)
+                bar.advance(task, len(piece))
+    if total is not None and _size(part) < total:
+        raise requests.ConnectionError(f"{total:,} bytes were announced")

@@ -1,0 +1,267 @@
+"""What a backbone has sent: the symbols of each image, computed once.
+
+What is remembered was computed without a context, so it cannot depend on one.
+"""
+
+from __future__ import annotations
+
+import pickle
+import random
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tosc_env.data.base import Source
+from tosc_env.errors import InputError
+from tosc_env.schemes import PrivacyScheme
+from tosc_env.types import Context
+
+MEMORY_LIMIT = 2**30
+"""Bytes of symbols that are remembered of one source at most; a larger source is encoded afresh each time."""
+
+CHUNK = 500
+"""Images encoded at once where a whole source is: on an accelerator, to ask which are missing is to wait for it."""
+
+NEARLY_ALL = 0.9
+"""Of a source of which so much is known the rest is encoded at once: to meet the last images one by one takes long."""
+
+CANDIDATES = 4
+"""Batches of images from no source whose symbols are remembered, the last ones."""
+
+SMALL_BATCH = 8
+"""Networks add up in another order for batches smaller than this, so that the last bit of a symbol may differ."""
+
+
+@contextmanager
+def evaluating(policy: nn.Module) -> Iterator[None]:
+    """Evaluation mode, then each part as it was: the policy may belong to a training loop."""
+    training = [part for part in _parts(policy) if part.training]
+    if not training:
+        yield
+        return
+    policy.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+class ContextRead(BaseException):
+    """A backbone has read its context; no ``except Exception`` of its own may hide that."""
+
+
+class _Unreadable(Context):
+    """A context that tells on whoever reads it."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _FIELDS:
+            raise ContextRead(name)
+        return super().__getattribute__(name)
+
+
+_FIELDS = frozenset(field.name for field in fields(Context))
+_NOTHING: Context = object.__new__(_Unreadable)
+
+
+class Memory:
+    """The symbols of a backbone, by source and image, each computed once."""
+
+    def __init__(self, backbone: PrivacyScheme) -> None:
+        self._backbone = backbone
+        self._kept: list[Any] = []
+        self._stamps: list[int] = []
+        self._attributes: list[Any] = []
+        self._allowed: bool | None = None
+        self._known: weakref.WeakKeyDictionary[Source, dict[int, _Known]] = weakref.WeakKeyDictionary()
+        self._batches: OrderedDict[tuple[Any, ...], tuple[Tensor, Tensor]] = OrderedDict()
+
+    def __reduce__(self) -> Any:
+        # A copy or a pickle begins with an empty memory.
+        return Memory, (self._backbone,)
+
+    def allowed(self) -> bool:
+        """Whether the backbone's symbols depend on the image alone; found out by asking it twice, and again whenever
+        its weights have changed."""
+        parts = _parts(self._backbone)
+        tensors = _tensors(parts)
+        stamps = [*map(id, parts), *_stamps(tensors)]
+        if self._allowed is None or stamps != self._stamps or _attributes(parts) != self._attributes:
+            self._forget()
+            # Of an inference tensor nobody can tell whether it has been written to.
+            self._allowed = not any(t.is_inference() for t in tensors) and self._deterministic()
+            # All are kept, so that nothing new can have the identity of what is gone.
+            self._kept, self._stamps = [*parts, *tensors], stamps
+        return self._allowed
+
+    def give_up(self) -> None:
+        """Remember nothing until a weight changes."""
+        self._forget()
+        self._allowed = False
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._batches.clear()
+
+    def has_room(self, source: Source, count: int) -> bool:
+        """Whether the symbols of a source, asked for ``count`` at once, may be remembered beside what is."""
+        tables = {*self._known.get(source, ()), min(count, SMALL_BATCH)}
+        return len(tables) * 8 * self._backbone.spec.num_symbols * len(source) <= MEMORY_LIMIT
+
+    @torch.no_grad()
+    def __call__(self, source: Source, index: Tensor) -> Tensor:
+        batch = min(len(index), SMALL_BATCH)
+        known = self._known.setdefault(source, {})
+        version = 0 if source.images.is_inference() else source.images._version
+        if batch not in known or known[batch].version != version:
+            width = 2 * self._backbone.spec.num_symbols
+            known[batch] = _Known(len(source), width, source.device, version)
+        return known[batch](index, lambda rows: self._encode(source.gather(rows).images), batch)
+
+    @torch.no_grad()
+    def of_images(self, images: Tensor) -> Tensor:
+        """The symbols of a batch of images, known again by its place in memory, which is held until it is forgotten."""
+        storage = images.untyped_storage()._cdata
+        if images.is_inference():  # nobody can tell whether it has been written to
+            return self._encode(images)
+        key = storage, images.storage_offset(), tuple(images.shape), images.stride(), images._version
+        if key not in self._batches:
+            self._batches[key] = images, self._encode(images)
+        self._batches.move_to_end(key)
+        while len(self._batches) > CANDIDATES:
+            self._batches.popitem(last=False)
+        return self._batches[key][1].clone()
+
+    def _encode(self, images: Tensor) -> Tensor:
+        # Never in the reduced precision of a training around it: that is not what is sent.
+        with torch.autocast(images.device.type, enabled=False):
+            symbols = self._backbone.encode(images, _NOTHING).float()
+        # What the backbone itself changes in encoding, such as a count of its calls, is not a change of what it does.
+        self._attributes = _attributes(_parts(self._backbone))
+        wanted = [len(images), 2 * self._backbone.spec.num_symbols]
+        if list(symbols.shape) != wanted:
+            raise InputError(
+                f"the scheme {self._backbone.name!r} must encode {len(images)} images as symbols of the shape "
+                f"{wanted}, not {list(symbols.shape)}."
+            )
+        return symbols
+
+    @torch.no_grad()
+    def _deterministic(self) -> bool:
+        device = next((t.device for t in (*self._backbone.parameters(), *self._backbone.buffers())), None)
+        stream = torch.Generator().manual_seed(0)
+        probe = torch.rand(2, *self._backbone.spec.image_shape, generator=stream).to(device)
+        with evaluating(self._backbone), _streams_kept() as drawn:
+            try:
+                return torch.equal(self._encode(probe), self._encode(probe)) and not drawn()
+            except ContextRead:
+                return False
+
+
+@contextmanager
+def _streams_kept() -> Iterator[Callable[[], bool]]:
+    """Put the global streams of torch, NumPy and Python back in the end; gives a function that says if one moved."""
+
+    def states() -> tuple[bytes, bytes, object]:
+        return torch.get_rng_state().numpy().tobytes(), pickle.dumps(np.random.get_state()), random.getstate()  # noqa: NPY002
+
+    numpy, python = np.random.get_state(), random.getstate()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        before = states()
+        try:
+            yield lambda: states() != before
+        finally:
+            np.random.set_state(numpy)  # noqa: NPY002
+            random.setstate(python)
+
+
+class _Known:
+    """The symbols [N, 2n] of one version of a source's images, as far as they have been asked for."""
+
+    def __init__(self, length: int, width: int, device: torch.device, version: int) -> None:
+        self.version = version
+        self._lock = threading.Lock()
+        self._symbols = torch.zeros(length, width, device=device)
+        self._there = torch.zeros(length, dtype=torch.bool, device=device)
+        self._known, self._complete = 0, False
+
+    def __call__(self, index: Tensor, encode: Any, batch: int) -> Tensor:
+        if not self._complete:
+            with self._lock:
+                self._learn(index, encode, batch)
+        return self._symbols[index]
+
+    def _learn(self, index: Tensor, encode: Any, batch: int) -> None:
+        count = len(self._there)
+        missing = torch.arange(count, device=index.device)
+        # On an accelerator, to ask which images are missing would be to wait for it.
+        if index.device.type == "cpu":
+            missing = index[~self._there[index]].unique()
+            if len(missing) == 0:
+                return
+            if batch == SMALL_BATCH and self._known > NEARLY_ALL * count:
+                missing = (~self._there).nonzero().flatten()
+        # No fewer at once than ``batch``: the last bit of a symbol must not depend on who is missing. The places are
+        # filled with images that will be asked for later.
+        rows = missing
+        if len(missing) < batch:
+            later = ~self._there
+            later[missing] = False
+            rows = torch.cat([missing, later.nonzero().flatten(), index])[:batch]
+        start = 0
+        while start < len(rows):
+            # What would be left over for a small batch belongs to this one, for the same reason.
+            end = start + CHUNK if len(rows) - start - CHUNK >= SMALL_BATCH else len(rows)
+            self._symbols[rows[start:end]] = encode(rows[start:end])
+            start = end
+        self._there[rows] = True
+        self._known = count if len(rows) == count else int(self._there.sum())
+        self._complete = self._known == count
+
+
+def _parts(module: nn.Module) -> list[nn.Module]:
+    """A module and all within it; several times faster than ``modules()``, which builds their names."""
+    parts = [module]
+    for part in parts:
+        parts.extend(child for child in part._modules.values() if child is not None)
+    return parts
+
+
+def _tensors(parts: list[nn.Module]) -> list[Tensor]:
+    """Every parameter and buffer of modules."""
+    found: list[Tensor | None] = []
+    for part in parts:
+        found += part._parameters.values()
+        found += part._buffers.values()
+    return [tensor for tensor in found if tensor is not None]
+
+
+def _stamps(tensors: list[Tensor]) -> list[int]:
+    """What changes when a tensor is another one, lies in other memory, or has been written to."""
+    stamps: list[int] = []
+    for tensor in tensors:
+        version = 0 if tensor.is_inference() else tensor._version
+        stamps += (id(tensor), tensor.untyped_storage()._cdata, version)
+    return stamps
+
+
+def _attributes(parts: list[nn.Module]) -> list[Any]:
+    """The plain attributes of the modules that are not PyTorch's own."""
+    return [
+        (name, value)
+        for part in parts
+        if not type(part).__module__.startswith("torch.")
+        for name, value in part.__dict__.items()
+        if type(value) in _PLAIN and name != "training"
+    ]
+
+
+_PLAIN = frozenset((bool, int, float, str))

@@ -1,0 +1,118 @@
+"""Who hears a transmission: one receiver and any number of eavesdroppers, with antennas and SNRs of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from tosc_env.errors import InputError, unknown
+from tosc_env.options import check_count
+from tosc_env.snr import SNR, SNRRange
+
+MOST_ANTENNAS = 1024
+
+
+@dataclass(frozen=True)
+class Node:
+    """Somebody who hears every transmission over a link of its own.
+
+    Attributes:
+        name: by which links, receptions and rewards are found.
+        antennas: A, at least 1. Several are combined by maximum ratio, from which nothing that can be known of the
+            symbols is lost.
+        snr_db: Es/N0 of its link per antenna, in the forms of the game's ``snr_db``; None: what the game says of
+            receiver or eavesdroppers.
+        adversary: whether it is an eavesdropper, and not the receiver.
+    """
+
+    name: str
+    antennas: int = 1
+    snr_db: SNR | SNRRange | None = None
+    adversary: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z][\w-]*", self.name):
+            raise InputError(f"a node's name is a word of letters, digits, '_' and '-', not {self.name!r}.")
+        if not isinstance(self.adversary, bool | np.bool_):
+            raise InputError(f"adversary of node {self.name!r} is True or False, not {self.adversary!r}.")
+        object.__setattr__(self, "adversary", bool(self.adversary))
+        count = check_count(self.antennas, f"the antennas of node {self.name!r}")
+        if count > MOST_ANTENNAS:
+            raise InputError(f"node {self.name!r} may have {MOST_ANTENNAS} antennas at most, not {count}.")
+        object.__setattr__(self, "antennas", count)
+        if self.snr_db is not None:
+            SNRRange.parse(self.snr_db, f"snr_db of node {self.name!r}")
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values; what is not said is the default."""
+        values = asdict(self)
+        if self.snr_db is not None:
+            values["snr_db"] = SNRRange.parse(self.snr_db).plain()
+        return {f.name: values[f.name] for f in fields(self) if values[f.name] != f.default}
+
+
+WIRETAP = (Node("receiver"), Node("eavesdropper", adversary=True))
+"""One receiver and one eavesdropper, an antenna each."""
+
+
+def wiretap(eavesdroppers: int = 1, **each: Any) -> tuple[Node, ...]:
+    """A receiver and so many equal eavesdroppers, ``eavesdropper_0`` and on.
+
+    Args:
+        eavesdroppers: how many, at least 1.
+        each: further fields of each eavesdropper's :class:`Node`.
+
+    >>> [node.name for node in wiretap(2, snr_db=-10.0)]
+    ['receiver', 'eavesdropper_0', 'eavesdropper_1']
+    """
+    count = check_count(eavesdroppers, "eavesdroppers")
+    return WIRETAP[0], *(Node(f"eavesdropper_{k}", adversary=True, **each) for k in range(count))
+
+
+def as_nodes(given: Any) -> tuple[Node, ...]:
+    """Nodes from objects or from dictionaries of their fields, the receiver first.
+
+    Raises:
+        InputError: not exactly one receiver, no eavesdropper, two of one name, or what makes no node.
+
+    >>> as_nodes([{"name": "receiver", "antennas": 2}, {"name": "eve", "adversary": True}])[0].antennas
+    2
+    """
+    if isinstance(given, str | Mapping) or not isinstance(given, Sequence):
+        raise InputError(f"nodes takes a list of nodes, not {given!r}.")
+    nodes = [_node(one) for one in given]
+    if [node.adversary for node in nodes] != [False, *[True] * (len(nodes) - 1)] or len(nodes) < 2:
+        told = ", ".join(f"{node.name} ({'adversary' if node.adversary else 'receiver'})" for node in nodes)
+        raise InputError(
+            f"nodes must be one receiver, which comes first, and at least one adversary, not {told or 'none'}."
+        )
+    names = [node.name for node in nodes]
+    if names[0] != "receiver":
+        raise InputError(f"the first node is the receiver and is called so, not {names[0]!r}.")
+    agents = [f"eavesdropper_{k}" for k in range(len(nodes) - 1)]
+    for agent, name in zip(agents, names[1:], strict=True):
+        if name in {"transmitter", "transmitter_0", "receiver_0", *agents} - {agent}:
+            raise InputError(
+                f"an eavesdropper cannot be called {name!r} here, as another player is; {agent!r} is free."
+            )
+    if len(set(names)) < len(names):
+        raise InputError(f"every node needs a name of its own, but they are called {', '.join(names)}.")
+    return tuple(nodes)
+
+
+def _node(given: Any) -> Node:
+    if isinstance(given, Node):
+        return given
+    if not isinstance(given, Mapping):
+        raise InputError(f"a node is given as a Node or a dictionary of its fields, not {given!r}.")
+    allowed = [f.name for f in fields(Node)]
+    for name in given:
+        if name not in allowed:
+            raise unknown("field of a node", name, allowed)
+    if "name" not in given:
+        raise InputError(f"a node needs a name, and {dict(given)!r} has none.")
+    return Node(**given)

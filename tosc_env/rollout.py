@@ -1,0 +1,130 @@
+"""Messages sent and received outside of any environment: drawn, numbered, encoded, transmitted, observed.
+
+Evaluation, attacks, pictures and experiments all go through :func:`rollout`, training and environments through
+:func:`transmit`, so that nobody sends in another way than anybody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from tosc_env.game import Game
+from tosc_env.memory import evaluating
+from tosc_env.pipeline import Pipeline, as_pipeline
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.schemes import PrivacyScheme
+from tosc_env.types import Context, Reception, Round, Transmission
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One message per row, sent and received by everybody.
+
+    Attributes:
+        game, scheme: whose rules, and who sends and decides.
+        round: what was drawn.
+        context: what both ends share.
+        transmission: what everybody received.
+    """
+
+    game: Game
+    scheme: Pipeline
+    round: Round
+    context: Context
+    transmission: Transmission
+
+    @torch.no_grad()
+    def logits(self) -> Tensor:
+        """The receiver's, [B, K]."""
+        reception = self.transmission.receiver
+        with evaluating(self.scheme):
+            return self.scheme.decode(reception.received, reception.csi, self.context)
+
+    def observed(self, threat: ThreatModel, node: str | None = None) -> Reception:
+        """What an eavesdropper knows of it, by its node; None: the only or first one.
+
+        Where the threat model says that they collude, what they have together.
+        """
+        if threat.colluding or self.game.config.colluding:
+            reception = self.game.pool(self.round, self.transmission)
+        else:
+            reception = self.transmission.receptions[node or self.game.adversaries[0]]
+        return as_known(reception, self.context, self.scheme, threat)
+
+
+def rollout(
+    game: Game,
+    scheme: PrivacyScheme,
+    *,
+    generator: torch.Generator,
+    index: Tensor | None = None,
+    batch_size: int = 500,
+) -> Iterator[Exchange]:
+    """Each of these images sent once, under message numbers that no other message has.
+
+    Args:
+        game: at the SNRs that are wanted.
+        scheme: who sends.
+        generator: the only source of randomness, on the game's device.
+        index: int64 [N], images of the game's source; None: all of them.
+        batch_size: images at once.
+
+    Example:
+        >>> import tosc_env
+        >>> game = tosc_env.GameConfig("shapes").game(split="test")
+        >>> scheme = tosc_env.load_scheme("deepjscc", "ToSC-Shapes-v0")
+        >>> stream = torch.Generator().manual_seed(0)
+        >>> first = next(rollout(game, scheme, generator=stream, batch_size=100))
+        >>> float(game.task.score(first.logits().argmax(1), first.round.targets).mean()) > 0.9
+        True
+    """
+    sender = as_pipeline(scheme)
+    whole = torch.arange(len(game.source), device=game.device) if index is None else index
+    for part in whole.split(batch_size):
+        round_ = game.draw(len(part), generator=generator, index=part)
+        yield send(game, sender, with_fresh_nonces(round_, sender, generator), generator)
+
+
+def send(game: Game, scheme: Pipeline, round_: Round, generator: torch.Generator | None) -> Exchange:
+    """The round's images, sent as they are numbered."""
+    context = game.context(round_, generator)
+    symbols = scheme.send(game.source, round_.batch.index, context)
+    return Exchange(game, scheme, round_, context, transmit(game, scheme, round_, symbols, context))
+
+
+def transmit(game: Game, scheme: Pipeline, round_: Round, symbols: Tensor, context: Context) -> Transmission:
+    """Symbols [B, 2n] of a scheme on the air, under its own constraint and precoder."""
+    return game.transmit(
+        round_,
+        symbols,
+        constraint=partial(scheme.constrain, context=context),
+        precode=partial(scheme.precode, context=context) if scheme.precodes else None,
+    )
+
+
+def with_fresh_nonces(round_: Round, scheme: Pipeline, generator: torch.Generator | None) -> Round:
+    """The round with message numbers that no other round has, if the scheme is keyed.
+
+    Outside an environment every batch would start from row 0, message 0, and a per-message key would be used
+    again and again. The numbers come from the caller's own stream, so that a resumed run goes on with fresh ones.
+    """
+    if not scheme.keyed:
+        return round_
+    message = round_.message.clone()
+    message[:, 1:] = torch.randint(2**32, (1, 2), generator=generator, device=message.device)
+    return replace(round_, message=message)
+
+
+@torch.no_grad()
+def as_known(reception: Reception, context: Context, scheme: Pipeline, threat: ThreatModel) -> Reception:
+    """A reception as the threat model lets the attacker know it: with or without the key and its CSI (then zeros)."""
+    received, csi = reception.received, reception.csi
+    if threat.keys == "with-key":
+        with torch.autocast(received.device.type, enabled=False):
+            received = scheme.without_key(received, csi, replace(context, generator=None))
+    return Reception(received, csi if threat.csi else torch.zeros_like(csi))
