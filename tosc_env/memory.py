@@ -117,14 +117,14 @@ class Memory:
         return len(tables) * 8 * self._backbone.spec.num_symbols * len(source) <= MEMORY_LIMIT
 
     @torch.no_grad()
-    def __call__(self, source: Source, index: Tensor) -> Tensor:
+    def __call__(self, source: Source, index: Tensor, ahead: bool = False) -> Tensor:
         batch = min(len(index), SMALL_BATCH)
         known = self._known.setdefault(source, {})
         version = 0 if source.images.is_inference() else source.images._version
         if batch not in known or known[batch].version != version:
             width = 2 * self._backbone.spec.num_symbols
             known[batch] = _Known(len(source), width, source.device, version)
-        return known[batch](index, lambda rows: self._encode(source.gather(rows).images), batch)
+        return known[batch](index, lambda rows: self._encode(source.gather(rows).images), batch, ahead)
 
     @torch.no_grad()
     def of_images(self, images: Tensor) -> Tensor:
@@ -193,13 +193,13 @@ class _Known:
         self._there = torch.zeros(length, dtype=torch.bool, device=device)
         self._known, self._complete = 0, False
 
-    def __call__(self, index: Tensor, encode: Any, batch: int) -> Tensor:
+    def __call__(self, index: Tensor, encode: Any, batch: int, ahead: bool) -> Tensor:
         if not self._complete:
             with self._lock:
-                self._learn(index, encode, batch)
+                self._learn(index, encode, batch, ahead)
         return self._symbols[index]
 
-    def _learn(self, index: Tensor, encode: Any, batch: int) -> None:
+    def _learn(self, index: Tensor, encode: Any, batch: int, ahead: bool) -> None:
         count = len(self._there)
         missing = torch.arange(count, device=index.device)
         # On an accelerator, to ask which images are missing would be to wait for it.
@@ -207,7 +207,7 @@ class _Known:
             missing = index[~self._there[index]].unique()
             if len(missing) == 0:
                 return
-            if batch == SMALL_BATCH and self._known > NEARLY_ALL * count:
+            if batch == SMALL_BATCH and (ahead or self._known > NEARLY_ALL * count):
                 missing = (~self._there).nonzero().flatten()
         # No fewer at once than ``batch``: the last bit of a symbol must not depend on who is missing. The places are
         # filled with images that will be asked for later.

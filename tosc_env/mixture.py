@@ -91,9 +91,13 @@ class Mixture(Pipeline):
         return self._rows(context, one)
 
     @torch.no_grad()
-    def send(self, source: Source, index: Tensor, context: Context, *, keyed: bool = True) -> Tensor:
+    def send(
+        self, source: Source, index: Tensor, context: Context, *, keyed: bool = True, ahead: bool = False
+    ) -> Tensor:
         with evaluating(self):
-            return self._rows(context, lambda part: part.send(source, index, context, keyed=keyed))
+            return self._rows(
+                context, lambda part: part.send(source, index, context, keyed=keyed, ahead=ahead)
+            )
 
     # -- what follows -----------------------------------------------------------------------------------
 

@@ -166,7 +166,9 @@ class Pipeline(PrivacyScheme):
         return received
 
     @torch.no_grad()
-    def send(self, source: Source, index: Tensor, context: Context, *, keyed: bool = True) -> Tensor:
+    def send(
+        self, source: Source, index: Tensor, context: Context, *, keyed: bool = True, ahead: bool = False
+    ) -> Tensor:
         """Symbols float32 [B, 2n] of the source's images at ``index``, int64 [B], in evaluation mode.
 
         Like ``encode(source.gather(index).images, context)``, but the backbone runs for images alone that it has not
@@ -177,10 +179,11 @@ class Pipeline(PrivacyScheme):
             index: which.
             context: for the stages.
             keyed: whether the stages that need a key take part.
+            ahead: whether all of the source will soon be asked for, so that the backbone may as well meet it now.
         """
         # Never in the reduced precision of a training around it: that is not what is sent.
         with evaluating(self), torch.autocast(source.device.type, enabled=False):
-            return self.protect(self._bare(source, index, context), context, keyed=keyed).float()
+            return self.protect(self._bare(source, index, context, ahead), context, keyed=keyed).float()
 
     # -- what follows -----------------------------------------------------------------------------------
 
@@ -311,10 +314,10 @@ class Pipeline(PrivacyScheme):
                 bare = self.backbone.encode(images, context)
             return self.protect(bare, context).float()
 
-    def _bare(self, source: Source, index: Tensor, context: Context) -> Tensor:
+    def _bare(self, source: Source, index: Tensor, context: Context, ahead: bool) -> Tensor:
         if self._memory.allowed() and self._memory.has_room(source, len(index)):
             try:
-                return self._memory(source, index)
+                return self._memory(source, index, ahead)
             except ContextRead:  # of some images only, it seems
                 self._memory.give_up()
         return self.backbone.encode(source.gather(index).images, context)

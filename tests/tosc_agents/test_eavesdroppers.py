@@ -27,7 +27,7 @@ from tosc_env.testing import check_eavesdropper
 from tosc_env.types import SystemSpec
 
 ELSEWHERE = ("codebook", "sorted", "denoise", "unshuffle")
-"""Attackers that put a front before others or want a system of their own kind, with tests of their own."""
+"""Attackers that transform receptions for others or want a system of their own kind, with tests of their own."""
 
 OURS = [
     name

@@ -33,8 +33,8 @@ class PipelinedEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
     An episode of T = ``max_cycles`` messages therefore takes T + 1 steps, and **the transmitter is paid one
     step late**: its reward at step t is for the message it sent at step t - 1. Receiver and eavesdropper are
     paid for the answer they have just given. Before learning from stored trajectories, mend it with
-    :func:`~tosc_env.envs.reward_shift.shift_transmitter_rewards`; with the same seed and actions the credit is then
-    that of :class:`~tosc_env.envs.aec.TurnsEnv`, which is exact by itself.
+    :func:`~tosc_env.envs.reward_shift.shift_transmitter_rewards`; with the same seed and actions the rewards are then
+    those of :class:`~tosc_env.envs.aec.TurnsEnv`, which is exact by itself.
 
     **Observation** and **action**: as in :mod:`tosc_env.roles`, NumPy float32. At reset the receiving agents
     see zeros, for nothing has arrived; at the last step the transmitter sees its last image again. All agents

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 P = TypeVar("P")
 
+LARGE_SHARE = 50
+"""An environment of one row to so many images has its scheme's backbone meet all of them at the first message."""
+
 
 @dataclass(frozen=True)
 class InFlight:
@@ -327,7 +330,9 @@ class Session:
         scheme = self._policy(self.system.scheme, "transmitter")
         context = self._context(round_, generator)
         with self._async_checks():
-            symbols = scheme.send(self.game.source, round_.batch.index, context)
+            # Many rows draw at random from few images: they will have met all of them before long.
+            ahead = self.num_envs * LARGE_SHARE >= len(self.game.source)
+            symbols = scheme.send(self.game.source, round_.batch.index, context, ahead=ahead)
             return InFlight(round_, transmit(self.game, scheme, round_, symbols, context))
 
     def _async_checks(self) -> AbstractContextManager[None]:

@@ -41,7 +41,7 @@ class Recorded(Pipeline):
             raise InputError("recorded symbols were sent as they are: no stage can be added to them.")
         return self
 
-    def _bare(self, source: Source, index: Tensor, context: Context) -> Tensor:
+    def _bare(self, source: Source, index: Tensor, context: Context, ahead: bool) -> Tensor:
         return self.symbols[index]
 
 

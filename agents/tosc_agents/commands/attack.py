@@ -14,7 +14,7 @@ import torch
 import tyro
 
 from tosc_agents.commands.common import (
-    Played,
+    SystemOptions,
     check_seed,
     parse_options,
     parse_parts,
@@ -50,7 +50,7 @@ USUAL = ThreatModel(candidate_queries=True, unkeyed_encoder=True)
 
 
 @dataclass(kw_only=True)
-class Attack(Played):
+class Attack(SystemOptions):
     """Train attackers against a scheme's checkpoint and measure what they get on the test images.
 
     The target may also be a .npz of noiseless symbols recorded elsewhere: arrays train_second_half [N/2, 2n]

@@ -111,7 +111,7 @@ def part_names(parts: Sequence[str | Mapping[str, Any]]) -> list[str]:
 
 
 @dataclass(kw_only=True)
-class Played:
+class SystemOptions:
     """Which system plays with the weights in a scheme's checkpoint."""
 
     play: str | None = None

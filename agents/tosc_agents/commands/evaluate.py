@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from tosc_agents.commands.common import Played, setting_of, system_of, tell_guarantee, use_key_file
+from tosc_agents.commands.common import SystemOptions, setting_of, system_of, tell_guarantee, use_key_file
 from tosc_agents.records import describe_usage, print_evaluation, provenance, write_results
 from tosc_agents.training.evaluate import evaluate
 from tosc_env.attackers import Eavesdropper
@@ -21,7 +21,7 @@ from tosc_env.privacy.threat import ThreatModel
 
 
 @dataclass(kw_only=True)
-class Evaluate(Played):
+class Evaluate(SystemOptions):
     """Measure accuracy, and leaks to trained attackers, over a list of SNRs on the test images.
 
     Example: tosc evaluate runs/deepjscc-cifar10-12dB.safetensors --snr-db 0 4 8 12 16 20

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from tosc_agents.commands.common import Played, setting_of
+from tosc_agents.commands.common import SystemOptions, setting_of
 from tosc_agents.leaks import leaks_of_attacks
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import WEIGHTS
@@ -36,7 +36,7 @@ ATTACKER_LIMIT = 1_000_000
 
 
 @dataclass(kw_only=True)
-class Pack(Played):
+class Pack(SystemOptions):
     """Pack one checkpoint; an eavesdropper needs the packed scheme it was trained against."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
