@@ -16,6 +16,9 @@ from tosc_agents.experiments.sections import FOLDS, Measurement
 
 from tosc_env.errors import InputError
 
+# Each judges all claims again; tests/golden does it once, quickly.
+pytestmark = pytest.mark.slow
+
 FLOOR = 12.0
 NOTE = "synthetic measurements"
 ALL = [method.key for method in METHODS if method.article]
