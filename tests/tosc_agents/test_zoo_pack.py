@@ -8,6 +8,7 @@ import pytest
 import torch
 from tosc_agents.commands.common import parse_parts
 from tosc_agents.leaks import Strongest, leaks_of_attacks
+from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import pack
 from tosc_agents.zoo.cards import render
 from tosc_agents.zoo.pack import Pack
@@ -18,6 +19,7 @@ from tosc_env.errors import DataError, InputError
 from tosc_env.game import GameConfig
 from tosc_env.io.checkpoint_files import read_header, read_tensors
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
+from tosc_env.nodes import wiretap
 from tosc_env.pipeline import make_scheme
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.types import SystemSpec
@@ -83,11 +85,13 @@ def noisy(tmp_path):
     return path
 
 
-def attacker_of(scheme, path):
+def attacker_of(scheme, path, colluding=False, **rules):
     """An attacker as 'tosc attack' leaves it."""
     policy = make_eavesdropper("inversion", SPEC, widths=[4, 4, 4, 4])
-    training = {"threat_model": ThreatModel().plain(), "fit": {"epochs": 2}, "seed": 0}
+    training = {"threat_model": ThreatModel(colluding=colluding).plain(), "fit": {"epochs": 2}, "seed": 0}
     told = {"against": scheme.name, "composition": scheme.composition}
+    if rules:
+        told["setting"] = GameConfig("shapes", {"num_images": 60}, **rules).plain()
     save_checkpoint(path, policy, card(**told, training=training))
     return path
 
@@ -116,6 +120,25 @@ def test_a_packed_scheme_is_float16_with_its_accuracy_range_and_terms(base, fold
     assert told["test_images"] > 0 and told["terms"] == data_set("shapes").terms
     own, shipped = read_tensors(base), read_tensors(path)
     assert all(torch.equal(shipped[n], t.half()) for n, t in own.items() if t.is_floating_point())
+
+
+def test_an_attacker_is_measured_as_it_was_trained_alone_or_together(base, folder, tmp_path):
+    scheme = load_checkpoint(packed(base, "deepjscc-shapes", folder)).policy
+    path, four = tmp_path / "attacker.safetensors", {"nodes": wiretap(4)}
+    options = {"scheme": folder / "deepjscc-shapes.safetensors", "ssim": False, "seeds": 1}
+    attacker_of(scheme, path, colluding=True, **four)
+    told = read_header(packed(path, "together", folder, **options))["card"]
+    game = GameConfig("shapes", {"num_images": 60}, **four, colluding=True).game(split="test")
+    played = {"snr_db": [0.0, 12.0], "seeds": 1, "with_ssim": False}
+    own = evaluate(game, scheme, {"a": load_checkpoint(folder / "together.safetensors").policy}, **played)
+    for snr_db, row in own.leaks["a"].items():
+        means = {column: figure.mean for column, figure in row.items()}
+        assert told["leaks"][f"{snr_db:g}"] == pytest.approx(means, rel=1e-5)
+    attacker_of(scheme, path, **four)
+    with pytest.raises(InputError) as caught:
+        packed(path, "apart", folder, **options)
+    assert one_sentence(caught, "apart.safetensors", "who do not collude")
+    assert not (folder / "apart.safetensors").exists()
 
 
 def test_what_the_zoo_has_is_never_written_again(base, noisy, folder):

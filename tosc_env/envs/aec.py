@@ -5,21 +5,19 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium import Space
 from pettingzoo import AECEnv
 from pettingzoo.utils import OrderEnforcingWrapper
 from torch import Tensor
 
-from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Screen, everybody_outside, to_floats, to_numpy
+from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats, to_numpy
+from tosc_env.envs.outside import EverybodyOutside
 from tosc_env.errors import InputError
 from tosc_env.registration import data_of
-from tosc_env.roles import action_space, as_action, observation_space
+from tosc_env.roles import as_action
 from tosc_env.types import Scores
 
-OWN = ("max_cycles", "render_mode")
 
-
-class TurnsEnv(AECEnv[str, dict[str, np.ndarray], Any]):
+class TurnsEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
     """``transmitter_0`` -> ``receiver_0`` -> ``eavesdropper_0`` (-> ``eavesdropper_1`` ...), then the next message.
 
     Everybody is paid when the last eavesdropper has answered, for the very message it acted on: what
@@ -52,37 +50,6 @@ class TurnsEnv(AECEnv[str, dict[str, np.ndarray], Any]):
         "is_parallelizable": False,
     }
 
-    def __init__(
-        self, data_id: str, *, max_cycles: int = 16, render_mode: str | None = None, **options: Any
-    ) -> None:
-        super().__init__()
-        self.session = everybody_outside(data_id, options, OWN, max_cycles)
-        game, agents = self.session.game, self.session.agents
-        self.possible_agents = list(agents.values())
-        self.observation_spaces = {agent: observation_space(game, player) for player, agent in agents.items()}
-        self.action_spaces = {agent: action_space(game, player) for player, agent in agents.items()}
-        self._players = {agent: player for player, agent in agents.items()}
-        self.render_mode = render_mode
-        self._screen = Screen(self.session, render_mode)
-        self._answers: dict[str, Tensor] = {}
-
-    @property
-    def max_cycles(self) -> int:
-        """Messages per episode; may be changed between episodes."""
-        return self.session.max_cycles
-
-    @max_cycles.setter
-    def max_cycles(self, value: int) -> None:
-        self.session.max_cycles = value
-
-    def observation_space(self, agent: str) -> Space[Any]:
-        """The same object at every call."""
-        return self.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> Space[Any]:
-        """The same object at every call."""
-        return self.action_spaces[agent]
-
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Begin an episode; ``options`` are not used."""
         self.session.reset(seed)
@@ -91,6 +58,7 @@ class TurnsEnv(AECEnv[str, dict[str, np.ndarray], Any]):
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
         self.terminations = dict.fromkeys(self.agents, False)
         self.truncations = dict.fromkeys(self.agents, False)
+        self._answers: dict[str, Tensor] = {}
         self._tell(None)
         self.agent_selection = self.agents[0]
         self._skip_agent_selection = None
@@ -124,14 +92,6 @@ class TurnsEnv(AECEnv[str, dict[str, np.ndarray], Any]):
         if last:
             self._show()
 
-    def render(self) -> np.ndarray | None:
-        """The last finished round as uint8 [H, W, 3], or None in ``"human"`` mode."""
-        return self._screen.render()
-
-    def close(self) -> None:
-        """Close the window, if one is open."""
-        self._screen.close()
-
     def _finish(self) -> None:
         scores, self._answers = self.session.play(self._answers), {}
         self.rewards = {agent: float(scores.rewards[self._players[agent]][0]) for agent in self.agents}
@@ -142,10 +102,6 @@ class TurnsEnv(AECEnv[str, dict[str, np.ndarray], Any]):
 
     def _tell(self, scores: Scores | None) -> None:
         self.infos = {a: to_floats(self.session.info(self._players[a], scores)) for a in self.agents}
-
-    def _show(self) -> None:
-        if self.render_mode == "human":
-            self._screen.render()
 
 
 def aec_env(id: str = "ToSC-CIFAR-v0", *, raw: bool = False, **options: Any) -> AECEnv[str, Any, Any]:

@@ -6,21 +6,19 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium import Space
 from pettingzoo import ParallelEnv
 from torch import Tensor
 
-from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Screen, everybody_outside, to_floats, to_numpy
+from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats, to_numpy
+from tosc_env.envs.outside import EverybodyOutside
 from tosc_env.envs.session import InFlight
 from tosc_env.errors import InputError
 from tosc_env.registration import data_of
-from tosc_env.roles import action_space, as_action, observation_space
+from tosc_env.roles import as_action
 from tosc_env.types import Scores
 
-OWN = ("max_cycles", "render_mode")
 
-
-class PipelinedEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
+class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any]):
     """At step t the transmitter sends message t while the others answer for message t - 1.
 
     ::
@@ -58,35 +56,7 @@ class PipelinedEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
         "render_fps": RENDER_FPS,
     }
 
-    def __init__(
-        self, data_id: str, *, max_cycles: int = 16, render_mode: str | None = None, **options: Any
-    ) -> None:
-        self.session = everybody_outside(data_id, options, OWN, max_cycles)
-        game, agents = self.session.game, self.session.agents
-        self.possible_agents = list(agents.values())
-        self.agents: list[str] = []
-        self.observation_spaces = {agent: observation_space(game, player) for player, agent in agents.items()}
-        self.action_spaces = {agent: action_space(game, player) for player, agent in agents.items()}
-        self.render_mode = render_mode
-        self._screen = Screen(self.session, render_mode)
-        self._arrived: InFlight | None = None
-
-    @property
-    def max_cycles(self) -> int:
-        """T, messages per episode; may be changed between episodes."""
-        return self.session.max_cycles
-
-    @max_cycles.setter
-    def max_cycles(self, value: int) -> None:
-        self.session.max_cycles = value
-
-    def observation_space(self, agent: str) -> Space[Any]:
-        """The same object at every call."""
-        return self.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> Space[Any]:
-        """The same object at every call."""
-        return self.action_spaces[agent]
+    _arrived: InFlight | None = None
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
@@ -129,14 +99,6 @@ class PipelinedEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
         self._show()
         return observations, rewards, dict.fromkeys(agents, done), dict.fromkeys(agents, False), infos
 
-    def render(self) -> np.ndarray | None:
-        """The last answered round as uint8 [H, W, 3], or None in ``"human"`` mode."""
-        return self._screen.render()
-
-    def close(self) -> None:
-        """Close the window, if one is open."""
-        self._screen.close()
-
     def _action(self, agent: str, actions: Mapping[str, Any]) -> Tensor:
         if agent not in actions:
             raise InputError(f"{agent}: no action was given; every live agent acts at every step.")
@@ -156,10 +118,6 @@ class PipelinedEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
     def _infos(self, scores: Scores | None, message: InFlight | None = None) -> dict[str, dict[str, float]]:
         session = self.session
         return {a: to_floats(session.info(player, scores, message)) for player, a in session.agents.items()}
-
-    def _show(self) -> None:
-        if self.render_mode == "human":
-            self._screen.render()
 
 
 def parallel_env(id: str = "ToSC-CIFAR-v0", **options: Any) -> PipelinedEnv:

@@ -174,6 +174,11 @@ def setting_of(loaded: Checkpoint) -> GameConfig:
         ) from None
 
 
+def colludes(card: Mapping[str, Any]) -> bool:
+    """Whether the eavesdropper of this card was trained on what all of them heard together."""
+    return bool(card.get("training", {}).get("threat_model", {}).get("colluding", False))
+
+
 def refuse_overwriting(path: Path, overwrite: bool) -> None:
     """Raise InputError when a finished checkpoint, or what lies where its card goes, would be lost, and for a name
     that is none of weights: other files beside them are named after them."""

@@ -9,7 +9,14 @@ from typing import Annotated, Any
 
 import tyro
 
-from tosc_agents.commands.common import SystemOptions, setting_of, system_of, tell_guarantee, use_key_file
+from tosc_agents.commands.common import (
+    SystemOptions,
+    colludes,
+    setting_of,
+    system_of,
+    tell_guarantee,
+    use_key_file,
+)
 from tosc_agents.records import describe_usage, print_evaluation, provenance, write_results
 from tosc_agents.training.evaluate import evaluate
 from tosc_env.attackers import Eavesdropper
@@ -68,8 +75,7 @@ class Evaluate(SystemOptions):
             check_fits(read_header(path), path, game.spec, setting.data)
             attacker = load_checkpoint(path, device=device, kind="eavesdropper")
             attackers[path.stem] = attacker.policy
-            threat = attacker.card.get("training", {}).get("threat_model", {})
-            together.add(bool(threat.get("colluding", False)))
+            together.add(colludes(attacker.card))
             _warn_of_another(path, attacker.card, scheme)
         if len(together) > 1:
             raise InputError(

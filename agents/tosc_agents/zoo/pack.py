@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from tosc_agents.commands.common import SystemOptions, setting_of
+from tosc_agents.commands.common import SystemOptions, colludes, setting_of
 from tosc_agents.leaks import leaks_of_attacks
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import WEIGHTS
@@ -24,6 +24,7 @@ from tosc_env.errors import InputError, ToscError
 from tosc_env.io.checkpoint_files import read_header
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.pipeline import Pipeline
+from tosc_env.privacy.threat import ThreatModel
 
 LIMIT = 8_000_000
 """Bytes a file of the zoo may have."""
@@ -130,6 +131,7 @@ class Pack(SystemOptions):
             seeds=self.seeds,
             with_ssim=self.ssim,
             with_floors=bool(attackers),
+            threat=ThreatModel(colluding=colludes(shipped.card)),
         )
         if not attackers:
             told = scheme.guarantee()
@@ -139,6 +141,11 @@ class Pack(SystemOptions):
                 "test_images": found.images,
             }
             return accuracy | ({} if found.usage is None else {"codeword_usage": found.usage})
+        if "it" not in found.leaks:
+            raise InputError(
+                f"{path.name} was trained for several eavesdroppers who do not collude, and a card has figures of one; "
+                "pack an attacker of a single eavesdropper, or of colluding ones."
+            )
         leaks = {
             f"{s:g}": {column: figure.mean for column, figure in row.items()}
             for s, row in found.leaks["it"].items()
