@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,6 +77,10 @@ class Channel:
         self.correlation = float(correlation)
         self.equaliser = equaliser
         self._known_uses: dict[tuple[int, int, str], tuple[Tensor | None, Tensor]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what is computed anew where it is needed."""
+        return {**self.__dict__, "_known_uses": {}}
 
     # -- what a subclass provides ------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from tosc_env.data.checks import as_attributes, as_images, as_labels, check_half
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError
+from tosc_env.identity import digest, tensor_digest
 from tosc_env.types import Batch
 
 
@@ -148,6 +150,18 @@ class Source:
     def provenance(self) -> str:
         """One sentence: which images these are and how they were obtained."""
         return self._make_provenance()
+
+    @cached_property
+    def sha256(self) -> str:
+        """The digest of all images, labels and attributes, and of the names of these: which images they are, whatever
+        they are called."""
+        names = self.class_names, self.attribute_names, self.attribute_values
+        return digest([tensor_digest([self.images, self.labels, self.attributes]), names])
+
+    def identity(self) -> dict[str, Any]:
+        """What determines a result that these images go into (:mod:`tosc_env.identity`)."""
+        named = {name: getattr(self, name) for name in ("name", "split", "half", "provenance")}
+        return {**named, "images": len(self), "sha256": self.sha256}
 
     def draw(self, batch_size: int, generator: torch.Generator | None) -> Tensor:
         """Positions of images drawn uniformly with replacement, int64 [batch_size], on this device.

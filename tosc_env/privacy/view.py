@@ -275,3 +275,23 @@ class View:
             checks.add(denied, f"{allowed}; another was asked for.", DeniedError)
         elif denied:
             raise DeniedError(f"{allowed}; image {int(index.max())} is asked for.")
+
+
+class QueryCount:
+    """How often a view's encoder has been asked, as a state that a training which is resumed goes on with.
+
+    Args:
+        view: whose count it is.
+    """
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def state_dict(self) -> dict[str, Any]:
+        """The count as it is."""
+        return {"asked": self._view._asked, "repeated": self._view._repeated}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from the count that was kept."""
+        self._view._asked.copy_(state["asked"])
+        self._view._repeated = int(state["repeated"])

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from tosc_agents.commands.common import (
+    asked_of,
     check_seed,
     parse_options,
     parse_parts,
@@ -20,10 +21,12 @@ from tosc_agents.commands.common import (
     use_key_file,
 )
 from tosc_agents.complexity import complexity
+from tosc_agents.keys import SecretKey
 from tosc_agents.learning.loop import LoopConfig
 from tosc_agents.learning.precision import Precision
 from tosc_agents.learning.progress import show_progress
 from tosc_agents.learning.seeding import weights_from
+from tosc_agents.learning.state import kept_identity
 from tosc_agents.records import describe_usage
 from tosc_agents.training.card import scheme_card
 from tosc_agents.training.evaluate import evaluate
@@ -77,7 +80,8 @@ class Train:
     freeze: tuple[str, ...] = ()
     """Parts that stay as they are, e.g. transmitter."""
     key_file: Path | None = None
-    """The secret key of a keyed scheme (64 hexadecimal digits); made there if there is none."""
+    """The secret key of a keyed scheme (64 hexadecimal digits); made there if there is none; by default one that
+    follows from the seed, which is in no file: whoever plays with the weights brings a key."""
     epochs: int = 60
     """Passes over the system's half of the training images."""
     batch_size: int = 256
@@ -120,7 +124,8 @@ class Train:
             snr_choices(self.snr_db),
         )
         output = self.output or Path("runs") / self._file_name(stages)
-        refuse_overwriting(output, self.overwrite)
+        state = output.with_suffix(".run")
+        refuse_overwriting(output, self.overwrite, state)
         start = None if self.warm_start is None else WarmStart(self.warm_start)
         game = setting.game(half="system", device=device)
         options = self._options(game.spec, stages, start)
@@ -133,6 +138,9 @@ class Train:
             )
         check_registered(scheme)
         use_key_file(scheme, self.key_file)
+        if scheme.keyed and self.key_file is None:
+            # No file holds it, and a run that is gone on with must meet it again.
+            scheme.use_key(SecretKey.from_seed(self.seed))
         game = game.with_rules(constellation=scheme.constellation)
         print(f"{scheme.title}: {complexity(scheme, objectives)}")
         tell_guarantee(scheme)
@@ -148,7 +156,6 @@ class Train:
         }
         loop = LoopConfig(epochs=self.epochs, batch_size=self.batch_size, precision=self.precision, **plain)
         config = SchemeTraining(loop, flip=self.flip, cutout=self.cutout)
-        state = output.with_suffix(".run")
         with show_progress(f"train {self.scheme} on {self.data}") as progress:
             figures = fit_scheme(
                 scheme,
@@ -157,6 +164,7 @@ class Train:
                 objectives=objectives,
                 seed=self.seed,
                 state_path=state,
+                asked=asked_of(self),
                 progress=progress,
             )
         scheme.eval()
@@ -170,6 +178,7 @@ class Train:
             figures,
             objectives=objectives,
             seed=self.seed,
+            identity=kept_identity(state),
             start=start,
             frozen=frozen,
             found=found,

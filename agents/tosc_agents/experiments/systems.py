@@ -190,10 +190,9 @@ def source_of(
 
 
 def images_of(setting: GameConfig) -> dict[str, Any]:
-    """Which images a setting's name stands for on this machine, for a job's inputs: provenance and how many."""
+    """Which images a setting's name stands for on this machine, for a job's inputs: each part's identity."""
     parts = {"system": ("train", "system"), "attacker": ("train", "attacker"), "test": ("test", None)}
-    sources = {name: source_of(setting, *part) for name, part in parts.items()}
-    return {name: [source.provenance, len(source)] for name, source in sources.items()}
+    return {name: source_of(setting, *part).identity() for name, part in parts.items()}
 
 
 def _told(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tosc_agents.learning.loop import LoopConfig, train
 from tosc_agents.learning.precision import autocast
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
-from tosc_agents.learning.state import load_state, save_state
+from tosc_agents.learning.state import Run, load_state, save_state
 from tosc_agents.networks import ImageEncoder
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError
@@ -116,8 +116,7 @@ class Classifier:
             config=loop,
             generator=generator,
             progress=progress,
-            state_path=state_path,
-            identity={"classifier": asdict(config)},
+            run=Run(state_path, {"classifier": config, "truth": truth}) if state_path else None,
         )
         return figures
 
