@@ -147,6 +147,8 @@ class Trainee(nn.Module):
             raise InputError("a training needs at least one objective, such as 'task'.")
         self.scheme = scheme.to(game.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.objectives = nn.ModuleList(objectives).to(game.device)
+        for objective in objectives:
+            objective.prepare(game)
         phases = dict.fromkeys(phase for objective in objectives for phase in objective.phases)
         self.passes = (*phases, SYSTEM)
         self._game, self._config, self._generator = game, config, generator
