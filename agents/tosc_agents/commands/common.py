@@ -16,7 +16,7 @@ from tosc_agents.keys import SecretKey
 from tosc_agents.learning.state import kept_identity
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import GameConfig
-from tosc_env.identity import digest
+from tosc_env.identity import describe_module, digest
 from tosc_env.io.checkpoint_files import SUFFIX, card_path, read_card
 from tosc_env.io.checkpoints import Checkpoint, load_checkpoint
 from tosc_env.options import named_options, shown
@@ -198,6 +198,16 @@ def setting_of(loaded: Checkpoint) -> GameConfig:
 def colludes(card: Mapping[str, Any]) -> bool:
     """Whether the eavesdropper of this card was trained on what all of them heard together."""
     return bool(card.get("training", {}).get("threat_model", {}).get("colluding", False))
+
+
+def trained_against(card: Mapping[str, Any]) -> str | None:
+    """The digest of the weights of the system that this attacker's card says it was trained against."""
+    return card.get("training", {}).get("identity", {}).get("scheme", {}).get("weights")
+
+
+def weights_of(scheme: Pipeline, card: Mapping[str, Any]) -> set[str]:
+    """The digests by which a system's weights are known: as they are, and as they were before they were rounded."""
+    return {describe_module(scheme)["weights"], *([card["unrounded"]] if "unrounded" in card else [])}
 
 
 def refuse_overwriting(path: Path, overwrite: bool, state: Path | None = None) -> None:

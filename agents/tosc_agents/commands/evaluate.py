@@ -15,7 +15,9 @@ from tosc_agents.commands.common import (
     setting_of,
     system_of,
     tell_guarantee,
+    trained_against,
     use_key_file,
+    weights_of,
 )
 from tosc_agents.records import describe_usage, print_evaluation, provenance, write_results
 from tosc_agents.training.evaluate import evaluate
@@ -76,7 +78,7 @@ class Evaluate(SystemOptions):
             attacker = load_checkpoint(path, device=device, kind="eavesdropper")
             attackers[path.stem] = attacker.policy
             together.add(colludes(attacker.card))
-            _warn_of_another(path, attacker.card, scheme)
+            _warn_of_another(path, attacker.card, scheme, loaded.card)
         if len(together) > 1:
             raise InputError(
                 "some of these attackers collude and others do not; evaluate them one kind at a time."
@@ -111,12 +113,15 @@ class Evaluate(SystemOptions):
         return 0
 
 
-def _warn_of_another(path: Path, card: dict[str, Any], scheme: Pipeline) -> None:
-    """Say so where an attacker's card tells of another system than the one that plays."""
-    theirs = card.get("composition")
-    if theirs is not None and theirs != scheme.composition:
-        print(
-            f"tosc: warning: {path} was trained against {theirs}, and {scheme.composition} plays: what is trained "
-            "against that may see more.",
-            file=sys.stderr,
-        )
+def _warn_of_another(path: Path, card: dict[str, Any], scheme: Pipeline, own: dict[str, Any]) -> None:
+    """Say so where an attacker's card tells of another system than the one that plays, or of other weights."""
+    theirs, weights = card.get("composition"), trained_against(card)
+    told = f"{theirs}, and {scheme.composition} plays"
+    if theirs is None or theirs == scheme.composition:
+        if weights is None or weights in weights_of(scheme, own):
+            return
+        told = "other weights than those that play"
+    print(
+        f"tosc: warning: {path} was trained against {told}: what is trained against that may see more.",
+        file=sys.stderr,
+    )

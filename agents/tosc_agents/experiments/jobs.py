@@ -22,7 +22,7 @@ from tosc_agents.learning.progress import Progress, show_progress
 from tosc_agents.records import commit, write_json
 from tosc_env.errors import DataError
 from tosc_env.identity import digest, identity
-from tosc_env.io.files import WriteError
+from tosc_env.io.files import WriteError, remove_leftovers
 
 RESULT = "result.json"
 PAUSE = 1.0
@@ -119,6 +119,8 @@ class RunCache:
         Whatever was finished stays when a job fails or the run is interrupted.
         """
         waiting = order(jobs)
+        for job in waiting:
+            remove_leftovers(self.folder_of(job))
         total, done = len(waiting), 0
         while waiting:
             left = []
