@@ -13,7 +13,6 @@ from tosc_agents.eavesdroppers.transformed import (
     BASE_ATTACKS,
     TransformedAttack,
     TransformedView,
-    fade_powers,
 )
 from tosc_agents.learning.seeding import weights_from
 
@@ -182,7 +181,7 @@ def receptions(game, scheme, source, *, snr_db=12.0, repeats=1, seed=9):
     got = []
     for number in range(repeats):
         round_ = at.draw(len(index), generator=generator, index=index)
-        round_.message[:, 1:] = torch.tensor([77, number])
+        round_.message[:, 1:3] = torch.tensor([77, number])
         symbols = scheme.send(source, index, at.context(round_, generator))
         got.append(at.transmit(round_, symbols).eavesdropper)
     if repeats == 1:
@@ -571,16 +570,21 @@ def test_each_reception_counts_by_its_snr():
 def test_over_fading_links_the_combination_is_the_best_linear_estimate(source):
     """The orthogonality principle: its error is 1 / (1 + sum |h|^2 / N0), and less than any single one's."""
     view, game, _ = view_of(source, channel=Rayleigh(coherence=8), snr_db=(0.0, 10.0), receptions=4)
+
+    def powers(csi):
+        fades = csi[..., 1:].unflatten(-1, (-1, 2)).square().sum(-1)
+        return fades[..., torch.arange(N) // 8]
+
     attacker = transformed("denoise", game.spec, kwargs=TINY)
     got, _ = view.sample_repeated(torch.arange(1000))
     combined, csi = attacker.transform(got.received, got.csi)
     sent = view.symbols(torch.arange(1000))
-    quality = (fade_powers(got.csi, N) / noise_power(got.csi[..., :1])).sum(1)
+    quality = (powers(got.csi) / noise_power(got.csi[..., :1])).sum(1)
     error = (combined - sent).square().mean()
     assert float(error) == pytest.approx(float((0.5 / (1 + quality)).mean()), rel=0.05)
     assert error < (got.received - sent[:, None]).square().mean((0, 2)).min() / 2
     # What the base attacks are told describes the very same link.
-    told = fade_powers(csi, N) / noise_power(csi[:, :1])
+    told = powers(csi) / noise_power(csi[:, :1])
     assert csi.shape == (1000, game.spec.num_csi) and torch.allclose(told, quality, rtol=1e-3)
     single, again = attacker.transform(got.received[:, :1], got.csi[:, :1])
     assert torch.allclose(single, got.received[:, 0], atol=1e-5)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import torch
@@ -52,6 +53,7 @@ class Source:
     _make_statistics: Callable[[], Statistics]
     _make_provenance: Callable[[], str]
     half: str | None = None
+    _number: tuple[int, int] | None = field(default=None, init=False)
 
     @classmethod
     def from_arrays(
@@ -149,6 +151,13 @@ class Source:
         """One sentence: which images these are and how they were obtained."""
         return self._make_provenance()
 
+    @property
+    def number(self) -> int:
+        """A number of 63 bits that follows from all of the images: what a place in the source means elsewhere too."""
+        if self._number is None or self._number[0] != _version(self.images):
+            self._number = _version(self.images), int(content_numbers(self.images[None])[0, 1])
+        return self._number[1]
+
     def draw(self, batch_size: int, generator: torch.Generator | None) -> Tensor:
         """Positions of images drawn uniformly with replacement, int64 [batch_size], on this device.
 
@@ -196,7 +205,11 @@ class Source:
     def to(self, device: str | torch.device) -> Source:
         """The same source on ``device``; itself if it is there already."""
         target = resolve_device(device)
-        return self if target == self.device else self._with(lambda values: values.to(target))
+        if target == self.device:
+            return self
+        there = self._with(lambda values: values.to(target))
+        there._number = _version(there.images), self.number
+        return there
 
     def _with(self, change: Callable[[Tensor], Tensor], half: str | None = None) -> Source:
         return replace(
@@ -208,3 +221,19 @@ class Source:
             _make_statistics=lambda: self.statistics,
             _make_provenance=lambda: self.provenance,
         )
+
+
+def content_numbers(images: Tensor) -> Tensor:
+    """Two numbers of 63 bits for each of the images [B, ...], int64 [B, 2]: a digest of type, size and values."""
+    kind = f"{images.dtype} {tuple(images.shape[1:])}".encode()
+    found = [
+        hashlib.blake2b(image.numpy(), digest_size=16, key=kind[:64]).digest()
+        for image in images.detach().cpu().contiguous()
+    ]
+    numbers = [[int.from_bytes(one[:8], "big") >> 1, int.from_bytes(one[8:], "big") >> 1] for one in found]
+    return torch.tensor(numbers, dtype=torch.int64, device=images.device).reshape(-1, 2)
+
+
+def _version(images: Tensor) -> int:
+    """How often the images have been written to, as far as torch counts it."""
+    return -1 if images.is_inference() else images._version

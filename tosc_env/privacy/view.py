@@ -15,7 +15,7 @@ from tosc_env.game import Game
 from tosc_env.modulation import constellation_points
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.threat import ThreatModel
-from tosc_env.rollout import Exchange, transmit, with_fresh_nonces
+from tosc_env.rollout import Exchange, numbered_by_content, transmit, with_fresh_nonces
 from tosc_env.schemes import PrivacyScheme
 from tosc_env.types import Context, Reception, Round, SystemSpec
 
@@ -212,6 +212,7 @@ class View:
         index = torch.zeros(len(images), dtype=torch.int64, device=self.device)
         round_ = self._game.draw(len(images), generator=self._candidates, index=index)
         round_ = with_fresh_nonces(round_, self._scheme, self._candidates)
+        round_ = numbered_by_content(round_, images, self._scheme)
         context = self._game.context(round_, self._candidates)
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             symbols = self._scheme.constrain(self._scheme.send_images(images, context), context)

@@ -62,7 +62,7 @@ class Laplace(Stage):
         >>> stage = Laplace(spec, epsilon=20.0)
         >>> stage
         Laplace(epsilon=20, clip=1)
-        >>> context = Context(torch.zeros(2), torch.zeros(2, 3), generator=torch.Generator().manual_seed(0))
+        >>> context = Context(torch.zeros(2), torch.zeros(2, 5), generator=torch.Generator().manual_seed(0))
         >>> stage.protect(torch.randn(2, 8), context).shape
         torch.Size([2, 8])
         >>> Laplace(spec, epsilon=0.05, mode="calibrated", constant=0.01).guarantee()

@@ -51,7 +51,7 @@ def test_a_partial_reset_counts_episodes_per_row():
     session = make(max_cycles=20)
     run(session, 4, reset_at=1, mask=np.array([False, True, False, False]))
     assert session.cycles.tolist() == [4, 2, 4, 4]
-    assert session.present.round.message.tolist() == [[0, 0, 4], [1, 1, 2], [2, 0, 4], [3, 0, 4]]
+    assert session.present.round.message[:, :3].tolist() == [[0, 0, 4], [1, 1, 2], [2, 0, 4], [3, 0, 4]]
 
 
 def test_a_row_that_is_over_keeps_its_message_until_it_restarts():

@@ -116,7 +116,7 @@ def test_attackers_learn_on_the_symbols_that_are_sent_also_when_first_asked_in_b
     for name, plain in learnt[0].items():
         assert plain.dtype == torch.float32 and torch.equal(plain, learnt[1][name]), name
     if backbone is Counted and not stages:
-        context = Context(torch.full((40,), 12.0), torch.zeros(40, 3, dtype=torch.int64))
+        context = Context(torch.full((40,), 12.0), torch.zeros(40, 5, dtype=torch.int64))
         direct = Counted(SPEC).encode(source.gather(index).images, context)
         wanted = Game(source, num_symbols=8).normalise(direct)
         assert torch.allclose(learnt[1]["symbols"], wanted, atol=1e-5)
