@@ -293,7 +293,9 @@ def test_an_interrupted_attack_ends_in_the_very_same_attacker(source, tmp_path):
     kwargs = {base: {**TINY[base], "epochs": 3, "dropout": 0.1} for base in bases}
 
     def fitted(path=None, stop=None):
-        view, game, _ = view_of(few, shuffled_levels())
+        generator = g(2)  # one stream for both, as fit_eavesdropper has it
+        game = Game(few, num_symbols=N)
+        view = View(game, shuffled_levels(), ThreatModel(), generator)
         attacker = transformed("sorted", game.spec, base_attacks=bases, kwargs=kwargs)
         if path is not None:
             attacker.run = (path, {"target": "x"})
@@ -302,7 +304,6 @@ def test_an_interrupted_attack_ends_in_the_very_same_attacker(source, tmp_path):
             if stop is not None and done > stop * total:
                 raise Stop
 
-        view._generator = generator = g(2)  # one stream for both, as fit_eavesdropper has it
         attacker.fit(view, generator=generator, progress=progress)
         return attacker.state_dict()
 
@@ -376,7 +377,7 @@ def test_a_transformed_view_denies_what_the_view_denies(source):
     ):
         with pytest.raises(DeniedError):
             ask()
-    discrete, game, _ = view_of(few, points(few), **{**denied, "candidate_queries": True})
+    discrete, game, _ = view_of(few, points(few), **{**denied, "candidate_queries": True, "candidates": 4})
     inner = TransformedView(discrete, transformed("sorted", game.spec, kwargs=TINY))
     for ask in (lambda: inner.codebook, lambda: inner.constellation, lambda: inner.sample(index + 5)):
         with pytest.raises(DeniedError):
@@ -536,7 +537,7 @@ def test_sorted_values_see_through_a_key_for_each_message(source, test_source, f
     record = attacker.fit(view, generator=g())
     assert record["learns_from"] == ("pairs" if keys == "with-pairs" else "unkeyed")
     if keys == "without-pairs":
-        assert view.queries == 0
+        assert view.queries >= view.num_images, "each is an encoding"
     assert psnr(attacker, game, scheme, test_source) > floor + 1.5
 
 

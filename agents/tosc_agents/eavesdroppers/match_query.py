@@ -87,13 +87,13 @@ class MatchQuery(Eavesdropper):
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
         count = min(self.options["images"], view.num_images)
         index = torch.arange(count, device=view.device)
-        view.encode(view.images(index[:1]))  # denied, if it is, before anything is spent
+        view.encode(view.images(index[:0]))  # denied, if it is, before anything is spent
         self._encode = view.encode
         self._encodings = 1 if view.deterministic else self.options["encodings"]
         self._points = view.constellation if view.threat.codebook else None
         self._remembered.clear()
-        reception, images = view.sample(index)
-        candidates = self._symbols(images)
+        reception, _ = view.sample(index)
+        candidates = torch.stack([view.symbols(index) for _ in range(self._encodings)])
         names = self._comparisons(fading=view.fading and view.threat.csi)
         found = {}
         for i, name in enumerate(names):

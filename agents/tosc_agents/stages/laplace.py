@@ -44,6 +44,10 @@ class Laplace(Stage):
     added to (Mironov, "On significance of the least significant bits for differential privacy", CCS 2012). An attacker
     behind a noisy channel has no such bits; who reads the transmitter's memory does.
 
+    In a simulation the noise comes from the environment's seeded stream, so that episodes replay: the guarantee is
+    towards whoever does not know the seed. Who knows it knows the noise; a transmitter in the field draws from its
+    operating system's entropy.
+
     Args:
         spec, constellation: see :class:`~tosc_env.Stage`.
         epsilon: the budget of each message, above 0; its knob.
