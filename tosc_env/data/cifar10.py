@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import tarfile
 import tempfile
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ import torch
 from tosc_env.data.base import Source
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import data_root, file_digest, retrieve, stamps, with_note
+from tosc_env.data.plain_pickle import Call, read_pickle
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import DataError
 from tosc_env.io.files import WriteError
@@ -249,23 +249,24 @@ class BinaryLayout(Layout):
 
 
 class PythonLayout(Layout):
-    """``cifar-10-batches-py``: pickled dictionaries, of which only plain values are accepted."""
+    """``cifar-10-batches-py``: pickled dictionaries, which are read and never unpickled."""
 
     meta = "batches.meta"
 
     def read_tables(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        content = _unpickle(path)
-        data, labels = content.get("data"), content.get("labels")
-        shape = RECORDS, RECORD_BYTES - 1
-        if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != shape:
+        content = _described(path)
+        data, labels = _table(content.get("data")), content.get("labels")
+        if data is None:
             raise DataError(f"{path} holds no uint8 table of {RECORDS:,} x 3,072 pixels: it is corrupt.")
-        if not isinstance(labels, list) or len(labels) != RECORDS or any(type(v) is not int for v in labels):
+        if type(labels) is not list or len(labels) != RECORDS or any(type(v) is not int for v in labels):
             raise DataError(f"{path} holds no list of {RECORDS:,} labels: it is corrupt.")
         return data, np.array(labels)
 
     def read_names(self, path: Path) -> list[str]:
-        names = _unpickle(path).get("label_names")
-        return [_text(name) for name in names] if isinstance(names, list) else []
+        names = _described(path).get("label_names")
+        if type(names) is not list or any(type(name) not in (str, bytes) for name in names):
+            return []
+        return [_text(name) for name in names]
 
     def sums(self) -> dict[str, str]:
         return PYTHON_MD5
@@ -276,36 +277,47 @@ def layouts(root: Path) -> tuple[Layout, Layout]:
     return BinaryLayout(root / "cifar-10-batches-bin"), PythonLayout(root / "cifar-10-batches-py")
 
 
-_PLAIN_NAMES = {
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-}
+_NAMES = frozenset(
+    {
+        "numpy.dtype",
+        "numpy.ndarray",
+        *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+        *(f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")),
+    }
+)
+"""All that a pickled array of NumPy names; none of it is called."""
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Rebuilds containers, numbers, strings and NumPy arrays; refuses every other name a file asks for."""
-
-    def find_class(self, module: str, name: str) -> object:
-        # NumPy 2 moved the module; the old spelling still works but warns.
-        module = module.replace("numpy.core.", "numpy._core.")
-        if (module, name) not in _PLAIN_NAMES:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module, name)
-
-
-def _unpickle(path: Path) -> dict[str, object]:
+def _described(path: Path) -> dict[str, Any]:
+    """What a pickled dictionary says, in which a :class:`~tosc_env.data.plain_pickle.Call` stands for an array."""
     try:
-        with open(path, "rb") as file:
-            content = _PlainUnpickler(file, encoding="bytes").load()
+        if path.stat().st_size > 2 * RECORDS * RECORD_BYTES + 65536:
+            raise ValueError("it is longer than any")
+        content = read_pickle(path.read_bytes(), _NAMES, opcodes=8 * RECORDS + 1000)
+        if type(content) is not dict:
+            raise ValueError("it holds no dictionary")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
-    except Exception as error:  # which a damaged pickle raises almost any of: EOFError, ValueError, ...
-        raise DataError(f"{path} is not a CIFAR-10 batch: {str(error) or type(error).__name__}.") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} is not a CIFAR-10 batch: it holds no dictionary.")
-    return {_text(key): value for key, value in content.items()}
+    except ValueError as error:
+        told = " ".join(str(error).split()).rstrip(".")
+        raise DataError(f"{path} is not a CIFAR-10 batch: {told}.") from error
+    return content
+
+
+def _table(described: object) -> np.ndarray | None:
+    """The uint8 array [10000, 3072] that NumPy describes in a pickle; None where it is another one, or none."""
+    match described:
+        case Call(_, ((Call("numpy.ndarray"), _, _)), (1, shape, kind, False, data)):  # protocols 2 to 4
+            pass
+        case Call(_, (data, kind, shape, "C"), None):  # protocol 5
+            pass
+        case _:
+            return None
+    match kind, shape, data:
+        case Call("numpy.dtype", ("u1" | b"u1", _, _)), (rows, columns), bytes() | bytearray():
+            if (rows, columns) == (RECORDS, RECORD_BYTES - 1) and len(data) == rows * columns:
+                return np.frombuffer(data, dtype=np.uint8).reshape(rows, columns)
+    return None
 
 
 def _text(value: object) -> str:
