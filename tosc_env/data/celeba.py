@@ -110,6 +110,7 @@ class CelebA(DataSet):
             attribute_values=[("absent", "present")] * len(columns),
             training=lambda: _statistics(*place, _stamp(folder)),
             provenance=lambda: _provenance(folder, len(faces.names), told),
+            halves="in-order",
         )
 
     def is_available(self) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import tarfile
 import tempfile
+import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
@@ -70,6 +71,7 @@ class CIFAR10(DataSet):
             class_names=layout.class_names(),
             training=lambda: _statistics(layout, stamps(layout.paths("train"))),
             provenance=lambda: _provenance(layout),
+            halves="in-order",
         )
 
     def is_available(self) -> bool:
@@ -147,9 +149,10 @@ def _unpack(archive: Path, layout: Layout, record: dict[str, str]) -> None:
     """The archive's folder as the layout's, whole or not at all, with a record of every file's checksum."""
     try:
         with tempfile.TemporaryDirectory(prefix=".cifar10.", dir=archive.parent) as work:
-            # "data" refuses links, devices and paths that leave the folder.
             with tarfile.open(archive, "r:gz") as tar:
-                tar.extractall(work, filter="data")
+                for member in tar:
+                    _check_member(member, archive)
+                    tar.extract(member, work, filter="data")  # "data" refuses paths that leave the folder
             fresh = BinaryLayout(Path(work) / layout.folder.name)
             if fresh.missing():
                 raise DataError(f"{record['url']} holds no {layout.folder.name}/{fresh.missing()[0].name}.")
@@ -157,12 +160,21 @@ def _unpack(archive: Path, layout: Layout, record: dict[str, str]) -> None:
             told = {**record, "files": {path.name: file_digest(path, "md5") for path in files}}
             (fresh.folder / VERIFIED).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
             os.replace(fresh.folder, layout.folder)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{archive} cannot be unpacked: {error}.") from error
     except OSError as error:
         if isinstance(error, DataError):
             raise
         raise WriteError(f"cannot unpack {archive}: {error.strerror or error}.") from error
+
+
+def _check_member(member: tarfile.TarInfo, archive: Path) -> None:
+    """The release has folders and plain files of a batch's size; links, devices and files with holes are another's."""
+    plain = member.isdir() or (member.isreg() and not member.issparse())
+    if not plain or member.size > 2 * RECORDS * RECORD_BYTES + 65536 or member.offset > 2**30:
+        raise DataError(
+            f"{archive} holds {member.name!r}, which is no file of the release (too large, or a link)."
+        )
 
 
 @dataclass(frozen=True)
