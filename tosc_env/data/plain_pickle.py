@@ -61,6 +61,8 @@ def read_pickle(raw: bytes, names: frozenset[str], opcodes: int) -> Any:
             _follow(opcode.name, argument, stack, memo, names)
     except (LookupError, TypeError) as error:  # an empty stack, an unknown memo, a value of another type
         raise ValueError(f"it is no whole pickle ({type(error).__name__})") from error
+    except ValueError as error:  # ours, or pickletools', which quotes what it cannot read at any length
+        raise ValueError(str(error)[:200]) from None
     raise ValueError(f"it has more than {opcodes:,} opcodes")
 
 
