@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 from torch import Tensor
 
 from tosc_env.errors import CheckpointError, InputError
@@ -221,9 +222,16 @@ def _brief(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
+def _plain(value: Any) -> Any:
+    """A number of NumPy as one of Python."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
 def _json(value: Any, **how: Any) -> str:
     try:
-        return json.dumps(value, allow_nan=False, **how)
+        return json.dumps(value, allow_nan=False, default=_plain, **how)
     except (TypeError, ValueError) as error:
         raise InputError(f"a checkpoint holds plain values only: {error}.") from None
 
