@@ -258,4 +258,9 @@ def _load_tensors(policy: Any, path: Path, name: str) -> None:
                 f"{path}: tensor {tensor!r} has the shape {list(stored[tensor].shape)}, but "
                 f"{name!r} needs {list(value.shape)}."
             )
+        found = stored[tensor]
+        if found.dtype != value.dtype and not (found.is_floating_point() and value.is_floating_point()):
+            raise CheckpointError(
+                f"{path}: tensor {tensor!r} has the type {found.dtype}, but {name!r} needs {value.dtype}."
+            )
     policy.load_state_dict({tensor: stored[tensor].to(value.dtype) for tensor, value in own.items()})

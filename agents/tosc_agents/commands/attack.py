@@ -45,7 +45,7 @@ from tosc_env.privacy.oracle import Recorded
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
 
-_LARGEST_RECORD = 2**32
+_LARGEST_RECORD = 2**31
 """Bytes of recorded symbols, unpacked."""
 USUAL = ThreatModel(candidate_queries=True, unkeyed_encoder=True)
 """What is granted unless asked otherwise, so that the strongest attackers are among those that run."""
