@@ -256,7 +256,7 @@ class BinaryLayout(Layout):
             return None
         try:
             return dict(json.loads(record.read_text(encoding="utf-8"))["files"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{record} is not a record of a verified download; delete it.") from error
 
 
