@@ -34,7 +34,7 @@ class Folder(DataSet):
 
     name = "folder"
     terms = "Folder: images of whoever ran this, on terms of their own."
-    how = "your own: data_kwargs={'path': FOLDER}"
+    how = "your own: --data folder --data-kwargs path=FOLDER"
 
     def load(
         self,

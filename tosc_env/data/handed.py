@@ -113,7 +113,7 @@ def _of_items(
     facts: dict[str, Any],
 ) -> Source:
     """The source of a data set that gives one image at a time."""
-    image_key, label_key, class_names = _columns(items)
+    columns = getattr(items, "features", None)
     tags: dict[int, Any] = {}
 
     def read(i: int) -> np.ndarray:
@@ -121,8 +121,10 @@ def _of_items(
             item = items[i]
         except Exception as error:  # whatever a stranger's data set makes of a broken file
             raise ValueError(f"{type(error).__name__}: {error}") from error
+        label = None
         if isinstance(item, Mapping):
-            image, label = item[image_key], item[label_key] if label_key is not None else None
+            image_key, label_key = _keys(item if columns is None else columns)
+            image, label = item[image_key], item.get(label_key)
         else:
             image, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
         tags[i] = label.item() if isinstance(label, Tensor | np.generic | np.ndarray) else label
@@ -130,28 +132,23 @@ def _of_items(
 
     images, kept = read_table(len(items), read, lambda i: f"item {i}", skip_broken=skip_broken)
     labels = None if all(tags[i] is None for i in kept) else [tags[i] for i in kept]
-    if class_names is not None and labels is not None and not isinstance(labels[0], str):
-        facts = {"class_names": class_names, **facts}
+    names = getattr(items, "classes", None)
+    if columns is not None:
+        names = getattr(columns.get(_keys(columns)[1]), "names", None)
+    if names is not None and labels is not None and not isinstance(labels[0], str):
+        facts = {"class_names": list(names), **facts}
     return Source.from_arrays(images, labels, name=name, split=split, **facts)
 
 
-def _columns(items: Any) -> tuple[str, str | None, list[str] | None]:
-    """The keys of images and labels in items that are dictionaries, and the classes' names, where they are told."""
-    classes = getattr(items, "classes", None)
-    known = getattr(items, "features", None)
-    if known is None:
-        known = items[0] if len(items) and isinstance(items[0], Mapping) else None
-    if not isinstance(known, Mapping):
-        return "", None, list(classes) if isinstance(classes, list | tuple) else None
-    image_key = next((key for key in _IMAGE_KEYS if key in known), None)
+def _keys(columns: Mapping[str, Any]) -> tuple[str, str]:
+    """What the images and the labels are called among the columns; the latter perhaps by a name that none has."""
+    image_key = next((key for key in _IMAGE_KEYS if key in columns), None)
     if image_key is None:
         raise InputError(
             f"a data set's column of images is called {' or '.join(map(repr, _IMAGE_KEYS))}, and this one has "
-            f"{', '.join(map(repr, known))}: rename one."
+            f"{', '.join(map(repr, columns))}: rename one."
         )
-    label_key = next((key for key in _LABEL_KEYS if key in known), None)
-    names = getattr(known[label_key], "names", None) if label_key is not None else None
-    return image_key, label_key, list(names) if names is not None else None
+    return image_key, next((key for key in _LABEL_KEYS if key in columns), _LABEL_KEYS[0])
 
 
 def _picture(image: Any) -> Any:

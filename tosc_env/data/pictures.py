@@ -80,29 +80,30 @@ def decode(picture: Any, channels: int | None, size: tuple[int, int] | None) -> 
     """
     from PIL import Image, ImageOps
 
+    found = open_picture(picture)
+    grey = channels == 1 or (channels is None and found.mode in _COLOURLESS)
     try:
-        with open_picture(picture) as found:
-            grey = channels == 1 or (channels is None and found.mode in _COLOURLESS)
-            image = ImageOps.exif_transpose(found)
-            if image.mode.startswith("I;16"):
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-                layer = image.convert("RGBA")
-                image = Image.new("RGBA", layer.size, "white")
-                image.alpha_composite(layer)
-            image = image.convert("L" if grey else "RGB")
-            if size is not None and size != (image.height, image.width):
-                scale = min(image.height / size[0], image.width / size[1])
-                height, width = (max(1, round(side * scale)) for side in size)
-                left, top = (image.width - width) // 2, (image.height - height) // 2
-                # Bilinear in Pillow averages over the whole source area when shrinking: no aliasing.
-                part = image.crop((left, top, left + width, top + height))
-                image = part.resize(size[::-1], Image.Resampling.BILINEAR)
-            pixels = np.asarray(image)
-    except ValueError:
-        raise
+        image = ImageOps.exif_transpose(found)
+        if image.mode.startswith("I;16"):
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            layer = image.convert("RGBA")
+            image = Image.new("RGBA", layer.size, "white")
+            image.alpha_composite(layer)
+        image = image.convert("L" if grey else "RGB")
+        if size is not None and size != (image.height, image.width):
+            scale = min(image.height / size[0], image.width / size[1])
+            height, width = (max(1, round(side * scale)) for side in size)
+            left, top = (image.width - width) // 2, (image.height - height) // 2
+            # Bilinear in Pillow averages over the whole source area when shrinking: no aliasing.
+            part = image.crop((left, top, left + width, top + height))
+            image = part.resize(size[::-1], Image.Resampling.BILINEAR)
+        pixels = np.asarray(image)
     except Exception as error:  # damaged pixels raise almost any
         raise ValueError(_phrase(error)) from error
+    finally:
+        if found is not picture:
+            found.close()
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
 
 

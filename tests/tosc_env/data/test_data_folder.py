@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import tempfile
 import warnings
 import zipfile
 import zlib
@@ -15,7 +16,7 @@ import torch
 from bounded import run_bounded
 from PIL import Image
 
-from tosc_env.data import make_source
+from tosc_env.data import make_source, pictures
 from tosc_env.data.pictures import decode
 from tosc_env.errors import DataError, InputError
 
@@ -121,6 +122,21 @@ def test_one_class_two_images_and_a_class_with_one_image(tmp_path):
 def a_plain_folder(root):
     a_folder(root, count=2, shape=(8, 8))
     return root
+
+
+def test_a_large_table_lies_in_a_file_that_nobody_finds(tmp_path, monkeypatch):
+    a_folder(tmp_path / "in" / "train", count=3)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(pictures, "_IN_MEMORY", 0)
+    images, _ = pictures.read_table(
+        6, lambda i: np.full((3, 9, 13), i, np.uint8), str, skip_broken=False, threads=2
+    )
+    assert isinstance(images, np.memmap) and images[:, 0, 0, 0].tolist() == list(range(6))
+    source = load(tmp_path / "in")
+    assert (
+        len(source) == 6 and source.statistics.mean_image_mse > 0 and not list((tmp_path / "tmp").iterdir())
+    )
 
 
 def test_names_of_any_alphabet(tmp_path):
