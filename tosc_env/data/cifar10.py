@@ -319,17 +319,21 @@ def _described(path: Path) -> dict[str, Any]:
 def _table(described: object) -> np.ndarray | None:
     """The uint8 array [10000, 3072] that NumPy describes in a pickle; None where it is another one, or none."""
     match described:
-        case Call(_, ((Call("numpy.ndarray"), _, _)), (1, shape, kind, False, data)):  # protocols 2 to 4
+        case Call(_, (Call("numpy.ndarray"), _, _), (1, shape, kind, False, data)):  # protocols 2 to 4
             pass
         case Call(_, (data, kind, shape, "C"), None):  # protocol 5
             pass
         case _:
             return None
-    match kind, shape, data:
-        case Call("numpy.dtype", ("u1" | b"u1", _, _)), (rows, columns), bytes() | bytearray():
-            if (rows, columns) == (RECORDS, RECORD_BYTES - 1) and len(data) == rows * columns:
-                return np.frombuffer(data, dtype=np.uint8).reshape(rows, columns)
-    return None
+    match kind:
+        case Call("numpy.dtype", ("u1" | b"u1", _, _), (3, "|" | b"|", None, None, None, -1, -1, 0)):
+            pass
+        case _:
+            return None
+    wanted = RECORDS, RECORD_BYTES - 1
+    if shape != wanted or type(data) not in (bytes, bytearray) or len(data) != RECORDS * (RECORD_BYTES - 1):
+        return None
+    return np.frombuffer(data, dtype=np.uint8).reshape(wanted)
 
 
 def _text(value: object) -> str:

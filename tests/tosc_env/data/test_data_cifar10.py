@@ -222,6 +222,27 @@ def test_a_cut_archive_leaves_nothing(tmp_path, cut):
     assert list(tmp_path.iterdir()) == [archive]
 
 
+@pytest.mark.parametrize("protocol", [4, 5])
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b"K\x00t\x94b", b"K\x3ft\x94b"),  # bytes that are addresses of objects
+        (b"\x8c\x02u1", b"\x8c\x02O8"),
+        (b"J\xff\xff\xff\xffJ\xff\xff\xff\xff", b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f"),  # huge items
+        (b"NNN", b"NN}"),
+    ],
+    ids=["objects", "object type", "huge", "fields"],
+)
+def test_an_array_of_another_kind_is_refused_and_touches_no_memory(tmp_path, protocol, change):
+    """Such a dtype, rebuilt by NumPy, reads and writes at addresses of a stranger's choice."""
+    path = write_python(tmp_path, protocol=protocol) / "data_batch_1"
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(*change, 1))
+    assert path.read_bytes() != raw
+    with pytest.raises(DataError, match=r"data_batch_1 (holds no uint8 table|is not a CIFAR-10 batch)"):
+        make_source("cifar10")
+
+
 def test_a_pickle_that_claims_a_large_table_is_refused(tmp_path):
     folder = write_python(tmp_path)
     (folder / "test_batch").write_bytes(b"\x80\x04" + b"\x8e" + (2**60).to_bytes(8, "little") + b"x")
