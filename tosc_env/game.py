@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from typing import Any
 
 import torch
@@ -148,7 +149,7 @@ class GameConfig:
                 values[name] = value.plain()
             elif name == "nodes":
                 values[name] = [node.plain() for node in as_nodes(value)]
-            elif not isinstance(value, str | int | float | list | tuple | Mapping | None):
+            elif not isinstance(value, str | Real | list | tuple | Mapping | None):
                 raise InputError(f"a card holds plain values; {name} was given as the object {value!r}.")
         return values
 

@@ -20,7 +20,7 @@ from tosc_env import metrics
 from tosc_env.attackers import eavesdroppers, make_eavesdropper
 from tosc_env.channels import noise_power
 from tosc_env.channels.flat import AWGN, Rayleigh
-from tosc_env.data import make_source
+from tosc_env.data import Source, make_source
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.game import Game
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
@@ -235,6 +235,20 @@ def test_every_transformed_attack_keeps_the_laws_of_an_attacker(source, name, ch
     assert attacker.capabilities == ("reconstruct", "match", "infer")
     assert attacker.inferred == (("label", game.spec.num_outputs),)
     check_eavesdropper(attacker, view)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 13), (1, 96, 64)], ids=str)
+@pytest.mark.parametrize("name", TRANSFORMED)
+def test_every_transformed_attack_copes_with_images_of_any_size(name, shape):
+    images = torch.randint(0, 256, (64, *shape), dtype=torch.uint8, generator=g())
+    noise = Source.from_arrays(images, torch.arange(64) % 4, name="noise")
+    game = Game(noise, num_symbols=N, snr_db=12.0)
+    scheme = make_scheme(Pixels(game.spec), stages=[] if name == "codebook" else ["keyed"])
+    if name == "codebook":
+        scheme = make_scheme("lbvq", game.spec, stem=4, widths=(4,), blocks=(0,), receiver_width=8)
+        game = game.with_rules(constellation=scheme.constellation)
+    view = View(game, scheme, ThreatModel(**grants(name)), g())
+    check_eavesdropper(transformed(name, game.spec, base_attacks=BASE_ATTACKS, kwargs=TINY), view)
 
 
 def test_the_default_base_attacks_are_one_for_each_kind_of_leak():

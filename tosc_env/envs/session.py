@@ -22,6 +22,7 @@ from tosc_env.async_checks import AsyncChecks
 from tosc_env.devices import to_device
 from tosc_env.errors import InputError
 from tosc_env.memory import evaluating
+from tosc_env.options import check_count
 from tosc_env.roles import agents_of, player_of
 from tosc_env.rollout import transmit
 from tosc_env.rows import select
@@ -88,18 +89,15 @@ class Session:
     def __init__(
         self, system: System, outside: Collection[str], *, num_envs: int = 1, max_cycles: int = 16
     ) -> None:
-        for name, value in (("num_envs", num_envs), ("max_cycles", max_cycles)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a whole number of at least 1, not {value!r}.")
         self.system = system
         self.game = system.game
         self.agents = agents_of(self.game.nodes)
         self.outside = frozenset(player_of(role, self.game.nodes) for role in outside)
-        self.num_envs = num_envs
-        self.max_cycles = max_cycles
+        self.num_envs = check_count(num_envs, "num_envs")
+        self.max_cycles = check_count(max_cycles, "max_cycles")
         self.present: InFlight | None = None
         self.last: Transition | None = None
-        self.cycles = np.zeros(num_envs, dtype=np.int64)
+        self.cycles = np.zeros(self.num_envs, dtype=np.int64)
         self.environment = 0
         self._checks = AsyncChecks()
         self._stream: torch.Generator | None = None
