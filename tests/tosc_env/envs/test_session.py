@@ -208,23 +208,6 @@ def test_info_keys_are_the_same_before_and_after_a_score_with_extra_metrics():
 
 
 @pytest.mark.parametrize(
-    "change", [{"split": "test"}, {"snr_db": 3.0}, {"data_kwargs": {"num_images": 65}}, {"num_symbols": 32}]
-)
-def test_one_seed_in_two_worlds_gives_two_environment_numbers(change):
-    """Keyed schemes draw their keystream from the number: another world must not use this one's again."""
-    from fakes import options_for
-
-    def number(**options):
-        options = options_for("eavesdropper", **options)
-        options.pop("role")
-        session = Session(make_system("shapes", {"eavesdropper"}, options, ()), {"eavesdropper"})
-        session.reset(seed=5)
-        return session.environment
-
-    assert number() == number() != number(**change)
-
-
-@pytest.mark.parametrize(
     "outside", [{"transmitter", "receiver", "eavesdropper"}, {"transmitter"}, {"receiver"}]
 )
 def test_stages_stand_between_whoever_transmits_and_the_channel(outside):
