@@ -18,7 +18,7 @@ from tosc_env.identity import check_identity, identity, plain
 from tosc_env.io.checkpoints import load_checkpoint
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.threat import ThreatModel
-from tosc_env.privacy.view import QueryCount, View
+from tosc_env.privacy.view import counted_view
 from tosc_env.schemes import PrivacyScheme
 
 
@@ -60,7 +60,7 @@ def fit_eavesdropper(
         attacker = make_eavesdropper(eavesdropper, game.spec, **(options or {})).to(game.device)
     # One stream for the order of images and the noise on the air, so that a resumed run goes on with both.
     generator = torch.Generator(game.device).manual_seed(seed)
-    view = View(game, scheme, threat, generator)
+    view, count = counted_view(game, scheme, threat, generator)
     parts = _parts(attacker, game, scheme, threat)
     setting = {
         "options": attacker.options,
@@ -69,7 +69,7 @@ def fit_eavesdropper(
         "seed": seed,
     }
     if state_path is not None and hasattr(attacker, "run"):
-        attacker.run = Run(state_path, parts, asked or {}, QueryCount(view))  # type: ignore[assignment]
+        attacker.run = Run(state_path, parts, asked or {}, count)  # type: ignore[assignment]
     start = time.perf_counter()
     fitted = attacker.fit(view, generator=generator, progress=progress)
     attacker.eval().requires_grad_(False)
