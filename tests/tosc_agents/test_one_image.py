@@ -43,6 +43,7 @@ def test_an_attacker_learns_from_one_image(name, what):
     shown = {"one image": whole.subset([0]), "one query": whole, "equal images": whole.subset([0] * 12)}[what]
     threat = ThreatModel(
         queries=1 if what == "one query" else None,
+        candidates=1000 if what == "one query" else None,
         candidate_queries=True,
         unkeyed_encoder=True,
         receptions=2 if eavesdroppers[name].repeated else 1,

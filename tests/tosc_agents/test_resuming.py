@@ -281,10 +281,11 @@ ATTACKED_OTHERWISE = {
     "--ssim": True,
     "--seed": 1,
 }
-ATTACKED_OTHERWISE |= others(Attack, ATTACKED_OTHERWISE)
+ATTACKED_OTHERWISE |= others(Attack, ATTACKED_OTHERWISE) | others(ThreatModel, ATTACKED_OTHERWISE)
 ATTACKED_WITH = {
     "--eavesdropper-snr-db": {"--snr-db": 12.0},
     "--images": {"--attacker-data": None},
+    "--queries": {"--candidates": 100},
     "--labels": {"--eavesdropper": ["mean-image", "linear", "inversion-mlp"]},
 }
 MAY_BE_TAKEN = {"--all", "--eavesdropper", "--data", "--seeds", "--ssim"}
