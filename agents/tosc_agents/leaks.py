@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -57,7 +58,10 @@ def strongest(evaluation: Evaluation) -> dict[float, dict[str, Strongest]]:
             for figure, value in figures.items():
                 leak = _leak_of(figure)
                 best = table.setdefault(snr, {}).get(leak or "")
-                if leak is not None and (best is None or value.mean > best.value):
+                # What is no number was not measured: it is nobody's best, and hides nobody else's.
+                if leak is None or not math.isfinite(value.mean):
+                    continue
+                if best is None or value.mean > best.value:
                     against = floor if leak == "psnr_db" else None
                     table[snr][leak] = Strongest(attacker, figure, value.mean, against, chance.get(leak))
     return table
@@ -109,7 +113,8 @@ def describe(top: dict[float, dict[str, Strongest]], ceiling: dict[str, dict[str
                 told = f"{best.value:.2f} dB, a leak of {more:.2f} dB above the floor {best.floor:.2f} dB"
                 if leak in above:
                     whole = above[leak] - best.floor
-                    told += f" (unprotected {whole:.2f} dB: {max(0.0, more) / whole:.0%} of it)"
+                    share = f": {max(0.0, more) / whole:.0%} of it" if whole > 0 else ""
+                    told += f" (unprotected {whole:.2f} dB{share})"
             else:
                 told = f"{best.value:.1%} by {best.figure}"
                 if best.chance is not None:
