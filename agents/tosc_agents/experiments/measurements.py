@@ -215,7 +215,7 @@ def intervals(table: pd.DataFrame) -> str:
     """What the intervals of these rows mean, in a sentence.
 
     >>> intervals(frame([dict(experiment="fig3", method="vq", metric="accuracy", value=0.8, interval=0.1, samples=3)]))
-    '±: 95 % interval of the mean over 3 samples of channel noise.'
+    '±: 95 % interval of the mean over 3 draws of the channel noise.'
     """
     several = table[table.samples > 1].groupby(["over", "samples"], sort=False).method.unique()
     if several.empty:
@@ -225,5 +225,6 @@ def intervals(table: pd.DataFrame) -> str:
         whose[max(several.index, key=lambda group: len(several[group]))] = " (most)"
     else:
         whose = dict.fromkeys(whose, "")
-    told = "; ".join(f"{samples} samples of {over}{who}" for (over, samples), who in whose.items())
+    draws = {NOISE: "draws of the channel noise"}
+    told = "; ".join(f"{samples} {draws.get(over, over)}{who}" for (over, samples), who in whose.items())
     return f"±: 95 % interval of the mean over {told}."

@@ -89,5 +89,5 @@ def test_an_evaluation_gives_a_row_for_each_figure_with_what_the_attacker_had():
 def test_captions_say_what_intervals_are_over():
     rows = [row("vq", samples=3, interval=0.1), row("ibal", samples=3, interval=0.1)]
     mixed = frame([*rows, row("lbvq", samples=3, interval=0.1, over="trainings")])
-    assert intervals(mixed).endswith("3 samples of channel noise (most); 3 samples of trainings (LBVQ).")
+    assert intervals(mixed).endswith("3 draws of the channel noise (most); 3 trainings (LBVQ).")
     assert intervals(frame([row()])) == "Single samples: no interval."
