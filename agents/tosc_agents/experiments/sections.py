@@ -57,10 +57,10 @@ class Experiment(Protocol):
 
     @property
     def jobs(self) -> Sequence[Job]:
-        """What is to be run; jobs know what they need."""
+        """What is to be run; jobs know what they need. The name of one begins with the experiment's."""
 
     def rows(self, cache: RunCache) -> list[dict[str, Any]]:
-        """The measurements of what is finished; see :mod:`~tosc_agents.experiments.measurements`. None: not enough."""
+        """The measurements of what is finished, by their columns; none where that is too little to show."""
 
     def section(self, cache: RunCache, folder: Path) -> Section:
         """What else a reader must know; pictures are written into the folder."""

@@ -6,9 +6,11 @@ import pytest
 from command_line import slip
 from tiny_preset import tiny
 from tosc_agents.commands.reproduce import parse_given
-from tosc_agents.experiments.jobs import RunCache
+from tosc_agents.experiments import reproduction
+from tosc_agents.experiments.jobs import Job, RunCache
 from tosc_agents.experiments.measurements import read
 from tosc_agents.experiments.reproduction import EXPERIMENTS, Reproduction
+from tosc_agents.experiments.sections import Section, Table
 from tosc_agents.experiments.trainings import SCHEME
 
 from tosc_env.errors import DataError, InputError
@@ -64,6 +66,29 @@ def test_what_is_not_finished_is_named_and_not_drawn(made, tmp_path):
     table = read(tmp_path / "results.csv")
     assert set(table[table.metric == "accuracy"].method) == {"deepjscc"} and set(table.experiment) == {"fig3"}
     assert "table2, fig4, table1" in (tmp_path / "report.md").read_text()
+
+
+def test_an_experiment_is_a_class_and_an_entry(monkeypatch, tmp_path):
+    class Mine:
+        jobs = (Job("mine-count", {}, lambda cache, folder: {"count": 7}),)
+
+        def rows(self, cache):
+            value = cache.result(self.jobs[0])["count"]
+            return [{"experiment": "mine", "method": "lbvq", "metric": "count", "value": value}]
+
+        def section(self, cache, folder):
+            return Section("My experiment", "no data")
+
+        @staticmethod
+        def show(table, folder):
+            return [], [Table("Mine", table[["method", "value"]].astype(str))]
+
+    monkeypatch.setattr(reproduction, "EXPERIMENTS", {"mine": (Mine, lambda whole: Mine())})
+    whole, cache = Reproduction(tiny()), RunCache(tmp_path / "jobs", quiet=True)
+    cache.run(whole.jobs("mine"))
+    whole.report(cache, tmp_path)
+    assert "| lbvq | 7.0 |" in (tmp_path / "report.md").read_text()
+    assert read(tmp_path / "results.csv").value.tolist() == [7.0]
 
 
 def test_a_checkpoint_that_nothing_takes_is_refused(made):
