@@ -71,5 +71,14 @@ _current: ContextVar[AsyncChecks | None] = ContextVar("async_checks", default=No
 
 
 def current_checks() -> AsyncChecks | None:
-    """Where a check adds its result now; None: it is synchronous."""
+    """The object that collects results now; None: checks are synchronous."""
     return _current.get()
+
+
+def check(failed: Tensor, message: str, error: type[ToscError] = InputError) -> None:
+    """Raise ``error`` if ``failed`` (bool []) holds, or add that result where results are collected."""
+    checks = current_checks()
+    if checks is not None:
+        checks.add(failed, message, error)
+    elif failed:
+        raise error(message)

@@ -145,7 +145,8 @@ def as_action(
         space: of a single action.
         batch: None for one action, else the number of rows.
         device: where the result lives.
-        validate: look at the values too, which waits once for the device; shape and type are always checked.
+        validate: look at the values too, which waits once for the device; shape and type are always checked. Without
+            it NaN counts as 0, and a number too large for float32 as the largest.
 
     Raises:
         InputError: wrong shape or type, NaN or infinite, out of range; the sentence names the agent.
@@ -187,6 +188,7 @@ def _real_action(agent: str, tensor: Tensor, wanted: str, validate: bool) -> Ten
     """Finite numbers, images clipped. One pass over a valid batch of images: its extremes tell all."""
     image = agent.startswith("eavesdropper")
     if not validate:
+        tensor = tensor.nan_to_num()
         return tensor.clamp(0.0, 1.0) if image else tensor
     low, high = torch.stack(tensor.aminmax()).tolist()
     if not (math.isfinite(low) and math.isfinite(high)):

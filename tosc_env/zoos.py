@@ -87,12 +87,7 @@ def installed_zoos() -> list[Zoo]:
 
 
 def load_scheme(
-    name: str,
-    where: str | Game = "ToSC-CIFAR-v0",
-    *,
-    stages: Any = (),
-    device: str | torch.device = "cpu",
-    **options: Any,
+    name: str, where: str | Game, *, stages: Any = (), device: str | torch.device = "cpu", **options: Any
 ) -> Pipeline:
     """A trained scheme of an installed zoo, in evaluation mode; the images themselves are not needed.
 
@@ -116,9 +111,9 @@ def load_scheme(
 
 def load_eavesdropper(
     name: str,
-    where: str | Game = "ToSC-CIFAR-v0",
+    where: str | Game,
     *,
-    scheme: str | PrivacyScheme = "deepjscc",
+    scheme: str | PrivacyScheme = USUAL_SCHEME,
     device: str | torch.device = "cpu",
 ) -> Eavesdropper:
     """A trained attacker of an installed zoo, in evaluation mode.

@@ -104,11 +104,11 @@ class TurnsEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
         self.infos = {a: to_floats(self.session.info(self._players[a], scores)) for a in self.agents}
 
 
-def aec_env(id: str = "ToSC-CIFAR-v0", *, raw: bool = False, **options: Any) -> AECEnv[str, Any, Any]:
-    """The three-role game of an environment id as a PettingZoo AEC environment.
+def aec_env(id: str, *, raw: bool = False, **options: Any) -> AECEnv[str, Any, Any]:
+    """The game of an environment id as a PettingZoo AEC environment.
 
     Args:
-        id: a registered id, such as ``"ToSC-CIFAR-v0"``.
+        id: a registered id.
         raw: leave out PettingZoo's OrderEnforcingWrapper.
         options: of :class:`TurnsEnv`.
 

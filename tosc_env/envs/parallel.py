@@ -120,11 +120,11 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
         return {a: to_floats(session.info(player, scores, message)) for player, a in session.agents.items()}
 
 
-def parallel_env(id: str = "ToSC-CIFAR-v0", **options: Any) -> PipelinedEnv:
-    """The three-role game of an environment id as a PettingZoo parallel environment.
+def parallel_env(id: str, **options: Any) -> PipelinedEnv:
+    """The game of an environment id as a PettingZoo parallel environment.
 
     Args:
-        id: a registered id, such as ``"ToSC-CIFAR-v0"``.
+        id: a registered id.
         options: of :class:`PipelinedEnv`.
 
     Raises:

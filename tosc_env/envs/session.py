@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tosc_env.async_checks import AsyncChecks
+from tosc_env.async_checks import AsyncChecks, check
 from tosc_env.devices import to_device
 from tosc_env.errors import InputError
 from tosc_env.memory import evaluating
@@ -195,6 +195,12 @@ class Session:
         # has just been freed, not on pages that the system has to clear first.
         self.last = None
         scores = self.game.score(message.round, decision, rebuilt)
+        with self._async_checks():
+            for name, leak in scores.leaks.items():
+                check(
+                    ~leak.mse.isfinite().all(),
+                    f"{self.agents[name]}: its image holds numbers that are not finite.",
+                )
         self.last = Transition(message, decision, rebuilt, scores)
         return scores
 

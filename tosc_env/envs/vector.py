@@ -52,7 +52,7 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
         role, max_cycles, options: as in :class:`~tosc_env.envs.role.RoleEnv`.
         autoreset_mode: an :class:`~gymnasium.vector.AutoresetMode`, or its name or value.
         validate: look for NaN, infinite or impossible actions, at the price of one wait for the device per
-            step; False checks shape and type alone, and a bad number then spoils that row's scores.
+            step; False checks shape and type alone, and NaN then counts as 0 (:func:`~tosc_env.roles.as_action`).
         render_mode: None or ``"rgb_array"``.
         max_episode_steps: what ``make_vec`` hands on; a smaller number than ``max_cycles`` takes its place.
 

@@ -120,8 +120,14 @@ class Viewer:
         parts = [name, f"{self.game.num_symbols} channel uses"]
         if self.game.constellation:
             parts.append(self.game.constellation)
-        told = [f"{who.replace('_', ' ')} at {snr:.1f} dB" for who, snr in snapshot.snr_db.items()]
-        parts += told if len(told) <= 3 else [*told[:2], f"{len(told) - 2} more"]
+        levels = [f"{node.replace('_', ' ')} at {snr:.1f} dB" for node, snr in snapshot.snr_db.items()]
+        if len(levels) > 3:
+            snrs = list(snapshot.snr_db.values())[1:]
+            ends = dict.fromkeys(f"{end:.1f}" for end in (min(snrs), max(snrs)))
+            levels = [levels[0], f"{len(snrs)} eavesdroppers at {' to '.join(ends)} dB"]
+        parts += levels
+        if self.game.config.colluding and len(self.game.adversaries) > 1:
+            parts.append("colluding")
         return "   |   ".join(parts)
 
 
