@@ -1,4 +1,4 @@
-"""What a transmission may look like: a constraint takes symbols [B, 2n] to symbols as they are sent.
+"""Constraints of a transmission: each takes symbols [B, 2n] to symbols as they are sent.
 
 Constraints belong to a transmission, not to a game: each scheme brings its own, and a batch may mix them by row
 (:class:`~tosc_env.mixture.Mixture`).

@@ -1,8 +1,7 @@
 """The errors a user can cause, each a single sentence that names the value and what is allowed.
 
-Everything here derives from :class:`ToscError`, so a program can catch one class; each also derives from
-the built-in error people expect (``ValueError`` for a bad argument, ``OSError`` for a file), so code that
-knows nothing of tosc-env still reads naturally.  The command line prints the sentence and exits with 2.
+All derive from :class:`ToscError`, and each also from the built-in error people expect (``ValueError`` for a bad
+argument, ``OSError`` for a file).  The command line prints the sentence and exits with 2.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from tosc_env.errors import InputError, unknown
+from tosc_env.modulation import CONSTELLATIONS
 from tosc_env.options import build, shown
 from tosc_env.registry import Registry
 from tosc_env.tasks import Task
@@ -122,8 +123,6 @@ class PrivacyScheme(nn.Module, ABC):
         """Bits per message: n log2 M of a discrete scheme, None for full-resolution symbols."""
         if self.constellation is None:
             return None
-        from tosc_env.modulation import CONSTELLATIONS
-
         if self.constellation not in CONSTELLATIONS:
             raise unknown("constellation", self.constellation, CONSTELLATIONS)
         return self.spec.num_symbols * math.log2(CONSTELLATIONS[self.constellation])

@@ -278,7 +278,7 @@ def test_what_is_played_in_numpy_arrives_on_the_gpu(place, monkeypatch, form):
     policy = as_pipeline(FakeScheme(game.spec)).to(CUDA).eval()
     attackers = {name: FakeEavesdropper(game.spec).to(CUDA) for name in game.adversaries}
     system = System(game, policy, attackers, False, "shapes")
-    for module in ("role", "common"):
+    for module in ("role", "outside"):
         monkeypatch.setattr(f"tosc_env.envs.{module}.make_system", lambda *args: system)
     arrived, kept = [], []
 

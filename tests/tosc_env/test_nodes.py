@@ -51,7 +51,7 @@ def test_the_receiver_is_called_so():
 
 @pytest.mark.parametrize("antennas", [0, -1, 1.5, True, "2", None])
 def test_antennas_are_a_whole_number_of_at_least_one(antennas):
-    with pytest.raises(InputError, match=r"antennas of node 'eve' must be a whole number of at least 1"):
+    with pytest.raises(InputError, match=r"antennas of node 'eve' must be a whole number from 1 to 1024"):
         Node("eve", antennas)
 
 

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 
 from tosc_env.data.base import Source
-from tosc_env.data.checks import check_integer
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import data_root, file_digest, stamps, with_note
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import DataError, InputError, unknown
 from tosc_env.io.files import replacing
+from tosc_env.options import check_count
 
 IMAGE_FOLDER = "img_align_celeba"
 ATTRIBUTE_FILE = "list_attr_celeba.txt"
@@ -82,7 +82,7 @@ class CelebA(DataSet):
             InputError: an option out of its range or an unknown attribute.
             DataError: files are missing (says how to get them) or damaged (names the file).
         """
-        size = check_integer("size of celeba", size, 8, 256)
+        size = check_count(size, "size of celeba", 8, 256)
         if isinstance(crop, bool) or not isinstance(crop, numbers.Real) or not 0 < crop <= 1:
             raise InputError(f"crop of celeba is a fraction of the shorter side in (0, 1], not {crop!r}.")
         base = data_root(root)

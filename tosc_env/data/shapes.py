@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from tosc_env.data.base import Source
-from tosc_env.data.checks import check_integer
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.shapes_render import CLASS_NAMES, COLOURS, POSITIONS, SIZES, TEXTURES, Scene, render
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import InputError
+from tosc_env.options import check_count
 
 ATTRIBUTES = {"colour": tuple(COLOURS), "texture": TEXTURES, "position": POSITIONS, "size": SIZES}
 DEFAULT_COUNT = {"train": 10_000, "test": 2_000}
@@ -68,12 +68,10 @@ class Shapes(DataSet):
             >>> Shapes().load("test", num_images=10, binary_attributes=["Smiling"]).attribute_values
             (('absent', 'present'),)
         """
-        size = check_integer("size of shapes", size, 16, 128, multiple=8)
-        seed = check_integer("seed of shapes", seed, 0, 2**62)
-        if num_images is None:
-            count = DEFAULT_COUNT[split]
-        else:
-            count = check_integer("num_images of shapes", num_images, 2, 1_000_000)
+        size = check_count(size, "size of shapes", 16, 128, multiple=8)
+        seed = check_count(seed, "seed of shapes", 0, 2**62)
+        count = DEFAULT_COUNT[split] if num_images is None else num_images
+        check_count(count, "num_images of shapes", 2, 1_000_000)
         training_count = count if split == "train" else DEFAULT_COUNT["train"]
         images, labels, facts = _generate(seed, split, size, count)
         if binary_attributes is None:

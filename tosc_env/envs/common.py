@@ -1,23 +1,20 @@
-"""What the environments share at their NumPy edge: options, conversion, pictures."""
+"""The common parts of the environments: options, conversion to NumPy, pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tosc_env.envs.session import Session
+from tosc_env.envs.system import System, build_system
 from tosc_env.errors import InputError, unknown
-from tosc_env.nodes import WIRETAP, as_nodes
+from tosc_env.game import GameConfig
 from tosc_env.rendering.snapshot import Snapshot
-from tosc_env.roles import agents_of
-
-if TYPE_CHECKING:
-    from tosc_env.envs.session import Session
-    from tosc_env.envs.system import System
 
 RENDER_MODES = ["human", "rgb_array"]
 RENDER_FPS = 4
@@ -26,26 +23,23 @@ PLAYERS = (
     *("scheme", "scheme_kwargs", "stages", "eavesdropper", "eavesdropper_kwargs"),
     *("data", "split", "source", "attributes", "device"),
 )
-"""What an environment takes besides the rules (:class:`~tosc_env.game.GameConfig`) and its own keywords."""
+"""An environment's keywords besides the rules (:class:`~tosc_env.game.GameConfig`) and those of its form."""
 
 
 def make_system(
     data_id: str, outside: Collection[str], options: Mapping[str, Any], own: Collection[str]
 ) -> System:
-    """The system that an environment's options describe.
+    """Build the system that an environment's options describe.
 
     Args:
         data_id: the data set of the environment's id.
         outside: the roles played from outside.
-        options: keyword arguments that the environment did not take itself.
-        own: the names of those it did, for the error message.
+        options: keyword arguments that the environment does not take itself.
+        own: the names of those that it does, for the error message.
 
     Raises:
-        InputError: a keyword that nobody takes, or a value that is not allowed.
+        InputError: an unknown keyword, or a value that is not allowed.
     """
-    from tosc_env.envs.system import build_system
-    from tosc_env.game import GameConfig
-
     rules = [f.name for f in fields(GameConfig) if f.name != "data"]
     for name in options:
         if name not in (*rules, *PLAYERS):
@@ -55,17 +49,6 @@ def make_system(
     if players.get("attributes") is not None and given.get("task") is not None:
         raise InputError("give either task= or attributes=, not both.")
     return build_system(GameConfig(data_id, **given), outside=outside, **players)
-
-
-def everybody_outside(
-    data_id: str, options: Mapping[str, Any], own: Collection[str], max_cycles: int
-) -> Session:
-    """A session of one row whose players are all played from outside."""
-    from tosc_env.envs.session import Session
-
-    nodes = as_nodes(options.get("nodes", WIRETAP))
-    system = make_system(data_id, set(agents_of(nodes)), options, own)
-    return Session(system, set(agents_of(nodes)), max_cycles=max_cycles)
 
 
 def to_numpy(observation: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
@@ -84,11 +67,11 @@ def snapshot(session: Session, row: int = 0) -> Snapshot:
     message = session.present if done is None else done.message
     if message is None:
         raise InputError("call reset() before render(): no message has been drawn yet.")
-    round_, air = message.round, message.transmission
+    round_, transmission = message.round, message.transmission
     known: dict[str, Any] = {}
-    if air is not None:
-        heard = {name: session.reception(name, message).received[row] for name in air.receptions}
-        known = {"sent": air.sent[row], "received": heard}
+    if transmission is not None:
+        received = {name: session.reception(name, message).received[row] for name in transmission.receptions}
+        known = {"sent": transmission.sent[row], "received": received}
     if done is not None:
         known |= {
             "reconstructions": {name: images[row] for name, images in done.reconstructions.items()},
@@ -106,12 +89,12 @@ def snapshot(session: Session, row: int = 0) -> Snapshot:
 
 
 class Screen:
-    """Draws a session's rounds; loads the viewer only when there is something to draw.
+    """The pictures of a session's rounds; loads the viewer only when there is something to draw.
 
     Args:
-        session: whose rounds are drawn.
+        session: the session.
         render_mode: None, ``"human"`` for a window, ``"rgb_array"`` for frames.
-        modes: what is allowed besides None.
+        modes: the modes allowed besides None.
 
     Raises:
         InputError: another mode.

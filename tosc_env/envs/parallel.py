@@ -21,6 +21,8 @@ from tosc_env.types import Scores
 class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any]):
     """At step t the transmitter sends message t while the others answer for message t - 1.
 
+    Keywords and errors are those of :class:`~tosc_env.envs.outside.EverybodyOutside`.
+
     ::
 
         step         0         1         2        ...   T
@@ -35,19 +37,9 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
     those of :class:`~tosc_env.envs.aec.TurnsEnv`, which is exact by itself.
 
     **Observation** and **action**: as in :mod:`tosc_env.roles`, NumPy float32. At reset the receiving agents
-    see zeros, for nothing has arrived; at the last step the transmitter sees its last image again. All agents
+    see zeros; at the last step the transmitter sees its last image again. All agents
     are present until all terminate together. **Info**: the keys of :class:`~tosc_env.envs.role.RoleEnv`, at
     every step about the message whose answers were given at that step (0.0 at reset and at step 0).
-
-    Args:
-        data_id: the data set behind the environment's id.
-        max_cycles: T, messages per episode.
-        render_mode: None, ``"human"`` or ``"rgb_array"``.
-        options: of :func:`tosc_env.envs.system.build_system`. All roles are outside, so no policy is needed.
-
-    Raises:
-        InputError: an unknown keyword or value, when made; a wrong or missing action, naming its agent, when
-            stepped.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -77,7 +69,7 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
         dict[str, bool],
         dict[str, dict[str, float]],
     ]:
-        """Everybody acts: (observations, rewards, terminations, truncations, infos)."""
+        """Take all agents' actions: (observations, rewards, terminations, truncations, infos)."""
         if not self.agents:
             raise InputError("the episode is over (or has not begun); call reset() before step().")
         session, agents = self.session, self.agents

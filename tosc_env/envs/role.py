@@ -29,7 +29,7 @@ class RoleEnv(gym.Env[dict[str, np.ndarray], Any]):
 
     **Info**: the same finite floats at reset and at every step: ``accuracy``, ``psnr_db`` and ``mse`` of the
     message just played (0.0 at reset, when none has been), ``snr_db`` of the role's own link, ``stand_in``,
-    and the ``metrics=`` asked for. Image, label, key and the other link's state are never told to a role
+    and the ``metrics=`` asked for. Image, label, key and the other link's state are in the info of no role
     that does not see them.
 
     Args:

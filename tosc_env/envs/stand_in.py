@@ -1,4 +1,4 @@
-"""Which images an environment is played on: those of its data set, or embedded ones that stand in for them."""
+"""The images of an environment: those of its data set, or embedded ones that stand in for them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def with_task(
 def find_source(
     config: GameConfig, data: str, split: str, half: str, names: tuple[str, ...]
 ) -> tuple[Source, bool]:
-    """The images, and whether they stand in for the config's; a data set asked for by name is never stood in for."""
+    """Load the images; also whether they stand in for the config's, as they do only where ``data`` is ``"auto"``."""
     wanted = data_set(config.data if data == "auto" else data)
     options = {**wanted.usual_kwargs, **config.data_kwargs}
     wanted.check_options(options)
@@ -53,8 +53,7 @@ def game_of(data_id: str, **options: Any) -> Game:
     """The game behind an environment's id, on the test images (or on those that stand in for them).
 
     Args:
-        data_id: the data set behind the id.
-        options: the id's own defaults (:func:`tosc_env.registration.data_of`); those that are no rules do not matter.
+        data_id, options: from :func:`tosc_env.registration.data_of`; options that are no rules are not used.
     """
     rules = {f.name for f in fields(GameConfig)} - {"data"}
     config = GameConfig(data_id, **{name: value for name, value in options.items() if name in rules})
