@@ -34,12 +34,14 @@ def mean_power(symbols: Tensor) -> Tensor:
     return symbols * torch.rsqrt(energy + ENERGY_EPSILON)
 
 
-def points_of(constellation: str) -> Constraint:
-    """The constraint that every symbol is a point of a constellation of unit mean energy, sent as it is.
+def constraint_of(constellation: str | None) -> Constraint:
+    """:func:`mean_power` for symbols of any value (None), else that each is a point of the constellation.
 
     Raises:
         InputError: no such constellation; when applied, a symbol that is none of its points.
     """
+    if constellation is None:
+        return mean_power
     constellation_points(constellation)
 
     def check(symbols: Tensor) -> Tensor:
@@ -50,8 +52,3 @@ def points_of(constellation: str) -> Constraint:
         return symbols
 
     return check
-
-
-def constraint_of(constellation: str | None) -> Constraint:
-    """:func:`mean_power` for symbols of any value (None), else :func:`points_of` the constellation."""
-    return mean_power if constellation is None else points_of(constellation)

@@ -130,11 +130,6 @@ class Round:
         """The legitimate link's SNR, [B]."""
         return next(iter(self.links.values())).snr_db
 
-    @property
-    def eavesdropper_snr_db(self) -> Tensor:
-        """The SNR of the first eavesdropper's link, [B]."""
-        return list(self.links.values())[1].snr_db
-
 
 @dataclass(frozen=True)
 class Waves:
@@ -195,7 +190,7 @@ class Leak:
 
     Attributes:
         mse, psnr_db: the error of its reconstruction.
-        extra: costly figures that were asked for, by name.
+        extra: costly figures that the game's ``metrics`` names, by name.
     """
 
     mse: Tensor

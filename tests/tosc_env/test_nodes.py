@@ -193,7 +193,7 @@ def test_a_nodes_own_snr_goes_before_that_of_all_eavesdroppers_and_that_before_t
 def test_a_receivers_own_snr_is_the_legitimate_links(source):
     nodes = (Node("receiver", snr_db=1.0), *wiretap()[1:])
     round_ = Game(source, nodes=nodes, snr_db=9.0).draw(4, generator=g())
-    assert (round_.snr_db == 1.0).all() and (round_.eavesdropper_snr_db == 1.0).all()
+    assert (round_.snr_db == 1.0).all() and (round_.links["eavesdropper_0"].snr_db == 1.0).all()
 
 
 def test_snrs_drawn_for_two_eavesdroppers_are_independent(source):

@@ -89,7 +89,7 @@ class TDL(Channel):
         self._blocks: dict[tuple[str, int, int], Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but Sionna's blocks: each belongs to one device, and is made anew where it is needed."""
+        """All but Sionna's blocks: each belongs to one device, and is made anew where it is needed."""
         return {**self.__dict__, "_blocks": {}}
 
     def num_fades(self, num_symbols: int) -> int:

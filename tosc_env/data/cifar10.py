@@ -154,8 +154,8 @@ def _unpack(archive: Path, layout: Layout, record: dict[str, str]) -> None:
             if fresh.missing():
                 raise DataError(f"{record['url']} holds no {layout.folder.name}/{fresh.missing()[0].name}.")
             files = [path for path in sorted(fresh.folder.iterdir()) if path.is_file()]
-            told = {**record, "files": {path.name: file_digest(path, "md5") for path in files}}
-            (fresh.folder / VERIFIED).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+            checked = {**record, "files": {path.name: file_digest(path, "md5") for path in files}}
+            (fresh.folder / VERIFIED).write_text(json.dumps(checked, indent=2) + "\n", encoding="utf-8")
             os.replace(fresh.folder, layout.folder)
     except (tarfile.TarError, EOFError) as error:
         raise DataError(f"{archive} cannot be unpacked: {error}.") from error
@@ -192,7 +192,7 @@ class Layout(ABC):
         return tuple(names)
 
     def official(self) -> bool | None:
-        """Whether every batch carries the official checksum; ``None`` where nothing tells."""
+        """True if every batch carries the official checksum; ``None`` where that is not known."""
         sums = self.sums()
         if sums is None:
             return None

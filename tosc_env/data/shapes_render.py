@@ -48,7 +48,7 @@ _STEP = 0.34  # from the centre to the next grid cell
 
 @dataclass(frozen=True)
 class Scene:
-    """What is drawn on N images: labels and attributes int64 [N], nuisance uniform float32 [N, 15]."""
+    """The content of N images: labels and attributes int64 [N], nuisance uniform float32 [N, 15]."""
 
     labels: Tensor
     colour: Tensor
@@ -98,9 +98,8 @@ def _coverage(scene: Scene, x: Tensor, y: Tensor, size: int) -> Tensor:
 def _background(scene: Scene, x: Tensor, y: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """A dull colour modulated by the texture: [N, 3, H, W].
 
-    As aeroplanes are mostly seen before a sky, most images show their class in surroundings of its own; the
-    rest before anything.  What a system sends for the task then says something of the picture, as it does
-    for natural images.  The private attributes know nothing of it.
+    Most images show their class before a colour of its own, the rest before any.  The symbols sent for the task then
+    carry information about the image, as with natural images.  The private attributes are independent of it.
     """
     random = scene.nuisance
     variation = 0.25 * (random[:, 10:13] - 0.5)

@@ -15,6 +15,7 @@ from tosc_env.envs.system import System, build_system
 from tosc_env.errors import InputError, unknown
 from tosc_env.game import GameConfig
 from tosc_env.rendering.snapshot import Snapshot
+from tosc_env.rendering.viewer import Viewer
 
 RENDER_MODES = ["human", "rgb_array"]
 RENDER_FPS = 4
@@ -88,33 +89,22 @@ def snapshot(session: Session, row: int = 0) -> Snapshot:
     )
 
 
-class Screen:
-    """The pictures of a session's rounds; loads the viewer only when there is something to draw.
+class Rendered:
+    """The pictures of an environment's session; the viewer is loaded only when there is something to draw."""
 
-    Args:
-        session: the session.
-        render_mode: None, ``"human"`` for a window, ``"rgb_array"`` for frames.
-        modes: the modes allowed besides None.
+    metadata: dict[str, Any]
+    session: Session
+    render_mode: str | None
+    _viewer: Viewer | None = None
 
-    Raises:
-        InputError: another mode.
-    """
-
-    def __init__(
-        self, session: Session, render_mode: str | None, modes: Collection[str] = RENDER_MODES
-    ) -> None:
-        if render_mode is not None and render_mode not in modes:
-            raise unknown("render_mode", render_mode, modes)
-        self.session = session
+    def _set_render_mode(self, render_mode: str | None) -> None:
+        """Set None or a mode of the metadata; InputError for another."""
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise unknown("render_mode", render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
-        self._viewer: Any = None
 
-    def frame(self, row: int = 0) -> np.ndarray:
-        """One row's last finished round, or the first message of an episode, as uint8 [H, W, 3]."""
-        return self._open().frame(snapshot(self.session, row))
-
-    def render(self) -> np.ndarray | None:
-        """A frame for ``"rgb_array"``; shows the round and returns None for ``"human"``.
+    def render(self) -> Any:
+        """Draw the last finished round as uint8 [H, W, 3]; in ``"human"`` mode show it in a window and return None.
 
         Raises:
             InputError: the environment was made without a ``render_mode``.
@@ -122,19 +112,24 @@ class Screen:
         if self.render_mode is None:
             raise InputError('rendering needs render_mode="rgb_array" or "human" at gym.make or its like.')
         if self.render_mode == "human":
-            self._open().show(snapshot(self.session))
+            self._open_viewer().show(snapshot(self.session))
             return None
-        return self.frame()
+        return self._frame()
 
     def close(self) -> None:
-        """Close the window; a second call does nothing."""
+        """Close the window, if one is open."""
         if self._viewer is not None:
             self._viewer.close()
             self._viewer = None
 
-    def _open(self) -> Any:
-        if self._viewer is None:
-            from tosc_env.rendering.viewer import Viewer
+    def _frame(self, row: int = 0) -> np.ndarray:
+        return self._open_viewer().frame(snapshot(self.session, row))
 
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self.render()
+
+    def _open_viewer(self) -> Viewer:
+        if self._viewer is None:
             self._viewer = Viewer(self.session.game, stand_in=self.session.system.stand_in)
         return self._viewer

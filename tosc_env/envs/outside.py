@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from gymnasium import Space
 
-from tosc_env.envs.common import Screen, make_system
+from tosc_env.envs.common import Rendered, make_system
 from tosc_env.envs.session import Session
 from tosc_env.nodes import WIRETAP, as_nodes
 from tosc_env.roles import action_space, agents_of, observation_space
@@ -15,7 +14,7 @@ from tosc_env.roles import action_space, agents_of, observation_space
 OWN = ("max_cycles", "render_mode")
 
 
-class EverybodyOutside:
+class EverybodyOutside(Rendered):
     """The session, spaces and screen of a PettingZoo environment.
 
     Args:
@@ -42,8 +41,7 @@ class EverybodyOutside:
         self.observation_spaces = {agent: observation_space(game, player) for player, agent in agents.items()}
         self.action_spaces = {agent: action_space(game, player) for player, agent in agents.items()}
         self._players = {agent: player for player, agent in agents.items()}
-        self.render_mode = render_mode
-        self._screen = Screen(self.session, render_mode)
+        self._set_render_mode(render_mode)
 
     @property
     def max_cycles(self) -> int:
@@ -61,15 +59,3 @@ class EverybodyOutside:
     def action_space(self, agent: str) -> Space[Any]:
         """The same object at every call."""
         return self.action_spaces[agent]
-
-    def render(self) -> np.ndarray | None:
-        """The last finished round as uint8 [H, W, 3], or None in ``"human"`` mode."""
-        return self._screen.render()
-
-    def close(self) -> None:
-        """Close the window, if one is open."""
-        self._screen.close()
-
-    def _show(self) -> None:
-        if self.render_mode == "human":
-            self._screen.render()

@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from tosc_env.attackers import Eavesdropper
 from tosc_env.data.base import Source
 from tosc_env.devices import resolve_device
 from tosc_env.envs.stand_in import find_source, with_task
-from tosc_env.errors import DeniedError, InputError, unknown
+from tosc_env.errors import InputError, unknown
 from tosc_env.game import Game, GameConfig
 from tosc_env.nodes import as_nodes
 from tosc_env.pipeline import Pipeline
+from tosc_env.privacy.oracle import Absent
 from tosc_env.roles import player_of
-from tosc_env.schemes import PrivacyScheme, listed, schemes
-from tosc_env.types import Context, SystemSpec
+from tosc_env.schemes import listed, schemes
 from tosc_env.zoos import resolve_eavesdropper, resolve_scheme
 
 
@@ -96,7 +95,9 @@ def build_system(
     if not {"transmitter", "receiver"} <= outside:
         pipeline = resolve_scheme(scheme, scheme_kwargs, game, stages=stages, stand_in=stand_in)
     elif listed("stages", stages):
-        pipeline = Pipeline(Outside(game.spec, config.constellation), stages).to(where).eval()
+        reason = "transmitter and receiver are played from outside"
+        backbone = Absent(game.spec, "outside", reason, config.constellation)
+        pipeline = Pipeline(backbone, stages).to(where).eval()
         pipeline.receives = False
     given, of_scheme = config.constellation, None if pipeline is None else pipeline.backbone.constellation
     if given not in (None, of_scheme) and pipeline is not None and pipeline.added:
@@ -143,19 +144,3 @@ def _check_outside(
         )
     if isinstance(scheme, str) and scheme.isidentifier() and scheme not in schemes:
         raise unknown("scheme", scheme, schemes)
-
-
-class Outside(PrivacyScheme):
-    """The backbone of a system whose transmitter and receiver are both played from outside: stages stand behind it."""
-
-    name = "outside"
-
-    def __init__(self, spec: SystemSpec, constellation: str | None = None) -> None:
-        super().__init__(spec)
-        self.constellation = constellation
-
-    def encode(self, images: Tensor, context: Context) -> Tensor:
-        raise DeniedError("the transmitter is played from outside; no policy encodes for it.")
-
-    def decode(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
-        raise DeniedError("the receiver is played from outside; no policy decides for it.")

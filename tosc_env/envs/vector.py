@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from tosc_env.devices import to_device
-from tosc_env.envs.common import RENDER_FPS, Screen, make_system
+from tosc_env.envs.common import RENDER_FPS, Rendered, make_system
 from tosc_env.envs.session import Session
 from tosc_env.errors import InputError
 from tosc_env.roles import action_space, as_action, observation_space, player_of
@@ -22,7 +22,7 @@ from tosc_env.rows import select
 OWN = ("num_envs", "role", "max_cycles", "autoreset_mode", "validate", "render_mode", "max_episode_steps")
 
 
-class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
+class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor], Rendered):
     """``num_envs`` rows of one game, as tensors on the game's device, without a loop over rows.
 
     Made by ``gym.make_vec("ToSC-CIFAR-v0", num_envs=1024, role=..., device="cuda:0")``. Observations, rewards
@@ -90,8 +90,7 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
         self.device = self.session.game.device
         self.single_observation_space = observation_space(self.session.game, role)
         self.single_action_space = action_space(self.session.game, role)
-        self.render_mode = render_mode
-        self._screen = Screen(self.session, render_mode, modes=("rgb_array",))
+        self._set_render_mode(render_mode)
 
     # The bounds of a large batch of images take more memory than the game: made when somebody asks.
 
@@ -168,12 +167,12 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
     def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
         """The last round of every row as uint8 [H, W, 3]; with ``render_mode="rgb_array"`` only."""
         if self.render_mode is None:
-            return self._screen.render()  # type: ignore[return-value]
-        return tuple(self._screen.frame(row) for row in range(self.num_envs))
+            return Rendered.render(self)
+        return tuple(self._frame(row) for row in range(self.num_envs))
 
     def close_extras(self, **kwargs: Any) -> None:
         """Let the viewer go."""
-        self._screen.close()
+        Rendered.close(self)
 
     def _final(self, observation: dict[str, Tensor], info: dict[str, Tensor], rows: Tensor) -> dict[str, Any]:
         return {

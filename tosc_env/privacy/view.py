@@ -1,4 +1,4 @@
-"""The world as an attacker may know it while it learns: what its threat model grants, and nothing else."""
+"""The view that an attacker has of a system while it learns: as much as its threat model grants."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tosc_env.types import Context, Reception, Round, SystemSpec
 
 
 class View:
-    """The world as an attacker may know it while it learns.
+    """The view that an attacker has of a system while it learns.
 
     Args:
         game: on the attacker's own images, with its link's SNR; the referee's part of it stays hidden. Of several
@@ -61,17 +61,17 @@ class View:
 
     @property
     def queries(self) -> int:
-        """How many images the encoder has been asked to send so far."""
+        """The number of images that the encoder has sent for the attacker so far."""
         return int(self._asked.sum()) + self._repeated
 
     @property
     def device(self) -> torch.device:
-        """Where all tensors are."""
+        """The device of all tensors."""
         return self._game.device
 
     @property
     def num_images(self) -> int:
-        """How many of the attacker's images it can pair with symbols within its query budget."""
+        """The number of the attacker's images that it can pair with symbols within its query budget."""
         total = len(self._game.source)
         return total if self.threat.queries is None else min(total, self.threat.queries)
 
@@ -88,17 +88,17 @@ class View:
 
     @property
     def fading(self) -> bool:
-        """Whether the eavesdropper's link fades; without fading, noise of known power is all that it adds."""
+        """True if the eavesdropper's link fades; otherwise it adds noise of known power alone."""
         return self._game.channel.fading
 
     @property
     def deterministic(self) -> bool:
-        """Whether an image is always sent as the same symbols, as an attacker can find out by asking twice."""
+        """True if an image is always sent as the same symbols, as two queries show."""
         return not self._scheme.stochastic
 
     @property
     def keyed(self) -> bool:
-        """Whether the scheme uses a key that the attacker does not have."""
+        """True if the scheme uses a key that the attacker does not have."""
         return self._scheme.keyed and self.threat.keys != "with-key"
 
     @property
@@ -169,7 +169,7 @@ class View:
         return self._observed(sent, round_, self._game.context(round_, self._generator)), round_.batch.images
 
     def sample_repeated(self, index: Tensor) -> tuple[Reception, Tensor]:
-        """Like :meth:`sample`, of R = ``threat.receptions`` transmissions of each image.
+        """Sample R = ``threat.receptions`` transmissions of each image, like :meth:`sample`.
 
         Returns:
             received [B, R, 2n] and csi [B, R, c], each transmission with fresh noise of the channel (and of the
@@ -181,7 +181,7 @@ class View:
         return Reception(received, csi), samples[0][1]
 
     def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
-        """What the encoder would send without its key: symbols [B, 2n], receptions of them, and the images.
+        """The transmission of images without the key: symbols [B, 2n], receptions of them, and the images.
 
         Raises:
             DeniedError: the threat model gives no encoder without the key (``unkeyed_encoder=False``).
@@ -247,7 +247,7 @@ class View:
     def _observed(
         self, symbols: Tensor, round_: Round, context: Context, threat: ThreatModel | None = None
     ) -> Reception:
-        """What the attacker knows of symbols [B, 2n] that are sent in a round."""
+        """The attacker's reception of symbols [B, 2n] that are sent in a round."""
         air = transmit(self._game, self._scheme, round_, symbols, context)
         return Exchange(self._game, self._scheme, round_, context, air).observed(threat or self.threat)
 

@@ -1,7 +1,8 @@
 """Public checkers: run them on your own scheme, stage, objective, attacker, channel or environment in your own tests.
 
-Each raises AssertionError with a sentence about the first law that is broken, and returns None otherwise.
-They are the same that this project's own objects are tested with, and need no test framework.
+Each raises AssertionError with a sentence about the first law that is broken, and returns None otherwise; ``device`` is
+where the object is run, on a copy, and ``seed`` that of all random inputs.  They need no test framework, and this
+project's own objects are tested with them.
 
 Example:
     >>> from tosc_env.channels.flat import AWGN
