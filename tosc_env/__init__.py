@@ -1,7 +1,7 @@
 """tosc-env: a Gymnasium-style simulation environment for privacy in task-oriented semantic communication.
 
-Importing this package registers ``ToSC-CIFAR-v0``, ``ToSC-CelebA-v0`` and ``ToSC-Shapes-v0`` and loads little
-else: every name below is imported when it is first used.
+Importing this package registers the environment ids that installed packages declare and loads little else: every
+name below is imported when it is first used.
 
 Example:
     >>> import gymnasium as gym

@@ -42,7 +42,5 @@ def unknown(kind: str, name: object, allowed: Iterable[str]) -> InputError:
     """
     names = sorted(allowed)
     close = difflib.get_close_matches(str(name), names, n=1)
-    hint = f", did you mean {close[0]!r}?" if close else ";"
-    listing = ", ".join(names) if names else "none"
-    available = "Available" if close else "available"
-    return InputError(f"unknown {kind} {name!r}{hint} {available}: {listing}.")
+    hint = f", did you mean {close[0]!r}? Available" if close else "; available"
+    return InputError(f"unknown {kind} {name!r}{hint}: {', '.join(names) or 'none'}.")

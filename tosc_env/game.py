@@ -250,8 +250,8 @@ class Game:
         """The first eavesdropper's own SNRs; None: it has the receiver's."""
         return self._snrs[self.adversaries[0]]
 
-    def heard_by(self, node: str) -> Game:
-        """The same game with this eavesdropper alone."""
+    def with_only(self, node: str) -> Game:
+        """A copy of the game with this eavesdropper alone."""
         if node not in self.adversaries:
             raise unknown("eavesdropper", node, self.adversaries)
         kept = (self.nodes[0], *(one for one in self.nodes[1:] if one.name == node))
@@ -294,7 +294,7 @@ class Game:
             batch_size: B.
             generator: the only source of randomness, on the game's device.
             previous: the last round, whose episode goes on (same SNR, fades within their coherence, the
-                image again if ``repeat`` says so).
+                image again under ``repeat``).
             restart: bool [B], rows that begin a new episode instead; by default all when there is no
                 ``previous`` and none otherwise.
             index: int64 [B], these images of the source instead of random ones.

@@ -95,33 +95,36 @@ class Memory:
         stamps = [*map(id, parts), *_stamps(tensors)]
         if self._allowed is None or stamps != self._stamps or _attributes(parts) != self._attributes:
             self._forget()
-            # Of an inference tensor nobody can tell whether it has been written to.
+            # Inference tensors do not count writes.
             self._allowed = not any(t.is_inference() for t in tensors) and self._deterministic()
             # All are kept, so that nothing new can have the identity of what is gone.
             self._kept, self._stamps = [*parts, *tensors], stamps
         return self._allowed
 
-    def give_up(self) -> None:
-        """Remember nothing until a weight changes."""
-        self._forget()
-        self._allowed = False
+    def attempt(self, compute: Callable[[], Tensor | None]) -> Tensor | None:
+        """Symbols from the memory; None where the backbone reads its context, if only for some images."""
+        if not self.allowed():
+            return None
+        try:
+            return compute()
+        except ContextRead:
+            self._forget()
+            self._allowed = False  # until a weight changes
+            return None
 
     def _forget(self) -> None:
         self._known.clear()
         self._batches.clear()
 
-    def has_room(self, source: Source, count: int) -> bool:
-        """True if the symbols of a source, in batches of ``count``, fit into :data:`MEMORY_LIMIT`."""
-        tables = {*self._known.get(source, ()), min(count, SMALL_BATCH)}
-        return len(tables) * 8 * self._backbone.spec.num_symbols * len(source) <= MEMORY_LIMIT
-
     @torch.no_grad()
-    def __call__(self, source: Source, index: Tensor, ahead: bool = False) -> Tensor:
-        batch = min(len(index), SMALL_BATCH)
+    def of_source(self, source: Source, index: Tensor, ahead: bool = False) -> Tensor | None:
+        """The symbols of a source's images at ``index``; None where they exceed :data:`MEMORY_LIMIT`."""
+        batch, width = min(len(index), SMALL_BATCH), 2 * self._backbone.spec.num_symbols
+        if len({*self._known.get(source, ()), batch}) * 4 * width * len(source) > MEMORY_LIMIT:
+            return None
         known = self._known.setdefault(source, {})
         version = 0 if source.images.is_inference() else source.images._version
         if batch not in known or known[batch].version != version:
-            width = 2 * self._backbone.spec.num_symbols
             known[batch] = _Known(len(source), width, source.device, version)
         return known[batch](index, lambda rows: self._encode(source.gather(rows).images), batch, ahead)
 
@@ -129,7 +132,7 @@ class Memory:
     def of_images(self, images: Tensor) -> Tensor:
         """The symbols of a batch of images, identified by its memory, which is held until the symbols are dropped."""
         storage = images.untyped_storage()._cdata
-        if images.is_inference():  # nobody can tell whether it has been written to
+        if images.is_inference():  # which does not count writes
             return self._encode(images)
         key = storage, images.storage_offset(), tuple(images.shape), images.stride(), images._version
         if key not in self._batches:

@@ -110,7 +110,7 @@ def reidentification(scores: Tensor) -> Tensor:
 
     Args:
         scores: [B, N]; row b's right candidate is column b. Ties count against the attacker, so constant
-            scores identify nobody, and so does a score that is no number.
+            scores identify no image, and neither does a score that is no number.
 
     >>> reidentification(torch.tensor([[2.0, 1.0], [0.0, 0.0]]))
     tensor([1., 0.])

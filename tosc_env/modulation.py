@@ -240,7 +240,7 @@ def histogram(symbols: Tensor, points: Tensor) -> Tensor:
 
 
 def peak(points: Tensor) -> float:
-    """The largest absolute I or Q of a constellation: how wide a box of symbols must be to hold it.
+    """The largest absolute I or Q of a constellation.
 
     >>> round(peak(constellation_points("256qam")), 4)
     1.1504

@@ -135,32 +135,35 @@ def check_positive(value: object, name: str) -> float:
     ...
     tosc_env.errors.InputError: epsilon must be a finite number above 0, not -1.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < _float(value) < math.inf:
+    number = _real(value)
+    if not 0 < number < math.inf:
         raise InputError(f"{name} must be a finite number above 0, not {shown(value)!r}.")
-    if not SMALLEST <= float(value) <= LARGEST:
+    if not SMALLEST <= number <= LARGEST:
         raise InputError(
             f"{name} must be a number from {SMALLEST:.3g} to {LARGEST:.3g}, which float32 holds, not {value!r}."
         )
-    return float(value)
+    return number
 
 
 def check_weight(value: object, name: str) -> float:
     """Return ``value`` as a float if it is a finite number of at least 0; InputError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= _float(value) < math.inf:
+    if not 0 <= _real(value) < math.inf:
         raise InputError(f"{name} must be a number of at least 0, not {shown(value)!r}.")
     return check_number(value, name, low=0.0)
 
 
 def check_number(value: object, name: str, *, low: float = -LARGEST) -> float:
     """Return ``value`` as a float if it is a number of at least ``low`` that float32 holds; InputError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not low <= _float(value) <= LARGEST:
+    number = _real(value)
+    if not low <= number <= LARGEST:
         raise InputError(f"{name} must be a number from {low:.3g} to {LARGEST:.3g}, not {shown(value)!r}.")
-    return float(value)
+    return number
 
 
-def _float(value: Real) -> float:
+def _real(value: object) -> float:
+    """``value`` as a float; NaN for what is no real number."""
     try:
-        return float(value)
+        return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     except OverflowError:  # a whole number of more than 308 digits
         return math.inf
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tosc_env.constraints import constraint_of
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError
-from tosc_env.memory import ContextRead, Memory, evaluating
+from tosc_env.memory import Memory, evaluating
 from tosc_env.options import build, shown
 from tosc_env.schemes import PrivacyScheme, Stage, Transmit, Trial, defaults_of, listed, make_stage, schemes
 from tosc_env.types import Context, SystemSpec, Transmission, Waves
@@ -302,22 +302,13 @@ class Pipeline(PrivacyScheme):
         The backbone runs once for a batch that is given again, such as the candidates of a re-identification.
         """
         with evaluating(self), torch.autocast(images.device.type, enabled=False):
-            if not self._memory.allowed():
-                return self.encode(images, context).float()
-            try:
-                symbols = self._memory.of_images(images)
-            except ContextRead:
-                self._memory.give_up()
-                symbols = self.backbone.encode(images, context)
-            return self.protect(symbols, context).float()
+            symbols = self._memory.attempt(lambda: self._memory.of_images(images))
+            sent = self.encode(images, context) if symbols is None else self.protect(symbols, context)
+            return sent.float()
 
     def _backbone_symbols(self, source: Source, index: Tensor, context: Context, ahead: bool) -> Tensor:
-        if self._memory.allowed() and self._memory.has_room(source, len(index)):
-            try:
-                return self._memory(source, index, ahead)
-            except ContextRead:  # of some images only, it seems
-                self._memory.give_up()
-        return self.backbone.encode(source.gather(index).images, context)
+        symbols = self._memory.attempt(lambda: self._memory.of_source(source, index, ahead))
+        return self.backbone.encode(source.gather(index).images, context) if symbols is None else symbols
 
 
 def make_scheme(

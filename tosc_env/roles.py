@@ -174,7 +174,7 @@ def as_action(
             _check_range(agent, tensor, space)
         if isinstance(space, spaces.Discrete):
             tensor = tensor - int(space.start)
-    # A single action is copied, as it costs nothing, so that whoever reuses it changes no past round.
+    # A single action is copied, as it costs nothing, so that its reuse changes no past round.
     return tensor if batch is not None else tensor.clone().unsqueeze(0)
 
 

@@ -88,7 +88,7 @@ class SNRRange:
 
 @lru_cache(maxsize=64)
 def _table(choices: tuple[float, ...], device: str) -> Tensor:
-    # Kept, because a copy of numbers to a GPU waits for all that was handed to it before; nobody writes to it.
+    # Kept, because a copy of numbers to a GPU waits for all work queued on it; read only.
     with torch.inference_mode(False):
         return torch.tensor(choices, dtype=torch.float32, device=device)
 

@@ -22,7 +22,7 @@ from tosc_env.async_checks import AsyncChecks
 from tosc_env.channels.base import complex_normal
 from tosc_env.channels.sionna import TDL
 from tosc_env.data import make_source
-from tosc_env.envs.aec import TurnsEnv
+from tosc_env.envs.aec import AecEnv
 from tosc_env.envs.parallel import PipelinedEnv
 from tosc_env.envs.role import RoleEnv
 from tosc_env.envs.session import Session
@@ -250,7 +250,7 @@ def play_role(role):
 
 
 def play_turns():
-    env = TurnsEnv("", nodes=wiretap(2), max_cycles=2)
+    env = AecEnv("", nodes=wiretap(2), max_cycles=2)
     env.reset(seed=0)
     for agent in env.agent_iter():
         yield env.last()[0]

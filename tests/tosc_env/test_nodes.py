@@ -259,7 +259,7 @@ def scored(source, **options):
 def test_each_eavesdropper_is_paid_its_own_and_the_system_the_least_that_any_leaves(source):
     game, round_, rebuilt, scores = scored(source)
     alone = {
-        name: game.heard_by(name).score(round_, round_.targets, rebuilt[name]) for name in game.adversaries
+        name: game.with_only(name).score(round_, round_.targets, rebuilt[name]) for name in game.adversaries
     }
     for name, one in alone.items():
         assert torch.equal(scores.rewards[name], one.rewards[name])
@@ -300,7 +300,7 @@ def test_a_reconstruction_of_another_shape_is_named_by_its_node(source):
 # -- part of a game ---------------------------------------------------------------------------------
 
 
-def test_heard_by_one_eavesdropper_the_game_has_that_one_alone(source):
+def test_with_only_one_eavesdropper_the_game_has_that_one_alone(source):
     nodes = (
         Node("receiver", 2),
         Node("near", 3, 4.0, adversary=True),
@@ -308,7 +308,7 @@ def test_heard_by_one_eavesdropper_the_game_has_that_one_alone(source):
     )
     game = Game(source, nodes=nodes, channel=Rayleigh(), snr_db=RANGE, repeat=2)
     for node in nodes[1:]:
-        alone = game.heard_by(node.name)
+        alone = game.with_only(node.name)
         assert alone.nodes == (nodes[0], node) and alone.repeat == 2 and alone.channel is game.channel
         assert alone.snr_of(node.name).constant == node.snr_db
 

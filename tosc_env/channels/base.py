@@ -22,6 +22,9 @@ from tosc_env.types import Link, Reception
 
 EQUALISERS = (None, "zf", "mmse")
 
+Sizes = Sequence[tuple[int, int, int, int]]
+"""The shape (B, A, T, F) of each node's fades."""
+
 
 def complex_normal(*shape: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
     """Circular complex Gaussian numbers of unit variance, complex64 (the variance of each part is 1/2)."""
@@ -77,10 +80,7 @@ class Channel:
     # -- what a subclass provides ------------------------------------------------------------------
 
     def draw_fades(
-        self,
-        sizes: Sequence[tuple[int, int, int, int]],
-        generator: torch.Generator | None,
-        device: torch.device,
+        self, sizes: Sizes, generator: torch.Generator | None, device: torch.device
     ) -> Sequence[Tensor]:
         """Fresh fades of each node's link, complex64 of its size (B, A, T, F), E|h|^2 = 1; the receiver's first."""
         raise InputError(f"{type(self).__name__} says that it fades (fading=True) and has no draw_fades.")
@@ -126,7 +126,7 @@ class Channel:
             antennas: A of each node; None: one each.
             transmit_antennas: T.
             generator: the stream to draw from, on that device.
-            previous: the links of the last message, whose fades live on within their coherence time.
+            previous: the links of the last message, whose fades continue within their coherence time.
             restart: bool [B], rows whose episode has just begun and whose fades are drawn anew. It does not change
                 the numbers drawn for other rows.
         """

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tosc_env.channels.base import Channel
+from tosc_env.channels.base import Channel, Sizes
 from tosc_env.channels.sionna_rng import import_sionna, lend_generator, sionna_device
 from tosc_env.errors import InputError, unknown
 from tosc_env.options import check_count, check_positive, check_weight
@@ -47,7 +47,7 @@ class TDL(Channel):
             within a message that fits into one); every message starts from fresh fades.
         subcarrier_spacing: in Hz.
         num_subcarriers: the width of the OFDM grid; a longer message takes several OFDM symbols.
-        coherence: channel uses during which the fades live on, a whole multiple of the message length (then
+        coherence: channel uses during which the fades stay, a whole multiple of the message length (then
             ``speed`` must be 0 unless it is one message); None: one message.
         correlation, equaliser: see :class:`~tosc_env.channels.base.Channel`.
 
@@ -116,10 +116,7 @@ class TDL(Channel):
             )
 
     def draw_fades(
-        self,
-        sizes: Sequence[tuple[int, int, int, int]],
-        generator: torch.Generator | None,
-        device: torch.device,
+        self, sizes: Sizes, generator: torch.Generator | None, device: torch.device
     ) -> Sequence[Tensor]:
         """Fresh frequency responses of all links."""
         batch, reference, transmit, fades = sizes[0]

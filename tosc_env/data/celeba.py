@@ -52,7 +52,7 @@ class CelebA(DataSet):
         "CelebA: for non-commercial research only, and so are weights trained on it; cite Liu, Luo, Wang and Tang, "
         "'Deep learning face attributes in the wild' (ICCV 2015)."
     )
-    how = "by hand; tosc data get celeba says how"
+    how = "by hand; tosc data get celeba describes it"
     splits = ("train", "valid", "test")
     usual_attributes = ("Mustache", "Smiling", "Wavy_Hair")
     usual_kwargs = MappingProxyType({"size": 64})

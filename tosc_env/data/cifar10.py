@@ -56,7 +56,7 @@ class CIFAR10(DataSet):
         The arrays are read once per process.
 
         Raises:
-            DataError: the files are missing (says how to get them), truncated or corrupt (names the file).
+            DataError: the files are missing (with the way to get them), truncated or corrupt (names the file).
         """
         layout = find_layout(data_root(root))
         if layout is None:

@@ -17,7 +17,7 @@ from tosc_env.roles import as_action
 from tosc_env.types import Scores
 
 
-class TurnsEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
+class AecEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
     """``transmitter_0`` -> ``receiver_0`` -> ``eavesdropper_0`` (-> ``eavesdropper_1`` ...), then the next message.
 
     Keywords and errors are those of :class:`~tosc_env.envs.outside.EverybodyOutside`.
@@ -34,7 +34,7 @@ class TurnsEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
-        "name": "tosc_turns_v0",
+        "name": "tosc_aec_v0",
         "render_modes": RENDER_MODES,
         "render_fps": RENDER_FPS,
         "is_parallelizable": False,
@@ -61,7 +61,7 @@ class TurnsEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
         return to_numpy(self.session.observe(self._players[agent]))
 
     def step(self, action: Any) -> None:
-        """Take the selected agent's action; the last eavesdropper's completes the round and pays everybody."""
+        """Take the selected agent's action; the last eavesdropper's completes the round and pays all agents."""
         agent = self.agent_selection
         if self.terminations[agent] or self.truncations[agent]:
             self._was_dead_step(action)
@@ -100,7 +100,7 @@ def aec_env(id: str, *, raw: bool = False, **options: Any) -> AECEnv[str, Any, A
     Args:
         id: a registered id.
         raw: leave out PettingZoo's OrderEnforcingWrapper.
-        options: of :class:`TurnsEnv`.
+        options: of :class:`AecEnv`.
 
     Raises:
         InputError: an unknown id or keyword, or a value that is not allowed.
@@ -114,5 +114,5 @@ def aec_env(id: str, *, raw: bool = False, **options: Any) -> AECEnv[str, Any, A
         >>> env.agents
         []
     """
-    env = TurnsEnv(**{**data_of(id), **options})
+    env = AecEnv(**{**data_of(id), **options})
     return env if raw else OrderEnforcingWrapper(env)

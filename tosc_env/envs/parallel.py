@@ -34,7 +34,7 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
     step late**: its reward at step t is for the message it sent at step t - 1. Receiver and eavesdropper are
     paid for the answer they have just given. Before learning from stored trajectories, mend it with
     :func:`~tosc_env.envs.reward_shift.shift_transmitter_rewards`; with the same seed and actions the rewards are then
-    those of :class:`~tosc_env.envs.aec.TurnsEnv`, which is exact by itself.
+    those of :class:`~tosc_env.envs.aec.AecEnv`, which is exact by itself.
 
     **Observation** and **action**: as in :mod:`tosc_env.roles`, NumPy float32. At reset the receiving agents
     see zeros; at the last step the transmitter sees its last image again. All agents

@@ -171,7 +171,7 @@ class Session:
     @torch.no_grad()
     def answer(self, message: InFlight, answers: Mapping[str, Tensor]) -> Scores:
         """Score a message that was sent; a missing answer is that of the player's policy."""
-        transmission = self._on_air(message)
+        transmission = self._transmission_of(message)
         decision = answers.get("receiver")
         with self._async_checks():
             if decision is None:
@@ -241,7 +241,7 @@ class Session:
 
     def reception(self, player: str, message: InFlight) -> Reception:
         """A player's reception of a message that was sent; the pooled one for colluding eavesdroppers."""
-        transmission = self._on_air(message)
+        transmission = self._transmission_of(message)
         if self.game.config.colluding and player in self.game.adversaries:
             return self.game.pool(message.round, transmission)
         return transmission.receptions[player]
@@ -280,7 +280,7 @@ class Session:
             raise InputError("call reset() before anything else: no message has been drawn yet.")
         return self.present
 
-    def _on_air(self, message: InFlight) -> Transmission:
+    def _transmission_of(self, message: InFlight) -> Transmission:
         if message.transmission is None:
             raise InputError(
                 f"{self.agents['transmitter']}: no symbols were given, so nothing can be answered."
@@ -334,7 +334,7 @@ class Session:
             return InFlight(round_, transmit(self.game, scheme, round_, symbols, context))
 
     def _async_checks(self) -> AbstractContextManager[None]:
-        """Around what players inside do; on a CPU checks are synchronous, as nobody waits there."""
+        """A context for the checks of players inside: synchronous on a CPU, collected on a GPU."""
         return nullcontext() if self.game.device.type == "cpu" else self._checks.collect()
 
     def _decide(self, round_: Round, reception: Reception) -> Tensor:

@@ -72,7 +72,7 @@ def build_system(
         attributes: short for the task of these attributes.
         scheme: a registered name, a checkpoint's path or an object; with options by keyword.
         eavesdropper: the same for every eavesdropper, or by the name of its node. Colluding ones share one.
-        stages: more stages between the transmitter, whoever plays it, and the channel, undone for the receiver.
+        stages: more stages between the transmitter and the channel, undone for the receiver.
         device: of the game and its players.
 
     Raises:
@@ -116,7 +116,7 @@ def build_system(
             attackers[name] = next(iter(attackers.values()))
             continue
         policy = eavesdropper.get(name) if isinstance(eavesdropper, Mapping) else eavesdropper
-        alone = game if game.config.colluding or len(nodes) == 2 else game.heard_by(name)
+        alone = game if game.config.colluding or len(nodes) == 2 else game.with_only(name)
         attackers[name] = resolve_eavesdropper(policy, eavesdropper_kwargs, alone, target, stand_in=stand_in)
     return System(game, pipeline, attackers, stand_in, config.data)
 

@@ -38,9 +38,9 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor], Rendered):
     **Autoreset** (``gymnasium.vector.AutoresetMode``):
 
     - ``SAME_STEP`` (default): the step that ends an episode returns the first observation of the next one;
-      ``infos["final_obs"]`` and ``infos["final_info"]`` hold what ended, batched, and ``_final_obs``,
-      ``_final_info`` the rows concerned (other rows' values mean nothing). As no message follows the last
-      one, ``final_obs`` shows the last message again.
+      ``infos["final_obs"]`` and ``infos["final_info"]`` hold the last ones of the episode, batched, and
+      ``_final_obs``, ``_final_info`` the rows concerned (other rows' values mean nothing). ``final_obs`` shows the
+      last message again.
     - ``NEXT_STEP``: the step after the end ignores that row's action, pays 0 and begins the next episode.
     - ``DISABLED``: the caller resets ended rows with ``reset_mask`` before stepping on.
 
@@ -150,7 +150,12 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor], Rendered):
         final: dict[str, Any] = {}
         if mode is AutoresetMode.SAME_STEP:
             if ended.any():
-                final = self._final(session.observe(self.role), info, terminations)
+                final = {
+                    "final_obs": session.observe(self.role),
+                    "_final_obs": terminations.clone(),
+                    "final_info": _masked({key: value.clone() for key, value in info.items()}, terminations),
+                    "_final_info": terminations.clone(),
+                }
             session.advance(restart=ended)
             begun = ended
         else:
@@ -173,14 +178,6 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor], Rendered):
     def close_extras(self, **kwargs: Any) -> None:
         """Let the viewer go."""
         Rendered.close(self)
-
-    def _final(self, observation: dict[str, Tensor], info: dict[str, Tensor], rows: Tensor) -> dict[str, Any]:
-        return {
-            "final_obs": observation,
-            "_final_obs": rows.clone(),
-            "final_info": _masked({key: value.clone() for key, value in info.items()}, rows.clone()),
-            "_final_info": rows.clone(),
-        }
 
     def _rows(self, mask: np.ndarray) -> Tensor:
         return to_device(mask, self.device)

@@ -25,7 +25,7 @@ class View:
 
     Args:
         game: on the attacker's own images, with its link's SNR; the referee's part of it stays hidden. Of several
-            eavesdroppers the attacker is the first (:meth:`Game.heard_by <tosc_env.Game.heard_by>` names another), or
+            eavesdroppers the attacker is the first (:meth:`Game.with_only <tosc_env.Game.with_only>` names another), or
             all of them where the threat model says that they collude.
         scheme: the system under attack.
         threat: what is allowed.

@@ -246,7 +246,7 @@ def _check_fresh_key(both: list[_Check], sent: list[Tensor]) -> None:
         clear, csi = check.game.normalise(symbols), check.transmit(symbols)[1]
         answers.append(check.receive(clear, csi, check.context(2)))
     laws.require(laws.same(plain[0], plain[1], 1e-5), _differs(both[0].who))
-    # Noise that is added under a key is another noise to whoever undoes another key.
+    # Noise that is added under a key is another noise after another key is undone.
     if not any(stage.stochastic and not stage.keyed for stage in both[0].scheme.stages):
         laws.require(laws.same(answers[0], answers[1], laws.ROUNDING), _differs(both[0].who))
 

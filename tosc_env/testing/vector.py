@@ -33,7 +33,7 @@ class _Step(NamedTuple):
 
 
 def check_vector_env(env: VectorEnv, max_steps: int = 200) -> None:
-    """Check a vector environment over one role of the game (ours, or a stranger's on the same interface).
+    """Check a vector environment over one role of the game, this package's or another of the same interface.
 
     The laws: observations ``{"image" or "received", "csi"}``, float32, finite and in their space; rewards
     float32 [B]; ends bool [B]; the same finite figures in the info at reset and at every step; the seed fixes
