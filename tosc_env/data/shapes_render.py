@@ -135,21 +135,9 @@ def _checks(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
     return _wave(x * 2 + phase) * _wave(y * 2 + phase)
 
 
-def _circle(u: Tensor, v: Tensor) -> Tensor:
-    return torch.hypot(u, v) - 0.92
-
-
-def _square(u: Tensor, v: Tensor) -> Tensor:
-    return torch.maximum(u.abs(), v.abs()) - 0.8
-
-
 def _triangle(u: Tensor, v: Tensor) -> Tensor:
     v = v + 0.2
     return torch.maximum(u.abs() * 0.866 + v * 0.5, -v) - 0.58
-
-
-def _diamond(u: Tensor, v: Tensor) -> Tensor:
-    return (u.abs() * 1.7 + v.abs() - 1) / 1.97
 
 
 def _cross(u: Tensor, v: Tensor) -> Tensor:
@@ -169,14 +157,6 @@ def _star(u: Tensor, v: Tensor) -> Tensor:
     return second - 0.36
 
 
-def _ring(u: Tensor, v: Tensor) -> Tensor:
-    return (torch.hypot(u, v) - 0.72).abs() - 0.22
-
-
-def _crescent(u: Tensor, v: Tensor) -> Tensor:
-    return torch.maximum(torch.hypot(u, v) - 0.95, 0.75 - torch.hypot(u - 0.5, v))
-
-
 def _heart(u: Tensor, v: Tensor) -> Tensor:
     # A square standing on its corner with a disc on each of its two upper sides.
     u, v = u.abs(), v + 0.12
@@ -190,14 +170,14 @@ def _hourglass(u: Tensor, v: Tensor) -> Tensor:
 
 
 _SHAPES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "circle": _circle,
-    "square": _square,
+    "circle": lambda u, v: torch.hypot(u, v) - 0.92,
+    "square": lambda u, v: torch.maximum(u.abs(), v.abs()) - 0.8,
     "triangle": _triangle,
-    "diamond": _diamond,
+    "diamond": lambda u, v: (u.abs() * 1.7 + v.abs() - 1) / 1.97,
     "cross": _cross,
     "star": _star,
-    "ring": _ring,
-    "crescent": _crescent,
+    "ring": lambda u, v: (torch.hypot(u, v) - 0.72).abs() - 0.22,
+    "crescent": lambda u, v: torch.maximum(torch.hypot(u, v) - 0.95, 0.75 - torch.hypot(u - 0.5, v)),
     "heart": _heart,
     "hourglass": _hourglass,
 }

@@ -126,7 +126,7 @@ class Session:
             raise InputError("the first reset concerns all rows; a reset_mask was given.")
         if rows is not None and not rows.all():
             fresh = self._draw(self._restarts, rows)
-            self.present = select(self._to_device(rows), fresh, self._present)
+            self.present = select(to_device(rows, self.game.device), fresh, self._present)
             self.cycles[rows] = 0
             return
         if seed is not None or self._stream is None:
@@ -211,7 +211,7 @@ class Session:
             kept = self._present
             if fresh.transmission is None:  # a transmitter outside sends them all again
                 kept = InFlight(kept.round, None)
-            fresh = select(self._to_device(waiting), kept, fresh)
+            fresh = select(to_device(waiting, self.game.device), kept, fresh)
         self.present = fresh
         if restart is not None:
             self.cycles[restart] = 0
@@ -321,7 +321,7 @@ class Session:
     @torch.no_grad()
     def _draw(self, generator: torch.Generator | None, restart: np.ndarray | None) -> InFlight:
         previous = None if self.present is None else self.present.round
-        mask = None if previous is None or restart is None else self._to_device(restart)
+        mask = None if previous is None or restart is None else to_device(restart, self.game.device)
         round_ = self.game.draw(self.num_envs, generator=generator, previous=previous, restart=mask)
         if "transmitter" in self.outside:
             return InFlight(round_, None)
@@ -360,9 +360,6 @@ class Session:
         if not rows.any():
             raise InputError("reset_mask must select at least one row, and selects none.")
         return rows
-
-    def _to_device(self, mask: np.ndarray) -> Tensor:
-        return to_device(mask, self.game.device)
 
     def _policy(self, policy: P | None, player: str) -> P:
         if policy is None:

@@ -146,7 +146,7 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor], Rendered):
         rewards = scores.rewards[self.role].detach().to(torch.float32, copy=True)
         info = session.info(self.role, scores)
         ended = session.over & ~resting
-        terminations = self._rows(ended)
+        terminations = to_device(ended, self.device)
         final: dict[str, Any] = {}
         if mode is AutoresetMode.SAME_STEP:
             if ended.any():
@@ -162,9 +162,9 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor], Rendered):
             session.advance(restart=resting)
             begun = resting
             if resting.any():
-                rewards = rewards.masked_fill(self._rows(resting), 0.0)
+                rewards = rewards.masked_fill(to_device(resting, self.device), 0.0)
         if begun.any():
-            info = select(self._rows(begun), session.info(self.role, None), info)
+            info = select(to_device(begun, self.device), session.info(self.role, None), info)
         everyone = torch.ones_like(terminations)
         infos = _masked(info, everyone) | final
         return session.observe(self.role), rewards, terminations, torch.zeros_like(terminations), infos
@@ -178,9 +178,6 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor], Rendered):
     def close_extras(self, **kwargs: Any) -> None:
         """Let the viewer go."""
         Rendered.close(self)
-
-    def _rows(self, mask: np.ndarray) -> Tensor:
-        return to_device(mask, self.device)
 
 
 def _masked(info: dict[str, Tensor], rows: Tensor) -> dict[str, Any]:
