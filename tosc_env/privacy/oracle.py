@@ -28,7 +28,7 @@ class Recorded(Pipeline):
 
     def __init__(self, symbols: Tensor) -> None:
         spec = SystemSpec((1, 1, 1), 1, symbols.shape[1] // 2)
-        super().__init__(Absent(spec, "recorded", "recorded symbols come without encoder and receiver"))
+        super().__init__(Absent(spec, "recorded", "recorded symbols come without an encoder and a receiver"))
         self.register_buffer("symbols", symbols, persistent=False)
 
     @property
