@@ -46,13 +46,13 @@ class Source:
     :func:`tosc_env.data.make_source`.
 
     Attributes:
-        name: the data set (``"cifar10"``).
+        name: the data set.
         split: ``"train"``, ``"test"`` or ``"valid"``.
         half: ``None``, or the disjoint half of the training split: ``"system"`` or ``"attacker"``.
         images: uint8 [N, C, H, W]; shared, not to be written to.
         labels: int64 [N] in [0, num_classes).
         attributes: int64 [N, A].
-        class_names, attribute_names: what labels and attribute columns mean.
+        class_names, attribute_names: of the labels and of the attributes' columns.
         attribute_values: for each attribute, the names of its values.
         halves: how the training split is divided (:meth:`take_half`).
 
@@ -95,27 +95,27 @@ class Source:
         halves: Halves = "shuffled",
         device: str | torch.device = "cpu",
     ) -> Source:
-        """A source made of your own images, in one call.
+        """Make a source of your own images.
 
         Args:
             images: uint8 [N, C, H, W], a tensor or NumPy array, C being 1 or 3. Not copied on the CPU; a
                 ``np.memmap`` stays on the disk.
             labels: integers [N] from 0, or the names of classes; ``None`` for images without classes.
-            name: what results call this data set.
+            name: the data set's name in results.
             split: ``"train"``, ``"test"`` or ``"valid"``.
             class_names: by default "0", "1", ... up to the largest label, or the names that occur, sorted.
             attributes: integers [N, A] from 0, private facts about each image.
             attribute_names: by default "attribute_0", ...
             attribute_values: for each attribute the names of its values; by default "0", "1", ...
-            training: the training split's source (or a function giving its statistics), which a test split
-                is measured against; ``None``: these images are the training split.
+            training: the training split's source (or a function giving its statistics), for a test split;
+                ``None``: these images are the training split.
             provenance: one sentence on how the images were obtained, quoted by every result.
             halves: ``"shuffled"``: images of every class in both halves, which copies them; ``"in-order"``: the first
                 and the second half of images whose order is official, or shuffled already.
-            device: where the tensors go.
+            device: of the tensors.
 
         Raises:
-            InputError: a shape, type or value does not fit; the sentence says which.
+            InputError: a shape, type or value does not fit.
 
         Example:
             >>> import numpy as np
@@ -142,10 +142,10 @@ class Source:
             statistics = training
         else:
             statistics = partial(compute_statistics, pixels, tags, len(classes))
-        told = provenance if provenance is not None else f"{name} (images given by the user)."
-        tell = told if callable(told) else lambda: told
+        origin = provenance if provenance is not None else f"{name} (images given by the user)."
+        make_provenance = origin if callable(origin) else lambda: origin
         arrays = pixels.to(target), tags.to(target), columns.to(target)
-        return cls(*arrays, name, split, classes, names, values, statistics, tell, halves=halves)
+        return cls(*arrays, name, split, classes, names, values, statistics, make_provenance, halves=halves)
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -177,7 +177,7 @@ class Source:
 
     @cached_property
     def provenance(self) -> str:
-        """One sentence: which images these are and how they were obtained."""
+        """One sentence on the images and how they were obtained."""
         return self._make_provenance()
 
     @property
@@ -188,10 +188,7 @@ class Source:
         return self._number[1]
 
     def draw(self, batch_size: int, generator: torch.Generator | None) -> Tensor:
-        """Positions of images drawn uniformly with replacement, int64 [batch_size], on this device.
-
-        ``generator`` must live on the source's device.
-        """
+        """Draw positions of images uniformly with replacement, int64 [batch_size], from a generator on this device."""
         return torch.randint(len(self), (batch_size,), generator=generator, device=self.device)
 
     def gather(self, index: Tensor) -> Batch:
@@ -276,5 +273,5 @@ def content_numbers(images: Tensor) -> Tensor:
 
 
 def _version(images: Tensor) -> int:
-    """How often the images have been written to, as far as torch counts it."""
+    """The number of writes to the images, as far as torch counts it."""
     return -1 if images.is_inference() else images._version

@@ -13,7 +13,7 @@ from tosc_env.channels.base import matched, noise_power
 from tosc_env.errors import InputError
 from tosc_env.game import ENERGY_EPSILON
 from tosc_env.options import check_options, shown
-from tosc_env.schemes import Air, PrivacyScheme, Trial, defaults
+from tosc_env.schemes import PrivacyScheme, Transmit, Trial, defaults
 from tosc_env.types import Context, SystemSpec
 
 CLEAR_DB = 20.0
@@ -85,10 +85,10 @@ class Label(PrivacyScheme):
         filtered, _ = matched(received, csi, context.layout)
         return scale * (torch.view_as_real(filtered).flatten(1) @ self.codewords.T)
 
-    def forward(self, images: Tensor, context: Context, air: Air) -> Trial:
+    def forward(self, images: Tensor, context: Context, transmit: Transmit) -> Trial:
         """The decision at the transmitter is what is trained: no gradient passes a hard label."""
         logits = self.logits(images)
-        sent = air(self._symbols(logits.detach()))
+        sent = transmit(self._symbols(logits.detach()))
         return Trial(logits, logits, sent, sent.eavesdropper.received)
 
     @property
