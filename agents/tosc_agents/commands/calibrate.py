@@ -8,9 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from tosc_agents.calibration import ARTICLE_BUDGET
 from tosc_agents.commands.common import refuse_overwriting, setting_of, tell_guarantee
-from tosc_agents.training.calibrate import calibrate
+from tosc_agents.training.calibrate import ARTICLE_BUDGET, calibrate
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.io.checkpoint_files import read_header

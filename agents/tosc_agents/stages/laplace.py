@@ -34,7 +34,7 @@ class Laplace(Stage):
     noise and spends as much again: :func:`~tosc_agents.accounting.composed`.
 
     ``calibrated`` clips nothing, so no sensitivity is known: its noise is *calibrated* by ``constant``
-    (:func:`~tosc_agents.calibration.calibrate_constant`), and no differential privacy is claimed of it.
+    (:func:`~tosc_agents.training.calibrate.calibrate`), and no differential privacy is claimed of it.
 
     For a discrete scheme the same is done to I and Q of the points, and the result snaps to the nearest point.
     Clipped points are close to 0, so before they snap ``laplace`` amplifies them by a constant that depends on C and
