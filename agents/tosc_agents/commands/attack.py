@@ -14,7 +14,9 @@ import torch
 import tyro
 
 from tosc_agents.commands.common import (
+    NodeOptions,
     SystemOptions,
+    check_colluding,
     check_seed,
     parse_options,
     parse_parts,
@@ -50,11 +52,13 @@ USUAL = ThreatModel(candidate_queries=True, unkeyed_encoder=True)
 
 
 @dataclass(kw_only=True)
-class Attack(SystemOptions):
+class Attack(SystemOptions, NodeOptions):
     """Train attackers against a scheme's checkpoint and measure what they get on the test images.
 
     The target may also be a .npz of noiseless symbols recorded elsewhere: arrays train_second_half [N/2, 2n]
     and test [M, 2n], in the order of the data set's images.
+
+    Of several eavesdroppers the attackers are the first, or with --colluding all of them together.
 
     Example: tosc attack runs/deepjscc-cifar10-12dB.safetensors --eavesdropper linear inversion match
     """
@@ -232,11 +236,11 @@ class Attack(SystemOptions):
                     "--key-file belong to a checkpoint."
                 )
             first, second = (Recorded(symbols.to(device)) for symbols in _recorded(self.target))
-            setting = GameConfig(self.data, num_symbols=first.spec.num_symbols)
+            setting = self.with_nodes(GameConfig(self.data, num_symbols=first.spec.num_symbols))
             record = {"recorded_symbols": self.target.name, "setting": setting.plain()}
             return setting, record, (first, second)
         loaded = self.load(self.target, device)
-        scheme, setting = loaded.policy, setting_of(loaded)
+        scheme, setting = loaded.policy, self.with_nodes(setting_of(loaded))
         # Kept, so that a resumed attack meets the same key.
         keyed = scheme.keyed and "key" not in scheme_options(self.scheme_kwargs)
         key = self.key_file or (folder / "secret.key" if keyed else None)
@@ -257,11 +261,8 @@ class Attack(SystemOptions):
             )
         snr = snr_choices(self.snr_db) if self.snr_db else setting.snr_db
         rules: dict[str, Any] = {"snr_db": snr, "constellation": systems[0].constellation, "device": device}
+        check_colluding(self.threat.colluding, setting)
         nodes = as_nodes(setting.nodes)
-        if self.threat.colluding and len(nodes) == 2:
-            raise InputError(
-                f"--colluding is for several eavesdroppers, and {self.target} was made for {nodes[1].name} alone."
-            )
         if not self.threat.colluding:
             nodes = nodes[:2]  # the attackers are the first eavesdropper
         rules["transmitter_csi"] = [n.name for n in nodes if n.name in setting.transmitter_csi]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import GameConfig
 from tosc_env.io.checkpoint_files import SUFFIX, card_path
 from tosc_env.io.checkpoints import Checkpoint, load_checkpoint
+from tosc_env.nodes import WIRETAP, as_nodes, wiretap
 from tosc_env.options import named_options, shown
 from tosc_env.pipeline import Pipeline
 
@@ -111,6 +112,40 @@ def part_names(parts: Sequence[str | Mapping[str, Any]]) -> list[str]:
 
 
 @dataclass(kw_only=True)
+class NodeOptions:
+    """Nodes and antennas; what is not given stays as the checkpoint's card has it, else one of each."""
+
+    eavesdroppers: int | None = None
+    """Eavesdroppers, all alike; by default those in the checkpoint's card, else one."""
+    transmit_antennas: int | None = None
+    """The transmitter's antennas; without a stage that precodes, the first radiates alone."""
+    receiver_antennas: int | None = None
+    """The receiver's antennas, combined by maximum ratio."""
+    eavesdropper_antennas: int | None = None
+    """Each eavesdropper's antennas, combined likewise."""
+
+    def with_nodes(self, setting: GameConfig) -> GameConfig:
+        """The setting with the nodes and antennas that were given."""
+        receiver, *others = as_nodes(setting.nodes)
+        if self.eavesdroppers not in (None, len(others)):
+            named = WIRETAP if self.eavesdroppers == 1 else wiretap(self.eavesdroppers)
+            others = [replace(others[0], name=node.name) for node in named[1:]]
+        if self.receiver_antennas is not None:
+            receiver = replace(receiver, antennas=self.receiver_antennas)
+        if self.eavesdropper_antennas is not None:
+            others = [replace(node, antennas=self.eavesdropper_antennas) for node in others]
+        nodes = (receiver, *others)
+        return replace(
+            setting,
+            nodes=nodes,
+            transmit_antennas=(
+                setting.transmit_antennas if self.transmit_antennas is None else self.transmit_antennas
+            ),
+            transmitter_csi=tuple(node.name for node in nodes if node.name in setting.transmitter_csi),
+        )
+
+
+@dataclass(kw_only=True)
 class SystemOptions:
     """Which system plays with the weights in a scheme's checkpoint."""
 
@@ -177,6 +212,14 @@ def setting_of(loaded: Checkpoint) -> GameConfig:
 def colludes(card: Mapping[str, Any]) -> bool:
     """Whether the eavesdropper of this card was trained on what all of them heard together."""
     return bool(card.get("training", {}).get("threat_model", {}).get("colluding", False))
+
+
+def check_colluding(colluding: bool, setting: GameConfig) -> None:
+    """Raise InputError where a single eavesdropper is to collude."""
+    if colluding and len(setting.nodes) == 2:
+        raise InputError(
+            "colluding is for several eavesdroppers, and there is one: say how many with --eavesdroppers."
+        )
 
 
 def refuse_overwriting(path: Path, overwrite: bool) -> None:

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import tyro
 
 from tosc_agents.commands.common import (
+    NodeOptions,
     SystemOptions,
+    check_colluding,
     colludes,
     setting_of,
     system_of,
@@ -28,8 +30,10 @@ from tosc_env.privacy.threat import ThreatModel
 
 
 @dataclass(kw_only=True)
-class Evaluate(SystemOptions):
+class Evaluate(SystemOptions, NodeOptions):
     """Measure accuracy, and leaks to trained attackers, over a list of SNRs on the test images.
+
+    Of several eavesdroppers each is measured, colluding ones as one.
 
     Example: tosc evaluate runs/deepjscc-cifar10-12dB.safetensors --snr-db 0 4 8 12 16 20
     """
@@ -61,7 +65,7 @@ class Evaluate(SystemOptions):
         if not self.snr_db:
             raise InputError("at least one --snr-db in dB is needed.")
         loaded = self.load(self.scheme, device)
-        scheme, setting = loaded.policy, setting_of(loaded)
+        scheme, setting = loaded.policy, self.with_nodes(setting_of(loaded))
         use_key_file(scheme, self.key_file)
         tell_guarantee(scheme)
         game = setting.game(split="test", device=device, constellation=scheme.constellation)
@@ -81,6 +85,7 @@ class Evaluate(SystemOptions):
             raise InputError(
                 "some of these attackers collude and others do not; evaluate them one kind at a time."
             )
+        check_colluding(together == {True}, setting)
         found = evaluate(
             game,
             scheme,
@@ -100,6 +105,7 @@ class Evaluate(SystemOptions):
             record = {
                 "target": self.scheme.name,
                 "system": system_of(scheme, loaded.card),
+                "setting": setting.plain(),
                 "channel_uses": game.num_symbols,
                 "bits": scheme.bits,
                 "guarantee": scheme.guarantee(),

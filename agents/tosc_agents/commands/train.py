@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from tosc_agents.commands.common import (
+    NodeOptions,
     check_seed,
     parse_options,
     parse_parts,
@@ -40,7 +41,7 @@ from tosc_env.types import SystemSpec
 
 
 @dataclass
-class Train:
+class Train(NodeOptions):
     """Train a scheme and write its checkpoint; run the same command again to continue after an interruption.
 
     Example: tosc train deepjscc --data cifar10 --snr-db 12 --epochs 60
@@ -73,7 +74,8 @@ class Train:
     snr_db: tuple[float, ...] = (12.0,)
     """Es/N0 of the legitimate link in dB; several are drawn from."""
     warm_start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """A checkpoint whose weights to start from, of any scheme, SNR, channel, task or data set: what fits is taken."""
+    """A checkpoint whose weights to start from, of any scheme, SNR, channel, task or data set: what fits is taken, and
+    the nodes in its card."""
     freeze: tuple[str, ...] = ()
     """Parts that stay as they are, e.g. transmitter."""
     key_file: Path | None = None
@@ -109,6 +111,7 @@ class Train:
         stages = parse_parts(self.stages)
         check_seed(self.seed)
         data = ("name", "split", "half", "device")
+        start = None if self.warm_start is None else WarmStart(self.warm_start)
         setting = GameConfig(
             self.data,
             named_options("--data-kwargs", parse_options(self.data_kwargs), data),
@@ -118,10 +121,11 @@ class Train:
             named_options("--channel-kwargs", parse_options(self.channel_kwargs), ("channel",)),
             self.num_symbols,
             snr_choices(self.snr_db),
+            **({} if start is None else start.nodes),
         )
+        setting = self.with_nodes(setting)
         output = self.output or Path("runs") / self._file_name(stages)
         refuse_overwriting(output, self.overwrite)
-        start = None if self.warm_start is None else WarmStart(self.warm_start)
         game = setting.game(half="system", device=device)
         options = self._options(game.spec, stages, start)
         with weights_from(self.seed):

@@ -160,9 +160,9 @@ def evaluate(
     colluding = threat.colluding or game.config.colluding
     threat = replace(threat, colluding=colluding)
     nodes = game.adversaries[:1] if colluding else game.adversaries
-    own = {} if eavesdropper_snr_db else _own_snrs(game, len(pairs))
     names = [_at(name, node, nodes) for name in attackers for node in nodes]
     names += [_at(QUERY, node, nodes) for node in nodes if threat.candidate_queries]
+    own = _own_snrs(game, len(pairs)) if names and not eavesdropper_snr_db else {}
     leaks: dict[str, dict[float, dict[str, Figure]]] = {name: {} for name in names}
     draws = [(pair, seed) for pair in range(len(pairs)) for seed in range(seeds)]
     everybody = tuple(node if node.name in own else replace(node, snr_db=None) for node in game.nodes)

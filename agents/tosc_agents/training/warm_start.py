@@ -37,6 +37,12 @@ class WarmStart:
         """The sizes of the checkpoint's networks, as far as it has such options, so that others fit."""
         return {k: v for k, v in self.header["options"].items() if k in NETWORK}
 
+    @property
+    def nodes(self) -> dict[str, Any]:
+        """The nodes and antennas in the checkpoint's card, as fields of :class:`~tosc_env.GameConfig`."""
+        setting = self.header["card"].get("setting", {})
+        return {k: setting[k] for k in ("nodes", "transmit_antennas", "transmitter_csi") if k in setting}
+
     def load(self, scheme: Pipeline) -> str:
         """Copy every tensor that fits by name and shape into ``scheme``; returns what was done, in a sentence.
 
