@@ -1,4 +1,4 @@
-"""Privacy is what the strongest attacker leaves: the worst of each leak, with floor and ceiling."""
+"""The strongest attacker of each leak, which is what privacy is measured by, with floor and ceiling."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEAKS = {
 """The three leaks, and the figures that measure each; private attributes follow by their names."""
 
 CardLeaks = dict[str, dict[str, dict[str, Any]]]
-"""What a scheme's card says: by SNR and leak the strongest attacker, what it got and what it had, such as
+"""Leaks in a scheme's card: by SNR and leak the strongest attacker, what it got and what it had, such as
 ``{"12": {"psnr_db": {"attacker": "codebook", "figure": "psnr_db", "value": 13.25, "floor": 12.73, "above_floor": 0.52,
 "threat_model": "images: other-half; ..."}}}``; other leaks have a ``chance`` in place of floors."""
 
@@ -43,12 +43,12 @@ class Strongest:
 
     def plain(self) -> dict[str, Any]:
         """As plain values, for JSON."""
-        told = {name: value for name, value in asdict(self).items() if value is not None}
-        return told if self.floor is None else told | {"above_floor": self.value - self.floor}
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return known if self.floor is None else known | {"above_floor": self.value - self.floor}
 
 
 def strongest(evaluation: Evaluation) -> dict[float, dict[str, Strongest]]:
-    """By the eavesdropper's SNR and leak, the attacker that got most."""
+    """The attacker that got most, by the eavesdropper's SNR and leak."""
     floor = evaluation.floors.get("mean-image", {}).get("psnr_db")
     chance = {"reid": 1.0 / min(CANDIDATES, evaluation.images), **evaluation.chance}
     table: dict[float, dict[str, Strongest]] = {}
@@ -70,8 +70,17 @@ def _leak_of(figure: str) -> str | None:
     return figure.removeprefix("infer_") if figure.startswith("infer_") else None
 
 
+def leak_title(leak: str) -> str:
+    """A leak in words.
+
+    >>> [leak_title(leak) for leak in ("psnr_db", "reid", "label")]
+    ['PSNR', 're-identification', 'inference of label']
+    """
+    return {"psnr_db": "PSNR", "reid": "re-identification"}.get(leak, f"inference of {leak}")
+
+
 def unprotected(data: str) -> dict[str, dict[str, float]]:
-    """What the unprotected scheme leaks on a data set, by SNR and leak: the ceiling beside which others are shown.
+    """The leaks of the unprotected scheme on a data set, by SNR and leak: the ceiling beside which others are shown.
 
     It is the most that the zoo's cards tell of, those of ``deepjscc`` and those of attackers on it.
     """
@@ -79,21 +88,18 @@ def unprotected(data: str) -> dict[str, dict[str, float]]:
     from tosc_env.zoos import UNPROTECTED
 
     ceiling: dict[str, dict[str, float]] = {}
-
-    def take(snr: str, leak: str, value: float) -> None:
-        known = ceiling.setdefault(snr, {})
-        known[leak] = max(known.get(leak, value), value)
-
     for header in ZOO.headers().values():
         card = header["card"]
         if card["data"]["name"] != data:
             continue
+        bare = header["kind"] == "scheme" and header["name"] == "deepjscc" and not header["stages"]
         for snr, row in card.get("leaks", {}).items():
-            if header["kind"] == "scheme" and header["name"] == "deepjscc" and not header["stages"]:
-                for leak, best in row.items():
-                    take(snr, leak, best["value"])
-            elif card.get("composition") == UNPROTECTED and "psnr_db" in row:
-                take(snr, "psnr_db", row["psnr_db"])
+            known = ceiling.setdefault(snr, {})
+            values = {leak: best["value"] for leak, best in row.items()} if bare else {}
+            if card.get("composition") == UNPROTECTED and "psnr_db" in row:
+                values = {"psnr_db": row["psnr_db"]}
+            for leak, value in values.items():
+                known[leak] = max(known.get(leak, value), value)
     return ceiling
 
 
@@ -101,22 +107,19 @@ def describe(top: dict[float, dict[str, Strongest]], ceiling: dict[str, dict[str
     """The strongest attackers in words, a line per SNR and leak, with what knowing nothing and everything gives."""
     lines = []
     for snr, by_leak in top.items():
-        above = ceiling.get(f"{snr:g}", {})
         for leak, best in by_leak.items():
-            name = {"psnr_db": "PSNR", "reid": "re-identification"}.get(leak, f"inference of {leak}")
+            most = ceiling.get(f"{snr:g}", {}).get(leak)
             if best.floor is not None:
-                more = best.value - best.floor
-                told = f"{best.value:.2f} dB, a leak of {more:.2f} dB above the floor {best.floor:.2f} dB"
-                if leak in above:
-                    whole = above[leak] - best.floor
-                    told += f" (unprotected {whole:.2f} dB: {max(0.0, more) / whole:.0%} of it)"
+                gain = best.value - best.floor
+                got = f"{best.value:.2f} dB, a leak of {gain:.2f} dB above the floor {best.floor:.2f} dB"
+                if most is not None:
+                    whole = most - best.floor
+                    got += f" (unprotected {whole:.2f} dB: {max(0.0, gain) / whole:.0%} of it)"
             else:
-                told = f"{best.value:.1%} by {best.figure}"
-                if best.chance is not None:
-                    told += f" (chance {best.chance:.1%})"
-                if leak in above:
-                    told += f" (unprotected {above[leak]:.1%})"
-            lines.append(f"strongest at {snr:g} dB in {name}: {best.attacker}, {told}")
+                got = f"{best.value:.1%} by {best.figure}"
+                got += "" if best.chance is None else f" (chance {best.chance:.1%})"
+                got += "" if most is None else f" (unprotected {most:.1%})"
+            lines.append(f"strongest at {snr:g} dB in {leak_title(leak)}: {best.attacker}, {got}")
     return lines
 
 

@@ -78,7 +78,7 @@ def test_train_attack_and_evaluate_write_all_they_promise(folder, capsys):
         and card["training"]["half"] == "system"
         and card["data"]["images"] == 30
     )
-    assert card["training"]["loop"]["epochs"] == 2 and card["test_accuracy"]["12"]["mean"] >= 0
+    assert card["training"]["loop"]["epochs"] == 2 and card["test_accuracy"]["12"] >= 0
 
     assert cli.main(["attack", str(trained), *ATTACKS, "--seeds", "2"]) == 0
     told = capsys.readouterr().out

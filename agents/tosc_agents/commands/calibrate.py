@@ -86,8 +86,7 @@ class Calibrate:
             if not 0 < self.target < 1:
                 raise InputError(f"target must lie between 0 and 1, not {self.target!r}.")
             return self.target
-        told = read_header(self.rival)["card"].get("test_accuracy", {}).get(f"{snr_db:g}")
-        mean = told["mean"] if isinstance(told, dict) else told
+        mean = read_header(self.rival)["card"].get("test_accuracy", {}).get(f"{snr_db:g}")
         if not isinstance(mean, float):
             raise CheckpointError(f"the card of {self.rival} has no test accuracy at {snr_db:g} dB.")
         return mean - self.points / 100

@@ -10,7 +10,7 @@ import torch
 
 from tosc_agents.backbones.cnn import NETWORK
 from tosc_env.errors import CheckpointError, InputError, unknown
-from tosc_env.io.checkpoint_files import read_header, read_tensors
+from tosc_env.io.checkpoint_files import data_of, read_header, read_tensors
 from tosc_env.pipeline import Pipeline
 
 
@@ -67,8 +67,17 @@ class WarmStart:
         )
 
     def plain(self) -> dict[str, Any]:
-        """As plain values, for a card."""
-        return {"file": self.path.name, "scheme": self.header["name"], "fresh": self.fresh}
+        """As plain values, for a card: the checkpoint, and its own training as far as its card tells."""
+        card = self.header["card"]
+        training = card.get("training", {})
+        known = {
+            "data": data_of(card),
+            "epochs": training.get("loop", {}).get("epochs"),
+            "seed": training.get("seed"),
+            "warm_start": training.get("warm_start"),
+        }
+        start = {"file": self.path.name, "scheme": self.header["name"], "fresh": self.fresh}
+        return start | {name: value for name, value in known.items() if value is not None}
 
 
 def freeze(scheme: Pipeline, parts: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ import tyro
 
 from tosc_agents.commands.common import SystemOptions, colludes, setting_of
 from tosc_agents.leaks import leaks_of_attacks
+from tosc_agents.training.card import measured
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import WEIGHTS
 from tosc_env.attackers import Eavesdropper
@@ -56,10 +57,6 @@ class Pack(SystemOptions):
     """The zoo."""
     leaks: tuple[Path, ...] = ()
     """results.json of 'tosc attack' on the scheme; of several, the strongest attackers."""
-    start: Path | None = None
-    """The checkpoint that the training started from, for its epochs and seed."""
-    commit: str | None = None
-    """The commit of the code that trained, for a card that does not know it."""
 
     def run(self) -> Path:
         """Write and measure; returns the file."""
@@ -80,7 +77,7 @@ class Pack(SystemOptions):
         return target
 
     def _card(self, header: Mapping[str, Any]) -> dict[str, Any]:
-        """What training wrote, the terms of the data, and what is given here."""
+        """The card that training wrote, with the terms of the data and the leaks that were measured."""
         card: dict[str, Any] = {
             **header["card"],
             "terms": data_set(header["card"]["data"]["name"]).terms,
@@ -90,13 +87,6 @@ class Pack(SystemOptions):
             if header["kind"] != "scheme":
                 raise InputError("--leaks are those of a scheme; an attacker's are measured as it is packed.")
             card["leaks"] = leaks_of_attacks(self.leaks, header)
-        if self.start is not None:
-            told = _start(self.start, card["training"].get("warm_start"))
-            card["training"] = {**card["training"], "warm_start": told}
-        if self.commit is not None:
-            if card.get("commit") not in (None, "unknown", self.commit):
-                raise InputError(f"the card knows its commit, {card['commit']}; it is not {self.commit}.")
-            card["commit"] = self.commit
         return card
 
     def _check_size(self, part: Path) -> None:
@@ -134,13 +124,8 @@ class Pack(SystemOptions):
             threat=ThreatModel(colluding=colludes(shipped.card)),
         )
         if not attackers:
-            told = scheme.guarantee()
-            accuracy = {
-                **({"guarantee": told} if told else {}),
-                "test_accuracy": {f"{s:g}": f.mean for s, f in found.accuracy.items()},
-                "test_images": found.images,
-            }
-            return accuracy | ({} if found.usage is None else {"codeword_usage": found.usage})
+            guarantee = scheme.guarantee()
+            return {**({"guarantee": guarantee} if guarantee else {}), **measured(found)}
         if "it" not in found.leaks:
             raise InputError(
                 f"{path.name} was trained for several eavesdroppers who do not collude, and a card has figures of one; "
@@ -151,26 +136,6 @@ class Pack(SystemOptions):
             for s, row in found.leaks["it"].items()
         }
         return {"leaks": leaks, "floors": found.floors}
-
-
-def _start(start: Path, told: dict[str, Any] | None) -> dict[str, Any]:
-    """What a card says of its warm start, with the epochs and the seed of the training before."""
-    header = read_header(start)
-    if told is None:
-        raise InputError("this training started from nothing, says its card; --start does not belong to it.")
-    if (header["kind"], header["name"], start.name) != ("scheme", told["scheme"], told["file"]):
-        raise InputError(
-            f"the training started from {told['file']} ({told['scheme']!r}), says its card, not from {start} "
-            f"({header['name']!r})."
-        )
-    before = header["card"]["training"]
-    return {
-        **told,
-        "data": header["card"]["data"]["name"],
-        "epochs": before["loop"]["epochs"],
-        "seed": before["seed"],
-        "warm_start": before.get("warm_start"),
-    }
 
 
 def _check_parameters(policy: Pipeline | Eavesdropper) -> None:
