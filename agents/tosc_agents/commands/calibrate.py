@@ -39,7 +39,7 @@ class Calibrate:
     budgets: tuple[float, ...] = (0.05, 0.1, 0.9)
     """Budgets at which the accuracy is reported."""
     device: str = "cpu"
-    """Where to compute, e.g. cuda:0."""
+    """Processor or accelerator to compute on, e.g. cuda:0."""
     output: Path | None = None
     """The calibrated checkpoint; by default CHECKPOINT-calibrated.safetensors."""
     overwrite: bool = False
@@ -69,10 +69,10 @@ class Calibrate:
                 "rival": None if self.rival is None else self.rival.name,
             },
         )
-        told = ", ".join(f"{value:.2%} at {budget}" for budget, value in calibration["accuracy"].items())
+        found = ", ".join(f"{value:.2%} at {budget}" for budget, value in calibration["accuracy"].items())
         print(
             f"constant {calibration['constant']:.4g}, fitted to {calibration['target']:.2%} at {ARTICLE_BUDGET}; "
-            f"calibrated accuracies: {told}"
+            f"calibrated accuracies: {found}"
         )
         tell_guarantee(load_checkpoint(output).policy)
         print(f"saved {output}")

@@ -1,4 +1,4 @@
-"""Arguments and steps that several commands share."""
+"""Arguments and steps of several commands."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tosc_agents.keys import SecretKey
+from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import GameConfig
 from tosc_env.io.checkpoint_files import SUFFIX, card_path
@@ -57,7 +56,7 @@ def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
     """
     parts: list[str | dict[str, Any]] = []
     for text in texts:
-        name, colon, told = text.partition(":")
+        name, colon, listed = text.partition(":")
         # No message shows more than the piece that is wrong: another may be a key.
         if not name or "=" in name or shown(name) != name:
             raise InputError(
@@ -66,7 +65,7 @@ def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
         if not colon:
             parts.append(name)
             continue
-        pairs = _pieces(told)
+        pairs = _pieces(listed)
         options = parse_options(pairs)
         if len(options) < len(pairs) or "name" in options:
             raise InputError(
@@ -147,7 +146,7 @@ class NodeOptions:
 
 @dataclass(kw_only=True)
 class SystemOptions:
-    """Which system plays with the weights in a scheme's checkpoint."""
+    """The system that plays with the weights in a scheme's checkpoint, and its measurement."""
 
     play: str | None = None
     """Another scheme that plays with the checkpoint's weights, e.g. encryption with those of deepjscc."""
@@ -156,12 +155,18 @@ class SystemOptions:
     stages: tuple[str, ...] = ()
     """More stages between the scheme and the channel, as NAME or NAME:option=value,option=value, e.g. keyed
     laplace:epsilon=20."""
+    seeds: int = 3
+    """Draws of the channel's noise in the test."""
+    ssim: bool = True
+    """Compute SSIM too, which takes longer than most attackers."""
+    device: str = "cpu"
+    """Processor or accelerator to compute on, e.g. cuda:0."""
 
-    def load(self, path: Path, device: torch.device | str = "cpu") -> Checkpoint:
+    def load(self, path: Path) -> Checkpoint:
         """The system, in its checkpoint; CheckpointError for a file that is not a scheme's."""
         return load_checkpoint(
             path,
-            device=device,
+            device=resolve_device(self.device),
             kind="scheme",
             name=self.play,
             options=scheme_options(self.scheme_kwargs),
@@ -181,7 +186,7 @@ def use_key_file(scheme: Pipeline, path: Path | None) -> None:
 
 
 def system_of(scheme: Pipeline, card: dict[str, Any]) -> dict[str, Any]:
-    """Which system a result is about, as plain values: scheme, options, added stages, composition and card."""
+    """The system that a result is about, as plain values: scheme, options, added stages, composition and card."""
     return {
         "scheme": scheme.name,
         "options": scheme.options,
@@ -193,9 +198,9 @@ def system_of(scheme: Pipeline, card: dict[str, Any]) -> dict[str, Any]:
 
 def tell_guarantee(scheme: Pipeline, transmissions: int = 1) -> None:
     """Print what is proven of the privacy of an image sent this many times, where anything is."""
-    told = scheme.guarantee(transmissions)
-    if told:
-        print(f"{scheme.title}: {told}")
+    guarantee = scheme.guarantee(transmissions)
+    if guarantee:
+        print(f"{scheme.title}: {guarantee}")
 
 
 def setting_of(loaded: Checkpoint) -> GameConfig:
@@ -210,7 +215,7 @@ def setting_of(loaded: Checkpoint) -> GameConfig:
 
 
 def colludes(card: Mapping[str, Any]) -> bool:
-    """Whether the eavesdropper of this card was trained on what all of them heard together."""
+    """True where the eavesdropper of this card was trained on what all of them received together."""
     return bool(card.get("training", {}).get("threat_model", {}).get("colluding", False))
 
 

@@ -50,12 +50,6 @@ class Evaluate(SystemOptions, NodeOptions):
     """The data set the scheme is wanted for; by default its own, another is refused."""
     num_symbols: int | None = None
     """The code length the scheme is wanted for; by default its own, another is refused."""
-    seeds: int = 3
-    """Draws of the channel's noise."""
-    ssim: bool = True
-    """Whether to compute SSIM, which takes longer than all the rest."""
-    device: str = "cpu"
-    """Where to compute, e.g. cuda:0."""
     output: Path | None = None
     """Folder for results.json, results.csv and results.md; by default nothing is written."""
 
@@ -64,14 +58,13 @@ class Evaluate(SystemOptions, NodeOptions):
         device = resolve_device(self.device)
         if not self.snr_db:
             raise InputError("at least one --snr-db in dB is needed.")
-        loaded = self.load(self.scheme, device)
+        loaded = self.load(self.scheme)
         scheme, setting = loaded.policy, self.with_nodes(setting_of(loaded))
         use_key_file(scheme, self.key_file)
         tell_guarantee(scheme)
         game = setting.game(split="test", device=device, constellation=scheme.constellation)
-        wanted = game.spec
-        if self.num_symbols is not None:
-            wanted = replace(wanted, num_symbols=self.num_symbols)
+        length = game.num_symbols if self.num_symbols is None else self.num_symbols
+        wanted = replace(game.spec, num_symbols=length)
         check_fits(read_header(self.scheme), self.scheme, wanted, self.data)
         attackers: dict[str, Eavesdropper] = {}
         together: set[bool] = set()
@@ -118,11 +111,11 @@ class Evaluate(SystemOptions, NodeOptions):
 
 
 def _warn_of_another(path: Path, card: dict[str, Any], scheme: Pipeline) -> None:
-    """Say so where an attacker's card tells of another system than the one that plays."""
-    theirs = card.get("composition")
-    if theirs is not None and theirs != scheme.composition:
+    """Print a warning where an attacker's card tells of another system than the one that plays."""
+    target = card.get("composition")
+    if target is not None and target != scheme.composition:
         print(
-            f"tosc: warning: {path} was trained against {theirs}, and {scheme.composition} plays: what is trained "
+            f"tosc: warning: {path} was trained against {target}, and {scheme.composition} plays: what is trained "
             "against that may see more.",
             file=sys.stderr,
         )

@@ -63,8 +63,8 @@ class Train(NodeOptions):
     """More stages between the scheme and the channel, as NAME or NAME:option=value,option=value, e.g. keyed
     laplace:epsilon=20."""
     objectives: tuple[str, ...] = ()
-    """What it is trained for, written like stages, e.g. task bottleneck:beta=0.01; by default what the scheme's name
-    stands for."""
+    """Aims of the training, written like stages, e.g. task bottleneck:beta=0.01; by default those that the scheme's
+    name stands for."""
     channel: str = "awgn"
     """A registered channel."""
     channel_kwargs: tuple[str, ...] = ()
@@ -85,11 +85,11 @@ class Train(NodeOptions):
     batch_size: int = 256
     """Images per step."""
     optimizer: Literal["sgd", "adamw"] | None = None
-    """By default the one recommended for the scheme."""
+    """Optimizer; by default the one recommended for the scheme."""
     learning_rate: float | None = None
     """Peak learning rate; by default the one recommended for the scheme."""
     weight_decay: float | None = None
-    """By default the one recommended for the scheme."""
+    """Weight decay; by default the one recommended for the scheme."""
     flip: bool = True
     """Mirror images at random; turn off where left and right mean something."""
     cutout: int = 8
@@ -97,9 +97,9 @@ class Train(NodeOptions):
     precision: Precision = "auto"
     """bf16 where the processor has it ('auto'), or float32."""
     seed: int = 0
-    """Of the weights and of everything random in the run."""
+    """Seed of the weights and of everything random in the run."""
     device: str = "cpu"
-    """Where to train, e.g. cuda:0."""
+    """Processor or accelerator to train on, e.g. cuda:0."""
     output: Path | None = None
     """The checkpoint; by default runs/SCHEME-DATA-SNR.safetensors."""
     overwrite: bool = False
@@ -145,44 +145,25 @@ class Train(NodeOptions):
         frozen = freeze(scheme, self.freeze)
         if frozen and not any(weight.requires_grad for weight in scheme.parameters()):
             raise InputError(f"--freeze {' '.join(frozen)} leaves nothing of {scheme.name!r} to train.")
-        chosen = {name: getattr(self, name) for name in ("optimizer", "learning_rate", "weight_decay")}
-        plain: dict[str, Any] = {
-            **defaults_of(self.scheme).training,
-            **{k: v for k, v in chosen.items() if v is not None},
-        }
-        loop = LoopConfig(epochs=self.epochs, batch_size=self.batch_size, precision=self.precision, **plain)
+        options = {name: getattr(self, name) for name in ("optimizer", "learning_rate", "weight_decay")}
+        options = {name: value for name, value in options.items() if value is not None}
+        options |= {"epochs": self.epochs, "batch_size": self.batch_size, "precision": self.precision}
+        loop = LoopConfig(**{**defaults_of(self.scheme).training, **options})
         config = SchemeTraining(loop, flip=self.flip, cutout=self.cutout)
         state = output.with_suffix(".run")
+        run: dict[str, Any] = {"objectives": objectives, "seed": self.seed}
         with show_progress(f"train {self.scheme} on {self.data}") as progress:
-            figures = fit_scheme(
-                scheme,
-                game,
-                config,
-                objectives=objectives,
-                seed=self.seed,
-                state_path=state,
-                progress=progress,
-            )
+            figures = fit_scheme(scheme, game, config, **run, state_path=state, progress=progress)
         scheme.eval()
         test = setting.game(split="test", device=device, constellation=scheme.constellation)
         found = evaluate(test, scheme, {}, snr_db=self.snr_db)
-        card = scheme_card(
-            scheme,
-            game,
-            setting,
-            config,
-            figures,
-            objectives=objectives,
-            seed=self.seed,
-            start=start,
-            frozen=frozen,
-            found=found,
-        )
+        run |= {"start": start, "frozen": frozen, "found": found}
+        card = scheme_card(scheme, game, setting, config, figures, **run)
         card["valid_snr_db"] = [game.snr_db.low, game.snr_db.high]
         save_checkpoint(output, scheme, card)
         state.unlink(missing_ok=True)
-        told = ", ".join(f"{f.mean:.2%} at {s:g} dB" for s, f in found.accuracy.items())
-        print(f"{scheme.title}: test accuracy {told}; {game.source.provenance}")
+        accuracy = ", ".join(f"{f.mean:.2%} at {s:g} dB" for s, f in found.accuracy.items())
+        print(f"{scheme.title}: test accuracy {accuracy}; {game.source.provenance}")
         if found.usage is not None:
             print(f"{scheme.title}: {describe_usage(found.usage)}")
         print(f"saved {output}")

@@ -21,6 +21,7 @@ from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import WEIGHTS
 from tosc_env.attackers import Eavesdropper
 from tosc_env.data import data_set
+from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError, ToscError
 from tosc_env.io.checkpoint_files import read_header
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
@@ -42,7 +43,7 @@ class Pack(SystemOptions):
     """Pack one checkpoint; an eavesdropper needs the packed scheme it was trained against."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
-    """What 'tosc train' or 'tosc attack' wrote."""
+    """Weights that 'tosc train' or 'tosc attack' wrote."""
     name: Annotated[str, tyro.conf.Positional]
     """Name of the file in the zoo, without its ending."""
     scheme: Path | None = None
@@ -51,8 +52,6 @@ class Pack(SystemOptions):
     """SNRs it is measured at; the lowest and highest bound the range it is offered for."""
     seeds: int = 1
     """Draws of the channel's noise."""
-    ssim: bool = True
-    """Whether an eavesdropper's card gets SSIM too, which takes longer than all the rest."""
     folder: Path = WEIGHTS
     """The zoo."""
     leaks: tuple[Path, ...] = ()
@@ -101,7 +100,7 @@ class Pack(SystemOptions):
             )
 
     def _measure(self, path: Path) -> dict[str, Any]:
-        shipped = load_checkpoint(path)
+        shipped = load_checkpoint(path, device=resolve_device(self.device))
         scheme: Pipeline
         attackers: dict[str, Eavesdropper] = {}
         if isinstance(shipped.policy, Pipeline):
@@ -112,7 +111,8 @@ class Pack(SystemOptions):
             scheme = self.load(self.scheme).policy
             _check_target(shipped.card, scheme)
             attackers["it"] = shipped.policy
-        game = setting_of(shipped).game(split="test", constellation=scheme.constellation)
+        rules = {"device": self.device, "constellation": scheme.constellation}
+        game = setting_of(shipped).game(split="test", **rules)
         found = evaluate(
             game,
             scheme,
