@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,41 +25,23 @@ CardLeaks = dict[str, dict[str, dict[str, Any]]]
 "threat_model": "images: other-half; ..."}}}``; other leaks have a ``chance`` in place of floors."""
 
 
-@dataclass(frozen=True)
-class Strongest:
-    """The worst case of one leak.
-
-    Attributes:
-        attacker, figure, value: who got it, by which figure, and how much.
-        floor: of a PSNR, what the mean image gives.
-        chance: of any other leak, what guessing gives, where it is known.
-    """
-
-    attacker: str
-    figure: str
-    value: float
-    floor: float | None = None
-    chance: float | None = None
-
-    def plain(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        known = {name: value for name, value in asdict(self).items() if value is not None}
-        return known if self.floor is None else known | {"above_floor": self.value - self.floor}
-
-
-def strongest(evaluation: Evaluation) -> dict[float, dict[str, Strongest]]:
-    """The attacker that got most, by the eavesdropper's SNR and leak."""
+def strongest(evaluation: Evaluation) -> CardLeaks:
+    """The attacker that got most, by the eavesdropper's SNR and leak; without threat models."""
     floor = evaluation.floors.get("mean-image", {}).get("psnr_db")
     chance = {"reid": 1.0 / min(CANDIDATES, evaluation.images), **evaluation.chance}
-    table: dict[float, dict[str, Strongest]] = {}
+    table: CardLeaks = {}
     for attacker, by_snr in evaluation.leaks.items():
         for snr, figures in by_snr.items():
-            for figure, value in figures.items():
-                leak = _leak_of(figure)
-                best = table.setdefault(snr, {}).get(leak or "")
-                if leak is not None and (best is None or value.mean > best.value):
-                    against = floor if leak == "psnr_db" else None
-                    table[snr][leak] = Strongest(attacker, figure, value.mean, against, chance.get(leak))
+            row = table.setdefault(f"{snr:g}", {})
+            for figure, found in figures.items():
+                leak, value = _leak_of(figure), found.mean
+                if leak is None or (leak in row and value <= row[leak]["value"]):
+                    continue
+                row[leak] = {"attacker": attacker, "figure": figure, "value": value}
+                if leak == "psnr_db" and floor is not None:
+                    row[leak] |= {"floor": floor, "above_floor": value - floor}
+                elif leak in chance:
+                    row[leak]["chance"] = chance[leak]
     return table
 
 
@@ -103,23 +85,23 @@ def unprotected(data: str) -> dict[str, dict[str, float]]:
     return ceiling
 
 
-def describe(top: dict[float, dict[str, Strongest]], ceiling: dict[str, dict[str, float]]) -> list[str]:
+def describe(top: CardLeaks, ceiling: dict[str, dict[str, float]]) -> list[str]:
     """The strongest attackers in words, a line per SNR and leak, with what knowing nothing and everything gives."""
     lines = []
     for snr, by_leak in top.items():
         for leak, best in by_leak.items():
-            most = ceiling.get(f"{snr:g}", {}).get(leak)
-            if best.floor is not None:
-                gain = best.value - best.floor
-                got = f"{best.value:.2f} dB, a leak of {gain:.2f} dB above the floor {best.floor:.2f} dB"
+            value, most = best["value"], ceiling.get(snr, {}).get(leak)
+            if "floor" in best:
+                gain, floor = best["above_floor"], best["floor"]
+                got = f"{value:.2f} dB, a leak of {gain:.2f} dB above the floor {floor:.2f} dB"
                 if most is not None:
-                    whole = most - best.floor
+                    whole = most - floor
                     got += f" (unprotected {whole:.2f} dB: {max(0.0, gain) / whole:.0%} of it)"
             else:
-                got = f"{best.value:.1%} by {best.figure}"
-                got += "" if best.chance is None else f" (chance {best.chance:.1%})"
+                got = f"{value:.1%} by {best['figure']}"
+                got += f" (chance {best['chance']:.1%})" if "chance" in best else ""
                 got += "" if most is None else f" (unprotected {most:.1%})"
-            lines.append(f"strongest at {snr:g} dB in {leak_title(leak)}: {best.attacker}, {got}")
+            lines.append(f"strongest at {snr} dB in {leak_title(leak)}: {best['attacker']}, {got}")
     return lines
 
 
@@ -162,10 +144,10 @@ def _leaks_of_attack(path: Path, header: Mapping[str, Any]) -> CardLeaks:
                 raise InputError(f"{path} is of an attack on the {what} {attacked!r}, not {wanted!r}.")
         threat = ThreatModel(**record["threat_model"])
         # Whoever encodes candidates was allowed to, whatever the others were.
-        asked = replace(threat, candidate_queries=True)
+        querying = replace(threat, candidate_queries=True)
         return {
             snr: {
-                leak: {**best, "threat_model": str(asked if best["figure"] == "reid_query" else threat)}
+                leak: {**best, "threat_model": str(querying if best["figure"] == "reid_query" else threat)}
                 for leak, best in by_leak.items()
             }
             for snr, by_leak in record["strongest"].items()

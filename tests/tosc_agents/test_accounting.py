@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from tosc_agents.accounting import accuracy_bound, advanced_composition, basic_composition, composed
+from accuracy import accuracy_bound
+from tosc_agents.accounting import advanced_composition, basic_composition, composed
 
 from tosc_env.errors import InputError
 

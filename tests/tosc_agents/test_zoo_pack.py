@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 from tosc_agents.commands.common import parse_parts
-from tosc_agents.leaks import Strongest, leaks_of_attacks
+from tosc_agents.leaks import leaks_of_attacks
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import pack
 from tosc_agents.zoo.cards import render
@@ -225,7 +225,8 @@ def test_a_file_that_the_zoo_has_no_room_for_is_refused(base, folder, monkeypatc
 
 
 def best(attacker, figure, value, **told):
-    return Strongest(attacker, figure, value, **told).plain()
+    above = {"above_floor": value - told["floor"]} if "floor" in told else {}
+    return {"attacker": attacker, "figure": figure, "value": value, **told, **above}
 
 
 def attack(path, **changes):

@@ -178,7 +178,7 @@ class Attack(SystemOptions, NodeOptions):
             "attackers": records,
             **provenance(test.source, device),
             "results": found.plain(),
-            "strongest": {f"{snr:g}": {k: v.plain() for k, v in by.items()} for snr, by in top.items()},
+            "strongest": top,
         }
         note = f"{test.source.provenance} Attackers: {threat}; {self.seeds} seeds of channel noise."
         lines = describe(top, unprotected(test.source.name))
