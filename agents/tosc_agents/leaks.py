@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,8 @@ def strongest(evaluation: Evaluation) -> CardLeaks:
             row = table.setdefault(f"{snr:g}", {})
             for figure, found in figures.items():
                 leak, value = _leak_of(figure), found.mean
-                if leak is None or (leak in row and value <= row[leak]["value"]):
+                # What is no number was not measured: it is nobody's best, and hides nobody else's.
+                if leak is None or not math.isfinite(value) or (leak in row and value <= row[leak]["value"]):
                     continue
                 row[leak] = {"attacker": attacker, "figure": figure, "value": value}
                 if leak == "psnr_db" and floor is not None:
@@ -96,7 +98,8 @@ def describe(top: CardLeaks, ceiling: dict[str, dict[str, float]]) -> list[str]:
                 got = f"{value:.2f} dB, a leak of {gain:.2f} dB above the floor {floor:.2f} dB"
                 if most is not None:
                     whole = most - floor
-                    got += f" (unprotected {whole:.2f} dB: {max(0.0, gain) / whole:.0%} of it)"
+                    share = f": {max(0.0, gain) / whole:.0%} of it" if whole > 0 else ""
+                    got += f" (unprotected {whole:.2f} dB{share})"
             else:
                 got = f"{value:.1%} by {best['figure']}"
                 got += f" (chance {best['chance']:.1%})" if "chance" in best else ""

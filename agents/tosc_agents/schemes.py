@@ -95,10 +95,8 @@ def dp_laplace(
         **_known("dp-laplace", network, *DP_OPTIONS),
     )
     kept = {k: v for k, v in backbone.options.items() if k not in ("sharpness", "told")}
-    said = {k: v for k, v in noise.options.items() if k != "clip"}
-    return Pipeline(
-        backbone, [noise], name="dp-laplace", options={**kept, **said, "sharpness": float(sharpness)}
-    )
+    own = {k: v for k, v in noise.options.items() if k != "clip"} | {"sharpness": float(sharpness)}
+    return Pipeline(backbone, [noise], name="dp-laplace", options={**kept, **own})
 
 
 @defaults(weights="deepjscc", open=("mode", "lifetime"))

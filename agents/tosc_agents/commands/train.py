@@ -176,16 +176,16 @@ class Train(NodeOptions):
 
     def _options(self, spec: SystemSpec, stages: list[Any], start: WarmStart | None) -> dict[str, Any]:
         """The scheme's options: those given, and, as far as it has them, those that follow from start and SNR."""
-        given = scheme_options(self.scheme_kwargs)
-        usual: dict[str, Any] = {}
+        options = scheme_options(self.scheme_kwargs)
+        defaults: dict[str, Any] = {}
         if start is not None and start.header["name"] == self.scheme:
-            given = {k: v for k, v in start.header["options"].items() if k != "told_snr_db"} | given
+            options = {k: v for k, v in start.header["options"].items() if k != "told_snr_db"} | options
         elif start is not None:
-            usual |= start.network
+            defaults |= start.network
         if len(self.snr_db) == 1:
             # A receiver that has met one noise level alone is told that one, whatever the link's is.
-            usual["told_snr_db"] = float(self.snr_db[0])
+            defaults["told_snr_db"] = float(self.snr_db[0])
         # Which options a scheme has, whoever wrote it, is seen on one.
         with weights_from(self.seed):
-            known = make_scheme(self.scheme, spec, stages=stages, **given).options
-        return {k: v for k, v in usual.items() if k in known} | given
+            known = make_scheme(self.scheme, spec, stages=stages, **options).options
+        return {k: v for k, v in defaults.items() if k in known} | options

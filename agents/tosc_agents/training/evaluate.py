@@ -39,7 +39,7 @@ class Figure:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Figure:
-        """From one value per seed.
+        """The figure of one value per seed.
 
         >>> Figure.of([1.0, 3.0]).mean
         2.0
@@ -55,7 +55,7 @@ class Figure:
         return cls(mean, float(stdtrit(n - 1, 0.975)) * spread / math.sqrt(n))
 
     def plain(self) -> dict[str, float | None]:
-        """For JSON, which knows no nan."""
+        """Plain values for JSON, which knows no nan."""
         return {"mean": self.mean, "interval95": None if math.isnan(self.interval) else self.interval}
 
 
@@ -179,8 +179,8 @@ def evaluate(
     for exchanges in zip(*rollouts, strict=True):
         for (_, seed), exchange, stream, totals in zip(draws, exchanges, streams, sums, strict=True):
             if points is not None:
-                chosen = hard_decision(exchange.transmission.sent, points)
-                usage += torch.bincount(chosen.flatten(), minlength=len(usage))
+                indices = hard_decision(exchange.transmission.sent, points)
+                usage += torch.bincount(indices.flatten(), minlength=len(usage))
             if sender.receives:
                 decision = game.task.decide(exchange.logits())
                 totals["", "accuracy"] += game.task.score(decision, exchange.round.targets).sum()
@@ -189,13 +189,13 @@ def evaluate(
                 once = exchange.observed(threat, node)
                 many = _again(exchange, once, stream, threat, node) if repeated else once
                 for name, attacker in attackers.items():
-                    what = many if attacker.repeated else once
-                    for figure, values in _leaks(attacker, exchange.round, what, game, ssim).items():
+                    reception = many if attacker.repeated else once
+                    for figure, values in _leaks(attacker, exchange.round, reception, game, ssim).items():
                         totals[_at(name, node, nodes), figure] += values.sum()
             if threat.candidate_queries:
-                again = _again_encoded(exchange, stream)
+                candidates = _again_encoded(exchange, stream)
                 for node in nodes:
-                    scores = _nearest_symbols(exchange, again, colluding, node)
+                    scores = _nearest_symbols(exchange, candidates, colluding, node)
                     totals[_at(QUERY, node, nodes), "reid_query"] += metrics.reidentification(scores).sum()
     for pair, (snr_b, snr_e) in enumerate(pairs):
         of_pair = sums[pair * seeds : (pair + 1) * seeds]
@@ -290,8 +290,8 @@ def _again(
     game, index = exchange.game, exchange.round.batch.index
     receptions = [once]
     for _ in range(threat.receptions - 1):
-        again = next(rollout(game, exchange.scheme, generator=generator, index=index, batch_size=len(index)))
-        receptions.append(again.observed(threat, node))
+        sent = next(rollout(game, exchange.scheme, generator=generator, index=index, batch_size=len(index)))
+        receptions.append(sent.observed(threat, node))
     received = torch.stack([r.received for r in receptions], dim=1)
     return Reception(received, torch.stack([r.csi for r in receptions], dim=1))
 

@@ -61,13 +61,14 @@ class WarmStart:
         with torch.no_grad():
             for name in self.taken:
                 own[name].copy_(stored[name])
-        told = f"; starts afresh: {', '.join(sorted({_part(n) for n in self.fresh}))}" if self.fresh else ""
+        parts = sorted({name.removeprefix("backbone.").split(".")[0] for name in self.fresh})
+        fresh = f"; starts afresh: {', '.join(parts)}" if parts else ""
         return (
-            f"took {len(self.taken)} of {len(own)} tensors from {self.path} ({self.header['name']!r}){told}"
+            f"took {len(self.taken)} of {len(own)} tensors from {self.path} ({self.header['name']!r}){fresh}"
         )
 
     def plain(self) -> dict[str, Any]:
-        """As plain values, for a card: the checkpoint, and its own training as far as its card tells."""
+        """Plain values for a card: the checkpoint, and its own training as far as its card tells."""
         card = self.header["card"]
         training = card.get("training", {})
         known = {
@@ -88,15 +89,9 @@ def freeze(scheme: Pipeline, parts: Sequence[str]) -> list[str]:
     """
     parameters = dict(scheme.backbone.named_parameters())
     for part in parts:
-        if not any(name == part or name.startswith(f"{part}.") for name in parameters):
-            allowed = sorted({name.split(".")[0] for name in parameters})
-            raise unknown(f"part of {scheme.name!r}", part, allowed)
-    for name, parameter in parameters.items():
-        if any(name == part or name.startswith(f"{part}.") for part in parts):
+        within = [p for name, p in parameters.items() if f"{name}.".startswith(f"{part}.")]
+        if not within:
+            raise unknown(f"part of {scheme.name!r}", part, sorted({n.split(".")[0] for n in parameters}))
+        for parameter in within:
             parameter.requires_grad_(False)
     return list(parts)
-
-
-def _part(tensor: str) -> str:
-    """The part of a scheme that a tensor of its state belongs to."""
-    return tensor.removeprefix("backbone.").split(".")[0]

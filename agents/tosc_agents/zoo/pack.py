@@ -1,4 +1,4 @@
-"""Putting a trained checkpoint into the zoo: float16, measured again as it will be shipped, with a card.
+"""Packing of trained checkpoints for the zoo: float16, measured again as they will be shipped, with a card.
 
 python -m tosc_agents.zoo.pack runs/lbvq.safetensors lbvq-cifar10 --leaks runs/attack-lbvq/results.json
 """
@@ -148,10 +148,10 @@ def _check_parameters(policy: Pipeline | Eavesdropper) -> None:
 
 def _check_target(card: dict[str, Any], scheme: Pipeline) -> None:
     """Raise InputError unless an attacker is measured against what it was trained against."""
-    theirs = card.get("composition")
-    if theirs != scheme.composition:
+    target = card.get("composition")
+    if target != scheme.composition:
         raise InputError(
-            f"the attacker was trained against {theirs}, and is not measured against {scheme.composition}: give "
+            f"the attacker was trained against {target}, and is not measured against {scheme.composition}: give "
             "--play, --scheme-kwargs or --stages."
         )
     if any(stage.keyed and not stage.stochastic for stage in scheme.stages):
