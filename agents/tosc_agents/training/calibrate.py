@@ -23,7 +23,7 @@ TOLERANCE = 0.01
 """The largest relative error of the constant that is found."""
 
 Measure = Callable[[Tensor, Tensor], float]
-"""From logits [N, K] and targets to an accuracy in [0, 1]."""
+"""A function from logits [N, K] and targets to an accuracy in [0, 1]."""
 
 
 def calibrate(
