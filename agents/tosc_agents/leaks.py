@@ -147,7 +147,8 @@ def _leaks_of_attack(path: Path, header: Mapping[str, Any]) -> CardLeaks:
                 raise InputError(f"{path} is of an attack on the {what} {attacked!r}, not {wanted!r}.")
         threat = ThreatModel(**record["threat_model"])
         # Whoever encodes candidates was allowed to, whatever the others were.
-        querying = replace(threat, candidate_queries=True)
+        some = CANDIDATES if threat.queries is not None and threat.candidates is None else threat.candidates
+        querying = replace(threat, candidate_queries=True, candidates=some)
         return {
             snr: {
                 leak: {**best, "threat_model": str(querying if best["figure"] == "reid_query" else threat)}
@@ -155,7 +156,7 @@ def _leaks_of_attack(path: Path, header: Mapping[str, Any]) -> CardLeaks:
             }
             for snr, by_leak in record["strongest"].items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise DataError(f"{path} is not the results.json of 'tosc attack': {error!r}.") from None

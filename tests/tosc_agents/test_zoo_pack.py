@@ -262,7 +262,9 @@ def test_an_attacks_results_give_the_strongest_attacker_of_each_leak(tmp_path, b
     assert (at["reid"]["attacker"], at["reid"]["chance"]) == ("nearest-symbols", 1 / 60)
     assert at["label"]["chance"] == 0.1 and at["colour"]["value"] == 0.3
     assert at["label"]["threat_model"] == str(threat)
-    assert at["reid"]["threat_model"] == str(ThreatModel(queries=500, candidate_queries=True))
+    assert at["reid"]["threat_model"] == str(
+        ThreatModel(queries=500, candidate_queries=True, candidates=1000)
+    )
 
 
 @pytest.mark.parametrize(
@@ -341,7 +343,7 @@ def test_the_page_says_everything_that_a_card_knows(tmp_path, base, noisy, attac
         "from `deepjscc`'s weights (7 epochs, seed 5), then 7 epochs, seed 5",
         "13.50 dB (+1.00) by `linear` (a)",
         "90.0% (1.7%) by `nearest-symbols` (b)",
-        f"Threat model (b): {ThreatModel(queries=500, candidate_queries=True)}.",
+        f"Threat model (b): {ThreatModel(queries=500, candidate_queries=True, candidates=1000)}.",
         "commit `unknown`",
         "Leaks: not measured on these weights.",
         "`inversion` against `deepjscc`",

@@ -269,7 +269,11 @@ def _leaks(
         found = _image_figures(rebuilt, images, game, with_ssim)
         found["reid_pixels"] = metrics.reidentification(metrics.pixel_scores(rebuilt, images))
     if "match" in attacker.capabilities:
-        scores = attacker.match(received, csi, images)
+        # In another order than the messages, so that an answer by position is right by chance alone.
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(len(images))).to(
+            images.device
+        )
+        scores = attacker.match(received, csi, images[order])[:, order.argsort()]
         found[attacker.match_figure] = metrics.reidentification(scores)
     if "infer" in attacker.capabilities:
         logits = attacker.infer(received, csi)

@@ -304,7 +304,7 @@ def test_the_blocks_follow_the_device():
         ({"speed": float("inf")}, "speed must .*, not inf"),
         ({"carrier_frequency": 0}, "carrier_frequency must be a finite number above 0, in Hz, not 0"),
         ({"subcarrier_spacing": -30e3}, "subcarrier_spacing must be a finite number above 0, in Hz"),
-        ({"num_subcarriers": 0}, "num_subcarriers must be a whole number, at least 1, not 0"),
+        ({"num_subcarriers": 0}, "num_subcarriers must be a whole number of at least 1, not 0"),
         ({"num_subcarriers": 6.5}, "num_subcarriers must .*, not 6.5"),
     ],
 )
