@@ -6,7 +6,7 @@ Evaluation, attacks, pictures and experiments all go through :func:`rollout`, tr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -55,6 +55,7 @@ def rollout(
     generator: torch.Generator,
     index: Tensor | None = None,
     batch_size: int = 500,
+    knobs: Mapping[str, float] | None = None,
 ) -> Iterator[Exchange]:
     """Send each of these images once, under message numbers that no other message has.
 
@@ -64,6 +65,8 @@ def rollout(
         generator: the only source of randomness, on the game's device.
         index: int64 [N], images of the game's source; None: all of them.
         batch_size: images at once.
+        knobs: of the scheme's stages, the same value for every message (:attr:`Context.knobs
+            <tosc_env.types.Context.knobs>`); others have their usual values.
 
     Example:
         >>> import tosc_env
@@ -78,12 +81,19 @@ def rollout(
     whole = torch.arange(len(game.source), device=game.device) if index is None else index
     for part in whole.split(batch_size):
         round_ = game.draw(len(part), generator=generator, index=part)
-        yield send(game, sender, with_fresh_nonces(round_, sender, generator), generator)
+        yield send(game, sender, with_fresh_nonces(round_, sender, generator), generator, knobs)
 
 
-def send(game: Game, scheme: Pipeline, round_: Round, generator: torch.Generator | None) -> Exchange:
+def send(
+    game: Game,
+    scheme: Pipeline,
+    round_: Round,
+    generator: torch.Generator | None,
+    knobs: Mapping[str, float] | None = None,
+) -> Exchange:
     """Send the round's images under its message numbers."""
-    context = game.context(round_, generator)
+    values = {name: torch.full_like(round_.snr_db, value) for name, value in (knobs or {}).items()}
+    context = replace(game.context(round_, generator), knobs=values)
     symbols = scheme.send(game.source, round_.batch.index, context)
     return Exchange(game, scheme, round_, context, transmit(game, scheme, round_, symbols, context))
 

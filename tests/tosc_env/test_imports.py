@@ -41,7 +41,7 @@ LAYERS = (
     ("tosc_env.envs",),
     ("tosc_env.testing",),
     ("tosc_env",),  # the names that a user imports
-    ("tosc_agents.keys", "tosc_agents.accounting", "tosc_agents.calibration", "tosc_agents.networks"),
+    ("tosc_agents.keys", "tosc_agents.accounting", "tosc_agents.networks"),
     ("tosc_agents.learning", "tosc_agents.perceptual", "tosc_agents.complexity"),
     ("tosc_agents.backbones", "tosc_agents.stages", "tosc_agents.objectives", "tosc_agents.eavesdroppers"),
     ("tosc_agents.schemes",),

@@ -70,10 +70,10 @@ class Label(PrivacyScheme):
     def logits(self, images: Tensor) -> Tensor:
         """The transmitter's own opinion, [B, K], before anything is sent."""
         clear = images.new_full((len(images),), CLEAR_DB, dtype=torch.float32)
-        told = Context(clear, torch.zeros(len(images), 5, dtype=torch.int64, device=images.device))
-        symbols = self.decider.encode(images, told).float()
+        context = Context(clear, torch.zeros(len(images), 5, dtype=torch.int64, device=images.device))
+        symbols = self.decider.encode(images, context).float()
         energy = symbols.square().sum(1, keepdim=True) / self.spec.num_symbols
-        return self.decider.decode(symbols * torch.rsqrt(energy + ENERGY_EPSILON), clear[:, None], told)
+        return self.decider.decode(symbols * torch.rsqrt(energy + ENERGY_EPSILON), clear[:, None], context)
 
     def encode(self, images: Tensor, context: Context) -> Tensor:
         return self._symbols(self.logits(images))
@@ -112,7 +112,7 @@ def _repeat(bits: Tensor, length: int) -> Tensor:
 
 
 def _codewords(spec: SystemSpec) -> Tensor:
-    """What is correlated with: each label's symbols [K, 2n], or each attribute's own positions."""
+    """Rows to correlate with, [K, 2n]: each label's symbols, or each attribute's own positions."""
     length = 2 * spec.num_symbols
     if spec.binary:
         return _repeat(torch.eye(spec.num_outputs), length) * math.sqrt(0.5)

@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tosc_agents.calibration import ARTICLE_BUDGET
 from tosc_agents.experiments import article
 from tosc_agents.experiments.charts import in_order
 from tosc_agents.experiments.faces.balanced import Calibration, fit_constant, log_odds, measure
@@ -24,6 +23,7 @@ from tosc_agents.experiments.methods import Method, label, method
 from tosc_agents.experiments.sections import Plot, Section, Table
 from tosc_agents.experiments.systems import POINTS, RIVAL, images_of, training_job
 from tosc_agents.experiments.trainings import SCHEME, Recipe, load_method
+from tosc_agents.training.calibrate import ARTICLE_BUDGET
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError, unknown
 from tosc_env.game import Game, GameConfig
