@@ -163,7 +163,7 @@ def test_the_same_seed_gives_the_same_attacker_bit_for_bit(source, name):
 
 def test_a_wrong_option_is_one_sentence():
     for name, options, sentence in [
-        ("linear", {"ridge": 0.0}, "ridge must be above 0, not 0.0"),
+        ("linear", {"ridge": 0.0}, "ridge must be a finite number above 0, not 0.0"),
         ("inversion", {"perceptual_weight": -1.0}, "at least 0, not -1.0"),
         ("inversion", {"perceptual_weight": math.nan}, "at least 0, not nan"),
         ("inversion-mlp", {"components": 0}, "1..768, not 0"),
@@ -174,7 +174,7 @@ def test_a_wrong_option_is_one_sentence():
         ("inversion-mlp", {"restarts": 1.5}, "at least 1, not 1.5"),
         ("label", {"names": ["a"]}, "0 yes-or-no answers"),
         ("attribute", {"attributes": []}, "at least one"),
-        ("match-query", {"encodings": 0}, "encodings must be at least 1, not 0"),
+        ("match-query", {"encodings": 0}, "encodings must be a whole number of at least 1, not 0"),
     ]:
         with pytest.raises(InputError, match=sentence):
             make(name, SystemSpec((3, SIDE, SIDE), 10, N), **options)

@@ -200,6 +200,15 @@ def test_each_link_has_its_own_snr_and_they_are_paired(game, scheme):
     assert list(found.accuracy) == [0.0, 12.0] and "ssim" not in found.leaks["a"][5.0]
     with pytest.raises(ValueError):
         evaluate(game, scheme, {}, snr_db=(0.0, 1.0), eavesdropper_snr_db=(5.0,))
+    assert found.receiver_snr_db == {5.0: 0.0, 7.0: 12.0}
+    assert found.plain()["receiver_snr_db"] == {"5": 0.0, "7": 12.0}
+
+
+def test_of_two_pairs_with_one_eavesdropper_snr_none_is_lost_in_silence(game, scheme):
+    with pytest.raises(InputError, match=r"\[5\.0, 5\.0\] dB beside \[0\.0, 12\.0\] dB has one twice"):
+        evaluate(game, scheme, {}, snr_db=(0.0, 12.0), eavesdropper_snr_db=(5.0, 5.0))
+    twice = evaluate(game, scheme, {}, snr_db=(0.0, 0.0), seeds=1, with_floors=False)
+    assert list(twice.accuracy) == [0.0] and not twice.receiver_snr_db
 
 
 def test_the_batch_size_moves_no_figure_but_those_that_count_candidates(game, scheme):
@@ -410,6 +419,7 @@ def test_each_node_is_evaluated_at_its_own_snr_and_filed_under_it(game, scheme):
     assert list(asked.leaks["a@near"]) == list(asked.leaks["a@far"]) == [5.0]
     with pytest.raises(InputError, match="near has an SNR of its own, 20 dB"):
         evaluate(several, scheme, {"a": listener}, snr_db=[3.0, 6.0], seeds=1, with_ssim=False)
+    assert list(evaluate(several, scheme, {}, snr_db=[3.0, 6.0], seeds=1).accuracy) == [3.0, 6.0]
 
 
 @pytest.mark.parametrize("threat", [ThreatModel(colluding=True), ThreatModel()], ids=["said", "by the rules"])

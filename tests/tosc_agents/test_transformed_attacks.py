@@ -351,11 +351,11 @@ def test_a_wrong_option_is_one_sentence():
             {"base_attacks": ["linear"], "base_attack_kwargs": {"label": {"epochs": 3}}},
             "of the base attacks linear by name, not of 'label'",
         ),
-        ("unshuffle", {"pairs": 9}, "pairs must be at least 10, not 9"),
+        ("unshuffle", {"pairs": 9}, "pairs must be a whole number of at least 10, not 9"),
         ("sorted", {"points": 5}, "no square QAM of 5 points"),
         ("sorted", {"measured": 1}, "at least 2, not 1"),
         ("codebook", {"codewords": 12}, "no square QAM of 12 points"),
-        ("codebook", {"dimension": 0}, "dimension must be at least 1, not 0"),
+        ("codebook", {"dimension": 0}, "dimension must be a whole number of at least 1, not 0"),
     ]:
         with pytest.raises(InputError, match=sentence):
             make_eavesdropper(name, SystemSpec((3, SIDE, SIDE), 10, N), **options)

@@ -47,7 +47,7 @@ def test_unknown_names_and_options_are_refused_in_one_sentence():
         make_reward("privacy-utilty")
     with pytest.raises(InputError, match="no option 'weight'"):
         make_reward("privacy-utility", weight=1)
-    with pytest.raises(InputError, match="as a name or a callable"):
+    with pytest.raises(InputError, match="as a name or a Reward"):
         make_reward(3)
 
 

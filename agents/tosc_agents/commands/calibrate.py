@@ -8,9 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from tosc_agents.calibration import ARTICLE_BUDGET
 from tosc_agents.commands.common import refuse_overwriting, setting_of, tell_guarantee
-from tosc_agents.training.calibrate import calibrate, unseen
+from tosc_agents.training.calibrate import ARTICLE_BUDGET, calibrate, unseen
 from tosc_agents.training.evaluate import evaluate
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError
@@ -43,7 +42,7 @@ class Calibrate:
     budgets: tuple[float, ...] = (0.05, 0.1, 0.9)
     """Budgets at which the accuracy is reported."""
     device: str = "cpu"
-    """Where to compute, e.g. cuda:0."""
+    """Processor or accelerator to compute on, e.g. cuda:0."""
     output: Path | None = None
     """The calibrated checkpoint; by default CHECKPOINT-calibrated.safetensors."""
     overwrite: bool = False
@@ -74,10 +73,10 @@ class Calibrate:
                 "rival": None if self.rival is None else self.rival.name,
             },
         )
-        told = ", ".join(f"{value:.2%} at {budget}" for budget, value in calibration["accuracy"].items())
+        found = ", ".join(f"{value:.2%} at {budget}" for budget, value in calibration["accuracy"].items())
         print(
             f"constant {calibration['constant']:.4g}, fitted to {calibration['target']:.2%} at {ARTICLE_BUDGET}; "
-            f"calibrated accuracies: {told}"
+            f"calibrated accuracies: {found}"
         )
         tell_guarantee(load_checkpoint(output).policy)
         print(f"saved {output}")

@@ -10,9 +10,11 @@ import tyro
 
 from tosc_agents.experiments.jobs import RunCache
 from tosc_agents.experiments.presets import preset
-from tosc_agents.experiments.reproduction import Reproduction
+from tosc_agents.experiments.reproduction import EXPERIMENTS, Reproduction
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError
+
+TARGETS = tyro.extras.literal_type_from_choices((*EXPERIMENTS, "claims", "all"))
 
 
 @dataclass
@@ -25,8 +27,8 @@ class Reproduce:
     Example: tosc reproduce all --preset quick --output runs/quick
     """
 
-    experiment: Annotated[Literal["fig3", "table1", "table2", "fig4", "claims", "all"], tyro.conf.Positional]
-    """Which; 'all' ends with the table of the article's claims, 'claims' judges what is finished."""
+    experiment: Annotated[str, tyro.conf.Positional, tyro.conf.arg(constructor=TARGETS)]
+    """Which; each ends with a report of all that is finished, 'claims' computes nothing before."""
     preset: Literal["quick", "cpu", "article"] = "quick"
     """Embedded Shapes in minutes; CIFAR-10 and CelebA in a night on two cores; as long as the article, on a GPU."""
     methods: tuple[str, ...] = ()
@@ -39,9 +41,9 @@ class Reproduce:
     only_report: bool = False
     """Compute nothing; write the report of what is finished."""
     faces: bool = True
-    """Whether plots that show people go into the report; leave them out of one that is passed on."""
+    """Put plots that show people into the report; leave them out of one that is passed on."""
     device: str = "cpu"
-    """Where to compute, e.g. cuda:0."""
+    """Processor or accelerator to compute on, e.g. cuda:0."""
     output: Path | None = None
     """Result folder; by default runs/reproduce-PRESET."""
 
@@ -51,7 +53,7 @@ class Reproduce:
             raise InputError(f"trainings must be at least 1, not {self.trainings}.")
         folder = self.output or Path("runs") / f"reproduce-{self.preset}"
         cache = RunCache(folder / "jobs", device=resolve_device(self.device))
-        whole = Reproduction(
+        reproduction = Reproduction(
             preset(self.preset),
             methods=self.methods,
             trainings=self.trainings,
@@ -59,8 +61,8 @@ class Reproduce:
             device=self.device,
         )
         if not self.only_report and self.experiment != "claims":
-            cache.run(whole.jobs(self.experiment))
-        for path in whole.report(cache, folder, faces=self.faces):
+            cache.run(reproduction.jobs(self.experiment))
+        for path in reproduction.report(cache, folder, faces=self.faces):
             print(path)
         return 0
 

@@ -66,8 +66,8 @@ class SimulatedAdversary(nn.Module):
         self._mean = self.small(mean_image[None])
 
     def leak(self, received: Tensor, csi: Tensor, images: Tensor) -> Tensor:
-        """How much it knows, from 0 (no more than the data set's mean image) to 1 (everything); gradients reach the
-        reception alone.
+        """The adversary's knowledge, from 0 (no more than the data set's mean image) to 1 (everything), with gradients
+        to the reception alone.
 
         Beyond the mean image's error, where only this one adversary is fooled, the leak is 0 and its slope too.
         """

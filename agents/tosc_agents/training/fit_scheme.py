@@ -29,14 +29,14 @@ SYSTEM = "system"
 
 @dataclass
 class SchemeTraining:
-    """How a scheme is trained."""
+    """The training of a scheme: its loop, and the augmentation of images."""
 
     loop: LoopConfig = field(default_factory=LoopConfig)
     """Epochs, optimizer, precision."""
     pad: int = 4
     """Largest random shift of an image in pixels."""
     flip: bool = True
-    """Whether images are mirrored at random (off where left and right mean something)."""
+    """Mirror images at random (off where left and right mean something)."""
     cutout: int = 8
     """Side of the grey square laid over each image, 0 for none."""
     colour: float = 0.0
@@ -103,7 +103,7 @@ def fit_scheme(
 
 
 def usual_objectives(name: str, spec: SystemSpec) -> list[Objective]:
-    """What a registered scheme is trained for where nothing is said."""
+    """The objectives of a registered scheme unless others are named."""
     return make_objectives(defaults_of(name).objectives if name in schemes else ("task",), spec)
 
 

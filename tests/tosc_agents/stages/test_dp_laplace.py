@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import tosc_agents
-from tosc_agents.accounting import accuracy_bound
+from accuracy import accuracy_bound
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.stages.laplace import Laplace
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accuracy import accuracy_bound
 from scipy.stats import kstest
-from tosc_agents.accounting import accuracy_bound
 from tosc_agents.stages.laplace import Laplace
 
 from tosc_env.data import make_source

@@ -72,7 +72,7 @@ def test_a_class_and_a_function_with_attributes_say_the_same(kind):
     assert make_source("mine", split="valid").image_shape == (1, 9, 9)
     with pytest.raises(InputError, match="split of mine must be 'train' or 'valid' or 'test', not 'dev'"):
         make_source("mine", split="dev")
-    with pytest.raises(InputError, match="'mine' has no option 'sise'; its options: size, attributes"):
+    with pytest.raises(InputError, match="'mine' has no option 'sise'; its options are: size, attributes"):
         make_source("mine", sise=4)
     with pytest.raises(InputError, match="nothing to download for mine: by hand"):
         fetch("mine")

@@ -163,7 +163,7 @@ def test_a_subset_takes_positions_of_the_source_only(index):
         ({"split": 3}, "not 3"),
         ({"half": "mine"}, "'system', 'attacker' or None"),
         ({"half": "system", "split": "test"}, "not divided"),
-        ({"colour": "red"}, "no option 'colour'; its options: size, seed, num_images, binary_attributes"),
+        ({"colour": "red"}, "no option 'colour'; its options are: size, seed, num_images, binary_attributes"),
         ({"device": "gpu"}, "'gpu'"),
         ({"device": "meta"}, "not supported"),
         ({"device": 0}, "not 0"),

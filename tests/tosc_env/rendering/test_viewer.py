@@ -102,6 +102,25 @@ def test_of_several_eavesdroppers_each_is_drawn(source, count):
         assert 0 < changed.mean() < 0.16 / count
 
 
+@pytest.mark.parametrize(
+    ("count", "words"), [(2, "eavesdropper 1 at 0.0 dB"), (3, "3 eavesdroppers at 0.0 dB")]
+)
+def test_the_title_says_who_eavesdrops_and_whether_they_collude(source, count, words):
+    for colluding in (False, True):
+        viewer = Viewer(Game(source, nodes=wiretap(count), colluding=colluding))
+        viewer.frame(snapshot(viewer.game))
+        assert words in texts(viewer) and ("colluding" in texts(viewer)) == colluding
+
+
+def test_captions_of_sixteen_eavesdroppers_do_not_overlap(source):
+    viewer = Viewer(Game(source, nodes=wiretap(16)))
+    viewer.frame(snapshot(viewer.game))
+    artists = [caption for _, caption in viewer._board.reconstructions.values()]
+    artists += [picture.axes for picture, _ in viewer._board.reconstructions.values()]
+    boxes = [artist.get_window_extent() for artist in artists]
+    assert not [1 for k, box in enumerate(boxes) for other in boxes[:k] if box.overlaps(other)]
+
+
 def test_what_is_not_known_yet_leaves_no_trace_of_the_last_frame(viewer):
     """Frames reuse the artists: an earlier round must not shine through a later one."""
     shot = snapshot(viewer.game)
@@ -261,6 +280,16 @@ def test_a_note_of_its_own_stands_under_a_name_in_place_of_the_psnr(tmp_path, mo
     rebuilt = {"a": torch.full_like(images, 0.1), "b": torch.full_like(images, 0.1)}
     comparison_grid(images, rebuilt, tmp_path / "a.png", notes={"a": "of 750 images"})
     assert [note for _, note, _ in seen["rows"]] == ["2 images", "of 750 images", "20.0 dB"]
+
+
+def test_no_label_of_a_grid_runs_into_its_pictures():
+    from tosc_env.rendering.figure import grid
+
+    figure = grid(
+        [("Encryption (shuffle per message)", "inversion-mlp@12dB, 13.34 dB", torch.rand(2, 3, 8, 8))], ""
+    )
+    left = min(axes.get_window_extent().x0 for axes in figure.axes)
+    assert all(text.get_window_extent().x1 < left for text in figure.texts)
 
 
 def test_a_comparison_grid_refuses_what_does_not_fit_in_one_sentence(tmp_path):
