@@ -57,6 +57,15 @@ class Transition:
     scores: Scores
 
 
+def as_seed(seed: Any) -> int | None:
+    """A seed as a Python number; InputError unless it is a whole number of at least 0, or None."""
+    if seed is None:
+        return None
+    if not hasattr(seed, "__index__") or operator.index(seed) < 0:
+        raise InputError(f"seed must be a whole number of at least 0, or None, not {seed!r}.")
+    return operator.index(seed)
+
+
 class Session:
     """B rows of one game, with the given roles played from outside.
 
@@ -132,9 +141,7 @@ class Session:
         if rows is not None and self.present is None:
             raise InputError("the first reset concerns all rows; a reset_mask was given.")
         if rows is not None and not rows.all():
-            fresh = self._draw(self._restarts, rows)
-            self.present = select(self._to_device(rows), fresh, self._present)
-            self.cycles[rows] = 0
+            self.restart(rows)
             return
         if seed is not None or self._stream is None:
             self._seed(seed)
@@ -142,6 +149,14 @@ class Session:
         self.last = None
         self.advance(np.ones(self.num_envs, dtype=bool))
         self._checks.synchronize()
+
+    def restart(self, rows: np.ndarray) -> None:
+        """Begin a new episode in some rows, NumPy bool [B]; the others keep their message and their future."""
+        if rows.all():
+            self.advance(rows)
+            return
+        self.present = select(self._to_device(rows), self._draw(self._restarts, rows), self._present)
+        self.cycles[rows] = 0
 
     def play(self, actions: Mapping[str, Tensor]) -> Scores:
         """Finish the present round with the outside players' actions, one row per message.
@@ -290,10 +305,7 @@ class Session:
         return message.transmission
 
     def _seed(self, seed: int | None) -> None:
-        if seed is not None:
-            if not hasattr(seed, "__index__") or operator.index(seed) < 0:
-                raise InputError(f"seed must be a whole number of at least 0, or None, not {seed!r}.")
-            seed = operator.index(seed)
+        seed = as_seed(seed)
         # SeedSequence makes neighbouring seeds unrelated, and asks the operating system for entropy for None.
         words = np.random.SeedSequence(seed).generate_state(3, np.uint64) >> np.uint64(1)
         messages, restarts, environment = (int(word) for word in words)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,8 +16,10 @@ from torch import Tensor
 
 from tosc_env.devices import to_device
 from tosc_env.envs.common import RENDER_FPS, Screen, make_system
+from tosc_env.envs.seeded_rows import SeededRows
 from tosc_env.envs.session import Session
 from tosc_env.errors import InputError
+from tosc_env.options import check_count
 from tosc_env.roles import action_space, as_action, observation_space, player_of
 from tosc_env.rows import select
 
@@ -31,16 +35,17 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
     :class:`~tosc_env.envs.role.RoleEnv` with the same seed, bit for bit. Where a wrapper needs NumPy, put
     ``gymnasium.wrappers.vector.ArrayConversion(env, env_xp=torch, target_xp=numpy)`` first.
 
-    **Episode**: every row plays ``max_cycles`` messages and ends by termination. Rows begin together and so
-    end together, unless some are reset earlier by ``reset(options={"reset_mask": bool [B]})``; such a reset
-    changes nothing in what the other rows will see.
+    **Episode**: every row plays ``max_cycles`` messages and ends by termination; with ``max_episode_steps`` it is
+    truncated after so many, as by ``gymnasium.wrappers.TimeLimit``. Rows begin together and so end together, unless
+    some are reset earlier by ``reset(options={"reset_mask": bool [B]})``; such a reset changes nothing in what the
+    other rows will see of their episodes.
 
     **Autoreset** (``gymnasium.vector.AutoresetMode``):
 
     - ``SAME_STEP`` (default): the step that ends an episode returns the first observation of the next one;
       ``infos["final_obs"]`` and ``infos["final_info"]`` hold what ended, batched, and ``_final_obs``,
       ``_final_info`` the rows concerned (other rows' values mean nothing). As no message follows the last
-      one, ``final_obs`` shows the last message again.
+      one, ``final_obs`` shows the last message again; of a truncated episode it shows the next, which is not played.
     - ``NEXT_STEP``: the step after the end ignores that row's action, pays 0 and begins the next episode.
     - ``DISABLED``: the caller resets ended rows with ``reset_mask`` before stepping on.
 
@@ -54,7 +59,7 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
         validate: look for NaN, infinite or impossible actions, at the price of one wait for the device per
             step; False checks shape and type alone, and a bad number then spoils that row's scores.
         render_mode: None or ``"rgb_array"``.
-        max_episode_steps: what ``make_vec`` hands on; a smaller number than ``max_cycles`` takes its place.
+        max_episode_steps: messages after which an episode is truncated; None or -1: it never is.
 
     Raises:
         InputError: as in the single environment; in DISABLED mode also for stepping a row that has ended.
@@ -80,8 +85,8 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
     ) -> None:
         self.autoreset_mode = _mode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
-        if max_episode_steps is not None and max_episode_steps != -1:
-            max_cycles = min(max_cycles, max_episode_steps)
+        limited = max_episode_steps is not None and max_episode_steps != -1
+        self._limit = check_count(max_episode_steps, "max_episode_steps") if limited else math.inf
         system = make_system(data_id, {role}, options, OWN)
         self.session = Session(system, {role}, num_envs=num_envs, max_cycles=max_cycles)
         self.role = player_of(role, self.session.game.nodes)
@@ -106,18 +111,32 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
         return action_space(self.session.game, self.role, self.num_envs)
 
     def reset(  # type: ignore[override]
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Begin episodes: (observations, infos).
 
         Args:
-            seed: one number for the whole batch.
+            seed: one number for the whole batch, which is drawn as one. Or a list of one for each row: row i is then
+                the single environment with the i-th seed, bit for bit, and a step takes as long as ``num_envs`` of
+                those, until a number is given again. A None among them lets that row's stream go on.
             options: ``{"reset_mask": bool [B]}`` (tensor or array) restarts those rows only; the others'
                 observations are returned as they stand, and the info masks name the rows that restarted.
         """
-        super().reset(seed=seed)
         mask = (options or {}).get("reset_mask")
-        self.session.reset(seed, mask)
+        kind: Any = type(self.session)
+        if isinstance(seed, list | tuple | np.ndarray):
+            kind = SeededRows
+        elif seed is not None:
+            super().reset(seed=seed)  # type: ignore[arg-type]
+            kind = Session
+        if kind is type(self.session):
+            self.session.reset(seed, mask)  # type: ignore[arg-type]
+        else:
+            session = kind(
+                self.session.system, {self.role}, num_envs=self.num_envs, max_cycles=self.session.max_cycles
+            )
+            session.reset(seed, mask)
+            self.session = self._screen.session = session
         rows = torch.ones(self.num_envs, dtype=torch.bool) if mask is None else torch.as_tensor(mask)
         rows = rows.to(self.device, non_blocking=True)
         return self.session.observe(self.role), _masked(self.session.info(self.role, None), rows)
@@ -127,7 +146,7 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
     ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
         """Play one message per row: (observations, rewards, terminations, truncations, infos)."""
         session, mode = self.session, self.autoreset_mode
-        resting = session.over
+        resting = session.over | (session.cycles >= self._limit)
         if mode is AutoresetMode.DISABLED and resting.any():
             raise InputError(
                 f"{int(resting.sum())} of {self.num_envs} episodes are over; with autoreset_mode DISABLED, "
@@ -146,14 +165,20 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
         scores = session.play({self.role: chosen})
         rewards = scores.rewards[self.role].detach().to(torch.float32, copy=True)
         info = session.info(self.role, scores)
-        ended = session.over & ~resting
-        terminations = self._rows(ended)
+        over, late = session.over & ~resting, (session.cycles >= self._limit) & ~resting
+        terminations, truncations = self._rows(over), self._rows(late)
         final: dict[str, Any] = {}
         if mode is AutoresetMode.SAME_STEP:
-            if ended.any():
-                final = self._final(session.observe(self.role), info, terminations)
-            session.advance(restart=ended)
-            begun = ended
+            begun = over | late
+            last = session.observe(self.role) if begun.any() else {}
+            session.advance(restart=over)
+            if (
+                late & ~over
+            ).any():  # the next message is drawn, and the episode breaks off before it is played
+                last = select(self._rows(over), last, session.observe(self.role))
+                session.restart(late & ~over)
+            if begun.any():
+                final = self._final(last, info, terminations | truncations)
         else:
             session.advance(restart=resting)
             begun = resting
@@ -163,7 +188,7 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
             info = select(self._rows(begun), session.info(self.role, None), info)
         everyone = torch.ones_like(terminations)
         infos = _masked(info, everyone) | final
-        return session.observe(self.role), rewards, terminations, torch.zeros_like(terminations), infos
+        return session.observe(self.role), rewards, terminations, truncations, infos
 
     def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
         """The last round of every row as uint8 [H, W, 3]; with ``render_mode="rgb_array"`` only."""
