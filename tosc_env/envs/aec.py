@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 from pettingzoo import AECEnv
 from pettingzoo.utils import OrderEnforcingWrapper
 from torch import Tensor
 
-from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats, to_numpy
+from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats
 from tosc_env.envs.outside import EverybodyOutside
+from tosc_env.envs.session import InFlight
 from tosc_env.errors import InputError
 from tosc_env.registration import data_of
 from tosc_env.roles import as_action
 from tosc_env.types import Scores
 
 
-class TurnsEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
+class TurnsEnv(EverybodyOutside, AECEnv[str, Any, Any]):
     """``transmitter_0`` -> ``receiver_0`` -> ``eavesdropper_0`` (-> ``eavesdropper_1`` ...), then the next message.
 
     Everybody is paid when the last eavesdropper has answered, for the very message it acted on: what
@@ -28,7 +28,7 @@ class TurnsEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
 
     **Episode**: ``max_cycles`` messages, after which all agents terminate together; their last observation
     shows the last message. **Info**: the keys of :class:`~tosc_env.envs.role.RoleEnv`, about the last
-    message that everybody has answered (0.0 before the first).
+    message that everybody has answered (0.0 before the first). **State**: :meth:`state`.
 
     The order of the roles is the physics, so ``metadata["is_parallelizable"]`` is False;
     :class:`~tosc_env.envs.parallel.PipelinedEnv` is the parallel form.
@@ -37,11 +37,14 @@ class TurnsEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
         data_id: the data set behind the environment's id.
         max_cycles: messages per episode.
         render_mode: None, ``"human"`` or ``"rgb_array"``.
+        flatten: an agent's observation is one vector, as by :func:`~tosc_env.envs.common.shown_as`.
         options: of :func:`tosc_env.envs.system.build_system`. All roles are outside, so no policy is needed.
 
     Raises:
         InputError: an unknown keyword or value, when made; a wrong action, naming its agent, when stepped.
     """
+
+    _stages = ("message",)
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
         "name": "tosc_turns_v0",
@@ -64,11 +67,14 @@ class TurnsEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
         self._skip_agent_selection = None
         self._show()
 
-    def observe(self, agent: str) -> dict[str, np.ndarray]:
+    def observe(self, agent: str) -> Any:
         """What ``agent`` sees of the present message, in fresh arrays."""
         if agent not in self._players:
             raise InputError(f"unknown agent {agent!r}; available: {', '.join(self.possible_agents)}.")
-        return to_numpy(self.session.observe(self._players[agent]))
+        return self._numpy(agent, self.session.observe(self._players[agent]))
+
+    def _messages(self) -> dict[str, InFlight | None]:
+        return {"message": self.session.present}
 
     def step(self, action: Any) -> None:
         """Take the selected agent's action; the last eavesdropper's completes the round and pays everybody."""

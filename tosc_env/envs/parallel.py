@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 from pettingzoo import ParallelEnv
 from torch import Tensor
 
-from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats, to_numpy
+from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats
 from tosc_env.envs.outside import EverybodyOutside
 from tosc_env.envs.session import InFlight
 from tosc_env.errors import InputError
@@ -18,7 +17,7 @@ from tosc_env.roles import as_action
 from tosc_env.types import Scores
 
 
-class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any]):
+class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
     """At step t the transmitter sends message t while the others answer for message t - 1.
 
     ::
@@ -37,12 +36,14 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
     **Observation** and **action**: as in :mod:`tosc_env.roles`, NumPy float32. At reset the receiving agents
     see zeros, for nothing has arrived; at the last step the transmitter sees its last image again. All agents
     are present until all terminate together. **Info**: the keys of :class:`~tosc_env.envs.role.RoleEnv`, at
-    every step about the message whose answers were given at that step (0.0 at reset and at step 0).
+    every step about the message whose answers were given at that step (0.0 at reset and at step 0). **State**:
+    :meth:`state`, of the message to be answered and of the one to be sent.
 
     Args:
         data_id: the data set behind the environment's id.
         max_cycles: T, messages per episode.
         render_mode: None, ``"human"`` or ``"rgb_array"``.
+        flatten: an agent's observation is one vector, as by :func:`~tosc_env.envs.common.shown_as`.
         options: of :func:`tosc_env.envs.system.build_system`. All roles are outside, so no policy is needed.
 
     Raises:
@@ -56,11 +57,12 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
         "render_fps": RENDER_FPS,
     }
 
+    _stages = ("answered", "message")
     _arrived: InFlight | None = None
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, dict[str, float]]]:
+    ) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
         """Begin an episode: (observations, infos). ``options`` are not used."""
         self.session.reset(seed)
         self.agents = list(self.possible_agents)
@@ -71,7 +73,7 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
     def step(  # type: ignore[override]
         self, actions: Mapping[str, Any]
     ) -> tuple[
-        dict[str, dict[str, np.ndarray]],
+        dict[str, Any],
         dict[str, float],
         dict[str, bool],
         dict[str, bool],
@@ -104,16 +106,20 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
             raise InputError(f"{agent}: no action was given; every live agent acts at every step.")
         return as_action(agent, actions[agent], self.action_spaces[agent], device=self.session.game.device)
 
-    def _observe(self) -> dict[str, dict[str, np.ndarray]]:
+    def _observe(self) -> dict[str, Any]:
         session, seen = self.session, {}
         for player, agent in session.agents.items():
             if player == "transmitter":
-                seen[agent] = to_numpy(session.observe(player))
+                shown = session.observe(player)
             elif self._arrived is None:
-                seen[agent] = to_numpy(session.silence())
+                shown = session.silence()
             else:
-                seen[agent] = to_numpy(session.observe(player, self._arrived))
+                shown = session.observe(player, self._arrived)
+            seen[agent] = self._numpy(agent, shown)
         return seen
+
+    def _messages(self) -> dict[str, InFlight | None]:
+        return {"answered": self._arrived, "message": self.session.present}
 
     def _infos(self, scores: Scores | None, message: InFlight | None = None) -> dict[str, dict[str, float]]:
         session = self.session

@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from tosc_env.devices import to_device
-from tosc_env.envs.common import RENDER_FPS, Screen, make_system
+from tosc_env.envs.common import RENDER_FPS, Screen, make_system, shown_as
 from tosc_env.envs.seeded_rows import SeededRows
 from tosc_env.envs.session import Session
 from tosc_env.errors import InputError
@@ -23,10 +23,13 @@ from tosc_env.options import check_count
 from tosc_env.roles import action_space, as_action, observation_space, player_of
 from tosc_env.rows import select
 
-OWN = ("num_envs", "role", "max_cycles", "autoreset_mode", "validate", "render_mode", "max_episode_steps")
+OWN = (
+    *("num_envs", "role", "max_cycles", "autoreset_mode", "validate", "render_mode"),
+    *("max_episode_steps", "flatten"),
+)
 
 
-class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
+class ToscVectorEnv(VectorEnv[Any, Any, Tensor]):
     """``num_envs`` rows of one game, as tensors on the game's device, without a loop over rows.
 
     Made by ``gym.make_vec("ToSC-CIFAR-v0", num_envs=1024, role=..., device="cuda:0")``. Observations, rewards
@@ -54,7 +57,7 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
     Args:
         data_id: the data set behind the environment's id.
         num_envs: B, at least 1.
-        role, max_cycles, options: as in :class:`~tosc_env.envs.role.RoleEnv`.
+        role, max_cycles, flatten, options: as in :class:`~tosc_env.envs.role.RoleEnv`.
         autoreset_mode: an :class:`~gymnasium.vector.AutoresetMode`, or its name or value.
         validate: look for NaN, infinite or impossible actions, at the price of one wait for the device per
             step; False checks shape and type alone, and a bad number then spoils that row's scores.
@@ -81,6 +84,7 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
         validate: bool = True,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
+        flatten: bool = False,
         **options: Any,
     ) -> None:
         self.autoreset_mode = _mode(autoreset_mode)
@@ -93,7 +97,9 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
         self.num_envs = num_envs
         self.validate = validate
         self.device = self.session.game.device
-        self.single_observation_space = observation_space(self.session.game, role)
+        parts = observation_space(self.session.game, role)
+        self.single_observation_space = shown_as(parts, flatten)
+        self._flat = list(parts.spaces) if flatten else None
         self.single_action_space = action_space(self.session.game, role)
         self.render_mode = render_mode
         self._screen = Screen(self.session, render_mode, modes=("rgb_array",))
@@ -112,7 +118,7 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
 
     def reset(  # type: ignore[override]
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Begin episodes: (observations, infos).
 
         Args:
@@ -139,11 +145,11 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
             self.session = self._screen.session = session
         rows = torch.ones(self.num_envs, dtype=torch.bool) if mask is None else torch.as_tensor(mask)
         rows = rows.to(self.device, non_blocking=True)
-        return self.session.observe(self.role), _masked(self.session.info(self.role, None), rows)
+        return self._observe(), _masked(self.session.info(self.role, None), rows)
 
     def step(  # type: ignore[override]
         self, actions: Any
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
+    ) -> tuple[Any, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Play one message per row: (observations, rewards, terminations, truncations, infos)."""
         session, mode = self.session, self.autoreset_mode
         resting = session.over | (session.cycles >= self._limit)
@@ -170,12 +176,12 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
         final: dict[str, Any] = {}
         if mode is AutoresetMode.SAME_STEP:
             begun = over | late
-            last = session.observe(self.role) if begun.any() else {}
+            last = self._observe() if begun.any() else None
             session.advance(restart=over)
             if (
                 late & ~over
             ).any():  # the next message is drawn, and the episode breaks off before it is played
-                last = select(self._rows(over), last, session.observe(self.role))
+                last = select(self._rows(over), last, self._observe())
                 session.restart(late & ~over)
             if begun.any():
                 final = self._final(last, info, terminations | truncations)
@@ -188,7 +194,7 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
             info = select(self._rows(begun), session.info(self.role, None), info)
         everyone = torch.ones_like(terminations)
         infos = _masked(info, everyone) | final
-        return session.observe(self.role), rewards, terminations, truncations, infos
+        return self._observe(), rewards, terminations, truncations, infos
 
     def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
         """The last round of every row as uint8 [H, W, 3]; with ``render_mode="rgb_array"`` only."""
@@ -200,7 +206,13 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
         """Let the viewer go."""
         self._screen.close()
 
-    def _final(self, observation: dict[str, Tensor], info: dict[str, Tensor], rows: Tensor) -> dict[str, Any]:
+    def _observe(self) -> Any:
+        seen = self.session.observe(self.role)
+        return (
+            seen if self._flat is None else torch.cat([seen[part].flatten(1) for part in self._flat], dim=1)
+        )
+
+    def _final(self, observation: Any, info: dict[str, Tensor], rows: Tensor) -> dict[str, Any]:
         return {
             "final_obs": observation,
             "_final_obs": rows.clone(),
