@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from tosc_env import metrics
+from tosc_env.async_checks import current_checks
 from tosc_env.errors import InputError, unknown
 from tosc_env.options import check_options
 from tosc_env.registry import Registry
@@ -35,7 +37,8 @@ class Outcome:
 
 
 class Reward(Protocol):
-    """Anything that maps an :class:`Outcome` to each role's reward [B]."""
+    """Anything that maps an :class:`Outcome` to each role's reward: finite floating-point numbers [B] by the names of
+    :data:`ROLES`."""
 
     def __call__(self, outcome: Outcome) -> dict[str, Tensor]: ...
 
@@ -89,4 +92,56 @@ def make_reward(reward: Any = "privacy-utility", **options: Any) -> Reward:
         return reward
     factory = rewards[reward]
     check_options(factory, reward, options)
-    return factory(**options)
+    made = factory(**options)
+    if not callable(made):
+        raise InputError(f"the reward {reward!r} must be made as a callable, not {type(made).__name__}.")
+    return made
+
+
+def checked_rewards(paid: Any, outcome: Outcome) -> dict[str, Tensor]:
+    """What a reward has returned for an outcome, as float32 [B] by role.
+
+    Raises:
+        InputError: not exactly the roles' names, or of one of them no finite floating-point numbers [B]. Rows that
+            were spoilt before, by an action that is no number, may be anything.
+    """
+    if not isinstance(paid, Mapping):
+        raise InputError(
+            f"a reward_fn must return a dictionary of tensors for {', '.join(ROLES)}, not {type(paid).__name__}."
+        )
+    if set(paid) != set(ROLES):
+        raise InputError(f"a reward_fn must return rewards for {', '.join(ROLES)}, not for {list(paid)}.")
+    like = outcome.score
+    rewards = {}
+    for role in ROLES:
+        given = paid[role]
+        known = isinstance(given, Tensor)
+        if (
+            not known
+            or not given.is_floating_point()
+            or (given.shape, given.device) != (like.shape, like.device)
+        ):
+            found = f"{given.dtype} {list(given.shape)} on {given.device}" if known else type(given).__name__
+            raise InputError(
+                f"the reward_fn's reward of the {role} must be a floating-point tensor of the shape "
+                f"{list(like.shape)} (a number for each message) on {like.device}, not {found}."
+            )
+        rewards[role] = given.float()
+    for role, given in rewards.items():
+        _check_finite(role, given.detach(), outcome)
+    return rewards
+
+
+def _check_finite(role: str, given: Tensor, outcome: Outcome) -> None:
+    wrong = ~given.isfinite() & outcome.mse.isfinite() & outcome.score.isfinite()
+    checks = current_checks()
+    if checks is not None:
+        checks.add(
+            wrong.any(), f"the reward_fn's reward of the {role} must be finite float32 numbers, and was not."
+        )
+    elif wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise InputError(
+            f"the reward_fn's reward of the {role} must be finite float32 numbers, not {given[row].item()} (message "
+            f"{row})."
+        )

@@ -89,8 +89,9 @@ class Session:
     (:attr:`~tosc_env.types.Context.environment`) follows from the seed, the data and the rules: resetting
     with the same seed replays the same messages, with the same numbers, and no other environment has them.
 
-    Checks: what comes from outside is checked as it comes. On a GPU, what the players inside do is checked without
-    waiting for it (:mod:`tosc_env.async_checks`), and a reset of all rows raises what was found until then.
+    Checks: what comes from outside is checked as it comes. On a GPU, what the players inside and a reward of one's own
+    do is checked without waiting for it (:mod:`tosc_env.async_checks`), and a reset of all rows raises what was found
+    until then.
 
     Raises:
         InputError: an unknown role, or ``num_envs`` or ``max_cycles`` below 1.
@@ -206,10 +207,10 @@ class Session:
                 else self._reconstruct(name, self.reception(name, message))
                 for name in self.game.adversaries
             }
-        # The last round is let go before the next takes memory: a batch of images is then written where one
-        # has just been freed, not on pages that the system has to clear first.
-        self.last = None
-        scores = self.game.score(message.round, decision, rebuilt)
+            # The last round is let go before the next takes memory: a batch of images is then written where one
+            # has just been freed, not on pages that the system has to clear first.
+            self.last = None
+            scores = self.game.score(message.round, decision, rebuilt)
         self.last = Transition(message, decision, rebuilt, scores)
         return scores
 
