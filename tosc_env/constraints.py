@@ -7,6 +7,7 @@ Constraints belong to a transmission, not to a game: each scheme brings its own,
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -41,15 +42,13 @@ def points_of(constellation: str) -> Constraint:
         InputError: no such constellation; when applied, a symbol that is none of its points.
     """
     constellation_points(constellation)
+    return partial(_checked_points, constellation)
 
-    def check(symbols: Tensor) -> Tensor:
-        symbols = symbols.float()
-        check_points(
-            symbols.detach(), constellation_points(constellation, device=symbols.device), constellation
-        )
-        return symbols
 
-    return check
+def _checked_points(constellation: str, symbols: Tensor) -> Tensor:
+    symbols = symbols.float()
+    check_points(symbols.detach(), constellation_points(constellation, device=symbols.device), constellation)
+    return symbols
 
 
 def constraint_of(constellation: str | None) -> Constraint:

@@ -86,7 +86,11 @@ def test_a_registered_reward_is_made_by_its_name(monkeypatch):
             return dict.fromkeys(ROLES, torch.full_like(outcome.score, self.value))
 
     assert make_reward("constant-test-reward", value=2.0).value == 2.0
-    register_reward("no-test-reward")(lambda: {})
+
+    @register_reward("no-test-reward")
+    def table():
+        return {}
+
     with pytest.raises(InputError, match="'no-test-reward' must be made as a callable, not dict"):
         make_reward("no-test-reward")
 

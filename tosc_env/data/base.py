@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,8 +14,10 @@ from torch import Tensor
 from tosc_env.data.checks import as_attributes, as_images, as_labels, check_half, check_split
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.devices import resolve_device
-from tosc_env.errors import InputError
+from tosc_env.errors import DataError, InputError
 from tosc_env.types import Batch
+
+T = TypeVar("T")
 
 
 @dataclass(eq=False, repr=False)
@@ -52,6 +56,8 @@ class Source:
     _make_statistics: Callable[[], Statistics]
     _make_provenance: Callable[[], str]
     half: str | None = None
+    _again: Callable[[], Source] | None = None
+    """Loads the same images on the CPU; None: they are the user's own."""
 
     @classmethod
     def from_arrays(
@@ -196,7 +202,34 @@ class Source:
     def to(self, device: str | torch.device) -> Source:
         """The same source on ``device``; itself if it is there already."""
         target = resolve_device(device)
-        return self if target == self.device else self._with(lambda values: values.to(target))
+        if target == self.device:
+            return self
+        return replace(self._with(lambda values: values.to(target)), _again=self._again)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Source:
+        # Images are not to be written to, so that games that are copied may share them.
+        return self
+
+    def __reduce__(self) -> Any:
+        """A pickle holds the user's own images; of a data set, how to load it again and how to know that it is it."""
+        if self._again is not None:
+            return _loaded_again, (self._again, str(self.device), self._digest())
+        # Copies, as of a half the whole would be written.
+        held = {name: getattr(self, name).clone() for name in ("images", "labels", "attributes")}
+        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in held and f.init}
+        told["_make_statistics"] = partial(_constant, self.statistics)
+        told["_make_provenance"] = partial(_constant, self.provenance)
+        return partial(Source, **held, **told), ()
+
+    def _digest(self) -> str:
+        """What tells these images from others: their number and 64 of them with their labels."""
+        some = torch.linspace(0, len(self) - 1, 64).long().to(self.device)
+        seen = hashlib.sha256(
+            f"{tuple(self.images.shape)} {self.class_names} {self.attribute_names}".encode()
+        )
+        for values in (self.images, self.labels, self.attributes):
+            seen.update(values.index_select(0, some).cpu().numpy().tobytes())
+        return seen.hexdigest()
 
     def _with(self, change: Callable[[Tensor], Tensor], half: str | None = None) -> Source:
         return replace(
@@ -207,4 +240,19 @@ class Source:
             half=half or self.half,
             _make_statistics=lambda: self.statistics,
             _make_provenance=lambda: self.provenance,
+            _again=None,
         )
+
+
+def _constant(value: T) -> T:
+    return value
+
+
+def _loaded_again(again: Callable[[], Source], device: str, digest: str) -> Source:
+    """The source that was pickled, loaded by its name."""
+    source = again()
+    if source._digest() != digest:
+        raise DataError(
+            f"the data set {source.name!r} that is found here is not the one of the pickle, which holds no images."
+        )
+    return source.to(device)

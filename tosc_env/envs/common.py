@@ -166,6 +166,10 @@ class Screen:
             self._viewer.close()
             self._viewer = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A window is not copied; another is opened when it is wanted.
+        return {**vars(self), "_viewer": None}
+
     def _open(self) -> Any:
         if self._viewer is None:
             from tosc_env.rendering.viewer import Viewer
