@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -90,7 +90,7 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor]):
         self.autoreset_mode = _mode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         limited = max_episode_steps is not None and max_episode_steps != -1
-        self._limit = check_count(max_episode_steps, "max_episode_steps") if limited else math.inf
+        self._limit = check_count(max_episode_steps, "max_episode_steps") if limited else sys.maxsize
         system = make_system(data_id, {role}, options, OWN)
         self.session = Session(system, {role}, num_envs=num_envs, max_cycles=max_cycles)
         self.role = player_of(role, self.session.game.nodes)
@@ -172,18 +172,17 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor]):
         rewards = scores.rewards[self.role].detach().to(torch.float32, copy=True)
         info = session.info(self.role, scores)
         over, late = session.over & ~resting, (session.cycles >= self._limit) & ~resting
-        terminations, truncations = self._rows(over), self._rows(late)
+        terminations = self._rows(over)
+        truncations = self._rows(late) if late.any() else torch.zeros_like(terminations)
         final: dict[str, Any] = {}
         if mode is AutoresetMode.SAME_STEP:
-            begun = over | late
+            begun, broken = over | late, late & ~over
             last = self._observe() if begun.any() else None
             session.advance(restart=over)
-            if (
-                late & ~over
-            ).any():  # the next message is drawn, and the episode breaks off before it is played
+            if broken.any():  # what they would have seen next is drawn; it is not played
                 last = select(self._rows(over), last, self._observe())
-                session.restart(late & ~over)
-            if begun.any():
+                session.restart(broken)
+            if last is not None:
                 final = self._final(last, info, terminations | truncations)
         else:
             session.advance(restart=resting)
@@ -208,9 +207,9 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor]):
 
     def _observe(self) -> Any:
         seen = self.session.observe(self.role)
-        return (
-            seen if self._flat is None else torch.cat([seen[part].flatten(1) for part in self._flat], dim=1)
-        )
+        if self._flat is None:
+            return seen
+        return torch.cat([seen[part].flatten(1) for part in self._flat], dim=1)
 
     def _final(self, observation: Any, info: dict[str, Tensor], rows: Tensor) -> dict[str, Any]:
         return {
