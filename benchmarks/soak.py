@@ -231,12 +231,12 @@ PLAYERS = {"single": play_single, "rows": play_rows, "turns": play_turns, "pipel
 
 
 def memory_mb() -> float:
-    """Memory of this process that is in use, in MB; NaN where the system does not tell."""
+    """Memory of this process that is in use, swapped or not, in MB; NaN where the system does not tell."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
     except OSError:
         return float("nan")
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+    return sum(int(status.split(part)[1].split()[0]) for part in ("VmRSS:", "VmSwap:")) / 1024
 
 
 def main(arguments: Arguments) -> None:
