@@ -1,17 +1,17 @@
-"""What each role is paid for a round. A reward is an injected object, not a flag."""
+"""Rewards of the three roles. A reward is an injected object, not a flag."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from tosc_env import metrics
-from tosc_env.async_checks import current_checks
+from tosc_env.async_checks import check
 from tosc_env.errors import InputError, unknown
-from tosc_env.options import check_options
+from tosc_env.options import build, check_weight
 from tosc_env.registry import Registry
 
 ROLES = ("transmitter", "receiver", "eavesdropper")
@@ -19,7 +19,7 @@ ROLES = ("transmitter", "receiver", "eavesdropper")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What happened in a round, one row per message; the referee's knowledge, never an agent's.
+    """The result of a round against one eavesdropper, one row per message.
 
     Attributes:
         score: task score, [B] in [0, 1].
@@ -36,8 +36,9 @@ class Outcome:
     floor: float
 
 
+@runtime_checkable
 class Reward(Protocol):
-    """Anything that maps an :class:`Outcome` to each role's reward: finite floating-point numbers [B] by the names of
+    """A callable from an :class:`Outcome` to each role's reward: finite floating-point numbers [B] by the names of
     :data:`ROLES`."""
 
     def __call__(self, outcome: Outcome) -> dict[str, Tensor]: ...
@@ -52,7 +53,7 @@ class PrivacyUtility:
     """Task score minus weighted reconstruction quality, and that quality for the eavesdropper.
 
     Args:
-        privacy_weight: how much a unit of quality costs the system, at least 0.
+        privacy_weight: the cost of a unit of quality to the system, at least 0.
         quality: ``"q"`` for (M - e) / (M + e), ``"ssim"`` for structural similarity.
 
     Example:
@@ -66,11 +67,9 @@ class PrivacyUtility:
     qualities = ("q", "ssim")
 
     def __init__(self, privacy_weight: float = 1.0, quality: str = "q") -> None:
-        if not isinstance(privacy_weight, (int, float)) or not 0.0 <= privacy_weight < float("inf"):
-            raise InputError(f"privacy_weight must be a finite number of at least 0, not {privacy_weight!r}.")
         if quality not in self.qualities:
             raise unknown("reconstruction quality", quality, self.qualities)
-        self.privacy_weight = float(privacy_weight)
+        self.privacy_weight = check_weight(privacy_weight, "privacy_weight")
         self.quality = quality
 
     def __call__(self, outcome: Outcome) -> dict[str, Tensor]:
@@ -83,16 +82,8 @@ class PrivacyUtility:
 
 
 def make_reward(reward: Any = "privacy-utility", **options: Any) -> Reward:
-    """A reward from its registered name and options; any other callable is handed back as it is."""
-    if not isinstance(reward, str):
-        if not callable(reward):
-            raise InputError(f"a reward is given as a name or a callable, not {reward!r}.")
-        if options:
-            raise InputError(f"a ready reward takes no further options, but {sorted(options)} were given.")
-        return reward
-    factory = rewards[reward]
-    check_options(factory, reward, options)
-    made = factory(**options)
+    """Make a reward from its registered name and options; any other callable is handed back as it is."""
+    made = build(rewards, Reward, reward, options)
     if not callable(made):
         raise InputError(f"the reward {reward!r} must be made as a callable, not {type(made).__name__}.")
     return made
@@ -102,8 +93,7 @@ def checked_rewards(paid: Any, outcome: Outcome) -> dict[str, Tensor]:
     """What a reward has returned for an outcome, as float32 [B] by role.
 
     Raises:
-        InputError: not exactly the roles' names, or of one of them no finite floating-point numbers [B]. Rows that
-            were spoilt before, by an action that is no number, may be anything.
+        InputError: not exactly the roles' names, or of one of them no finite floating-point numbers [B].
     """
     if not isinstance(paid, Mapping):
         raise InputError(
@@ -127,21 +117,9 @@ def checked_rewards(paid: Any, outcome: Outcome) -> dict[str, Tensor]:
                 f"{list(like.shape)} (a number for each message) on {like.device}, not {found}."
             )
         rewards[role] = given.float()
-    for role, given in rewards.items():
-        _check_finite(role, given.detach(), outcome)
+        # An image that is no numbers is not the reward's fault, and is told of as such.
+        check(
+            (~rewards[role].detach().isfinite() & outcome.mse.isfinite()).any(),
+            f"the reward_fn's reward of the {role} must be finite float32 numbers, and was not.",
+        )
     return rewards
-
-
-def _check_finite(role: str, given: Tensor, outcome: Outcome) -> None:
-    wrong = ~given.isfinite() & outcome.mse.isfinite() & outcome.score.isfinite()
-    checks = current_checks()
-    if checks is not None:
-        checks.add(
-            wrong.any(), f"the reward_fn's reward of the {role} must be finite float32 numbers, and was not."
-        )
-    elif wrong.any():
-        row = int(wrong.nonzero()[0])
-        raise InputError(
-            f"the reward_fn's reward of the {role} must be finite float32 numbers, not {given[row].item()} (message "
-            f"{row})."
-        )

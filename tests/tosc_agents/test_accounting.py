@@ -1,12 +1,12 @@
-"""Composition and the two bounds follow their formulas, stay finite, and calibration finds what it is asked for."""
+"""Composition and the two bounds follow their formulas and stay finite."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
-from tosc_agents.accounting import accuracy_bound, advanced_composition, basic_composition, composed
-from tosc_agents.calibration import calibrate_constant
+from accuracy import accuracy_bound
+from tosc_agents.accounting import advanced_composition, basic_composition, composed
 
 from tosc_env.errors import InputError
 
@@ -77,37 +77,3 @@ def test_counts_are_whole_numbers():
 def test_a_delta_is_a_probability():
     with pytest.raises(InputError, match=r"delta must lie between 0 and 1, not 1\.0"):
         advanced_composition(1.0, 2, 1.0)
-
-
-# -- calibration ------------------------------------------------------------------------------------
-
-
-def test_calibration_finds_the_constant_of_a_known_curve():
-    """Accuracy at scale s is 1/(1 + s); the target is its value at the wanted constant."""
-    scales = []
-
-    def curve(scale):
-        scales.append(scale)
-        return 1 / (1 + scale)
-
-    for constant in (0.0021, 0.05, 0.97):
-        scales.clear()
-        found = calibrate_constant(curve, 1 / (1 + constant / 0.05), 1e-3, 1.0)
-        assert found == pytest.approx(constant, rel=0.01)
-        assert len(scales) <= 2 + math.ceil(math.log2(math.log(1e3) / math.log(1.01)))
-
-
-def test_a_target_that_is_not_bracketed_is_named_with_both_accuracies():
-    for target in [0.999, 0.001]:
-        with pytest.raises(InputError, match=rf"0\.9804 and 0\.04762, not {target:g}"):
-            calibrate_constant(lambda scale: 1 / (1 + scale), target, 1e-3, 1.0)
-
-
-def test_calibration_names_a_wrong_argument():
-    for wrong, said in [
-        ({"low": 0.0}, "low must be a finite number above 0"),
-        ({"low": 2.0}, "low must be less than high"),
-    ]:
-        arguments = {"target": 0.5, "low": 1e-3, "high": 1.0, **wrong}
-        with pytest.raises(InputError, match=said):
-            calibrate_constant(lambda scale: 1 / (1 + scale), **arguments)

@@ -103,7 +103,7 @@ def test_every_registered_attacker_keeps_the_laws_while_it_learns(source, name):
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_registered_attacker_copes_with_images_of_any_size(name):
-    for shape in [(1, 28, 28), (3, 9, 13)]:
+    for shape in [(1, 28, 28), (3, 9, 13), (1, 96, 64)]:
         images = torch.randint(0, 256, (64, *shape), dtype=torch.uint8, generator=g())
         facts = {"attributes": torch.arange(64)[:, None] % 2, "attribute_names": ["odd"]}
         noise = Source.from_arrays(images, torch.arange(64) % 4, name="noise", **facts)
@@ -163,7 +163,7 @@ def test_the_same_seed_gives_the_same_attacker_bit_for_bit(source, name):
 
 def test_a_wrong_option_is_one_sentence():
     for name, options, sentence in [
-        ("linear", {"ridge": 0.0}, "ridge must be above 0, not 0.0"),
+        ("linear", {"ridge": 0.0}, "ridge must be a finite number above 0, not 0.0"),
         ("inversion", {"perceptual_weight": -1.0}, "at least 0, not -1.0"),
         ("inversion", {"perceptual_weight": math.nan}, "at least 0, not nan"),
         ("inversion-mlp", {"components": 0}, "1..768, not 0"),
@@ -174,7 +174,7 @@ def test_a_wrong_option_is_one_sentence():
         ("inversion-mlp", {"restarts": 1.5}, "at least 1, not 1.5"),
         ("label", {"names": ["a"]}, "0 yes-or-no answers"),
         ("attribute", {"attributes": []}, "at least one"),
-        ("match-query", {"encodings": 0}, "encodings must be at least 1, not 0"),
+        ("match-query", {"encodings": 0}, "encodings must be a whole number of at least 1, not 0"),
     ]:
         with pytest.raises(InputError, match=sentence):
             make(name, SystemSpec((3, SIDE, SIDE), 10, N), **options)
@@ -420,6 +420,24 @@ def test_both_layouts_of_vgg_weights_are_read(root, name):
     value = loss(other, images)
     value.backward()
     assert float(value.detach()) > 0 and torch.isfinite(other.grad).all() and (other.grad != 0).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 13), (1, 96, 64)])
+@pytest.mark.parametrize("name", FILES)
+def test_images_of_any_size_and_without_colour_have_a_perceptual_loss(root, name, shape):
+    torch.save(tensors(name), root / name)
+    loss = PerceptualLoss()
+    one, other = torch.rand(2, 2, *shape, generator=g())
+    wide = [images.expand(-1, 3, -1, -1).clone() for images in (one, other)]
+    assert float(loss(one, one)) == 0 < float(loss(one, other)) == float(loss(*wide))
+
+
+def test_an_attacker_of_grey_images_learns_with_a_perceptual_loss(root):
+    torch.save(tensors(FILES[1]), root / FILES[1])
+    images = torch.randint(0, 256, (40, 1, 9, 13), dtype=torch.uint8, generator=g())
+    view, game, _ = view_of(Source.from_arrays(images, torch.arange(40) % 2, name="grey"))
+    attacker = make("inversion", game.spec, perceptual_weight=0.1)
+    assert attacker.fit(view, generator=g())["vgg"] == FILES[1]
 
 
 @pytest.mark.parametrize("name", FILES)

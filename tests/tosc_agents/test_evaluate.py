@@ -174,7 +174,7 @@ def test_accuracy_is_that_of_the_receiver_on_all_images_at_each_snr(game, scheme
     assert list(found.accuracy) == [60.0, -40.0] and found.images == COUNT and found.seeds == 3
     index = torch.arange(COUNT)
     batch = game.source.gather(index)
-    context = Context(torch.full((COUNT,), 60.0), torch.zeros(COUNT, 3, dtype=torch.long))
+    context = Context(torch.full((COUNT,), 60.0), torch.zeros(COUNT, 5, dtype=torch.long))
     with torch.no_grad():
         sent = game.normalise(scheme.encode(batch.images, context))
         decided = scheme.decode(sent, torch.full((COUNT, 1), 60.0), context).argmax(1)
@@ -365,7 +365,7 @@ def test_the_use_of_codewords_is_counted_over_all_symbols(game):
     found = evaluate(discrete, scheme, {}, seeds=1)
     sent = scheme.encode(
         game.source.gather(torch.arange(COUNT)).images,
-        Context(torch.full((COUNT,), 12.0), torch.zeros(COUNT, 3, dtype=torch.int64)),
+        Context(torch.full((COUNT,), 12.0), torch.zeros(COUNT, 5, dtype=torch.int64)),
     )
     negative = (sent.view(COUNT, -1, 2) < 0).long()
     share = (
@@ -410,6 +410,7 @@ def test_each_node_is_evaluated_at_its_own_snr_and_filed_under_it(game, scheme):
     assert list(asked.leaks["a@near"]) == list(asked.leaks["a@far"]) == [5.0]
     with pytest.raises(InputError, match="near has an SNR of its own, 20 dB"):
         evaluate(several, scheme, {"a": listener}, snr_db=[3.0, 6.0], seeds=1, with_ssim=False)
+    assert list(evaluate(several, scheme, {}, snr_db=[3.0, 6.0], seeds=1).accuracy) == [3.0, 6.0]
 
 
 @pytest.mark.parametrize("threat", [ThreatModel(colluding=True), ThreatModel()], ids=["said", "by the rules"])

@@ -9,7 +9,7 @@ import stat
 
 import pytest
 import torch
-from tosc_agents.keys import SecretKey, chacha20_blocks, keystream
+from tosc_agents.keys import SecretKey, chacha20_blocks, hchacha20, keystream
 
 from tosc_env.errors import InputError
 
@@ -18,7 +18,7 @@ KEY = SecretKey(HEX)
 
 
 def messages(*rows):
-    return torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
+    return torch.tensor(rows, dtype=torch.int64).reshape(-1, 5)
 
 
 # -- the key ----------------------------------------------------------------------------------------
@@ -26,7 +26,7 @@ def messages(*rows):
 
 def test_a_key_is_the_same_however_it_is_given():
     assert KEY == SecretKey(HEX.upper()) == SecretKey(bytes.fromhex(HEX)) == SecretKey(KEY)
-    assert SecretKey.parse(KEY) is KEY and SecretKey.parse(HEX) == KEY
+    assert SecretKey(KEY) == SecretKey(HEX)
     assert SecretKey("00" * 32) != KEY and KEY != HEX
     assert SecretKey.random() != SecretKey.random()
 
@@ -42,7 +42,7 @@ def test_a_wrong_key_is_one_sentence_that_does_not_show_it():
         (None, "not a value of the type NoneType"),
     ]:
         with pytest.raises(InputError, match="32 bytes, written as 64 hexadecimal digits") as caught:
-            SecretKey.parse(value)
+            SecretKey(value)
         text = str(caught.value)
         assert told in text and text.count(".") == 1
         assert not value or str(value)[:8] not in text
@@ -216,13 +216,21 @@ def test_a_subkey_belongs_to_one_key_environment_and_purpose():
 
 
 def test_a_stream_is_chacha20_under_the_subkey_with_the_message_as_nonce():
-    found = keystream(KEY, 5, messages((3, 4, 2**32 + 7)), 40, "x")
-    blocks = chacha20_blocks(KEY.subkey(5, "x"), torch.arange(3), torch.tensor([[3, 4, 7]]).expand(3, -1))
+    found = keystream(KEY, 5, messages((3, 4, 2**32 + 7, 2**33 + 1, 5)), 40, "x")
+    own = hchacha20(KEY.subkey(5, "x"), torch.tensor([1, 2, 5, 0]))  # low and high words of what is sent
+    blocks = chacha20_blocks(own, torch.arange(3), torch.tensor([[3, 4, 7]]).expand(3, -1))
     assert torch.equal(found[0], blocks.flatten()[:40])
 
 
+def test_a_key_of_what_is_sent_is_that_of_the_xchacha_draft():
+    """draft-irtf-cfrg-xchacha-03, section 2.2.1."""
+    found = hchacha20(words_of(bytes(range(32)).hex()), words_of("000000090000004a0000000031415927")[None])
+    assert torch.equal(found[0], words_of("82413b4227b27bfed30e42508a877d73a0f9e4d58a74a853c12ec41326d3ecdc"))
+
+
 def test_every_message_has_a_stream_of_its_own_and_always_the_same():
-    told = messages((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (2**32 - 1, 0, 0))
+    told = torch.cat([torch.zeros(1, 5), torch.eye(5)]).long()
+    told = torch.cat([told, messages((0, 0, 0, 2**40, 0), (0, 0, 0, 0, 2**62), (2**32 - 1, 0, 0, 0, 0))])
     streams = [
         keystream(key, environment, told, 8, purpose)
         for key in (KEY, SecretKey("11" * 32))
@@ -231,12 +239,12 @@ def test_every_message_has_a_stream_of_its_own_and_always_the_same():
     ]
     rows = torch.cat(streams).tolist()
     words = [word for row in rows for word in row]
-    assert len(set(words)) == len(words)  # 384 of 2**32 words: all differ, but for a chance of 2e-5
+    assert len(set(words)) == len(words)  # 576 of 2**32 words: all differ, but for a chance of 4e-5
     assert torch.equal(keystream(SecretKey(HEX), 0, told, 8, "a"), streams[0])
 
 
 def test_a_message_does_not_see_what_else_is_in_the_batch():
-    told = torch.randint(2**32, (7, 3), generator=torch.Generator().manual_seed(1))
+    told = torch.randint(2**32, (7, 5), generator=torch.Generator().manual_seed(1))
     together = keystream(KEY, 1, told, 50, "x")
     for i in range(7):
         assert torch.equal(keystream(KEY, 1, told[i : i + 1], 50, "x")[0], together[i])
@@ -245,7 +253,7 @@ def test_a_message_does_not_see_what_else_is_in_the_batch():
 
 
 def test_words_are_uniform_in_every_bit():
-    told = torch.stack([torch.arange(2000), torch.zeros(2000).long(), torch.ones(2000).long()], 1)
+    told = torch.nn.functional.pad(torch.arange(2000)[:, None], (0, 4))
     words = keystream(KEY, 1, told, 32, "x")
     assert words.dtype == torch.int64 and int(words.min()) >= 0 and int(words.max()) < 2**32
     count = words.numel()
@@ -261,18 +269,18 @@ def test_words_are_uniform_in_every_bit():
 def test_a_stream_made_in_inference_mode_serves_training_later():
     key = SecretKey(HEX)
     with torch.inference_mode():
-        first = keystream(key, 9, messages((0, 0, 0)), 4, "x").tolist()
-    again = keystream(key, 9, messages((0, 0, 0)), 4, "x")
+        first = keystream(key, 9, messages((0, 0, 0, 0, 0)), 4, "x").tolist()
+    again = keystream(key, 9, messages((0, 0, 0, 0, 0)), 4, "x")
     again += 0  # an inference tensor could not be written to
     assert again.tolist() == first
 
 
 def test_a_wrong_message_is_one_sentence():
     for message, words, told in [
-        (torch.zeros(2, 2).long(), 1, r"must be int64 \[B, 3\], not int64 \[2, 2\]"),
+        (torch.zeros(2, 3).long(), 1, r"must be int64 \[B, 5\], not int64 \[2, 3\]"),
         (torch.zeros(3).long(), 1, r"not int64 \[3\]"),
-        (torch.zeros(2, 3), 1, r"not float32 \[2, 3\]"),
-        (torch.zeros(2, 3).long(), 0, "words must be at least 1, not 0"),
+        (torch.zeros(2, 5), 1, r"not float32 \[2, 5\]"),
+        (torch.zeros(2, 5).long(), 0, "words must be at least 1, not 0"),
     ]:
         with pytest.raises(InputError, match=told):
             keystream(KEY, 0, message, words, "x")
@@ -280,6 +288,6 @@ def test_a_wrong_message_is_one_sentence():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_has_the_same_stream():
-    told = torch.randint(2**32, (50, 3), generator=torch.Generator().manual_seed(2))
+    told = torch.randint(2**32, (50, 5), generator=torch.Generator().manual_seed(2))
     there = keystream(KEY, 1, told.cuda(), 100, "x")
     assert there.is_cuda and torch.equal(there.cpu(), keystream(KEY, 1, told, 100, "x"))

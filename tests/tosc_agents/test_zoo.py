@@ -135,7 +135,7 @@ def test_the_default_receiver_hears_nothing_in_noise_symbols():
 def test_an_outside_transmitter_that_plays_the_trained_encoder_does_well():
     scheme = load_checkpoint(SCHEME).policy
     env = gym.make(SHAPES, role="transmitter", split="test")
-    context = Context(torch.tensor([12.0]), torch.zeros(1, 3, dtype=torch.int64))
+    context = Context(torch.tensor([12.0]), torch.zeros(1, 5, dtype=torch.int64))
     right, count = 0.0, 0
     for seed in range(5):
         observation, _ = env.reset(seed=seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tosc_env.constraints import constraint_of, mean_power, points_of
+from tosc_env.constraints import constraint_of, mean_power
 from tosc_env.errors import InputError
 from tosc_env.modulation import constellation_points
 
@@ -48,7 +48,7 @@ def test_the_gradient_is_across_the_message_alone():
 def test_points_are_sent_as_they_are_and_their_gradient_passes(name):
     points = constellation_points(name)
     given = torch.view_as_real(points[None]).flatten(1).requires_grad_()
-    sent = points_of(name)(given)
+    sent = constraint_of(name)(given)
     assert torch.equal(sent, given.detach())
     sent.sum().backward()
     assert torch.equal(given.grad, torch.ones_like(given))
@@ -59,7 +59,7 @@ def test_what_is_no_point_is_refused(wrong):
     values = torch.view_as_real(constellation_points("16qam")[None].clone()).flatten(1)
     values[0, 6] += wrong
     with pytest.raises(InputError, match=r"symbol 3 of message 0 .*16qam"):
-        points_of("16qam")(values)
+        constraint_of("16qam")(values)
 
 
 def test_the_constraint_of_a_constellation():

@@ -22,7 +22,7 @@ from tosc_env.async_checks import AsyncChecks
 from tosc_env.channels.base import complex_normal
 from tosc_env.channels.sionna import TDL
 from tosc_env.data import make_source
-from tosc_env.envs.aec import TurnsEnv
+from tosc_env.envs.aec import AecEnv
 from tosc_env.envs.parallel import PipelinedEnv
 from tosc_env.envs.role import RoleEnv
 from tosc_env.envs.session import Session
@@ -270,7 +270,7 @@ def play_role(role):
 
 
 def play_turns():
-    env = TurnsEnv("", nodes=wiretap(2), max_cycles=2)
+    env = AecEnv("", nodes=wiretap(2), max_cycles=2)
     env.reset(seed=0)
     for agent in env.agent_iter():
         yield env.last()[0]
@@ -298,7 +298,7 @@ def test_what_is_played_in_numpy_arrives_on_the_gpu(place, monkeypatch, form):
     policy = as_pipeline(FakeScheme(game.spec)).to(CUDA).eval()
     attackers = {name: FakeEavesdropper(game.spec).to(CUDA) for name in game.adversaries}
     system = System(game, policy, attackers, False, "shapes")
-    for module in ("role", "common"):
+    for module in ("role", "outside"):
         monkeypatch.setattr(f"tosc_env.envs.{module}.make_system", lambda *args: system)
     arrived, kept = [], []
 
@@ -425,7 +425,8 @@ def test_an_image_beyond_the_budget_is_denied_at_once_or_when_synchronised():
     for index, denied in (([0, 7], False), ([0, 8], True), ([-1, 0], True)):
         checks = AsyncChecks()
         with checks.collect():
-            view._check_budget(torch.tensor(index))
+            sent = view.symbols(torch.tensor(index))
+        assert torch.equal(sent, view.symbols(torch.tensor(index).clamp(0, 7))), "nothing is learnt meanwhile"
         with pytest.raises(DeniedError, match="its first 8 images sent") if denied else nullcontext():
             checks.synchronize()
 

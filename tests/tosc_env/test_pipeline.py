@@ -44,7 +44,7 @@ def network():
 
 
 def context(batch, seed=0, snr_db=12.0, message=0):
-    numbers = torch.zeros(batch, 3, dtype=torch.int64)
+    numbers = torch.zeros(batch, 5, dtype=torch.int64)
     numbers[:, 0], numbers[:, 2] = torch.arange(batch), message
     return Context(torch.full((batch,), snr_db), numbers, 0, torch.Generator().manual_seed(seed))
 
@@ -748,14 +748,14 @@ def test_a_message_may_have_a_knob_of_its_own_and_the_receiver_is_told():
     scheme = make_scheme("dp-laplace", SPEC, epsilon=20.0, epsilon_range=[1.0, 100.0]).eval()
     received, csi = torch.randn(2, 128), torch.full((2, 1), 12.0)
     usual, named, other = (
-        scheme.decode(received, csi, Context(torch.full((2,), 12.0), torch.zeros(2, 3), knobs=knobs))
+        scheme.decode(received, csi, Context(torch.full((2,), 12.0), torch.zeros(2, 5), knobs=knobs))
         for knobs in ({}, {"epsilon": torch.full((2,), 20.0)}, {"epsilon": torch.full((2,), 2.0)})
     )
     assert torch.equal(usual, named)
     with torch.no_grad():
         scheme.backbone.told.weight.fill_(0.1)
     told = [
-        scheme.decode(received, csi, Context(torch.full((2,), 12.0), torch.zeros(2, 3), knobs=knobs))
+        scheme.decode(received, csi, Context(torch.full((2,), 12.0), torch.zeros(2, 5), knobs=knobs))
         for knobs in ({}, {"epsilon": torch.full((2,), 2.0)})
     ]
     assert not torch.equal(told[0], told[1]) and torch.equal(usual, other)
@@ -829,7 +829,7 @@ def test_stages_that_are_each_given_one_key_share_no_stream():
     key = "11" * 32
     each = Pipeline(FakeScheme(SPEC), [{"name": "keyed", "key": key}, {"name": "keyed", "key": key}])
     bare = torch.arange(2.0 * each.spec.num_symbols).repeat(4, 1)
-    told = Context(torch.full((4,), 12.0), torch.zeros(4, 3, dtype=torch.int64))
+    told = Context(torch.full((4,), 12.0), torch.zeros(4, 5, dtype=torch.int64))
     first, second = (stage.protect(bare, told) for stage in each.stages)
     assert not torch.equal(first, second)
     together = Pipeline(FakeScheme(SPEC), ["keyed", "keyed"]).use_key(key)

@@ -50,7 +50,7 @@ def test_structural_similarity_can_be_the_quality(outcome):
 
 @pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf"), "1", None])
 def test_a_weight_out_of_its_range_is_refused(weight):
-    with pytest.raises(InputError, match="privacy_weight must be a finite number of at least 0"):
+    with pytest.raises(InputError, match="privacy_weight must be a number of at least 0"):
         PrivacyUtility(privacy_weight=weight)
 
 
@@ -61,7 +61,7 @@ def test_unknown_names_and_options_are_refused_in_one_sentence():
         make_reward("privacy-utilty")
     with pytest.raises(InputError, match="no option 'weight'"):
         make_reward("privacy-utility", weight=1)
-    with pytest.raises(InputError, match="as a name or a callable"):
+    with pytest.raises(InputError, match="as a name or a Reward"):
         make_reward(3)
 
 
@@ -128,15 +128,15 @@ WRONG = {
     "no tensor": (lambda o: good(o) | {"transmitter": 1.0}, "of the transmitter must be .* not float"),
     "NaN": (
         lambda o: good(o) | {"receiver": o.score / 0 * 0},
-        r"receiver must be finite .* not nan \(message 0\)",
+        "of the receiver must be finite float32 numbers, and was not",
     ),
     "infinite": (
         lambda o: good(o) | {"receiver": o.score + torch.inf},
-        "must be finite float32 numbers, not inf",
+        "must be finite float32 numbers",
     ),
     "beyond float32": (
         lambda o: good(o) | {"receiver": o.score.double() + 1e300},
-        "finite float32 .* not inf",
+        "must be finite float32 numbers",
     ),
 }
 """Rewards that are none, and the sentence that says so."""
@@ -175,19 +175,6 @@ def test_a_wrong_reward_is_refused_in_every_form(outcome, name):
     ):
         with pytest.raises(InputError, match=sentence):
             form()
-
-
-def test_rows_that_were_spoilt_before_are_not_the_rewards_fault():
-    """With validate=False a bad number spoils its row alone, also where the reward is one's own."""
-    env = gym.make_vec("ToSC-Shapes-v0", 2, validate=False, **options_for("eavesdropper", reward_fn=of_mse))
-    env.reset(seed=0)
-    action = torch.zeros(2, 3, 32, 32)
-    action[0] = torch.nan
-    assert env.step(action)[1].isfinite().tolist() == [False, True]
-
-
-def of_mse(outcome):
-    return dict.fromkeys(ROLES, outcome.mse)
 
 
 def test_finiteness_may_be_looked_at_later(outcome):

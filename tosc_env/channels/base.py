@@ -1,28 +1,30 @@
-"""What every channel is: a link to each node that carries the same waves, ``y = H x + n``.
+"""The base class of channels: a link to each node that carries the same waves, ``y = H x + n``.
 
 ::
 
     waves [B, T, n] --apply--> raw [B, A, n] --observe: combine antennas, equalise--> Reception [B, 2n]
 
-All randomness is drawn first (:meth:`Channel.draw`, from a generator it is given), then applied by pure,
-differentiable functions (:meth:`Channel.apply`, :meth:`Channel.observe`).  That split is what makes an environment
-reproducible bit for bit, lets gradients reach the encoder, and lets ``torch.compile`` see the arithmetic without the
-random numbers.
+All randomness is drawn first (:meth:`Channel.draw`), then applied by pure, differentiable functions
+(:meth:`Channel.apply`, :meth:`Channel.observe`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from numbers import Real
 
 import torch
 from torch import Tensor
 
 from tosc_env.errors import InputError
-from tosc_env.types import Link, Reception
+from tosc_env.types import CSILayout, Link, Reception
 
 EQUALISERS = (None, "zf", "mmse")
+
+Sizes = Sequence[tuple[int, int, int, int]]
+"""The shape (B, A, T, F) of each node's fades."""
 
 
 def complex_normal(*shape: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -42,9 +44,8 @@ def noise_power(snr_db: Tensor) -> Tensor:
 class Channel:
     """The links from the transmitter's T antennas to every node's A.
 
-    A subclass says how its fades are drawn (:meth:`draw_fades`), and, where that is not in blocks of equal length,
-    which of them each channel use has (:meth:`fade_of_use`); one with memory, interference or distortion may override
-    :meth:`draw` and :meth:`apply` instead.
+    A subclass has :meth:`draw_fades`, and :meth:`fade_of_use` where fades are not in blocks of equal length; one with
+    memory, interference or distortion may override :meth:`draw` and :meth:`apply` instead.
 
     Args:
         coherence: channel uses during which a fade stays constant, at least 1. A message longer than this
@@ -52,14 +53,14 @@ class Channel:
             rounds, and must then be a whole multiple of the message length. ``None``: one message.
         correlation: correlation coefficient of each eavesdropper's scattered fades with the receiver's, in [0, 1].
         equaliser: ``"mmse"`` or ``"zf"`` divides the known fade out before a policy sees the symbols;
-            ``None`` hands over ``h s + n`` as it arrives. Everybody always knows its own link (perfect CSI).
+            ``None`` leaves ``h s + n``. All nodes know their own links (perfect CSI).
 
     Raises:
         InputError: a value outside these ranges.
     """
 
     fading: bool = True
-    """Whether the links fade at all; a channel without fading has noise alone."""
+    """False for a channel of noise alone."""
 
     def __init__(
         self, *, coherence: int | None = None, correlation: float = 0.0, equaliser: str | None = "mmse"
@@ -75,15 +76,12 @@ class Channel:
         self.coherence = None if coherence is None else int(coherence)
         self.correlation = float(correlation)
         self.equaliser = equaliser
-        self._known_uses: dict[tuple[int, int, str], tuple[Tensor | None, Tensor]] = {}
+        self._layouts: dict[tuple[int, int, str | None], CSILayout] = {}
 
     # -- what a subclass provides ------------------------------------------------------------------
 
     def draw_fades(
-        self,
-        sizes: Sequence[tuple[int, int, int, int]],
-        generator: torch.Generator | None,
-        device: torch.device,
+        self, sizes: Sizes, generator: torch.Generator | None, device: torch.device
     ) -> Sequence[Tensor]:
         """Fresh fades of each node's link, complex64 of its size (B, A, T, F), E|h|^2 = 1; the receiver's first."""
         raise InputError(f"{type(self).__name__} says that it fades (fading=True) and has no draw_fades.")
@@ -97,6 +95,17 @@ class Channel:
         return torch.arange(num_symbols) // (self.coherence or num_symbols)
 
     # -- what the game calls ------------------------------------------------------------------------
+
+    def layout(self, num_symbols: int) -> CSILayout:
+        """The fade of each channel use, and the equaliser: all that is needed to read CSI."""
+        key = num_symbols, self.num_fades(num_symbols), self.equaliser
+        if key not in self._layouts:  # asked for each message, and listing numbers takes time
+            uses = tuple(self.fade_of_use(num_symbols).tolist()) if key[1] > 1 else ()
+            in_turn = uses == tuple(range(key[1]))
+            self._layouts[key] = (
+                CSILayout(() if in_turn else uses, self.equaliser) if self.fading else CSILayout()
+            )
+        return self._layouts[key]
 
     def num_csi(self, num_symbols: int) -> int:
         """Real numbers in a link's channel state information: the SNR in dB, then Re h, Im h of each fade."""
@@ -121,7 +130,7 @@ class Channel:
         previous: Sequence[Link] | None = None,
         restart: Tensor | None = None,
     ) -> list[Link]:
-        """All random numbers for one message per row: a link for each node.
+        """Draw all random numbers for one message per row: a link for each node.
 
         Args:
             snr_db: float32 [B] for each node, the receiver first; the links are made on their device.
@@ -129,10 +138,9 @@ class Channel:
             antennas: A of each node; None: one each.
             transmit_antennas: T.
             generator: the stream to draw from, on that device.
-            previous: the links of the last message, whose fades live on within their coherence time.
-            restart: bool [B], rows whose episode has just begun and whose fades are drawn anew.
-
-        The numbers drawn do not depend on ``restart``, so one row's reset never moves another row's stream.
+            previous: the links of the last message, whose fades continue within their coherence time.
+            restart: bool [B], rows whose episode has just begun and whose fades are drawn anew. It does not change
+                the numbers drawn for other rows.
         """
         device, batch = snr_db[0].device, len(snr_db[0])
         ports = [1] * len(snr_db) if antennas is None else list(antennas)
@@ -141,9 +149,9 @@ class Channel:
         if fades_each:
             fades = list(self.draw_fades(sizes, generator, device))
             if [tuple(f.shape) for f in fades] != sizes or not all(f.is_complex() for f in fades):
-                told = [(list(f.shape), str(f.dtype)) for f in fades]
+                found = [(list(f.shape), str(f.dtype)) for f in fades]
                 raise InputError(
-                    f"{type(self).__name__}.draw_fades must give complex fades of the sizes {sizes}, not {told}."
+                    f"{type(self).__name__}.draw_fades must give complex fades of the sizes {sizes}, not {found}."
                 )
         else:
             fades = [torch.empty(size, dtype=torch.complex64, device=device) for size in sizes]
@@ -168,25 +176,12 @@ class Channel:
 
     def gains(self, link: Link, num_symbols: int) -> Tensor:
         """The gain of each channel use, complex64 [B, A, T, n]."""
-        fades = link.fades
-        if fades.shape[-1] == 0:
-            return torch.ones((), dtype=fades.dtype, device=fades.device).expand(
-                *fades.shape[:3], num_symbols
-            )
-        if fades.shape[-1] == 1:
-            return fades.expand(*fades.shape[:3], num_symbols)
-        uses = self._uses(num_symbols, fades.device)[0]
-        return fades if uses is None else fades[..., uses]
+        return per_use(link.fades, self.layout(num_symbols), num_symbols)
 
     def apply(self, waves: Tensor, link: Link) -> Tensor:
-        """What arrives at a node's antennas: ``H x + n``.
+        """The signals ``H x + n`` at a node's antennas, complex64 [B, A, n], for waves x complex64 [B, T, n].
 
-        Args:
-            waves: complex64 [B, T, n], what the transmitter's antennas radiate.
-            link: the node's.
-
-        Returns:
-            complex64 [B, A, n]; differentiable in ``waves`` (and in the link's SNR).
+        Differentiable in ``waves`` and in the link's SNR.
         """
         noise = link.noise * noise_power(link.snr_db)[:, None, None].sqrt()
         if not self.fading:
@@ -197,18 +192,18 @@ class Channel:
         return (gains * waves[:, None]).sum(2) + noise
 
     def observe(self, raw: Tensor, link: Link, weights: Tensor | None = None) -> Reception:
-        """What a node makes of its antennas' signals [B, A, n] before any policy sees them: combined and equalised.
+        """Combine and equalise a node's antennas' signals [B, A, n].
 
         Args:
             raw: from :meth:`apply`.
             link: the node's.
-            weights: how the symbols were put on the transmitter's antennas (:class:`~tosc_env.types.Waves`), complex
-                [B, T, n]; None: on the only one.
+            weights: of the symbols at the transmitter's antennas (:class:`~tosc_env.types.Waves`), complex [B, T, n];
+                None: there is one antenna.
         """
         return self.pool([raw], [link], weights)
 
     def pool(self, raws: Sequence[Tensor], links: Sequence[Link], weights: Tensor | None = None) -> Reception:
-        """What nodes together make of all their antennas' signals: combined by maximum ratio, then as of one antenna.
+        """Combine the signals of all antennas of several nodes by maximum ratio, and equalise them as of one antenna.
 
         Against white noise ``sum conj(g_a) y_a / |g|`` is a sufficient statistic of a symbol that reaches the antennas
         with gains g: it is ``|g| s + n``, with noise as before (Tse and Viswanath, *Fundamentals of Wireless
@@ -243,13 +238,13 @@ class Channel:
             one = replace(links[0], fades=links[0].fades[:, :1, :1, :0], snr_db=best + level)
             symbols = symbols / strength.clamp_min(tiny)
         else:
-            which, first = self._uses(uses, raw.device)
-            fades = strength[:, first]
+            layout = self.layout(uses)
+            fades = strength[:, _first_uses(layout, self.num_fades(uses), str(raw.device))]
             one = replace(links[0], fades=fades[:, None, None].to(raw.dtype), snr_db=best)
-            # What changes within a fade (a precoder does), the CSI tells of its first use.
-            told = fades if which is None else fades[:, which]
-            symbols = symbols * told / strength.clamp_min(tiny)
-            symbols = equalise(symbols, told.to(raw.dtype), noise_power(best)[:, None], self.equaliser)
+            # The CSI holds the gain of a fade's first use, though a precoder may change within the fade.
+            known = per_use(fades, layout, uses)
+            symbols = symbols * known / strength.clamp_min(tiny)
+            symbols = equalise(symbols, known.to(raw.dtype), noise_power(best)[:, None], self.equaliser)
         return Reception(torch.view_as_real(symbols).flatten(1), self.csi(one), raw)
 
     def csi(self, link: Link) -> Tensor:
@@ -259,19 +254,41 @@ class Channel:
             return link.snr_db[:, None]
         return torch.cat([link.snr_db[:, None], torch.view_as_real(fades).flatten(1)], dim=1)
 
-    def _uses(self, num_symbols: int, device: torch.device) -> tuple[Tensor | None, Tensor]:
-        """The fade of each channel use, int64 [n] (None: each has its own, in turn), and the first use of each fade,
-        int64 [F]."""
-        key = num_symbols, self.num_fades(num_symbols), str(device)
-        if key not in self._known_uses:
-            # Kept, because a copy of numbers to a GPU waits for all that was handed to it before.
-            with torch.inference_mode(False):
-                fades = self.fade_of_use(num_symbols)
-                listed = fades.tolist()
-                first = torch.tensor([listed.index(k) for k in range(key[1])])
-                in_turn = listed == list(range(num_symbols))
-                self._known_uses[key] = None if in_turn else fades.to(device), first.to(device)
-        return self._known_uses[key]
+
+@lru_cache(maxsize=64)
+def _uses(layout: CSILayout, device: str) -> Tensor:
+    # Kept, because a copy of numbers to a GPU waits for all that was handed to it before.
+    with torch.inference_mode(False):
+        return torch.tensor(layout.fade_of_use, device=device)
+
+
+@lru_cache(maxsize=64)
+def _first_uses(layout: CSILayout, num_fades: int, device: str) -> Tensor:
+    with torch.inference_mode(False):
+        listed = layout.fade_of_use or range(num_fades)
+        return torch.tensor([listed.index(k) for k in range(num_fades)], device=device)
+
+
+def per_use(fades: Tensor, layout: CSILayout, num_symbols: int) -> Tensor:
+    """The fade of each channel use, [..., F] -> [..., n]; 1 where F = 0.
+
+    Raises:
+        InputError: the layout does not say which of the F fades a use has.
+    """
+    count = fades.shape[-1]
+    if count == 0:
+        one = torch.ones((), dtype=fades.dtype, device=fades.device)
+        return one.expand(*fades.shape[:-1], num_symbols)
+    if count == 1:
+        return fades.expand(*fades.shape[:-1], num_symbols)
+    if len(layout.fade_of_use) == num_symbols:
+        return fades[..., _uses(layout, str(fades.device))]
+    if layout.fade_of_use or count != num_symbols:
+        raise InputError(
+            f"a layout of CSI for {len(layout.fade_of_use) or count} channel uses does not say which of {count} fades "
+            f"each of {num_symbols} has."
+        )
+    return fades
 
 
 def equalise(received: Tensor, gain: Tensor, n0: Tensor, method: str | None) -> Tensor:
@@ -287,38 +304,56 @@ def equalise(received: Tensor, gain: Tensor, n0: Tensor, method: str | None) -> 
     return received * gain.conj() / (power + floor)
 
 
-def to_constellation(received: Tensor, csi: Tensor, equaliser: str | None = "mmse") -> Tensor:
-    """Receptions in the scale of the sent points, as a hard decision needs them.
+def matched(received: Tensor, csi: Tensor, layout: CSILayout) -> tuple[Tensor, Tensor]:
+    """Receptions through the matched filter, conj(h) (h s + n), whatever the equaliser has made of them, and |h|^2.
 
     Args:
-        received: float [B, 2n], I and Q interleaved, as :meth:`Channel.apply` hands them over.
-        csi: float [B, 1 + 2F]: SNR in dB, then Re h, Im h of F blocks of the message; F = 0 without fading.
-        equaliser: what the channel's own equaliser was, by default the channels' default.
+        received: float [..., 2n], I and Q interleaved, as :meth:`Channel.observe` hands them over.
+        csi: float [..., 1 + 2F]: SNR in dB, then Re h, Im h of F fades; F = 0 without fading.
+        layout: of that CSI (:meth:`Channel.layout`).
 
     Returns:
-        float [B, 2n]: ``h s + n`` divided by ``h``, whatever of that is still to be done. A message whose fades
-        are all told as 0 (CSI that a threat model denies) stays as it is.
+        complex and real [..., n], in float32 or what is more precise.
 
     Example:
         >>> y = torch.tensor([[0.2, 0.0]])  # an MMSE equaliser shrank the symbol 1 at |h|^2 = 0.25, 0 dB
-        >>> to_constellation(y, torch.tensor([[0.0, 0.5, 0.0]]))
+        >>> matched(y, torch.tensor([[0.0, 0.5, 0.0]]), CSILayout())
+        (tensor([[0.2500+0.j]]), tensor([[0.2500]]))
+    """
+    uses = received.shape[-1] // 2
+    wide = torch.promote_types(received.dtype, torch.float32)
+    wave = torch.view_as_complex(received.to(wide).unflatten(-1, (uses, 2)).contiguous())
+    fades = torch.complex(csi[..., 1::2].to(wide), csi[..., 2::2].to(wide))
+    gain = per_use(fades, layout, uses)
+    power = gain.real.square() + gain.imag.square()
+    if fades.shape[-1] == 0:
+        return wave, power
+    if layout.equaliser is None:
+        return wave * gain.conj(), power
+    return wave * (power + noise_power(csi[..., :1].to(wide)) if layout.equaliser == "mmse" else power), power
+
+
+def to_constellation(received: Tensor, csi: Tensor, layout: CSILayout) -> Tensor:
+    """Receptions in the scale of the sent points, as a hard decision needs them: ``s + n / h``.
+
+    Args:
+        received, csi, layout: as in :func:`matched`.
+
+    Returns:
+        float [B, 2n]. A message whose fades are all told as 0 (CSI that a threat model denies) stays as it is.
+
+    Example:
+        >>> y = torch.tensor([[0.2, 0.0]])  # an MMSE equaliser shrank the symbol 1 at |h|^2 = 0.25, 0 dB
+        >>> to_constellation(y, torch.tensor([[0.0, 0.5, 0.0]]), CSILayout())
         tensor([[1., 0.]])
     """
-    if csi.shape[1] == 1 or equaliser == "zf":
+    if csi.shape[1] == 1 or layout.equaliser == "zf":
         return received
-    symbols = torch.complex(received[:, 0::2].float(), received[:, 1::2].float())
-    fades = torch.complex(csi[:, 1::2].float(), csi[:, 2::2].float())
-    uses = symbols.shape[1]
-    gain = fades.repeat_interleave(-(-uses // fades.shape[1]), dim=1)[:, :uses]
-    power = (gain.real.square() + gain.imag.square()).clamp_min(1e-12)
-    if equaliser == "mmse":
-        scaled = symbols * ((power + noise_power(csi[:, :1])) / power)
-    else:
-        scaled = symbols * gain.conj() / power
-    unknown = (fades == 0).all(1, keepdim=True)
-    return torch.view_as_real(torch.where(unknown, symbols, scaled)).flatten(1)
+    filtered, power = matched(received, csi, layout)
+    scaled = torch.view_as_real(filtered / power.clamp_min(1e-12)).flatten(1)
+    return torch.where((csi[:, 1:] == 0).all(1, keepdim=True), received.to(scaled.dtype), scaled)
 
 
 def is_number(value: object) -> bool:
-    """Whether ``value`` is a real number, numpy's included, and no bool."""
+    """True if ``value`` is a real number, NumPy's included, and no bool."""
     return isinstance(value, Real) and not isinstance(value, bool)

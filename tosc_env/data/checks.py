@@ -1,21 +1,21 @@
-"""Arrays that people bring, checked and turned into tensors."""
+"""Checks of splits and halves, and of arrays that become a source."""
 
 from __future__ import annotations
 
-import numbers
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, unknown
 
 HALVES = (None, "system", "attacker")
 
 
 def check_split(name: str, split: object, allowed: Sequence[str] = ("train", "test")) -> str:
-    """``split`` if ``name`` has it, an :class:`InputError` otherwise."""
+    """Return ``split`` if ``name`` has it; InputError otherwise."""
     if not isinstance(split, str) or split not in allowed:
         listing = " or ".join(repr(s) for s in allowed)
         raise InputError(f"split of {name} must be {listing}, not {split!r}.")
@@ -23,24 +23,16 @@ def check_split(name: str, split: object, allowed: Sequence[str] = ("train", "te
 
 
 def check_half(half: object, split: str) -> None:
-    """Only a training split has halves."""
+    """Raise InputError for an unknown half, or one of another split than the training split."""
     if half not in HALVES:
         raise InputError(f"half must be 'system', 'attacker' or None, not {half!r}.")
     if half is not None and split != "train":
         raise InputError(f"half={half!r} belongs to split='train'; the {split} split is not divided.")
 
 
-def check_integer(what: str, value: object, low: int, high: int, multiple: int = 1) -> int:
-    """``value`` as an int in [low, high] and a multiple of ``multiple``."""
-    number = int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else None
-    if number is None or not low <= number <= high or number % multiple:
-        step = f", a multiple of {multiple}" if multiple > 1 else ""
-        raise InputError(f"{what} must be an integer from {low} to {high}{step}, not {value!r}.")
-    return number
-
-
 def as_images(images: object) -> Tensor:
-    """``images`` as a uint8 tensor [N, C, H, W] with C of 1 or 3."""
+    """Return ``images`` as a uint8 tensor [N, C, H, W] with C of 1 or 3."""
+    refuse_masked("images", images)
     if not isinstance(images, (np.ndarray, Tensor)):
         raise InputError(f"images must be a uint8 array or tensor [N, C, H, W], not {type(images).__name__}.")
     if images.dtype not in (np.uint8, torch.uint8):
@@ -52,17 +44,28 @@ def as_images(images: object) -> Tensor:
     if shape[1] not in (1, 3):
         hint = "; move the channels first" if shape[3] in (1, 3) else ""
         raise InputError(f"images must have 1 or 3 channels in [N, C, H, W], not shape {list(shape)}{hint}.")
+    if isinstance(images, np.memmap) and images.flags.c_contiguous and not images.flags.writeable:
+        with (
+            warnings.catch_warnings()
+        ):  # torch has no read-only tensors; a source's images are not written to
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return torch.from_numpy(images)  # and stay on the disk
     if isinstance(images, np.ndarray):
-        # torch has no read-only tensors and warns about such arrays, and no negative strides.
+        # torch warns about read-only arrays, and has no negative strides.
         return torch.from_numpy(np.require(images, requirements=("C", "W")))
     return images.detach().contiguous()
 
 
 def as_labels(labels: object, count: int, names: Sequence[str] | None) -> tuple[Tensor, tuple[str, ...]]:
-    """Labels as int64 [N] and a name for every class."""
+    """Return labels as int64 [N] and a name for every class; labels that are strings are the names, in sorted order."""
     if labels is None:
         classes = _names("class_names", names) if names is not None else ("image",)
         return torch.zeros(count, dtype=torch.int64), classes
+    refuse_masked("labels", labels)
+    if not isinstance(labels, Tensor):
+        words = labels if isinstance(labels, np.ndarray) else np.asarray(labels, dtype=object)
+        if words.size and isinstance(words.flat[0], str):
+            labels, names = _numbered(words, names)
     tags = _integers("labels", labels)
     if tags.shape != (count,):
         raise InputError(f"labels must have shape [{count}], one per image, not {list(tags.shape)}.")
@@ -77,7 +80,7 @@ def as_attributes(
     names: Sequence[str] | None,
     values: Sequence[Sequence[str]] | None,
 ) -> tuple[Tensor, tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Attributes as int64 [N, A], a name for every column and for every value."""
+    """Return attributes as int64 [N, A], a name for every column and for every value."""
     if attributes is None:
         if names or values:
             raise InputError("attribute_names and attribute_values need attributes, which are missing.")
@@ -101,12 +104,39 @@ def as_attributes(
     return columns, named, valued
 
 
+def _numbered(words: np.ndarray, names: Sequence[str] | None) -> tuple[np.ndarray, Sequence[str]]:
+    """Labels that are strings as positions in the names, by default all that occur, sorted."""
+    if not all(isinstance(word, str) for word in words.flat):
+        raise InputError("labels must be all integers or all strings, not some of each.")
+    named = sorted({str(word) for word in words.flat}) if names is None else list(names)
+    place = {name: i for i, name in enumerate(named)}
+    for word in words.flat:
+        if word not in place:
+            raise unknown("label", str(word), named)
+    return np.array([place[word] for word in words.flat]).reshape(words.shape), named
+
+
+def refuse_masked(what: str, values: object) -> None:
+    """Raise InputError for a masked array, whose masked values are none."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise InputError(
+            f"{what} must not be a masked array: fill the masked values (filled) or leave their images out."
+        )
+
+
 def _integers(what: str, values: object) -> Tensor:
-    try:
-        array = values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{what} must be an array of integers: {error}.") from error
-    if array.is_floating_point() or array.is_complex():
+    refuse_masked(what, values)
+    if isinstance(values, Tensor):
+        array = values
+        integers = not (array.is_floating_point() or array.is_complex())
+    else:
+        try:
+            given = np.asarray(values)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{what} must be an array of integers: {error}.") from error
+        integers = given.dtype.kind in "biu"
+        array = torch.from_numpy(given.astype(np.int64)) if integers else given  # type: ignore[assignment]
+    if not integers:
         raise InputError(f"{what} must be integers, not {array.dtype}.")
     return array.detach().to(torch.int64)
 

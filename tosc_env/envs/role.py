@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
 from tosc_env.envs.common import (
     RENDER_FPS,
     RENDER_MODES,
-    Screen,
+    Rendered,
     make_system,
     shown_as,
     to_floats,
@@ -23,7 +22,7 @@ from tosc_env.roles import action_space, as_action, observation_space, player_of
 OWN = ("role", "max_cycles", "render_mode", "flatten")
 
 
-class RoleEnv(gym.Env[Any, Any]):
+class RoleEnv(Rendered, gym.Env[Any, Any]):
     """Play the transmitter, the receiver or the eavesdropper against fixed policies for the other two.
 
     Made by ``gym.make("ToSC-CIFAR-v0", role=...)``; the observation and action of each role are listed in
@@ -37,7 +36,7 @@ class RoleEnv(gym.Env[Any, Any]):
 
     **Info**: the same finite floats at reset and at every step: ``accuracy``, ``psnr_db`` and ``mse`` of the
     message just played (0.0 at reset, when none has been), ``snr_db`` of the role's own link, ``stand_in``,
-    and the ``metrics=`` asked for. Image, label, key and the other link's state are never told to a role
+    and the ``metrics=`` asked for. Image, label, key and the other link's state are in the info of no role
     that does not see them.
 
     Args:
@@ -89,8 +88,7 @@ class RoleEnv(gym.Env[Any, Any]):
         self.observation_space = shown_as(parts, flatten)
         self._flat = parts if flatten else None
         self.action_space = action_space(self.session.game, role)
-        self.render_mode = render_mode
-        self._screen = Screen(self.session, render_mode)
+        self._set_render_mode(render_mode)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -117,17 +115,5 @@ class RoleEnv(gym.Env[Any, Any]):
         self._show()
         return self._observe(), float(scores.rewards[self.role][0]), terminated, False, info
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
-        """The round just played as uint8 [H, W, 3], or None in ``"human"`` mode."""
-        return self._screen.render()
-
-    def close(self) -> None:
-        """Close the window, if one is open."""
-        self._screen.close()
-
     def _observe(self) -> Any:
         return to_numpy(self.session.observe(self.role), self._flat)
-
-    def _show(self) -> None:
-        if self.render_mode == "human":
-            self._screen.render()

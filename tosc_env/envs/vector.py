@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from tosc_env.devices import to_device
-from tosc_env.envs.common import RENDER_FPS, Screen, make_system, shown_as
+from tosc_env.envs.common import RENDER_FPS, Rendered, make_system, shown_as
 from tosc_env.envs.seeded_rows import SeededRows
 from tosc_env.envs.session import Session
 from tosc_env.errors import InputError
@@ -29,7 +29,7 @@ OWN = (
 )
 
 
-class ToscVectorEnv(VectorEnv[Any, Any, Tensor]):
+class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
     """``num_envs`` rows of one game, as tensors on the game's device, without a loop over rows.
 
     Made by ``gym.make_vec("ToSC-CIFAR-v0", num_envs=1024, role=..., device="cuda:0")``. Observations, rewards
@@ -46,9 +46,9 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor]):
     **Autoreset** (``gymnasium.vector.AutoresetMode``):
 
     - ``SAME_STEP`` (default): the step that ends an episode returns the first observation of the next one;
-      ``infos["final_obs"]`` and ``infos["final_info"]`` hold what ended, batched, and ``_final_obs``,
-      ``_final_info`` the rows concerned (other rows' values mean nothing). As no message follows the last
-      one, ``final_obs`` shows the last message again; of a truncated episode it shows the next, which is not played.
+      ``infos["final_obs"]`` and ``infos["final_info"]`` hold the last ones of the episode, batched, and
+      ``_final_obs``, ``_final_info`` the rows concerned (other rows' values mean nothing). ``final_obs`` shows the
+      last message again; of a truncated episode it shows the next, which is not played.
     - ``NEXT_STEP``: the step after the end ignores that row's action, pays 0 and begins the next episode.
     - ``DISABLED``: the caller resets ended rows with ``reset_mask`` before stepping on.
 
@@ -60,7 +60,7 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor]):
         role, max_cycles, flatten, options: as in :class:`~tosc_env.envs.role.RoleEnv`.
         autoreset_mode: an :class:`~gymnasium.vector.AutoresetMode`, or its name or value.
         validate: look for NaN, infinite or impossible actions, at the price of one wait for the device per
-            step; False checks shape and type alone, and a bad number then spoils that row's scores.
+            step; False checks shape and type alone, and NaN then counts as 0 (:func:`~tosc_env.roles.as_action`).
         render_mode: None or ``"rgb_array"``.
         max_episode_steps: messages after which an episode is truncated; None or -1: it never is.
 
@@ -101,8 +101,7 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor]):
         self.single_observation_space = shown_as(parts, flatten)
         self._flat = list(parts.spaces) if flatten else None
         self.single_action_space = action_space(self.session.game, role)
-        self.render_mode = render_mode
-        self._screen = Screen(self.session, render_mode, modes=("rgb_array",))
+        self._set_render_mode(render_mode)
 
     # The bounds of a large batch of images take more memory than the game: made when somebody asks.
 
@@ -142,7 +141,7 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor]):
                 self.session.system, {self.role}, num_envs=self.num_envs, max_cycles=self.session.max_cycles
             )
             session.reset(seed, mask)
-            self.session = self._screen.session = session
+            self.session = session
         rows = torch.ones(self.num_envs, dtype=torch.bool) if mask is None else torch.as_tensor(mask)
         rows = rows.to(self.device, non_blocking=True)
         return self._observe(), _masked(self.session.info(self.role, None), rows)
@@ -172,25 +171,31 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor]):
         rewards = scores.rewards[self.role].detach().to(torch.float32, copy=True)
         info = session.info(self.role, scores)
         over, late = session.over & ~resting, (session.cycles >= self._limit) & ~resting
-        terminations = self._rows(over)
-        truncations = self._rows(late) if late.any() else torch.zeros_like(terminations)
+        terminations = to_device(over, self.device)
+        truncations = to_device(late, self.device) if late.any() else torch.zeros_like(terminations)
         final: dict[str, Any] = {}
         if mode is AutoresetMode.SAME_STEP:
             begun, broken = over | late, late & ~over
             last = self._observe() if begun.any() else None
             session.advance(restart=over)
             if broken.any():  # what they would have seen next is drawn; it is not played
-                last = select(self._rows(over), last, self._observe())
+                last = select(terminations, last, self._observe())
                 session.restart(broken)
             if last is not None:
-                final = self._final(last, info, terminations | truncations)
+                ended = terminations | truncations
+                final = {
+                    "final_obs": last,
+                    "_final_obs": ended.clone(),
+                    "final_info": _masked({key: value.clone() for key, value in info.items()}, ended),
+                    "_final_info": ended,
+                }
         else:
             session.advance(restart=resting)
             begun = resting
             if resting.any():
-                rewards = rewards.masked_fill(self._rows(resting), 0.0)
+                rewards = rewards.masked_fill(to_device(resting, self.device), 0.0)
         if begun.any():
-            info = select(self._rows(begun), session.info(self.role, None), info)
+            info = select(to_device(begun, self.device), session.info(self.role, None), info)
         everyone = torch.ones_like(terminations)
         infos = _masked(info, everyone) | final
         return self._observe(), rewards, terminations, truncations, infos
@@ -198,29 +203,18 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor]):
     def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
         """The last round of every row as uint8 [H, W, 3]; with ``render_mode="rgb_array"`` only."""
         if self.render_mode is None:
-            return self._screen.render()  # type: ignore[return-value]
-        return tuple(self._screen.frame(row) for row in range(self.num_envs))
+            return Rendered.render(self)
+        return tuple(self._frame(row) for row in range(self.num_envs))
 
     def close_extras(self, **kwargs: Any) -> None:
         """Let the viewer go."""
-        self._screen.close()
+        Rendered.close(self)
 
     def _observe(self) -> Any:
         seen = self.session.observe(self.role)
         if self._flat is None:
             return seen
         return torch.cat([seen[part].flatten(1) for part in self._flat], dim=1)
-
-    def _final(self, observation: Any, info: dict[str, Tensor], rows: Tensor) -> dict[str, Any]:
-        return {
-            "final_obs": observation,
-            "_final_obs": rows.clone(),
-            "final_info": _masked({key: value.clone() for key, value in info.items()}, rows.clone()),
-            "_final_info": rows.clone(),
-        }
-
-    def _rows(self, mask: np.ndarray) -> Tensor:
-        return to_device(mask, self.device)
 
 
 def _masked(info: dict[str, Tensor], rows: Tensor) -> dict[str, Any]:

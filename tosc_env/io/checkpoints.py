@@ -1,20 +1,26 @@
 """Trained policies as files: weights with their configuration, and a card; loading one runs no code.
 
 A checkpoint holds the registered *name* of a scheme or eavesdropper, its options and shapes as plain values, the stages
-that were added to a scheme as plain configuration, and the tensors.  It never holds an import path or a key, so a file
-from a stranger can only ever build something that is installed here.
+that were added to a scheme as plain configuration, and the tensors; never an import path or a key.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
@@ -24,6 +30,7 @@ from tosc_env.io.checkpoint_files import (
     Kind,
     data_of,
     read_header,
+    read_shapes,
     read_tensors,
     write_checkpoint,
 )
@@ -41,8 +48,8 @@ class Checkpoint:
 
     Attributes:
         policy: the scheme (a :class:`~tosc_env.Pipeline`) or eavesdropper with its weights.
-        kind: which of the two.
-        card: plain values: data and where it came from, SNR, epochs, seed, figures, commit; empty without a card.
+        kind: ``"scheme"`` or ``"eavesdropper"``.
+        card: plain values: data and its provenance, SNR, epochs, seed, figures, commit; empty without a card.
         path: the file.
     """
 
@@ -64,8 +71,8 @@ def save_checkpoint(
     Args:
         path: the file, ``.safetensors`` by custom; the card is written beside it
             (:func:`~tosc_env.io.checkpoint_files.card_path`).
-        policy: a scheme or eavesdropper of a registered name; so are the stages that were added to it.
-        card: plain values (JSON) about how the weights were made; None: nothing is said.
+        policy: a scheme or eavesdropper of a registered name, as are the stages added to it.
+        card: plain values (JSON) about the training of the weights.
         half: store floating-point weights as float16, as the zoo does.
 
     Raises:
@@ -74,8 +81,8 @@ def save_checkpoint(
         WriteError: the disk is full or the folder cannot be written; an older file stays as it was.
     """
     if not isinstance(policy, PrivacyScheme | Eavesdropper):
-        told = "None" if policy is None else f"an object of the class {type(policy).__name__!r}"
-        raise InputError(f"a checkpoint holds a scheme or an eavesdropper, not {told}.")
+        found = "None" if policy is None else f"an object of the class {type(policy).__name__!r}"
+        raise InputError(f"a checkpoint holds a scheme or an eavesdropper, not {found}.")
     policy = as_pipeline(policy) if isinstance(policy, PrivacyScheme) else policy
     check_registered(policy)
     header = {
@@ -102,17 +109,15 @@ def load_checkpoint(
     options: dict[str, Any] | None = None,
     stages: Any = (),
 ) -> Checkpoint:
-    """A policy from its file, in evaluation mode on ``device``.
+    """Load a policy from its file, in evaluation mode on ``device``.
 
     Args:
         path: a file from :func:`save_checkpoint`.
-        device: where the weights go.
+        device: of the weights.
         kind: refuse a file of the other kind.
-        name: build this scheme around the file's backbone instead of the scheme it was saved as
-            (``encryption`` and ``label-only`` play with the backbone of ``deepjscc`` and ``ibal``). Stages that were
+        name: build this scheme around the file's backbone instead of the scheme it was saved as. Stages that were
             added to the file's scheme stay.
-        options: further options of the policy, over those in the file; a ``key`` among them is given to the keyed
-            stages.
+        options: further options of the policy, over those in the file; a ``key`` is given to the keyed stages.
         stages: more stages between the scheme and the channel, after those of the file.
 
     Raises:
@@ -128,7 +133,8 @@ def load_checkpoint(
         raise CheckpointError(f"{path} holds the {header['kind']} {header['name']!r}, not {article} {kind}.")
     spec = SystemSpec.from_plain(header["spec"])
     policy: Any
-    with torch.random.fork_rng(devices=[]):  # initial weights are replaced; the global stream stays as it was
+    # Initial weights are replaced; the global stream stays as it was.
+    with torch.random.fork_rng(devices=[]), _no_larger_than(path):
         if header["kind"] == "eavesdropper":
             policy = make_eavesdropper(header["name"], spec, **{**header["options"], **given})
             _load_tensors(policy, path, header["name"])
@@ -207,6 +213,37 @@ def _halved(value: Tensor, name: str) -> Tensor:
     return halved
 
 
+@contextmanager
+def _no_larger_than(path: Path) -> Iterator[None]:
+    """Refuse what is built meanwhile in this thread once it has far more tensors or numbers than the file.
+
+    The options in a stranger's header would otherwise decide how much memory is taken, before any tensor is compared.
+    """
+    sizes = [math.prod(shape) for shape in read_shapes(path).values()]
+    left = {"numbers": 4 * sum(sizes) + 2**24, "tensors": 4 * len(sizes) + 10_000}
+    thread = threading.get_ident()
+
+    def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
+        if tensor is None or threading.get_ident() != thread:
+            return
+        left["numbers"] -= tensor.numel()
+        left["tensors"] -= 1
+        if min(left.values()) < 0:
+            raise CheckpointError(
+                f"{path} has options for a far larger network than the one whose tensors it holds."
+            )
+
+    hooks = (
+        register_module_parameter_registration_hook(count),
+        register_module_buffer_registration_hook(count),
+    )
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def _load_tensors(policy: Any, path: Path, name: str) -> None:
     stored, own = read_tensors(path), policy.state_dict()
     for tensor in sorted(own.keys() ^ stored.keys()):
@@ -217,5 +254,10 @@ def _load_tensors(policy: Any, path: Path, name: str) -> None:
             raise CheckpointError(
                 f"{path}: tensor {tensor!r} has the shape {list(stored[tensor].shape)}, but "
                 f"{name!r} needs {list(value.shape)}."
+            )
+        found = stored[tensor]
+        if found.dtype != value.dtype and not (found.is_floating_point() and value.is_floating_point()):
+            raise CheckpointError(
+                f"{path}: tensor {tensor!r} has the type {found.dtype}, but {name!r} needs {value.dtype}."
             )
     policy.load_state_dict({tensor: stored[tensor].to(value.dtype) for tensor, value in own.items()})

@@ -12,6 +12,7 @@ from tosc_agents.eavesdroppers.transformed import BASE_ATTACKS, TransformedAttac
 from tosc_env.channels.base import to_constellation
 from tosc_env.errors import InputError
 from tosc_env.modulation import constellation_for, constellation_points, hard_decision
+from tosc_env.options import check_count
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
 
@@ -25,8 +26,8 @@ class Codebook(TransformedAttack):
                          --------------------- soft ------------------> with received [B, 2n]
 
     The codewords lie where the encoder's features were, so that neighbours there are neighbours again. At low SNR,
-    where decisions err, the received symbols beside them hold what the decisions lose. Over a fading link the MMSE
-    equaliser is presumed, whose shrinking is undone before a decision.
+    where decisions err, the received symbols beside them hold what the decisions lose. What an equaliser has left of a
+    fade is undone before a decision.
 
     Args:
         base_attacks, base_attack_kwargs: of :class:`~tosc_agents.eavesdroppers.transformed.TransformedAttack`.
@@ -62,8 +63,7 @@ class Codebook(TransformedAttack):
         codewords: int = 16,
         dimension: int = 2,
     ) -> None:
-        if dimension < 1:
-            raise InputError(f"dimension must be at least 1, not {dimension}.")
+        check_count(dimension, "dimension")
         constellation_for(codewords)
         width = spec.num_symbols * (dimension + 2 * soft)
         super().__init__(
@@ -94,7 +94,7 @@ class Codebook(TransformedAttack):
         """The indices int64 [B, n] of the points most likely sent."""
         # By name, not from a buffer: rounded to float16 in a checkpoint the points would be no grid any more.
         points = constellation_points(constellation_for(len(self.codes)), received.device)
-        return hard_decision(to_constellation(received, csi), points).long()
+        return hard_decision(to_constellation(received, csi, self.spec.layout), points).long()
 
     def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
         words = self.codes[self.decide(received, csi)].flatten(1)

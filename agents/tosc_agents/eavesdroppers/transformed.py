@@ -17,13 +17,13 @@ from tosc_agents.learning.seeding import weights_from
 from tosc_env.attackers import Eavesdropper, make_eavesdropper
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.privacy.view import View
-from tosc_env.types import Reception, SystemSpec
+from tosc_env.types import CSILayout, Reception, SystemSpec
 
 BASE_ATTACKS = ("inversion-mlp", "label", "match")
 """The base attacks of a transformed attack unless its caller names others: one for each kind of leak."""
 
 CLEAN_DB = 100.0
-"""What attackers are told about symbols that have not been on the air."""
+"""The SNR in the CSI of symbols that have not been on the air."""
 
 
 class TransformedAttack(Eavesdropper):
@@ -81,7 +81,7 @@ class TransformedAttack(Eavesdropper):
 
     @abstractmethod
     def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
-        """What the base attacks are shown, [B, width], and the CSI that goes with it, SNR in dB first.
+        """The input of the base attacks, [B, width], and the CSI that goes with it, SNR in dB first.
 
         Args:
             received: float32 [B, 2n].
@@ -99,9 +99,13 @@ class TransformedAttack(Eavesdropper):
 
     # -- for subclasses --------------------------------------------------------------------------------
 
+    def layout_of(self, width: int) -> CSILayout:
+        """What the CSI says of each use of what the base attacks are shown: nothing if these are no channel uses."""
+        return self.spec.layout if width == 2 * self.spec.num_symbols else CSILayout()
+
     def build(self, width: int) -> None:
         """Make fresh base attacks for ``width`` reals."""
-        spec = replace(self.spec, num_symbols=(width + 1) // 2)
+        spec = replace(self.spec, num_symbols=(width + 1) // 2, layout=self.layout_of(width))
         made = {
             name: make_eavesdropper(name, spec, **self.options["base_attack_kwargs"].get(name, {}))
             for name in self.options["base_attacks"]
@@ -132,13 +136,13 @@ class TransformedAttack(Eavesdropper):
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """What the base attacks can do together."""
+        """The capabilities of all base attacks."""
         has = {capability for base in self.attackers.values() for capability in base.capabilities}
         return tuple(c for c in ("reconstruct", "match", "infer") if c in has)
 
     @property
     def inferred(self) -> Sequence[tuple[str, int]]:  # type: ignore[override]
-        """What the base attacks infer, one after the other."""
+        """The answers of all base attacks that infer, one after the other."""
         return tuple(part for base in self._able("infer") for part in base.inferred)
 
     @property
@@ -161,9 +165,9 @@ class TransformedAttack(Eavesdropper):
             if self.run is not None and isinstance(base, NeuralEavesdropper):
                 path, identity = self.run
                 base.run = (run_beside(path, name), {**identity, "base": name})
-            told = part_of(progress, number, len(self.base_attacks))
             before = dict(base.options)
-            record[name] = base.fit(inner, generator=generator, progress=told)
+            part = part_of(progress, number, len(self.base_attacks))
+            record[name] = base.fit(inner, generator=generator, progress=part)
             # What a base attack has learnt of its own shape is needed to build it again from a checkpoint.
             learnt = {key: value for key, value in base.options.items() if before.get(key) != value}
             kwargs = self.options["base_attack_kwargs"]
@@ -201,6 +205,7 @@ class TransformedView:
 
     def __init__(self, view: View, attack: TransformedAttack) -> None:
         self.spec = next(iter(attack.attackers.values())).spec
+        self.fading = view.fading and self.spec.num_symbols == attack.spec.num_symbols
         self._view, self._attack = view, attack
 
     def __getattr__(self, name: str) -> Any:
@@ -223,7 +228,7 @@ class TransformedView:
         )
 
     def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
-        """Those of the encoder without its key: transformed symbols, receptions of them, and the images."""
+        """Transformed symbols of the encoder without its key, receptions of them, and the images."""
         symbols, reception, images = self._view.unkeyed(index)
         return self._clean(symbols), self._attack.through(reception), images
 
@@ -236,18 +241,3 @@ class TransformedView:
         csi = symbols.new_zeros(len(symbols), self._view.spec.num_csi)
         csi[:, 0], csi[:, 1::2] = CLEAN_DB, 1.0
         return self._attack.through(Reception(symbols, csi)).received
-
-
-def fade_powers(csi: Tensor, num_symbols: int) -> Tensor | None:
-    """|h|^2 of each channel use, [..., n], from CSI [..., 1 + 2F]; None over a link that does not fade.
-
-    The F fades are taken to last for blocks of ``ceil(n / F)`` channel uses, as those of
-    :class:`~tosc_env.channels.Rayleigh` do when their coherence divides the message; CSI does not say more.
-
-    >>> fade_powers(torch.tensor([[12.0, 3.0, 4.0, 0.0, 1.0]]), 4)
-    tensor([[25., 25.,  1.,  1.]])
-    """
-    if csi.shape[-1] == 1:
-        return None
-    powers = csi[..., 1:].unflatten(-1, (-1, 2)).square().sum(-1)
-    return powers.repeat_interleave(-(-num_symbols // powers.shape[-1]), dim=-1)[..., :num_symbols]

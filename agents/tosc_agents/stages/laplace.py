@@ -34,7 +34,7 @@ class Laplace(Stage):
     noise and spends as much again: :func:`~tosc_agents.accounting.composed`.
 
     ``calibrated`` clips nothing, so no sensitivity is known: its noise is *calibrated* by ``constant``
-    (:func:`~tosc_agents.calibration.calibrate_constant`), and no differential privacy is claimed of it.
+    (:func:`~tosc_agents.training.calibrate.calibrate`), and no differential privacy is claimed of it.
 
     For a discrete scheme the same is done to I and Q of the points, and the result snaps to the nearest point.
     Clipped points are close to 0, so before they snap ``laplace`` amplifies them by a constant that depends on C and
@@ -43,6 +43,10 @@ class Laplace(Stage):
     The proof is about real numbers, which are float64 here: the last bits of a float depend on what the noise was
     added to (Mironov, "On significance of the least significant bits for differential privacy", CCS 2012). An attacker
     behind a noisy channel has no such bits; who reads the transmitter's memory does.
+
+    In a simulation the noise comes from the environment's seeded stream, so that episodes replay: the guarantee is
+    towards whoever does not know the seed. Who knows it knows the noise; a transmitter in the field draws from its
+    operating system's entropy.
 
     Args:
         spec, constellation: see :class:`~tosc_env.Stage`.
@@ -62,7 +66,7 @@ class Laplace(Stage):
         >>> stage = Laplace(spec, epsilon=20.0)
         >>> stage
         Laplace(epsilon=20, clip=1)
-        >>> context = Context(torch.zeros(2), torch.zeros(2, 3), generator=torch.Generator().manual_seed(0))
+        >>> context = Context(torch.zeros(2), torch.zeros(2, 5), generator=torch.Generator().manual_seed(0))
         >>> stage.protect(torch.randn(2, 8), context).shape
         torch.Size([2, 8])
         >>> Laplace(spec, epsilon=0.05, mode="calibrated", constant=0.01).guarantee()
@@ -102,13 +106,8 @@ class Laplace(Stage):
         self.reach = 2 * self.clip if self.constant is None else self.constant
         # The L1 norm of an average message of points, found once: to look it up on a GPU is to wait for it.
         self._usual = 0.0 if constellation is None else spec.num_symbols * _mean_norm(constellation)
-        self.options = {
-            "epsilon": self.epsilon,
-            "clip": self.clip,
-            "mode": mode,
-            "constant": self.constant,
-            "epsilon_range": self.epsilon_range,
-        }
+        names = ("epsilon", "clip", "mode", "constant", "epsilon_range")
+        self.options = {name: getattr(self, name) for name in names}
 
     @property
     def knobs(self) -> Mapping[str, float]:  # type: ignore[override]
@@ -124,7 +123,7 @@ class Laplace(Stage):
         return noisy.float() if self.constellation is None else self._snap(noisy)
 
     def draw_knobs(self, context: Context) -> Mapping[str, Tensor]:
-        """In training each message's budget [B] from the range."""
+        """Draw each message's budget [B] from the range, in training."""
         if not self.training or self.epsilon_range is None:
             return {}
         low, high = self.epsilon_range
@@ -133,7 +132,7 @@ class Laplace(Stage):
         return {"epsilon": low * (high / low) ** share}
 
     def bounded(self, symbols: Tensor) -> Tensor:
-        """What the noise is added to, float64 [B, 2n]: of L1 norm C at most, or in ``calibrated`` of unit energy."""
+        """Symbols before the noise, float64 [B, 2n]: of L1 norm C at most, or in ``calibrated`` of unit energy."""
         # A feature that is no number must not pass the clip: nan and inf would show through any noise.
         values = torch.nan_to_num(symbols.float()).double()
         if self.mode == "laplace":

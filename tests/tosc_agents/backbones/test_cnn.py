@@ -28,7 +28,7 @@ def make(**options):
 
 def context(batch_size, **knobs):
     told = {name: torch.full((batch_size,), value) for name, value in knobs.items()}
-    return Context(torch.full((batch_size,), 12.0), torch.zeros(batch_size, 3, dtype=torch.long), knobs=told)
+    return Context(torch.full((batch_size,), 12.0), torch.zeros(batch_size, 5, dtype=torch.long), knobs=told)
 
 
 def reception(batch_size, snr_db=12.0):
@@ -108,9 +108,9 @@ def test_each_message_and_each_knob_is_told_apart():
     usual = {"epsilon": torch.tensor([10.0, 10.0]), "strength": torch.tensor([3.0, 3.0])}
     for name in usual:
         knobs = {**usual, name: torch.tensor([2.0, 9.0])}
-        first, second = scheme.decode(received, csi, Context(csi[:, 0], torch.zeros(2, 3), knobs=knobs))
+        first, second = scheme.decode(received, csi, Context(csi[:, 0], torch.zeros(2, 5), knobs=knobs))
         assert not torch.allclose(first, second)
-    same = scheme.decode(received, csi, Context(csi[:, 0], torch.zeros(2, 3), knobs=usual))
+    same = scheme.decode(received, csi, Context(csi[:, 0], torch.zeros(2, 5), knobs=usual))
     assert torch.allclose(same[0], same[1])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import tosc_agents
-from tosc_agents.accounting import accuracy_bound
+from accuracy import accuracy_bound
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.stages.laplace import Laplace
 
@@ -32,7 +32,7 @@ def g(seed=0):
 
 
 def context(batch_size, seed=0, **knobs):
-    message = torch.zeros(batch_size, 3, dtype=torch.long)
+    message = torch.zeros(batch_size, 5, dtype=torch.long)
     return Context(torch.full((batch_size,), 12.0), message, generator=g(seed), knobs=knobs)
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accuracy import accuracy_bound
 from scipy.stats import kstest
-from tosc_agents.accounting import accuracy_bound
 from tosc_agents.stages.laplace import Laplace
 
 from tosc_env.data import make_source
@@ -25,7 +25,7 @@ def g(seed=0):
 
 
 def context(batch_size, seed=0, **knobs):
-    message = torch.zeros(batch_size, 3, dtype=torch.long)
+    message = torch.zeros(batch_size, 5, dtype=torch.long)
     return Context(torch.full((batch_size,), 12.0), message, generator=g(seed), knobs=knobs)
 
 

@@ -115,7 +115,7 @@ def test_binary_attributes_are_dealt_in_order():
     [
         ({"size": 30}, "multiple of 8"),
         ({"size": 8}, "from 16 to 128"),
-        ({"size": 32.0}, "integer"),
+        ({"size": 32.0}, "whole number"),
         ({"seed": -1}, "seed"),
         ({"num_images": 1}, "num_images"),
         ({"num_images": True}, "num_images"),

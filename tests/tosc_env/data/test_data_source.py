@@ -56,8 +56,8 @@ def test_draw_depends_on_the_generator_alone_and_is_uniform():
     assert (frequency - 1 / 9).abs().max() < 5 * (1 / 9 / 20_000) ** 0.5
 
 
-def test_the_halves_are_disjoint_and_make_up_the_whole_in_order():
-    whole = a_source()
+def test_halves_in_order_are_disjoint_and_make_up_the_whole():
+    whole = a_source(halves="in-order")
     system, attacker = whole.take_half("system"), whole.take_half("attacker")
     assert (len(system), len(attacker)) == (4, 5)
     assert torch.equal(torch.cat([system.images, attacker.images]), whole.images)
@@ -163,7 +163,7 @@ def test_a_subset_takes_positions_of_the_source_only(index):
         ({"split": 3}, "not 3"),
         ({"half": "mine"}, "'system', 'attacker' or None"),
         ({"half": "system", "split": "test"}, "not divided"),
-        ({"colour": "red"}, "no option 'colour'; its options: size, seed, num_images, binary_attributes"),
+        ({"colour": "red"}, "no option 'colour'; its options are: size, seed, num_images, binary_attributes"),
         ({"device": "gpu"}, "'gpu'"),
         ({"device": "meta"}, "not supported"),
         ({"device": 0}, "not 0"),

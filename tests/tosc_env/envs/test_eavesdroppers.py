@@ -184,3 +184,17 @@ def test_slips_get_one_sentence(change, sentence):
 def test_an_unknown_role_names_the_players():
     with pytest.raises(InputError, match="unknown role 'eavesdropper_2', did you mean 'eavesdropper_"):
         session({"eavesdropper_2"}, nodes=wiretap(2))
+
+
+@pytest.mark.parametrize("outside", ["transmitter", "eavesdropper_1"])
+def test_an_eavesdropper_inside_that_gives_nan_is_named(outside):
+    """Or else one of them would make everybody's rewards and figures NaN."""
+
+    class Broken(FakeEavesdropper):
+        def reconstruct(self, received, csi):
+            return super().reconstruct(received, csi) * torch.nan
+
+    env = gym.make("ToSC-Shapes-v0", role=outside, **options(2), **{**policies(), "eavesdropper": Broken()})
+    env.reset(seed=0)
+    with pytest.raises(InputError, match="eavesdropper_0: its image holds numbers that are not finite"):
+        env.step(env.action_space.sample())

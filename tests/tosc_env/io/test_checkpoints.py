@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import resource
+from dataclasses import replace
 
 import pytest
 import torch
@@ -545,7 +546,7 @@ def test_a_checkpoint_of_another_system_is_refused_with_both_values(path, spec, 
 def test_a_fitting_checkpoint_passes_over_any_channel_and_any_data_when_none_is_named(path):
     saved(path)
     check_fits(read_header(path), path, SPEC, "shapes")
-    check_fits(read_header(path), path, SPEC.with_csi(9))
+    check_fits(read_header(path), path, replace(SPEC, num_csi=9))
 
 
 # -- another scheme with the weights ----------------------------------------------------------------

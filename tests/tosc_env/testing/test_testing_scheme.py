@@ -110,7 +110,7 @@ def seeded():
 @pytest.mark.parametrize("num_csi", [1, 3, 4])
 def test_honest_schemes_pass_over_every_csi(kind, num_csi):
     """4 is the CSI of no block fading: then AWGN alone is checked."""
-    check_scheme(kind(SPEC.with_csi(num_csi)))
+    check_scheme(kind(replace(SPEC, num_csi=num_csi)))
 
 
 def test_checking_leaves_scheme_and_global_stream_as_they_were():
