@@ -110,7 +110,7 @@ def make(what: Mapping[str, Any], random: np.random.Generator, arguments: Argume
         "eavesdropper_snr_db": [0.0, 10.0] if random.random() < 0.5 else None,
         "colluding": bool(random.random() < 0.3),
         "repeat": int(random.integers(1, 3)),
-        "max_cycles": int(random.integers(1, 9)),
+        "max_cycles": int(random.integers(2, 9)),
         "flatten": bool(random.random() < 0.5),
         "metrics": ("ssim",) if random.random() < 0.2 else (),
         "data_kwargs": {"num_images": 500},
@@ -125,7 +125,7 @@ def make(what: Mapping[str, Any], random: np.random.Generator, arguments: Argume
     options["scheme"] = Linear(spec)
     if what["role"] != "eavesdropper" or what["eavesdroppers"] > 1:
         options["eavesdropper"] = Guess(spec)
-    limit = int(random.integers(1, 9)) if random.random() < 0.3 else None
+    limit = int(random.integers(2, 9)) if random.random() < 0.3 else None
     if what["form"] == "single":
         return gym.make("ToSC-Shapes-v0", max_episode_steps=limit, **options)
     return gym.make_vec(

@@ -48,7 +48,7 @@ def play(id: str, options: dict, scheme: object, eavesdropper: str) -> dict[str,
         _, _, terminated, truncated, info = turns.last()
         turns.step(None if terminated or truncated else turns.action_space(agent).sample())
     seen["aec"] = info["psnr_db"]
-    parallel = tosc_env.parallel_env(id, split="test", max_cycles=1, **options)
+    parallel = tosc_env.parallel_env(id, split="test", max_cycles=2, **options)
     parallel.reset(seed=0)
     while parallel.agents:
         *_, infos = parallel.step({agent: parallel.action_space(agent).sample() for agent in parallel.agents})

@@ -239,7 +239,7 @@ FORMS = {
     **{f"{role}, alone": partial(single, role) for role in ("transmitter", "receiver", "eavesdropper")},
     **{f"{role}, rows": partial(rows, role) for role in ("transmitter", "receiver", "eavesdropper")},
     "turns": partial(tosc_env.aec_env, "ToSC-Shapes-v0", max_cycles=4, data_kwargs=SMALL),
-    "pipeline": partial(tosc_env.parallel_env, "ToSC-Shapes-v0", max_cycles=4, data_kwargs=SMALL),
+    "pipeline": partial(tosc_env.parallel_env, "ToSC-Shapes-v0", max_cycles=5, data_kwargs=SMALL),
 }
 
 

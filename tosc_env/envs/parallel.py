@@ -12,6 +12,7 @@ from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats
 from tosc_env.envs.outside import EverybodyOutside
 from tosc_env.envs.session import InFlight
 from tosc_env.errors import InputError
+from tosc_env.options import check_count
 from tosc_env.registration import data_of
 from tosc_env.roles import as_action
 from tosc_env.types import Scores
@@ -20,7 +21,8 @@ from tosc_env.types import Scores
 class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
     """At step t the transmitter sends message t while the others answer for message t - 1.
 
-    Keywords and errors are those of :class:`~tosc_env.envs.outside.EverybodyOutside`.
+    Keywords and errors are those of :class:`~tosc_env.envs.outside.EverybodyOutside`, but ``max_cycles`` counts an
+    episode's steps, as in PettingZoo, and is 2 at least.
 
     ::
 
@@ -29,7 +31,7 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
         others       (ignored) answer 0  answer 1 ...   answer T - 1
         rewards      0         for 0     for 1    ...   for T - 1, terminated
 
-    An episode of T = ``max_cycles`` messages therefore takes T + 1 steps, and **the transmitter is paid one
+    An episode of T messages therefore takes T + 1 = ``max_cycles`` steps, and **the transmitter is paid one
     step late**: its reward at step t is for the message it sent at step t - 1. Receiver and eavesdropper are
     paid for the answer they have just given. Before learning from stored trajectories, mend it with
     :func:`~tosc_env.envs.reward_shift.shift_transmitter_rewards`; with the same seed and actions the rewards are then
@@ -50,6 +52,18 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
 
     _stages = ("answered", "message")
     _arrived: InFlight | None = None
+
+    def __init__(self, data_id: str, *, max_cycles: int = 17, **options: Any) -> None:
+        super().__init__(data_id, max_cycles=check_count(max_cycles, "max_cycles", 2) - 1, **options)
+
+    @property
+    def max_cycles(self) -> int:
+        """Steps per episode, one more than its messages; may be changed between episodes."""
+        return self.session.max_cycles + 1
+
+    @max_cycles.setter
+    def max_cycles(self, value: int) -> None:
+        self.session.max_cycles = check_count(value, "max_cycles", 2) - 1
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
@@ -135,6 +149,6 @@ def parallel_env(id: str, **options: Any) -> PipelinedEnv:
         ...     _ = env.step({agent: env.action_space(agent).sample() for agent in env.agents})
         ...     steps += 1
         >>> steps
-        3
+        2
     """
     return PipelinedEnv(**{**data_of(id), **options})

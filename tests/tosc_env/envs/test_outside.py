@@ -56,7 +56,7 @@ def test_the_state_of_the_turns(task):
 
 
 def test_the_state_of_the_pipeline_has_both_messages():
-    env = tosc_env.parallel_env("ToSC-Shapes-v0", **OPTIONS)
+    env = tosc_env.parallel_env("ToSC-Shapes-v0", **{**OPTIONS, "max_cycles": 4})
     env.reset(seed=2)
     before = told(env)
     assert not any(part.any() for part in (before["answered"]["image"], before["answered"]["sent"]))
@@ -76,7 +76,7 @@ def test_the_state_of_the_pipeline_has_both_messages():
 @pytest.mark.parametrize("form", [tosc_env.aec_env, tosc_env.parallel_env])
 def test_looking_at_the_state_changes_nothing(form):
     def play(look):
-        env = form("ToSC-Shapes-v0", **OPTIONS)
+        env = form("ToSC-Shapes-v0", **{**OPTIONS, "max_cycles": 4})
         with pytest.raises(InputError, match=r"call reset\(\) before state\(\)"):
             env.unwrapped.state()
         env.reset(seed=2)
