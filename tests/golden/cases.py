@@ -219,7 +219,7 @@ def turns(id: str) -> Tensors:
 
 def parallel(id: str) -> Tensors:
     """An episode and a part of the next of ``parallel_env``."""
-    env, rng, log = tosc_env.parallel_env(id, max_cycles=CYCLES), np.random.default_rng(SEED), Log()
+    env, rng, log = tosc_env.parallel_env(id, max_cycles=CYCLES + 1), np.random.default_rng(SEED), Log()
     observations, infos = env.reset(seed=SEED)
     log.add("observation", observations)
     log.add("info", infos)
