@@ -355,7 +355,8 @@ class Game:
             message[:, 1] = previous.message[:, 1] + (~goes_on)
             message[:, 2] = torch.where(goes_on, previous.message[:, 2] + 1, 0)
         batch = self.source.gather(drawn if index is None else index)
-        message[:, 3], message[:, 4] = batch.index, self.source.number
+        message[:, 3] = batch.index
+        message[:, 4].fill_(self.source.number)  # an assignment would wait for a GPU
         named = {node.name: link for node, link in zip(self.nodes, links, strict=True)}
         return Round(batch, self.task.targets(batch), named, message, shown)
 

@@ -348,7 +348,7 @@ def test_terms_are_said_in_the_data_layer_for_strangers_too(monkeypatch):
 
     monkeypatch.setattr(sources, "_table", dict(sources._table))
     register_source("stranger")(load)
-    assert data_set("stranger").terms == "stranger: its terms are not stated; ask whoever gave it."
+    assert data_set("stranger").terms == "stranger: its terms are not stated; ask its owner."
     load.terms = "stranger: CC0."
     assert data_set("stranger").terms == "stranger: CC0."
     with pytest.raises(InputError, match="unknown data set"):
