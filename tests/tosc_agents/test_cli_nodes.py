@@ -130,3 +130,34 @@ def test_one_eavesdropper_cannot_collude(plain, tmp_path, capsys):
     capsys.readouterr()
     weights = tmp_path / "two" / "linear.safetensors"
     assert "say how many with --eavesdroppers" in slip(capsys, "evaluate", plain, "--attacker", weights)
+
+
+def test_what_an_attacker_was_given_stands_beside_its_figures(plain, folder, capsys):
+    """Colluding eavesdroppers' attacker, evaluated: the threat model is in the record and the caption."""
+    four = ["--eavesdroppers", "4", "--colluding", "--snr-db", "0"]
+    assert run("attack", plain, *four, *LINEAR, "--output", folder / "four") == 0
+    capsys.readouterr()
+    attacker = [
+        "--attacker",
+        folder / "four" / "linear.safetensors",
+        "--seeds",
+        "1",
+        "--no-ssim",
+        "--snr-db",
+        "0",
+    ]
+    assert run("evaluate", plain, *attacker, "--eavesdroppers", "4", "--output", folder / "same") == 0
+    told = capsys.readouterr()
+    assert "colluding eavesdroppers" in told.out and "trained beside" not in told.err
+    results = results_in(folder / "same")["results"]
+    assert results["threat_model"]["colluding"] and len(results["antennas"]) == 4
+    assert run("evaluate", plain, *attacker, "--eavesdroppers", "3") == 0
+    assert "eavesdroppers of 1 + 1 + 1 + 1 antennas, and those that play have 1 + 1 + 1" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_the_command_line_says_whose_gains_the_transmitter_knows(folder):
+    path = folder / "knows.safetensors"
+    assert run(*TRAIN, *TWO, "--transmitter-csi", "receiver", "--output", path) == 0
+    assert setting_in(path)["transmitter_csi"] == ["receiver"]

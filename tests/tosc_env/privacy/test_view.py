@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from collections.abc import Mapping
 
@@ -15,6 +16,7 @@ from tosc_env.data import make_source
 from tosc_env.data.base import Source
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.game import Game
+from tosc_env.nodes import wiretap
 from tosc_env.pipeline import make_scheme
 from tosc_env.privacy.oracle import Recorded
 from tosc_env.privacy.threat import ThreatModel
@@ -521,3 +523,11 @@ def test_repeated_transmissions_share_the_image_and_nothing_else(source):
     # Independent noise of N0/2 per real: the mean of 64 has a 64th of its variance.
     assert float(noise.var()) == pytest.approx(10**-0.3 / 2, rel=0.05)
     assert float(noise.mean(1).var()) == pytest.approx(10**-0.3 / 2 / 64, rel=0.2)
+
+
+def test_a_game_in_which_all_collude_is_said_so_whatever_the_threat_model(source):
+    view, _ = make_view(source, rules={"nodes": wiretap(4, snr_db=-10.0), "colluding": True})
+    assert view.threat.colluding and "colluding" in str(view.threat)
+    assert float(view.sample(torch.arange(2))[0].csi[0, 0]) == pytest.approx(
+        -10 + 10 * math.log10(4), abs=1e-3
+    )

@@ -372,7 +372,7 @@ def test_broken_stages_are_caught_with_the_right_sentence(sentence, kind):
 class _Turns(Stage):
     """Sends from the second antenna, with a random phase."""
 
-    name, stochastic = "turns", False
+    name, stochastic = "turns", True
 
     def precode(self, waves, context):
         phase = torch.rand(len(waves.signal), 1, 1, generator=context.generator) * 6.28
@@ -396,6 +396,15 @@ class _GlobalPhase(_Turns):
         return Waves(waves.signal * turn, waves.weights * turn)
 
 
+class _SaysItIsNot(_Turns):
+    stochastic = False
+
+
+class _Still(_Turns):
+    def precode(self, waves, context):
+        return Waves(waves.signal.flip(1), waves.weights.flip(1))
+
+
 class _NotANumber(_Turns):
     def precode(self, waves, context):
         return Waves(waves.signal / 0.0, waves.weights)
@@ -407,6 +416,8 @@ def test_what_acts_on_waves_is_checked():
         (_Nothing, "precode returns NoneType, not Waves"),
         (_OneAntenna, "the signal that precode returns"),
         (_GlobalPhase, "global"),
+        (_SaysItIsNot, "stochastic = False; set it to True"),
+        (_Still, "stochastic = True, but sends the same"),
         (_NotANumber, "the signal that precode returns"),
     ):
         with pytest.raises(AssertionError, match=sentence):
