@@ -71,7 +71,7 @@ def test_no_way_of_printing_shows_the_key():
 
 def test_a_key_is_not_pickled():
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        with refused("processes pickling"):
+        with refused("pickling"):
             pickle.dumps({"key": KEY}, protocol)
         with refused("SecretKey.write"):
             KEY.__getstate__()

@@ -190,7 +190,7 @@ def test_whoever_may_not_have_candidates_encoded_is_told_before_spending_anythin
     game = Game(make_source("shapes", half="attacker", num_images=100, size=SIDE), num_symbols=N)
     for scheme, threat in ((behind(), ThreatModel()), (Recorded(torch.randn(50, 2 * N, generator=g())), ASK)):
         view = View(game, scheme, threat, g())
-        with refused("encoded", DeniedError):
+        with refused("candidate", DeniedError):
             make_eavesdropper("match-query", game.spec).fit(view, generator=g())
         assert view.queries == 0
 
@@ -215,7 +215,7 @@ def test_a_copy_from_a_file_has_no_encoder_until_it_is_fitted(tmp_path):
     loaded = load_checkpoint(tmp_path / "q.safetensors").policy
     images = torch.rand(3, 3, SIDE, SIDE, generator=g())
     arguments = (torch.zeros(2, 2 * N), torch.full((2, 1), 12.0), images)
-    with refused("holds"):
+    with refused("encoder fit"):
         loaded.match(*arguments)
     loaded.fit(view, generator=g())
     assert torch.equal(loaded.match(*arguments), attacker.match(*arguments))

@@ -148,7 +148,7 @@ def test_its_weight_weighs_the_leak_by_what_there_is_to_hide(game):
 def test_a_common_step_needs_two_objectives_that_reach_the_features(game, objectives, name):
     """Nothing stands before it, or the symbols that are heard pass no gradient."""
     system = trainee(game, *objectives, told(weighting="multiple-gradient"), name=name)
-    with refused("weighs"):
+    with refused("leak objectives"):
         system(torch.arange(32))
 
 

@@ -129,7 +129,7 @@ def test_a_scheme_is_copied_with_its_key_but_not_pickled():
     scheme = make(lifetime="fixed")
     images = torch.rand(2, 3, 32, 32, generator=g())
     assert torch.equal(copy.deepcopy(scheme).encode(images, told(2)), scheme.encode(images, told(2)))
-    with refused("secret written"):
+    with refused("key files"):
         pickle.dumps(scheme)
 
 

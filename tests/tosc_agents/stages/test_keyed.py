@@ -176,7 +176,7 @@ def test_signs_of_i_and_q_are_flipped_independently():
 
 def test_what_is_not_allowed_is_one_sentence():
     for options, sentence in [
-        ({"mode": "rotation", "constellation": "16qam"}, "does '16qam' 'shuffle'"),
+        ({"mode": "rotation", "constellation": "16qam"}, "'rotation' '16qam' 'shuffle'"),
         ({"mode": ["shuffle"], "key": HEX}, "['shuffle'] 'shuffle'"),
         ({"mode": "shufle"}, "'shufle' 'shuffle'"),
         ({"lifetime": "per-message"}, "'per-message' 'per_message'"),

@@ -105,7 +105,7 @@ def test_a_missing_part_is_named_with_the_way_to_get_it(faces, part):
     ("name", "damage", "words"),
     [
         ("list_attr_celeba.txt", lambda t: t.rsplit("\n", 2)[0], "11 12"),
-        ("list_attr_celeba.txt", lambda t: t.replace("000002.jpg", "000002.jpg 1"), "holds 37"),
+        ("list_attr_celeba.txt", lambda t: t.replace("000002.jpg", "000002.jpg 1"), "37 attributes"),
         ("list_attr_celeba.txt", lambda t: t.replace("-1", "-x", 1), "1 -1"),
         ("list_attr_celeba.txt", lambda t: "hello", "CelebA's attribute"),
         ("list_eval_partition.txt", lambda t: t.replace("000004.jpg 0", "000004.jpg 7"), "line 4"),

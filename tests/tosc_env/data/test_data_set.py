@@ -75,7 +75,7 @@ def test_a_class_and_a_function_with_attributes_say_the_same(kind):
         make_source("mine", split="dev")
     with refused("'mine' 'sise'"):
         make_source("mine", sise=4)
-    with refused("nothing"):
+    with refused("mine by hand"):
         fetch("mine")
     row = next(row for row in status() if row["name"] == "mine")
     assert (row["present"], row["images"], row["official"], row["how"]) == (False, None, "unknown", "by hand")
