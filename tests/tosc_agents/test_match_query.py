@@ -190,7 +190,7 @@ def test_whoever_may_not_have_candidates_encoded_is_told_before_spending_anythin
     game = Game(make_source("shapes", half="attacker", num_images=100, size=SIDE), num_symbols=N)
     for scheme, threat in ((behind(), ThreatModel()), (Recorded(torch.randn(50, 2 * N, generator=g())), ASK)):
         view = View(game, scheme, threat, g())
-        with refused("candidate", DeniedError):
+        with refused("encoded", DeniedError):
             make_eavesdropper("match-query", game.spec).fit(view, generator=g())
         assert view.queries == 0
 
