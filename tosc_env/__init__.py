@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tosc_env.attackers import Eavesdropper, make_eavesdropper, register_eavesdropper
     from tosc_env.channels import Channel, make_channel, register_channel
     from tosc_env.data import DataSet, Source, make_source, register_source
+    from tosc_env.data.handed import as_source
     from tosc_env.envs.aec import aec_env
     from tosc_env.envs.parallel import parallel_env
     from tosc_env.envs.reward_shift import shift_transmitter_rewards
@@ -84,6 +85,7 @@ _HOMES = {
     "WIRETAP": "nodes",
     "Waves": "types",
     "aec_env": "envs.aec",
+    "as_source": "data.handed",
     "defaults": "schemes",
     "load_checkpoint": "io.checkpoints",
     "load_eavesdropper": "zoos",
@@ -143,6 +145,7 @@ __all__ = [
     "Waves",
     "__version__",
     "aec_env",
+    "as_source",
     "defaults",
     "load_checkpoint",
     "load_eavesdropper",

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from typing import Any
 
 import torch
@@ -148,7 +149,7 @@ class GameConfig:
                 values[name] = value.plain()
             elif name == "nodes":
                 values[name] = [node.plain() for node in as_nodes(value)]
-            elif not isinstance(value, str | int | float | list | tuple | Mapping | None):
+            elif not isinstance(value, str | Real | list | tuple | Mapping | None):
                 raise InputError(f"a card holds plain values; {name} was given as the object {value!r}.")
         return values
 
@@ -285,6 +286,7 @@ class Game:
             self.num_symbols,
             self.channel.num_csi(self.num_symbols),
             self.task.binary,
+            self.channel.layout(self.num_symbols),
         )
 
     # -- draw ---------------------------------------------------------------------------------------
@@ -332,7 +334,7 @@ class Game:
             restart=restart,
         )
         shown = torch.ones(batch_size, dtype=torch.int64, device=device)
-        message = torch.zeros(batch_size, 3, dtype=torch.int64, device=device)
+        message = torch.zeros(batch_size, 5, dtype=torch.int64, device=device)
         message[:, 0] = torch.arange(batch_size, device=device)
         if previous is not None:
             again = goes_on & (previous.shown < self.repeat)
@@ -341,6 +343,7 @@ class Game:
             message[:, 1] = previous.message[:, 1] + (~goes_on)
             message[:, 2] = torch.where(goes_on, previous.message[:, 2] + 1, 0)
         batch = self.source.gather(drawn if index is None else index)
+        message[:, 3], message[:, 4] = batch.index, self.source.number
         named = {node.name: link for node, link in zip(self.nodes, links, strict=True)}
         return Round(batch, self.task.targets(batch), named, message, shown)
 
@@ -356,7 +359,8 @@ class Game:
         """
         links = {name: round_.links[name] for name in self.config.transmitter_csi}
         gains = _Gains({name: self.channel.gains(link, self.num_symbols) for name, link in links.items()})
-        return Context(round_.snr_db, round_.message, environment, generator, gains=gains)
+        layout = self.channel.layout(self.num_symbols)
+        return Context(round_.snr_db, round_.message, environment, generator, gains=gains, layout=layout)
 
     # -- transmit -----------------------------------------------------------------------------------
 

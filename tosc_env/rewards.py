@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tosc_env import metrics
 from tosc_env.errors import InputError, unknown
-from tosc_env.options import check_options
+from tosc_env.options import check_options, check_weight
 from tosc_env.registry import Registry
 
 ROLES = ("transmitter", "receiver", "eavesdropper")
@@ -63,11 +63,9 @@ class PrivacyUtility:
     qualities = ("q", "ssim")
 
     def __init__(self, privacy_weight: float = 1.0, quality: str = "q") -> None:
-        if not isinstance(privacy_weight, (int, float)) or not 0.0 <= privacy_weight < float("inf"):
-            raise InputError(f"privacy_weight must be a finite number of at least 0, not {privacy_weight!r}.")
         if quality not in self.qualities:
             raise unknown("reconstruction quality", quality, self.qualities)
-        self.privacy_weight = float(privacy_weight)
+        self.privacy_weight = check_weight(privacy_weight, "privacy_weight")
         self.quality = quality
 
     def __call__(self, outcome: Outcome) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from tosc_env.data.base import content_numbers
 from tosc_env.game import Game
 from tosc_env.memory import evaluating
 from tosc_env.pipeline import Pipeline, as_pipeline
@@ -107,16 +108,24 @@ def transmit(game: Game, scheme: Pipeline, round_: Round, symbols: Tensor, conte
     )
 
 
+def numbered_by_content(round_: Round, images: Tensor, scheme: Pipeline) -> Round:
+    """The round as one that sends other images [B, C, H, W] than its own, which come from no source."""
+    if not scheme.keyed:
+        return round_
+    message = torch.cat([round_.message[:, :3], content_numbers(images)], dim=1)
+    return replace(round_, message=message)
+
+
 def with_fresh_nonces(round_: Round, scheme: Pipeline, generator: torch.Generator | None) -> Round:
     """The round with message numbers that no other round has, if the scheme is keyed.
 
-    Outside an environment every batch would start from row 0, message 0, and a per-message key would be used
-    again and again. The numbers come from the caller's own stream, so that a resumed run goes on with fresh ones.
+    Outside an environment every batch would start from row 0, message 0, and an image that is sent again would meet
+    its key again. The numbers come from the caller's own stream, so that a resumed run goes on with fresh ones.
     """
     if not scheme.keyed:
         return round_
     message = round_.message.clone()
-    message[:, 1:] = torch.randint(2**32, (1, 2), generator=generator, device=message.device)
+    message[:, 1:3] = torch.randint(2**32, (1, 2), generator=generator, device=message.device)
     return replace(round_, message=message)
 
 

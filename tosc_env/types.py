@@ -18,6 +18,20 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class CSILayout:
+    """How a node's CSI describes its receptions: which gain each channel use has, and what was done about it.
+
+    Attributes:
+        fade_of_use: the number of the fade that each of the n channel uses has; () where one fade is that of all
+            uses, or each use has its own in turn.
+        equaliser: ``"mmse"``, ``"zf"`` or None, as in :class:`~tosc_env.channels.base.Channel`.
+    """
+
+    fade_of_use: tuple[int, ...] = ()
+    equaliser: str | None = "mmse"
+
+
+@dataclass(frozen=True)
 class SystemSpec:
     """The shapes that both ends of a link agree on before any weights exist.
 
@@ -27,6 +41,7 @@ class SystemSpec:
         num_symbols: n, complex channel uses per message, at least 1.
         num_csi: real numbers in a link's channel state information; the first is the SNR in dB.
         binary: whether the K outputs are K yes-or-no answers, and not one choice out of K.
+        layout: what that information says of each channel use.
     """
 
     image_shape: tuple[int, int, int]
@@ -34,15 +49,22 @@ class SystemSpec:
     num_symbols: int = 64
     num_csi: int = 1
     binary: bool = False
+    layout: CSILayout = CSILayout()
 
     def plain(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""
-        return {**asdict(self), "image_shape": list(self.image_shape)}
+        values = {**asdict(self), "image_shape": list(self.image_shape)}
+        values["layout"]["fade_of_use"] = list(self.layout.fade_of_use)
+        if self.layout == CSILayout():
+            del values["layout"]
+        return values
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> SystemSpec:
         """The inverse of :meth:`plain`."""
-        return cls(**{**values, "image_shape": tuple(values["image_shape"])})
+        layout = dict(values.get("layout", {}))
+        layout["fade_of_use"] = tuple(layout.get("fade_of_use", ()))
+        return cls(**{**values, "image_shape": tuple(values["image_shape"]), "layout": CSILayout(**layout)})
 
     def with_csi(self, num_csi: int) -> SystemSpec:
         """The same system over a channel with another amount of state information."""
@@ -55,8 +77,10 @@ class Context:
 
     Attributes:
         snr_db: the legitimate link's SNR, float32 [B].
-        message: int64 [B, 3], (row, episode, message number): never the same twice within an environment.
-        environment: a number that tells this environment's messages from every other's.
+        message: int64 [B, 5], the public numbers of a message: row, episode, message number, and what is sent: the
+            image's place in its source and the source's :attr:`~tosc_env.data.base.Source.number`. Different images
+            never have the same, whatever else happens.
+        environment: a number that follows from the environment's seed.
         generator: the stream for random stages and encoders; None draws from torch's global one.
         knobs: settings that may differ from message to message, float32 [B] each by name: ``epsilon`` of the first
             stage that has it, ``epsilon-2`` of the second. What is not named has the stage's own value. A stage
@@ -64,6 +88,7 @@ class Context:
         gains: what the transmitter knows of which link besides: by node, the gains complex64 [B, A, T, n] of each
             channel use from its T antennas to the node's A. By default of none
             (:attr:`GameConfig.transmitter_csi <tosc_env.GameConfig.transmitter_csi>`).
+        layout: what the receiver's CSI says of each channel use (:func:`~tosc_env.channels.base.matched`).
     """
 
     snr_db: Tensor
@@ -72,6 +97,7 @@ class Context:
     generator: torch.Generator | None = None
     knobs: Mapping[str, Tensor] = field(default_factory=dict)
     gains: Mapping[str, Tensor] = field(default_factory=dict)
+    layout: CSILayout = CSILayout()
 
 
 @dataclass(frozen=True)
@@ -120,7 +146,7 @@ class Round:
         batch: images [B, C, H, W], labels, attributes, and their index in the source.
         targets: the task's right answers.
         links: by node, the receiver first; SNRs are constant within an episode.
-        message: int64 [B, 3]: row, episode, message number.
+        message: int64 [B, 5], as in :class:`Context`.
         shown: int64 [B], how often this image has been sent in a row, counting from 1.
     """
 

@@ -340,3 +340,9 @@ def check_shapes(kind: str, policy: PrivacyScheme | Eavesdropper, game: Game) ->
             raise InputError(
                 f"the {kind} {policy.name!r} was made for {what} {has!r}, but this game has {needs!r}."
             )
+    spec, played = policy.spec, game.spec
+    if kind == "eavesdropper" and spec.num_csi == played.num_csi > 1 and spec.layout != played.layout:
+        raise InputError(
+            f"the eavesdropper {policy.name!r} was made for CSI of the {spec.layout}, and this channel's is of the "
+            f"{played.layout}; train one over this channel."
+        )

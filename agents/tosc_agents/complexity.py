@@ -61,7 +61,7 @@ def complexity(scheme: PrivacyScheme, objectives: Iterable[nn.Module] = ()) -> C
     device = next((p.device for p in scheme.parameters()), torch.device("cpu"))
     context = Context(
         torch.zeros(1, device=device),
-        torch.zeros(1, 3, dtype=torch.int64, device=device),
+        torch.zeros(1, 5, dtype=torch.int64, device=device),
         generator=torch.Generator(device).manual_seed(0),
     )
     scheme.eval()

@@ -3,7 +3,11 @@
 ::
 
     key (32 bytes) --SHAKE-256, with environment and purpose--> subkey (host, once)
-    subkey, nonce = (row, episode, message number) --ChaCha20--> 32-bit words (device, all messages at once)
+    subkey, what is sent = (image, source) --HChaCha20--> the message's own subkey (device, all messages at once)
+    its subkey, nonce = (row, episode, message number) --ChaCha20--> 32-bit words
+
+What is sent goes in as in misuse-resistant encryption: whatever happens to the numbers, messages that carry different
+images never share a stream.
 """
 
 from __future__ import annotations
@@ -192,14 +196,14 @@ def _parse(value: object) -> bytes:
 def keystream(key: SecretKey, context_environment: int, message: Tensor, words: int, purpose: str) -> Tensor:
     """Uniform 32-bit words for each message, the same at both ends of the link and unknown to everyone else.
 
-    Another key, environment, purpose, row, episode or message number gives an unrelated stream. The three numbers
-    of a message are ChaCha20's nonce, each **modulo 2**32**: an environment that plays more episodes than that
-    in a row, or has more rows, would use a stream again.
+    Another key, environment, purpose, row, episode, message number, image or source gives an unrelated stream. Row,
+    episode and message number are ChaCha20's nonce, each **modulo 2**32**: beyond that an image sent again may meet
+    the stream that it has met, and another image never does.
 
     Args:
         key: whose stream it is.
         context_environment: :attr:`tosc_env.types.Context.environment`.
-        message: int64 [B, 3], :attr:`tosc_env.types.Context.message`.
+        message: int64 [B, 5], :attr:`tosc_env.types.Context.message`.
         words: how many words each message needs, at least 1.
         purpose: what they are for; uses that must not share words have purposes of their own.
 
@@ -210,19 +214,28 @@ def keystream(key: SecretKey, context_environment: int, message: Tensor, words: 
         InputError: ``message`` has another shape or type, or ``words`` is below 1.
 
     Example:
-        >>> message = torch.tensor([[0, 0, 0], [1, 0, 0]])
+        >>> message = torch.tensor([[0, 0, 0, 17, 5], [1, 0, 0, 4, 5]])
         >>> keystream(SecretKey("00" * 32), 7, message, words=3, purpose="example").shape
         torch.Size([2, 3])
     """
-    if message.dim() != 2 or message.shape[1] != 3 or message.dtype != torch.int64:
+    if message.dim() != 2 or message.shape[1] != 5 or message.dtype != torch.int64:
         kind = str(message.dtype).removeprefix("torch.")
-        raise InputError(f"message must be int64 [B, 3], not {kind} {list(message.shape)}.")
+        raise InputError(f"message must be int64 [B, 5], not {kind} {list(message.shape)}.")
     if words < 1:
         raise InputError(f"words must be at least 1, not {words}.")
-    counters = torch.arange(-(-words // 16), device=message.device)
-    nonces = (message & _WORD)[:, None, :].expand(-1, len(counters), -1)
     subkey = key.subkey(context_environment, purpose, message.device)
-    return chacha20_blocks(subkey, counters.expand(len(message), -1), nonces).flatten(1)[:, :words]
+    sent = torch.stack((message[:, 3:] & _WORD, message[:, 3:] >> 32 & _WORD), dim=2).flatten(1)
+    own = hchacha20(subkey, sent)
+    counters = torch.arange(-(-words // 16), device=message.device)
+    nonces = (message[:, :3] & _WORD)[:, None, :].expand(-1, len(counters), -1)
+    return chacha20_blocks(own[:, None], counters.expand(len(message), -1), nonces).flatten(1)[:, :words]
+
+
+def fixed_keystream(key: SecretKey, words: int, purpose: str, device: torch.device | str = "cpu") -> Tensor:
+    """Uniform 32-bit words int64 [1, words] that depend on key and purpose alone, the same for all messages."""
+    counters = torch.arange(-(-words // 16), device=device)
+    nonces = torch.zeros(len(counters), 3, dtype=torch.int64, device=device)
+    return chacha20_blocks(key.subkey(0, purpose, device), counters, nonces).flatten()[None, :words]
 
 
 def chacha20_blocks(key_words: Tensor, counters: Tensor, nonces: Tensor) -> Tensor:
@@ -231,29 +244,41 @@ def chacha20_blocks(key_words: Tensor, counters: Tensor, nonces: Tensor) -> Tens
     Torch has few operations on uint32, so that words are int64 and masked to 32 bits.
 
     Args:
-        key_words: int64 [8], the key's words (little-endian in the RFC's octets).
+        key_words: int64 [8] or [..., 8], the words of one key or of each block's (little-endian in the RFC's octets).
         counters: int64 [...], the block counters.
         nonces: int64 [..., 3], the nonces' words.
 
     Returns:
         int64 [..., 16], the words of each block's key stream.
     """
-    shape, size = counters.shape, counters.numel()
-    # A row of RFC 8439's 4x4 state at a time, [4, blocks]: the four quarter rounds of a round run side by side.
-    start = (
-        _constants(str(counters.device))[:, None].expand(-1, size),
-        key_words[:4, None].expand(-1, size),
-        key_words[4:, None].expand(-1, size),
-        torch.cat([counters.reshape(1, size), nonces.reshape(size, 3).T]),
-    )
-    a, b, c, d = (row.clone() for row in start)
+    start = _state(key_words, torch.cat([counters[..., None], nonces], dim=-1))
+    rows = [(row + first) & _WORD for row, first in zip(_twenty_rounds(start), start, strict=True)]
+    return torch.cat(rows).T.reshape(*counters.shape, 16)
+
+
+def hchacha20(key_words: Tensor, inputs: Tensor) -> Tensor:
+    """A key int64 [..., 8] for each input int64 [..., 4], as XChaCha20 derives it (draft-irtf-cfrg-xchacha-03, 2.2)."""
+    first, _, _, last = _twenty_rounds(_state(key_words, inputs))
+    return torch.cat([first, last]).T.reshape(*inputs.shape[:-1], 8)
+
+
+def _state(key_words: Tensor, last: Tensor) -> tuple[Tensor, ...]:
+    """RFC 8439's 4x4 state of many blocks, a row [4, blocks] at a time, of a key and the last row's words [..., 4]: the
+    four quarter rounds of a round run side by side."""
+    constants = _constants(str(last.device))
+    *_, keys = torch.broadcast_tensors(last[..., :1], key_words)
+    key = keys.reshape(-1, 8).T
+    return constants[:, None].expand(-1, key.shape[1]), key[:4], key[4:], last.reshape(-1, 4).T
+
+
+def _twenty_rounds(start: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    a, b, c, d = (row.clone(memory_format=torch.contiguous_format) for row in start)
     for _ in range(10):
         _quarter_rounds(a, b, c, d)
         b, c, d = b.roll(-1, 0), c.roll(-2, 0), d.roll(-3, 0)  # the diagonals become columns
         _quarter_rounds(a, b, c, d)
         b, c, d = b.roll(1, 0), c.roll(2, 0), d.roll(3, 0)
-    rows = [(row + first) & _WORD for row, first in zip((a, b, c, d), start, strict=True)]
-    return torch.cat(rows).T.reshape(*shape, 16)
+    return a, b, c, d
 
 
 @lru_cache(maxsize=8)

@@ -167,7 +167,7 @@ def _leaks_of_attack(path: Path, header: Mapping[str, Any]) -> CardLeaks:
             }
             for snr, by_leak in record["strongest"].items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise DataError(f"{path} is not the results.json of 'tosc attack': {error!r}.") from None

@@ -47,7 +47,8 @@ class PerceptualLoss(nn.Module):
         self.requires_grad_(False)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The three feature maps of images [B, 3, H, W] in [0, 1]."""
+        """The three feature maps of images [B, C, H, W] in [0, 1]; the one channel of grey images is all three."""
+        images = images.expand(-1, 3, -1, -1)
         x = self.first(images) if self.first is not None else (images - self.mean) / self.std
         found = []
         for i, convolution in enumerate(self.convolutions):

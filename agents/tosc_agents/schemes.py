@@ -35,7 +35,7 @@ from tosc_env.types import SystemSpec
 ADAMW: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-3}
 STRONG_DECAY: Mapping[str, Any] = {**ADAMW, "weight_decay": 0.05}
 
-VQ_OPTIONS = ("codewords", "dimension", "equaliser", "told_snr_db", *cnn.NETWORK)
+VQ_OPTIONS = ("codewords", "dimension", "told_snr_db", *cnn.NETWORK)
 KEYED_OPTIONS = ("mode", "lifetime")
 DP_OPTIONS = ("epsilon", "mode", "constant", "epsilon_range", "sharpness", "told_snr_db", *cnn.NETWORK)
 

@@ -266,7 +266,7 @@ def core(channel: str) -> Tensors:
         scores = game.score(round_, round_.targets, torch.rand(ROWS, 3, 32, 32, generator=generator))
         log.add("rewards", scores.rewards)
         log.add("scores", {"accuracy": scores.accuracy, "mse": scores.mse, "psnr_db": scores.psnr_db})
-        log.add("message", round_.message)
+        log.add("message", round_.message[:, :3])
     return log.stacked()
 
 
@@ -300,7 +300,8 @@ def of_scheme(scheme: Any) -> Tensors:
     """The symbols of eight images, and the logits of a noisy reception of them."""
     images = smooth_images(scheme.spec.image_shape, seed=1)
     rows = len(images)
-    message = torch.stack([torch.arange(rows), torch.ones(rows).long(), torch.arange(rows) % 3], dim=1)
+    numbers = torch.stack([torch.arange(rows), torch.ones(rows).long(), torch.arange(rows) % 3], dim=1)
+    message = torch.nn.functional.pad(numbers, (0, 2))
     context = tosc_env.Context(torch.full((rows,), 12.0), message, 17, torch.Generator().manual_seed(3))
     symbols = scheme.encode(images, context)
     scale = symbols.square().sum(1, keepdim=True) / scheme.spec.num_symbols

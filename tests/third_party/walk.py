@@ -67,7 +67,7 @@ class Players:
     def act(self, agent: str, observation: dict) -> np.ndarray | int:
         """What one agent does about what it sees."""
         seen = {key: torch.from_numpy(value)[None] for key, value in observation.items()}
-        context = tosc_env.Context(seen["csi"][:, 0], torch.zeros(1, 3, dtype=torch.int64))
+        context = tosc_env.Context(seen["csi"][:, 0], torch.zeros(1, 5, dtype=torch.int64))
         if agent == "transmitter_0":
             return self.scheme.encode(seen["image"], context)[0].numpy()
         if agent == "receiver_0":

@@ -9,6 +9,8 @@ import torch
 from links import seeded as g
 from tosc_agents.learning.augment import crop_flip_cutout
 
+from tosc_env.errors import InputError
+
 
 def images(count=200, side=12):
     """No pixel of value one half, which is the colour of a cutout."""
@@ -21,6 +23,13 @@ NONE = {"pad": 0, "flip": False, "cutout": 0}
 
 def test_with_everything_off_images_stay_as_they_are():
     assert torch.equal(crop_flip_cutout(images(), g(), **NONE), images())
+
+
+def test_images_smaller_than_a_shift_are_refused_in_one_sentence():
+    for side in (3, 4):
+        with pytest.raises(InputError, match=rf"{side}x{side} pixels cannot be shifted by 4.*pad=0\."):
+            crop_flip_cutout(images(2, side), g())
+    assert crop_flip_cutout(images(2, 5), g()).shape == (2, 3, 5, 5)
 
 
 def test_a_flip_alone_mirrors_about_half_of_the_images_and_changes_no_other():

@@ -98,7 +98,7 @@ def test_every_registered_attacker_keeps_the_laws_while_it_learns_a_budget_and_i
     check_eavesdropper(make(name, game.spec), view)
     states = []
     for _ in range(2):
-        view, game, _ = view_of(source, queries=64, **granted(name))
+        view, game, _ = view_of(source, queries=64, candidates=64, **granted(name))
         attacker = make(name, game.spec)
         attacker.fit(view, generator=g(1))
         states.append(attacker.state_dict())
@@ -109,7 +109,7 @@ def test_every_registered_attacker_keeps_the_laws_while_it_learns_a_budget_and_i
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_registered_attacker_copes_with_images_of_any_size(name):
-    for shape in [(1, 28, 28), (3, 9, 13)]:
+    for shape in [(1, 28, 28), (3, 9, 13), (1, 96, 64)]:
         images = torch.randint(0, 256, (64, *shape), dtype=torch.uint8, generator=g())
         facts = {"attributes": torch.arange(64)[:, None] % 2, "attribute_names": ["odd"]}
         noise = Source.from_arrays(images, torch.arange(64) % 4, name="noise", **facts)
@@ -290,6 +290,24 @@ def test_a_perceptual_weight_without_vgg_weights_is_an_error_that_says_what_to_d
     with refused("tosc perceptual_weight=0", DataError) as caught:
         attacker.fit(view, generator=g())
     assert str(root) in str(caught.value) and view.queries == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 13), (1, 96, 64)])
+@pytest.mark.parametrize("name", FILES)
+def test_images_of_any_size_and_without_colour_have_a_perceptual_loss(root, name, shape):
+    torch.save(tensors(name), root / name)
+    loss = PerceptualLoss()
+    one, other = torch.rand(2, 2, *shape, generator=g())
+    wide = [images.expand(-1, 3, -1, -1).clone() for images in (one, other)]
+    assert float(loss(one, one)) == 0 < float(loss(one, other)) == float(loss(*wide))
+
+
+def test_an_attacker_of_grey_images_learns_with_a_perceptual_loss(root):
+    torch.save(tensors(FILES[1]), root / FILES[1])
+    images = torch.randint(0, 256, (40, 1, 9, 13), dtype=torch.uint8, generator=g())
+    view, game, _ = view_of(Source.from_arrays(images, torch.arange(40) % 2, name="grey"))
+    attacker = make("inversion", game.spec, perceptual_weight=0.1)
+    assert attacker.fit(view, generator=g())["vgg"] == FILES[1]
 
 
 @pytest.mark.parametrize("name", FILES)

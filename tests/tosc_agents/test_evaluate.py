@@ -139,7 +139,7 @@ def test_accuracy_is_that_of_the_receiver_on_all_images_at_each_snr(game, scheme
     assert list(found.accuracy) == [60.0, -40.0] and found.images == COUNT and found.seeds == 3
     index = torch.arange(COUNT)
     batch = game.source.gather(index)
-    context = Context(torch.full((COUNT,), 60.0), torch.zeros(COUNT, 3, dtype=torch.long))
+    context = Context(torch.full((COUNT,), 60.0), torch.zeros(COUNT, 5, dtype=torch.long))
     with torch.no_grad():
         sent = game.normalise(scheme.encode(batch.images, context))
         decided = scheme.decode(sent, torch.full((COUNT, 1), 60.0), context).argmax(1)
@@ -272,7 +272,7 @@ def test_the_use_of_codewords_is_counted_over_all_symbols(game):
     found = evaluate(discrete, scheme, {}, seeds=1)
     sent = scheme.encode(
         game.source.gather(torch.arange(COUNT)).images,
-        Context(torch.full((COUNT,), 12.0), torch.zeros(COUNT, 3, dtype=torch.int64)),
+        Context(torch.full((COUNT,), 12.0), torch.zeros(COUNT, 5, dtype=torch.int64)),
     )
     negative = (sent.view(COUNT, -1, 2) < 0).long()
     share = (

@@ -16,12 +16,12 @@ from tosc_agents.training.fit_receiver import fit_receiver
 from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
 
 from tosc_env.attackers import Eavesdropper
-from tosc_env.data import make_source
+from tosc_env.data import Source, make_source
 from tosc_env.errors import CheckpointError, DeniedError
 from tosc_env.game import Game
 from tosc_env.pipeline import make_scheme
 from tosc_env.privacy.threat import ThreatModel
-from tosc_env.schemes import PrivacyScheme
+from tosc_env.schemes import PrivacyScheme, schemes
 
 TINY = {"stem": 8, "widths": (8, 16), "blocks": (0, 0), "receiver_width": 32, "receiver_depth": 1}
 
@@ -53,6 +53,20 @@ def test_a_tiny_system_learns_the_task_in_seconds(name):
     test, _ = setting("test", None, 300, **rules)
     accuracy = evaluate(test, scheme, {}, seeds=1).accuracy[12.0].mean
     assert accuracy > 0.4, "where chance is 1 in 8"
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 13), (1, 96, 64), (3, 8, 8)], ids=str)
+@pytest.mark.parametrize("name", [name for name in schemes if schemes.origin(name).startswith("tosc_agents")])
+def test_every_scheme_trains_on_images_of_any_size(name, shape):
+    """Sides of any length from 8, one channel or three; augmentation, adversaries and pooling included."""
+    images = torch.randint(
+        0, 256, (20, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    game = Game(Source.from_arrays(images, torch.arange(20) % 4, name="noise"), num_symbols=8)
+    with weights_from(0):
+        scheme = make_scheme(name, game.spec, **TINY)
+    record = fit_scheme(scheme, game, SchemeTraining(LoopConfig(epochs=1, batch_size=10)))
+    assert math.isfinite(record["loss"])
 
 
 def test_training_is_decided_by_its_seed():

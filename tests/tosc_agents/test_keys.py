@@ -10,14 +10,14 @@ import stat
 import pytest
 import torch
 from refusals import refused
-from tosc_agents.keys import SecretKey, chacha20_blocks, keystream
+from tosc_agents.keys import SecretKey, chacha20_blocks, hchacha20, keystream
 
 HEX = bytes(range(200, 232)).hex()
 KEY = SecretKey(HEX)
 
 
 def messages(*rows):
-    return torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
+    return torch.tensor(rows, dtype=torch.int64).reshape(-1, 5)
 
 
 # -- the key ----------------------------------------------------------------------------------------
@@ -189,13 +189,21 @@ def test_a_subkey_belongs_to_one_key_environment_and_purpose():
 
 
 def test_a_stream_is_chacha20_under_the_subkey_with_the_message_as_nonce():
-    found = keystream(KEY, 5, messages((3, 4, 2**32 + 7)), 40, "x")
-    blocks = chacha20_blocks(KEY.subkey(5, "x"), torch.arange(3), torch.tensor([[3, 4, 7]]).expand(3, -1))
+    found = keystream(KEY, 5, messages((3, 4, 2**32 + 7, 2**33 + 1, 5)), 40, "x")
+    own = hchacha20(KEY.subkey(5, "x"), torch.tensor([1, 2, 5, 0]))  # low and high words of what is sent
+    blocks = chacha20_blocks(own, torch.arange(3), torch.tensor([[3, 4, 7]]).expand(3, -1))
     assert torch.equal(found[0], blocks.flatten()[:40])
 
 
+def test_a_key_of_what_is_sent_is_that_of_the_xchacha_draft():
+    """draft-irtf-cfrg-xchacha-03, section 2.2.1."""
+    found = hchacha20(words_of(bytes(range(32)).hex()), words_of("000000090000004a0000000031415927")[None])
+    assert torch.equal(found[0], words_of("82413b4227b27bfed30e42508a877d73a0f9e4d58a74a853c12ec41326d3ecdc"))
+
+
 def test_every_message_has_a_stream_of_its_own_and_always_the_same():
-    told = messages((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (2**32 - 1, 0, 0))
+    told = torch.cat([torch.zeros(1, 5), torch.eye(5)]).long()
+    told = torch.cat([told, messages((0, 0, 0, 2**40, 0), (0, 0, 0, 0, 2**62), (2**32 - 1, 0, 0, 0, 0))])
     streams = [
         keystream(key, environment, told, 8, purpose)
         for key in (KEY, SecretKey("11" * 32))
@@ -204,29 +212,29 @@ def test_every_message_has_a_stream_of_its_own_and_always_the_same():
     ]
     rows = torch.cat(streams).tolist()
     words = [word for row in rows for word in row]
-    assert len(set(words)) == len(words)  # 384 of 2**32 words: all differ, but for a chance of 2e-5
+    assert len(set(words)) == len(words)  # 576 of 2**32 words: all differ, but for a chance of 4e-5
     assert torch.equal(keystream(SecretKey(HEX), 0, told, 8, "a"), streams[0])
 
 
 def test_a_message_does_not_see_what_else_is_in_the_batch():
-    told = torch.randint(2**32, (7, 3), generator=torch.Generator().manual_seed(1))
+    told = torch.randint(2**32, (7, 5), generator=torch.Generator().manual_seed(1))
     together = keystream(KEY, 1, told, 50, "x")
     for i in range(7):
         assert torch.equal(keystream(KEY, 1, told[i : i + 1], 50, "x")[0], together[i])
     assert torch.equal(keystream(KEY, 1, told, 20, "x"), together[:, :20])  # a longer stream goes on
     assert keystream(KEY, 1, told[:0], 5, "x").shape == (0, 5)
     for message, words, what in (
-        (torch.zeros(2, 2).long(), 1, "int64 [B, 3] [2, 2]"),
+        (torch.zeros(2, 3).long(), 1, "int64 [B, 5] [2, 3]"),
         (torch.zeros(3).long(), 1, "[3]"),
-        (torch.zeros(2, 3), 1, "float32"),
-        (torch.zeros(2, 3).long(), 0, "words 1 0"),
+        (torch.zeros(2, 5), 1, "float32"),
+        (torch.zeros(2, 5).long(), 0, "words 1 0"),
     ):
         with refused(what):
             keystream(KEY, 0, message, words, "x")
 
 
 def test_words_are_uniform_in_every_bit():
-    told = torch.stack([torch.arange(2000), torch.zeros(2000).long(), torch.ones(2000).long()], 1)
+    told = torch.nn.functional.pad(torch.arange(2000)[:, None], (0, 4))
     words = keystream(KEY, 1, told, 32, "x")
     assert words.dtype == torch.int64 and int(words.min()) >= 0 and int(words.max()) < 2**32
     count = words.numel()

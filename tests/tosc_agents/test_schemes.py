@@ -29,7 +29,7 @@ def make(name, spec=SPEC, seed=0, **options):
 
 
 def context(batch_size):
-    message = torch.zeros(batch_size, 3, dtype=torch.long)
+    message = torch.zeros(batch_size, 5, dtype=torch.long)
     return Context(torch.full((batch_size,), 12.0), message, generator=torch.Generator().manual_seed(1))
 
 

@@ -6,7 +6,10 @@ Edges are the imports of a module wherever they stand: at its top, for type hint
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -171,3 +174,46 @@ def test_nobody_asks_whether_it_is_one_particular_scheme_or_stage():
             if classes & PARTICULAR - own:
                 asking.append(f"{name}:{node.lineno}")
     assert not asking
+
+
+# -- what is not ours -------------------------------------------------------------------------------
+
+DISTRIBUTIONS = {"PIL": "pillow", "sionna": "sionna-no-rt", "stable_baselines3": "stable-baselines3"}
+"""Distributions whose name is not that of their package."""
+
+
+def strangers(paths: Iterable[Path]) -> set[str]:
+    """The distributions that files import, wherever in them; not Python's own, nor ours."""
+    found = set()
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+                ("import_module", "import_sionna")
+            ):
+                names = [str(arg.value) for arg in node.args if isinstance(arg, ast.Constant)]
+            found |= {name.partition(".")[0] for name in names}
+    found -= {"", *sys.stdlib_module_names, *PACKAGES}
+    return {DISTRIBUTIONS.get(name, name) for name in found}
+
+
+def declared(lines: Iterable[str]) -> set[str]:
+    return {re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines}
+
+
+def test_everything_that_is_imported_is_declared_and_the_other_way_round():
+    """A package that comes with another one today may not do so tomorrow."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert strangers(MODULES.values()) == declared(project["dependencies"])
+
+
+def test_everything_that_tests_examples_and_benchmarks_import_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    paths = [path for folder in ("tests", "examples", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    beside = {path.stem for path in paths}  # helpers, and strangers' packages of our own
+    assert strangers(paths) - beside <= declared([*project["dependencies"], *extras])

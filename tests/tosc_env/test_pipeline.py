@@ -46,7 +46,7 @@ def network():
 
 
 def context(batch, seed=0, snr_db=12.0, message=0):
-    numbers = torch.zeros(batch, 3, dtype=torch.int64)
+    numbers = torch.zeros(batch, 5, dtype=torch.int64)
     numbers[:, 0], numbers[:, 2] = torch.arange(batch), message
     return Context(torch.full((batch,), snr_db), numbers, 0, torch.Generator().manual_seed(seed))
 
@@ -614,6 +614,3 @@ def test_a_keyed_object_in_two_pipelines_is_two_stages():
     before = first.key_fingerprint
     second.use_key("5a" * 32)
     assert first.stages[0] is stage and first.key_fingerprint == before != second.key_fingerprint
-
-
-# -- keys and randomness that are easily missed -----------------------------------------------------------

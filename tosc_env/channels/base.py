@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from numbers import Real
 
 import torch
 from torch import Tensor
 
 from tosc_env.errors import InputError
-from tosc_env.types import Link, Reception
+from tosc_env.types import CSILayout, Link, Reception
 
 EQUALISERS = (None, "zf", "mmse")
 
@@ -75,7 +76,7 @@ class Channel:
         self.coherence = None if coherence is None else int(coherence)
         self.correlation = float(correlation)
         self.equaliser = equaliser
-        self._known_uses: dict[tuple[int, int, str], tuple[Tensor | None, Tensor]] = {}
+        self._layouts: dict[tuple[int, int, str | None], CSILayout] = {}
 
     # -- what a subclass provides ------------------------------------------------------------------
 
@@ -97,6 +98,17 @@ class Channel:
         return torch.arange(num_symbols) // (self.coherence or num_symbols)
 
     # -- what the game calls ------------------------------------------------------------------------
+
+    def layout(self, num_symbols: int) -> CSILayout:
+        """Which fade each channel use has, and the equaliser: all that is needed to read CSI."""
+        key = num_symbols, self.num_fades(num_symbols), self.equaliser
+        if key not in self._layouts:  # asked for each message, and listing numbers takes time
+            uses = tuple(self.fade_of_use(num_symbols).tolist()) if key[1] > 1 else ()
+            in_turn = uses == tuple(range(key[1]))
+            self._layouts[key] = (
+                CSILayout(() if in_turn else uses, self.equaliser) if self.fading else CSILayout()
+            )
+        return self._layouts[key]
 
     def num_csi(self, num_symbols: int) -> int:
         """Real numbers in a link's channel state information: the SNR in dB, then Re h, Im h of each fade."""
@@ -168,15 +180,7 @@ class Channel:
 
     def gains(self, link: Link, num_symbols: int) -> Tensor:
         """The gain of each channel use, complex64 [B, A, T, n]."""
-        fades = link.fades
-        if fades.shape[-1] == 0:
-            return torch.ones((), dtype=fades.dtype, device=fades.device).expand(
-                *fades.shape[:3], num_symbols
-            )
-        if fades.shape[-1] == 1:
-            return fades.expand(*fades.shape[:3], num_symbols)
-        uses = self._uses(num_symbols, fades.device)[0]
-        return fades if uses is None else fades[..., uses]
+        return per_use(link.fades, self.layout(num_symbols), num_symbols)
 
     def apply(self, waves: Tensor, link: Link) -> Tensor:
         """What arrives at a node's antennas: ``H x + n``.
@@ -243,11 +247,11 @@ class Channel:
             one = replace(links[0], fades=links[0].fades[:, :1, :1, :0], snr_db=best + level)
             symbols = symbols / strength.clamp_min(tiny)
         else:
-            which, first = self._uses(uses, raw.device)
-            fades = strength[:, first]
+            layout = self.layout(uses)
+            fades = strength[:, _first_uses(layout, self.num_fades(uses), str(raw.device))]
             one = replace(links[0], fades=fades[:, None, None].to(raw.dtype), snr_db=best)
             # What changes within a fade (a precoder does), the CSI tells of its first use.
-            told = fades if which is None else fades[:, which]
+            told = per_use(fades, layout, uses)
             symbols = symbols * told / strength.clamp_min(tiny)
             symbols = equalise(symbols, told.to(raw.dtype), noise_power(best)[:, None], self.equaliser)
         return Reception(torch.view_as_real(symbols).flatten(1), self.csi(one), raw)
@@ -259,19 +263,41 @@ class Channel:
             return link.snr_db[:, None]
         return torch.cat([link.snr_db[:, None], torch.view_as_real(fades).flatten(1)], dim=1)
 
-    def _uses(self, num_symbols: int, device: torch.device) -> tuple[Tensor | None, Tensor]:
-        """The fade of each channel use, int64 [n] (None: each has its own, in turn), and the first use of each fade,
-        int64 [F]."""
-        key = num_symbols, self.num_fades(num_symbols), str(device)
-        if key not in self._known_uses:
-            # Kept, because a copy of numbers to a GPU waits for all that was handed to it before.
-            with torch.inference_mode(False):
-                fades = self.fade_of_use(num_symbols)
-                listed = fades.tolist()
-                first = torch.tensor([listed.index(k) for k in range(key[1])])
-                in_turn = listed == list(range(num_symbols))
-                self._known_uses[key] = None if in_turn else fades.to(device), first.to(device)
-        return self._known_uses[key]
+
+@lru_cache(maxsize=64)
+def _uses(layout: CSILayout, device: str) -> Tensor:
+    # Kept, because a copy of numbers to a GPU waits for all that was handed to it before.
+    with torch.inference_mode(False):
+        return torch.tensor(layout.fade_of_use, device=device)
+
+
+@lru_cache(maxsize=64)
+def _first_uses(layout: CSILayout, num_fades: int, device: str) -> Tensor:
+    with torch.inference_mode(False):
+        listed = layout.fade_of_use or range(num_fades)
+        return torch.tensor([listed.index(k) for k in range(num_fades)], device=device)
+
+
+def per_use(fades: Tensor, layout: CSILayout, num_symbols: int) -> Tensor:
+    """The fade of each channel use, [..., F] -> [..., n]; 1 where F = 0.
+
+    Raises:
+        InputError: the layout does not say which of the F fades a use has.
+    """
+    count = fades.shape[-1]
+    if count == 0:
+        one = torch.ones((), dtype=fades.dtype, device=fades.device)
+        return one.expand(*fades.shape[:-1], num_symbols)
+    if count == 1:
+        return fades.expand(*fades.shape[:-1], num_symbols)
+    if len(layout.fade_of_use) == num_symbols:
+        return fades[..., _uses(layout, str(fades.device))]
+    if layout.fade_of_use or count != num_symbols:
+        raise InputError(
+            f"a layout of CSI for {len(layout.fade_of_use) or count} channel uses does not say which of {count} fades "
+            f"each of {num_symbols} has."
+        )
+    return fades
 
 
 def equalise(received: Tensor, gain: Tensor, n0: Tensor, method: str | None) -> Tensor:
@@ -287,36 +313,54 @@ def equalise(received: Tensor, gain: Tensor, n0: Tensor, method: str | None) -> 
     return received * gain.conj() / (power + floor)
 
 
-def to_constellation(received: Tensor, csi: Tensor, equaliser: str | None = "mmse") -> Tensor:
-    """Receptions in the scale of the sent points, as a hard decision needs them.
+def matched(received: Tensor, csi: Tensor, layout: CSILayout) -> tuple[Tensor, Tensor]:
+    """Receptions through the matched filter, conj(h) (h s + n), whatever the equaliser has made of them, and |h|^2.
 
     Args:
-        received: float [B, 2n], I and Q interleaved, as :meth:`Channel.apply` hands them over.
-        csi: float [B, 1 + 2F]: SNR in dB, then Re h, Im h of F blocks of the message; F = 0 without fading.
-        equaliser: what the channel's own equaliser was, by default the channels' default.
+        received: float [..., 2n], I and Q interleaved, as :meth:`Channel.observe` hands them over.
+        csi: float [..., 1 + 2F]: SNR in dB, then Re h, Im h of F fades; F = 0 without fading.
+        layout: of that CSI (:meth:`Channel.layout`).
 
     Returns:
-        float [B, 2n]: ``h s + n`` divided by ``h``, whatever of that is still to be done. A message whose fades
-        are all told as 0 (CSI that a threat model denies) stays as it is.
+        complex and real [..., n], in float32 or what is more precise.
 
     Example:
         >>> y = torch.tensor([[0.2, 0.0]])  # an MMSE equaliser shrank the symbol 1 at |h|^2 = 0.25, 0 dB
-        >>> to_constellation(y, torch.tensor([[0.0, 0.5, 0.0]]))
+        >>> matched(y, torch.tensor([[0.0, 0.5, 0.0]]), CSILayout())
+        (tensor([[0.2500+0.j]]), tensor([[0.2500]]))
+    """
+    uses = received.shape[-1] // 2
+    wide = torch.promote_types(received.dtype, torch.float32)
+    wave = torch.view_as_complex(received.to(wide).unflatten(-1, (uses, 2)).contiguous())
+    fades = torch.complex(csi[..., 1::2].to(wide), csi[..., 2::2].to(wide))
+    gain = per_use(fades, layout, uses)
+    power = gain.real.square() + gain.imag.square()
+    if fades.shape[-1] == 0:
+        return wave, power
+    if layout.equaliser is None:
+        return wave * gain.conj(), power
+    return wave * (power + noise_power(csi[..., :1].to(wide)) if layout.equaliser == "mmse" else power), power
+
+
+def to_constellation(received: Tensor, csi: Tensor, layout: CSILayout) -> Tensor:
+    """Receptions in the scale of the sent points, as a hard decision needs them: ``s + n / h``.
+
+    Args:
+        received, csi, layout: as in :func:`matched`.
+
+    Returns:
+        float [B, 2n]. A message whose fades are all told as 0 (CSI that a threat model denies) stays as it is.
+
+    Example:
+        >>> y = torch.tensor([[0.2, 0.0]])  # an MMSE equaliser shrank the symbol 1 at |h|^2 = 0.25, 0 dB
+        >>> to_constellation(y, torch.tensor([[0.0, 0.5, 0.0]]), CSILayout())
         tensor([[1., 0.]])
     """
-    if csi.shape[1] == 1 or equaliser == "zf":
+    if csi.shape[1] == 1 or layout.equaliser == "zf":
         return received
-    symbols = torch.complex(received[:, 0::2].float(), received[:, 1::2].float())
-    fades = torch.complex(csi[:, 1::2].float(), csi[:, 2::2].float())
-    uses = symbols.shape[1]
-    gain = fades.repeat_interleave(-(-uses // fades.shape[1]), dim=1)[:, :uses]
-    power = (gain.real.square() + gain.imag.square()).clamp_min(1e-12)
-    if equaliser == "mmse":
-        scaled = symbols * ((power + noise_power(csi[:, :1])) / power)
-    else:
-        scaled = symbols * gain.conj() / power
-    unknown = (fades == 0).all(1, keepdim=True)
-    return torch.view_as_real(torch.where(unknown, symbols, scaled)).flatten(1)
+    filtered, power = matched(received, csi, layout)
+    scaled = torch.view_as_real(filtered / power.clamp_min(1e-12)).flatten(1)
+    return torch.where((csi[:, 1:] == 0).all(1, keepdim=True), received.to(scaled.dtype), scaled)
 
 
 def is_number(value: object) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor
 from tosc_env.channels.base import Channel, is_number
 from tosc_env.channels.sionna_rng import import_sionna, lend_generator, sionna_device
 from tosc_env.errors import InputError, unknown
+from tosc_env.options import check_count
 
 MODELS = ("A", "B", "C", "D", "E")
 LINE_OF_SIGHT = ("D", "E")
@@ -78,14 +79,12 @@ class TDL(Channel):
         super().__init__(coherence=coherence, correlation=correlation, equaliser=equaliser)
         if model not in MODELS:
             raise unknown("TDL model", model, MODELS)
-        if isinstance(num_subcarriers, bool) or not isinstance(num_subcarriers, int) or num_subcarriers < 1:
-            raise InputError(f"num_subcarriers must be a whole number, at least 1, not {num_subcarriers!r}.")
         self.model = model
         self.delay_spread = _quantity("delay_spread", delay_spread, "seconds")
         self.carrier_frequency = _quantity("carrier_frequency", carrier_frequency, "Hz", positive=True)
         self.speed = _quantity("speed", speed, "m/s")
         self.subcarrier_spacing = _quantity("subcarrier_spacing", subcarrier_spacing, "Hz", positive=True)
-        self.num_subcarriers = num_subcarriers
+        self.num_subcarriers = check_count(num_subcarriers, "num_subcarriers")
         self._weights = _eavesdropper_weights(self.correlation, model in LINE_OF_SIGHT)
         self._blocks: dict[tuple[str, int, int], Any] = {}
 

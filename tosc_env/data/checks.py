@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numbers
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, unknown
 
 HALVES = (None, "system", "attacker")
 
@@ -41,6 +42,7 @@ def check_integer(what: str, value: object, low: int, high: int, multiple: int =
 
 def as_images(images: object) -> Tensor:
     """``images`` as a uint8 tensor [N, C, H, W] with C of 1 or 3."""
+    refuse_masked("images", images)
     if not isinstance(images, (np.ndarray, Tensor)):
         raise InputError(f"images must be a uint8 array or tensor [N, C, H, W], not {type(images).__name__}.")
     if images.dtype not in (np.uint8, torch.uint8):
@@ -52,17 +54,28 @@ def as_images(images: object) -> Tensor:
     if shape[1] not in (1, 3):
         hint = "; move the channels first" if shape[3] in (1, 3) else ""
         raise InputError(f"images must have 1 or 3 channels in [N, C, H, W], not shape {list(shape)}{hint}.")
+    if isinstance(images, np.memmap) and images.flags.c_contiguous and not images.flags.writeable:
+        with (
+            warnings.catch_warnings()
+        ):  # torch has no read-only tensors; a source's images are not written to
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return torch.from_numpy(images)  # and stay on the disk
     if isinstance(images, np.ndarray):
-        # torch has no read-only tensors and warns about such arrays, and no negative strides.
+        # torch warns about read-only arrays, and has no negative strides.
         return torch.from_numpy(np.require(images, requirements=("C", "W")))
     return images.detach().contiguous()
 
 
 def as_labels(labels: object, count: int, names: Sequence[str] | None) -> tuple[Tensor, tuple[str, ...]]:
-    """Labels as int64 [N] and a name for every class."""
+    """Labels as int64 [N] and a name for every class; labels that are strings are the names, in sorted order."""
     if labels is None:
         classes = _names("class_names", names) if names is not None else ("image",)
         return torch.zeros(count, dtype=torch.int64), classes
+    refuse_masked("labels", labels)
+    if not isinstance(labels, Tensor):
+        words = labels if isinstance(labels, np.ndarray) else np.asarray(labels, dtype=object)
+        if words.size and isinstance(words.flat[0], str):
+            labels, names = _numbered(words, names)
     tags = _integers("labels", labels)
     if tags.shape != (count,):
         raise InputError(f"labels must have shape [{count}], one per image, not {list(tags.shape)}.")
@@ -101,12 +114,39 @@ def as_attributes(
     return columns, named, valued
 
 
+def _numbered(words: np.ndarray, names: Sequence[str] | None) -> tuple[np.ndarray, Sequence[str]]:
+    """Labels that are strings as positions in the names, by default all that occur, sorted."""
+    if not all(isinstance(word, str) for word in words.flat):
+        raise InputError("labels must be all integers or all strings, not some of each.")
+    named = sorted({str(word) for word in words.flat}) if names is None else list(names)
+    place = {name: i for i, name in enumerate(named)}
+    for word in words.flat:
+        if word not in place:
+            raise unknown("label", str(word), named)
+    return np.array([place[word] for word in words.flat]).reshape(words.shape), named
+
+
+def refuse_masked(what: str, values: object) -> None:
+    """Raise InputError for a masked array, whose masked values are none."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise InputError(
+            f"{what} must not be a masked array: fill the masked values (filled) or leave their images out."
+        )
+
+
 def _integers(what: str, values: object) -> Tensor:
-    try:
-        array = values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{what} must be an array of integers: {error}.") from error
-    if array.is_floating_point() or array.is_complex():
+    refuse_masked(what, values)
+    if isinstance(values, Tensor):
+        array = values
+        integers = not (array.is_floating_point() or array.is_complex())
+    else:
+        try:
+            given = np.asarray(values)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{what} must be an array of integers: {error}.") from error
+        integers = given.dtype.kind in "biu"
+        array = torch.from_numpy(given.astype(np.int64)) if integers else given  # type: ignore[assignment]
+    if not integers:
         raise InputError(f"{what} must be integers, not {array.dtype}.")
     return array.detach().to(torch.int64)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import tarfile
 import tempfile
+import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ import torch
 from tosc_env.data.base import Source
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import data_root, file_digest, retrieve, stamps, with_note
+from tosc_env.data.plain_pickle import Call, read_pickle
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import DataError
 from tosc_env.io.files import WriteError
@@ -70,6 +71,7 @@ class CIFAR10(DataSet):
             class_names=layout.class_names(),
             training=lambda: _statistics(layout, stamps(layout.paths("train"))),
             provenance=lambda: _provenance(layout),
+            halves="in-order",
         )
 
     def is_available(self) -> bool:
@@ -147,9 +149,10 @@ def _unpack(archive: Path, layout: Layout, record: dict[str, str]) -> None:
     """The archive's folder as the layout's, whole or not at all, with a record of every file's checksum."""
     try:
         with tempfile.TemporaryDirectory(prefix=".cifar10.", dir=archive.parent) as work:
-            # "data" refuses links, devices and paths that leave the folder.
             with tarfile.open(archive, "r:gz") as tar:
-                tar.extractall(work, filter="data")
+                for member in tar:
+                    _check_member(member, archive)
+                    tar.extract(member, work, filter="data")  # "data" refuses paths that leave the folder
             fresh = BinaryLayout(Path(work) / layout.folder.name)
             if fresh.missing():
                 raise DataError(f"{record['url']} holds no {layout.folder.name}/{fresh.missing()[0].name}.")
@@ -157,12 +160,21 @@ def _unpack(archive: Path, layout: Layout, record: dict[str, str]) -> None:
             told = {**record, "files": {path.name: file_digest(path, "md5") for path in files}}
             (fresh.folder / VERIFIED).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
             os.replace(fresh.folder, layout.folder)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{archive} cannot be unpacked: {error}.") from error
     except OSError as error:
         if isinstance(error, DataError):
             raise
         raise WriteError(f"cannot unpack {archive}: {error.strerror or error}.") from error
+
+
+def _check_member(member: tarfile.TarInfo, archive: Path) -> None:
+    """The release has folders and plain files of a batch's size; links, devices and files with holes are another's."""
+    plain = member.isdir() or (member.isreg() and not member.issparse())
+    if not plain or member.size > 2 * RECORDS * RECORD_BYTES + 65536 or member.offset > 2**30:
+        raise DataError(
+            f"{archive} holds {member.name!r}, which is no file of the release (too large, or a link)."
+        )
 
 
 @dataclass(frozen=True)
@@ -244,28 +256,29 @@ class BinaryLayout(Layout):
             return None
         try:
             return dict(json.loads(record.read_text(encoding="utf-8"))["files"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{record} is not a record of a verified download; delete it.") from error
 
 
 class PythonLayout(Layout):
-    """``cifar-10-batches-py``: pickled dictionaries, of which only plain values are accepted."""
+    """``cifar-10-batches-py``: pickled dictionaries, which are read and never unpickled."""
 
     meta = "batches.meta"
 
     def read_tables(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        content = _unpickle(path)
-        data, labels = content.get("data"), content.get("labels")
-        shape = RECORDS, RECORD_BYTES - 1
-        if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != shape:
+        content = _described(path)
+        data, labels = _table(content.get("data")), content.get("labels")
+        if data is None:
             raise DataError(f"{path} holds no uint8 table of {RECORDS:,} x 3,072 pixels: it is corrupt.")
-        if not isinstance(labels, list) or len(labels) != RECORDS or any(type(v) is not int for v in labels):
+        if type(labels) is not list or len(labels) != RECORDS or any(type(v) is not int for v in labels):
             raise DataError(f"{path} holds no list of {RECORDS:,} labels: it is corrupt.")
         return data, np.array(labels)
 
     def read_names(self, path: Path) -> list[str]:
-        names = _unpickle(path).get("label_names")
-        return [_text(name) for name in names] if isinstance(names, list) else []
+        names = _described(path).get("label_names")
+        if type(names) is not list or any(type(name) not in (str, bytes) for name in names):
+            return []
+        return [_text(name) for name in names]
 
     def sums(self) -> dict[str, str]:
         return PYTHON_MD5
@@ -276,36 +289,51 @@ def layouts(root: Path) -> tuple[Layout, Layout]:
     return BinaryLayout(root / "cifar-10-batches-bin"), PythonLayout(root / "cifar-10-batches-py")
 
 
-_PLAIN_NAMES = {
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-}
+_NAMES = frozenset(
+    {
+        "numpy.dtype",
+        "numpy.ndarray",
+        *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+        *(f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")),
+    }
+)
+"""All that a pickled array of NumPy names; none of it is called."""
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Rebuilds containers, numbers, strings and NumPy arrays; refuses every other name a file asks for."""
-
-    def find_class(self, module: str, name: str) -> object:
-        # NumPy 2 moved the module; the old spelling still works but warns.
-        module = module.replace("numpy.core.", "numpy._core.")
-        if (module, name) not in _PLAIN_NAMES:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module, name)
-
-
-def _unpickle(path: Path) -> dict[str, object]:
+def _described(path: Path) -> dict[str, Any]:
+    """What a pickled dictionary says, in which a :class:`~tosc_env.data.plain_pickle.Call` stands for an array."""
     try:
-        with open(path, "rb") as file:
-            content = _PlainUnpickler(file, encoding="bytes").load()
+        if path.stat().st_size > 2 * RECORDS * RECORD_BYTES + 65536:
+            raise ValueError("it is longer than any")
+        content = read_pickle(path.read_bytes(), _NAMES, opcodes=8 * RECORDS + 1000)
+        if type(content) is not dict:
+            raise ValueError("it holds no dictionary")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
-    except Exception as error:  # which a damaged pickle raises almost any of: EOFError, ValueError, ...
-        raise DataError(f"{path} is not a CIFAR-10 batch: {str(error) or type(error).__name__}.") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} is not a CIFAR-10 batch: it holds no dictionary.")
-    return {_text(key): value for key, value in content.items()}
+    except ValueError as error:
+        told = " ".join(str(error).split()).rstrip(".")
+        raise DataError(f"{path} is not a CIFAR-10 batch: {told}.") from error
+    return content
+
+
+def _table(described: object) -> np.ndarray | None:
+    """The uint8 array [10000, 3072] that NumPy describes in a pickle; None where it is another one, or none."""
+    match described:
+        case Call(_, (Call("numpy.ndarray"), _, _), (1, shape, kind, False, data)):  # protocols 2 to 4
+            pass
+        case Call(_, (data, kind, shape, "C"), None):  # protocol 5
+            pass
+        case _:
+            return None
+    match kind:
+        case Call("numpy.dtype", ("u1" | b"u1", _, _), (3, "|" | b"|", None, None, None, -1, -1, 0)):
+            pass
+        case _:
+            return None
+    wanted = RECORDS, RECORD_BYTES - 1
+    if shape != wanted or type(data) not in (bytes, bytearray) or len(data) != RECORDS * (RECORD_BYTES - 1):
+        return None
+    return np.frombuffer(data, dtype=np.uint8).reshape(wanted)
 
 
 def _text(value: object) -> str:

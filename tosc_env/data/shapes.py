@@ -93,6 +93,7 @@ class Shapes(DataSet):
             attribute_values=values,
             training=lambda: _statistics(seed, size, training_count),
             provenance=f"Shapes (procedural, seed {seed}, {size}x{size}, {count:,} {split} images).",
+            halves="in-order",
         )
 
     def status(self, root: Path) -> dict[str, object]:

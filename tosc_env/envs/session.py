@@ -7,13 +7,12 @@ knows no RL interface; :mod:`tosc_env.envs` has those.
 
 from __future__ import annotations
 
-import hashlib
 import operator
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from tosc_env.async_checks import AsyncChecks
 from tosc_env.devices import to_device
 from tosc_env.errors import InputError
 from tosc_env.memory import evaluating
-from tosc_env.nodes import WIRETAP
+from tosc_env.options import check_count
 from tosc_env.roles import agents_of, player_of
 from tosc_env.rollout import transmit
 from tosc_env.rows import select
@@ -77,8 +76,8 @@ class Session:
     continues over resets without a seed; the other serves partial resets alone, so that restarting some
     rows changes nothing in what the others will ever see. The global generators are never touched; without
     a seed, entropy comes from the operating system. The environment number that keyed schemes are given
-    (:attr:`~tosc_env.types.Context.environment`) follows from the seed, the data and the rules: resetting
-    with the same seed replays the same messages, with the same numbers, and no other environment has them.
+    (:attr:`~tosc_env.types.Context.environment`) follows from the seed: resetting with the same seed replays the same
+    messages, with the same numbers.  Those of messages that carry different images always differ.
 
     Checks: what comes from outside is checked as it comes. On a GPU, what the players inside do is checked without
     waiting for it (:mod:`tosc_env.async_checks`), and a reset of all rows raises what was found until then.
@@ -90,18 +89,15 @@ class Session:
     def __init__(
         self, system: System, outside: Collection[str], *, num_envs: int = 1, max_cycles: int = 16
     ) -> None:
-        for name, value in (("num_envs", num_envs), ("max_cycles", max_cycles)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a whole number of at least 1, not {value!r}.")
         self.system = system
         self.game = system.game
         self.agents = agents_of(self.game.nodes)
         self.outside = frozenset(player_of(role, self.game.nodes) for role in outside)
-        self.num_envs = num_envs
-        self.max_cycles = max_cycles
+        self.num_envs = check_count(num_envs, "num_envs")
+        self.max_cycles = check_count(max_cycles, "max_cycles")
         self.present: InFlight | None = None
         self.last: Transition | None = None
-        self.cycles = np.zeros(num_envs, dtype=np.int64)
+        self.cycles = np.zeros(self.num_envs, dtype=np.int64)
         self.environment = 0
         self._checks = AsyncChecks()
         self._stream: torch.Generator | None = None
@@ -300,25 +296,7 @@ class Session:
         device = self.game.device
         self._stream = torch.Generator(device).manual_seed(messages)
         self._restarts = torch.Generator(device).manual_seed(restarts)
-        # The same seed in another environment is another world: its messages must not share keys with this one's.
-        self.environment = environment ^ self._world()
-
-    def _world(self) -> int:
-        """A number of 63 bits that differs between environments whose images or draws differ."""
-        game = self.game
-        source, others = game.source, game.eavesdropper_snr_db
-        parts: tuple[Any, ...] = (
-            *(source.name, source.split, source.half, len(source), source.image_shape),
-            source.images[0].cpu().numpy().tobytes(),
-            *(self.num_envs, self.max_cycles, game.num_symbols, game.repeat, sorted(self.outside)),
-            type(game.channel).__qualname__,
-            sorted((k, str(v)) for k, v in vars(game.channel).items() if not k.startswith("_")),
-            *(game.snr_db.plain(), None if others is None else others.plain()),
-        )
-        if (game.nodes, game.transmit_antennas) != (WIRETAP, 1):
-            snrs = [game.snr_of(name).plain() for name in game.adversaries]
-            parts += ([(node.name, node.antennas) for node in game.nodes], snrs, game.transmit_antennas)
-        return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+        self.environment = environment
 
     @torch.no_grad()
     def _draw(self, generator: torch.Generator | None, restart: np.ndarray | None) -> InFlight:

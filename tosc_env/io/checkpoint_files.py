@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 from torch import Tensor
 
 from tosc_env.errors import CheckpointError, InputError
@@ -26,6 +28,12 @@ _KEY = "tosc_env"
 _NO_OPTIONS = ("key", "stages", "backbone", "spec", "scheme", "eavesdropper")
 """What is given beside a policy's options, and never comes from a file: a stranger's key least of all."""
 Kind = Literal["scheme", "eavesdropper"]
+_LONGEST = 2**22
+"""Bytes of a header or a card; those of the zoo have a few thousand."""
+_DEEPEST = 32
+"""Lists and dictionaries within one another."""
+_LARGEST = 2**26
+"""Numbers in an image, outputs, channel uses: more is no system that anybody trains."""
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -42,14 +50,14 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise CheckpointError(f"no checkpoint at {path}.")
     metadata = _open(path, lambda file: file.metadata()) or {}
     try:
-        header = json.loads(metadata.get(_KEY, ""))
-    except json.JSONDecodeError:
-        header = None
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of tosc-env.")
+        header = read_plain(metadata.get(_KEY, ""))
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} is a safetensors file, but not a checkpoint of tosc-env: {error}."
+        ) from None
     if header.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} has the format {header.get('format')!r}; this version reads {FORMAT!r}."
+            f"{path} has the format {_brief(repr(header.get('format')))}; this version reads {FORMAT!r}."
         )
     _check_header(header, path)
     return {**header, "card": read_card(path)}
@@ -84,10 +92,12 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not place.is_file():
         return {}
     try:
-        card = json.loads(place.read_text(encoding="utf-8"))
+        with open(place, "rb") as file:
+            card = read_plain(file.read(_LONGEST + 1).decode("utf-8"))
         about = card.pop("sha256")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise CheckpointError(f"{place} is not the card of a checkpoint.") from None
+    except (OSError, ValueError, KeyError) as error:
+        told = "it has no 'sha256'" if isinstance(error, KeyError) else error
+        raise CheckpointError(f"{place} is not the card of a checkpoint: {told}.") from None
     if about != sha256(path):
         raise CheckpointError(
             f"{place} is the card of other weights than {Path(path).name}; take both files of the same training, or "
@@ -117,7 +127,7 @@ def write_checkpoint(
         raise InputError(
             "a card holds no 'sha256' of its own: that is the digest of the weights it is about."
         )
-    text = _json({"sha256": hashlib.sha256(weights).hexdigest(), **card}, indent=1) + "\n"
+    text = _json({"sha256": hashlib.sha256(weights).hexdigest(), **_in_json(card)}, indent=1) + "\n"
     with replacing_all(path, card_path(path)) as (part, beside):
         beside.write_text(text, encoding="utf-8")
         part.write_bytes(weights)
@@ -132,6 +142,15 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     return _open(Path(path), lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
 
 
+def read_shapes(path: str | os.PathLike[str]) -> dict[str, list[int]]:
+    """The shapes of a checkpoint's tensors by name, read without them.
+
+    Raises:
+        CheckpointError: like :func:`read_header`.
+    """
+    return _open(Path(path), lambda file: {name: file.get_slice(name).get_shape() for name in file.keys()})  # noqa: SIM118
+
+
 def sha256(path: str | os.PathLike[str]) -> str:
     """The digest of a file, 64 hexadecimal digits; raises CheckpointError where there is none."""
     try:
@@ -141,9 +160,78 @@ def sha256(path: str | os.PathLike[str]) -> str:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from None
 
 
+def read_plain(text: str) -> dict[str, Any]:
+    """The plain values of a JSON object that a stranger may have written.
+
+    Raises:
+        ValueError: no such object, or one that is too long, too deep, or ambiguous; a phrase without its file.
+
+    >>> read_plain('{"a": 1, "a": 2}')
+    Traceback (most recent call last):
+    ...
+    ValueError: it has the key 'a' twice
+    """
+    if len(text) > _LONGEST:
+        raise ValueError(f"it is longer than {_LONGEST:,} characters")
+    try:
+        found = json.loads(
+            text, object_pairs_hook=_once, parse_constant=_number, parse_int=_number, parse_float=_number
+        )
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is no JSON ({error})") from None
+    except RecursionError:
+        raise ValueError(f"it is nested deeper than {_DEEPEST} levels") from None
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
+    level: list[Any] = [found]
+    for _ in range(_DEEPEST):
+        inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
+        level = [value for values in inner for value in values]
+    if level:
+        raise ValueError(f"it is nested deeper than {_DEEPEST} levels")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"it has the key {_brief(repr(name))} twice")
+        found[name] = value
+    return found
+
+
+def _number(text: str) -> int | float:
+    whole = text.lstrip("-").isdigit()
+    if len(text) > 20 if whole else not math.isfinite(float(text)):
+        raise ValueError(f"it has the number {_brief(text)}, which is not finite or has more than 20 digits")
+    return int(text) if whole else float(text)
+
+
+def _in_json(value: Any) -> Any:
+    """The value with what JSON has no numbers for, infinite ones and none, as words."""
+    if isinstance(value, dict):
+        return {key: _in_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_json(inner) for inner in value]
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _brief(text: str) -> str:
+    """What a stranger's file says as a message shows it, however long it is."""
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as one of Python."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
 def _json(value: Any, **how: Any) -> str:
     try:
-        return json.dumps(value, **how)
+        return json.dumps(value, allow_nan=False, default=_plain, **how)
     except (TypeError, ValueError) as error:
         raise InputError(f"a checkpoint holds plain values only: {error}.") from None
 
@@ -154,11 +242,17 @@ def _check_header(header: dict[str, Any], path: Path) -> None:
     wrong = [] if header.get("kind") in get_args(Kind) else ["kind"]
     wrong += [key for key, kind in kinds.items() if not isinstance(header.get(key), kind)]
     try:
-        SystemSpec.from_plain(header.get("spec") or {})
+        spec = SystemSpec.from_plain(header.get("spec") or {})
+        sizes = *spec.image_shape, spec.num_outputs, spec.num_symbols, spec.num_csi
+        whole = len(sizes) == 6 and all(type(n) is int and n > 0 for n in sizes) and type(spec.binary) is bool
+        if not whole or max(math.prod(spec.image_shape), *sizes) > _LARGEST:
+            wrong += ["spec"]
     except (AttributeError, KeyError, TypeError, ValueError):
         wrong += ["spec"]
     if wrong:
-        raise CheckpointError(f"{path} has a damaged header: its {wrong[0]!r} is {header.get(wrong[0])!r}.")
+        raise CheckpointError(
+            f"{path} has a damaged header: its {wrong[0]!r} is {_brief(repr(header.get(wrong[0])))}."
+        )
     for options in (header["options"], *(stage for stage in header["stages"] if isinstance(stage, dict))):
         for name in _NO_OPTIONS:
             if name in options:
@@ -169,9 +263,13 @@ def _open(path: Path, read: Any) -> Any:
     from safetensors import SafetensorError, safe_open
 
     try:
+        with open(path, "rb") as raw:
+            length = int.from_bytes(raw.read(8), "little")
+        if length > 2 * _LONGEST:
+            raise OSError(f"a header of {length:,} bytes")
         with safe_open(path, framework="pt") as file:
             return read(file)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is not a readable checkpoint (truncated or corrupt): {error}."
+            f"{path} is not a readable checkpoint (truncated or corrupt): {_brief(str(error))}."
         ) from None

@@ -7,14 +7,21 @@ from a stranger can only ever build something that is installed here.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
@@ -24,6 +31,7 @@ from tosc_env.io.checkpoint_files import (
     Kind,
     data_of,
     read_header,
+    read_shapes,
     read_tensors,
     write_checkpoint,
 )
@@ -128,7 +136,8 @@ def load_checkpoint(
         raise CheckpointError(f"{path} holds the {header['kind']} {header['name']!r}, not {article} {kind}.")
     spec = SystemSpec.from_plain(header["spec"])
     policy: Any
-    with torch.random.fork_rng(devices=[]):  # initial weights are replaced; the global stream stays as it was
+    # Initial weights are replaced; the global stream stays as it was.
+    with torch.random.fork_rng(devices=[]), _no_larger_than(path):
         if header["kind"] == "eavesdropper":
             policy = make_eavesdropper(header["name"], spec, **{**header["options"], **given})
             _load_tensors(policy, path, header["name"])
@@ -207,6 +216,37 @@ def _halved(value: Tensor, name: str) -> Tensor:
     return halved
 
 
+@contextmanager
+def _no_larger_than(path: Path) -> Iterator[None]:
+    """Refuse what is built meanwhile in this thread once it has far more tensors or numbers than the file.
+
+    The options in a stranger's header would otherwise decide how much memory is taken, before any tensor is compared.
+    """
+    sizes = [math.prod(shape) for shape in read_shapes(path).values()]
+    left = {"numbers": 4 * sum(sizes) + 2**24, "tensors": 4 * len(sizes) + 10_000}
+    thread = threading.get_ident()
+
+    def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
+        if tensor is None or threading.get_ident() != thread:
+            return
+        left["numbers"] -= tensor.numel()
+        left["tensors"] -= 1
+        if min(left.values()) < 0:
+            raise CheckpointError(
+                f"{path} has options for a far larger network than the one whose tensors it holds."
+            )
+
+    hooks = (
+        register_module_parameter_registration_hook(count),
+        register_module_buffer_registration_hook(count),
+    )
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def _load_tensors(policy: Any, path: Path, name: str) -> None:
     stored, own = read_tensors(path), policy.state_dict()
     for tensor in sorted(own.keys() ^ stored.keys()):
@@ -217,5 +257,10 @@ def _load_tensors(policy: Any, path: Path, name: str) -> None:
             raise CheckpointError(
                 f"{path}: tensor {tensor!r} has the shape {list(stored[tensor].shape)}, but "
                 f"{name!r} needs {list(value.shape)}."
+            )
+        found = stored[tensor]
+        if found.dtype != value.dtype and not (found.is_floating_point() and value.is_floating_point()):
+            raise CheckpointError(
+                f"{path}: tensor {tensor!r} has the type {found.dtype}, but {name!r} needs {value.dtype}."
             )
     policy.load_state_dict({tensor: stored[tensor].to(value.dtype) for tensor, value in own.items()})

@@ -22,6 +22,7 @@ class ThreatModel:
         labels: whether those images come with labels and attributes.
         queries: how many times it may have the encoder send a chosen image; None: as often as it likes.
         candidate_queries: whether it may also have the candidates of a re-identification encoded.
+        candidates: how many of them, each time anew; None: as many as it likes, where its queries are not limited.
         codebook: whether it knows a discrete scheme's codebook and constellation.
         unkeyed_encoder: whether it has the encoder without the key.
         keys: what the attacker has of a keyed scheme: pairs of images and encrypted symbols, no such pairs,
@@ -35,6 +36,7 @@ class ThreatModel:
     labels: bool = True
     queries: int | None = None
     candidate_queries: bool = False
+    candidates: int | None = None
     codebook: bool = True
     unkeyed_encoder: bool = False
     keys: KeyKnowledge = "with-pairs"
@@ -53,17 +55,28 @@ class ThreatModel:
                 f"queries must be at least 1, or None for as many as it likes, not {self.queries}."
             )
 
+        if self.candidates is not None and self.candidates < 1:
+            raise InputError(
+                f"candidates must be at least 1, or None for as many as it likes, not {self.candidates}."
+            )
+        if self.queries is not None and self.candidate_queries and self.candidates is None:
+            raise InputError(
+                f"queries={self.queries} limits what may be encoded and candidate_queries=True does not; say how many "
+                "candidates may be encoded (candidates=), or grant none."
+            )
+
     def plain(self) -> dict[str, Any]:
         """As plain values, for the record."""
         return asdict(self)
 
     def __str__(self) -> str:
         queries = "unlimited" if self.queries is None else f"{self.queries:,}"
+        limit = "" if self.candidates is None else f" of {self.candidates:,} images"
         extras = [
             text
             for text, has in (
                 ("no labels", not self.labels),
-                ("candidate queries", self.candidate_queries),
+                (f"candidate queries{limit}", self.candidate_queries),
                 ("codebook unknown", not self.codebook),
                 ("unkeyed encoder", self.unkeyed_encoder),
                 ("no pairs of images and encrypted symbols", self.keys == "without-pairs"),

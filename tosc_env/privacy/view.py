@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from tosc_env.async_checks import current_checks
 from tosc_env.data.base import Statistics
-from tosc_env.errors import DeniedError
+from tosc_env.errors import DeniedError, InputError
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.threat import ThreatModel
-from tosc_env.rollout import Exchange, transmit, with_fresh_nonces
+from tosc_env.rollout import Exchange, numbered_by_content, transmit, with_fresh_nonces
 from tosc_env.schemes import PrivacyScheme
 from tosc_env.types import Context, Reception, Round, SystemSpec
+
+GRANTS = frozenset(
+    (
+        *(
+            "attribute_values",
+            "attributes",
+            "candidates",
+            "codebook",
+            "constellation",
+            "deterministic",
+            "device",
+        ),
+        *("encode", "fading", "images", "keyed", "labels", "num_images", "outputs", "queries", "sample"),
+        *("sample_repeated", "snr_db", "spec", "statistics", "symbols", "threat", "unkeyed"),
+    )
+)
+"""What an attacker may ask for; whatever else the referee knows has no name on its side."""
 
 
 class View:
     """The world as an attacker may know it while it learns.
+
+    Everything is asked of a referee that the attacker does not hold: no name on a view, public or not, leads to the
+    system, the key, the channel's randomness or another's images, nothing on it can be assigned, and what it hands over
+    are copies.  (Python has no walls: code that inspects the interpreter's frames and closures is not kept out.)
 
     Args:
         game: on the attacker's own images, with its link's SNR; the referee's part of it stays hidden. Of several
@@ -30,9 +52,6 @@ class View:
         scheme: the system under attack.
         threat: what is allowed.
         generator: the stream of the channel's randomness.
-
-    Attributes:
-        spec: shapes, with the eavesdropper's own CSI.
 
     Example:
         >>> import torch, tosc_env
@@ -45,109 +64,124 @@ class View:
         (torch.Size([8, 128]), torch.Size([8, 3, 32, 32]), 100)
     """
 
+    __slots__ = ("_ask",)
+    _ask: Callable[..., Any]
+
     batch_size = 500
 
     def __init__(
         self, game: Game, scheme: PrivacyScheme, threat: ThreatModel, generator: torch.Generator
     ) -> None:
-        self.spec: SystemSpec = game.spec
-        self.threat = threat
-        self._game, self._scheme, self._generator = game, as_pipeline(scheme), generator
-        self._asked = torch.zeros(len(game.source), dtype=torch.bool, device=game.device)
-        self._repeated = 0
-        self._sent: tuple[Tensor, Tensor] | None = None
-        # Candidates have a stream of their own, so that asking for them moves nothing that is heard.
-        self._candidates = torch.Generator(game.device).manual_seed(generator.initial_seed() ^ 0x5EED)
+        object.__setattr__(self, "_ask", _door(_Referee(game, scheme, threat, generator)))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(
+            f"{name!r} of an attacker's view cannot be set: it is what the threat model says."
+        )
+
+    def __delattr__(self, name: str) -> None:
+        self.__setattr__(name, None)
+
+    def __copy__(self) -> View:
+        return self  # a copy has the same budget, not one more
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> View:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise InputError("an attacker's view holds the system under attack and is not pickled; make another.")
+
+    @property
+    def spec(self) -> SystemSpec:
+        """Shapes, with the eavesdropper's own CSI."""
+        return self._ask("spec")
+
+    @property
+    def threat(self) -> ThreatModel:
+        """What the attacker is granted."""
+        return self._ask("threat")
 
     @property
     def queries(self) -> int:
-        """How many images the encoder has been asked to send so far."""
-        return int(self._asked.sum()) + self._repeated
+        """Number of the attacker's images that were sent so far; of a stochastic scheme each message counts."""
+        return self._ask("queries")
+
+    @property
+    def candidates(self) -> int:
+        """Number of other images that it has encoded so far (:meth:`encode`)."""
+        return self._ask("candidates")
 
     @property
     def device(self) -> torch.device:
         """Where all tensors are."""
-        return self._game.device
+        return self._ask("device")
 
     @property
     def num_images(self) -> int:
         """How many of the attacker's images it can pair with symbols within its query budget."""
-        total = len(self._game.source)
-        return total if self.threat.queries is None else min(total, self.threat.queries)
+        return self._ask("num_images")
 
     @property
     def statistics(self) -> Statistics:
         """Mean image and the like of the data set; no class means when the threat model gives no labels."""
-        known = self._game.source.statistics
-        return known if self.threat.labels else replace(known, class_mean_images=known.mean_image[None])
+        return self._ask("statistics")
 
     @property
     def snr_db(self) -> Any:
         """The range of the eavesdropper's own SNR (:class:`~tosc_env.snr.SNRRange`)."""
-        return self._game.snr_of(self._game.adversaries[0])
+        return self._ask("snr_db")
 
     @property
     def fading(self) -> bool:
         """Whether the eavesdropper's link fades; without fading, noise of known power is all that it adds."""
-        return self._game.channel.fading
+        return self._ask("fading")
 
     @property
     def deterministic(self) -> bool:
         """Whether an image is always sent as the same symbols, as an attacker can find out by asking twice."""
-        return not self._scheme.stochastic
+        return self._ask("deterministic")
 
     @property
     def keyed(self) -> bool:
         """Whether the scheme uses a key that the attacker does not have."""
-        return self._scheme.keyed and self.threat.keys != "with-key"
+        return self._ask("keyed")
 
     @property
     def codebook(self) -> Tensor | None:
         """The codewords [M, d] of a discrete scheme, None where there is none; DeniedError when hidden."""
-        codewords = self._scheme.codebook
-        if codewords is not None and not self.threat.codebook:
-            raise DeniedError("the threat model denies the codebook and constellation (codebook=False).")
-        return None if codewords is None else codewords.clone()
+        return self._ask("codebook")
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of the task's outputs."""
-        return self._game.task.labels
+        return self._ask("outputs")
 
     @property
     def attribute_values(self) -> dict[str, int]:
         """The private attributes of the attacker's images, and how many values each may take."""
-        source = self._game.source
-        return {n: len(v) for n, v in zip(source.attribute_names, source.attribute_values, strict=True)}
+        return self._ask("attribute_values")
 
     @property
     def constellation(self) -> Tensor | None:
         """The points of a discrete scheme, complex64 [M]; DeniedError when the threat model hides them."""
-        name = self._scheme.constellation
-        if name is not None and not self.threat.codebook:
-            raise DeniedError("the threat model denies the codebook and constellation (codebook=False).")
-        return None if name is None else constellation_points(name, device=self.device)
+        return self._ask("constellation")
 
     def images(self, index: Tensor) -> Tensor:
         """The attacker's own images, float32 [B, C, H, W]; index int64 [B] below :attr:`num_images`."""
-        return self._game.source.gather(index).images
+        return self._ask("images", index)
 
     def labels(self, index: Tensor) -> Tensor:
         """Their task targets; DeniedError when the threat model gives none."""
-        if not self.threat.labels:
-            raise DeniedError("the threat model denies the labels of the attacker's images (labels=False).")
-        return self._game.task.targets(self._game.source.gather(index))
+        return self._ask("labels", index)
 
     def attributes(self, index: Tensor) -> Tensor:
         """Their private attributes, int64 [B, A]; DeniedError when the threat model gives none."""
-        if not self.threat.labels:
-            raise DeniedError(
-                "the threat model denies the attributes of the attacker's images (labels=False)."
-            )
-        return self._game.source.gather(index).attributes
+        return self._ask("attributes", index)
 
     def symbols(self, index: Tensor) -> Tensor:
         """Noiseless symbols [B, 2n] that the encoder sends for the attacker's images, each a counted query.
+
+        With the key (``keys="with-key"``) they are decrypted.
 
         A deterministic sender is asked once per image and remembered, so repeated use costs one query; so is
         a stochastic one where the queries are limited. With unlimited queries it is asked afresh each time.
@@ -156,7 +190,7 @@ class View:
             DeniedError: an image beyond the query budget is asked for, or the scheme is keyed and the threat
                 model gives no pairs of images and encrypted symbols.
         """
-        return self._send(index)[0]
+        return self._ask("symbols", index)
 
     def sample(self, index: Tensor) -> tuple[Reception, Tensor]:
         """Fresh receptions of the attacker's images over its own link, and the images [B, C, H, W].
@@ -164,9 +198,7 @@ class View:
         The CSI is all zeros when the threat model denies it; with the key (``keys="with-key"``) the
         receptions are decrypted. Raises DeniedError like :meth:`symbols`.
         """
-        sent, round_ = self._send(index)
-        # Sent again as they were: symbols that have met their constraint meet it still.
-        return self._observed(sent, round_, self._game.context(round_, self._generator)), round_.batch.images
+        return self._ask("sample", index)
 
     def sample_repeated(self, index: Tensor) -> tuple[Reception, Tensor]:
         """Like :meth:`sample`, of R = ``threat.receptions`` transmissions of each image.
@@ -175,10 +207,7 @@ class View:
             received [B, R, 2n] and csi [B, R, c], each transmission with fresh noise of the channel (and of the
             scheme) and a message number of its own, and the images.
         """
-        samples = [self.sample(index) for _ in range(self.threat.receptions)]
-        received = torch.stack([reception.received for reception, _ in samples], dim=1)
-        csi = torch.stack([reception.csi for reception, _ in samples], dim=1)
-        return Reception(received, csi), samples[0][1]
+        return self._ask("sample_repeated", index)
 
     def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
         """What the encoder would send without its key: symbols [B, 2n], receptions of them, and the images.
@@ -186,59 +215,202 @@ class View:
         Raises:
             DeniedError: the threat model gives no encoder without the key (``unkeyed_encoder=False``).
         """
-        if not self.threat.unkeyed_encoder:
-            raise DeniedError("the threat model denies the encoder without its key (unkeyed_encoder=False).")
-        self._check_budget(index)
-        round_ = self._game.draw(len(index), generator=self._generator, index=index)
-        context = self._game.context(round_, self._generator)
-        bare = self._scheme.send(self._game.source, index, context, keyed=False)
-        symbols = self._scheme.constrain(bare, context)
-        keyless = replace(self.threat, keys="with-pairs")
-        return symbols, self._observed(symbols, round_, context, keyless), round_.batch.images
+        return self._ask("unkeyed", index)
 
     def encode(self, images: Tensor) -> Tensor:
         """Noiseless symbols [N, 2n] of any images [N, C, H, W], such as the candidates of a re-identification.
 
-        A keyed scheme sends them under keys of their own. They do not count as queries of the attacker's
-        own images.
+        A keyed scheme sends them under keys of their own; with the key they are undone. Each counts as one of
+        :attr:`candidates`, the same image again too.
 
         Raises:
-            DeniedError: the threat model allows no candidate queries, or the symbols were recorded elsewhere.
+            DeniedError: the threat model allows no candidate queries, no more of them, or no pairs of images and
+                encrypted symbols; or the symbols were recorded elsewhere.
         """
-        if not self.threat.candidate_queries:
+        return self._ask("encode", images)
+
+
+def _door(referee: _Referee) -> Callable[..., Any]:
+    """The one way to the referee: a grant by its name."""
+
+    def ask(grant: str, *arguments: Any) -> Any:
+        if grant not in GRANTS:
+            raise DeniedError(f"an attacker's view has no {grant!r}; it grants {', '.join(sorted(GRANTS))}.")
+        return getattr(referee, grant)(*arguments)
+
+    return ask
+
+
+class _Referee:
+    """The side of a view that the attacker has no name for: what is true, and what has been asked."""
+
+    def __init__(
+        self, game: Game, scheme: PrivacyScheme, threat: ThreatModel, generator: torch.Generator
+    ) -> None:
+        self._threat = replace(threat)
+        self._game, self._scheme, self._generator = game, as_pipeline(scheme), generator
+        self._asked = torch.zeros(len(game.source), dtype=torch.bool, device=game.device)
+        self._repeated, self._encoded = 0, 0
+        self._sent: tuple[Tensor, Tensor] | None = None
+        # Candidates have a stream of their own, so that asking for them moves nothing that is received.
+        self._candidates = torch.Generator(game.device).manual_seed(generator.initial_seed() ^ 0x5EED)
+
+    def spec(self) -> SystemSpec:
+        return self._game.spec
+
+    def threat(self) -> ThreatModel:
+        # A copy: even a frozen dataclass can be written to by those who mean to.
+        return replace(self._threat)
+
+    def queries(self) -> int:
+        return int(self._asked.sum()) + self._repeated
+
+    def candidates(self) -> int:
+        return self._encoded
+
+    def device(self) -> torch.device:
+        return self._game.device
+
+    def num_images(self) -> int:
+        total = len(self._game.source)
+        return total if self._threat.queries is None else min(total, self._threat.queries)
+
+    def statistics(self) -> Statistics:
+        known = self._game.source.statistics
+        if not self._threat.labels:
+            known = replace(known, class_mean_images=known.mean_image[None])
+        tensors = {f.name: getattr(known, f.name) for f in fields(known) if f.name != "mean_image_mse"}
+        # Copies: the reward and every figure are measured against the originals.
+        return replace(known, **{name: tensor.clone() for name, tensor in tensors.items()})
+
+    def snr_db(self) -> Any:
+        return self._game.snr_of(self._game.adversaries[0])
+
+    def fading(self) -> bool:
+        return self._game.channel.fading
+
+    def deterministic(self) -> bool:
+        return not self._scheme.stochastic
+
+    def keyed(self) -> bool:
+        return self._scheme.keyed and self._threat.keys != "with-key"
+
+    def codebook(self) -> Tensor | None:
+        codewords = self._scheme.codebook
+        if codewords is not None and not self._threat.codebook:
+            raise DeniedError("the threat model denies the codebook and constellation (codebook=False).")
+        return None if codewords is None else codewords.clone()
+
+    def outputs(self) -> tuple[str, ...]:
+        return self._game.task.labels
+
+    def attribute_values(self) -> dict[str, int]:
+        source = self._game.source
+        return {n: len(v) for n, v in zip(source.attribute_names, source.attribute_values, strict=True)}
+
+    def constellation(self) -> Tensor | None:
+        name = self._scheme.constellation
+        if name is not None and not self._threat.codebook:
+            raise DeniedError("the threat model denies the codebook and constellation (codebook=False).")
+        return None if name is None else constellation_points(name, device=self.device())
+
+    def images(self, index: Tensor) -> Tensor:
+        return self._game.source.gather(index).images
+
+    def labels(self, index: Tensor) -> Tensor:
+        if not self._threat.labels:
+            raise DeniedError("the threat model denies the labels of the attacker's images (labels=False).")
+        return self._game.task.targets(self._game.source.gather(index))
+
+    def attributes(self, index: Tensor) -> Tensor:
+        if not self._threat.labels:
+            raise DeniedError(
+                "the threat model denies the attributes of the attacker's images (labels=False)."
+            )
+        return self._game.source.gather(index).attributes
+
+    def symbols(self, index: Tensor) -> Tensor:
+        symbols, round_ = self._send(index)
+        return self._as_known(symbols, round_, self._game.context(round_))
+
+    def sample(self, index: Tensor) -> tuple[Reception, Tensor]:
+        sent, round_ = self._send(index)
+        # Sent again as they were: symbols that have met their constraint meet it still.
+        return self._observed(sent, round_, self._game.context(round_, self._generator)), round_.batch.images
+
+    def sample_repeated(self, index: Tensor) -> tuple[Reception, Tensor]:
+        samples = [self.sample(index) for _ in range(self._threat.receptions)]
+        received = torch.stack([reception.received for reception, _ in samples], dim=1)
+        csi = torch.stack([reception.csi for reception, _ in samples], dim=1)
+        return Reception(received, csi), samples[0][1]
+
+    def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
+        if not self._threat.unkeyed_encoder:
+            raise DeniedError("the threat model denies the encoder without its key (unkeyed_encoder=False).")
+        index = self._within_budget(index)
+        if not self._scheme.stochastic or self._threat.queries is not None:
+            self._asked[index] = True
+        else:
+            self._repeated += len(index)
+        round_ = self._game.draw(len(index), generator=self._generator, index=index)
+        context = self._game.context(round_, self._generator)
+        bare = self._scheme.send(self._game.source, index, context, keyed=False)
+        symbols = self._scheme.constrain(bare, context)
+        keyless = replace(self._threat, keys="with-pairs")
+        return symbols, self._observed(symbols, round_, context, keyless), round_.batch.images
+
+    def encode(self, images: Tensor) -> Tensor:
+        if not self._threat.candidate_queries:
             raise DeniedError(
                 "the threat model denies having candidate images encoded (candidate_queries=False)."
             )
-        index = torch.zeros(len(images), dtype=torch.int64, device=self.device)
+        self._deny_pairs()
+        if self._threat.candidates is not None and self._encoded + len(images) > self._threat.candidates:
+            raise DeniedError(
+                f"the threat model lets the attacker have {self._threat.candidates} candidates encoded; "
+                f"{self._encoded} have been, and {len(images)} more are asked for."
+            )
+        self._encoded += len(images)
+        index = torch.zeros(len(images), dtype=torch.int64, device=self.device())
         round_ = self._game.draw(len(images), generator=self._candidates, index=index)
         round_ = with_fresh_nonces(round_, self._scheme, self._candidates)
+        round_ = numbered_by_content(round_, images, self._scheme)
         context = self._game.context(round_, self._candidates)
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(self.device().type, enabled=False):
             symbols = self._scheme.constrain(self._scheme.send_images(images, context), context)
-            if self.threat.keys == "with-key":
-                symbols = self._scheme.without_key(symbols, round_.snr_db[:, None], context)
-        return symbols
+        return self._as_known(symbols, round_, context)
 
     # -- inside ---------------------------------------------------------------------------------------
 
     def _send(self, index: Tensor) -> tuple[Tensor, Round]:
         """Normalised symbols, and the round in which they are sent."""
-        if self._scheme.keyed and self.threat.keys == "without-pairs":
-            raise DeniedError(
-                "the threat model denies pairs of images and encrypted symbols (keys='without-pairs')."
-            )
-        self._check_budget(index)
+        self._deny_pairs()
+        index = self._within_budget(index)
         round_ = self._game.draw(len(index), generator=self._generator, index=index)
         if not self._scheme.stochastic:
             self._asked[index] = True
             return self._symbols(index, round_, self._generator), round_
-        if self.threat.queries is not None:
+        if self._threat.queries is not None:
             self._sent = self._sent or self._send_once()
             symbols, messages = self._sent
             return symbols[index], replace(round_, message=messages[index])
         self._repeated += len(index)
         round_ = with_fresh_nonces(round_, self._scheme, self._generator)
         return self._symbols(index, round_, self._generator), round_
+
+    def _deny_pairs(self) -> None:
+        if self._scheme.keyed and self._threat.keys == "without-pairs":
+            raise DeniedError(
+                "the threat model denies pairs of images and encrypted symbols (keys='without-pairs')."
+            )
+
+    @torch.no_grad()
+    def _as_known(self, symbols: Tensor, round_: Round, context: Context) -> Tensor:
+        """Noiseless symbols as whoever may have the key undoes it."""
+        if self._threat.keys != "with-key":
+            return symbols
+        with torch.autocast(symbols.device.type, enabled=False):
+            return self._scheme.without_key(symbols, round_.snr_db[:, None], replace(context, generator=None))
 
     def _symbols(self, index: Tensor, round_: Round, generator: torch.Generator) -> Tensor:
         context = self._game.context(round_, generator)
@@ -249,15 +421,15 @@ class View:
     ) -> Reception:
         """What the attacker knows of symbols [B, 2n] that are sent in a round."""
         air = transmit(self._game, self._scheme, round_, symbols, context)
-        return Exchange(self._game, self._scheme, round_, context, air).observed(threat or self.threat)
+        return Exchange(self._game, self._scheme, round_, context, air).observed(threat or self._threat)
 
     def _send_once(self) -> tuple[Tensor, Tensor]:
         """Symbols and message numbers of all images within the budget: a random scheme must not be asked twice."""
-        whole = torch.arange(self.num_images, device=self.device)
+        whole = torch.arange(self.num_images(), device=self.device())
         # A stream of its own: whether the images are sent now or later must not move what the attacker hears.
-        aside = torch.Generator(self.device).manual_seed(0)
+        aside = torch.Generator(self.device()).manual_seed(0)
         symbols, messages = [], []
-        for part in whole.split(self.batch_size):
+        for part in whole.split(View.batch_size):
             drawn = self._game.draw(len(part), generator=aside, index=part)
             round_ = with_fresh_nonces(drawn, self._scheme, aside)
             symbols.append(self._symbols(part, round_, aside))
@@ -265,13 +437,19 @@ class View:
         self._asked[whole] = True
         return torch.cat(symbols), torch.cat(messages)
 
-    def _check_budget(self, index: Tensor) -> None:
-        if self.threat.queries is None or not len(index):
-            return
-        allowed = f"the threat model lets the attacker have its first {self.num_images} images sent"
-        denied = ((index < 0) | (index >= self.num_images)).any()
+    def _within_budget(self, index: Tensor) -> Tensor:
+        """The index of images that may be sent; DeniedError, perhaps later, where there are others.
+
+        Where the check is only noted, the others become images that may be sent: nobody learns by never looking at it.
+        """
+        if self._threat.queries is None or not len(index):
+            return index
+        last = self.num_images() - 1
+        allowed = f"the threat model lets the attacker have its first {last + 1} images sent"
+        denied = ((index < 0) | (index > last)).any()
         checks = current_checks()
         if checks is not None:
             checks.add(denied, f"{allowed}; another was asked for.", DeniedError)
         elif denied:
             raise DeniedError(f"{allowed}; image {int(index.max())} is asked for.")
+        return index.clamp(0, last)

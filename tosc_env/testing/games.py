@@ -54,6 +54,6 @@ def noise_game(scheme: Pipeline, channel: Channel, device: torch.device | str) -
     return Game(source, channel=channel, num_symbols=spec.num_symbols, constellation=scheme.constellation)
 
 
-def context_of(round_: Round, seed: int) -> Context:
+def context_of(game: Game, round_: Round, seed: int) -> Context:
     """What both ends share about the messages of a round, with a generator of that seed."""
-    return Context(round_.snr_db, round_.message, 0, generator(seed, round_.snr_db.device))
+    return game.context(round_, generator(seed, round_.snr_db.device))

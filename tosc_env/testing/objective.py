@@ -94,7 +94,7 @@ def _check_pass(
 
     def once() -> tuple[Tensor, Any]:
         torch.manual_seed(seed)
-        context = context_of(round_, seed)
+        context = context_of(game, round_, seed)
         if phase != SYSTEM:
             with torch.no_grad():
                 transmission = game.transmit(round_, system.encode(round_.batch.images, context))

@@ -98,7 +98,7 @@ class _Check(Ends):
         return self.round(count).batch.images
 
     def context(self, count: int, later: int = 0) -> Context:
-        return context_of(self.round(count), self.seed + later)
+        return context_of(self.game, self.round(count), self.seed + later)
 
     def air(self, sent: Tensor) -> tuple[Tensor, Tensor]:
         reception = self.game.transmit(self.round(len(sent)), sent).receiver

@@ -141,7 +141,7 @@ class _Check(Ends):
         return torch.view_as_real(points[chosen]).flatten(1).to(self.device)
 
     def context(self, count: int, later: int = 0) -> Context:
-        numbers = torch.zeros(count, 3, dtype=torch.int64, device=self.device)
+        numbers = torch.zeros(count, 5, dtype=torch.int64, device=self.device)
         numbers[:, 0], numbers[:, 2] = torch.arange(count, device=self.device), later
         snr_db = torch.full((count,), 12.0, device=self.device)
         return Context(snr_db, numbers, 0, laws.generator(self.seed + later, self.device))

@@ -52,7 +52,7 @@ class CNN(PrivacyScheme):
 
     Example:
         >>> scheme = CNN(SystemSpec((3, 32, 32), 10)).eval()
-        >>> context = Context(torch.full((2,), 12.0), torch.zeros(2, 3, dtype=torch.long))
+        >>> context = Context(torch.full((2,), 12.0), torch.zeros(2, 5, dtype=torch.long))
         >>> scheme.encode(torch.rand(2, 3, 32, 32), context).shape
         torch.Size([2, 128])
         >>> scheme.decode(torch.randn(2, 128), torch.full((2, 1), 12.0), context).shape

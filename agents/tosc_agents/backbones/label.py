@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tosc_agents.backbones.cnn import CNN
-from tosc_env.channels import noise_power
+from tosc_env.channels.base import matched, noise_power
 from tosc_env.errors import InputError
 from tosc_env.game import ENERGY_EPSILON
 from tosc_env.options import check_options, shown
@@ -28,7 +28,7 @@ class Label(PrivacyScheme):
 
         transmitter:  image -> both ends of another backbone, without a channel -> label
                       label -> bits -> repeated over all 2n real dimensions, +-1/sqrt(2)
-        receiver:     correlates with each label's codeword (maximum likelihood)
+        receiver:     correlates with each label's codeword, channel uses weighted by their fades (maximum likelihood)
 
     No scheme that works can leak less than its label, so every leak is compared with this one's. Where the task is
     several yes-or-no attributes (``spec.binary``), each has its own bit.
@@ -39,7 +39,7 @@ class Label(PrivacyScheme):
 
     Example:
         >>> scheme = Label(SystemSpec((3, 32, 32), 10)).eval()
-        >>> context = Context(torch.full((2,), 12.0), torch.zeros(2, 3, dtype=torch.long))
+        >>> context = Context(torch.full((2,), 12.0), torch.zeros(2, 5, dtype=torch.long))
         >>> symbols = scheme.encode(torch.rand(2, 3, 32, 32), context)
         >>> scheme.decode(symbols, torch.full((2, 1), 12.0), context).shape, scheme.bits
         (torch.Size([2, 10]), 4.0)
@@ -58,6 +58,11 @@ class Label(PrivacyScheme):
             raise InputError(
                 f"a label is decided on symbols of any value, not on the points of {decider.name!r}."
             )
+        if _num_bits(spec) > 2 * spec.num_symbols:
+            raise InputError(
+                f"a label of {_num_bits(spec)} bits needs num_symbols of at least {-(-_num_bits(spec) // 2)}, not "
+                f"{spec.num_symbols}: a channel use carries two bits."
+            )
         super().__init__(spec, **decider.options)
         self.decider = decider
         self.register_buffer("codewords", _codewords(spec), persistent=False)
@@ -65,7 +70,7 @@ class Label(PrivacyScheme):
     def logits(self, images: Tensor) -> Tensor:
         """The transmitter's own opinion, [B, K], before anything is sent."""
         clear = images.new_full((len(images),), CLEAR_DB, dtype=torch.float32)
-        told = Context(clear, torch.zeros(len(images), 3, dtype=torch.int64, device=images.device))
+        told = Context(clear, torch.zeros(len(images), 5, dtype=torch.int64, device=images.device))
         symbols = self.decider.encode(images, told).float()
         energy = symbols.square().sum(1, keepdim=True) / self.spec.num_symbols
         return self.decider.decode(symbols * torch.rsqrt(energy + ENERGY_EPSILON), clear[:, None], told)
@@ -74,9 +79,11 @@ class Label(PrivacyScheme):
         return self._symbols(self.logits(images))
 
     def decode(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
-        # The log-likelihoods of the codewords in white noise of variance N0/2 per real dimension.
+        # The log-likelihoods of the codewords, of equal energy in each channel use, given the raw reception h s + n
+        # with white noise of variance N0/2 per real dimension.
         scale = 2.0 / noise_power(csi[:, :1])
-        return scale * (received @ self.codewords.T)
+        filtered, _ = matched(received, csi, context.layout)
+        return scale * (torch.view_as_real(filtered).flatten(1) @ self.codewords.T)
 
     def forward(self, images: Tensor, context: Context, air: Air) -> Trial:
         """The decision at the transmitter is what is trained: no gradient passes a hard label."""

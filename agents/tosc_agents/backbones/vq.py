@@ -12,7 +12,7 @@ from torch import Tensor
 from tosc_agents.backbones.cnn import CNN
 from tosc_agents.networks import ImageEncoder
 from tosc_env.channels import noise_power
-from tosc_env.channels.base import EQUALISERS, to_constellation
+from tosc_env.channels.base import to_constellation
 from tosc_env.errors import InputError
 from tosc_env.modulation import constellation_for, constellation_points, hard_decision, modulate
 from tosc_env.options import check_count, check_options
@@ -40,12 +40,11 @@ class VQ(CNN):
     Args:
         codewords: M, of a square QAM: 4, 16, 64 or 256.
         dimension: d, real features per channel use.
-        equaliser: of the fading channel it is used over, whose scaling the hard decision has to undo.
         network: sizes of the networks and ``told_snr_db``, as for the CNN.
 
     Example:
         >>> scheme = VQ(SystemSpec((3, 32, 32), 10)).eval()
-        >>> context = Context(torch.full((2,), 12.0), torch.zeros(2, 3, dtype=torch.long))
+        >>> context = Context(torch.full((2,), 12.0), torch.zeros(2, 5, dtype=torch.long))
         >>> scheme.encode(torch.rand(2, 3, 32, 32), context).shape, scheme.constellation, scheme.bits
         (torch.Size([2, 128]), '16qam', 256.0)
     """
@@ -60,20 +59,17 @@ class VQ(CNN):
         *,
         codewords: int = 16,
         dimension: int = 2,
-        equaliser: str | None = "mmse",
         **network: Any,
     ) -> None:
         check_options(CNN, self.name, network, given=1)
         constellation = constellation_for(codewords)
-        if equaliser not in EQUALISERS:
-            raise InputError(f"equaliser must be 'zf', 'mmse' or None, not {equaliser!r}.")
         check_count(dimension, "dimension")
         for option in ("sharpness", "told"):
             if network.get(option) is not None:
                 raise InputError(f"{option} belongs to symbols of any value; a codebook's are points.")
         super().__init__(spec, **network)
-        self.options |= {"codewords": codewords, "dimension": dimension, "equaliser": equaliser}
-        self.constellation, self.equaliser, self.dimension = constellation, equaliser, dimension
+        self.options |= {"codewords": codewords, "dimension": dimension}
+        self.constellation, self.dimension = constellation, dimension
         if dimension != 2:
             widths = {k: tuple(self.options[k]) for k in ("widths", "blocks")}
             outputs = spec.num_symbols * dimension
@@ -93,7 +89,7 @@ class VQ(CNN):
         return modulate(self.quantise(self.transmitter(images).float()), self.points)
 
     def decode(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
-        return self.logits(self.codewords[self._decide(received, csi)].flatten(1), csi, context)
+        return self.logits(self.codewords[self._decide(received, csi, context)].flatten(1), csi, context)
 
     @property
     def points(self) -> Tensor:
@@ -104,8 +100,8 @@ class VQ(CNN):
     def codebook(self) -> Tensor:  # type: ignore[override]
         return self.codewords
 
-    def _decide(self, received: Tensor, csi: Tensor) -> Tensor:
-        return hard_decision(to_constellation(received, csi, self.equaliser), self.points)
+    def _decide(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
+        return hard_decision(to_constellation(received, csi, context.layout), self.points)
 
     def _scaled(self, features: Tensor) -> Tensor:
         """Features [B, n, d] of unit mean square: a network could otherwise grow away from its codewords."""
@@ -155,7 +151,7 @@ class VQ(CNN):
         # An adversary passes a gradient on to the features along the constellation's own geometry, and through
         # whatever stages and channel the symbols have passed.
         sent = air(modulate(index, self.points) + self._on_air(through))
-        decided = self._decide(sent.receiver.received.detach(), sent.receiver.csi)
+        decided = self._decide(sent.receiver.received.detach(), sent.receiver.csi, context)
         logits = self.logits((self.codewords[decided] + through).flatten(1), sent.receiver.csi, context)
 
         def rate() -> Tensor:

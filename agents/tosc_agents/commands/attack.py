@@ -45,6 +45,8 @@ from tosc_env.privacy.oracle import Recorded
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
 
+_LARGEST_RECORD = 2**31
+"""Bytes of recorded symbols, unpacked."""
 USUAL = ThreatModel(candidate_queries=True, unkeyed_encoder=True)
 """What is granted unless asked otherwise, so that the strongest attackers are among those that run."""
 
@@ -344,10 +346,20 @@ def _recorded(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     if not path.is_file():
         raise DataError(f"no recorded symbols at {path}.")
     try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > _LARGEST_RECORD:
+            raise ValueError(f"it unpacks to {size:,} bytes, more than {_LARGEST_RECORD:,}")
         with np.load(path, allow_pickle=False) as file:
-            arrays = [torch.from_numpy(file[key]).float() for key in ("train_second_half", "test")]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} does not hold the arrays train_second_half and test: {error}.") from None
+            found = [file[key] for key in ("train_second_half", "test")]
+        if any(a.dtype.kind not in "fiu" or not np.isfinite(a).all() for a in found):
+            raise ValueError("they must hold finite real numbers")
+        arrays = [torch.from_numpy(a.astype(np.float32, copy=False)) for a in found]
+    except (
+        Exception
+    ) as error:  # a damaged archive raises almost any; MemoryError where it claims too many numbers
+        told = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise DataError(f"{path} does not hold the arrays train_second_half and test: {told}.") from None
     if any(a.dim() != 2 or a.shape[1] % 2 for a in arrays):
         raise DataError(f"{path}: symbols must be [N, 2n], not {[list(a.shape) for a in arrays]}.")
     return arrays[0], arrays[1]

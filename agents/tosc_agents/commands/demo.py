@@ -81,7 +81,7 @@ class Demo:
         env = gym.make(
             "ToSC-Shapes-v0", role="transmitter", snr_db=self.snr_db, split="test", render_mode="rgb_array"
         )
-        context = Context(torch.tensor([self.snr_db]), torch.zeros(1, 3, dtype=torch.int64))
+        context = Context(torch.tensor([self.snr_db]), torch.zeros(1, 5, dtype=torch.int64))
         observation, _ = env.reset(seed=0)
         rewards, done = [], False
         while not done:

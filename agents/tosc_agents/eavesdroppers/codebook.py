@@ -25,8 +25,8 @@ class Codebook(TransformedAttack):
                          --------------------- soft ------------------> with received [B, 2n]
 
     The codewords lie where the encoder's features were, so that neighbours there are neighbours again. At low SNR,
-    where decisions err, the received symbols beside them hold what the decisions lose. Over a fading link the MMSE
-    equaliser is presumed, whose shrinking is undone before a decision.
+    where decisions err, the received symbols beside them hold what the decisions lose. What an equaliser has left of a
+    fade is undone before a decision.
 
     Args:
         base_attacks, base_attack_kwargs: of :class:`~tosc_agents.eavesdroppers.transformed.TransformedAttack`.
@@ -94,7 +94,7 @@ class Codebook(TransformedAttack):
         """The indices int64 [B, n] of the points most likely sent."""
         # By name, not from a buffer: rounded to float16 in a checkpoint the points would be no grid any more.
         points = constellation_points(constellation_for(len(self.codes)), received.device)
-        return hard_decision(to_constellation(received, csi), points).long()
+        return hard_decision(to_constellation(received, csi, self.spec.layout), points).long()
 
     def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
         words = self.codes[self.decide(received, csi)].flatten(1)

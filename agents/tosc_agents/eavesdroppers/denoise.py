@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tosc_agents.eavesdroppers.transformed import BASE_ATTACKS, TransformedAttack, fade_powers
-from tosc_env.channels import noise_power
+from tosc_agents.eavesdroppers.transformed import BASE_ATTACKS, TransformedAttack
+from tosc_env.channels.base import matched, noise_power
 from tosc_env.privacy.view import View
 from tosc_env.types import Reception, SystemSpec
 
@@ -18,11 +18,11 @@ class Denoise(TransformedAttack):
     """Combines R transmissions of one image into a reception of R times the SNR, and shows that to the base attacks.
 
     Over AWGN it is the mean weighted by ``1 / N0`` of each transmission. Over a fading link it is maximum-ratio
-    combining of what the MMSE equaliser, which is presumed, has left: with ``g = sum |h_r|^2 / N0_r``
+    combining, of the raw receptions y_r whatever the equaliser has made of them: with ``g = sum |h_r|^2 / N0_r``
 
-        x = sum x_r (|h_r|^2 + N0_r) / N0_r / (g + 1),
+        x = sum conj(h_r) y_r / N0_r / (g + 1),
 
-    again an MMSE estimate, of a link with the SNR ``sum 1 / N0_r`` and the fade ``|h|^2 = g / sum 1 / N0_r``,
+    an MMSE estimate, of a link with the SNR ``sum 1 / N0_r`` and the fade ``|h|^2 = g / sum 1 / N0_r``,
     which the base attacks are told. One reception is passed on as it is. Of a scheme that adds noise of its own the
     combination tends to what it sends on average, at a lower SNR than is told.
 
@@ -57,12 +57,12 @@ class Denoise(TransformedAttack):
         total = precision.sum(1)  # [B, 1]
         weights = precision / total[:, None]
         told = [10.0 * total.log10()]
-        powers = fade_powers(csi, received.shape[2] // 2)
-        if powers is None:
+        if csi.shape[2] == 1:
             return (weights * received).sum(1), torch.cat(told, dim=1)
         # Where the CSI is denied all fades are zero, and the plain mean is all that can be had.
-        strength = (precision * powers).repeat_interleave(2, dim=2)
-        combined = ((strength + 1.0) * received).sum(1) / (strength.sum(1) + 1.0)
+        filtered, powers = matched(received, csi, self.spec.layout)
+        mean = (precision * filtered).sum(1) / ((precision * powers).sum(1) + 1.0)
+        combined = torch.view_as_real(mean).flatten(1)
         fades = csi[..., 1:].unflatten(2, (-1, 2)).square().sum(3)
         size = (weights * fades).sum(1).sqrt()
         told.append(torch.stack([size, torch.zeros_like(size)], dim=2).flatten(1))

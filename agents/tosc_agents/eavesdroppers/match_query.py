@@ -12,12 +12,11 @@ from torch import Tensor
 
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper
-from tosc_env.channels import noise_power
-from tosc_env.channels.base import to_constellation
+from tosc_env.channels.base import matched, to_constellation
 from tosc_env.errors import InputError
 from tosc_env.modulation import histogram
 from tosc_env.privacy.view import View
-from tosc_env.types import SystemSpec
+from tosc_env.types import CSILayout, SystemSpec
 
 REMEMBERED = 32
 """Sets of candidates whose symbols are remembered."""
@@ -39,9 +38,6 @@ FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
 """What of a message is compared by its Euclidean distance, [B, 2n] -> [B, d]: all of it, or only what a change of
 signs, phases or order leaves as it was."""
 
-EQUALISERS = ("mmse", "zf", "none")
-LAYOUTS = ("", "-tiled")
-
 
 class MatchQuery(Eavesdropper):
     """Re-identification by having the candidates encoded.
@@ -58,8 +54,7 @@ class MatchQuery(Eavesdropper):
     - ``absolute``, ``magnitude``: after a change of signs or phases; ``sorted``, ``sorted-absolute``,
       ``sorted-magnitude``: after a permutation of the message as well;
     - ``histogram``: how often each point of a known constellation was sent;
-    - ``fading-mmse``, ``fading-zf``, ``fading-none``: maximum likelihood over a fading link of known CSI, for each
-      equaliser that it may have; ``-tiled`` where the gains repeat instead of lasting for blocks.
+    - ``fading``: maximum likelihood over a fading link of known CSI.
 
     The encoder is not part of a checkpoint: a copy from a file must be fitted before it can match. What each set of
     candidates was encoded to is remembered.
@@ -92,13 +87,13 @@ class MatchQuery(Eavesdropper):
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
         count = min(self.options["images"], view.num_images)
         index = torch.arange(count, device=view.device)
-        view.encode(view.images(index[:1]))  # denied, if it is, before anything is spent
+        view.encode(view.images(index[:0]))  # denied, if it is, before anything is spent
         self._encode = view.encode
         self._encodings = 1 if view.deterministic else self.options["encodings"]
         self._points = view.constellation if view.threat.codebook else None
         self._remembered.clear()
-        reception, images = view.sample(index)
-        candidates = self._symbols(images)
+        reception, _ = view.sample(index)
+        candidates = torch.stack([view.symbols(index) for _ in range(self._encodings)])
         names = self._comparisons(fading=view.fading and view.threat.csi)
         found = {}
         for i, name in enumerate(names):
@@ -147,23 +142,17 @@ class MatchQuery(Eavesdropper):
         names = [*FEATURES, "l1"]
         if self._points is not None:
             names.append("histogram")
-        if fading:
-            fades = (self.spec.num_csi - 1) // 2
-            plain = fades in (1, self.spec.num_symbols)  # both layouts are the same then
-            layouts = LAYOUTS[:1] if plain else LAYOUTS
-            names = [f"fading-{e}{layout}" for e in EQUALISERS for layout in layouts] + names
-        return names
+        return ["fading", *names] if fading else names
 
     def _scores(self, name: str, received: Tensor, csi: Tensor, symbols: Tensor) -> Tensor:
         """Scores [B, N] of candidates' symbols [R, N, 2n] by one of the comparisons."""
-        if name.startswith("fading-"):
-            _, equaliser, *tiled = name.split("-")
-            return fading_scores(received, csi, symbols.mean(0), equaliser, bool(tiled))
+        if name == "fading":
+            return fading_scores(received, csi, symbols.mean(0), self.spec.layout)
         # Exact distances: the fast form by inner products loses the nearest one among near ties.
         exact = "donot_use_mm_for_euclid_dist"
         if name == "histogram":
             points = cast(Tensor, self._points)
-            ours = histogram(to_constellation(received, csi), points)
+            ours = histogram(to_constellation(received, csi, self.spec.layout), points)
             return -torch.cdist(ours, _mean(symbols, lambda s: histogram(s, points)), compute_mode=exact)
         if name == "l1":
             return -torch.cdist(received, symbols.mean(0), p=1.0)
@@ -172,40 +161,25 @@ class MatchQuery(Eavesdropper):
         return -torch.cdist(feature(received), _mean(symbols, feature), compute_mode=exact)
 
 
-def fading_scores(received: Tensor, csi: Tensor, symbols: Tensor, equaliser: str, tiled: bool) -> Tensor:
+def fading_scores(received: Tensor, csi: Tensor, symbols: Tensor, layout: CSILayout) -> Tensor:
     """Log-likelihoods of candidates over a fading link of known CSI, each row times its N0 and against its best.
 
-    With the raw reception ``r = h s + n`` the log-likelihood of candidate x is, up to a constant,
+    Of the raw reception ``r = h s + n`` the log-likelihood of candidate x is, up to a constant,
 
-        (2 Re(conj(x) conj(h) r) - |h|^2 |x|^2) / N0,
-
-    and the reception is r itself, ``conj(h) r / |h|^2`` (zf) or ``conj(h) r / (|h|^2 + N0)`` (mmse).
+        (2 Re(conj(x) conj(h) r) - |h|^2 |x|^2) / N0.
 
     Args:
-        received: [B, 2n].
-        csi: [B, 1 + 2F]: SNR in dB, then Re h, Im h of each of F gains.
+        received, csi, layout: as in :func:`~tosc_env.channels.base.matched`, received [B, 2n].
         symbols: of the candidates, [N, 2n].
-        equaliser: of :data:`EQUALISERS`.
-        tiled: whether channel use i has the gain ``i mod F``, and not that of its block of ``ceil(n / F)``.
 
     Returns:
         float32 [B, N], 0 for each row's best.
     """
-    uses = received.shape[1] // 2
     # In float64: these are differences of large numbers, and near ties must be told apart.
-    wave = torch.view_as_complex(received.double().unflatten(1, (uses, 2)).contiguous())
-    fades = torch.view_as_complex(csi[:, 1:].double().unflatten(1, (-1, 2)).contiguous())
-    block = -(-uses // fades.shape[1])
-    gain = (fades.repeat(1, block) if tiled else fades.repeat_interleave(block, dim=1))[:, :uses]
-    power = gain.abs().square()
-    matched = {
-        "mmse": wave * (power + noise_power(csi[:, :1].double())),
-        "zf": wave * power,
-        "none": wave * gain.conj(),
-    }[equaliser]
+    filtered, power = matched(received.double(), csi, layout)
     x = symbols.double()
-    energy = x.square().unflatten(1, (uses, 2)).sum(2)
-    likelihood = 2 * torch.view_as_real(matched).flatten(1) @ x.T - power @ energy.T
+    energy = x.square().unflatten(1, (-1, 2)).sum(2)
+    likelihood = 2 * torch.view_as_real(filtered).flatten(1) @ x.T - power @ energy.T
     return (likelihood - likelihood.amax(1, keepdim=True)).float()
 
 

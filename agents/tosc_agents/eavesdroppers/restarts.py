@@ -12,7 +12,7 @@ from tosc_agents.eavesdroppers.base import NeuralEavesdropper, part_of, run_besi
 from tosc_agents.learning.loop import StepLoss
 from tosc_agents.learning.seeding import weights_from
 from tosc_env import metrics
-from tosc_env.errors import InputError
+from tosc_env.options import check_count
 from tosc_env.privacy.view import View
 from tosc_env.types import Reception
 
@@ -28,8 +28,7 @@ BATCH = 500
 
 def check_restarts(restarts: int) -> None:
     """Raise InputError unless ``restarts`` is a whole number of at least 1."""
-    if isinstance(restarts, bool) or not isinstance(restarts, int) or restarts < 1:
-        raise InputError(f"restarts must be a whole number of at least 1, not {restarts!r}.")
+    check_count(restarts, "restarts")
 
 
 def split(view: View, restarts: int) -> tuple[Tensor, Tensor]:

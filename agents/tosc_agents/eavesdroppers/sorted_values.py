@@ -76,7 +76,7 @@ class Sorted(TransformedAttack):
         count = self.options["points"]
         if count:
             points = constellation_points(constellation_for(count), received.device)
-            scaled = to_constellation(received, csi)
+            scaled = to_constellation(received, csi, self.spec.layout)
             parts += [histogram(part, points) / self.spec.num_symbols for part in (scaled, scaled.abs())]
         return torch.cat(parts, dim=1)
 

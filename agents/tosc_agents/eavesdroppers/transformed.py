@@ -17,7 +17,7 @@ from tosc_agents.learning.seeding import weights_from
 from tosc_env.attackers import Eavesdropper, make_eavesdropper
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.privacy.view import View
-from tosc_env.types import Reception, SystemSpec
+from tosc_env.types import CSILayout, Reception, SystemSpec
 
 BASE_ATTACKS = ("inversion-mlp", "label", "match")
 """The base attacks of a transformed attack unless its caller names others: one for each kind of leak."""
@@ -99,9 +99,13 @@ class TransformedAttack(Eavesdropper):
 
     # -- for subclasses --------------------------------------------------------------------------------
 
+    def layout_of(self, width: int) -> CSILayout:
+        """What the CSI says of each use of what the base attacks are shown: nothing if these are no channel uses."""
+        return self.spec.layout if width == 2 * self.spec.num_symbols else CSILayout()
+
     def build(self, width: int) -> None:
         """Make fresh base attacks for ``width`` reals."""
-        spec = replace(self.spec, num_symbols=(width + 1) // 2)
+        spec = replace(self.spec, num_symbols=(width + 1) // 2, layout=self.layout_of(width))
         made = {
             name: make_eavesdropper(name, spec, **self.options["base_attack_kwargs"].get(name, {}))
             for name in self.options["base_attacks"]
@@ -201,6 +205,7 @@ class TransformedView:
 
     def __init__(self, view: View, attack: TransformedAttack) -> None:
         self.spec = next(iter(attack.attackers.values())).spec
+        self.fading = view.fading and self.spec.num_symbols == attack.spec.num_symbols
         self._view, self._attack = view, attack
 
     def __getattr__(self, name: str) -> Any:
@@ -236,18 +241,3 @@ class TransformedView:
         csi = symbols.new_zeros(len(symbols), self._view.spec.num_csi)
         csi[:, 0], csi[:, 1::2] = CLEAN_DB, 1.0
         return self._attack.through(Reception(symbols, csi)).received
-
-
-def fade_powers(csi: Tensor, num_symbols: int) -> Tensor | None:
-    """|h|^2 of each channel use, [..., n], from CSI [..., 1 + 2F]; None over a link that does not fade.
-
-    The F fades are taken to last for blocks of ``ceil(n / F)`` channel uses, as those of
-    :class:`~tosc_env.channels.Rayleigh` do when their coherence divides the message; CSI does not say more.
-
-    >>> fade_powers(torch.tensor([[12.0, 3.0, 4.0, 0.0, 1.0]]), 4)
-    tensor([[25., 25.,  1.,  1.]])
-    """
-    if csi.shape[-1] == 1:
-        return None
-    powers = csi[..., 1:].unflatten(-1, (-1, 2)).square().sum(-1)
-    return powers.repeat_interleave(-(-num_symbols // powers.shape[-1]), dim=-1)[..., :num_symbols]

@@ -90,7 +90,7 @@ class RunCache:
             record["result"]
         except FileNotFoundError:
             raise DataError(f"{job.name} is not finished: there is no {path}.") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
                 f"{path} is damaged ({error}); delete its folder to have it made again."
             ) from None

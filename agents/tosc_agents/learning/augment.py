@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tosc_env.errors import InputError
+
 
 def crop_flip_cutout(
     images: Tensor,
@@ -35,6 +37,10 @@ def crop_flip_cutout(
     """
     size, channels, height, width = images.shape
     device = images.device
+    if pad >= min(height, width):
+        raise InputError(
+            f"images of {height}x{width} pixels cannot be shifted by {pad} in training: give larger images, or pad=0."
+        )
 
     def draw(high: int) -> Tensor:
         return torch.randint(high, (size, 1), generator=generator, device=device)

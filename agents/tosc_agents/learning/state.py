@@ -79,8 +79,8 @@ def load_state(path: str | os.PathLike[str], device: torch.device) -> dict[str, 
         with safe_open(Path(path), framework="pt") as file:
             plain = json.loads((file.metadata() or {})[_KEY])
             tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        return restore_state(plain, tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is not the state of a run ({error}); delete it to start anew."
         ) from None
-    return restore_state(plain, tensors)

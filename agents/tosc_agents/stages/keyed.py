@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from tosc_agents.keys import SecretKey, keystream
+from tosc_agents.keys import SecretKey, fixed_keystream, keystream
 from tosc_env.errors import InputError, unknown
 from tosc_env.modulation import CONSTELLATIONS
 from tosc_env.schemes import Stage
@@ -55,8 +55,9 @@ class Keyed(Stage):
         constellation: of a discrete scheme. Then the n *points* are shuffled (so are the indices they stand for), and
             the signs of I and Q flipped independently, which maps a square QAM onto itself; no ``rotation``.
         mode: ``shuffle``, ``shuffle+signs`` or ``rotation``.
-        lifetime: ``per_message`` draws from key, environment, row, episode and message number, each number modulo
-            2**32 (:func:`~tosc_agents.keys.keystream`); ``fixed`` from the key alone, once for all messages.
+        lifetime: ``per_message`` draws from key, environment, the message's numbers and the image that it carries
+            (:func:`~tosc_agents.keys.keystream`), so that different images never meet the same; ``fixed`` from the key
+            alone, once for all messages.
         key: 64 hexadecimal digits, 32 bytes, or a :class:`~tosc_agents.keys.SecretKey`. None draws a fresh one:
             to replay messages, or to decode elsewhere, give one.
 
@@ -64,7 +65,7 @@ class Keyed(Stage):
         InputError: an unknown mode, lifetime or constellation, a rotation of points, or what is no key.
 
     Example:
-        >>> context = Context(torch.full((2,), 12.0), torch.tensor([[0, 0, 0], [1, 0, 0]]))
+        >>> context = Context(torch.full((2,), 12.0), torch.tensor([[0, 0, 0, 17, 5], [1, 0, 0, 4, 5]]))
         >>> cipher = Keyed(SystemSpec((3, 32, 32), 10, num_symbols=8), mode="rotation", key="00" * 32)
         >>> symbols = torch.ones(2, 16)
         >>> sent = cipher.protect(symbols, context)
@@ -113,7 +114,7 @@ class Keyed(Stage):
     def _take(self, key: SecretKey, place: int) -> None:
         self._key, self._place = key, place
         if not self.stochastic:
-            drawn = self._draw(0, torch.zeros(1, 3, dtype=torch.int64))
+            drawn = self._draw(lambda words, purpose: fixed_keystream(self._key, words, purpose))
             where = None if self._order is None else self._order.device
             self._order = drawn.order.to(where)
             self._signs = None if drawn.signs is None else drawn.signs.to(where)
@@ -161,11 +162,12 @@ class Keyed(Stage):
                 f"[{len(context.message)}, {length}], not {list(values.shape)}."
             )
         if self.stochastic:
-            return self._draw(context.environment, context.message)
+            numbers = context.environment, context.message
+            return self._draw(lambda words, purpose: keystream(self._key, *numbers, words, purpose))
         return _Secrets(self._order, self._signs)
 
-    def _draw(self, environment: int, message: Tensor) -> _Secrets:
-        """Order and signs for messages [B, 3], from one key stream."""
+    def _draw(self, stream: Callable[[int, str], Tensor]) -> _Secrets:
+        """Order and signs from one key stream, which is asked for a number of words for a purpose."""
         rounds, length = ROUNDS[self.mode], 2 * self.spec.num_symbols
         width = 1 if self.constellation is None else 2  # a point's I and Q move together
         moved = length // width
@@ -173,8 +175,7 @@ class Keyed(Stage):
         kind = "reals" if self.constellation is None else "points"
         # A key is not spent twice: every mode, lifetime, length and place has a stream of its own.
         purpose = f"{self.mode}/{self.lifetime}/{moved} {kind}" + (f"/{self._place}" if self._place else "")
-        words = keystream(self._key, environment, message, rounds * (moved + flips), purpose)
-        words = words.unflatten(1, (rounds, moved + flips))
+        words = stream(rounds * (moved + flips), purpose).unflatten(1, (rounds, moved + flips))
         # Stable, so that both ends agree even where two words are equal, on any device.
         order = words[..., :moved].argsort(dim=-1, stable=True)
         order = (width * order[..., None] + torch.arange(width, device=order.device)).flatten(-2)

@@ -44,6 +44,10 @@ class Laplace(Stage):
     added to (Mironov, "On significance of the least significant bits for differential privacy", CCS 2012). An attacker
     behind a noisy channel has no such bits; who reads the transmitter's memory does.
 
+    In a simulation the noise comes from the environment's seeded stream, so that episodes replay: the guarantee is
+    towards whoever does not know the seed. Who knows it knows the noise; a transmitter in the field draws from its
+    operating system's entropy.
+
     Args:
         spec, constellation: see :class:`~tosc_env.Stage`.
         epsilon: the budget of each message, above 0; its knob.
@@ -62,7 +66,7 @@ class Laplace(Stage):
         >>> stage = Laplace(spec, epsilon=20.0)
         >>> stage
         Laplace(epsilon=20, clip=1)
-        >>> context = Context(torch.zeros(2), torch.zeros(2, 3), generator=torch.Generator().manual_seed(0))
+        >>> context = Context(torch.zeros(2), torch.zeros(2, 5), generator=torch.Generator().manual_seed(0))
         >>> stage.protect(torch.randn(2, 8), context).shape
         torch.Size([2, 8])
         >>> Laplace(spec, epsilon=0.05, mode="calibrated", constant=0.01).guarantee()

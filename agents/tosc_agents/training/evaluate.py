@@ -271,7 +271,11 @@ def _leaks(
         if with_ssim:
             found["ssim"] = metrics.ssim(rebuilt, images)
     if "match" in attacker.capabilities:
-        scores = attacker.match(received, csi, images)
+        # In another order than the messages, so that an answer by position is right by chance alone.
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(len(images))).to(
+            images.device
+        )
+        scores = attacker.match(received, csi, images[order])[:, order.argsort()]
         found[attacker.match_figure] = metrics.reidentification(scores)
     if "infer" in attacker.capabilities:
         logits = attacker.infer(received, csi)

@@ -25,7 +25,7 @@ def make(**options):
 
 def context(batch_size, **knobs):
     told = {name: torch.full((batch_size,), value) for name, value in knobs.items()}
-    return Context(torch.full((batch_size,), 12.0), torch.zeros(batch_size, 3, dtype=torch.long), knobs=told)
+    return Context(torch.full((batch_size,), 12.0), torch.zeros(batch_size, 5, dtype=torch.long), knobs=told)
 
 
 def reception(batch_size, snr_db=12.0):

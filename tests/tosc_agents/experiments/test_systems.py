@@ -39,7 +39,7 @@ def test_what_a_method_sends_from_memory_is_what_it_sends(one):
     scheme = scheme_of(one)
     source = source_of(SETTING, "test", None)
     index = torch.arange(len(source)).flip(0)
-    message = torch.randint(2**32, (len(index), 3), generator=torch.Generator().manual_seed(0))
+    message = torch.randint(2**32, (len(index), 5), generator=torch.Generator().manual_seed(0))
 
     def context():
         return Context(torch.zeros(len(index)), message, generator=torch.Generator().manual_seed(1))

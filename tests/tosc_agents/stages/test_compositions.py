@@ -40,7 +40,7 @@ def make(name="deepjscc", more=(), key=None, **options):
 
 
 def context(batch_size, episode=0):
-    message = torch.zeros(batch_size, 3, dtype=torch.long)
+    message = torch.zeros(batch_size, 5, dtype=torch.long)
     message[:, 0], message[:, 1] = torch.arange(batch_size), episode
     return Context(torch.full((batch_size,), 12.0), message, 7, g(episode))
 

@@ -23,7 +23,7 @@ CALIBRATED = {"mode": "calibrated", "constant": 0.01, "epsilon": 0.05}
 
 
 def context(batch_size, seed=0, **knobs):
-    message = torch.zeros(batch_size, 3, dtype=torch.long)
+    message = torch.zeros(batch_size, 5, dtype=torch.long)
     return Context(torch.full((batch_size,), 12.0), message, generator=g(seed), knobs=knobs)
 
 

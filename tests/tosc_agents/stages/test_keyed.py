@@ -19,7 +19,7 @@ every = pytest.mark.parametrize(("mode", "lifetime"), EVERY)
 
 
 def told(batch_size, *, episode=0, number=0, environment=0):
-    message = torch.tensor([[0, episode, number]]).repeat(batch_size, 1)
+    message = torch.tensor([[0, episode, number, 0, 0]]).repeat(batch_size, 1)
     message[:, 0] = torch.arange(batch_size)
     return Context(torch.full((batch_size,), 12.0), message, environment)
 

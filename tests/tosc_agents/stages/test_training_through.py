@@ -45,7 +45,7 @@ def make(name="deepjscc", more=(), key=None, spec=SPEC, network=TINY, **options)
 
 
 def context(batch_size):
-    message = torch.zeros(batch_size, 3, dtype=torch.long)
+    message = torch.zeros(batch_size, 5, dtype=torch.long)
     message[:, 0] = torch.arange(batch_size)
     return Context(torch.full((batch_size,), 12.0), message, 7, g())
 

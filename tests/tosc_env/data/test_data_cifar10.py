@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +155,84 @@ def test_a_pickle_that_asks_for_code_runs_none(tmp_path):
     with refused("mkdir", DataError):
         make_source("cifar10")
     assert not (tmp_path / "owned").exists()
+
+
+def member(name, content=b"", **fields):
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info, io.BytesIO(content)
+
+
+HOSTILE = {
+    "a path that leaves": member("../owned", b"x"),
+    "an absolute path": member("/tmp/owned-by-a-tar", b"x"),
+    "a link": member("cifar-10-batches-bin/a", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+    "a hard link": member("cifar-10-batches-bin/a", type=tarfile.LNKTYPE, linkname="../../../etc/passwd"),
+    "a device": member("cifar-10-batches-bin/a", type=tarfile.CHRTYPE, devmajor=1, devminor=5),
+    "a pipe": member("cifar-10-batches-bin/a", type=tarfile.FIFOTYPE),
+    "a file with holes": member("cifar-10-batches-bin/a", type=tarfile.GNUTYPE_SPARSE),
+    "an archive within": member("cifar-10-batches-bin/a.tar.gz", bytes(200_000)),
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_an_archive_that_is_not_the_release_leaves_nothing(tmp_path, hostile):
+    (tmp_path / "root").mkdir()
+    archive = tmp_path / "root" / "cifar-10-binary.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.addfile(*hostile)
+    layout = cifar10.BinaryLayout(tmp_path / "root" / "cifar-10-batches-bin")
+    with pytest.raises(DataError) as caught:
+        cifar10._unpack(archive, layout, {"url": "somewhere"})
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [archive]
+    assert not Path("/tmp/owned-by-a-tar").exists()
+
+
+@pytest.mark.parametrize("cut", [0, 10, 60, -8])
+def test_a_cut_archive_leaves_nothing(tmp_path, cut):
+    archive = tmp_path / "cifar-10-binary.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.addfile(*member("cifar-10-batches-bin/a", os.urandom(5000)))
+    archive.write_bytes(archive.read_bytes()[:cut])
+    with pytest.raises(DataError):
+        cifar10._unpack(
+            archive, cifar10.BinaryLayout(tmp_path / "cifar-10-batches-bin"), {"url": "somewhere"}
+        )
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b"K\x00t\x94b", b"K\x3ft\x94b"),  # bytes that are addresses of objects
+        (b"\x8c\x02u1", b"\x8c\x02O8"),
+        (b"J\xff\xff\xff\xffJ\xff\xff\xff\xff", b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f"),  # huge items
+        (b"NNN", b"NN}"),
+    ],
+    ids=["objects", "object type", "huge", "fields"],
+)
+def test_an_array_of_another_kind_is_refused_and_touches_no_memory(tmp_path, protocol, change):
+    """Such a dtype, rebuilt by NumPy, reads and writes at addresses of a stranger's choice."""
+    path = write_python(tmp_path, protocol=protocol) / "data_batch_1"
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(*change, 1))
+    assert path.read_bytes() != raw
+    with pytest.raises(DataError, match=r"data_batch_1 (holds no uint8 table|is not a CIFAR-10 batch)"):
+        make_source("cifar10")
+
+
+def test_a_pickle_that_claims_a_large_table_is_refused(tmp_path):
+    folder = write_python(tmp_path)
+    (folder / "test_batch").write_bytes(b"\x80\x04" + b"\x8e" + (2**60).to_bytes(8, "little") + b"x")
+    with pytest.raises(DataError, match="test_batch is not a CIFAR-10 batch"):
+        make_source("cifar10", split="test")
+    (folder / "test_batch").write_bytes(bytes(10**6))
+    with pytest.raises(DataError, match="longer than any"):
+        make_source("cifar10", split="test")
 
 
 def test_a_changed_file_is_read_again(tmp_path):

@@ -53,8 +53,8 @@ def test_draw_depends_on_the_generator_alone_and_is_uniform():
     assert (frequency - 1 / 9).abs().max() < 5 * (1 / 9 / 20_000) ** 0.5
 
 
-def test_the_halves_are_disjoint_and_make_up_the_whole_in_order():
-    whole = a_source()
+def test_halves_in_order_are_disjoint_and_make_up_the_whole():
+    whole = a_source(halves="in-order")
     system, attacker = whole.take_half("system"), whole.take_half("attacker")
     assert (len(system), len(attacker)) == (4, 5)
     assert torch.equal(torch.cat([system.images, attacker.images]), whole.images)

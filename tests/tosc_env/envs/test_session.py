@@ -51,7 +51,7 @@ def test_a_partial_reset_counts_episodes_per_row():
     session = make(max_cycles=20)
     run(session, 4, reset_at=1, mask=np.array([False, True, False, False]))
     assert session.cycles.tolist() == [4, 2, 4, 4]
-    assert session.present.round.message.tolist() == [[0, 0, 4], [1, 1, 2], [2, 0, 4], [3, 0, 4]]
+    assert session.present.round.message[:, :3].tolist() == [[0, 0, 4], [1, 1, 2], [2, 0, 4], [3, 0, 4]]
 
 
 def test_a_row_that_is_over_keeps_its_message_until_it_restarts():
@@ -174,23 +174,6 @@ def test_info_keys_are_the_same_before_and_after_a_score_with_extra_metrics():
     after = session.info("eavesdropper", session.play({"eavesdropper": images()}))
     assert list(before) == list(after) == ["accuracy", "psnr_db", "mse", "snr_db", "stand_in", "ssim"]
     assert all(v.dtype == torch.float32 and v.shape == (4,) and v.isfinite().all() for v in after.values())
-
-
-@pytest.mark.parametrize(
-    "change", [{"split": "test"}, {"snr_db": 3.0}, {"data_kwargs": {"num_images": 65}}, {"num_symbols": 32}]
-)
-def test_one_seed_in_two_worlds_gives_two_environment_numbers(change):
-    """Keyed schemes draw their keystream from the number: another world must not use this one's again."""
-    from fakes import options_for
-
-    def number(**options):
-        options = options_for("eavesdropper", **options)
-        options.pop("role")
-        session = Session(make_system("shapes", {"eavesdropper"}, options, ()), {"eavesdropper"})
-        session.reset(seed=5)
-        return session.environment
-
-    assert number() == number() != number(**change)
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,15 @@ def test_a_budget_below_one_is_refused(queries):
 
 
 def test_a_threat_model_is_plain_values_and_one_line():
-    threat = ThreatModel(queries=25_000, candidate_queries=True, keys="with-key", csi=False)
+    threat = ThreatModel(queries=25_000, candidate_queries=True, candidates=9000, keys="with-key", csi=False)
     assert ThreatModel(**threat.plain()) == threat
     told = str(threat)
-    assert "25,000" in told and "own CSI: no" in told and "candidate queries" in told and "key" in told
+    assert (
+        "25,000" in told
+        and "own CSI: no" in told
+        and "candidate queries of 9,000 images" in told
+        and "key" in told
+    )
     assert "unlimited" in str(ThreatModel())
 
 
@@ -26,6 +31,8 @@ def test_a_threat_model_is_plain_values_and_one_line():
     ("given", "told"),
     [
         ({"receptions": 0}, "receptions 1 0"),
+        ({"candidates": 0}, "candidates 1 0"),
+        ({"queries": 10, "candidate_queries": True}, "queries=10 candidates"),
         ({"keys": "stolen"}, "keys with-pairs without-pairs with-key 'stolen'"),
         ({"images": "all"}, "images other-half same-half other-data 'all'"),
     ],

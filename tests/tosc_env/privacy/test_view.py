@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Mapping
+
 import pytest
 import torch
 from links import seeded as g
 from pixels import Counted, Noise
 from refusals import refused
 
+from tosc_env.async_checks import AsyncChecks
 from tosc_env.data import make_source
 from tosc_env.data.base import Source
-from tosc_env.errors import DeniedError
+from tosc_env.errors import DeniedError, InputError
 from tosc_env.game import Game
 from tosc_env.pipeline import make_scheme
 from tosc_env.privacy.oracle import Recorded
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
 from tosc_env.schemes import PrivacyScheme, Stage
-from tosc_env.types import Batch, Context, Round, SystemSpec
+from tosc_env.types import Batch, Context, Link, Round, SystemSpec
 
 SPEC = SystemSpec((3, 16, 16), 10, 8)
 
@@ -113,7 +118,7 @@ def test_attackers_learn_on_the_symbols_that_are_sent_also_when_first_asked_in_b
     for name, plain in learnt[0].items():
         assert plain.dtype == torch.float32 and torch.equal(plain, learnt[1][name]), name
     if backbone is Counted and not stages:
-        context = Context(torch.full((40,), 12.0), torch.zeros(40, 3, dtype=torch.int64))
+        context = Context(torch.full((40,), 12.0), torch.zeros(40, 5, dtype=torch.int64))
         direct = Counted(SPEC).encode(source.gather(index).images, context)
         wanted = Game(source, num_symbols=8).normalise(direct)
         assert torch.allclose(learnt[1]["symbols"], wanted, atol=1e-5)
@@ -178,7 +183,8 @@ class Coded(Counted):
 
 def test_what_the_threat_model_grants_is_given_and_the_rest_denied_by_its_field(source):
     index, batch = torch.arange(7), source.gather(torch.arange(7))
-    view, scheme = make_view(source, Coded, unkeyed_encoder=True, candidate_queries=True, queries=10_000)
+    budgets = {"queries": 10_000, "candidates": 10_000}
+    view, scheme = make_view(source, Coded, unkeyed_encoder=True, candidate_queries=True, **budgets)
     assert view.num_images == 500, "a budget above the number of images is no limit"
     assert torch.equal(view.labels(index), batch.labels)
     assert torch.equal(view.attributes(index), batch.attributes)
@@ -206,21 +212,131 @@ def test_what_the_threat_model_grants_is_given_and_the_rest_denied_by_its_field(
     assert bare.constellation is None and bare.codebook is None, "a continuous scheme has none to deny"
 
 
-def test_no_public_attribute_leads_to_the_game_the_scheme_or_any_image_set(source):
-    view, _ = make_view(source)
+HIDDEN = (Game, Source, Round, Batch, Context, Link, PrivacyScheme, Stage, torch.Generator)
+
+
+def names_of(thing):
+    return [name for name in dir(thing) if not name.startswith("__")]
+
+
+def reached(thing, depth=4):
+    """Everything that names and items of a thing lead to, public and underscore names alike."""
+    yield thing
+    if depth == 0 or isinstance(thing, (torch.Tensor, torch.device, str, bytes, int, float, type(None))):
+        return
+    inner = [getattr(thing, name) for name in names_of(thing) if hasattr(thing, name)]
+    if isinstance(thing, Mapping):
+        inner += [*thing, *thing.values()]
+    elif isinstance(thing, (tuple, list, set, frozenset)):
+        inner += [*thing]
+    for one in inner:
+        yield from reached(one, depth - 1)
+
+
+def test_no_name_on_a_view_leads_to_what_the_referee_has(source):
+    """A malicious attacker tries every public and underscore name, and those of what it finds."""
+    view, _ = make_view(source, stages=[Mixed(SPEC)], queries=10)
     view.symbols(torch.arange(2))
-    public = {name: getattr(view, name) for name in dir(view) if not name.startswith("_")}
-    for name, value in public.items():
-        assert not isinstance(value, (Game, Source, Round, Batch, PrivacyScheme)), name
-        owner = getattr(value, "__self__", view)
-        assert owner is view, name
-        if isinstance(value, torch.Tensor):
-            assert value.shape[0] != len(source), name
-    assert set(public) == {
-        *("attribute_values", "attributes", "batch_size", "codebook", "constellation", "deterministic"),
+    held = [view, view.sample(torch.arange(2)), copy.copy(view), copy.deepcopy(view)]
+    for thing in held:
+        for found in reached(thing):
+            assert not isinstance(found, HIDDEN), type(found)
+            assert not (isinstance(found, torch.Tensor) and len(found.shape) and len(found) == len(source))
+    for name in names_of(view):
+        assert getattr(getattr(view, name), "__self__", view) is view, name
+    assert set(names_of(view)) == {
+        *(
+            "attribute_values",
+            "attributes",
+            "batch_size",
+            "candidates",
+            "codebook",
+            "constellation",
+            "deterministic",
+        ),
         *("device", "encode", "fading", "images", "keyed", "labels", "num_images", "outputs", "queries"),
-        *("sample", "sample_repeated", "snr_db", "spec", "statistics", "symbols", "threat", "unkeyed"),
-    }, "a new door into the view: say here what it may show"
+        *(
+            "sample",
+            "sample_repeated",
+            "snr_db",
+            "spec",
+            "statistics",
+            "symbols",
+            "threat",
+            "unkeyed",
+            "_ask",
+        ),
+    }, "a new name on the view: say here what it may show"
+    for name in ("_game", "_scheme", "_send", "_generator", "_sent", "__class__", "_threat"):
+        with pytest.raises(DeniedError, match="has no"):
+            view._ask(name)
+
+
+def test_grants_cannot_be_assigned_forged_or_doubled(source):
+    view, _ = make_view(source, queries=10, labels=False)
+    wide = ThreatModel(candidate_queries=True, keys="with-key", unkeyed_encoder=True)
+    for name in [*names_of(view), "_threat", "_game", "anything"]:
+        for set_it in (setattr, object.__setattr__):
+            if (name, set_it) == ("_ask", object.__setattr__):
+                continue  # who replaces the way to the referee asks nobody
+            with pytest.raises(AttributeError):
+                set_it(view, name, wide)
+        with pytest.raises(AttributeError):
+            delattr(view, name)
+    object.__setattr__(view.threat, "queries", None)
+    object.__setattr__(view.threat, "labels", True)
+    view.statistics.mean_image.zero_()
+    view.images(torch.arange(3)).zero_()
+    assert view.threat == ThreatModel(queries=10, labels=False) and view.num_images == 10
+    assert float(view.statistics.mean_image.sum()) > 0 and float(view.images(torch.arange(3)).sum()) > 0
+    view.symbols(torch.arange(4))
+    for other in (view, copy.copy(view), copy.deepcopy(view)):
+        assert other.queries == view.queries > 0, "a copy has the same budget, not one more"
+        with pytest.raises(DeniedError):
+            other.symbols(torch.arange(11))
+        with AsyncChecks().collect():  # never looked at
+            seen = other.symbols(torch.arange(20))
+        assert len(seen.unique(dim=0)) == 10
+    with pytest.raises(InputError, match="not pickled"):
+        pickle.dumps(view)
+
+
+def test_every_encoding_counts_and_candidates_have_a_budget_of_their_own(source):
+    index = torch.arange(10)
+    view, _ = make_view(source, queries=10, candidate_queries=True, candidates=25)
+    view.encode(view.images(index))
+    assert (view.candidates, view.queries) == (10, 0)
+    view.encode(view.images(index) * 0.99)
+    with pytest.raises(DeniedError, match="25 candidates encoded; 20 have been, and 10 more"):
+        view.encode(view.images(index))
+    view.encode(view.images(index[:5]))
+    assert view.candidates == 25
+    view, _ = make_view(source, unkeyed_encoder=True)
+    view.unkeyed(index)
+    assert view.queries == 10
+    view, _ = make_view(source, stages=[Mixed(SPEC)], unkeyed_encoder=True)
+    view.unkeyed(index)
+    view.sample(index + 5)
+    assert view.queries == 15
+
+
+def test_without_pairs_candidates_give_none_either(source):
+    view, _ = make_view(source, stages=[Mixed(SPEC)], keys="without-pairs", candidate_queries=True)
+    for ask in (view.symbols, view.sample, lambda index: view.encode(view.images(index))):
+        with pytest.raises(DeniedError, match="pairs of images and encrypted symbols"):
+            ask(torch.arange(3))
+    assert (view.queries, view.candidates) == (0, 0)
+
+
+def test_with_the_key_symbols_are_what_receptions_are_of(source):
+    """Decrypted, both: what is learnt from symbols is what is received."""
+    view, _ = make_view(
+        source, stages=[Mixed(SPEC)], keys="with-key", candidate_queries=True, rules={"snr_db": 100.0}
+    )
+    index = torch.arange(20)
+    bare = make_view(source)[0].symbols(index)
+    for found in (view.symbols(index), view.sample(index)[0].received, view.encode(view.images(index))):
+        assert torch.allclose(found, bare, atol=1e-3)
 
 
 def test_the_view_gives_the_attackers_half_and_only_that(source):

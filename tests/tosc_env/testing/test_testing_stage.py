@@ -243,7 +243,7 @@ BROKEN = [
     ("stochastic = False", but(free(Negate), protect=drawn)),
     (
         "stochastic = False",
-        but(free(Negate), protect=lambda self, symbols, told: symbols + told.message[:, 2:]),
+        but(free(Negate), protect=lambda self, symbols, told: symbols + told.message[:, 2:3]),
     ),
     ("says stochastic = True", but(Negate, stochastic=True)),
     (

@@ -147,5 +147,6 @@ def _source(
         attribute_values=like.attribute_values,
         training=training,
         provenance=told,
+        halves=like.halves,
         device=device,
     )

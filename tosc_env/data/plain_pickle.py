@@ -1,0 +1,150 @@
+"""Pickles read as descriptions of data: nothing that they name is imported, called or built.
+
+A pickle is a program that may call whatever it names.  Here its opcodes move plain values on a stack, and a call that
+it asks for stays a :class:`Call`: words, of which the reader takes what it expects.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+_MARK = object()
+"""Stands on the stack where a group of values begins."""
+
+
+@dataclass(eq=False)
+class Call:
+    """A call that a pickle asks for and does not get.
+
+    Attributes:
+        name: what it would call, such as ``"numpy.dtype"``.
+        arguments: with what; None: it is named only.
+        state: what it would give to the result afterwards.
+    """
+
+    name: str
+    arguments: Any = None
+    state: Any = None
+
+
+def read_pickle(raw: bytes, names: frozenset[str], opcodes: int) -> Any:
+    """What a pickle of protocol 2 to 5 describes: dictionaries, lists, tuples, numbers, strings and calls.
+
+    Strings of Python 2 come as bytes.
+
+    Args:
+        raw: the pickle.
+        names: all that it may name.
+        opcodes: the most opcodes that are followed, which bounds time and memory.
+
+    Raises:
+        ValueError: it is damaged, longer, or asks for something else; a phrase to stand behind the file's name.
+
+    Example:
+        >>> import pickle
+        >>> read_pickle(pickle.dumps({"a": [1, (2, None)]}), frozenset(), 100)
+        {'a': [1, (2, None)]}
+        >>> read_pickle(pickle.dumps(print), frozenset(), 100)
+        Traceback (most recent call last):
+        ...
+        ValueError: it asks for builtins.print
+    """
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+    try:
+        for opcode, argument, _ in islice(pickletools.genops(raw), opcodes):
+            if opcode.name == "STOP":
+                return stack.pop()
+            _follow(opcode.name, argument, stack, memo, names)
+    except (LookupError, TypeError) as error:  # an empty stack, an unknown memo, a value of another type
+        raise ValueError(f"it is no whole pickle ({type(error).__name__})") from error
+    except ValueError as error:  # ours, or pickletools', which quotes what it cannot read at any length
+        raise ValueError(str(error)[:200]) from None
+    raise ValueError(f"it has more than {opcodes:,} opcodes")
+
+
+def _follow(
+    opcode: str, argument: Any, stack: list[Any], memo: dict[int, Any], names: frozenset[str]
+) -> None:
+    """Do to stack and memo what one opcode says."""
+    match opcode:
+        case "PROTO" | "FRAME":
+            pass
+        case "BINPUT" | "LONG_BINPUT":
+            memo[argument] = stack[-1]
+        case "MEMOIZE":
+            memo[len(memo)] = stack[-1]
+        case "BINGET" | "LONG_BINGET":
+            stack.append(memo[argument])
+        case "NONE" | "NEWTRUE" | "NEWFALSE":
+            stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode])
+        case "BININT" | "BININT1" | "BININT2":
+            stack.append(argument)
+        case "BINSTRING" | "SHORT_BINSTRING":
+            stack.append(argument.encode("latin-1"))
+        case "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8":
+            stack.append(argument)
+        case "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8":
+            stack.append(argument)
+        case "MARK":
+            stack.append(_MARK)
+        case "EMPTY_TUPLE":
+            stack.append(())
+        case "TUPLE1" | "TUPLE2" | "TUPLE3":
+            stack.append(tuple(reversed([stack.pop() for _ in range(int(opcode[-1]))])))
+        case "TUPLE":
+            stack.append(tuple(_group(stack)))
+        case "EMPTY_LIST":
+            stack.append([])
+        case "APPEND":
+            value = stack.pop()
+            _top(stack, list).append(value)
+        case "APPENDS":
+            values = _group(stack)
+            _top(stack, list).extend(values)
+        case "EMPTY_DICT":
+            stack.append({})
+        case "SETITEM":
+            value, key = stack.pop(), stack.pop()
+            _top(stack, dict)[_text(key)] = value
+        case "SETITEMS":
+            values = _group(stack)
+            pairs = zip(values[::2], values[1::2], strict=True)
+            _top(stack, dict).update((_text(key), value) for key, value in pairs)
+        case "GLOBAL" | "STACK_GLOBAL":
+            words = argument.split(" ") if opcode == "GLOBAL" else [stack.pop(), stack.pop()][::-1]
+            name = ".".join(words)
+            if name not in names:
+                raise ValueError(f"it asks for {name[:80]}")
+            stack.append(Call(name))
+        case "REDUCE":
+            arguments = stack.pop()
+            stack.append(Call(_top([stack.pop()], Call).name, arguments))
+        case "BUILD":
+            state = stack.pop()
+            _top(stack, Call).state = state
+        case _:
+            raise ValueError(f"it has the opcode {opcode}, which no plain data needs")
+
+
+def _group(stack: list[Any]) -> list[Any]:
+    """The values above the last mark, taken off the stack with it."""
+    values: list[Any] = []
+    while (value := stack.pop()) is not _MARK:
+        values.append(value)
+    return values[::-1]
+
+
+def _top(stack: list[Any], kind: type) -> Any:
+    """The uppermost value, which must be of a kind."""
+    if type(stack[-1]) is not kind:
+        raise TypeError(f"a {kind.__name__} is expected")
+    return stack[-1]
+
+
+def _text(key: Any) -> str:
+    """A key of a dictionary, which is a string in Python 2 or 3."""
+    return key.decode("utf-8") if type(key) is bytes else str.__str__(key)
