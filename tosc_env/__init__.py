@@ -1,7 +1,7 @@
 """tosc-env: a Gymnasium-style simulation environment for privacy in task-oriented semantic communication.
 
-Importing this package registers ``ToSC-CIFAR-v0``, ``ToSC-CelebA-v0`` and ``ToSC-Shapes-v0`` and loads little
-else: every name below is imported when it is first used.
+Importing this package registers the environment ids that installed packages declare and loads little else: every
+name below is imported when it is first used.
 
 Example:
     >>> import gymnasium as gym
@@ -55,64 +55,34 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Batch": "types",
-    "Channel": "channels",
-    "Checkpoint": "io.checkpoints",
-    "Context": "types",
-    "DataSet": "data",
-    "Eavesdropper": "attackers",
-    "Game": "game",
-    "GameConfig": "game",
-    "InputError": "errors",
-    "Mixture": "mixture",
-    "Node": "nodes",
-    "Objective": "schemes",
-    "Outcome": "rewards",
-    "Pipeline": "pipeline",
-    "PrivacyScheme": "schemes",
-    "Reception": "types",
-    "Round": "types",
-    "Source": "data",
-    "Stage": "schemes",
-    "SystemSpec": "types",
-    "Task": "tasks",
-    "ThreatModel": "privacy.threat",
-    "ToscError": "errors",
-    "Transmission": "types",
-    "Trial": "schemes",
-    "View": "privacy.view",
-    "WIRETAP": "nodes",
-    "Waves": "types",
-    "aec_env": "envs.aec",
-    "as_source": "data.handed",
-    "defaults": "schemes",
-    "load_checkpoint": "io.checkpoints",
-    "load_eavesdropper": "zoos",
-    "load_scheme": "zoos",
-    "make_channel": "channels",
-    "make_eavesdropper": "attackers",
-    "make_objectives": "schemes",
-    "make_reward": "rewards",
-    "make_scheme": "pipeline",
-    "make_source": "data",
-    "make_stage": "schemes",
-    "make_task": "tasks",
-    "parallel_env": "envs.parallel",
-    "register_channel": "channels",
-    "register_eavesdropper": "attackers",
-    "register_env": "registration",
-    "register_objective": "schemes",
-    "register_reward": "rewards",
-    "register_scheme": "schemes",
-    "register_source": "data",
-    "register_stage": "schemes",
-    "register_task": "tasks",
-    "rollout": "rollout",
-    "save_checkpoint": "io.checkpoints",
-    "shift_transmitter_rewards": "envs.reward_shift",
-    "wiretap": "nodes",
+_MODULES = {
+    "attackers": ("Eavesdropper", "make_eavesdropper", "register_eavesdropper"),
+    "channels": ("Channel", "make_channel", "register_channel"),
+    "data": ("DataSet", "Source", "make_source", "register_source"),
+    "data.handed": ("as_source",),
+    "envs.aec": ("aec_env",),
+    "envs.parallel": ("parallel_env",),
+    "envs.reward_shift": ("shift_transmitter_rewards",),
+    "errors": ("InputError", "ToscError"),
+    "game": ("Game", "GameConfig"),
+    "io.checkpoints": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
+    "mixture": ("Mixture",),
+    "nodes": ("WIRETAP", "Node", "wiretap"),
+    "pipeline": ("Pipeline", "make_scheme"),
+    "privacy.threat": ("ThreatModel",),
+    "privacy.view": ("View",),
+    "registration": ("register_env",),
+    "rewards": ("Outcome", "make_reward", "register_reward"),
+    "rollout": ("rollout",),
+    "schemes": (
+        *("Objective", "PrivacyScheme", "Stage", "Trial", "defaults", "make_objectives", "make_stage"),
+        *("register_objective", "register_scheme", "register_stage"),
+    ),
+    "tasks": ("Task", "make_task", "register_task"),
+    "types": ("Batch", "Context", "Reception", "Round", "SystemSpec", "Transmission", "Waves"),
+    "zoos": ("load_eavesdropper", "load_scheme"),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "WIRETAP",

@@ -1,8 +1,7 @@
 """Checks of values on a device that do not synchronise the host with it.
 
-Reading a tensor's value waits for all work that was queued on its device before.  By default a check is synchronous:
-it reads the value and raises at once.  Within :meth:`AsyncChecks.collect` its result stays on the device, and
-:meth:`AsyncChecks.synchronize` reads all results that were collected, at a time of the caller's choosing.
+Reading a tensor's value waits for all work queued on its device.  By default a check reads the value and raises at
+once; within :meth:`AsyncChecks.collect` its result stays on the device until :meth:`AsyncChecks.synchronize`.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class AsyncChecks:
 
     @contextmanager
     def collect(self) -> Iterator[None]:
-        """Within, checks add their results here and raise nothing."""
+        """A context in which checks add their results here and raise nothing."""
         token = _current.set(self)
         try:
             yield
@@ -71,5 +70,14 @@ _current: ContextVar[AsyncChecks | None] = ContextVar("async_checks", default=No
 
 
 def current_checks() -> AsyncChecks | None:
-    """Where a check adds its result now; None: it is synchronous."""
+    """The object that collects results now; None: checks are synchronous."""
     return _current.get()
+
+
+def check(failed: Tensor, message: str, error: type[ToscError] = InputError) -> None:
+    """Raise ``error`` if ``failed`` (bool []) holds, or add that result where results are collected."""
+    checks = current_checks()
+    if checks is not None:
+        checks.add(failed, message, error)
+    elif failed:
+        raise error(message)

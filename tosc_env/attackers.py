@@ -1,4 +1,4 @@
-"""What an attacker subclasses: :class:`Eavesdropper`, and its registry."""
+"""The base class of attackers, :class:`Eavesdropper`, and its registry."""
 
 from __future__ import annotations
 
@@ -22,18 +22,16 @@ register_eavesdropper = eavesdroppers.register
 class Eavesdropper(nn.Module, ABC):
     """An attacker on its own link.
 
-    It learns in :meth:`fit` and has one or more of the capabilities ``reconstruct``, ``match`` and
-    ``infer``: a subclass overrides those it has, and :attr:`capabilities` lists them.
+    A subclass learns in :meth:`fit` and overrides one or more of ``reconstruct``, ``match`` and ``infer``.
 
     Args:
         spec: the system's shapes, with ``num_csi`` of the eavesdropper's own link.
 
     Attributes:
         instant: whether fitting takes no time and no queries, so that an environment does it on the spot.
-        needs: what its threat model must grant it, as fields of :class:`~tosc_env.privacy.threat.ThreatModel` and the
-            values that will do; ``tosc attack --all`` leaves out attackers that are denied theirs.
-        inferred: what :meth:`infer` gives logits of: names (``label``, or a private attribute's) and the
-            number of values of each, in the order of the logits' columns.
+        needs: fields of :class:`~tosc_env.privacy.threat.ThreatModel` and the values of which it needs one.
+        inferred: name and number of values of each quantity that :meth:`infer` gives logits of (``label``, or a
+            private attribute), in the order of the logits' columns.
         match_figure: the name under which its :meth:`match` is reported.
         repeated: whether it takes ``received`` [B, R, 2n] and ``csi`` [B, R, c] of R transmissions of the same
             image (``ThreatModel.receptions``).
@@ -53,21 +51,18 @@ class Eavesdropper(nn.Module, ABC):
 
     @classmethod
     def nothing_to_attack(cls, view: View) -> str | None:
-        """Why this attack has no object here (no codebook, no key, no private attributes), or None when it has."""
+        """The reason why there is nothing to attack here (no codebook, key, or private attributes); else None."""
         return None
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """Which of ``reconstruct``, ``match``, ``infer`` this attacker has."""
-        return tuple(
-            c
-            for c in ("reconstruct", "match", "infer")
-            if getattr(type(self), c) is not getattr(Eavesdropper, c)
-        )
+        """Those of ``reconstruct``, ``match``, ``infer`` that this attacker has."""
+        names = ("reconstruct", "match", "infer")
+        return tuple(name for name in names if getattr(type(self), name) is not getattr(Eavesdropper, name))
 
     @abstractmethod
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
-        """Learn from what the view allows; return plain values for the record (epochs, losses).
+        """Learn from the view; return plain values for the record (epochs, losses).
 
         Args:
             view: images, queries, CSI as the threat model allows; raises DeniedError on the rest.
@@ -84,7 +79,7 @@ class Eavesdropper(nn.Module, ABC):
         raise self._lacks("match")
 
     def infer(self, received: Tensor, csi: Tensor) -> Tensor:
-        """Logits [B, K] of what the attacker infers: those of each name of :attr:`inferred`, side by side."""
+        """Logits [B, K] of each name of :attr:`inferred`, side by side."""
         raise self._lacks("infer")
 
     def _lacks(self, capability: str) -> InputError:
@@ -95,7 +90,7 @@ class Eavesdropper(nn.Module, ABC):
 def make_eavesdropper(
     eavesdropper: str | Eavesdropper, spec: SystemSpec | None = None, **options: Any
 ) -> Eavesdropper:
-    """A fresh, untrained eavesdropper from its registered name; an object is handed back as it is."""
+    """Make a fresh, untrained eavesdropper from its registered name; an object is handed back as it is."""
     made = build(eavesdroppers, Eavesdropper, eavesdropper, options, spec or SystemSpec((3, 32, 32), 10))
     if isinstance(eavesdropper, str):
         made.name = made.name or eavesdropper

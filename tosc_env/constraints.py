@@ -1,4 +1,4 @@
-"""What a transmission may look like: a constraint takes symbols [B, 2n] to symbols as they are sent.
+"""Constraints of a transmission: each takes symbols [B, 2n] to symbols as they are sent.
 
 Constraints belong to a transmission, not to a game: each scheme brings its own, and a batch may mix them by row
 (:class:`~tosc_env.mixture.Mixture`).
@@ -34,12 +34,14 @@ def mean_power(symbols: Tensor) -> Tensor:
     return symbols * torch.rsqrt(energy + ENERGY_EPSILON)
 
 
-def points_of(constellation: str) -> Constraint:
-    """The constraint that every symbol is a point of a constellation of unit mean energy, sent as it is.
+def constraint_of(constellation: str | None) -> Constraint:
+    """:func:`mean_power` for symbols of any value (None), else that each is a point of the constellation.
 
     Raises:
         InputError: no such constellation; when applied, a symbol that is none of its points.
     """
+    if constellation is None:
+        return mean_power
     constellation_points(constellation)
 
     def check(symbols: Tensor) -> Tensor:
@@ -50,8 +52,3 @@ def points_of(constellation: str) -> Constraint:
         return symbols
 
     return check
-
-
-def constraint_of(constellation: str | None) -> Constraint:
-    """:func:`mean_power` for symbols of any value (None), else :func:`points_of` the constellation."""
-    return mean_power if constellation is None else points_of(constellation)

@@ -1,4 +1,4 @@
-"""Names of torch devices, checked once and at the door; and what goes from the host to a device."""
+"""Names of torch devices, checked, and copies from the host to a device."""
 
 from __future__ import annotations
 
@@ -10,13 +10,7 @@ from tosc_env.errors import InputError
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """The torch device meant by ``device``, with its index written out.
-
-    ``"cuda"`` becomes ``"cuda:0"``, so that two names of one device compare equal; a device that this
-    machine does not have is refused here and not in the middle of a run.
-
-    Args:
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or a :class:`torch.device`.
+    """The torch device of a name, with its index: ``"cuda"`` becomes ``"cuda:0"``, so that equal devices compare equal.
 
     Raises:
         InputError: the name means no device, or none that this machine has.
@@ -40,17 +34,14 @@ def resolve_device(device: str | torch.device) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     index = found.index or 0
     if index >= count:
-        have = (
-            f"this machine has {count} CUDA device{'s' * (count != 1)}"
-            if count
-            else "torch finds no CUDA device here"
+        raise InputError(
+            f"device {str(device)!r} is not available: torch finds {count} CUDA devices; use device='cpu'."
         )
-        raise InputError(f"device {str(device)!r} is not available: {have}; use device='cpu'.")
     return torch.device("cuda", index)
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """A copy of a NumPy array on a device, for which the host does not wait.
+    """A copy of a NumPy array on a device; the host does not wait for it.
 
     >>> to_device(np.array([True, False]), torch.device("cpu"))
     tensor([ True, False])

@@ -1,8 +1,7 @@
 """The errors a user can cause, each a single sentence that names the value and what is allowed.
 
-Everything here derives from :class:`ToscError`, so a program can catch one class; each also derives from
-the built-in error people expect (``ValueError`` for a bad argument, ``OSError`` for a file), so code that
-knows nothing of tosc-env still reads naturally.  The command line prints the sentence and exits with 2.
+All derive from :class:`ToscError`, and each also from the built-in error people expect (``ValueError`` for a bad
+argument, ``OSError`` for a file).  The command line prints the sentence and exits with 2.
 """
 
 from __future__ import annotations
@@ -43,7 +42,5 @@ def unknown(kind: str, name: object, allowed: Iterable[str]) -> InputError:
     """
     names = sorted(allowed)
     close = difflib.get_close_matches(str(name), names, n=1)
-    hint = f", did you mean {close[0]!r}?" if close else ";"
-    listing = ", ".join(names) if names else "none"
-    available = "Available" if close else "available"
-    return InputError(f"unknown {kind} {name!r}{hint} {available}: {listing}.")
+    hint = f", did you mean {close[0]!r}? Available" if close else "; available"
+    return InputError(f"unknown {kind} {name!r}{hint}: {', '.join(names) or 'none'}.")

@@ -7,14 +7,13 @@
            +--> score <--------- decision <-- [receiver] <--- H_B x + n_B <-----+
            +--> score <-- reconstruction <-- [eavesdropper k] <-- H_k x + n_k <--+
 
-The game owns the images, the channel and the rules, and knows no particular policy.  Environments are
-adapters over it; training a scheme runs the very same code.  It has no state of its own: a :class:`Round`
-holds everything about one message per row, and the next round is drawn from the last.
+The game owns the images, the channel and the rules, and knows no particular policy.  It has no state: a
+:class:`Round` holds everything about one message per row, and the next round is drawn from the last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Real
 from typing import Any
@@ -56,11 +55,10 @@ class GameConfig:
             ``{"low": 0, "high": 20}``, drawn per episode.
         eavesdropper_snr_db: the same for every eavesdropper's link, drawn for each; None makes them equal to the
             receiver's.
-        nodes: who hears, the receiver first (:class:`~tosc_env.Node`, or dictionaries of its fields); a node's own SNR
-            goes before the two above.
+        nodes: the receiver and then the eavesdroppers (:class:`~tosc_env.Node`, or dictionaries of its fields); a
+            node's own SNR goes before the two above.
         transmit_antennas: T, at least 1. Without a stage that precodes, the first of them radiates alone.
-        transmitter_csi: nodes whose channel gains the transmitter knows (:attr:`Context.gains
-            <tosc_env.types.Context.gains>`).
+        transmitter_csi: nodes whose channel gains the transmitter knows (``Context.gains``).
         colluding: whether the eavesdroppers of an environment pool what their antennas receive.
         reward_fn, reward_kwargs: a callable from :class:`~tosc_env.rewards.Outcome` to each role's reward, or a
             registered name.
@@ -123,17 +121,17 @@ class GameConfig:
             object.__setattr__(self, name, dict(getattr(self, name) or {}))
 
     def source(self, *, split: str = "train", half: str | None = None, device: Any = "cpu") -> Source:
-        """The images of a split, or of one half of the training split."""
+        """Load the images of a split, or of one half of the training split."""
         return make_source(self.data, split=split, half=half, device=device, **self.data_kwargs)
 
     def game(
         self, *, split: str = "train", half: str | None = None, device: Any = "cpu", **changes: Any
     ) -> Game:
-        """The game on the images of a split, or of one half of the training split, with ``changes`` of the rules."""
+        """Make the game on :meth:`source`, with ``changes`` of the rules."""
         return Game(self.source(split=split, half=half, device=device), self, **changes)
 
     def plain(self) -> dict[str, Any]:
-        """As plain values, for a card: what decides the data and the link, and whatever else is not the default.
+        """Return plain values for a card: the fields that decide data and link, and others that are not the default.
 
         Raises:
             InputError: something was given as an object, which no card can hold.
@@ -158,8 +156,8 @@ class Game:
     """The rules of one game on one source of images.
 
     Args:
-        source: where images come from; its device is the game's.
-        config: the rules; what it says of data is not looked at.
+        source: the images; its device is the game's.
+        config: the rules; its ``data`` fields are not used.
         changes: fields of :class:`GameConfig` that differ from ``config``, such as ``snr_db=0.0``.
 
     Attributes:
@@ -200,13 +198,10 @@ class Game:
         self.repeat = check_count(rules.repeat, "repeat")
         self.nodes = as_nodes(rules.nodes)
         self.transmit_antennas = check_count(rules.transmit_antennas, "transmit_antennas")
-        if isinstance(rules.transmitter_csi, str) or not isinstance(rules.transmitter_csi, Sequence):
-            raise InputError(f"transmitter_csi takes a list of nodes, not {rules.transmitter_csi!r}.")
         if not isinstance(rules.colluding, bool):
             raise InputError(f"colluding is True or False, not {rules.colluding!r}.")
-        for name in rules.transmitter_csi:
-            if name not in [node.name for node in self.nodes]:
-                raise unknown("node", name, [node.name for node in self.nodes])
+        _check_names(rules, "transmitter_csi", "node", [node.name for node in self.nodes])
+        _check_names(rules, "metrics", "metric", EXTRA_METRICS)
         self.source = source
         self.task = make_task(rules.task or "classification", source, **(rules.task_kwargs or {}))
         self.channel = make_channel(rules.channel, **(rules.channel_kwargs or {}))
@@ -218,11 +213,6 @@ class Game:
             own = others if node.snr_db is None else node.snr_db
             self._snrs[node.name] = None if own is None else SNRRange.parse(own, "eavesdropper_snr_db")
         self.reward = _make_reward(rules)
-        if isinstance(rules.metrics, str):
-            raise InputError(f"metrics takes a list of names, not {rules.metrics!r}.")
-        for name in rules.metrics:
-            if name not in EXTRA_METRICS:
-                raise unknown("metric", name, EXTRA_METRICS)
         self.metrics = tuple(rules.metrics)
         self.floor = source.statistics.mean_image_mse
         self.constellation = rules.constellation
@@ -239,17 +229,17 @@ class Game:
         )
 
     def with_rules(self, **changes: Any) -> Game:
-        """A game with other rules (``snr_db=0.0``, say), or another ``source=``, that is the same in all else."""
+        """A copy of the game with other rules (``snr_db=0.0``, say) or another ``source=``."""
         return Game(changes.pop("source", self.source), self.config, **changes)
 
     @property
     def device(self) -> torch.device:
-        """The device of the source, on which everything happens."""
+        """The source's device."""
         return self.source.device
 
     @property
     def adversaries(self) -> tuple[str, ...]:
-        """The names of the nodes that eavesdrop."""
+        """The eavesdroppers' names."""
         return tuple(node.name for node in self.nodes[1:])
 
     def snr_of(self, node: str) -> SNRRange:
@@ -258,11 +248,11 @@ class Game:
 
     @property
     def eavesdropper_snr_db(self) -> SNRRange | None:
-        """The SNRs of the first eavesdropper's link where they are drawn for it; None: those of the receiver's."""
+        """The first eavesdropper's own SNRs; None: it has the receiver's."""
         return self._snrs[self.adversaries[0]]
 
-    def heard_by(self, node: str) -> Game:
-        """The same game with this eavesdropper alone."""
+    def with_only(self, node: str) -> Game:
+        """A copy of the game with this eavesdropper alone."""
         if node not in self.adversaries:
             raise unknown("eavesdropper", node, self.adversaries)
         kept = (self.nodes[0], *(one for one in self.nodes[1:] if one.name == node))
@@ -300,13 +290,13 @@ class Game:
         restart: Tensor | None = None,
         index: Tensor | None = None,
     ) -> Round:
-        """The next message of every row: image, SNR, fades and noise.
+        """Draw the next message of every row: image, SNR, fades and noise.
 
         Args:
             batch_size: B.
             generator: the only source of randomness, on the game's device.
             previous: the last round, whose episode goes on (same SNR, fades within their coherence, the
-                image again if ``repeat`` says so).
+                image again under ``repeat``).
             restart: bool [B], rows that begin a new episode instead; by default all when there is no
                 ``previous`` and none otherwise.
             index: int64 [B], these images of the source instead of random ones.
@@ -350,13 +340,7 @@ class Game:
     def context(
         self, round_: Round, generator: torch.Generator | None = None, environment: int = 0
     ) -> Context:
-        """What transmitter and receiver share about a round; outside of any environment its number is 0.
-
-        Args:
-            round_: from :meth:`draw`.
-            generator: the stream for random stages and encoders.
-            environment: the number of the environment.
-        """
+        """The context of a round; outside of any environment ``environment`` is 0."""
         links = {name: round_.links[name] for name in self.config.transmitter_csi}
         gains = _Gains({name: self.channel.gains(link, self.num_symbols) for name, link in links.items()})
         layout = self.channel.layout(self.num_symbols)
@@ -365,7 +349,7 @@ class Game:
     # -- transmit -----------------------------------------------------------------------------------
 
     def checked(self, symbols: Tensor) -> Tensor:
-        """Symbols as float32; InputError unless their shape is [B, 2n]."""
+        """Return symbols as float32; InputError unless their shape is [B, 2n]."""
         if symbols.dim() != 2 or symbols.shape[1] != 2 * self.num_symbols:
             raise InputError(
                 f"symbols must have the shape [B, {2 * self.num_symbols}] (I and Q of {self.num_symbols} channel "
@@ -374,11 +358,7 @@ class Game:
         return symbols.float()
 
     def normalise(self, symbols: Tensor) -> Tensor:
-        """Symbols [B, 2n] as they are sent where nobody brings another constraint.
-
-        Raises:
-            InputError: the wrong shape, or a symbol that is none of the constellation's points.
-        """
+        """Apply the game's own constraint to symbols [B, 2n]; raises InputError as :meth:`transmit` does."""
         return self._constraint(self.checked(symbols))
 
     def transmit(
@@ -394,9 +374,9 @@ class Game:
         Args:
             round_: from :meth:`draw`.
             symbols: float [B, 2n], I and Q interleaved. Gradients flow to it from all receptions.
-            constraint: what is allowed of them (:mod:`tosc_env.constraints`); by default what the game's
-                ``constellation`` says.
-            precode: from symbols on the first antenna to what all of them radiate, with the energy of the symbols.
+            constraint: of :mod:`tosc_env.constraints`; by default that of the game's ``constellation``.
+            precode: from the symbols on the first antenna to the waves of all antennas, which are then scaled to the
+                energy of the symbols.
 
         Raises:
             InputError: the wrong shape, or a symbol that is none of the constellation's points.
@@ -416,7 +396,7 @@ class Game:
         return Transmission(receptions, sent, weights)
 
     def pool(self, round_: Round, transmission: Transmission) -> Reception:
-        """What the eavesdroppers have together: the reception of one with all their antennas."""
+        """The reception of one eavesdropper with the antennas of all."""
         links = [round_.links[name] for name in self.adversaries]
         raws = [transmission.receptions[name].raw for name in self.adversaries]
         return self.channel.pool([one for one in raws if one is not None], links, transmission.weights)
@@ -428,8 +408,8 @@ class Game:
     ) -> Scores:
         """Rewards and figures of a round.
 
-        Each eavesdropper is paid for its own reconstruction; transmitter and receiver, row by row, what the one that
-        costs them most leaves.
+        Each eavesdropper is paid for its own reconstruction; transmitter and receiver get, row by row, the least of
+        their rewards against each eavesdropper.
 
         Args:
             round_: from :meth:`draw`.
@@ -437,7 +417,7 @@ class Game:
             reconstructions: each eavesdropper's images [B, C, H, W] by its node; an only one's need no name.
 
         Raises:
-            InputError: another shape; it would be broadcast to a wrong score.
+            InputError: a shape that does not fit.
         """
         if isinstance(reconstructions, Tensor):
             reconstructions = {self.adversaries[0]: reconstructions}
@@ -445,17 +425,10 @@ class Game:
             if name not in reconstructions:
                 raise InputError(f"the reconstruction of {name} is missing.")
         images = round_.batch.images
-        wanted = {"decision": (decision, round_.targets)}
-        wanted |= {
-            "reconstruction" if len(self.adversaries) == 1 else f"reconstruction of {name}": (
-                reconstructions[name],
-                images,
-            )
-            for name in self.adversaries
-        }
-        for what, (given, like) in wanted.items():
-            if given.shape != like.shape:
-                raise InputError(f"{what} must have the shape {list(like.shape)}, not {list(given.shape)}.")
+        _check_shape("decision", decision, round_.targets)
+        for name in self.adversaries:
+            of = "" if len(self.adversaries) == 1 else f" of {name}"
+            _check_shape(f"reconstruction{of}", reconstructions[name], images)
         accuracy = self.task.score(decision, round_.targets)
         leaks, system, rewards = {}, [], {}
         for name in self.adversaries:
@@ -478,6 +451,21 @@ def _least(rewards: Sequence[Tensor]) -> Tensor:
     return rewards[0] if len(rewards) == 1 else torch.stack(list(rewards)).amin(0)
 
 
+def _check_shape(what: str, given: Tensor, like: Tensor) -> None:
+    # It would be broadcast to a wrong score.
+    if given.shape != like.shape:
+        raise InputError(f"{what} must have the shape {list(like.shape)}, not {list(given.shape)}.")
+
+
+def _check_names(rules: GameConfig, rule: str, kind: str, allowed: Collection[str]) -> None:
+    given = getattr(rules, rule)
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise InputError(f"{rule} takes a list of names, not {given!r}.")
+    for name in given:
+        if name not in allowed:
+            raise unknown(kind, name, allowed)
+
+
 def _on_first(signal: Tensor, antennas: int) -> Waves:
     """Symbols [B, 1, n] on the first of T antennas."""
     silent = (0, 0, 0, antennas - 1)
@@ -485,7 +473,7 @@ def _on_first(signal: Tensor, antennas: int) -> Waves:
 
 
 def _checked(waves: Waves, given: Waves) -> Waves:
-    """What a precoder has made of waves, if it has their shape."""
+    """Return a precoder's waves, if they have the shape of those it was given."""
     if not isinstance(waves, Waves):
         raise InputError(f"precode must return Waves, not {type(waves).__name__}.")
     wanted = list(given.signal.shape)

@@ -1,6 +1,6 @@
-"""What a backbone has sent: the symbols of each image, computed once.
+"""A backbone's symbols of each image, computed once.
 
-What is remembered was computed without a context, so it cannot depend on one.
+They are computed without a context, so they cannot depend on one.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ MEMORY_LIMIT = 2**30
 """Bytes of symbols that are remembered of one source at most; a larger source is encoded afresh each time."""
 
 CHUNK = 500
-"""Images encoded at once where a whole source is: on an accelerator, to ask which are missing is to wait for it."""
+"""Images encoded at once where a whole source is encoded."""
 
 NEARLY_ALL = 0.9
-"""Of a source of which so much is known the rest is encoded at once: to meet the last images one by one takes long."""
+"""Share of a source's images after which the rest is encoded at once: one by one, the last ones take long."""
 
 CANDIDATES = 4
 """Batches of images from no source whose symbols are remembered, the last ones."""
@@ -42,7 +42,7 @@ SMALL_BATCH = 8
 
 @contextmanager
 def evaluating(policy: nn.Module) -> Iterator[None]:
-    """Evaluation mode, then each part as it was: the policy may belong to a training loop."""
+    """Put a policy in evaluation mode, and each part back in the end: it may belong to a training loop."""
     training = [part for part in _parts(policy) if part.training]
     if not training:
         yield
@@ -60,7 +60,7 @@ class ContextRead(BaseException):
 
 
 class _Unreadable(Context):
-    """A context that tells on whoever reads it."""
+    """A context that raises when it is read."""
 
     def __getattribute__(self, name: str) -> Any:
         if name in _FIELDS:
@@ -89,48 +89,50 @@ class Memory:
         return Memory, (self._backbone,)
 
     def allowed(self) -> bool:
-        """Whether the backbone's symbols depend on the image alone; found out by asking it twice, and again whenever
-        its weights have changed."""
+        """True if the backbone's symbols depend on the image alone; tried by encoding twice after every change."""
         parts = _parts(self._backbone)
         tensors = _tensors(parts)
         stamps = [*map(id, parts), *_stamps(tensors)]
         if self._allowed is None or stamps != self._stamps or _attributes(parts) != self._attributes:
             self._forget()
-            # Of an inference tensor nobody can tell whether it has been written to.
+            # Inference tensors do not count writes.
             self._allowed = not any(t.is_inference() for t in tensors) and self._deterministic()
             # All are kept, so that nothing new can have the identity of what is gone.
             self._kept, self._stamps = [*parts, *tensors], stamps
         return self._allowed
 
-    def give_up(self) -> None:
-        """Remember nothing until a weight changes."""
-        self._forget()
-        self._allowed = False
+    def attempt(self, compute: Callable[[], Tensor | None]) -> Tensor | None:
+        """Symbols from the memory; None where the backbone reads its context, if only for some images."""
+        if not self.allowed():
+            return None
+        try:
+            return compute()
+        except ContextRead:
+            self._forget()
+            self._allowed = False  # until a weight changes
+            return None
 
     def _forget(self) -> None:
         self._known.clear()
         self._batches.clear()
 
-    def has_room(self, source: Source, count: int) -> bool:
-        """Whether the symbols of a source, asked for ``count`` at once, may be remembered beside what is."""
-        tables = {*self._known.get(source, ()), min(count, SMALL_BATCH)}
-        return len(tables) * 8 * self._backbone.spec.num_symbols * len(source) <= MEMORY_LIMIT
-
     @torch.no_grad()
-    def __call__(self, source: Source, index: Tensor, ahead: bool = False) -> Tensor:
-        batch = min(len(index), SMALL_BATCH)
+    def of_source(self, source: Source, index: Tensor, ahead: bool = False) -> Tensor | None:
+        """The symbols of a source's images at ``index``; None where they exceed :data:`MEMORY_LIMIT`."""
+        batch, width = min(len(index), SMALL_BATCH), 2 * self._backbone.spec.num_symbols
+        if len({*self._known.get(source, ()), batch}) * 4 * width * len(source) > MEMORY_LIMIT:
+            return None
         known = self._known.setdefault(source, {})
         version = 0 if source.images.is_inference() else source.images._version
         if batch not in known or known[batch].version != version:
-            width = 2 * self._backbone.spec.num_symbols
             known[batch] = _Known(len(source), width, source.device, version)
         return known[batch](index, lambda rows: self._encode(source.gather(rows).images), batch, ahead)
 
     @torch.no_grad()
     def of_images(self, images: Tensor) -> Tensor:
-        """The symbols of a batch of images, known again by its place in memory, which is held until it is forgotten."""
+        """The symbols of a batch of images, identified by its memory, which is held until the symbols are dropped."""
         storage = images.untyped_storage()._cdata
-        if images.is_inference():  # nobody can tell whether it has been written to
+        if images.is_inference():  # which does not count writes
             return self._encode(images)
         key = storage, images.storage_offset(), tuple(images.shape), images.stride(), images._version
         if key not in self._batches:
@@ -168,7 +170,7 @@ class Memory:
 
 @contextmanager
 def _streams_kept() -> Iterator[Callable[[], bool]]:
-    """Put the global streams of torch, NumPy and Python back in the end; gives a function that says if one moved."""
+    """Restore the global streams of torch, NumPy and Python in the end; yields a function that is true if one moved."""
 
     def states() -> tuple[bytes, bytes, object]:
         return torch.get_rng_state().numpy().tobytes(), pickle.dumps(np.random.get_state()), random.getstate()  # noqa: NPY002
@@ -184,7 +186,7 @@ def _streams_kept() -> Iterator[Callable[[], bool]]:
 
 
 class _Known:
-    """The symbols [N, 2n] of one version of a source's images, as far as they have been asked for."""
+    """The symbols [N, 2n] of one version of a source's images, as far as they are computed."""
 
     def __init__(self, length: int, width: int, device: torch.device, version: int) -> None:
         self.version = version
@@ -210,7 +212,7 @@ class _Known:
             if batch == SMALL_BATCH and (ahead or self._known > NEARLY_ALL * count):
                 missing = (~self._there).nonzero().flatten()
         # No fewer at once than ``batch``: the last bit of a symbol must not depend on who is missing. The places are
-        # filled with images that will be asked for later.
+        # filled with images that will be sent later.
         rows = missing
         if len(missing) < batch:
             later = ~self._there
@@ -245,7 +247,7 @@ def _tensors(parts: list[nn.Module]) -> list[Tensor]:
 
 
 def _stamps(tensors: list[Tensor]) -> list[int]:
-    """What changes when a tensor is another one, lies in other memory, or has been written to."""
+    """Numbers that change when a tensor is another one, lies in other memory, or has been written to."""
     stamps: list[int] = []
     for tensor in tensors:
         version = 0 if tensor.is_inference() else tensor._version

@@ -1,4 +1,4 @@
-"""How much of an image came through: error, PSNR, SSIM, and re-identification among candidates.
+"""Metrics of a reconstruction: error, PSNR, SSIM, and re-identification among candidates.
 
 All functions return one number per image. Images are float32 [B, C, H, W] in [0, 1].
 """
@@ -22,8 +22,8 @@ MIN_SSIM_SIDE = 6
 def mse(reconstruction: Tensor, images: Tensor) -> Tensor:
     """Mean squared error of each image over channels and pixels, float32 [B]."""
     # In one pass: a batch of differences is not written to memory only to be squared.
-    ours, theirs = torch.broadcast_tensors(reconstruction, images)
-    return F.mse_loss(ours, theirs, reduction="none").flatten(1).mean(1)
+    x, y = torch.broadcast_tensors(reconstruction, images)
+    return F.mse_loss(x, y, reduction="none").flatten(1).mean(1)
 
 
 def psnr_from_mse(error: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def reidentification(scores: Tensor) -> Tensor:
 
     Args:
         scores: [B, N]; row b's right candidate is column b. Ties count against the attacker, so constant
-            scores identify nobody, and so does a score that is no number.
+            scores identify no image, and neither does a score that is no number.
 
     >>> reidentification(torch.tensor([[2.0, 1.0], [0.0, 0.0]]))
     tensor([1., 0.])

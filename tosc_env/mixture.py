@@ -18,10 +18,9 @@ from tosc_env.types import Context, Waves
 
 
 class Mixture(Pipeline):
-    """Schemes of one system, of which each message has one: sent, constrained, precoded and decided by its own.
+    """Schemes of one system, of which each message has one; both ends know which.
 
-    Both ends know which. Every scheme looks at all rows, and the right one is taken: on an accelerator that is cheaper
-    than to sort them.
+    Every scheme runs on all rows: on an accelerator that is cheaper than to sort them.
 
     Args:
         schemes: with equal image shape, outputs and channel uses.
@@ -78,7 +77,7 @@ class Mixture(Pipeline):
         def one(part: Pipeline) -> Tensor:
             given = symbols
             if part.constellation is not None:
-                # What is none of its rows must not be held against it: it is shown its own first point instead.
+                # Rows of other schemes must not fail its check: they hold its own first point instead.
                 point = constellation_points(part.constellation, device=symbols.device)[:1]
                 filler = torch.view_as_real(point).flatten().repeat(symbols.shape[1] // 2)
                 mine = torch.zeros_like(which, dtype=torch.bool)
@@ -115,7 +114,7 @@ class Mixture(Pipeline):
 
     @property
     def stochastic(self) -> bool:
-        return True  # as far as anybody can say who does not know which scheme comes next
+        return True  # as the choice of scheme is not known in advance
 
     @property
     def added(self) -> list[Stage]:
@@ -163,10 +162,12 @@ class _Backbones(PrivacyScheme):
         return self.rows(context, lambda part: part.backbone.encode(images, context))
 
     def decode(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
-        return self.rows(context, lambda part: part.backbone.decode(received, csi, part._told(context)))
+        return self.rows(
+            context, lambda part: part.backbone.decode(received, csi, part._with_usual_knobs(context))
+        )
 
     def rows(self, context: Context, each: Callable[[Pipeline], Tensor]) -> Tensor:
-        """Of one tensor [B, ...] from each scheme, every message's own row."""
+        """Rows [B, ...], each of the tensor that ``each`` makes with the message's own scheme."""
         which = self._choose(context)
         made = [each(part) for part in self.parts]
         if made[0].is_floating_point():

@@ -229,7 +229,7 @@ def hard_decision(received: Tensor, points: Tensor) -> Tensor:
 
 
 def histogram(symbols: Tensor, points: Tensor) -> Tensor:
-    """How often each of the points [M] is the nearest one, float32 [B, 2n] -> [B, M].
+    """Number of symbols nearest to each of the points [M], float32 [B, 2n] -> [B, M].
 
     >>> histogram(torch.tensor([[1.0, 1.0, 0.9, 0.8, -1.0, -1.0]]), constellation_points("4qam"))
     tensor([[2., 0., 0., 1.]])
@@ -240,7 +240,7 @@ def histogram(symbols: Tensor, points: Tensor) -> Tensor:
 
 
 def peak(points: Tensor) -> float:
-    """The largest absolute I or Q of a constellation: how wide a box of symbols must be to hold it.
+    """The largest absolute I or Q of a constellation.
 
     >>> round(peak(constellation_points("256qam")), 4)
     1.1504

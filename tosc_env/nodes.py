@@ -1,4 +1,4 @@
-"""Who hears a transmission: one receiver and any number of eavesdroppers, with antennas and SNRs of their own."""
+"""Nodes: one receiver and any number of eavesdroppers, with antennas and SNRs of their own."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ MOST_ANTENNAS = 1024
 
 @dataclass(frozen=True)
 class Node:
-    """Somebody who hears every transmission over a link of its own.
+    """A receiver of every transmission over a link of its own.
 
     Attributes:
-        name: by which links, receptions and rewards are found.
-        antennas: A, at least 1. Several are combined by maximum ratio, from which nothing that can be known of the
-            symbols is lost.
-        snr_db: Es/N0 of its link per antenna, in the forms of the game's ``snr_db``; None: what the game says of
+        name: the key of its links, receptions and rewards.
+        antennas: A, from 1 to 1024. Several are combined by maximum ratio, a sufficient statistic of the symbols.
+        snr_db: Es/N0 of its link per antenna, in the forms of the game's ``snr_db``; None: the game's own for
             receiver or eavesdroppers.
         adversary: whether it is an eavesdropper, and not the receiver.
     """
@@ -40,15 +39,13 @@ class Node:
         if not isinstance(self.adversary, bool | np.bool_):
             raise InputError(f"adversary of node {self.name!r} is True or False, not {self.adversary!r}.")
         object.__setattr__(self, "adversary", bool(self.adversary))
-        count = check_count(self.antennas, f"the antennas of node {self.name!r}")
-        if count > MOST_ANTENNAS:
-            raise InputError(f"node {self.name!r} may have {MOST_ANTENNAS} antennas at most, not {count}.")
+        count = check_count(self.antennas, f"the antennas of node {self.name!r}", high=MOST_ANTENNAS)
         object.__setattr__(self, "antennas", count)
         if self.snr_db is not None:
             SNRRange.parse(self.snr_db, f"snr_db of node {self.name!r}")
 
     def plain(self) -> dict[str, Any]:
-        """As plain values; what is not said is the default."""
+        """Return the fields that differ from their defaults as plain values."""
         values = asdict(self)
         if self.snr_db is not None:
             values["snr_db"] = SNRRange.parse(self.snr_db).plain()
@@ -60,10 +57,10 @@ WIRETAP = (Node("receiver"), Node("eavesdropper", adversary=True))
 
 
 def wiretap(eavesdroppers: int = 1, **each: Any) -> tuple[Node, ...]:
-    """A receiver and so many equal eavesdroppers, ``eavesdropper_0`` and on.
+    """A receiver and a number of equal eavesdroppers, ``eavesdropper_0`` and on.
 
     Args:
-        eavesdroppers: how many, at least 1.
+        eavesdroppers: their number, at least 1.
         each: further fields of each eavesdropper's :class:`Node`.
 
     >>> [node.name for node in wiretap(2, snr_db=-10.0)]
@@ -77,7 +74,7 @@ def as_nodes(given: Any) -> tuple[Node, ...]:
     """Nodes from objects or from dictionaries of their fields, the receiver first.
 
     Raises:
-        InputError: not exactly one receiver, no eavesdropper, two of one name, or what makes no node.
+        InputError: not exactly one receiver, no eavesdropper, two of one name, or fields that make no node.
 
     >>> as_nodes([{"name": "receiver", "antennas": 2}, {"name": "eve", "adversary": True}])[0].antennas
     2
@@ -86,9 +83,9 @@ def as_nodes(given: Any) -> tuple[Node, ...]:
         raise InputError(f"nodes takes a list of nodes, not {given!r}.")
     nodes = [_node(one) for one in given]
     if [node.adversary for node in nodes] != [False, *[True] * (len(nodes) - 1)] or len(nodes) < 2:
-        told = ", ".join(f"{node.name} ({'adversary' if node.adversary else 'receiver'})" for node in nodes)
+        found = ", ".join(f"{node.name} ({'adversary' if node.adversary else 'receiver'})" for node in nodes)
         raise InputError(
-            f"nodes must be one receiver, which comes first, and at least one adversary, not {told or 'none'}."
+            f"nodes must be one receiver, which comes first, and at least one adversary, not {found or 'none'}."
         )
     names = [node.name for node in nodes]
     if names[0] != "receiver":

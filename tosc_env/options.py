@@ -23,9 +23,9 @@ def check_options(factory: Callable[..., Any], name: str, options: Mapping[str, 
 
     Args:
         factory: the class or function to be called.
-        name: what it is registered under.
-        options: keyword arguments it is to be called with.
-        given: how many positional arguments it gets besides; they are no options.
+        name: its registered name.
+        options: the keyword arguments for it.
+        given: the number of positional arguments that it gets besides; they are no options.
 
     >>> check_options(lambda *, size=32: None, "shapes", {"sise": 64})
     Traceback (most recent call last):
@@ -49,12 +49,12 @@ def named_options(
     given: object,
     beside: Collection[str] = ("spec", "scheme", "eavesdropper", "stages"),
 ) -> dict[str, Any]:
-    """Options as a new dictionary; None stands for none.
+    """Return options as a new dictionary; None stands for none.
 
     Args:
         what: the argument that they were given as.
-        given: what was given.
-        beside: what is no option because it has an argument of its own.
+        given: its value.
+        beside: names that are no options because they have arguments of their own.
 
     Raises:
         InputError: no dictionary of names and values, or one that sets something of ``beside``.
@@ -75,7 +75,7 @@ def named_options(
 
 
 def build(registry: Registry[T], base: type, value: object, options: Mapping[str, Any], *args: Any) -> T:
-    """``value`` itself when it is a ``base``, else the registered class of that name, built with ``options``.
+    """Return ``value`` itself when it is a ``base``, else the registered class of that name, built with ``options``.
 
     Raises:
         InputError: the name or an option is unknown, the value is neither, an object came with options, or nothing
@@ -104,16 +104,16 @@ def build(registry: Registry[T], base: type, value: object, options: Mapping[str
             raise
         raise type(error)(text) from None  # a key was given as something else
     except Exception as error:  # whatever a factory makes of an option that it did not expect
-        told = ", ".join(f"{k}={shown(v)!r}" for k, v in options.items() if k != "key") or "no options"
+        listing = ", ".join(f"{k}={shown(v)!r}" for k, v in options.items() if k != "key") or "no options"
         why = shown(" ".join(str(error).split()).rstrip(".")) or type(error).__name__
-        raise InputError(f"the {registry.kind} {value!r} cannot be made with {told}: {why}.") from error
+        raise InputError(f"the {registry.kind} {value!r} cannot be made with {listing}: {why}.") from error
 
 
 _KEY = re.compile(r"(?<=\bkey)[=:]\S+|[0-9a-f]{32,}", re.IGNORECASE)
 
 
 def shown(value: Any) -> Any:
-    """An option as a message may show it: what is called a key or looks like one never is, however deep it lies.
+    """Return an option as a message may show it: without anything that is called a key or looks like one.
 
     >>> shown([{"name": "keyed", "key": "abc"}, "keyed:key:" + "5a" * 32])
     [{'name': 'keyed'}, 'keyed:key...']
@@ -128,52 +128,64 @@ def shown(value: Any) -> Any:
 
 
 def check_positive(value: object, name: str) -> float:
-    """``value`` as a float if it is a finite number above 0 that float32 holds.
+    """Return ``value`` as a float if it is a finite number above 0 that float32 holds.
 
     >>> check_positive(-1, "epsilon")
     Traceback (most recent call last):
     ...
     tosc_env.errors.InputError: epsilon must be a finite number above 0, not -1.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < _float(value) < math.inf:
+    number = _real(value)
+    if not 0 < number < math.inf:
         raise InputError(f"{name} must be a finite number above 0, not {shown(value)!r}.")
-    if not SMALLEST <= float(value) <= LARGEST:
+    if not SMALLEST <= number <= LARGEST:
         raise InputError(
             f"{name} must be a number from {SMALLEST:.3g} to {LARGEST:.3g}, which float32 holds, not {value!r}."
         )
-    return float(value)
+    return number
 
 
 def check_weight(value: object, name: str) -> float:
-    """``value`` as a float if it is a finite number of at least 0; InputError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= _float(value) < math.inf:
+    """Return ``value`` as a float if it is a finite number of at least 0; InputError otherwise."""
+    if not 0 <= _real(value) < math.inf:
         raise InputError(f"{name} must be a number of at least 0, not {shown(value)!r}.")
     return check_number(value, name, low=0.0)
 
 
 def check_number(value: object, name: str, *, low: float = -LARGEST) -> float:
-    """``value`` as a float if it is a number of at least ``low`` that float32 holds; InputError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not low <= _float(value) <= LARGEST:
+    """Return ``value`` as a float if it is a number of at least ``low`` that float32 holds; InputError otherwise."""
+    number = _real(value)
+    if not low <= number <= LARGEST:
         raise InputError(f"{name} must be a number from {low:.3g} to {LARGEST:.3g}, not {shown(value)!r}.")
-    return float(value)
+    return number
 
 
-def _float(value: Real) -> float:
+def _real(value: object) -> float:
+    """``value`` as a float; NaN for what is no real number."""
     try:
-        return float(value)
+        return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     except OverflowError:  # a whole number of more than 308 digits
         return math.inf
 
 
-def check_count(value: object, name: str, low: int = 1) -> int:
-    """``value`` if it is a whole number of at least ``low``; InputError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
-        raise InputError(f"{name} must be a whole number of at least {low}, not {shown(value)!r}.")
-    return int(value)
+def check_count(value: object, name: str, low: int = 1, high: int | None = None, multiple: int = 1) -> int:
+    """Return ``value`` if it is a whole number of at least ``low``, at most ``high``, and a multiple of ``multiple``.
+
+    >>> check_count(20, "size", 16, 128, multiple=8)
+    Traceback (most recent call last):
+    ...
+    tosc_env.errors.InputError: size must be a whole number from 16 to 128, a multiple of 8, not 20.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high) or value % multiple:  # type: ignore[operator]
+        bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
+        step = f", a multiple of {multiple}" if multiple > 1 else ""
+        raise InputError(f"{name} must be a whole number {bounds}{step}, not {shown(value)!r}.")
+    return int(value)  # type: ignore[call-overload]
 
 
 def check_range(name: str, given: Sequence[float] | None) -> list[float] | None:
-    """A range of positive numbers as two floats, None as it is; InputError for anything else.
+    """Return a range of positive numbers as two floats, None as it is; InputError for anything else.
 
     >>> check_range("epsilon", (1, 100))
     [1.0, 100.0]

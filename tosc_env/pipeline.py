@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from tosc_env.constraints import constraint_of
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError
-from tosc_env.memory import ContextRead, Memory, evaluating
+from tosc_env.memory import Memory, evaluating
 from tosc_env.options import build, shown
-from tosc_env.schemes import Air, PrivacyScheme, Stage, Trial, defaults_of, listed, make_stage, schemes
+from tosc_env.schemes import PrivacyScheme, Stage, Transmit, Trial, defaults_of, listed, make_stage, schemes
 from tosc_env.types import Context, SystemSpec, Transmission, Waves
 
 
@@ -28,19 +28,17 @@ class Pipeline(PrivacyScheme):
         image --backbone.encode--> symbols --stages[0].protect--> ... --stages[-1].protect--> channel
         logits <--backbone.decode-- <--stages[0].recover-- ... <--stages[-1].recover-- received
 
-    **The backbone runs once per image.**  :meth:`send` takes images by their place in a
-    :class:`~tosc_env.data.base.Source` and remembers the backbone's symbols of each, whatever the SNRs, seeds,
-    attackers and steps: 8n bytes per image, at most :data:`~tosc_env.memory.MEMORY_LIMIT` bytes per source, for as
-    long as the source lives.  Nothing is remembered of a backbone that reads its context or gives two answers to one
-    question; and whatever was remembered is forgotten when a weight, a submodule, a number or a word among the
-    attributes of the backbone changes, so also between the steps of a training.  Not seen is what is written into a
-    tensor behind PyTorch's back (in place through ``Tensor.data`` or a NumPy view), a hook, an option of one of
-    PyTorch's own modules, and what lies inside a list, dictionary or array.  Stages run every time.
+    **The backbone runs once per image** of a :class:`~tosc_env.data.base.Source` (:meth:`send`): its symbols are kept
+    for as long as the source lives, 8n bytes per image and at most :data:`~tosc_env.memory.MEMORY_LIMIT` bytes per
+    source.  Nothing is kept of a backbone that reads its context or is random, and all is dropped when a weight, a
+    submodule, a number or a string among the backbone's attributes changes.  Not noticed is a tensor written through
+    ``Tensor.data`` or a NumPy view, a hook, an option of PyTorch's own modules, and the content of a list, dictionary
+    or array.  Stages run every time.
 
     Args:
         backbone: any scheme.
         stages: names, dictionaries of ``name`` and options, or objects, from the backbone to the channel. A keyed
-            object that stands in another pipeline is copied: key and place are each pipeline's own.
+            object of another pipeline is copied: key and place are each pipeline's own.
         name, options: of a factory that makes this pipeline: its registered name, and the plain values that make
             it again. By default those of the backbone, and all stages count as added to it.
 
@@ -109,56 +107,56 @@ class Pipeline(PrivacyScheme):
 
     def decode(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
         recovered = self.recover(received, csi, context)
-        return self.backbone.decode(recovered, csi, self._told(context))
+        return self.backbone.decode(recovered, csi, self._with_usual_knobs(context))
 
-    def forward(self, images: Tensor, context: Context, air: Air) -> Trial:
+    def forward(self, images: Tensor, context: Context, transmit: Transmit) -> Trial:
         drawn = {
             names[own]: value
             for stage, names in self._with_knobs()
             for own, value in stage.draw_knobs(_scoped(context, names)).items()
         }
-        told = replace(context, knobs={**drawn, **context.knobs})
+        context = replace(context, knobs={**drawn, **context.knobs})
 
         def through(symbols: Tensor) -> Transmission:
-            sent = air(self.protect(symbols, told))
-            name, here = next(iter(sent.receptions.items()))
-            bare = replace(here, received=self.recover(here.received, here.csi, told))
-            return replace(sent, receptions={**sent.receptions, name: bare})
+            sent = transmit(self.protect(symbols, context))
+            name, reception = next(iter(sent.receptions.items()))
+            recovered = self.recover(reception.received, reception.csi, context)
+            return replace(sent, receptions={**sent.receptions, name: replace(reception, received=recovered)})
 
-        return self.backbone(images, self._told(told), through)
+        return self.backbone(images, self._with_usual_knobs(context), through)
 
     def protect(
         self, symbols: Tensor, context: Context, *, keyed: bool = True, added_only: bool = False
     ) -> Tensor:
-        """Symbols [B, 2n] of the backbone behind all stages; or those that need no key; or the added ones."""
+        """Symbols [B, 2n] of the backbone behind all stages; or behind those without key, or the added ones."""
         for stage, names in self._with_knobs()[self._made if added_only else 0 :]:
             if keyed or not stage.keyed:
                 symbols = stage.protect(symbols, _scoped(context, names))
         return symbols
 
     def constrain(self, symbols: Tensor, context: Context) -> Tensor:
-        """Symbols [B, 2n] as they may be sent: points of the constellation, or of unit mean energy."""
+        """Apply the constraint of this scheme's symbols [B, 2n]: points, or unit mean energy."""
         return constraint_of(self.constellation)(symbols)
 
     @property
     def precodes(self) -> bool:
-        """Whether a stage acts on waves."""
+        """True if a stage acts on waves."""
         return any(type(stage).precode is not Stage.precode for stage in self._stages())
 
     def precode(self, waves: Waves, context: Context, *, added_only: bool = False) -> Waves:
-        """What the transmitter's antennas radiate in place of waves, by all stages or the added ones."""
+        """Waves for the transmitter's antennas, by all stages or the added ones."""
         for stage, names in self._with_knobs()[self._made if added_only else 0 :]:
             waves = stage.precode(waves, _scoped(context, names))
         return waves
 
     def recover(self, received: Tensor, csi: Tensor, context: Context, *, added_only: bool = False) -> Tensor:
-        """A reception [B, 2n] as the backbone is given it, or with the added stages alone undone."""
+        """Received symbols [B, 2n] with all stages undone, or the added ones."""
         for stage, names in reversed(self._with_knobs()[self._made if added_only else 0 :]):
             received = stage.recover(received, csi, _scoped(context, names))
         return received
 
     def without_key(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
-        """A reception [B, 2n] with all undone down to the innermost key, as whoever knows the keys sees it."""
+        """Received symbols [B, 2n] with all stages undone from the last to the first keyed one."""
         stages = self._with_knobs()
         while any(stage.keyed for stage, _ in stages):
             stage, names = stages.pop()
@@ -171,25 +169,25 @@ class Pipeline(PrivacyScheme):
     ) -> Tensor:
         """Symbols float32 [B, 2n] of the source's images at ``index``, int64 [B], in evaluation mode.
 
-        Like ``encode(source.gather(index).images, context)``, but the backbone runs for images alone that it has not
-        met before.
+        Equals ``encode(source.gather(index).images, context)``, but the backbone runs once per image.
 
         Args:
-            source: whose images are sent.
-            index: which.
+            source: the images.
+            index: int64 [B].
             context: for the stages.
             keyed: whether the stages that need a key take part.
-            ahead: whether all of the source will soon be asked for, so that the backbone may as well meet it now.
+            ahead: encode all of the source now, as all of it will soon be sent.
         """
         # Never in the reduced precision of a training around it: that is not what is sent.
         with evaluating(self), torch.autocast(source.device.type, enabled=False):
-            return self.protect(self._bare(source, index, context, ahead), context, keyed=keyed).float()
+            symbols = self._backbone_symbols(source, index, context, ahead)
+            return self.protect(symbols, context, keyed=keyed).float()
 
     # -- what follows -----------------------------------------------------------------------------------
 
     @property
     def constellation(self) -> str | None:  # type: ignore[override]
-        """Of the symbols that are sent."""
+        """The constellation of the symbols that are sent."""
         return _outgoing(self.backbone, self._stages())
 
     @property
@@ -200,23 +198,23 @@ class Pipeline(PrivacyScheme):
 
     @property
     def keyed(self) -> bool:
-        """Whether both ends need a secret key."""
+        """True if both ends need a secret key."""
         return any(stage.keyed for stage in self._stages())
 
     @property
     def key_fingerprint(self) -> str | None:
-        """Which keys these are, without showing them; None without a keyed stage."""
+        """A fingerprint of the keys; None without a keyed stage."""
         prints = [getattr(stage, "key_fingerprint", "unknown") for stage in self._stages() if stage.keyed]
         return "+".join(prints) or None
 
     @property
     def stochastic(self) -> bool:
-        """Whether the same image may be sent as different symbols."""
+        """True if the same image may be sent as different symbols."""
         return any(stage.stochastic for stage in self._stages()) or not self._memory.allowed()
 
     @property
     def composition(self) -> dict[str, Any]:
-        """Which system this is, as plain values: whose weights, which backbone, which stages."""
+        """The system as plain values: the scheme of its weights, its backbone, its stages."""
         usual = defaults_of(self.name).weights if self.name in schemes else None
         weights = self._weights or usual or self.name
         stages = [stage.plain() for stage in self._stages()]
@@ -224,7 +222,7 @@ class Pipeline(PrivacyScheme):
 
     @property
     def trainable(self) -> bool:
-        """Whether there is anything to train."""
+        """True if there is anything to train."""
         return any(True for _ in self.parameters())
 
     @property
@@ -234,9 +232,9 @@ class Pipeline(PrivacyScheme):
         return self.backbone.bits
 
     def guarantee(self, transmissions: int = 1) -> str | None:
-        """What is proven, stage by stage. All of it holds: what comes after a stage cannot weaken it."""
-        told = [stage.guarantee(transmissions) for stage in self._stages()]
-        return "; and ".join(one for one in (*told, self.backbone.guarantee(transmissions)) if one) or None
+        """The guarantees of all stages and the backbone; later stages cannot weaken them."""
+        proven = [stage.guarantee(transmissions) for stage in self._stages()]
+        return "; and ".join(one for one in (*proven, self.backbone.guarantee(transmissions)) if one) or None
 
     @property
     def title(self) -> str:
@@ -247,11 +245,11 @@ class Pipeline(PrivacyScheme):
 
     @property
     def added(self) -> list[Stage]:
-        """The stages beyond those that the name stands for."""
+        """The stages that ``name`` and ``options`` do not make."""
         return self._stages()[self._made :]
 
     def with_stages(self, stages: Any) -> Pipeline:
-        """This pipeline, weights and all, with more stages between it and the channel."""
+        """Return this pipeline, weights and all, with more stages between it and the channel."""
         more = listed("stages", stages)
         if not more:
             return self
@@ -261,13 +259,12 @@ class Pipeline(PrivacyScheme):
         return longer
 
     def with_weights_of(self, trained: Pipeline) -> Pipeline:
-        """This pipeline, which was built around another's backbone, as it shall call itself: after whose weights those
-        are. Returns itself."""
+        """Name the weights in :attr:`composition` after the pipeline whose backbone was taken. Returns itself."""
         self._weights = trained.composition["weights"]
         return self
 
     def use_key(self, key: Any) -> Pipeline:
-        """Give this key to all keyed stages that were made without one; None leaves them their own. Returns itself.
+        """Give a key to all keyed stages that were made without one; None leaves them their own. Returns itself.
 
         Raises:
             InputError: a key, and no stage that is keyed.
@@ -285,11 +282,11 @@ class Pipeline(PrivacyScheme):
         return list(self.stages)  # type: ignore[arg-type]
 
     def _with_knobs(self) -> list[tuple[Stage, dict[str, str]]]:
-        """Each stage, and what each of its knobs is called in the pipeline."""
+        """Each stage, and the names of its knobs in the pipeline."""
         return list(zip(self._stages(), self._knobs, strict=True))
 
-    def _told(self, context: Context) -> Context:
-        """The context with what every stage's knobs are, for the backbone's decode."""
+    def _with_usual_knobs(self, context: Context) -> Context:
+        """The context with the values of all stages' knobs, for the backbone's decode."""
         usual = {
             names[own]: torch.full_like(context.snr_db, value)
             for stage, names in self._with_knobs()
@@ -302,25 +299,16 @@ class Pipeline(PrivacyScheme):
     def send_images(self, images: Tensor, context: Context) -> Tensor:
         """Symbols float32 [B, 2n] of images [B, C, H, W] from no source, in evaluation mode.
 
-        The same batch handed over again, such as the candidates of a re-identification, meets the backbone once.
+        The backbone runs once for a batch that is given again, such as the candidates of a re-identification.
         """
         with evaluating(self), torch.autocast(images.device.type, enabled=False):
-            if not self._memory.allowed():
-                return self.encode(images, context).float()
-            try:
-                bare = self._memory.of_images(images)
-            except ContextRead:
-                self._memory.give_up()
-                bare = self.backbone.encode(images, context)
-            return self.protect(bare, context).float()
+            symbols = self._memory.attempt(lambda: self._memory.of_images(images))
+            sent = self.encode(images, context) if symbols is None else self.protect(symbols, context)
+            return sent.float()
 
-    def _bare(self, source: Source, index: Tensor, context: Context, ahead: bool) -> Tensor:
-        if self._memory.allowed() and self._memory.has_room(source, len(index)):
-            try:
-                return self._memory(source, index, ahead)
-            except ContextRead:  # of some images only, it seems
-                self._memory.give_up()
-        return self.backbone.encode(source.gather(index).images, context)
+    def _backbone_symbols(self, source: Source, index: Tensor, context: Context, ahead: bool) -> Tensor:
+        symbols = self._memory.attempt(lambda: self._memory.of_source(source, index, ahead))
+        return self.backbone.encode(source.gather(index).images, context) if symbols is None else symbols
 
 
 def make_scheme(
@@ -331,7 +319,7 @@ def make_scheme(
     key: Any = None,
     **options: Any,
 ) -> Pipeline:
-    """A fresh, untrained scheme from its registered name, or the pipeline of a ready object.
+    """Make a fresh, untrained scheme from its registered name, or the pipeline of a ready object.
 
     Args:
         scheme: a registered name (``tosc list`` shows them) or a ready object.
@@ -354,7 +342,7 @@ def make_scheme(
 
 
 def as_pipeline(scheme: PrivacyScheme) -> Pipeline:
-    """The scheme itself where it is a pipeline, else one of it alone.
+    """Return the scheme itself where it is a pipeline, else one without stages.
 
     Raises:
         InputError: no scheme.
@@ -401,17 +389,17 @@ def _check_order(backbone: PrivacyScheme, stages: list[Stage]) -> None:
 
 
 def _knobs(stages: Iterable[Stage]) -> list[dict[str, str]]:
-    """What each stage's knobs are called in the pipeline: ``epsilon``, and ``epsilon-2`` of the second that has one."""
-    met: Counter[str] = Counter()
+    """The names of each stage's knobs in the pipeline: ``epsilon``, and ``epsilon-2`` of the second that has one."""
+    counts: Counter[str] = Counter()
     called = []
     for stage in stages:
-        met.update(stage.knobs.keys())
-        called.append({name: name if met[name] == 1 else f"{name}-{met[name]}" for name in stage.knobs})
+        counts.update(stage.knobs.keys())
+        called.append({name: name if counts[name] == 1 else f"{name}-{counts[name]}" for name in stage.knobs})
     return called
 
 
 def _scoped(context: Context, names: Mapping[str, str]) -> Context:
-    """The context with a stage's own knobs alone, under the names that the stage gives them."""
+    """The context with a stage's own knobs alone, under the stage's names."""
     if not context.knobs:
         return context
     own = {own: context.knobs[name] for own, name in names.items() if name in context.knobs}
@@ -419,7 +407,7 @@ def _scoped(context: Context, names: Mapping[str, str]) -> Context:
 
 
 def in_words(stage: Mapping[str, Any]) -> str:
-    """A stage's name and options (:meth:`Stage.plain <tosc_env.Stage.plain>`) as a reader wants them."""
+    """Format a stage's name and options (:meth:`Stage.plain <tosc_env.Stage.plain>`) for a reader."""
     options = ", ".join(
         f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
         for k, v in stage.items()

@@ -1,4 +1,4 @@
-"""The environment ids: Gymnasium's registry is the one table, and the PettingZoo forms read it too."""
+"""Environment ids: Gymnasium's registry is the one table, and the PettingZoo forms read it too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VECTOR_ENTRY_POINT = "tosc_env.envs.vector:ToscVectorEnv"
 
 
 def register_env(id: str, data_id: str, **options: Any) -> None:
-    """Register an environment id over a data set, so that ``gym.make(id)`` and all other forms know it.
+    """Register an environment id over a data set, for ``gym.make(id)`` and all other forms.
 
     Args:
         id: the new id, such as ``"ToSC-Mine-v0"``.
@@ -39,8 +39,8 @@ def register_env(id: str, data_id: str, **options: Any) -> None:
 def register_all() -> None:
     """Register the ids that installed packages declare, this one among them; a second call does nothing.
 
-    The entry-point group ``tosc_env.environments`` maps an id to what ``tosc_env.sources`` maps the data set's name
-    to; none of it is loaded.
+    The entry-point group ``tosc_env.environments`` maps an id to the object that ``tosc_env.sources`` names; it is
+    not loaded.
     """
     declared = entry_points()
     names = {entry.value: entry.name for entry in declared.select(group="tosc_env.sources")}
@@ -56,7 +56,7 @@ def register_all() -> None:
 
 
 def environments() -> dict[str, str]:
-    """Every id that is registered, and the data set behind each.
+    """The registered ids, and the data set behind each.
 
     >>> environments()["ToSC-CelebA-v0"]
     'celeba'

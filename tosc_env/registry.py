@@ -1,14 +1,9 @@
-"""Name -> class tables that a stranger's package can join without a change here.
-
-A :class:`Registry` is a dictionary filled by a decorator, and, when a name is not in it yet, by the
-entry points of its group.  The built-in schemes, attackers and channels are declared as entry points in
-this project's own ``pyproject.toml``: there is one door, and we use it too.
-"""
+"""Tables of named classes, filled by a decorator and by the entry points of installed packages, this one's included."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from tosc_env.errors import InputError, unknown
@@ -20,8 +15,8 @@ class Registry(Generic[T]):
     """A table of named classes or factories.
 
     Args:
-        kind: what an entry is, in the words of an error message (``"channel"``).
-        group: the entry-point group that other packages fill, or ``None`` for decorators only.
+        kind: the kind of entry, for error messages (``"channel"``).
+        group: the entry-point group, or None for decorators only.
 
     Example:
         >>> colours = Registry("colour")
@@ -40,10 +35,10 @@ class Registry(Generic[T]):
         self._table: dict[str, Callable[..., T]] = {}
 
     def register(self, name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
-        """A decorator that enters a class or factory under ``name``.
+        """A decorator that enters a class or factory under ``name``, which becomes the ``name`` of a class without one.
 
-        A class whose kind has names, and which has none of its own, is called by it from then on. Registering the same
-        object twice is harmless (modules get reloaded); another one under a taken name is an error.
+        Registering the same object twice is harmless (modules get reloaded); another one under a taken name raises
+        InputError.
         """
         if not isinstance(name, str) or not name:
             raise InputError(f"a {self.kind} is registered under a non-empty string, not {name!r}.")
@@ -52,8 +47,7 @@ class Registry(Generic[T]):
             known = self._table.get(name)
             if known is not None and _identity(known) != _identity(factory):
                 raise InputError(f"the {self.kind} {name!r} is already registered by {_identity(known)}.")
-            self._table[name] = factory
-            _call(factory, name)
+            self._enter(name, factory)
             return factory
 
         return enter
@@ -61,52 +55,48 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> Callable[..., T]:
         if name not in self._table:
             self._load(name)
-        if name not in self._table:
-            raise unknown(self.kind, name, self)
         return self._table[name]
 
     def __contains__(self, name: object) -> bool:
         return name in set(self)
 
     def __iter__(self) -> Iterator[str]:
-        """Every name, loaded or only declared, in alphabetical order; loads nothing."""
+        """The names, loaded or only declared, in alphabetical order; loads nothing."""
         declared = {entry.name for entry in self._entries()}
         return iter(sorted(declared | set(self._table)))
 
     def origin(self, name: str) -> str:
-        """Where ``name`` comes from, as ``module:object``, without importing it."""
+        """The place of an entry as ``module:object``, without importing it."""
         if name in self._table:
             return _identity(self._table[name])
-        for entry in self._entries():
-            if entry.name == name:
-                return entry.value
-        raise unknown(self.kind, name, self)
+        entry = self._entry(name)
+        if entry is None:
+            raise unknown(self.kind, name, self)
+        return entry.value
 
-    def _entries(self):
+    def _entries(self) -> Iterable[EntryPoint]:
         return entry_points(group=self.group) if self.group else ()
 
+    def _entry(self, name: str) -> EntryPoint | None:
+        return next((entry for entry in self._entries() if entry.name == name), None)
+
     def _load(self, name: str) -> None:
-        for entry in self._entries():
-            if entry.name == name:
-                try:
-                    factory = entry.load()
-                except Exception as error:  # whatever a stranger's module does when it is imported
-                    raise InputError(
-                        f"the {self.kind} {name!r} is declared as {entry.value}, which cannot be loaded: {error}."
-                    ) from error
-                self._table.setdefault(name, factory)
-                _call(factory, name)
-                return
+        entry = self._entry(name)
+        if entry is None:
+            raise unknown(self.kind, name, self)
+        try:
+            factory = entry.load()
+        except Exception as error:  # whatever another package's module raises when it is imported
+            raise InputError(
+                f"the {self.kind} {name!r} is declared as {entry.value}, which cannot be loaded: {error}."
+            ) from error
+        self._enter(name, factory)
 
-
-def _call(factory: object, name: str) -> None:
-    """Give a class its registered name where it has none of its own: files know it by that."""
-    if (
-        isinstance(factory, type)
-        and isinstance(getattr(factory, "name", None), str)
-        and "name" not in vars(factory)
-    ):
-        factory.name = name  # type: ignore[attr-defined]
+    def _enter(self, name: str, factory: Callable[..., T]) -> None:
+        self._table[name] = factory
+        named = isinstance(factory, type) and isinstance(getattr(factory, "name", None), str)
+        if named and "name" not in vars(factory):
+            factory.name = name  # type: ignore[attr-defined]
 
 
 def _identity(factory: object) -> str:

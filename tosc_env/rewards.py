@@ -1,15 +1,15 @@
-"""What each role is paid for a round. A reward is an injected object, not a flag."""
+"""Rewards of the three roles. A reward is an injected object, not a flag."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from tosc_env import metrics
-from tosc_env.errors import InputError, unknown
-from tosc_env.options import check_options, check_weight
+from tosc_env.errors import unknown
+from tosc_env.options import build, check_weight
 from tosc_env.registry import Registry
 
 ROLES = ("transmitter", "receiver", "eavesdropper")
@@ -17,7 +17,7 @@ ROLES = ("transmitter", "receiver", "eavesdropper")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What happened in a round, one row per message; the referee's knowledge, never an agent's.
+    """The result of a round against one eavesdropper, one row per message.
 
     Attributes:
         score: task score, [B] in [0, 1].
@@ -34,8 +34,9 @@ class Outcome:
     floor: float
 
 
+@runtime_checkable
 class Reward(Protocol):
-    """Anything that maps an :class:`Outcome` to each role's reward [B]."""
+    """A callable from an :class:`Outcome` to each role's reward [B]."""
 
     def __call__(self, outcome: Outcome) -> dict[str, Tensor]: ...
 
@@ -49,7 +50,7 @@ class PrivacyUtility:
     """Task score minus weighted reconstruction quality, and that quality for the eavesdropper.
 
     Args:
-        privacy_weight: how much a unit of quality costs the system, at least 0.
+        privacy_weight: the cost of a unit of quality to the system, at least 0.
         quality: ``"q"`` for (M - e) / (M + e), ``"ssim"`` for structural similarity.
 
     Example:
@@ -78,13 +79,5 @@ class PrivacyUtility:
 
 
 def make_reward(reward: Any = "privacy-utility", **options: Any) -> Reward:
-    """A reward from its registered name and options; any other callable is handed back as it is."""
-    if not isinstance(reward, str):
-        if not callable(reward):
-            raise InputError(f"a reward is given as a name or a callable, not {reward!r}.")
-        if options:
-            raise InputError(f"a ready reward takes no further options, but {sorted(options)} were given.")
-        return reward
-    factory = rewards[reward]
-    check_options(factory, reward, options)
-    return factory(**options)
+    """Make a reward from its registered name and options; any other callable is handed back as it is."""
+    return build(rewards, Reward, reward, options)

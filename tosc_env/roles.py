@@ -1,4 +1,4 @@
-"""What each role sees and may do: observation and action spaces, and what counts as an action.
+"""Observation and action spaces of each role, and checks of actions.
 
 ==============  =====================================  =============================================
 role            observation                            action
@@ -10,8 +10,8 @@ eavesdropper    ``received`` [2n], ``csi`` [c]         an image [C, H, W] in [0,
 
 There may be several eavesdroppers: a *player* is ``"transmitter"``, ``"receiver"`` or the name of an adversary's
 node, and its *agent* in PettingZoo is ``transmitter_0``, ``receiver_0``, ``eavesdropper_0``, ``eavesdropper_1`` and so
-on.  ``csi`` is what a side knows of its *own* link: the SNR in dB, then real and imaginary part of each fade.
-The transmitter knows the legitimate link's SNR alone.
+on.  ``csi`` describes a node's *own* link: the SNR in dB, then real and imaginary part of each fade; the transmitter's
+is the legitimate link's SNR alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def agents_of(nodes: Sequence[Node] = WIRETAP) -> dict[str, str]:
-    """The agent of each player, as it is called in the PettingZoo environments and in error messages.
+    """The agent of each player: its name in the PettingZoo environments and in error messages.
 
     >>> agents_of()
     {'transmitter': 'transmitter_0', 'receiver': 'receiver_0', 'eavesdropper': 'eavesdropper_0'}
@@ -43,7 +43,7 @@ def agents_of(nodes: Sequence[Node] = WIRETAP) -> dict[str, str]:
 
 
 def player_of(role: str, nodes: Sequence[Node] = WIRETAP) -> str:
-    """The player that a role, an agent or a node's name stands for; ``"eavesdropper"`` is the first of them.
+    """The player of a role, an agent or a node's name; ``"eavesdropper"`` is the first of them.
 
     >>> player_of("jammer")
     Traceback (most recent call last):
@@ -59,10 +59,7 @@ def player_of(role: str, nodes: Sequence[Node] = WIRETAP) -> str:
 
 
 class PointsBox(spaces.Box):
-    """A Box whose samples are points of a constellation, so that a random policy plays by the rules.
-
-    As a space it is an ordinary Box (``contains`` does not look at the points: the game does, and raises
-    :class:`~tosc_env.errors.InputError` for a symbol that is none of them).
+    """A Box whose samples are points of a constellation; ``contains`` does not look at the points, as the game does.
 
     Args:
         points: the constellation as complex numbers, [M].
@@ -83,7 +80,7 @@ class PointsBox(spaces.Box):
 
 
 def observation_space(game: Game, role: str) -> spaces.Dict:
-    """What ``role`` sees of one message, all float32.
+    """The observation space of a role for one message, all float32.
 
     >>> from tosc_env.data import make_source
     >>> from tosc_env.game import Game
@@ -97,10 +94,10 @@ def observation_space(game: Game, role: str) -> spaces.Dict:
 
 
 def action_space(game: Game, role: str, num_envs: int | None = None) -> spaces.Space[Any]:
-    """What ``role`` may do with one message, or with one per environment.
+    """The action space of a role for one message, or for one message per environment.
 
-    The transmitter of a discrete game gets a :class:`PointsBox`, as wide as the constellation's peak
-    where that exceeds 1.
+    The transmitter of a discrete game has a :class:`PointsBox`, as wide as the constellation's peak where that
+    exceeds 1.
     """
     role = player_of(role, game.nodes)
     if role == "transmitter":
@@ -133,19 +130,20 @@ def as_action(
     device: torch.device | str = "cpu",
     validate: bool = True,
 ) -> Tensor:
-    """An agent's action as the tensor the game takes, always with a leading row axis.
+    """Convert an agent's action to the tensor that the game takes, with a leading row axis.
 
     A Box takes finite floating-point numbers (any precision, kept as float32) without regard to its bounds:
     the game normalises the transmitter's power, and the eavesdropper's images are clipped to [0, 1] here.
     Discrete takes whole numbers in its range, MultiBinary zeros and ones.
 
     Args:
-        agent: whose action it is, named in every error.
+        agent: named in every error.
         action: tensor, array or number, in the form of one element of ``space``, or of ``batch`` of them.
         space: of a single action.
         batch: None for one action, else the number of rows.
-        device: where the result lives.
-        validate: look at the values too, which waits once for the device; shape and type are always checked.
+        device: of the result.
+        validate: look at the values too, which waits once for the device; shape and type are always checked. Without
+            it NaN counts as 0, and a number too large for float32 as the largest.
 
     Raises:
         InputError: wrong shape or type, NaN or infinite, out of range; the sentence names the agent.
@@ -176,7 +174,7 @@ def as_action(
             _check_range(agent, tensor, space)
         if isinstance(space, spaces.Discrete):
             tensor = tensor - int(space.start)
-    # A single action is copied, as it costs nothing, so that whoever reuses it changes no past round.
+    # A single action is copied, as it costs nothing, so that its reuse changes no past round.
     return tensor if batch is not None else tensor.clone().unsqueeze(0)
 
 
@@ -184,9 +182,10 @@ _KIND = {spaces.Discrete: "integers of shape", spaces.MultiBinary: "zeros and on
 
 
 def _real_action(agent: str, tensor: Tensor, wanted: str, validate: bool) -> Tensor:
-    """Finite numbers, images clipped. One pass over a valid batch of images: its extremes tell all."""
+    """Finite numbers, images clipped, in one pass over a valid batch of images."""
     image = agent.startswith("eavesdropper")
     if not validate:
+        tensor = tensor.nan_to_num()
         return tensor.clamp(0.0, 1.0) if image else tensor
     low, high = torch.stack(tensor.aminmax()).tolist()
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -219,7 +218,7 @@ def _check_range(agent: str, tensor: Tensor, space: spaces.Space[Any]) -> None:
 def _other_action(
     agent: str, action: object, space: spaces.Space[Any], batch: int | None, device: torch.device | str
 ) -> Tensor:
-    """Actions of a task with a space of its own: the space judges them, row by row."""
+    """Actions of a task with a space of its own, checked by the space row by row."""
     rows = [action] if batch is None else list(action)  # type: ignore[call-overload]
     plain = [row.cpu().numpy() if isinstance(row, Tensor) else np.asarray(row) for row in rows]
     for row in plain:

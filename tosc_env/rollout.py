@@ -1,12 +1,12 @@
 """Messages sent and received outside of any environment: drawn, numbered, encoded, transmitted, observed.
 
 Evaluation, attacks, pictures and experiments all go through :func:`rollout`, training and environments through
-:func:`transmit`, so that nobody sends in another way than anybody else.
+:func:`transmit`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,14 +24,7 @@ from tosc_env.types import Context, Reception, Round, Transmission
 
 @dataclass(frozen=True)
 class Exchange:
-    """One message per row, sent and received by everybody.
-
-    Attributes:
-        game, scheme: whose rules, and who sends and decides.
-        round: what was drawn.
-        context: what both ends share.
-        transmission: what everybody received.
-    """
+    """One message per row, sent by a scheme and received by all nodes of a game."""
 
     game: Game
     scheme: Pipeline
@@ -41,16 +34,13 @@ class Exchange:
 
     @torch.no_grad()
     def logits(self) -> Tensor:
-        """The receiver's, [B, K]."""
+        """The receiver's logits, [B, K]."""
         reception = self.transmission.receiver
         with evaluating(self.scheme):
             return self.scheme.decode(reception.received, reception.csi, self.context)
 
     def observed(self, threat: ThreatModel, node: str | None = None) -> Reception:
-        """What an eavesdropper knows of it, by its node; None: the only or first one.
-
-        Where the threat model says that they collude, what they have together.
-        """
+        """The reception of an eavesdropper, by its node (None: the first), or of all that collude, as far as known."""
         if threat.colluding or self.game.config.colluding:
             reception = self.game.pool(self.round, self.transmission)
         else:
@@ -65,15 +55,18 @@ def rollout(
     generator: torch.Generator,
     index: Tensor | None = None,
     batch_size: int = 500,
+    knobs: Mapping[str, float] | None = None,
 ) -> Iterator[Exchange]:
-    """Each of these images sent once, under message numbers that no other message has.
+    """Send each of these images once, under message numbers that no other message has.
 
     Args:
-        game: at the SNRs that are wanted.
-        scheme: who sends.
+        game: with the channel and SNRs.
+        scheme: the sender.
         generator: the only source of randomness, on the game's device.
         index: int64 [N], images of the game's source; None: all of them.
         batch_size: images at once.
+        knobs: of the scheme's stages, the same value for every message (:attr:`Context.knobs
+            <tosc_env.types.Context.knobs>`); others have their usual values.
 
     Example:
         >>> import tosc_env
@@ -88,18 +81,25 @@ def rollout(
     whole = torch.arange(len(game.source), device=game.device) if index is None else index
     for part in whole.split(batch_size):
         round_ = game.draw(len(part), generator=generator, index=part)
-        yield send(game, sender, with_fresh_nonces(round_, sender, generator), generator)
+        yield send(game, sender, with_fresh_nonces(round_, sender, generator), generator, knobs)
 
 
-def send(game: Game, scheme: Pipeline, round_: Round, generator: torch.Generator | None) -> Exchange:
-    """The round's images, sent as they are numbered."""
-    context = game.context(round_, generator)
+def send(
+    game: Game,
+    scheme: Pipeline,
+    round_: Round,
+    generator: torch.Generator | None,
+    knobs: Mapping[str, float] | None = None,
+) -> Exchange:
+    """Send the round's images under its message numbers."""
+    values = {name: torch.full_like(round_.snr_db, value) for name, value in (knobs or {}).items()}
+    context = replace(game.context(round_, generator), knobs=values)
     symbols = scheme.send(game.source, round_.batch.index, context)
     return Exchange(game, scheme, round_, context, transmit(game, scheme, round_, symbols, context))
 
 
 def transmit(game: Game, scheme: Pipeline, round_: Round, symbols: Tensor, context: Context) -> Transmission:
-    """Symbols [B, 2n] of a scheme on the air, under its own constraint and precoder."""
+    """Transmit symbols [B, 2n] of a scheme under its own constraint and precoder."""
     return game.transmit(
         round_,
         symbols,
@@ -119,8 +119,8 @@ def numbered_by_content(round_: Round, images: Tensor, scheme: Pipeline) -> Roun
 def with_fresh_nonces(round_: Round, scheme: Pipeline, generator: torch.Generator | None) -> Round:
     """The round with message numbers that no other round has, if the scheme is keyed.
 
-    Outside an environment every batch would start from row 0, message 0, and an image that is sent again would meet
-    its key again. The numbers come from the caller's own stream, so that a resumed run goes on with fresh ones.
+    Otherwise each batch would start from row 0, message 0, and an image that is sent again would get its key again.
+    The numbers come from the caller's own stream, so that a resumed run goes on with fresh ones.
     """
     if not scheme.keyed:
         return round_
@@ -131,7 +131,7 @@ def with_fresh_nonces(round_: Round, scheme: Pipeline, generator: torch.Generato
 
 @torch.no_grad()
 def as_known(reception: Reception, context: Context, scheme: Pipeline, threat: ThreatModel) -> Reception:
-    """A reception as the threat model lets the attacker know it: with or without the key and its CSI (then zeros)."""
+    """A reception as the attacker knows it under a threat model: with or without the key and its CSI (then zeros)."""
     received, csi = reception.received, reception.csi
     if threat.keys == "with-key":
         with torch.autocast(received.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""Rows of whatever holds tensors [B, ...]: dictionaries and dataclasses of them."""
+"""Rows of tensors [B, ...], and of dictionaries and dataclasses of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def select(mask: Tensor, new: T, old: T) -> T:
-    """Row by row, ``new`` where ``mask`` (bool [B]) holds, else ``old``; in tensors, dicts and dataclasses.
+    """Select, row by row, ``new`` where ``mask`` (bool [B]) holds, else ``old``; in tensors, dicts and dataclasses.
 
     >>> select(torch.tensor([True, False]), torch.tensor([1, 2]), torch.tensor([3, 4]))
     tensor([1, 4])
@@ -26,7 +26,7 @@ def select(mask: Tensor, new: T, old: T) -> T:
 
 
 def take(rows: Any, value: T) -> T:
-    """The rows that an index or a slice picks, of tensors, dicts and dataclasses.
+    """Take the rows of an index or a slice, of tensors, dicts and dataclasses.
 
     >>> take(slice(0, 1), {"a": torch.tensor([1, 2])})
     {'a': tensor([1])}

@@ -2,12 +2,11 @@
 
 ::
 
-    image --> scheme.encode --> stage.protect --> ... --> power, channel --> a side
+    image --> scheme.encode --> stage.protect --> ... --> power, channel --> a node
     logits <-- scheme.decode <-- stage.recover <-- ... <---------------------+
 
-A scheme is all that a system needs; stages go between it and the channel, any number of them, and
-:class:`~tosc_env.pipeline.Pipeline` is the one scheme that is made of others.  An objective turns what a training step
-has seen (:class:`Trial`) into a loss.
+A scheme is all that a system needs; any number of stages go between it and the channel, and
+:class:`~tosc_env.pipeline.Pipeline` composes them.  An objective turns a training step (:class:`Trial`) into a loss.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from tosc_env.errors import InputError, unknown
+from tosc_env.modulation import CONSTELLATIONS
 from tosc_env.options import build, shown
 from tosc_env.registry import Registry
 from tosc_env.tasks import Task
@@ -33,23 +33,23 @@ register_scheme = schemes.register
 register_stage = stages.register
 register_objective = objectives.register
 
-Air = Callable[[Tensor], Transmission]
-"""From symbols [B, 2n] to what both sides receive: the game's power constraint and channel."""
+Transmit = Callable[[Tensor], Transmission]
+"""From symbols [B, 2n] to the receptions: the game's power constraint and channel."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one step of a training has seen, for objectives to judge.
+    """The tensors of one training step, from which objectives make a loss.
 
     Attributes:
         logits: of the receiver, [B, K].
         features: the representation that every gradient passes on its way to the encoder.
-        transmission: what was sent and received; gradients reach ``features`` from both receptions.
-        eavesdropped: what the eavesdropper received [B, 2n], with the gradient that an adversary shall send back.
-        rate: how much the symbols tell of the image, in nats per message or symbol, where the scheme has its own
-            measure of it; computed when it is called.
+        transmission: symbols and receptions; gradients reach ``features`` from both receptions.
+        eavesdropped: the eavesdropper's received symbols [B, 2n], with the gradient for an adversary's loss.
+        rate: the information about the image in the symbols, in nats per message or symbol, where the scheme
+            measures it; computed when it is called.
         quantised: features [B, n, d] and the codewords chosen for them, of a scheme with a codebook.
-        figures: detached scalars worth logging.
+        figures: detached scalars to log.
     """
 
     logits: Tensor
@@ -76,7 +76,7 @@ class PrivacyScheme(nn.Module, ABC):
             :attr:`options` keeps for checkpoints.
 
     Attributes:
-        name: what it is registered under.
+        name: its registered name.
         constellation: None for a continuous scheme, whose power the game normalises; for a discrete one
             the name of its constellation (``"16qam"``), whose points it emits and the game sends unscaled.
         codebook: a discrete scheme's codewords [M, d], in the order of its constellation's points, where the
@@ -98,7 +98,7 @@ class PrivacyScheme(nn.Module, ABC):
     def encode(self, images: Tensor, context: Context) -> Tensor:
         """Symbols float32 [B, 2n], I and Q interleaved, for images [B, C, H, W]. The game enforces power.
 
-        What reads nothing of ``context`` is taken to depend on the image alone, and is computed once per image.
+        An ``encode`` that reads nothing of ``context`` depends on the image alone, and is run once per image.
         Randomness comes from ``context.generator``.
         """
 
@@ -106,13 +106,13 @@ class PrivacyScheme(nn.Module, ABC):
     def decode(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
         """Task logits [B, K] from received symbols [B, 2n] and the receiver's CSI [B, num_csi]."""
 
-    def forward(self, images: Tensor, context: Context, air: Air) -> Trial:
-        """One step of a training: encode, send through ``air``, decode.
+    def forward(self, images: Tensor, context: Context, transmit: Transmit) -> Trial:
+        """Run one training step: encode, send through ``transmit``, decode.
 
-        A scheme that no gradient passes by itself (a quantiser) overrides this with one that a gradient does.
+        A scheme that no gradient passes by itself (a quantiser) overrides this.
         """
         symbols = self.encode(images, context)
-        transmission = air(symbols)
+        transmission = transmit(symbols)
         reception = transmission.receiver
         logits = self.decode(reception.received, reception.csi, context)
         return Trial(logits, symbols, transmission, transmission.eavesdropper.received)
@@ -122,27 +122,25 @@ class PrivacyScheme(nn.Module, ABC):
         """Bits per message: n log2 M of a discrete scheme, None for full-resolution symbols."""
         if self.constellation is None:
             return None
-        from tosc_env.modulation import CONSTELLATIONS
-
         if self.constellation not in CONSTELLATIONS:
             raise unknown("constellation", self.constellation, CONSTELLATIONS)
         return self.spec.num_symbols * math.log2(CONSTELLATIONS[self.constellation])
 
     def guarantee(self, transmissions: int = 1) -> str | None:
-        """What is proven of the privacy of an image sent this many times, in one sentence; None: nothing is."""
+        """The proven privacy of an image sent this many times, in one sentence; None: nothing is proven."""
         return None
 
 
 class Stage(nn.Module):
-    """What is done to symbols between a scheme and the channel, and undone at the receiver.
+    """A transformation of symbols between a scheme and the channel, undone at the receiver.
 
     ::
 
         symbols [B, 2n] --protect--> [B, 2n] --power, precode--> waves [B, T, n] --channel-->
         received [B, 2n] --recover--> [B, 2n] for the scheme
 
-    A stage knows nothing of images or tasks, so that it goes with any scheme.  An author writes :meth:`protect`, and
-    :meth:`recover` where there is something to undo; one for several antennas writes :meth:`precode`.
+    An author writes :meth:`protect`, and :meth:`recover` where there is something to undo; a stage for several
+    antennas has :meth:`precode`.  A stage knows nothing of images or tasks, so that it goes with any scheme.
 
     Args:
         spec: the system's shapes.
@@ -150,14 +148,13 @@ class Stage(nn.Module):
         options: plain values that make the stage again, defaults included and a key excepted.
 
     Attributes:
-        name: what it is registered under.
+        name: its registered name.
         keyed: whether both ends need a secret key.
         stochastic: whether the same symbols may come out differently each time.
         incoming: the constellation of the symbols that come in.
         constellation: of the symbols that go out, by default the same.
-        knobs: settings that may differ from message to message, with their usual values; always the same names.
-            :attr:`Context.knobs <tosc_env.types.Context.knobs>` may hold others, and the scheme's ``decode`` finds
-            there what holds.
+        knobs: names and usual values of settings that may differ from message to message; ``context.knobs`` may
+            hold other values, and has those in force when the scheme decodes.
     """
 
     name: str = ""
@@ -176,34 +173,34 @@ class Stage(nn.Module):
         return symbols
 
     def recover(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
-        """What the scheme's ``decode`` is given, [B, 2n]; by default the reception as it is."""
+        """Received symbols [B, 2n] for the scheme's ``decode``; by default the reception as it is."""
         return received
 
     def precode(self, waves: Waves, context: Context) -> Waves:
-        """What the transmitter's antennas radiate in place of ``waves``; by default the same.
+        """Waves for the transmitter's antennas; by default the same.
 
-        Called with what the stages before have made of the symbols on the first antenna. Which links' gains are known
-        stands in ``context.gains``. The game scales the result to the energy of the symbols.
+        The first stage gets the symbols on the first antenna. ``context.gains`` has the gains of the links that are
+        known. The game scales the result to the energy of the symbols.
         """
         return waves
 
     def guarantee(self, transmissions: int = 1) -> str | None:
-        """What is proven of the privacy of an image sent this many times, in one sentence; None: nothing is."""
+        """The proven privacy of an image sent this many times, in one sentence; None: nothing is proven."""
         return None
 
     def use_key(self, key: Any, place: int) -> None:
         """Take this key, unless the stage was made with one (None: keep its own), and this place.
 
         Args:
-            key: a key of whatever form the stage takes, or None.
-            place: the number of keyed stages before this one in its pipeline. Stages that share a key must each draw
-                what they need of it for their own place.
+            key: a key of the form that the stage takes, or None.
+            place: the number of keyed stages before this one in its pipeline; stages that share a key each derive
+                their own from key and place.
         """
         if key is not None:
             raise InputError(f"the stage {self.name!r} takes no key.")
 
     def draw_knobs(self, context: Context) -> Mapping[str, Tensor]:
-        """In training, this step's knobs float32 [B] by name, of a stage whose receiver shall learn several."""
+        """This training step's knobs float32 [B] by name, of a stage whose receiver shall learn several values."""
         return {}
 
     def plain(self) -> dict[str, Any]:
@@ -214,14 +211,14 @@ class Stage(nn.Module):
 class Objective(nn.Module):
     """A term of a training's loss, and the passes over the images that it needs for itself.
 
-    Objectives stand in a row; each adds to the loss of those before it.  An author writes :meth:`loss`.
+    An author writes :meth:`loss`.
 
     Args:
         spec: the system's shapes.
         options: plain values that make the objective again.
 
     Attributes:
-        name: what it is registered under.
+        name: its registered name.
         phases: passes over the training images that each epoch begins with, in which the system stays as it is
             and only :meth:`phase_loss` trains.
     """
@@ -240,16 +237,16 @@ class Objective(nn.Module):
 
         Args:
             loss: of the objectives before this one, a scalar.
-            trial: what the step has seen.
-            round_: whose ``targets`` are the task's right answers.
-            task: how logits are judged.
+            trial: the step.
+            round_: with the images and the task's right answers.
+            task: the receiver's task.
         """
         raise NotImplementedError(f"the objective {self.name!r} has no loss.")
 
     def phase_loss(
         self, phase: str, transmission: Transmission, round_: Round
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The loss of one of :attr:`phases`, from what the system, as it is, has sent."""
+        """The loss of one of :attr:`phases`, from a transmission of the system as it is."""
         raise NotImplementedError(f"the objective {self.name!r} has no phase {phase!r}.")
 
     def begin(self, scheme: PrivacyScheme, phase: str, epoch: int, epochs: int) -> None:
@@ -262,13 +259,13 @@ class Objective(nn.Module):
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a registered scheme's name stands for where its caller says nothing; an attribute of its factory.
+    """The defaults of a registered scheme, an attribute of its factory.
 
     Attributes:
         weights: the scheme whose trained weights it plays with; None: its own.
-        open: its options that trained weights leave open, such as a budget the receiver is told.
-        objectives: what ``tosc train`` trains it for.
-        training: what ``tosc train`` takes where no ``optimizer``, ``learning_rate`` and the like are named.
+        open: its options that trained weights leave open, such as a budget that the receiver knows.
+        objectives: the objectives of ``tosc train``.
+        training: the optimizer, learning rate and the like of ``tosc train``.
     """
 
     weights: str | None = None
@@ -280,16 +277,11 @@ class Defaults:
 F = TypeVar("F", bound=Callable[..., PrivacyScheme])
 
 
-def defaults(
-    weights: str | None = None,
-    open: tuple[str, ...] = (),
-    objectives: tuple[Any, ...] = ("task",),
-    training: Mapping[str, Any] | None = None,
-) -> Callable[[F], F]:
+def defaults(**fields: Any) -> Callable[[F], F]:
     """A decorator that gives a scheme's class or factory its :class:`Defaults`."""
 
     def attach(factory: F) -> F:
-        factory.defaults = Defaults(weights, open, objectives, training or {})  # type: ignore[attr-defined]
+        factory.defaults = Defaults(**fields)  # type: ignore[attr-defined]
         return factory
 
     return attach
@@ -301,10 +293,10 @@ def defaults_of(name: str) -> Defaults:
 
 
 def make_stage(stage: Any, spec: SystemSpec, constellation: str | None = None) -> Stage:
-    """A stage from its name, from a dictionary of ``name`` and options, or the object itself.
+    """Make a stage from its name, or a dictionary of ``name`` and options; a :class:`Stage` is handed back as it is.
 
     Args:
-        stage: ``"keyed"``, ``{"name": "laplace", "epsilon": 20}`` or a :class:`Stage`.
+        stage: such as ``"keyed"`` or ``{"name": "laplace", "epsilon": 20}``.
         spec: the system's shapes.
         constellation: of the symbols that it is given.
 
@@ -320,7 +312,7 @@ def make_stage(stage: Any, spec: SystemSpec, constellation: str | None = None) -
 
 
 def make_objectives(given: Any, spec: SystemSpec) -> list[Objective]:
-    """Objectives from names, dictionaries of ``name`` and options, or objects, in the given order.
+    """Make objectives from names, dictionaries of ``name`` and options, or objects, in the given order.
 
     >>> make_objectives("task", SystemSpec((3, 32, 32), 10))[0].plain()
     {'name': 'task'}
@@ -339,7 +331,7 @@ def _called(given: Any) -> str:
 
 
 def named(kind: str, given: Any) -> tuple[Any, dict[str, Any]]:
-    """What a name, a dictionary of ``name`` and options, or an object stands for: (name or object, options)."""
+    """Split a name, a dictionary of ``name`` and options, or an object into (name or object, options)."""
     if isinstance(given, Mapping):
         options = dict(given)
         name = options.pop("name", None)
@@ -352,7 +344,7 @@ def named(kind: str, given: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def listed(what: str, given: Any) -> list[Any]:
-    """A list of parts; one part alone need not be in a list."""
+    """Return a list of parts; one part alone need not be in a list."""
     if given is None:
         return []
     if isinstance(given, str | Mapping | nn.Module):

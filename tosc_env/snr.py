@@ -36,7 +36,7 @@ class SNRRange:
 
     @classmethod
     def parse(cls, value: object, name: str = "snr_db") -> SNRRange:
-        """From what a user writes.
+        """Make a range from any of its written forms.
 
         Raises:
             InputError: not a number, NaN, beyond 300 dB either way, an empty list, or a reversed range.
@@ -66,7 +66,7 @@ class SNRRange:
     def draw(
         self, batch_size: int, generator: torch.Generator | None, device: torch.device | str = "cpu"
     ) -> Tensor:
-        """One SNR per row, float32 [B]. Always takes B numbers from the stream, also for a constant."""
+        """Draw one SNR per row, float32 [B]; takes B numbers from the stream, also for a constant."""
         u = torch.rand(batch_size, generator=generator, device=device)
         if self.choices:
             table = _table(self.choices, str(device))
@@ -76,14 +76,11 @@ class SNRRange:
     def __str__(self) -> str:
         if self.constant is not None:
             return f"{self.low:g}"
-        return (
-            "{" + ", ".join(f"{c:g}" for c in self.choices) + "}"
-            if self.choices
-            else f"{self.low:g}..{self.high:g}"
-        )
+        listing = ", ".join(f"{choice:g}" for choice in self.choices)
+        return f"{{{listing}}}" if listing else f"{self.low:g}..{self.high:g}"
 
     def plain(self) -> float | list[float] | dict[str, float]:
-        """The same as plain values, for a file."""
+        """Return the range as plain values, for a file."""
         if self.constant is not None:
             return self.low
         return list(self.choices) if self.choices else {"low": self.low, "high": self.high}
@@ -91,7 +88,7 @@ class SNRRange:
 
 @lru_cache(maxsize=64)
 def _table(choices: tuple[float, ...], device: str) -> Tensor:
-    # Kept, because a copy of numbers to a GPU waits for all that was handed to it before; nobody writes to it.
+    # Kept, because a copy of numbers to a GPU waits for all work queued on it; read only.
     with torch.inference_mode(False):
         return torch.tensor(choices, dtype=torch.float32, device=device)
 

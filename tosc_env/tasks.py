@@ -1,7 +1,7 @@
-"""What the receiver has to find out: the class of an image, or one or several of its attributes.
+"""Tasks of the receiver: the class of an image, or one or several of its attributes.
 
-A task turns a batch into targets, scores hard decisions, gives the loss that trains a receiver's logits,
-and says which action space a decision lives in.
+A task turns a batch into targets, scores hard decisions, gives the loss that trains a receiver's logits, and has
+the action space of a decision.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Task(ABC):
     """A receiver's task on the images of one source.
 
     Attributes:
-        num_outputs: length K of the logits a receiver produces.
+        num_outputs: length K of the logits.
         chance: the score of the best constant decision when all targets are equally frequent.
         binary: whether the outputs are yes-or-no answers of their own, and not one choice out of K.
-        labels: what the outputs mean.
+        labels: the names of the outputs.
     """
 
     num_outputs: int
@@ -54,14 +54,14 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, decision: Tensor, targets: Tensor) -> Tensor:
-        """How right each decision is, float32 [B] in [0, 1]."""
+        """The score of each decision, float32 [B] in [0, 1]."""
 
     @abstractmethod
     def space(self) -> spaces.Space[Any]:
         """The receiver's action space for one message."""
 
     def describe(self, decision: Tensor) -> str:
-        """One decision in words, for a picture's caption."""
+        """Describe one decision in words, for a picture's caption."""
         return str(decision.tolist())
 
 

@@ -4,13 +4,13 @@
 
     Batch, a Link per node --> Round --transmit--> Transmission (a Reception per node) --score--> Scores
 
-Everything here is data alone; this module imports nothing of the package, so that anything may import it.
+This module imports nothing of the package, so that anything may import it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class CSILayout:
-    """How a node's CSI describes its receptions: which gain each channel use has, and what was done about it.
+    """The layout of a node's CSI: the gain of each channel use, and the equaliser that was applied.
 
     Attributes:
         fade_of_use: the number of the fade that each of the n channel uses has; () where one fade is that of all
@@ -52,7 +52,7 @@ class SystemSpec:
     layout: CSILayout = CSILayout()
 
     def plain(self) -> dict[str, Any]:
-        """As plain values, for a checkpoint."""
+        """Return the fields as plain values, for a checkpoint."""
         values = {**asdict(self), "image_shape": list(self.image_shape)}
         values["layout"]["fade_of_use"] = list(self.layout.fade_of_use)
         if self.layout == CSILayout():
@@ -66,14 +66,10 @@ class SystemSpec:
         layout["fade_of_use"] = tuple(layout.get("fade_of_use", ()))
         return cls(**{**values, "image_shape": tuple(values["image_shape"]), "layout": CSILayout(**layout)})
 
-    def with_csi(self, num_csi: int) -> SystemSpec:
-        """The same system over a channel with another amount of state information."""
-        return replace(self, num_csi=num_csi)
-
 
 @dataclass(frozen=True)
 class Context:
-    """What transmitter and receiver share about a message besides their weights; no eavesdropper has any of it.
+    """The knowledge that transmitter and receiver share of a message besides weights; no eavesdropper has any of it.
 
     Attributes:
         snr_db: the legitimate link's SNR, float32 [B].
@@ -83,11 +79,10 @@ class Context:
         environment: a number that follows from the environment's seed.
         generator: the stream for random stages and encoders; None draws from torch's global one.
         knobs: settings that may differ from message to message, float32 [B] each by name: ``epsilon`` of the first
-            stage that has it, ``epsilon-2`` of the second. What is not named has the stage's own value. A stage
+            stage that has it, ``epsilon-2`` of the second. By default each is the stage's own value. A stage
             finds its own alone here, under its own names; a scheme's ``decode`` finds those of all stages.
-        gains: what the transmitter knows of which link besides: by node, the gains complex64 [B, A, T, n] of each
-            channel use from its T antennas to the node's A. By default of none
-            (:attr:`GameConfig.transmitter_csi <tosc_env.GameConfig.transmitter_csi>`).
+        gains: by node, the gains complex64 [B, A, T, n] of each channel use from the transmitter's T antennas to the
+            node's A, of the nodes in ``GameConfig.transmitter_csi``.
         layout: what the receiver's CSI says of each channel use (:func:`~tosc_env.channels.base.matched`).
     """
 
@@ -102,13 +97,13 @@ class Context:
 
 @dataclass(frozen=True)
 class Batch:
-    """B images with what is known about them.
+    """B images with their labels and attributes.
 
     Attributes:
         images: float32 [B, C, H, W] in [0, 1], a fresh tensor.
         labels: int64 [B], the class; zeros for a data set without classes.
         attributes: int64 [B, A], the value of each private attribute; A may be 0.
-        index: int64 [B], where the images stand in their source.
+        index: int64 [B], the images' positions in their source.
     """
 
     images: Tensor
@@ -140,10 +135,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Round:
-    """One message per row, from the referee's point of view.
+    """One message per row, as the game knows it.
 
     Attributes:
-        batch: images [B, C, H, W], labels, attributes, and their index in the source.
+        batch: the images.
         targets: the task's right answers.
         links: by node, the receiver first; SNRs are constant within an episode.
         message: int64 [B, 5], as in :class:`Context`.
@@ -161,20 +156,14 @@ class Round:
         """The legitimate link's SNR, [B]."""
         return next(iter(self.links.values())).snr_db
 
-    @property
-    def eavesdropper_snr_db(self) -> Tensor:
-        """The SNR of the first eavesdropper's link, [B]."""
-        return list(self.links.values())[1].snr_db
-
 
 @dataclass(frozen=True)
 class Waves:
-    """What the transmitter's T antennas radiate.
+    """The signal that the transmitter's T antennas radiate.
 
     Attributes:
         signal: complex64 [B, T, n].
-        weights: complex64 [B, T, n], by how much each symbol is in it at each antenna; what else ``signal`` holds is
-            noise to whoever listens.
+        weights: complex64 [B, T, n], the part of each symbol in ``signal`` at each antenna; the rest of it is noise.
     """
 
     signal: Tensor
@@ -183,12 +172,12 @@ class Waves:
 
 @dataclass(frozen=True)
 class Reception:
-    """What one node has.
+    """The signal and channel state of one node.
 
     Attributes:
         received: float32 [B, 2n], its antennas combined and equalised, I and Q interleaved.
         csi: float32 [B, c], the state of its own link after combining.
-        raw: complex64 [B, A, n], what arrived at each antenna; None where only the above was handed on.
+        raw: complex64 [B, A, n], the signal at each antenna; None where it is not known.
     """
 
     received: Tensor
@@ -198,10 +187,10 @@ class Reception:
 
 @dataclass(frozen=True)
 class Transmission:
-    """What everybody received of a message, by node and the receiver first.
+    """The receptions of a message.
 
     Attributes:
-        receptions: one per node.
+        receptions: by node, the receiver first.
         sent: the symbols as sent, float32 [B, 2n].
         weights: of the transmitter's antennas (:class:`Waves`); None: there is one antenna.
     """
@@ -223,11 +212,11 @@ class Transmission:
 
 @dataclass(frozen=True)
 class Leak:
-    """What one eavesdropper got out of a message, one number per row each.
+    """The success of one eavesdropper on a message, one number per row each.
 
     Attributes:
         mse, psnr_db: the error of its reconstruction.
-        extra: costly figures that were asked for, by name.
+        extra: costly figures that the game's ``metrics`` names, by name.
     """
 
     mse: Tensor
@@ -237,7 +226,7 @@ class Leak:
 
 @dataclass(frozen=True)
 class Scores:
-    """The referee's verdict on a round, one number per row each.
+    """The rewards and figures of a round, one number per row each.
 
     Attributes:
         rewards: [B] of the transmitter, the receiver, and each eavesdropper by its node.
@@ -261,7 +250,7 @@ class Scores:
 
     @property
     def worst(self) -> Leak:
-        """Row by row, the most that any eavesdropper got."""
+        """The leak to the most successful eavesdropper, row by row and figure by figure."""
         leaks = list(self.leaks.values())
         if len(leaks) == 1:
             return leaks[0]

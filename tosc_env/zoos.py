@@ -1,7 +1,7 @@
-"""Turning ``scheme=`` and ``eavesdropper=`` into policies: an object, a checkpoint, or a name.
+"""From ``scheme=`` and ``eavesdropper=`` to policies: an object, a checkpoint, or a name.
 
-A name with trainable weights is looked up in the *zoos* that installed packages offer through the entry-point
-group ``tosc_env.zoos``; this package ships none itself.
+A name with trainable weights is looked up in the *zoos* of installed packages (entry-point group
+``tosc_env.zoos``); this package ships none itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
+from tosc_env.envs.stand_in import game_of
 from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.io.checkpoint_files import SUFFIX, data_of, read_header
@@ -26,16 +27,17 @@ from tosc_env.options import named_options, shown
 from tosc_env.pipeline import Pipeline, as_pipeline, in_words, make_scheme
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
+from tosc_env.registration import data_of as registered
 from tosc_env.schemes import PrivacyScheme, defaults_of
 
 USUAL_SCHEME, USUAL_EAVESDROPPER, UNTRAINED_EAVESDROPPER = "deepjscc", "inversion", "linear"
-"""Who plays where nobody is named, and who stands in for an eavesdropper that no zoo has weights of."""
+"""The default policies, and the substitute for a default eavesdropper that no zoo has weights of."""
 
 FITTED_IMAGES = 5000
-"""How many images such a stand-in is fitted to at most: to encode them takes a few seconds."""
+"""Number of images that this substitute is fitted to at most: to encode them takes a few seconds."""
 
 NEAREST = 3
-"""How many of a zoo's weights a message names."""
+"""Number of a zoo's weights that a message names."""
 
 UNPROTECTED: Mapping[str, Any] = {"weights": USUAL_SCHEME, "backbone": "cnn", "stages": []}
 """The system that an attacker is looked up against where no scheme plays (:attr:`Pipeline.composition`)."""
@@ -43,7 +45,7 @@ UNPROTECTED: Mapping[str, Any] = {"weights": USUAL_SCHEME, "backbone": "cnn", "s
 
 @dataclass(frozen=True)
 class Wanted:
-    """The game that trained weights are looked for, as far as a zoo needs to know it.
+    """The game for which trained weights are looked up.
 
     Attributes:
         data: the images' data set.
@@ -68,11 +70,11 @@ class Zoo(Protocol):
         options: Mapping[str, Any],
         against: Mapping[str, Any] | None,
     ) -> Path | None:
-        """The checkpoint of a scheme or eavesdropper for this game, or None when this zoo has no such one.
+        """The checkpoint of a scheme or eavesdropper for this game; None when this zoo has none.
 
         Args:
             kind, name: ``"scheme"`` or ``"eavesdropper"``, and its registered name.
-            wanted: whose data, shapes, task and SNR the weights must fit.
+            wanted: the game whose data, shapes, task and SNR the weights must fit.
             options: with which a scheme's weights must agree.
             against: the :attr:`~tosc_env.Pipeline.composition` of the system that an eavesdropper was trained against.
         """
@@ -87,24 +89,19 @@ def installed_zoos() -> list[Zoo]:
 
 
 def load_scheme(
-    name: str,
-    where: str | Game = "ToSC-CIFAR-v0",
-    *,
-    stages: Any = (),
-    device: str | torch.device = "cpu",
-    **options: Any,
+    name: str, where: str | Game, *, stages: Any = (), device: str | torch.device = "cpu", **options: Any
 ) -> Pipeline:
-    """A trained scheme of an installed zoo, in evaluation mode; the images themselves are not needed.
+    """Load a trained scheme of an installed zoo, in evaluation mode; the images themselves are not needed.
 
     Args:
         name: a registered scheme.
         where: an environment's id, or a game.
         stages: more stages between the scheme and the channel.
-        device: where the weights go.
+        device: of the weights.
         options: of the scheme, with which the weights must agree unless they leave them open (an epsilon, a key).
 
     Raises:
-        InputError: no such name, id or option, or no weights; says which there are.
+        InputError: no such name, id or option, or no weights; lists those that there are.
 
     Example:
         >>> load_scheme("encryption", "ToSC-Shapes-v0", mode="shuffle").title
@@ -116,21 +113,20 @@ def load_scheme(
 
 def load_eavesdropper(
     name: str,
-    where: str | Game = "ToSC-CIFAR-v0",
+    where: str | Game,
     *,
-    scheme: str | PrivacyScheme = "deepjscc",
+    scheme: str | PrivacyScheme = USUAL_SCHEME,
     device: str | torch.device = "cpu",
 ) -> Eavesdropper:
-    """A trained attacker of an installed zoo, in evaluation mode.
+    """Load a trained attacker of an installed zoo, in evaluation mode.
 
     Args:
         name: a registered eavesdropper.
-        where: an environment's id, or a game.
-        scheme: whom it was trained against, by name or as an object.
-        device: where the weights go.
+        where, device: as in :func:`load_scheme`.
+        scheme: the scheme that it was trained against, by name or as an object.
 
     Raises:
-        InputError: no such name or id, or no weights; says which there are.
+        InputError: no such name or id, or no weights; lists those that there are.
 
     Example:
         >>> load_eavesdropper("inversion", "ToSC-Shapes-v0", scheme="lbvq").name
@@ -140,7 +136,7 @@ def load_eavesdropper(
     target = _find_scheme(scheme, wanted, {}, ()) if isinstance(scheme, str) else as_pipeline(scheme)
     path = _eavesdropper_path(name, wanted, target)
     if path is None:
-        raise _no_weights("eavesdropper", f"{name!r} against {_whom(target)}", wanted)
+        raise _no_weights("eavesdropper", f"{name!r} against {_title(target)}", wanted)
     return load_checkpoint(path, kind="eavesdropper").policy.to(device)
 
 
@@ -152,17 +148,17 @@ def resolve_scheme(
     stages: Any = (),
     stand_in: bool = False,
 ) -> Pipeline:
-    """The transmitter and receiver of a game.
+    """Find the transmitter and receiver of a game.
 
     Args:
-        scheme: an object, a checkpoint's path, or a registered name (None: ``"deepjscc"``).
+        scheme: an object, a checkpoint's path, or a registered name (None: :data:`USUAL_SCHEME`).
         options: the scheme's options, with a name; with a path, those that its weights leave open.
-        game: whose data, shapes and SNR the weights must fit.
+        game: with the data, shapes and SNR that the weights must fit.
         stages: more stages between the scheme and the channel.
         stand_in: whether the game's images stand in for others.
 
     Raises:
-        InputError: an unknown name, or a name without weights for this game; lists the weights there are.
+        InputError: an unknown name, or a name without weights for this game; lists those that there are.
         CheckpointError: a file of another data set or code length.
     """
     options = named_options("scheme_kwargs", options)
@@ -187,11 +183,11 @@ def resolve_eavesdropper(
     *,
     stand_in: bool = False,
 ) -> Eavesdropper:
-    """The attacker of a game; see :func:`resolve_scheme`.
+    """Find the attacker of a game, like :func:`resolve_scheme`.
 
-    An attacker that needs no training to speak of (``instant``) is fitted on the spot to the game's source. None means
-    :data:`USUAL_EAVESDROPPER`; where no zoo has weights of it against this scheme, :data:`UNTRAINED_EAVESDROPPER` is
-    fitted in its place, with a warning: a closed form on :data:`FITTED_IMAGES` images.
+    An ``instant`` attacker is fitted on the spot to the game's source. None means :data:`USUAL_EAVESDROPPER`; where no
+    zoo has weights of it against this scheme, :data:`UNTRAINED_EAVESDROPPER` is fitted to :data:`FITTED_IMAGES` images
+    in its place, with a warning.
     """
     options = named_options("eavesdropper_kwargs", options)
     if isinstance(eavesdropper, Eavesdropper):
@@ -211,9 +207,9 @@ def resolve_eavesdropper(
     if path is not None:
         return load_checkpoint(path, kind="eavesdropper").policy.to(game.device)
     if eavesdropper is not None or UNTRAINED_EAVESDROPPER not in eavesdroppers:
-        raise _no_weights("eavesdropper", f"{name!r} against {_whom(scheme)}", wanted)
+        raise _no_weights("eavesdropper", f"{name!r} against {_title(scheme)}", wanted)
     warnings.warn(
-        f"no zoo has weights of the usual eavesdropper {name!r} against {_whom(scheme)} for this game: "
+        f"no zoo has weights of the usual eavesdropper {name!r} against {_title(scheme)} for this game: "
         f"{UNTRAINED_EAVESDROPPER!r}, fitted on the spot to {FITTED_IMAGES:,} images at most, plays instead. Train a "
         "stronger one with 'tosc attack' and give its path as eavesdropper=.",
         stacklevel=3,
@@ -258,8 +254,8 @@ def _eavesdropper_path(name: str, wanted: Wanted, scheme: Pipeline | None) -> Pa
     return next((path for path in found if path is not None), None)
 
 
-def _whom(scheme: Pipeline | None) -> str:
-    """A scheme with all its stages, those included that its name stands for."""
+def _title(scheme: Pipeline | None) -> str:
+    """The name of a scheme, and all its stages."""
     if scheme is None:
         return repr(USUAL_SCHEME)
     return repr(" + ".join([scheme.name, *map(in_words, scheme.composition["stages"])]))
@@ -269,26 +265,21 @@ def _no_weights(kind: str, what: str, wanted: Wanted) -> InputError:
     game = wanted.game
     there = [line for zoo in installed_zoos() for line in zoo.listing() if line.startswith(kind)]
     near = get_close_matches(f"{kind} {what} for {wanted.data}", there, n=NEAREST, cutoff=0.0)
-    told = "; ".join(near) or "none (is tosc_agents installed?)"
+    nearest = "; ".join(near) or "none (is tosc_agents installed?)"
     return InputError(
         f"no trained weights of the {kind} {what} for {wanted.data} images of shape {game.spec.image_shape}, "
         f"{game.spec.num_outputs} outputs, {game.num_symbols} channel uses and SNR {game.snr_db} dB; train some "
         f"('tosc train', 'tosc attack') and give their path. Of the {len(there)} that there are ('tosc list'), the "
-        f"nearest: {told}."
+        f"nearest: {nearest}."
     )
 
 
 def _wanted(where: str | Game) -> Wanted:
     if isinstance(where, Game):
         return Wanted(where.source.name, where)
-    from tosc_env.envs.stand_in import game_of
-    from tosc_env.registration import data_of
-
-    known = data_of(where)
+    known = registered(where)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # images that stand in for others have the same spaces, which is all we need
+        warnings.simplefilter("ignore")  # stand-in images will do: they have the same spaces
         game = game_of(**known)
     return Wanted(known["data_id"], game, any_labels=game.source.name != known["data_id"])
 

@@ -10,7 +10,7 @@ import tyro
 
 from tosc_agents.commands.attack import Attack
 from tosc_agents.commands.calibrate import Calibrate
-from tosc_agents.commands.data import DataGet, DataList
+from tosc_agents.commands.data import Data
 from tosc_agents.commands.demo import Demo
 from tosc_agents.commands.evaluate import Evaluate
 from tosc_agents.commands.listing import List
@@ -18,9 +18,9 @@ from tosc_agents.commands.reproduce import Reproduce
 from tosc_agents.commands.train import Train
 from tosc_env.errors import ToscError
 
-_Data = Annotated[DataList, tyro.conf.subcommand("list")] | Annotated[DataGet, tyro.conf.subcommand("get")]
 _Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Attack, tyro.conf.subcommand("attack")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
@@ -32,24 +32,14 @@ _Command = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        command: Any
-        if given[:1] == ["data"]:
-            command = tyro.cli(
-                _Data,  # type: ignore[arg-type]
-                prog="tosc data",
-                args=given[1:],
-                description="Show or get data sets.",
-            )
-        else:
-            command = tyro.cli(
-                _Command,  # type: ignore[arg-type]
-                prog="tosc",
-                args=given,
-                description="Privacy in task-oriented semantic communication: train, attack, measure. "
-                "'tosc data' shows and gets data sets.",
-            )
+        command: Any = tyro.cli(
+            _Command,  # type: ignore[arg-type]
+            prog="tosc",
+            args=arguments,
+            description="Privacy in task-oriented semantic communication: train, attack, measure.",
+            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
+        )
         return int(command.run())
     except ToscError as error:
         print(f"tosc: error: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a scheme costs: parameters, multiply-accumulates, channel uses and bits."""
+"""The cost of a scheme: parameters, multiply-accumulates, channel uses and bits."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def complexity(scheme: PrivacyScheme, objectives: Iterable[nn.Module] = ()) -> C
     """Count one image's way through transmitter and receiver with torch's own counter.
 
     Args:
-        scheme: what is counted.
-        objectives: what it is trained for, whose parameters training needs besides.
+        scheme: to be counted.
+        objectives: of its training, whose parameters are needed besides.
 
     Example:
         >>> import tosc_env
@@ -73,6 +73,6 @@ def complexity(scheme: PrivacyScheme, objectives: Iterable[nn.Module] = ()) -> C
             context,
         )
     scheme.train(mode)
-    used = sum(p.numel() for p in scheme.parameters())
-    besides = sum(p.numel() for objective in objectives for p in objective.parameters())
-    return Complexity(used, used + besides, counter.get_total_flops() // 2, spec.num_symbols, scheme.bits)
+    own = sum(p.numel() for p in scheme.parameters())
+    more = sum(p.numel() for objective in objectives for p in objective.parameters())
+    return Complexity(own, own + more, counter.get_total_flops() // 2, spec.num_symbols, scheme.bits)

@@ -63,11 +63,6 @@ class SecretKey:
         self._words = lru_cache(maxsize=64)(self._derive)
 
     @classmethod
-    def parse(cls, value: SecretKey | str | bytes) -> SecretKey:
-        """The key that ``value`` is or describes; a key is handed back as it is."""
-        return value if isinstance(value, SecretKey) else cls(value)
-
-    @classmethod
     def random(cls) -> SecretKey:
         """A fresh key from the operating system's entropy."""
         return cls(secrets.token_bytes(KEY_BYTES))

@@ -1,10 +1,11 @@
-"""Privacy is what the strongest attacker leaves: the worst of each leak, with floor and ceiling."""
+"""The strongest attacker of each leak, which is what privacy is measured by, with floor and ceiling."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,46 +21,29 @@ LEAKS = {
 """The three leaks, and the figures that measure each; private attributes follow by their names."""
 
 CardLeaks = dict[str, dict[str, dict[str, Any]]]
-"""What a scheme's card says: by SNR and leak the strongest attacker, what it got and what it had, such as
+"""Leaks in a scheme's card: by SNR and leak the strongest attacker, what it got and what it had, such as
 ``{"12": {"psnr_db": {"attacker": "codebook", "figure": "psnr_db", "value": 13.25, "floor": 12.73, "above_floor": 0.52,
 "threat_model": "images: other-half; ..."}}}``; other leaks have a ``chance`` in place of floors."""
 
 
-@dataclass(frozen=True)
-class Strongest:
-    """The worst case of one leak.
-
-    Attributes:
-        attacker, figure, value: who got it, by which figure, and how much.
-        floor: of a PSNR, what the mean image gives.
-        chance: of any other leak, what guessing gives, where it is known.
-    """
-
-    attacker: str
-    figure: str
-    value: float
-    floor: float | None = None
-    chance: float | None = None
-
-    def plain(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        told = {name: value for name, value in asdict(self).items() if value is not None}
-        return told if self.floor is None else told | {"above_floor": self.value - self.floor}
-
-
-def strongest(evaluation: Evaluation) -> dict[float, dict[str, Strongest]]:
-    """By the eavesdropper's SNR and leak, the attacker that got most."""
+def strongest(evaluation: Evaluation) -> CardLeaks:
+    """The attacker that got most, by the eavesdropper's SNR and leak; without threat models."""
     floor = evaluation.floors.get("mean-image", {}).get("psnr_db")
     chance = {"reid": 1.0 / min(CANDIDATES, evaluation.images), **evaluation.chance}
-    table: dict[float, dict[str, Strongest]] = {}
+    table: CardLeaks = {}
     for attacker, by_snr in evaluation.leaks.items():
         for snr, figures in by_snr.items():
-            for figure, value in figures.items():
-                leak = _leak_of(figure)
-                best = table.setdefault(snr, {}).get(leak or "")
-                if leak is not None and (best is None or value.mean > best.value):
-                    against = floor if leak == "psnr_db" else None
-                    table[snr][leak] = Strongest(attacker, figure, value.mean, against, chance.get(leak))
+            row = table.setdefault(f"{snr:g}", {})
+            for figure, found in figures.items():
+                leak, value = _leak_of(figure), found.mean
+                # What is no number was not measured: it is nobody's best, and hides nobody else's.
+                if leak is None or not math.isfinite(value) or (leak in row and value <= row[leak]["value"]):
+                    continue
+                row[leak] = {"attacker": attacker, "figure": figure, "value": value}
+                if leak == "psnr_db" and floor is not None:
+                    row[leak] |= {"floor": floor, "above_floor": value - floor}
+                elif leak in chance:
+                    row[leak]["chance"] = chance[leak]
     return table
 
 
@@ -70,8 +54,17 @@ def _leak_of(figure: str) -> str | None:
     return figure.removeprefix("infer_") if figure.startswith("infer_") else None
 
 
+def leak_title(leak: str) -> str:
+    """A leak in words.
+
+    >>> [leak_title(leak) for leak in ("psnr_db", "reid", "label")]
+    ['PSNR', 're-identification', 'inference of label']
+    """
+    return {"psnr_db": "PSNR", "reid": "re-identification"}.get(leak, f"inference of {leak}")
+
+
 def unprotected(data: str) -> dict[str, dict[str, float]]:
-    """What the unprotected scheme leaks on a data set, by SNR and leak: the ceiling beside which others are shown.
+    """The leaks of the unprotected scheme on a data set, by SNR and leak: the ceiling beside which others are shown.
 
     It is the most that the zoo's cards tell of, those of ``deepjscc`` and those of attackers on it.
     """
@@ -79,44 +72,39 @@ def unprotected(data: str) -> dict[str, dict[str, float]]:
     from tosc_env.zoos import UNPROTECTED
 
     ceiling: dict[str, dict[str, float]] = {}
-
-    def take(snr: str, leak: str, value: float) -> None:
-        known = ceiling.setdefault(snr, {})
-        known[leak] = max(known.get(leak, value), value)
-
     for header in ZOO.headers().values():
         card = header["card"]
         if card["data"]["name"] != data:
             continue
+        bare = header["kind"] == "scheme" and header["name"] == "deepjscc" and not header["stages"]
         for snr, row in card.get("leaks", {}).items():
-            if header["kind"] == "scheme" and header["name"] == "deepjscc" and not header["stages"]:
-                for leak, best in row.items():
-                    take(snr, leak, best["value"])
-            elif card.get("composition") == UNPROTECTED and "psnr_db" in row:
-                take(snr, "psnr_db", row["psnr_db"])
+            known = ceiling.setdefault(snr, {})
+            values = {leak: best["value"] for leak, best in row.items()} if bare else {}
+            if card.get("composition") == UNPROTECTED and "psnr_db" in row:
+                values = {"psnr_db": row["psnr_db"]}
+            for leak, value in values.items():
+                known[leak] = max(known.get(leak, value), value)
     return ceiling
 
 
-def describe(top: dict[float, dict[str, Strongest]], ceiling: dict[str, dict[str, float]]) -> list[str]:
+def describe(top: CardLeaks, ceiling: dict[str, dict[str, float]]) -> list[str]:
     """The strongest attackers in words, a line per SNR and leak, with what knowing nothing and everything gives."""
     lines = []
     for snr, by_leak in top.items():
-        above = ceiling.get(f"{snr:g}", {})
         for leak, best in by_leak.items():
-            name = {"psnr_db": "PSNR", "reid": "re-identification"}.get(leak, f"inference of {leak}")
-            if best.floor is not None:
-                more = best.value - best.floor
-                told = f"{best.value:.2f} dB, a leak of {more:.2f} dB above the floor {best.floor:.2f} dB"
-                if leak in above:
-                    whole = above[leak] - best.floor
-                    told += f" (unprotected {whole:.2f} dB: {max(0.0, more) / whole:.0%} of it)"
+            value, most = best["value"], ceiling.get(snr, {}).get(leak)
+            if "floor" in best:
+                gain, floor = best["above_floor"], best["floor"]
+                got = f"{value:.2f} dB, a leak of {gain:.2f} dB above the floor {floor:.2f} dB"
+                if most is not None:
+                    whole = most - floor
+                    share = f": {max(0.0, gain) / whole:.0%} of it" if whole > 0 else ""
+                    got += f" (unprotected {whole:.2f} dB{share})"
             else:
-                told = f"{best.value:.1%} by {best.figure}"
-                if best.chance is not None:
-                    told += f" (chance {best.chance:.1%})"
-                if leak in above:
-                    told += f" (unprotected {above[leak]:.1%})"
-            lines.append(f"strongest at {snr:g} dB in {name}: {best.attacker}, {told}")
+                got = f"{value:.1%} by {best['figure']}"
+                got += f" (chance {best['chance']:.1%})" if "chance" in best else ""
+                got += "" if most is None else f" (unprotected {most:.1%})"
+            lines.append(f"strongest at {snr} dB in {leak_title(leak)}: {best['attacker']}, {got}")
     return lines
 
 
@@ -159,10 +147,11 @@ def _leaks_of_attack(path: Path, header: Mapping[str, Any]) -> CardLeaks:
                 raise InputError(f"{path} is of an attack on the {what} {attacked!r}, not {wanted!r}.")
         threat = ThreatModel(**record["threat_model"])
         # Whoever encodes candidates was allowed to, whatever the others were.
-        asked = replace(threat, candidate_queries=True)
+        some = CANDIDATES if threat.queries is not None and threat.candidates is None else threat.candidates
+        querying = replace(threat, candidate_queries=True, candidates=some)
         return {
             snr: {
-                leak: {**best, "threat_model": str(asked if best["figure"] == "reid_query" else threat)}
+                leak: {**best, "threat_model": str(querying if best["figure"] == "reid_query" else threat)}
                 for leak, best in by_leak.items()
             }
             for snr, by_leak in record["strongest"].items()

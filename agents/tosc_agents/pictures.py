@@ -1,4 +1,4 @@
-"""Pictures of what attackers saw."""
+"""Pictures of attackers' reconstructions."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def attack_picture(
     *,
     threat: ThreatModel | None = None,
 ) -> None:
-    """A grid: the first ten test images, then what each reconstructing attacker makes of the same messages.
+    """Draw the first ten test images, and beneath them each attacker's reconstructions from the same messages.
 
     Args:
         path: of the PNG, written whole or not at all.
         game, scheme, attackers: as in :func:`~tosc_agents.training.evaluate.evaluate`.
         snr_db: of the eavesdropper's link.
-        threat: what the attackers know of what they hear.
+        threat: the attackers' means; see :func:`~tosc_agents.training.evaluate.evaluate`.
     """
     at = game.with_rules(snr_db=snr_db, eavesdropper_snr_db=None)
     generator = torch.Generator(game.device).manual_seed(0)
     index = torch.arange(min(10, len(game.source)), device=game.device)
     exchange = next(rollout(at, scheme, generator=generator, index=index, batch_size=len(index)))
-    told = exchange.observed(threat or ThreatModel())
+    reception = exchange.observed(threat or ThreatModel())
     rebuilt = {
-        name: attacker.reconstruct(told.received, told.csi)
+        name: attacker.reconstruct(reception.received, reception.csi)
         for name, attacker in attackers.items()
         if "reconstruct" in attacker.capabilities
     }

@@ -1,4 +1,4 @@
-"""What every result says about how it was obtained, and how results are written: JSON, CSV, a table."""
+"""Provenance of results, and the forms they are written in: JSON, CSV, a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tosc_env.data.base import Source
 from tosc_env.io.files import replacing
 
 RESULTS = "results.json"
-"""What a folder of results calls the record of them."""
+"""The record's name in a folder of results."""
 
 HEADINGS = {
     "psnr_db": "PSNR dB",
@@ -100,7 +100,7 @@ def write_csv(path: str | os.PathLike[str], table: Sequence[dict[str, Any]]) -> 
 
 
 def describe_usage(usage: Sequence[float]) -> str:
-    """How a discrete scheme used its codewords, in one sentence.
+    """The use that a discrete scheme made of its codewords, in one sentence.
 
     >>> describe_usage([0.5, 0.5, 0.0, 0.0])
     '2 of 4 codewords used, 1.00 of 2 bits per symbol'
@@ -119,14 +119,14 @@ LEGEND = (
 
 
 def print_evaluation(title: str, evaluation: Evaluation, note: str) -> None:
-    """The tables a person reads: accuracy by SNR, each attacker, with the floors beneath, and what was inferred."""
+    """Print the tables a person reads: accuracy by SNR, each attacker with the floors beneath, what was inferred."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     if evaluation.accuracy:
-        told = ", ".join(f"{f.mean:.1%} at {snr:g} dB" for snr, f in evaluation.accuracy.items())
-        console.print(f"[bold]{title}[/bold]: accuracy {told}")
+        shares = ", ".join(f"{f.mean:.1%} at {snr:g} dB" for snr, f in evaluation.accuracy.items())
+        console.print(f"[bold]{title}[/bold]: accuracy {shares}")
     inferred = columns(evaluation)[len(HEADINGS) :]
     for part, caption in ((tuple(HEADINGS), f"{LEGEND}\n{note}"), (inferred, None)):
         if part:
@@ -136,9 +136,8 @@ def print_evaluation(title: str, evaluation: Evaluation, note: str) -> None:
             )
             for place, heading in enumerate(headings):
                 # As narrow as they get, so that all stand beside one another in 80 columns.
-                table.add_column(
-                    heading.replace(" ", "\n"), justify="right" if place else "left", no_wrap=True
-                )
+                justify: Any = "right" if place else "left"
+                table.add_column(heading.replace(" ", "\n"), justify=justify, no_wrap=True)
             for line in lines:
                 table.add_row(*line)
             console.print(table)
@@ -146,57 +145,54 @@ def print_evaluation(title: str, evaluation: Evaluation, note: str) -> None:
 
 def markdown(evaluation: Evaluation) -> str:
     """The same in Markdown, with 95 % intervals over the seeds."""
-    text = ""
+    tables = []
     if evaluation.accuracy:
         snrs = ["SNR", *(f"{snr:g} dB" for snr in evaluation.accuracy)]
-        told = ["accuracy", *(_accuracy(figure) for figure in evaluation.accuracy.values())]
-        text += _table([snrs, told]) + ("\n" if evaluation.leaks else "")
+        tables.append([snrs, ["accuracy", *(_figure(f, 2, "%") for f in evaluation.accuracy.values())]])
     if evaluation.leaks:
-        text += _table(_leaks(evaluation, columns(evaluation), interval=True))
-    return text
+        tables.append(_leaks(evaluation, columns(evaluation), interval=True))
+    return "\n".join("\n".join(markdown_table(lines[0], lines[1:])) + "\n" for lines in tables)
 
 
-def _table(lines: list[list[str]]) -> str:
-    """Rows of cells in Markdown, the first of them the headings."""
-    heading, *rest = ("| " + " | ".join(line) + " |" for line in lines)
-    return "\n".join([heading, "|---" + "|---:" * (len(lines[0]) - 1) + "|", *rest]) + "\n"
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown, all columns but the first set flush right."""
+    lines = [[cell.replace("|", r"\|") for cell in line] for line in (headings, *rows)]
+    heading, *rest = (f"| {' | '.join(line)} |" for line in lines)
+    return [heading, f"|---{'|---:' * (len(headings) - 1)}|", *rest]
 
 
 def _leaks(evaluation: Evaluation, part: Sequence[str], *, interval: bool) -> list[list[str]]:
     """Headings and a row for each attacker and SNR that has some of these columns, then floors and chances."""
     names = [column.removeprefix("infer_") for column in part]
     lines = [["attacker", "SNR dB", *(HEADINGS.get(name, name) for name in names)]]
-    for row in rows(evaluation):
-        if any(column in row for column in part):
-            cells = [_cell(row, column, interval=interval) for column in part]
-            lines.append([row["attacker"], f"{row['eavesdropper_snr_db']:g}", *cells])
-    for attacker, floor in evaluation.floors.items():
-        told = {"psnr_db": f"{floor['psnr_db']:.2f}", "ssim": f"{floor['ssim']:.3f}"}
-        lines.append([f"{attacker} (floor)", "", *(told.get(name, "") for name in names)])
-    told = {name: f"{share * 100:.1f}%" for name, share in evaluation.chance.items()}
-    lines.append(["best constant answer", "", *(told.get(name, "") for name in names)])
+    for attacker, by_snr in evaluation.leaks.items():
+        for snr, figures in by_snr.items():
+            cells = [_leak(figures[column], column, interval) if column in figures else "" for column in part]
+            lines.append([attacker, f"{snr:g}", *cells])
+    for name, floor in evaluation.floors.items():
+        values = {"psnr_db": f"{floor['psnr_db']:.2f}", "ssim": f"{floor['ssim']:.3f}"}
+        lines.append([f"{name} (floor)", "", *(values.get(column, "") for column in names)])
+    shares = {name: f"{share:.1%}" for name, share in evaluation.chance.items()}
+    lines.append(["best constant answer", "", *(shares.get(name, "") for name in names)])
     return [line for line in lines if any(line[2:])]
 
 
-def _cell(row: dict[str, Any], column: str, *, interval: bool) -> str:
-    if column not in row:
-        return ""
-    value, half = row[column], row[f"{column}_interval95"]
-    percent = column.startswith(("reid", "infer"))
-    digits, scale = (1, 100) if percent else (3, 1) if column == "ssim" else (2, 1)
-    spread = f" ± {half * scale:.{digits}f}" if interval and not math.isnan(half) else ""
-    return f"{value * scale:.{digits}f}{spread}{'%' if percent else ''}"
+def _leak(figure: Figure, column: str, interval: bool) -> str:
+    digits, unit = (1, "%") if column.startswith(("reid", "infer")) else (3 if column == "ssim" else 2, "")
+    return _figure(figure if interval else Figure(figure.mean, math.nan), digits, unit)
 
 
-def _accuracy(figure: Figure) -> str:
-    spread = "" if math.isnan(figure.interval) else f" ± {figure.interval * 100:.2f}"
-    return f"{figure.mean * 100:.2f}{spread}%"
+def _figure(figure: Figure, digits: int, unit: str) -> str:
+    """``14.25 ± 0.12``, ``50.0%``."""
+    scale = 100 if unit == "%" else 1
+    spread = "" if math.isnan(figure.interval) else f" ± {figure.interval * scale:.{digits}f}"
+    return f"{figure.mean * scale:.{digits}f}{spread}{unit}"
 
 
 def write_results(
     folder: Path, record: dict[str, Any], evaluation: Evaluation, note: str, title: str
 ) -> None:
-    """``results.json``, ``results.csv`` and ``results.md`` of an evaluation, each whole or not at all."""
+    """Write ``results.json``, ``results.csv`` and ``results.md`` of an evaluation, each whole or not at all."""
     write_json(folder / RESULTS, record)
     write_csv(folder / "results.csv", rows(evaluation))
     write_text(folder / "results.md", f"# {title}\n\n{markdown(evaluation)}\n{note}\n")

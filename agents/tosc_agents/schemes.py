@@ -43,17 +43,14 @@ DP_OPTIONS = ("epsilon", "mode", "constant", "epsilon_range", "sharpness", "told
 @defaults()
 def deepjscc(spec: SystemSpec, **network: Any) -> Pipeline:
     """The unprotected baseline: task features straight as symbols (:class:`~tosc_agents.backbones.cnn.CNN`)."""
-    backbone = CNN(spec, **_known("deepjscc", network, *cnn.OPTIONS))
-    return Pipeline(backbone, name="deepjscc", options=backbone.options)
+    return Pipeline(CNN(spec, **_known("deepjscc", network, *cnn.OPTIONS)), name="deepjscc")
 
 
 @defaults(weights="deepjscc")
 def label_only(spec: SystemSpec, *, backbone: PrivacyScheme | None = None, **network: Any) -> Pipeline:
     """The transmitter decides, and sends the label alone (:class:`~tosc_agents.backbones.label.Label`)."""
-    label = Label(
-        spec, backbone=_given(backbone, network) or CNN(spec, **_known("label-only", network, *cnn.OPTIONS))
-    )
-    return Pipeline(label, name="label-only", options=label.options)
+    decider = _given(backbone, network) or CNN(spec, **_known("label-only", network, *cnn.OPTIONS))
+    return Pipeline(Label(spec, backbone=decider), name="label-only")
 
 
 @defaults(open=("epsilon",), training=ADAMW)
@@ -95,10 +92,8 @@ def dp_laplace(
         **_known("dp-laplace", network, *DP_OPTIONS),
     )
     kept = {k: v for k, v in backbone.options.items() if k not in ("sharpness", "told")}
-    said = {k: v for k, v in noise.options.items() if k != "clip"}
-    return Pipeline(
-        backbone, [noise], name="dp-laplace", options={**kept, **said, "sharpness": float(sharpness)}
-    )
+    own = {k: v for k, v in noise.options.items() if k != "clip"} | {"sharpness": float(sharpness)}
+    return Pipeline(backbone, [noise], name="dp-laplace", options={**kept, **own})
 
 
 @defaults(weights="deepjscc", open=("mode", "lifetime"))
@@ -122,11 +117,9 @@ def encryption(
         >>> scheme.options["mode"], scheme.options["lifetime"], "key" in scheme.options, scheme.key_fingerprint
         ('shuffle', 'per_message', False, 'dacb0a0dad6342e0')
     """
-    base = _given(backbone, network) or CNN(
-        spec, **_known("encryption", network, *KEYED_OPTIONS, *cnn.OPTIONS)
-    )
-    cipher = Keyed(spec, base.constellation, mode=mode, lifetime=lifetime)
-    return Pipeline(base, [cipher], name="encryption", options={**base.options, **cipher.options})
+    known = (*KEYED_OPTIONS, *cnn.OPTIONS)
+    base = _given(backbone, network) or CNN(spec, **_known("encryption", network, *known))
+    return _encrypted("encryption", base, mode, lifetime)
 
 
 @defaults(objectives=("task", "bottleneck", "adversary"), training=STRONG_DECAY)
@@ -136,8 +129,7 @@ def ibal(spec: SystemSpec, **network: Any) -> Pipeline:
     Its objectives: :class:`~tosc_agents.objectives.bottleneck.Bottleneck` and
     :class:`~tosc_agents.objectives.adversary.Adversary`.
     """
-    backbone = CNN(spec, **_known("ibal", network, *cnn.OPTIONS))
-    return Pipeline(backbone, name="ibal", options=backbone.options)
+    return Pipeline(CNN(spec, **_known("ibal", network, *cnn.OPTIONS)), name="ibal")
 
 
 @defaults(objectives=("task", "codebook"), training=STRONG_DECAY)
@@ -146,8 +138,7 @@ def lbvq(spec: SystemSpec, **options: Any) -> Pipeline:
 
     The objective ``adversary`` after the usual ones trains it against a simulated attacker.
     """
-    backbone = VQ(spec, **_known("lbvq", options, *VQ_OPTIONS))
-    return Pipeline(backbone, name="lbvq", options=backbone.options)
+    return Pipeline(VQ(spec, **_known("lbvq", options, *VQ_OPTIONS)), name="lbvq")
 
 
 @defaults(weights="lbvq", open=("mode", "lifetime"), objectives=("task", "codebook"), training=STRONG_DECAY)
@@ -161,8 +152,12 @@ def layered(
 ) -> Pipeline:
     """Two protections, one over the other: ``lbvq`` under a keyed shuffle, short for ``stages=["keyed"]``."""
     base = _given(backbone, options) or VQ(spec, **_known("layered", options, *KEYED_OPTIONS, *VQ_OPTIONS))
-    cipher = Keyed(spec, base.constellation, mode=mode, lifetime=lifetime)
-    return Pipeline(base, [cipher], name="layered", options={**base.options, **cipher.options})
+    return _encrypted("layered", base, mode, lifetime)
+
+
+def _encrypted(name: str, base: PrivacyScheme, mode: str, lifetime: str) -> Pipeline:
+    cipher = Keyed(base.spec, base.constellation, mode=mode, lifetime=lifetime)
+    return Pipeline(base, [cipher], name=name, options={**base.options, **cipher.options})
 
 
 def _given(backbone: PrivacyScheme | None, options: Mapping[str, Any]) -> PrivacyScheme | None:

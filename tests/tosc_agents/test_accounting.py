@@ -1,13 +1,13 @@
-"""Composition and the two bounds follow their formulas, stay finite, and calibration finds what it is asked for."""
+"""Composition and the two bounds follow their formulas and stay finite."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
+from accuracy import accuracy_bound
 from refusals import refused
-from tosc_agents.accounting import accuracy_bound, advanced_composition, basic_composition, composed
-from tosc_agents.calibration import calibrate_constant
+from tosc_agents.accounting import advanced_composition, basic_composition, composed
 
 
 def test_the_bound_is_the_formula():
@@ -61,29 +61,3 @@ def test_what_is_no_budget_count_or_target_is_named():
             accuracy_bound(1.0, count)
     with refused("delta 0 1 1.0"):
         advanced_composition(1.0, 2, 1.0)
-    for target, low, words in (
-        (0.999, 1e-3, "0.9804 0.04762 0.999"),  # not between the accuracies at both ends
-        (0.001, 1e-3, "0.9804 0.04762 0.001"),
-        (0.5, 0.0, "low 0"),
-        (0.5, 2.0, "low high"),
-    ):
-        with refused(words):
-            calibrate_constant(lambda scale: 1 / (1 + scale), target, low, 1.0)
-
-
-# -- calibration ------------------------------------------------------------------------------------
-
-
-def test_calibration_finds_the_constant_of_a_known_curve():
-    """Accuracy at scale s is 1/(1 + s); the target is its value at the wanted constant."""
-    scales = []
-
-    def curve(scale):
-        scales.append(scale)
-        return 1 / (1 + scale)
-
-    for constant in (0.0021, 0.05, 0.97):
-        scales.clear()
-        found = calibrate_constant(curve, 1 / (1 + constant / 0.05), 1e-3, 1.0)
-        assert found == pytest.approx(constant, rel=0.01)
-        assert len(scales) <= 2 + math.ceil(math.log2(math.log(1e3) / math.log(1.01)))

@@ -317,6 +317,7 @@ def test_each_node_is_evaluated_at_its_own_snr_and_filed_under_it(game, scheme):
     assert list(asked.leaks["a@near"]) == list(asked.leaks["a@far"]) == [5.0]
     with refused("near 20"):
         evaluate(several, scheme, {"a": listener}, snr_db=[3.0, 6.0], seeds=1, with_ssim=False)
+    assert list(evaluate(several, scheme, {}, snr_db=[3.0, 6.0], seeds=1).accuracy) == [3.0, 6.0]
 
 
 @pytest.mark.parametrize("threat", [ThreatModel(colluding=True), ThreatModel()], ids=["said", "by the rules"])

@@ -25,7 +25,7 @@ def messages(*rows):
 
 def test_a_key_is_the_same_however_it_is_given():
     assert KEY == SecretKey(HEX.upper()) == SecretKey(bytes.fromhex(HEX)) == SecretKey(KEY)
-    assert SecretKey.parse(KEY) is KEY and SecretKey.parse(HEX) == KEY
+    assert SecretKey(KEY) == SecretKey(HEX)
     assert SecretKey("00" * 32) != KEY and KEY != HEX
     assert SecretKey.random() != SecretKey.random()
     assert copy.copy(KEY) is KEY and copy.deepcopy({"key": KEY})["key"] is KEY, "a copy is the key itself"
@@ -42,7 +42,7 @@ def test_a_wrong_key_is_one_sentence_that_does_not_show_it():
         (None, "not a value of the type NoneType"),
     ]:
         with refused("32 64") as caught:
-            SecretKey.parse(value)
+            SecretKey(value)
         text = str(caught.value)
         assert told in text and text.count(".") == 1
         assert not value or str(value)[:8] not in text

@@ -30,20 +30,17 @@ FOUND = Evaluation(
 
 def test_each_leak_has_its_own_strongest_attacker_at_each_snr():
     top = strongest(FOUND)
-    assert {leak: best.attacker for leak, best in top[12.0].items()} == {
+    assert {leak: best["attacker"] for leak, best in top["12"].items()} == {
         "psnr_db": "mlp",
         "reid": "match",
         "label": "label",
         "colour": "label",
     }
-    assert top[0.0]["psnr_db"].attacker == "linear" and set(top[0.0]) == {"psnr_db"}
-    assert top[12.0]["reid"].figure == "reid_match"
-    assert (top[12.0]["psnr_db"].floor, top[12.0]["reid"].chance, top[12.0]["colour"].chance) == (
-        12.5,
-        0.001,
-        0.2,
-    )
-    assert top[12.0]["psnr_db"].plain()["above_floor"] == 1.5
+    assert top["0"]["psnr_db"]["attacker"] == "linear" and set(top["0"]) == {"psnr_db"}
+    assert top["12"]["reid"] == {"attacker": "match", "figure": "reid_match", "value": 0.6, "chance": 0.001}
+    assert top["12"]["colour"]["chance"] == 0.2
+    psnr = {"attacker": "mlp", "figure": "psnr_db", "value": 14.0, "floor": 12.5, "above_floor": 1.5}
+    assert top["12"]["psnr_db"] == psnr
 
 
 def test_the_sentences_name_attacker_floor_ceiling_and_chance():

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import pytest
 import torch
+from accuracy import accuracy_bound
 from tosc_agents import evaluate, fit_eavesdropper
-from tosc_agents.accounting import accuracy_bound
 from tosc_agents.leaks import strongest
 
 from tosc_env import Game, GameConfig, ThreatModel, load_scheme

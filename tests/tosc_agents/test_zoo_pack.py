@@ -8,7 +8,7 @@ import pytest
 import torch
 from refusals import LISTED, refused
 from tosc_agents.commands.common import parse_parts
-from tosc_agents.leaks import Strongest, leaks_of_attacks
+from tosc_agents.leaks import leaks_of_attacks
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import pack
 from tosc_agents.zoo.cards import render
@@ -35,7 +35,7 @@ TINY = {
     "told_snr_db": 12.0,
 }
 CALIBRATED = {"mode": "calibrated", "constant": 0.05, "epsilon": 0.05, "epsilon_range": [0.02, 2.0]}
-START = {"file": "base.safetensors", "scheme": "deepjscc", "fresh": []}
+START = {"file": "base.safetensors", "scheme": "deepjscc", "fresh": [], "epochs": 7, "seed": 5}
 
 
 def card(**more):
@@ -207,7 +207,8 @@ def test_a_file_that_the_zoo_has_no_room_for_is_refused(base, folder, monkeypatc
 
 
 def best(attacker, figure, value, **told):
-    return Strongest(attacker, figure, value, **told).plain()
+    above = {"above_floor": value - told["floor"]} if "floor" in told else {}
+    return {"attacker": attacker, "figure": figure, "value": value, **told, **above}
 
 
 def attack(path, **changes):
@@ -243,7 +244,9 @@ def test_an_attacks_results_give_the_strongest_attacker_of_each_leak(tmp_path, b
     assert (at["reid"]["attacker"], at["reid"]["chance"]) == ("nearest-symbols", 1 / 60)
     assert at["label"]["chance"] == 0.1 and at["colour"]["value"] == 0.3
     assert at["label"]["threat_model"] == str(threat)
-    assert at["reid"]["threat_model"] == str(ThreatModel(queries=500, candidate_queries=True))
+    assert at["reid"]["threat_model"] == str(
+        ThreatModel(queries=500, candidate_queries=True, candidates=1000)
+    )
 
 
 @pytest.mark.parametrize(
@@ -278,26 +281,14 @@ def test_of_several_files_the_stronger_attacker_counts(tmp_path, base):
         assert [(snr, by["psnr_db"]["attacker"]) for snr, by in both.items()] == [("4", "w"), ("12", "s")]
 
 
-def test_a_card_is_given_leaks_start_and_commit(tmp_path, base, noisy, folder):
+def test_a_card_is_given_the_leaks_of_a_scheme_and_of_no_attacker(tmp_path, noisy, attacker, folder):
     record = attack(tmp_path / "r.json", system={"scheme": "dp-laplace", "options": {}, "stages": []})
-    told = read_header(packed(noisy, "part", folder, leaks=(record,), start=base, commit="abc123"))["card"]
-    assert told["leaks"]["12"]["psnr_db"]["value"] == 13.5 and told["commit"] == "abc123"
-    start = {**START, "data": "shapes", "epochs": 7, "seed": 5, "warm_start": None}
-    assert told["training"] == {**read_header(noisy)["card"]["training"], "warm_start": start}
-
-
-def test_what_does_not_belong_to_a_card_is_refused(tmp_path, base, noisy, attacker, folder):
-    known = tmp_path / "known.safetensors"
-    save_checkpoint(known, load_checkpoint(noisy).policy, card(commit="f00"))
-    for path, options, told in (
-        (attacker, {"leaks": (attack(tmp_path / "r.json"),)}, "an attacker's are measured"),
-        (base, {"start": base}, "started from nothing"),
-        (noisy, {"start": noisy}, "says its card, not from"),
-        (known, {"commit": "abc"}, "knows its commit, f00"),
-    ):
-        with refused(told):
-            packed(path, "it", folder, **options)
+    with refused("an attacker's are measured"):
+        packed(attacker, "it", folder, leaks=(attack(tmp_path / "other.json"),))
     assert not list(folder.iterdir())
+    told = read_header(packed(noisy, "part", folder, leaks=(record,)))["card"]
+    assert told["leaks"]["12"]["psnr_db"]["value"] == 13.5
+    assert told["training"] == read_header(noisy)["card"]["training"]
 
 
 # -- the page ---------------------------------------------------------------------------------------
@@ -305,9 +296,9 @@ def test_what_does_not_belong_to_a_card_is_refused(tmp_path, base, noisy, attack
 
 def test_the_page_says_everything_that_a_card_knows(tmp_path, base, noisy, attacker, folder):
     record = attack(tmp_path / "r.json")
-    scheme = packed(base, "deepjscc-shapes", folder, leaks=(record,), commit="abc")
+    scheme = packed(base, "deepjscc-shapes", folder, leaks=(record,))
     packed(attacker, "inversion-deepjscc-shapes", folder, scheme=scheme, ssim=False)
-    packed(noisy, "part", folder, start=base)
+    packed(noisy, "part", folder)
     page = render(folder)
     assert page.count("### ") == 3
     for told in (
@@ -317,8 +308,8 @@ def test_the_page_says_everything_that_a_card_knows(tmp_path, base, noisy, attac
         "from `deepjscc`'s weights (7 epochs, seed 5), then 7 epochs, seed 5",
         "13.50 dB (+1.00) by `linear` (a)",
         "90.0% (1.7%) by `nearest-symbols` (b)",
-        f"Threat model (b): {ThreatModel(queries=500, candidate_queries=True)}.",
-        "commit `abc`",
+        f"Threat model (b): {ThreatModel(queries=500, candidate_queries=True, candidates=1000)}.",
+        "commit `unknown`",
         "Leaks: not measured on these weights.",
         "`inversion` against `deepjscc`",
         "30 training images (system's half). Shapes.",

@@ -23,7 +23,7 @@ from tosc_env.async_checks import AsyncChecks
 from tosc_env.channels.base import complex_normal
 from tosc_env.channels.sionna import TDL
 from tosc_env.data import make_source
-from tosc_env.envs.aec import TurnsEnv
+from tosc_env.envs.aec import AecEnv
 from tosc_env.envs.parallel import PipelinedEnv
 from tosc_env.envs.role import RoleEnv
 from tosc_env.envs.session import Session
@@ -251,7 +251,7 @@ def play_role(role):
 
 
 def play_turns():
-    env = TurnsEnv("", nodes=wiretap(2), max_cycles=2)
+    env = AecEnv("", nodes=wiretap(2), max_cycles=2)
     env.reset(seed=0)
     for agent in env.agent_iter():
         yield env.last()[0]
@@ -279,7 +279,7 @@ def test_what_is_played_in_numpy_arrives_on_the_gpu(place, monkeypatch, form):
     policy = as_pipeline(FakeScheme(game.spec)).to(CUDA).eval()
     attackers = {name: FakeEavesdropper(game.spec).to(CUDA) for name in game.adversaries}
     system = System(game, policy, attackers, False, "shapes")
-    for module in ("role", "common"):
+    for module in ("role", "outside"):
         monkeypatch.setattr(f"tosc_env.envs.{module}.make_system", lambda *args: system)
     arrived, kept = [], []
 

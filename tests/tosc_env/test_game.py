@@ -78,10 +78,10 @@ def test_each_link_has_the_noise_of_its_own_snr(source):
 
 def test_without_its_own_snr_the_eavesdropper_has_the_receivers(source):
     round_ = make(source, snr_db={"low": 0, "high": 20}).draw(8, generator=g())
-    assert torch.equal(round_.snr_db, round_.eavesdropper_snr_db)
+    assert torch.equal(round_.snr_db, round_.links["eavesdropper"].snr_db)
     apart = make(source, snr_db={"low": 0, "high": 20}, eavesdropper_snr_db={"low": 0, "high": 20})
     round_ = apart.draw(8, generator=g())
-    assert not torch.equal(round_.snr_db, round_.eavesdropper_snr_db)
+    assert not torch.equal(round_.snr_db, round_.links["eavesdropper"].snr_db)
 
 
 @pytest.mark.parametrize("channel", [AWGN(), Rayleigh()])
@@ -204,7 +204,6 @@ def flat(round_: Round) -> list[torch.Tensor]:
         round_.batch.index,
         round_.targets,
         round_.snr_db,
-        round_.eavesdropper_snr_db,
         *links,
         round_.message,
         round_.shown,
@@ -302,7 +301,7 @@ def test_an_episode_that_ends_ends_repetition_and_snr_of_its_rows_alone(source):
     for kept in (
         second.batch.index == first.batch.index,
         second.snr_db == first.snr_db,
-        second.eavesdropper_snr_db == first.eavesdropper_snr_db,
+        second.links["eavesdropper"].snr_db == first.links["eavesdropper"].snr_db,
     ):
         assert kept.tolist() == [False, True]
 

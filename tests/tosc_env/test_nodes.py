@@ -172,7 +172,7 @@ def test_a_nodes_own_snr_goes_before_that_of_all_eavesdroppers_and_that_before_t
 def test_a_receivers_own_snr_is_the_legitimate_links(source):
     nodes = (Node("receiver", snr_db=1.0), *wiretap()[1:])
     round_ = Game(source, nodes=nodes, snr_db=9.0).draw(4, generator=g())
-    assert (round_.snr_db == 1.0).all() and (round_.eavesdropper_snr_db == 1.0).all()
+    assert (round_.snr_db == 1.0).all() and (round_.links["eavesdropper_0"].snr_db == 1.0).all()
 
 
 def test_snrs_drawn_for_two_eavesdroppers_are_independent(source):
@@ -200,7 +200,7 @@ def scored(source, **options):
 def test_each_eavesdropper_is_paid_its_own_and_the_system_the_least_that_any_leaves(source):
     game, round_, rebuilt, scores = scored(source)
     alone = {
-        name: game.heard_by(name).score(round_, round_.targets, rebuilt[name]) for name in game.adversaries
+        name: game.with_only(name).score(round_, round_.targets, rebuilt[name]) for name in game.adversaries
     }
     for name, one in alone.items():
         assert torch.equal(scores.rewards[name], one.rewards[name])
@@ -225,7 +225,7 @@ def test_the_worst_leak_is_taken_row_by_row(source):
 # -- part of a game ---------------------------------------------------------------------------------
 
 
-def test_heard_by_one_eavesdropper_the_game_has_that_one_alone(source):
+def test_with_only_one_eavesdropper_the_game_has_that_one_alone(source):
     nodes = (
         Node("receiver", 2),
         Node("near", 3, 4.0, adversary=True),
@@ -233,6 +233,6 @@ def test_heard_by_one_eavesdropper_the_game_has_that_one_alone(source):
     )
     game = Game(source, nodes=nodes, channel=Rayleigh(), snr_db=RANGE, repeat=2)
     for node in nodes[1:]:
-        alone = game.heard_by(node.name)
+        alone = game.with_only(node.name)
         assert alone.nodes == (nodes[0], node) and alone.repeat == 2 and alone.channel is game.channel
         assert alone.snr_of(node.name).constant == node.snr_db

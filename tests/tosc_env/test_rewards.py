@@ -42,7 +42,7 @@ def test_what_makes_no_reward_is_refused():
         ((), {"quality": "sim"}, "'sim' 'ssim'"),
         (("privacy-utilty",), {}, "reward 'privacy-utilty'"),
         (("privacy-utility",), {"weight": 1}, "'weight'"),
-        ((3,), {}, "name callable 3"),
+        ((3,), {}, "name Reward 3"),
         ((lambda outcome: {},), {"privacy_weight": 1.0}, "'privacy_weight'"),
     ):
         with refused(words):

@@ -71,6 +71,19 @@ def test_a_keyed_scheme_never_sends_two_messages_under_one_number(source):
     assert len(set(numbers)) == len(numbers) == 90
 
 
+def test_knobs_hold_for_every_message(source):
+    """A tiny budget drowns the symbols in noise, whatever the stage's usual one; the same stream otherwise."""
+    scheme = as_pipeline(FakeScheme()).with_stages([{"name": "laplace", "epsilon": 100.0}])
+    usual, same, tiny = (
+        played(Game(source), scheme, batch_size=7, knobs=knobs)
+        for knobs in (None, {"epsilon": 100.0}, {"epsilon": 1e-3})
+    )
+    for one, other, noisy in zip(usual, same, tiny, strict=True):
+        assert torch.equal(one.transmission.sent, other.transmission.sent)
+        assert not torch.equal(one.transmission.sent, noisy.transmission.sent)
+        assert noisy.context.knobs["epsilon"].tolist() == pytest.approx([1e-3] * len(noisy.round.targets))
+
+
 def test_a_scheme_without_a_key_keeps_its_numbers_and_the_streams_place(source):
     round_, stream = Game(source).draw(3, generator=g()), g(1)
     before = stream.get_state()

@@ -14,7 +14,7 @@ register_channel = channels.register
 
 
 def make_channel(channel: str | Channel = "awgn", **options: Any) -> Channel:
-    """A channel from its registered name and options; an object is handed back as it is.
+    """Make a channel from its registered name and options; an object is handed back as it is.
 
     Raises:
         InputError: an unknown name, option or value; an object together with options.

@@ -1,13 +1,11 @@
-"""What every channel is: a link to each node that carries the same waves, ``y = H x + n``.
+"""The base class of channels: a link to each node that carries the same waves, ``y = H x + n``.
 
 ::
 
     waves [B, T, n] --apply--> raw [B, A, n] --observe: combine antennas, equalise--> Reception [B, 2n]
 
-All randomness is drawn first (:meth:`Channel.draw`, from a generator it is given), then applied by pure,
-differentiable functions (:meth:`Channel.apply`, :meth:`Channel.observe`).  That split is what makes an environment
-reproducible bit for bit, lets gradients reach the encoder, and lets ``torch.compile`` see the arithmetic without the
-random numbers.
+All randomness is drawn first (:meth:`Channel.draw`), then applied by pure, differentiable functions
+(:meth:`Channel.apply`, :meth:`Channel.observe`).
 """
 
 from __future__ import annotations
@@ -24,6 +22,9 @@ from tosc_env.errors import InputError
 from tosc_env.types import CSILayout, Link, Reception
 
 EQUALISERS = (None, "zf", "mmse")
+
+Sizes = Sequence[tuple[int, int, int, int]]
+"""The shape (B, A, T, F) of each node's fades."""
 
 
 def complex_normal(*shape: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -43,9 +44,8 @@ def noise_power(snr_db: Tensor) -> Tensor:
 class Channel:
     """The links from the transmitter's T antennas to every node's A.
 
-    A subclass says how its fades are drawn (:meth:`draw_fades`), and, where that is not in blocks of equal length,
-    which of them each channel use has (:meth:`fade_of_use`); one with memory, interference or distortion may override
-    :meth:`draw` and :meth:`apply` instead.
+    A subclass has :meth:`draw_fades`, and :meth:`fade_of_use` where fades are not in blocks of equal length; one with
+    memory, interference or distortion may override :meth:`draw` and :meth:`apply` instead.
 
     Args:
         coherence: channel uses during which a fade stays constant, at least 1. A message longer than this
@@ -53,14 +53,14 @@ class Channel:
             rounds, and must then be a whole multiple of the message length. ``None``: one message.
         correlation: correlation coefficient of each eavesdropper's scattered fades with the receiver's, in [0, 1].
         equaliser: ``"mmse"`` or ``"zf"`` divides the known fade out before a policy sees the symbols;
-            ``None`` hands over ``h s + n`` as it arrives. Everybody always knows its own link (perfect CSI).
+            ``None`` leaves ``h s + n``. All nodes know their own links (perfect CSI).
 
     Raises:
         InputError: a value outside these ranges.
     """
 
     fading: bool = True
-    """Whether the links fade at all; a channel without fading has noise alone."""
+    """False for a channel of noise alone."""
 
     def __init__(
         self, *, coherence: int | None = None, correlation: float = 0.0, equaliser: str | None = "mmse"
@@ -81,10 +81,7 @@ class Channel:
     # -- what a subclass provides ------------------------------------------------------------------
 
     def draw_fades(
-        self,
-        sizes: Sequence[tuple[int, int, int, int]],
-        generator: torch.Generator | None,
-        device: torch.device,
+        self, sizes: Sizes, generator: torch.Generator | None, device: torch.device
     ) -> Sequence[Tensor]:
         """Fresh fades of each node's link, complex64 of its size (B, A, T, F), E|h|^2 = 1; the receiver's first."""
         raise InputError(f"{type(self).__name__} says that it fades (fading=True) and has no draw_fades.")
@@ -100,7 +97,7 @@ class Channel:
     # -- what the game calls ------------------------------------------------------------------------
 
     def layout(self, num_symbols: int) -> CSILayout:
-        """Which fade each channel use has, and the equaliser: all that is needed to read CSI."""
+        """The fade of each channel use, and the equaliser: all that is needed to read CSI."""
         key = num_symbols, self.num_fades(num_symbols), self.equaliser
         if key not in self._layouts:  # asked for each message, and listing numbers takes time
             uses = tuple(self.fade_of_use(num_symbols).tolist()) if key[1] > 1 else ()
@@ -133,7 +130,7 @@ class Channel:
         previous: Sequence[Link] | None = None,
         restart: Tensor | None = None,
     ) -> list[Link]:
-        """All random numbers for one message per row: a link for each node.
+        """Draw all random numbers for one message per row: a link for each node.
 
         Args:
             snr_db: float32 [B] for each node, the receiver first; the links are made on their device.
@@ -141,10 +138,9 @@ class Channel:
             antennas: A of each node; None: one each.
             transmit_antennas: T.
             generator: the stream to draw from, on that device.
-            previous: the links of the last message, whose fades live on within their coherence time.
-            restart: bool [B], rows whose episode has just begun and whose fades are drawn anew.
-
-        The numbers drawn do not depend on ``restart``, so one row's reset never moves another row's stream.
+            previous: the links of the last message, whose fades continue within their coherence time.
+            restart: bool [B], rows whose episode has just begun and whose fades are drawn anew. It does not change
+                the numbers drawn for other rows.
         """
         device, batch = snr_db[0].device, len(snr_db[0])
         ports = [1] * len(snr_db) if antennas is None else list(antennas)
@@ -153,9 +149,9 @@ class Channel:
         if fades_each:
             fades = list(self.draw_fades(sizes, generator, device))
             if [tuple(f.shape) for f in fades] != sizes or not all(f.is_complex() for f in fades):
-                told = [(list(f.shape), str(f.dtype)) for f in fades]
+                found = [(list(f.shape), str(f.dtype)) for f in fades]
                 raise InputError(
-                    f"{type(self).__name__}.draw_fades must give complex fades of the sizes {sizes}, not {told}."
+                    f"{type(self).__name__}.draw_fades must give complex fades of the sizes {sizes}, not {found}."
                 )
         else:
             fades = [torch.empty(size, dtype=torch.complex64, device=device) for size in sizes]
@@ -183,14 +179,9 @@ class Channel:
         return per_use(link.fades, self.layout(num_symbols), num_symbols)
 
     def apply(self, waves: Tensor, link: Link) -> Tensor:
-        """What arrives at a node's antennas: ``H x + n``.
+        """The signals ``H x + n`` at a node's antennas, complex64 [B, A, n], for waves x complex64 [B, T, n].
 
-        Args:
-            waves: complex64 [B, T, n], what the transmitter's antennas radiate.
-            link: the node's.
-
-        Returns:
-            complex64 [B, A, n]; differentiable in ``waves`` (and in the link's SNR).
+        Differentiable in ``waves`` and in the link's SNR.
         """
         noise = link.noise * noise_power(link.snr_db)[:, None, None].sqrt()
         if not self.fading:
@@ -201,18 +192,18 @@ class Channel:
         return (gains * waves[:, None]).sum(2) + noise
 
     def observe(self, raw: Tensor, link: Link, weights: Tensor | None = None) -> Reception:
-        """What a node makes of its antennas' signals [B, A, n] before any policy sees them: combined and equalised.
+        """Combine and equalise a node's antennas' signals [B, A, n].
 
         Args:
             raw: from :meth:`apply`.
             link: the node's.
-            weights: how the symbols were put on the transmitter's antennas (:class:`~tosc_env.types.Waves`), complex
-                [B, T, n]; None: on the only one.
+            weights: of the symbols at the transmitter's antennas (:class:`~tosc_env.types.Waves`), complex [B, T, n];
+                None: there is one antenna.
         """
         return self.pool([raw], [link], weights)
 
     def pool(self, raws: Sequence[Tensor], links: Sequence[Link], weights: Tensor | None = None) -> Reception:
-        """What nodes together make of all their antennas' signals: combined by maximum ratio, then as of one antenna.
+        """Combine the signals of all antennas of several nodes by maximum ratio, and equalise them as of one antenna.
 
         Against white noise ``sum conj(g_a) y_a / |g|`` is a sufficient statistic of a symbol that reaches the antennas
         with gains g: it is ``|g| s + n``, with noise as before (Tse and Viswanath, *Fundamentals of Wireless
@@ -250,10 +241,10 @@ class Channel:
             layout = self.layout(uses)
             fades = strength[:, _first_uses(layout, self.num_fades(uses), str(raw.device))]
             one = replace(links[0], fades=fades[:, None, None].to(raw.dtype), snr_db=best)
-            # What changes within a fade (a precoder does), the CSI tells of its first use.
-            told = per_use(fades, layout, uses)
-            symbols = symbols * told / strength.clamp_min(tiny)
-            symbols = equalise(symbols, told.to(raw.dtype), noise_power(best)[:, None], self.equaliser)
+            # The CSI holds the gain of a fade's first use, though a precoder may change within the fade.
+            known = per_use(fades, layout, uses)
+            symbols = symbols * known / strength.clamp_min(tiny)
+            symbols = equalise(symbols, known.to(raw.dtype), noise_power(best)[:, None], self.equaliser)
         return Reception(torch.view_as_real(symbols).flatten(1), self.csi(one), raw)
 
     def csi(self, link: Link) -> Tensor:
@@ -364,5 +355,5 @@ def to_constellation(received: Tensor, csi: Tensor, layout: CSILayout) -> Tensor
 
 
 def is_number(value: object) -> bool:
-    """Whether ``value`` is a real number, numpy's included, and no bool."""
+    """True if ``value`` is a real number, NumPy's included, and no bool."""
     return isinstance(value, Real) and not isinstance(value, bool)

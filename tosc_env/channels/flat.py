@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tosc_env.channels.base import Channel, complex_normal, is_number
+from tosc_env.channels.base import Channel, Sizes, complex_normal, is_number
 from tosc_env.errors import InputError
 
 
@@ -66,10 +66,7 @@ class Rician(Channel):
         self.k_factor = 10.0 ** (k_factor_db / 10.0)
 
     def draw_fades(
-        self,
-        sizes: Sequence[tuple[int, int, int, int]],
-        generator: torch.Generator | None,
-        device: torch.device,
+        self, sizes: Sizes, generator: torch.Generator | None, device: torch.device
     ) -> Sequence[Tensor]:
         """Independent fades for each block of each message and pair of antennas."""
         rho, reference = self.correlation, sizes[0][1]

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tosc_env.channels.base import Channel, is_number
+from tosc_env.channels.base import Channel, Sizes
 from tosc_env.channels.sionna_rng import import_sionna, lend_generator, sionna_device
 from tosc_env.errors import InputError, unknown
-from tosc_env.options import check_count
+from tosc_env.options import check_count, check_positive, check_weight
 
 MODELS = ("A", "B", "C", "D", "E")
 LINE_OF_SIGHT = ("D", "E")
@@ -47,7 +47,7 @@ class TDL(Channel):
             within a message that fits into one); every message starts from fresh fades.
         subcarrier_spacing: in Hz.
         num_subcarriers: the width of the OFDM grid; a longer message takes several OFDM symbols.
-        coherence: channel uses during which the fades live on, a whole multiple of the message length (then
+        coherence: channel uses during which the fades stay, a whole multiple of the message length (then
             ``speed`` must be 0 unless it is one message); None: one message.
         correlation, equaliser: see :class:`~tosc_env.channels.base.Channel`.
 
@@ -80,16 +80,16 @@ class TDL(Channel):
         if model not in MODELS:
             raise unknown("TDL model", model, MODELS)
         self.model = model
-        self.delay_spread = _quantity("delay_spread", delay_spread, "seconds")
-        self.carrier_frequency = _quantity("carrier_frequency", carrier_frequency, "Hz", positive=True)
-        self.speed = _quantity("speed", speed, "m/s")
-        self.subcarrier_spacing = _quantity("subcarrier_spacing", subcarrier_spacing, "Hz", positive=True)
+        self.delay_spread = check_weight(delay_spread, "delay_spread (in seconds)")
+        self.carrier_frequency = check_positive(carrier_frequency, "carrier_frequency (in Hz)")
+        self.speed = check_weight(speed, "speed (in m/s)")
+        self.subcarrier_spacing = check_positive(subcarrier_spacing, "subcarrier_spacing (in Hz)")
         self.num_subcarriers = check_count(num_subcarriers, "num_subcarriers")
         self._weights = _eavesdropper_weights(self.correlation, model in LINE_OF_SIGHT)
         self._blocks: dict[tuple[str, int, int], Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but Sionna's blocks: each belongs to one device, and is made anew where it is needed."""
+        """All but Sionna's blocks: each belongs to one device, and is made anew where it is needed."""
         return {**self.__dict__, "_blocks": {}}
 
     def num_fades(self, num_symbols: int) -> int:
@@ -116,10 +116,7 @@ class TDL(Channel):
             )
 
     def draw_fades(
-        self,
-        sizes: Sequence[tuple[int, int, int, int]],
-        generator: torch.Generator | None,
-        device: torch.device,
+        self, sizes: Sizes, generator: torch.Generator | None, device: torch.device
     ) -> Sequence[Tensor]:
         """Fresh frequency responses of all links."""
         batch, reference, transmit, fades = sizes[0]
@@ -186,10 +183,3 @@ def _eavesdropper_weights(rho: float, line_of_sight: bool) -> tuple[float, ...]:
         return rho, math.sqrt(1.0 - rho * rho)
     root = math.sqrt((1.0 - rho) * (1.0 + 3.0 * rho))
     return rho, (1.0 - rho + root) / 2.0, (1.0 - rho - root) / 2.0
-
-
-def _quantity(name: str, value: Any, unit: str, *, positive: bool = False) -> float:
-    if not is_number(value) or not math.isfinite(value) or value < 0 or (positive and value == 0):
-        least = "above 0" if positive else "of at least 0"
-        raise InputError(f"{name} must be a finite number {least}, in {unit}, not {value!r}.")
-    return float(value)

@@ -65,9 +65,7 @@ def sionna_device(device: torch.device | str) -> str:
 
 @contextmanager
 def lend_generator(generator: torch.Generator | None, device: torch.device | str) -> Iterator[None]:
-    """Within this context Sionna's blocks on ``device`` draw from ``generator``.
-
-    On leaving, ``generator`` stands where the blocks left it, and Sionna's own generator where it was before.
+    """A context in which Sionna's blocks on ``device`` draw from ``generator`` instead of their own.
 
     Args:
         generator: the stream to draw from, on ``device``; None lends torch's global generator of that device.
@@ -86,17 +84,17 @@ def lend_generator(generator: torch.Generator | None, device: torch.device | str
     """
     name = sionna_device(device)
     # Before the states are read: the first import saves and restores torch's global ones.
-    theirs = import_sionna().config.torch_rng(name)
+    shared = import_sionna().config.torch_rng(name)
     if generator is None:
         on_cpu = name == "cpu"
         generator = torch.default_generator if on_cpu else torch.cuda.default_generators[int(name[5:])]
     elif sionna_device(generator.device) != name:
         raise InputError(f"the generator lives on {generator.device}, but the channel runs on {name}.")
     with _lock:
-        before = theirs.get_state()
-        theirs.set_state(generator.get_state())
+        before = shared.get_state()
+        shared.set_state(generator.get_state())
         try:
             yield
         finally:
-            generator.set_state(theirs.get_state())
-            theirs.set_state(before)
+            generator.set_state(shared.get_state())
+            shared.set_state(before)

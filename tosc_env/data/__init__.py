@@ -1,9 +1,8 @@
-"""Data sets: where the images of a game come from.
+"""Data sets: the images of a game.
 
-``make_source("cifar10")`` gives a :class:`Source`, the images of one split with labels and attributes as
-tensors on one device.  A data set is one file that says all about it (:class:`DataSet`), ours and a stranger's
-alike: it joins through :func:`register_source` or the entry-point group ``tosc_env.sources``.  Importing this
-package loads no data and no library that reads data.
+:func:`make_source` gives a :class:`Source`, the images of one split with labels and attributes as tensors on one
+device.  A data set is one file (:class:`DataSet`) under :func:`register_source` or the entry-point group
+``tosc_env.sources``.  Importing this package loads no data and no library that reads data.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from tosc_env.data.files import data_root
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError
+from tosc_env.options import check_options
 from tosc_env.registry import Registry
 
 __all__ = [
@@ -39,10 +39,9 @@ sources: Registry[Any] = Registry("data set", "tosc_env.sources")
 
 
 def register_source(name: str) -> Callable:
-    """Enter a data set under ``name``.
+    """Register a :class:`DataSet`, or a function ``load(split="train", **options) -> Source`` in its place.
 
-    What is registered is a :class:`DataSet`, or a function ``load(split="train", **options) -> Source`` that gives
-    the *whole* split on the CPU, perhaps with attributes of the names that a :class:`DataSet` has.
+    The function gives the *whole* split on the CPU, and may have attributes of the names that a :class:`DataSet` has.
 
     Example:
         >>> @register_source("grey")
@@ -56,7 +55,7 @@ def register_source(name: str) -> Callable:
 
 
 def data_set(name: str) -> DataSet:
-    """What the data set of that name says of itself; reads none of its images.
+    """The data set of that name; reads none of its images.
 
     Raises:
         InputError: no data set of that name.
@@ -69,13 +68,13 @@ def data_set(name: str) -> DataSet:
     if isinstance(found, type) and issubclass(found, DataSet):
         made = found()
     else:
-        told = {
+        hooks = {
             hook: getattr(found, hook) for hook in vars(DataSet) if hook[0] != "_" and hasattr(found, hook)
         }
         made = DataSet()
-        vars(made).update(told, load=found)
+        vars(made).update(hooks, load=found)
     made.name = name
-    made.terms = made.terms or f"{name}: its terms are not stated; ask whoever gave it."
+    made.terms = made.terms or f"{name}: its terms are not stated; ask its owner."
     return made
 
 
@@ -87,18 +86,18 @@ def make_source(
     device: str | torch.device = "cpu",
     **options: object,
 ) -> Source:
-    """The images of one split of a registered data set.
+    """Load the images of one split of a registered data set.
 
     Args:
-        name: a registered data set, such as ``"shapes"``.
+        name: a registered data set.
         split: ``"train"`` or ``"test"`` (``"valid"`` where the data set has one).
         half: ``"system"`` or ``"attacker"`` for the disjoint halves of the training split, ``None`` for all.
-        device: where the tensors live.
+        device: of the tensors.
         options: the data set's own, such as ``size=64``.
 
     Raises:
-        InputError: an unknown name, option, split, half or device; the sentence says what is allowed.
-        DataError: the files are missing or damaged; the sentence says how to get them.
+        InputError: an unknown name, option, split, half or device.
+        DataError: the files are missing (with the way to get them) or damaged.
 
     Example:
         >>> make_source("shapes", half="attacker", num_images=1000)
@@ -108,9 +107,9 @@ def make_source(
     data = data_set(name)
     check_split(name, split, data.splits)
     check_half(half, split)
-    data.check_options(options)
     if not callable(getattr(data, "load", None)):
         raise InputError(f"the data set {name!r} has no load(split), which gives its images.")
+    check_options(data.load, name, options, given=1)
     try:
         source = data.load(split=split, **options)
     except TypeError as error:
@@ -121,7 +120,7 @@ def make_source(
 
 
 def usual_attributes(name: str) -> tuple[str, ...]:
-    """The attributes that are the usual task on a data set; none where it is the class, or the set is unknown.
+    """The attributes of the usual task on a data set; none where it is the class, or the data set is unknown.
 
     >>> usual_attributes("shapes"), usual_attributes("celeba")
     ((), ('Mustache', 'Smiling', 'Wavy_Hair'))

@@ -6,7 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Literal, get_args
 
 import torch
@@ -46,13 +46,13 @@ class Source:
     :func:`tosc_env.data.make_source`.
 
     Attributes:
-        name: the data set (``"cifar10"``).
+        name: the data set.
         split: ``"train"``, ``"test"`` or ``"valid"``.
         half: ``None``, or the disjoint half of the training split: ``"system"`` or ``"attacker"``.
         images: uint8 [N, C, H, W]; shared, not to be written to.
         labels: int64 [N] in [0, num_classes).
         attributes: int64 [N, A].
-        class_names, attribute_names: what labels and attribute columns mean.
+        class_names, attribute_names: of the labels and of the attributes' columns.
         attribute_values: for each attribute, the names of its values.
         halves: how the training split is divided (:meth:`take_half`).
 
@@ -95,27 +95,27 @@ class Source:
         halves: Halves = "shuffled",
         device: str | torch.device = "cpu",
     ) -> Source:
-        """A source made of your own images, in one call.
+        """Make a source of your own images.
 
         Args:
             images: uint8 [N, C, H, W], a tensor or NumPy array, C being 1 or 3. Not copied on the CPU; a
                 ``np.memmap`` stays on the disk.
             labels: integers [N] from 0, or the names of classes; ``None`` for images without classes.
-            name: what results call this data set.
+            name: the data set's name in results.
             split: ``"train"``, ``"test"`` or ``"valid"``.
             class_names: by default "0", "1", ... up to the largest label, or the names that occur, sorted.
             attributes: integers [N, A] from 0, private facts about each image.
             attribute_names: by default "attribute_0", ...
             attribute_values: for each attribute the names of its values; by default "0", "1", ...
-            training: the training split's source (or a function giving its statistics), which a test split
-                is measured against; ``None``: these images are the training split.
+            training: the training split's source (or a function giving its statistics), for a test split;
+                ``None``: these images are the training split.
             provenance: one sentence on how the images were obtained, quoted by every result.
             halves: ``"shuffled"``: images of every class in both halves, which copies them; ``"in-order"``: the first
                 and the second half of images whose order is official, or shuffled already.
-            device: where the tensors go.
+            device: of the tensors.
 
         Raises:
-            InputError: a shape, type or value does not fit; the sentence says which.
+            InputError: a shape, type or value does not fit.
 
         Example:
             >>> import numpy as np
@@ -142,10 +142,10 @@ class Source:
             statistics = training
         else:
             statistics = partial(compute_statistics, pixels, tags, len(classes))
-        told = provenance if provenance is not None else f"{name} (images given by the user)."
-        tell = told if callable(told) else lambda: told
+        origin = provenance if provenance is not None else f"{name} (images given by the user)."
+        make_provenance = origin if callable(origin) else lambda: origin
         arrays = pixels.to(target), tags.to(target), columns.to(target)
-        return cls(*arrays, name, split, classes, names, values, statistics, tell, halves=halves)
+        return cls(*arrays, name, split, classes, names, values, statistics, make_provenance, halves=halves)
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -177,21 +177,21 @@ class Source:
 
     @cached_property
     def provenance(self) -> str:
-        """One sentence: which images these are and how they were obtained."""
+        """One sentence on the images and how they were obtained."""
         return self._make_provenance()
 
     @property
     def number(self) -> int:
         """A number of 63 bits that follows from all of the images: what a place in the source means elsewhere too."""
         if self._number is None or self._number[0] != _version(self.images):
-            self._number = _version(self.images), int(content_numbers(self.images[None])[0, 1])
+            kind = f"{self.images.dtype} {tuple(self.images.shape)}".encode()
+            pixels = self.images.cpu().contiguous().numpy()
+            digest = hashlib.blake2b(pixels, digest_size=16, key=kind[:64]).digest()
+            self._number = _version(self.images), int.from_bytes(digest[8:], "big") >> 1
         return self._number[1]
 
     def draw(self, batch_size: int, generator: torch.Generator | None) -> Tensor:
-        """Positions of images drawn uniformly with replacement, int64 [batch_size], on this device.
-
-        ``generator`` must live on the source's device.
-        """
+        """Draw positions of images uniformly with replacement, int64 [batch_size], from a generator on this device."""
         return torch.randint(len(self), (batch_size,), generator=generator, device=self.device)
 
     def gather(self, index: Tensor) -> Batch:
@@ -265,16 +265,23 @@ class Source:
 
 
 def content_numbers(images: Tensor) -> Tensor:
-    """Two numbers of 63 bits for each of the images [B, ...], int64 [B, 2]: a digest of type, size and values."""
-    kind = f"{images.dtype} {tuple(images.shape[1:])}".encode()
-    found = [
-        hashlib.blake2b(image.numpy(), digest_size=16, key=kind[:64]).digest()
-        for image in images.detach().cpu().contiguous()
-    ]
-    numbers = [[int.from_bytes(one[:8], "big") >> 1, int.from_bytes(one[8:], "big") >> 1] for one in found]
-    return torch.tensor(numbers, dtype=torch.int64, device=images.device).reshape(-1, 2)
+    """Return two numbers of 63 bits for each of the images [B, C, H, W], float32: a multilinear hash of their bits.
+
+    int64 [B, 2], on the images' device without waiting for it. Who knows the hash can make images that collide; message
+    numbers drawn at random stand beside it.
+    """
+    words = images.detach().float().contiguous().view(torch.int32).flatten(1).long()
+    factors = _factors(words.shape[1], str(images.device))
+    return torch.stack([(words * row).sum(1) + row[0] for row in factors], dim=1).bitwise_right_shift(1).abs()
+
+
+@lru_cache(maxsize=8)
+def _factors(length: int, device: str) -> Tensor:
+    with torch.inference_mode(False):
+        stream = torch.Generator().manual_seed(0xC0)
+        return torch.randint(-(2**63), 2**63 - 1, (2, length), generator=stream).to(device)
 
 
 def _version(images: Tensor) -> int:
-    """How often the images have been written to, as far as torch counts it."""
+    """The number of writes to the images, as far as torch counts it."""
     return -1 if images.is_inference() else images._version

@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 from tosc_env.data.base import Source
-from tosc_env.data.checks import check_integer
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import data_root, file_digest, stamps, with_note
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import DataError, InputError, unknown
 from tosc_env.io.files import replacing
+from tosc_env.options import check_count
 
 IMAGE_FOLDER = "img_align_celeba"
 ATTRIBUTE_FILE = "list_attr_celeba.txt"
@@ -53,7 +53,7 @@ class CelebA(DataSet):
         "CelebA: for non-commercial research only, and so are weights trained on it; cite Liu, Luo, Wang and Tang, "
         "'Deep learning face attributes in the wild' (ICCV 2015)."
     )
-    how = "by hand; tosc data get celeba says how"
+    how = "by hand; tosc data get celeba describes it"
     splits = ("train", "valid", "test")
     usual_attributes = ("Mustache", "Smiling", "Wavy_Hair")
     usual_kwargs = MappingProxyType({"size": 64})
@@ -69,8 +69,8 @@ class CelebA(DataSet):
     ) -> Source:
         """Faces uint8 [N, 3, size, size] in the official order.
 
-        The JPEG files of a split are decoded once into ``cache/`` under the data root and mapped into memory from
-        there.  Delete the cache file if you replace images under their old names.
+        The JPEG files of a split are decoded once into ``cache/`` under the data root, which is mapped into memory.
+        Delete the cache file if you replace images under their old names.
 
         Args:
             split: ``"train"``, ``"valid"`` or ``"test"``, by the official partition file.
@@ -81,9 +81,9 @@ class CelebA(DataSet):
 
         Raises:
             InputError: an option out of its range or an unknown attribute.
-            DataError: files are missing (says how to get them) or damaged (names the file).
+            DataError: files are missing (with the way to get them) or damaged (names the file).
         """
-        size = check_integer("size of celeba", size, 8, 256)
+        size = check_count(size, "size of celeba", 8, 256)
         if isinstance(crop, bool) or not isinstance(crop, numbers.Real) or not 0 < crop <= 1:
             raise InputError(f"crop of celeba is a fraction of the shorter side in (0, 1], not {crop!r}.")
         base = data_root(root)
@@ -100,7 +100,7 @@ class CelebA(DataSet):
         rows = faces.rows(split)
         if not len(rows):
             raise DataError(f"{folder / PARTITION_FILE} assigns no image to the {split} split.")
-        told = f"{split} split, centred crop {crop:g}, {size}x{size}"
+        description = f"{split} split, centred crop {crop:g}, {size}x{size}"
         return Source.from_arrays(
             _decoded(*place, split),
             name=self.name,
@@ -110,7 +110,7 @@ class CelebA(DataSet):
             attribute_names=[faces.attribute_names[c] for c in columns],
             attribute_values=[("absent", "present")] * len(columns),
             training=lambda: _statistics(*place, _stamp(folder)),
-            provenance=lambda: _provenance(folder, len(faces.names), told),
+            provenance=lambda: _provenance(folder, len(faces.names), description),
             halves="in-order",
         )
 
@@ -160,7 +160,7 @@ def _faces(folder: Path) -> FaceList:
 
 
 def _official(folder: Path) -> bool:
-    """Whether both lists are byte for byte the official ones."""
+    """True if both lists carry the official checksums."""
     return all(file_digest(folder / name, "md5") == OFFICIAL_MD5[name] for name in LISTS)
 
 
@@ -170,10 +170,10 @@ def _statistics(folder: Path, store: Path, size: int, crop: float, stamp: tuple)
     return compute_statistics(images, torch.zeros(len(images), dtype=torch.int64), 1)
 
 
-def _provenance(folder: Path, count: int, told: str) -> str:
-    whole = "the official checksums" if _official(folder) else "no official checksums"
-    checked = f"its list files carry {whole} and its images were not checked"
-    return with_note(f"CelebA ({count:,} faces, {told}); {checked}", folder)
+def _provenance(folder: Path, count: int, description: str) -> str:
+    sums = "the official checksums" if _official(folder) else "no official checksums"
+    checked = f"its list files carry {sums} and its images were not checked"
+    return with_note(f"CelebA ({count:,} faces, {description}); {checked}", folder)
 
 
 def missing_part(root: Path) -> Path | None:
@@ -196,7 +196,7 @@ def _columns(faces: FaceList, names: str | Sequence[str] | None) -> list[int]:
 
 @dataclass(frozen=True)
 class FaceList:
-    """What the two lists say.
+    """The content of the two lists.
 
     Attributes:
         names: file names [N], in the official order.
@@ -211,13 +211,13 @@ class FaceList:
     partition: np.ndarray
 
     def rows(self, split: str) -> np.ndarray:
-        """Where the images of one split stand."""
+        """The positions of the images of one split."""
         return np.flatnonzero(self.partition == CelebA.splits.index(split))
 
 
 @lru_cache(maxsize=2)
 def read_lists(folder: Path, stamp: tuple) -> FaceList:
-    """The lists in ``folder``; ``stamp`` (:func:`tosc_env.data.files.stamps`) only keys the cache.
+    """Read the lists in ``folder``; ``stamp`` (:func:`tosc_env.data.files.stamps`) only keys the cache.
 
     Raises:
         DataError: a list is truncated or malformed, or an image has no split; names file and line.
@@ -273,15 +273,7 @@ def _read_partition(path: Path) -> dict[str, int]:
 
 
 def _decoded(folder: Path, store: Path, size: int, crop: float, split: str) -> np.ndarray:
-    """The images of a split, uint8 [N, 3, size, size], mapped from a file in ``store`` that is made if missing.
-
-    The file is written whole or not at all.  The array is a private, copy-on-write map: it costs no
-    memory until read, and nothing written to it reaches the disk.
-
-    Raises:
-        DataError: an image is missing or damaged, or the file in ``store`` is; names the file.
-        WriteError: ``store`` cannot be written.
-    """
+    """The images of a split, uint8 [N, 3, size, size], mapped copy-on-write from a file in ``store``."""
     faces = _faces(folder)
     names = [faces.names[i] for i in faces.rows(split)]
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
@@ -302,7 +294,7 @@ def _decoded(folder: Path, store: Path, size: int, crop: float, split: str) -> n
 
 
 def decode_face(path: Path, size: int, crop: float) -> np.ndarray:
-    """One JPEG as uint8 [3, size, size]: the centred square of ``crop`` times its shorter side, resized.
+    """Decode one JPEG to uint8 [3, size, size]: the centred square of ``crop`` times its shorter side, resized.
 
     Raises:
         DataError: the file is missing, or is no whole image.

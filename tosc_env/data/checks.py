@@ -1,8 +1,7 @@
-"""Arrays that people bring, checked and turned into tensors."""
+"""Checks of splits and halves, and of arrays that become a source."""
 
 from __future__ import annotations
 
-import numbers
 import warnings
 from collections.abc import Sequence
 
@@ -16,7 +15,7 @@ HALVES = (None, "system", "attacker")
 
 
 def check_split(name: str, split: object, allowed: Sequence[str] = ("train", "test")) -> str:
-    """``split`` if ``name`` has it, an :class:`InputError` otherwise."""
+    """Return ``split`` if ``name`` has it; InputError otherwise."""
     if not isinstance(split, str) or split not in allowed:
         listing = " or ".join(repr(s) for s in allowed)
         raise InputError(f"split of {name} must be {listing}, not {split!r}.")
@@ -24,24 +23,15 @@ def check_split(name: str, split: object, allowed: Sequence[str] = ("train", "te
 
 
 def check_half(half: object, split: str) -> None:
-    """Only a training split has halves."""
+    """Raise InputError for an unknown half, or one of another split than the training split."""
     if half not in HALVES:
         raise InputError(f"half must be 'system', 'attacker' or None, not {half!r}.")
     if half is not None and split != "train":
         raise InputError(f"half={half!r} belongs to split='train'; the {split} split is not divided.")
 
 
-def check_integer(what: str, value: object, low: int, high: int, multiple: int = 1) -> int:
-    """``value`` as an int in [low, high] and a multiple of ``multiple``."""
-    number = int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else None
-    if number is None or not low <= number <= high or number % multiple:
-        step = f", a multiple of {multiple}" if multiple > 1 else ""
-        raise InputError(f"{what} must be an integer from {low} to {high}{step}, not {value!r}.")
-    return number
-
-
 def as_images(images: object) -> Tensor:
-    """``images`` as a uint8 tensor [N, C, H, W] with C of 1 or 3."""
+    """Return ``images`` as a uint8 tensor [N, C, H, W] with C of 1 or 3."""
     refuse_masked("images", images)
     if not isinstance(images, (np.ndarray, Tensor)):
         raise InputError(f"images must be a uint8 array or tensor [N, C, H, W], not {type(images).__name__}.")
@@ -67,7 +57,7 @@ def as_images(images: object) -> Tensor:
 
 
 def as_labels(labels: object, count: int, names: Sequence[str] | None) -> tuple[Tensor, tuple[str, ...]]:
-    """Labels as int64 [N] and a name for every class; labels that are strings are the names, in sorted order."""
+    """Return labels as int64 [N] and a name for every class; labels that are strings are the names, in sorted order."""
     if labels is None:
         classes = _names("class_names", names) if names is not None else ("image",)
         return torch.zeros(count, dtype=torch.int64), classes
@@ -90,7 +80,7 @@ def as_attributes(
     names: Sequence[str] | None,
     values: Sequence[Sequence[str]] | None,
 ) -> tuple[Tensor, tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Attributes as int64 [N, A], a name for every column and for every value."""
+    """Return attributes as int64 [N, A], a name for every column and for every value."""
     if attributes is None:
         if names or values:
             raise InputError("attribute_names and attribute_values need attributes, which are missing.")

@@ -57,7 +57,7 @@ class CIFAR10(DataSet):
         The arrays are read once per process.
 
         Raises:
-            DataError: the files are missing (says how to get them), truncated or corrupt (names the file).
+            DataError: the files are missing (with the way to get them), truncated or corrupt (names the file).
         """
         layout = find_layout(data_root(root))
         if layout is None:
@@ -157,8 +157,8 @@ def _unpack(archive: Path, layout: Layout, record: dict[str, str]) -> None:
             if fresh.missing():
                 raise DataError(f"{record['url']} holds no {layout.folder.name}/{fresh.missing()[0].name}.")
             files = [path for path in sorted(fresh.folder.iterdir()) if path.is_file()]
-            told = {**record, "files": {path.name: file_digest(path, "md5") for path in files}}
-            (fresh.folder / VERIFIED).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+            checked = {**record, "files": {path.name: file_digest(path, "md5") for path in files}}
+            (fresh.folder / VERIFIED).write_text(json.dumps(checked, indent=2) + "\n", encoding="utf-8")
             os.replace(fresh.folder, layout.folder)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{archive} cannot be unpacked: {error}.") from error
@@ -204,7 +204,7 @@ class Layout(ABC):
         return tuple(names)
 
     def official(self) -> bool | None:
-        """Whether every batch carries the official checksum; ``None`` where nothing tells."""
+        """True if every batch carries the official checksum; ``None`` where that is not known."""
         sums = self.sums()
         if sums is None:
             return None
@@ -301,7 +301,7 @@ _NAMES = frozenset(
 
 
 def _described(path: Path) -> dict[str, Any]:
-    """What a pickled dictionary says, in which a :class:`~tosc_env.data.plain_pickle.Call` stands for an array."""
+    """The content of a pickled dictionary, in which a :class:`~tosc_env.data.plain_pickle.Call` stands for an array."""
     try:
         if path.stat().st_size > 2 * RECORDS * RECORD_BYTES + 65536:
             raise ValueError("it is longer than any")

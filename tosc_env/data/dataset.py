@@ -1,9 +1,9 @@
-"""What a data set says of itself."""
+"""The base class of data sets."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,21 +13,20 @@ from tosc_env.errors import InputError
 
 
 class DataSet:
-    """One data set: its images, and all that anybody else asks about it.
+    """One data set: its images, terms of use, usual task and download.
 
-    Subclass it and write :meth:`load`; the rest is optional. A plain function ``load(split="train", **options)``, with
-    those of the rest that it has as attributes, will do too. Either is named in ``pyproject.toml`` under
-    ``tosc_env.sources``, and once more under ``tosc_env.environments`` to have an environment id of its own.
+    A subclass writes :meth:`load`; the rest is optional. It is named in ``pyproject.toml`` under ``tosc_env.sources``,
+    and once more under ``tosc_env.environments`` to have an environment id of its own.
 
     Attributes:
-        name: what it is registered under; set by :func:`tosc_env.data.data_set`.
-        terms: on what terms the images may be used, in a sentence; the cards of weights trained on them quote it.
+        name: its registered name; set by :func:`tosc_env.data.data_set`.
+        terms: the terms of use of the images, in a sentence; the cards of weights trained on them quote it.
         splits: ``"train"`` first.
-        usual_attributes: the attributes that people decide on these images; none: the class.
-        usual_kwargs: the options of :meth:`load` in an environment that is told no others.
-        stand_in: the embedded data set that ``data="auto"`` plays where this one is missing, and the options that it
-            takes over: theirs by ours. None: that it is missing is an error.
-        how: how to get it, in a few words, for ``tosc data list``.
+        usual_attributes: the attributes of the usual task on these images; none: the class.
+        usual_kwargs: the default options of :meth:`load` in an environment.
+        stand_in: the embedded data set that ``data="auto"`` plays where this one is missing, and its options by the
+            options of this one that they take over. None: a missing data set is an error.
+        how: the way to get it, in a few words, for ``tosc data list``.
 
     Example:
         >>> class Grey(DataSet):
@@ -48,30 +47,23 @@ class DataSet:
     how = "see its package"
 
     load: Callable[..., Source]
-    """``load(split="train", **options)`` gives a *whole* split on the CPU; halves and devices are seen to by
-    :func:`tosc_env.data.make_source`.  One that takes ``attributes`` is told those that the task is about.  Raises
-    DataError where files are missing or damaged."""
+    """``load(split="train", **options)`` gives a *whole* split on the CPU; :func:`tosc_env.data.make_source` takes
+    halves and moves them.  An option ``attributes`` gets those of the task.  Raises DataError where files are missing
+    or damaged."""
 
     def is_available(self) -> bool:
-        """Whether the files are found under the data root; says nothing of their content."""
+        """True if the files are found under the data root; their content is not checked."""
         return True
 
     def get(self, root: Path, url: str | None, progress: bool) -> Path:
-        """Download it to ``root``, checked, or verify what is there; returns where it lies.
+        """Download the files to ``root``, checked, or verify those that are there; returns their place.
 
-        Args:
-            root: the data root.
-            url: a mirror of the same file; None: the official home.
-            progress: show a bar on stderr.
-
-        Raises:
-            InputError: there is nothing to download.
-            DataError: the download failed or its content is wrong; one that is got by hand says how.
+        The arguments and errors are those of :func:`tosc_env.data.download.fetch`.
         """
         raise InputError(f"there is nothing to download for {self.name}: {self.how}.")
 
     def status(self, root: Path) -> dict[str, object]:
-        """What lies under ``root``: a row of :func:`tosc_env.data.download.status`, or those parts that are known."""
+        """The known fields of this data set's row in :func:`tosc_env.data.download.status`."""
         return {}
 
     def options(self) -> list[str]:
@@ -79,13 +71,3 @@ class DataSet:
         named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         parameters = inspect.signature(self.load).parameters.values()
         return [p.name for p in parameters if p.kind in named and p.name != "split"]
-
-    def check_options(self, options: Iterable[str]) -> None:
-        """Raise InputError for an option that :meth:`load` does not take."""
-        if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(self.load).parameters.values()):
-            return
-        allowed = self.options()
-        for option in options:
-            if option not in allowed:
-                listing = ", ".join(allowed) or "none"
-                raise InputError(f"data set {self.name!r} has no option {option!r}; its options: {listing}.")

@@ -1,4 +1,4 @@
-"""Getting data sets and pretrained weights, when asked and only then, and the table of what is here."""
+"""Download of data sets and pretrained weights, on request only, and the table of those that are present."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def fetch(
     url: str | None = None,
     progress: bool = True,
 ) -> Path:
-    """Get a data set (or VGG-16's weights) from its official home, checked; gives where it lies.
+    """Download a data set (or VGG-16's weights) from its official home, checked; returns its place.
 
-    Does nothing where it is there already. A download that is interrupted continues when called again.
+    Does nothing where it is there already. An interrupted download continues when called again.
 
     Args:
         name: a registered data set, or ``"vgg"``.
@@ -32,7 +32,7 @@ def fetch(
 
     Raises:
         InputError: an unknown name, or nothing to download.
-        DataError: the download failed, its content is wrong, or it must be got by hand: the sentence says how.
+        DataError: the download failed, its content is wrong, or it can be got by hand only (with the way to do so).
         WriteError: the data root cannot be written.
     """
     folder = data_root(root)
@@ -44,12 +44,12 @@ def fetch(
 
 
 def status(root: str | os.PathLike[str] | None = None) -> list[dict[str, object]]:
-    """One row for each data set (and for VGG-16's weights), whether it is here or not.
+    """One row for each data set (and for VGG-16's weights), present or not.
 
     Returns:
-        Dictionaries with ``name``; ``present`` (bool); ``where`` (a path, or what it is made of); ``images``
-        (a number, or ``None``); ``official`` (``"yes"``, ``"no"``, ``"unknown"``: whether the files carry the
-        official checksums); ``how`` (to get it). Damaged files show in ``how`` and raise nothing.
+        Dictionaries with ``name``; ``present`` (bool); ``where`` (a path, or its origin); ``images`` (a number, or
+        ``None``); ``official`` (``"yes"``, ``"no"``, ``"unknown"``: whether the files carry the official checksums);
+        ``how`` (to get it, or the damage that was found).
 
     Example:
         >>> {row["name"]: row["present"] for row in status("/nonexistent") if row["name"] in ("shapes", "vgg")}
@@ -59,10 +59,10 @@ def status(root: str | os.PathLike[str] | None = None) -> list[dict[str, object]
     rows = []
     for name in sources:
         data = data_set(name)
-        told = data.status(folder)
-        present = told["present"] if "present" in told else data.is_available()
+        known = data.status(folder)
+        present = known["present"] if "present" in known else data.is_available()
         usual = {"present": present, "where": sources.origin(name), "images": None, "official": "unknown"}
-        rows.append({"name": name, **usual, "how": data.how, **told})
+        rows.append({"name": name, **usual, "how": data.how, **known})
     path = folder / VGG_FILE
     official = "unknown"
     if path.is_file():

@@ -1,4 +1,4 @@
-"""Files of data sets: where they lie, their checksums, and downloads that never leave a file that was not checked."""
+"""Files of data sets: their root, checksums, and downloads that never leave an unchecked file."""
 
 from __future__ import annotations
 
@@ -33,10 +33,7 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
 
 
 def file_digest(path: Path, algorithm: str) -> str:
-    """The file's checksum in lower-case hex; ``algorithm`` is ``"md5"`` or ``"sha256"``.
-
-    MD5 is what the data sets' authors publish; it tells damage and mix-ups, not malice.
-    """
+    """The file's checksum in lower-case hex; ``algorithm`` is ``"md5"`` (as authors publish it) or ``"sha256"``."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(
@@ -47,7 +44,7 @@ def file_digest(path: Path, algorithm: str) -> str:
 
 
 def matches(path: Path, checksum: str) -> bool:
-    """Whether the file carries ``checksum`` (``"md5:..."``, ``"sha256:..."``, perhaps shortened)."""
+    """True if the file carries ``checksum`` (``"md5:..."``, ``"sha256:..."``, perhaps shortened)."""
     algorithm, _, expected = checksum.partition(":")
     return file_digest(path, algorithm).startswith(expected)
 
@@ -57,12 +54,12 @@ def stamps(paths: Iterable[Path]) -> tuple[tuple[int, int], ...]:
     return tuple((status.st_mtime_ns, status.st_size) for status in (path.stat() for path in paths))
 
 
-def with_note(told: str, folder: Path) -> str:
+def with_note(provenance: str, folder: Path) -> str:
     """A sentence of provenance, ended by the first line of PROVENANCE.txt in the folder, if there is one."""
     path = folder / "PROVENANCE.txt"
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     note = lines[0].strip().rstrip(".") if lines else ""
-    return f'{told}; PROVENANCE.txt beside them says: "{note}".' if note else f"{told}."
+    return f'{provenance}; PROVENANCE.txt beside them says: "{note}".' if note else f"{provenance}."
 
 
 def retrieve(url: str, target: Path, checksum: str, progress: bool = True) -> Path:

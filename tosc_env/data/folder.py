@@ -140,7 +140,7 @@ def _of_classes(base: Path) -> tuple[tuple[str, ...], Files]:
 
 
 def _held_out(labels: Tensor) -> Tensor:
-    """Which images are for testing, bool [N]: one in five of each class, by a fixed seed."""
+    """Choose the images for testing, bool [N]: one in five of each class, by a fixed seed."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     held = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique():

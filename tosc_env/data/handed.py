@@ -1,4 +1,4 @@
-"""What people hand over as images, made into a source: arrays, a folder, or a data set of torch or Hugging Face."""
+"""Sources made of images that people have: arrays, a folder, or a data set of torch or Hugging Face."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _of_items(
 
 
 def _keys(columns: Mapping[str, Any]) -> tuple[str, str]:
-    """What the images and the labels are called among the columns; the latter perhaps by a name that none has."""
+    """The names of the images' and the labels' columns; the latter perhaps by a name that none has."""
     image_key = next((key for key in _IMAGE_KEYS if key in columns), None)
     if image_key is None:
         raise InputError(

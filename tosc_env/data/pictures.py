@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tosc_env.data.checks import check_integer
 from tosc_env.errors import DataError, InputError
+from tosc_env.options import check_count
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM")
 """What is decoded; Pillow has more formats, some of which start other programs."""
@@ -33,13 +33,13 @@ def check_size(size: object) -> tuple[int, int] | None:
     sides = [size, size] if not isinstance(size, list | tuple) else list(size)
     if len(sides) != 2:
         raise InputError(f"size must be a number of pixels or [height, width], not {size!r}.")
-    height, width = (check_integer("size", side, 8, 1024) for side in sides)
+    height, width = (check_count(side, "size", 8, 1024) for side in sides)
     return height, width
 
 
 def check_channels(channels: object) -> int | None:
     """1, 3 or None; InputError otherwise."""
-    if channels is not None and check_integer("channels", channels, 1, 3) == 2:
+    if channels is not None and check_count(channels, "channels", 1, 3) == 2:
         raise InputError("channels must be 1, 3 or None, not 2.")
     return channels if channels is None else int(channels)  # type: ignore[call-overload]
 

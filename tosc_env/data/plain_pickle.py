@@ -31,7 +31,7 @@ class Call:
 
 
 def read_pickle(raw: bytes, names: frozenset[str], opcodes: int) -> Any:
-    """What a pickle of protocol 2 to 5 describes: dictionaries, lists, tuples, numbers, strings and calls.
+    """Read the description in a pickle of protocol 2 to 5: dictionaries, lists, tuples, numbers, strings and calls.
 
     Strings of Python 2 come as bytes.
 

@@ -2,8 +2,7 @@
 
 Ten classes of shapes (the task), each image with a colour, a background texture, a position and a size
 (private attributes, drawn independently of the class), and nuisances: rotation, shade, brightness, pixel
-noise, and a background colour, which as in natural images goes with the class more often than not.  It stands
-in where a real data set is missing, and it is what the tests run on.
+noise, and a background colour that is correlated with the class, as in natural images.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ import torch
 from torch import Tensor
 
 from tosc_env.data.base import Source
-from tosc_env.data.checks import check_integer
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.shapes_render import CLASS_NAMES, COLOURS, POSITIONS, SIZES, TEXTURES, Scene, render
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import InputError
+from tosc_env.options import check_count
 
 ATTRIBUTES = {"colour": tuple(COLOURS), "texture": TEXTURES, "position": POSITIONS, "size": SIZES}
 DEFAULT_COUNT = {"train": 10_000, "test": 2_000}
@@ -46,17 +45,15 @@ class Shapes(DataSet):
     ) -> Source:
         """Images uint8 [N, 3, size, size].
 
-        Image i of a split depends on ``seed``, ``split`` and ``size`` alone: asking for more images leaves the
-        first ones as they were.  Labels and attributes do not depend on ``size``.
+        Image i of a split depends on ``seed``, ``split`` and ``size`` alone, its label and attributes not on ``size``.
 
         Args:
             split: ``"train"`` or ``"test"``.
             size: height and width in pixels, a multiple of 8 from 16 to 128.
             seed: 0 or more; another seed is another data set of the same kind.
             num_images: N; by default 10,000 to train and 2,000 to test. Any number from 2 to 1,000,000.
-            binary_attributes: names of binary attributes to present instead of colour, texture, position and
-                size; the first name takes the first of 59 nearly balanced facts about an image, and so
-                on. This is how Shapes stands in for a set of face attributes.
+            binary_attributes: names of binary attributes instead of colour, texture, position and size, for the first
+                of 59 nearly balanced facts about an image; so Shapes stands in for a set of face attributes.
 
         Raises:
             InputError: an option out of its range, or more names than there are facts.
@@ -68,12 +65,10 @@ class Shapes(DataSet):
             >>> Shapes().load("test", num_images=10, binary_attributes=["Smiling"]).attribute_values
             (('absent', 'present'),)
         """
-        size = check_integer("size of shapes", size, 16, 128, multiple=8)
-        seed = check_integer("seed of shapes", seed, 0, 2**62)
-        if num_images is None:
-            count = DEFAULT_COUNT[split]
-        else:
-            count = check_integer("num_images of shapes", num_images, 2, 1_000_000)
+        size = check_count(size, "size of shapes", 16, 128, multiple=8)
+        seed = check_count(seed, "seed of shapes", 0, 2**62)
+        count = DEFAULT_COUNT[split] if num_images is None else num_images
+        check_count(count, "num_images of shapes", 2, 1_000_000)
         training_count = count if split == "train" else DEFAULT_COUNT["train"]
         images, labels, facts = _generate(seed, split, size, count)
         if binary_attributes is None:
@@ -125,7 +120,7 @@ def _generator(seed: int, split: str, block: int, purpose: int) -> torch.Generat
 
 
 def draw_scene(generator: torch.Generator, count: int) -> Scene:
-    """What is on ``count`` images: balanced classes, attributes independent of them, nuisances."""
+    """Draw the content of ``count`` images: balanced classes, attributes independent of them, nuisances."""
 
     def integers(high: int) -> Tensor:
         return torch.randint(high, (count,), generator=generator)

@@ -48,7 +48,7 @@ _STEP = 0.34  # from the centre to the next grid cell
 
 @dataclass(frozen=True)
 class Scene:
-    """What is drawn on N images: labels and attributes int64 [N], nuisance uniform float32 [N, 15]."""
+    """The content of N images: labels and attributes int64 [N], nuisance uniform float32 [N, 15]."""
 
     labels: Tensor
     colour: Tensor
@@ -98,9 +98,8 @@ def _coverage(scene: Scene, x: Tensor, y: Tensor, size: int) -> Tensor:
 def _background(scene: Scene, x: Tensor, y: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """A dull colour modulated by the texture: [N, 3, H, W].
 
-    As aeroplanes are mostly seen before a sky, most images show their class in surroundings of its own; the
-    rest before anything.  What a system sends for the task then says something of the picture, as it does
-    for natural images.  The private attributes know nothing of it.
+    Most images show their class before a colour of its own, the rest before any.  The symbols sent for the task then
+    carry information about the image, as with natural images.  The private attributes are independent of it.
     """
     random = scene.nuisance
     variation = 0.25 * (random[:, 10:13] - 0.5)
@@ -136,21 +135,9 @@ def _checks(x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
     return _wave(x * 2 + phase) * _wave(y * 2 + phase)
 
 
-def _circle(u: Tensor, v: Tensor) -> Tensor:
-    return torch.hypot(u, v) - 0.92
-
-
-def _square(u: Tensor, v: Tensor) -> Tensor:
-    return torch.maximum(u.abs(), v.abs()) - 0.8
-
-
 def _triangle(u: Tensor, v: Tensor) -> Tensor:
     v = v + 0.2
     return torch.maximum(u.abs() * 0.866 + v * 0.5, -v) - 0.58
-
-
-def _diamond(u: Tensor, v: Tensor) -> Tensor:
-    return (u.abs() * 1.7 + v.abs() - 1) / 1.97
 
 
 def _cross(u: Tensor, v: Tensor) -> Tensor:
@@ -170,14 +157,6 @@ def _star(u: Tensor, v: Tensor) -> Tensor:
     return second - 0.36
 
 
-def _ring(u: Tensor, v: Tensor) -> Tensor:
-    return (torch.hypot(u, v) - 0.72).abs() - 0.22
-
-
-def _crescent(u: Tensor, v: Tensor) -> Tensor:
-    return torch.maximum(torch.hypot(u, v) - 0.95, 0.75 - torch.hypot(u - 0.5, v))
-
-
 def _heart(u: Tensor, v: Tensor) -> Tensor:
     # A square standing on its corner with a disc on each of its two upper sides.
     u, v = u.abs(), v + 0.12
@@ -191,14 +170,14 @@ def _hourglass(u: Tensor, v: Tensor) -> Tensor:
 
 
 _SHAPES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "circle": _circle,
-    "square": _square,
+    "circle": lambda u, v: torch.hypot(u, v) - 0.92,
+    "square": lambda u, v: torch.maximum(u.abs(), v.abs()) - 0.8,
     "triangle": _triangle,
-    "diamond": _diamond,
+    "diamond": lambda u, v: (u.abs() * 1.7 + v.abs() - 1) / 1.97,
     "cross": _cross,
     "star": _star,
-    "ring": _ring,
-    "crescent": _crescent,
+    "ring": lambda u, v: (torch.hypot(u, v) - 0.72).abs() - 0.22,
+    "crescent": lambda u, v: torch.maximum(torch.hypot(u, v) - 0.95, 0.75 - torch.hypot(u - 0.5, v)),
     "heart": _heart,
     "hourglass": _hourglass,
 }

@@ -1,4 +1,4 @@
-"""What a training split looks like on average: the yardstick of every reconstruction."""
+"""Means of a training split: the reference of every reconstruction."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ class Statistics:
     Attributes:
         mean_image: float32 [C, H, W].
         class_mean_images: float32 [K, C, H, W]; the mean image for a class without images.
-        mean_image_mse: MSE of predicting the mean image, averaged over the training images: the M of the
-            reward, whose owner knows nothing about the image sent.
+        mean_image_mse: MSE of predicting the mean image, averaged over the training images: the M of the reward.
         channel_mean: float32 [C].
         channel_std: float32 [C], over all pixels of all images.
     """
@@ -32,7 +31,7 @@ class Statistics:
     channel_std: Tensor
 
     def to(self, device: str | torch.device) -> Statistics:
-        """The same statistics with the tensors on ``device``; itself if they are there."""
+        """Return the statistics with the tensors on ``device``."""
         if self.mean_image.device == torch.device(device):
             return self
         tensors = {
@@ -42,7 +41,7 @@ class Statistics:
 
 
 def compute_statistics(images: Tensor, labels: Tensor, num_classes: int) -> Statistics:
-    """The :class:`Statistics` of uint8 ``images`` [N, C, H, W] with int64 ``labels`` [N] in [0, num_classes).
+    """Compute the :class:`Statistics` of uint8 ``images`` [N, C, H, W] with int64 ``labels`` [N] in [0, num_classes).
 
     The sums are exact integers, made chunk by chunk: no float copy of the data set ever exists.
 

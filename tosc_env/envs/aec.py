@@ -17,34 +17,24 @@ from tosc_env.roles import as_action
 from tosc_env.types import Scores
 
 
-class TurnsEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
+class AecEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
     """``transmitter_0`` -> ``receiver_0`` -> ``eavesdropper_0`` (-> ``eavesdropper_1`` ...), then the next message.
 
-    Everybody is paid when the last eavesdropper has answered, for the very message it acted on: what
-    ``last()`` gives an agent on its next turn is the pay for its last action.
+    Keywords and errors are those of :class:`~tosc_env.envs.outside.EverybodyOutside`.
 
-    **Observation**: as in :mod:`tosc_env.roles`, NumPy float32. The receiving agents see zeros while the
-    present message is not on the air. **Action**: likewise; ``None`` once an agent is dead.
+    **Observation**: as in :mod:`tosc_env.roles`, NumPy float32; zeros for the receiving agents until the present
+    message is sent. **Action**: likewise; ``None`` once an agent is dead.
+
+    **Reward**: all agents are paid when the last eavesdropper has answered, for the message they acted on, so
+    ``last()`` gives an agent on its next turn the reward of its last action.
 
     **Episode**: ``max_cycles`` messages, after which all agents terminate together; their last observation
-    shows the last message. **Info**: the keys of :class:`~tosc_env.envs.role.RoleEnv`, about the last
-    message that everybody has answered (0.0 before the first).
-
-    The order of the roles is the physics, so ``metadata["is_parallelizable"]`` is False;
-    :class:`~tosc_env.envs.parallel.PipelinedEnv` is the parallel form.
-
-    Args:
-        data_id: the data set behind the environment's id.
-        max_cycles: messages per episode.
-        render_mode: None, ``"human"`` or ``"rgb_array"``.
-        options: of :func:`tosc_env.envs.system.build_system`. All roles are outside, so no policy is needed.
-
-    Raises:
-        InputError: an unknown keyword or value, when made; a wrong action, naming its agent, when stepped.
+    shows the last message. **Info**: the keys of :class:`~tosc_env.envs.role.RoleEnv`, about the last message
+    that all have answered (0.0 before the first).
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
-        "name": "tosc_turns_v0",
+        "name": "tosc_aec_v0",
         "render_modes": RENDER_MODES,
         "render_fps": RENDER_FPS,
         "is_parallelizable": False,
@@ -59,19 +49,19 @@ class TurnsEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
         self.terminations = dict.fromkeys(self.agents, False)
         self.truncations = dict.fromkeys(self.agents, False)
         self._answers: dict[str, Tensor] = {}
-        self._tell(None)
+        self._update_infos(None)
         self.agent_selection = self.agents[0]
         self._skip_agent_selection = None
         self._show()
 
     def observe(self, agent: str) -> dict[str, np.ndarray]:
-        """What ``agent`` sees of the present message, in fresh arrays."""
+        """The observation of the present message for ``agent``, in fresh arrays."""
         if agent not in self._players:
             raise InputError(f"unknown agent {agent!r}; available: {', '.join(self.possible_agents)}.")
         return to_numpy(self.session.observe(self._players[agent]))
 
     def step(self, action: Any) -> None:
-        """Take the selected agent's action; the last eavesdropper's completes the round and pays everybody."""
+        """Take the selected agent's action; the last eavesdropper's completes the round and pays all agents."""
         agent = self.agent_selection
         if self.terminations[agent] or self.truncations[agent]:
             self._was_dead_step(action)
@@ -95,22 +85,22 @@ class TurnsEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
     def _finish(self) -> None:
         scores, self._answers = self.session.play(self._answers), {}
         self.rewards = {agent: float(scores.rewards[self._players[agent]][0]) for agent in self.agents}
-        self._tell(scores)
+        self._update_infos(scores)
         over = bool(self.session.over[0])
         self.terminations = dict.fromkeys(self.agents, over)
         self.session.advance()
 
-    def _tell(self, scores: Scores | None) -> None:
+    def _update_infos(self, scores: Scores | None) -> None:
         self.infos = {a: to_floats(self.session.info(self._players[a], scores)) for a in self.agents}
 
 
-def aec_env(id: str = "ToSC-CIFAR-v0", *, raw: bool = False, **options: Any) -> AECEnv[str, Any, Any]:
-    """The three-role game of an environment id as a PettingZoo AEC environment.
+def aec_env(id: str, *, raw: bool = False, **options: Any) -> AECEnv[str, Any, Any]:
+    """The game of an environment id as a PettingZoo AEC environment.
 
     Args:
-        id: a registered id, such as ``"ToSC-CIFAR-v0"``.
+        id: a registered id.
         raw: leave out PettingZoo's OrderEnforcingWrapper.
-        options: of :class:`TurnsEnv`.
+        options: of :class:`AecEnv`.
 
     Raises:
         InputError: an unknown id or keyword, or a value that is not allowed.
@@ -124,5 +114,5 @@ def aec_env(id: str = "ToSC-CIFAR-v0", *, raw: bool = False, **options: Any) -> 
         >>> env.agents
         []
     """
-    env = TurnsEnv(**{**data_of(id), **options})
+    env = AecEnv(**{**data_of(id), **options})
     return env if raw else OrderEnforcingWrapper(env)

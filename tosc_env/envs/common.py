@@ -1,23 +1,21 @@
-"""What the environments share at their NumPy edge: options, conversion, pictures."""
+"""The common parts of the environments: options, conversion to NumPy, pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tosc_env.envs.session import Session
+from tosc_env.envs.system import System, build_system
 from tosc_env.errors import InputError, unknown
-from tosc_env.nodes import WIRETAP, as_nodes
+from tosc_env.game import GameConfig
 from tosc_env.rendering.snapshot import Snapshot
-from tosc_env.roles import agents_of
-
-if TYPE_CHECKING:
-    from tosc_env.envs.session import Session
-    from tosc_env.envs.system import System
+from tosc_env.rendering.viewer import Viewer
 
 RENDER_MODES = ["human", "rgb_array"]
 RENDER_FPS = 4
@@ -26,26 +24,23 @@ PLAYERS = (
     *("scheme", "scheme_kwargs", "stages", "eavesdropper", "eavesdropper_kwargs"),
     *("data", "split", "source", "attributes", "device"),
 )
-"""What an environment takes besides the rules (:class:`~tosc_env.game.GameConfig`) and its own keywords."""
+"""An environment's keywords besides the rules (:class:`~tosc_env.game.GameConfig`) and those of its form."""
 
 
 def make_system(
     data_id: str, outside: Collection[str], options: Mapping[str, Any], own: Collection[str]
 ) -> System:
-    """The system that an environment's options describe.
+    """Build the system that an environment's options describe.
 
     Args:
         data_id: the data set of the environment's id.
         outside: the roles played from outside.
-        options: keyword arguments that the environment did not take itself.
-        own: the names of those it did, for the error message.
+        options: keyword arguments that the environment does not take itself.
+        own: the names of those that it does, for the error message.
 
     Raises:
-        InputError: a keyword that nobody takes, or a value that is not allowed.
+        InputError: an unknown keyword, or a value that is not allowed.
     """
-    from tosc_env.envs.system import build_system
-    from tosc_env.game import GameConfig
-
     rules = [f.name for f in fields(GameConfig) if f.name != "data"]
     for name in options:
         if name not in (*rules, *PLAYERS):
@@ -55,17 +50,6 @@ def make_system(
     if players.get("attributes") is not None and given.get("task") is not None:
         raise InputError("give either task= or attributes=, not both.")
     return build_system(GameConfig(data_id, **given), outside=outside, **players)
-
-
-def everybody_outside(
-    data_id: str, options: Mapping[str, Any], own: Collection[str], max_cycles: int
-) -> Session:
-    """A session of one row whose players are all played from outside."""
-    from tosc_env.envs.session import Session
-
-    nodes = as_nodes(options.get("nodes", WIRETAP))
-    system = make_system(data_id, set(agents_of(nodes)), options, own)
-    return Session(system, set(agents_of(nodes)), max_cycles=max_cycles)
 
 
 def to_numpy(observation: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
@@ -84,11 +68,11 @@ def snapshot(session: Session, row: int = 0) -> Snapshot:
     message = session.present if done is None else done.message
     if message is None:
         raise InputError("call reset() before render(): no message has been drawn yet.")
-    round_, air = message.round, message.transmission
+    round_, transmission = message.round, message.transmission
     known: dict[str, Any] = {}
-    if air is not None:
-        heard = {name: session.reception(name, message).received[row] for name in air.receptions}
-        known = {"sent": air.sent[row], "received": heard}
+    if transmission is not None:
+        received = {name: session.reception(name, message).received[row] for name in transmission.receptions}
+        known = {"sent": transmission.sent[row], "received": received}
     if done is not None:
         known |= {
             "reconstructions": {name: images[row] for name, images in done.reconstructions.items()},
@@ -105,33 +89,22 @@ def snapshot(session: Session, row: int = 0) -> Snapshot:
     )
 
 
-class Screen:
-    """Draws a session's rounds; loads the viewer only when there is something to draw.
+class Rendered:
+    """The pictures of an environment's session; the viewer is loaded only when there is something to draw."""
 
-    Args:
-        session: whose rounds are drawn.
-        render_mode: None, ``"human"`` for a window, ``"rgb_array"`` for frames.
-        modes: what is allowed besides None.
+    metadata: dict[str, Any]
+    session: Session
+    render_mode: str | None
+    _viewer: Viewer | None = None
 
-    Raises:
-        InputError: another mode.
-    """
-
-    def __init__(
-        self, session: Session, render_mode: str | None, modes: Collection[str] = RENDER_MODES
-    ) -> None:
-        if render_mode is not None and render_mode not in modes:
-            raise unknown("render_mode", render_mode, modes)
-        self.session = session
+    def _set_render_mode(self, render_mode: str | None) -> None:
+        """Set None or a mode of the metadata; InputError for another."""
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise unknown("render_mode", render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
-        self._viewer: Any = None
 
-    def frame(self, row: int = 0) -> np.ndarray:
-        """One row's last finished round, or the first message of an episode, as uint8 [H, W, 3]."""
-        return self._open().frame(snapshot(self.session, row))
-
-    def render(self) -> np.ndarray | None:
-        """A frame for ``"rgb_array"``; shows the round and returns None for ``"human"``.
+    def render(self) -> Any:
+        """Draw the last finished round as uint8 [H, W, 3]; in ``"human"`` mode show it in a window and return None.
 
         Raises:
             InputError: the environment was made without a ``render_mode``.
@@ -139,19 +112,24 @@ class Screen:
         if self.render_mode is None:
             raise InputError('rendering needs render_mode="rgb_array" or "human" at gym.make or its like.')
         if self.render_mode == "human":
-            self._open().show(snapshot(self.session))
+            self._open_viewer().show(snapshot(self.session))
             return None
-        return self.frame()
+        return self._frame()
 
     def close(self) -> None:
-        """Close the window; a second call does nothing."""
+        """Close the window, if one is open."""
         if self._viewer is not None:
             self._viewer.close()
             self._viewer = None
 
-    def _open(self) -> Any:
-        if self._viewer is None:
-            from tosc_env.rendering.viewer import Viewer
+    def _frame(self, row: int = 0) -> np.ndarray:
+        return self._open_viewer().frame(snapshot(self.session, row))
 
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self.render()
+
+    def _open_viewer(self) -> Viewer:
+        if self._viewer is None:
             self._viewer = Viewer(self.session.game, stand_in=self.session.system.stand_in)
         return self._viewer

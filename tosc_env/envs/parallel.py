@@ -21,6 +21,8 @@ from tosc_env.types import Scores
 class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any]):
     """At step t the transmitter sends message t while the others answer for message t - 1.
 
+    Keywords and errors are those of :class:`~tosc_env.envs.outside.EverybodyOutside`.
+
     ::
 
         step         0         1         2        ...   T
@@ -32,22 +34,12 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
     step late**: its reward at step t is for the message it sent at step t - 1. Receiver and eavesdropper are
     paid for the answer they have just given. Before learning from stored trajectories, mend it with
     :func:`~tosc_env.envs.reward_shift.shift_transmitter_rewards`; with the same seed and actions the rewards are then
-    those of :class:`~tosc_env.envs.aec.TurnsEnv`, which is exact by itself.
+    those of :class:`~tosc_env.envs.aec.AecEnv`, which is exact by itself.
 
     **Observation** and **action**: as in :mod:`tosc_env.roles`, NumPy float32. At reset the receiving agents
-    see zeros, for nothing has arrived; at the last step the transmitter sees its last image again. All agents
+    see zeros; at the last step the transmitter sees its last image again. All agents
     are present until all terminate together. **Info**: the keys of :class:`~tosc_env.envs.role.RoleEnv`, at
     every step about the message whose answers were given at that step (0.0 at reset and at step 0).
-
-    Args:
-        data_id: the data set behind the environment's id.
-        max_cycles: T, messages per episode.
-        render_mode: None, ``"human"`` or ``"rgb_array"``.
-        options: of :func:`tosc_env.envs.system.build_system`. All roles are outside, so no policy is needed.
-
-    Raises:
-        InputError: an unknown keyword or value, when made; a wrong or missing action, naming its agent, when
-            stepped.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -77,7 +69,7 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
         dict[str, bool],
         dict[str, dict[str, float]],
     ]:
-        """Everybody acts: (observations, rewards, terminations, truncations, infos)."""
+        """Take all agents' actions: (observations, rewards, terminations, truncations, infos)."""
         if not self.agents:
             raise InputError("the episode is over (or has not begun); call reset() before step().")
         session, agents = self.session, self.agents
@@ -120,11 +112,11 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
         return {a: to_floats(session.info(player, scores, message)) for player, a in session.agents.items()}
 
 
-def parallel_env(id: str = "ToSC-CIFAR-v0", **options: Any) -> PipelinedEnv:
-    """The three-role game of an environment id as a PettingZoo parallel environment.
+def parallel_env(id: str, **options: Any) -> PipelinedEnv:
+    """The game of an environment id as a PettingZoo parallel environment.
 
     Args:
-        id: a registered id, such as ``"ToSC-CIFAR-v0"``.
+        id: a registered id.
         options: of :class:`PipelinedEnv`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The pipelined environment's late rewards, moved back to the step that earned them."""
+"""Shift of the pipelined environment's late rewards to the step that earned them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ Rewards = TypeVar("Rewards")
 def shift_transmitter_rewards(rewards: Rewards, terminations: Any = None, following: Any = None) -> Rewards:
     """Move each of the transmitter's rewards one step back, to the action that earned it.
 
-    In :class:`~tosc_env.envs.parallel.PipelinedEnv` the transmitter acts on message t at step t and is paid
-    at step t + 1, when the others have answered; receiver and eavesdropper are paid for the answer just
-    given. Apply this to stored trajectories before computing returns or advantages.
+    In :class:`~tosc_env.envs.parallel.PipelinedEnv` the transmitter acts on message t at step t and is paid at
+    step t + 1. Apply this to stored trajectories before computing returns or advantages.
 
     Args:
         rewards: the transmitter's, as an array, tensor or sequence of numbers [T, ...], time first; or a
             trajectory of all agents: a mapping from agent to such rewards, or a sequence of the dictionaries
             that ``step`` returned. In a trajectory only ``transmitter_*`` moves.
-        terminations: where episodes ended, in the form of ``rewards`` (of a trajectory: the transmitter's
-            [T, ...], or the sequence of dictionaries ``step`` returned). Needed when several episodes follow
-            one another; nothing moves across an end. None: one episode, or a part of one.
+        terminations: true where an episode ended, in the form of ``rewards`` (of a trajectory: the transmitter's
+            [T, ...], or the sequence of dictionaries ``step`` returned); nothing moves across an end. None: one
+            episode, or a part of one.
         following: the transmitter's reward [...] of the step after the last, where a rollout was cut in the
             middle of an episode. By default 0, so that the last transition of a cut rollout is not paid.
 

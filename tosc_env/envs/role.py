@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Screen, make_system, to_floats, to_numpy
+from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Rendered, make_system, to_floats, to_numpy
 from tosc_env.envs.session import Session
 from tosc_env.errors import InputError
 from tosc_env.roles import action_space, as_action, observation_space, player_of
@@ -15,7 +15,7 @@ from tosc_env.roles import action_space, as_action, observation_space, player_of
 OWN = ("role", "max_cycles", "render_mode")
 
 
-class RoleEnv(gym.Env[dict[str, np.ndarray], Any]):
+class RoleEnv(Rendered, gym.Env[dict[str, np.ndarray], Any]):
     """Play the transmitter, the receiver or the eavesdropper against fixed policies for the other two.
 
     Made by ``gym.make("ToSC-CIFAR-v0", role=...)``; the observation and action of each role are listed in
@@ -29,7 +29,7 @@ class RoleEnv(gym.Env[dict[str, np.ndarray], Any]):
 
     **Info**: the same finite floats at reset and at every step: ``accuracy``, ``psnr_db`` and ``mse`` of the
     message just played (0.0 at reset, when none has been), ``snr_db`` of the role's own link, ``stand_in``,
-    and the ``metrics=`` asked for. Image, label, key and the other link's state are never told to a role
+    and the ``metrics=`` asked for. Image, label, key and the other link's state are in the info of no role
     that does not see them.
 
     Args:
@@ -77,8 +77,7 @@ class RoleEnv(gym.Env[dict[str, np.ndarray], Any]):
         self.role = player_of(role, self.session.game.nodes)
         self.observation_space = observation_space(self.session.game, role)  # type: ignore[assignment]
         self.action_space = action_space(self.session.game, role)
-        self.render_mode = render_mode
-        self._screen = Screen(self.session, render_mode)
+        self._set_render_mode(render_mode)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -105,17 +104,5 @@ class RoleEnv(gym.Env[dict[str, np.ndarray], Any]):
         self._show()
         return self._observe(), float(scores.rewards[self.role][0]), terminated, False, info
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
-        """The round just played as uint8 [H, W, 3], or None in ``"human"`` mode."""
-        return self._screen.render()
-
-    def close(self) -> None:
-        """Close the window, if one is open."""
-        self._screen.close()
-
     def _observe(self) -> dict[str, np.ndarray]:
         return to_numpy(self.session.observe(self.role))
-
-    def _show(self) -> None:
-        if self.render_mode == "human":
-            self._screen.render()

@@ -1,9 +1,4 @@
-"""A game being played: the batched core that every environment adapts.
-
-A :class:`Session` holds the present message of each row, plays the roles that are not outside, counts the
-rounds of each row's episode, and draws everything from generators of its own.  It works on tensors and
-knows no RL interface; :mod:`tosc_env.envs` has those.
-"""
+"""Episodes of a game: the batched core that every environment adapts, on tensors and without an RL interface."""
 
 from __future__ import annotations
 
@@ -18,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tosc_env.async_checks import AsyncChecks
+from tosc_env.async_checks import AsyncChecks, check
 from tosc_env.devices import to_device
 from tosc_env.errors import InputError
 from tosc_env.memory import evaluating
@@ -35,12 +30,12 @@ if TYPE_CHECKING:
 P = TypeVar("P")
 
 LARGE_SHARE = 50
-"""An environment of one row to so many images has its scheme's backbone meet all of them at the first message."""
+"""An environment with at least one row per so many images encodes all of them at the first message."""
 
 
 @dataclass(frozen=True)
 class InFlight:
-    """One message per row: what was drawn, and, once it is on the air, what was sent and received."""
+    """One message per row: the round that was drawn, and, once it is sent, the transmission."""
 
     round: Round
     transmission: Transmission | None
@@ -48,7 +43,7 @@ class InFlight:
 
 @dataclass(frozen=True)
 class Transition:
-    """A finished round: the message, the answers (each eavesdropper's by its node), and the verdict."""
+    """A finished round: the message, the answers (each eavesdropper's by its node), and the scores."""
 
     message: InFlight
     decision: Tensor
@@ -68,19 +63,19 @@ class Session:
     Attributes:
         agents: each player's agent, by the player.
         present: the message in flight.
-        cycles: NumPy int64 [B], rounds played in the present episode; kept on the host, so that asking
-            whether an episode is over never waits for the device.
+        cycles: NumPy int64 [B], rounds played in the present episode; kept on the host, so that :attr:`over`
+            never waits for the device.
         last: the last finished round, or None.
 
     Randomness: ``reset(seed=...)`` derives two generators on the game's device. One draws the messages and
     continues over resets without a seed; the other serves partial resets alone, so that restarting some
-    rows changes nothing in what the others will ever see. The global generators are never touched; without
-    a seed, entropy comes from the operating system. The environment number that keyed schemes are given
-    (:attr:`~tosc_env.types.Context.environment`) follows from the seed: resetting with the same seed replays the same
-    messages, with the same numbers.  Those of messages that carry different images always differ.
+    rows does not change the others. The global generators are never used; without a seed, entropy comes from the
+    operating system. The environment number of keyed schemes (``Context.environment``) follows from the seed: the
+    same seed replays the same messages, with the same numbers.  Those of messages that carry different images always
+    differ.
 
-    Checks: what comes from outside is checked as it comes. On a GPU, what the players inside do is checked without
-    waiting for it (:mod:`tosc_env.async_checks`), and a reset of all rows raises what was found until then.
+    Checks: actions from outside are checked at once. On a GPU, those of players inside are checked without
+    waiting (:mod:`tosc_env.async_checks`), and a reset of all rows raises the errors found until then.
 
     Raises:
         InputError: an unknown role, or ``num_envs`` or ``max_cycles`` below 1.
@@ -89,12 +84,12 @@ class Session:
     def __init__(
         self, system: System, outside: Collection[str], *, num_envs: int = 1, max_cycles: int = 16
     ) -> None:
+        self.num_envs = check_count(num_envs, "num_envs")
+        self.max_cycles = check_count(max_cycles, "max_cycles")
         self.system = system
         self.game = system.game
         self.agents = agents_of(self.game.nodes)
         self.outside = frozenset(player_of(role, self.game.nodes) for role in outside)
-        self.num_envs = check_count(num_envs, "num_envs")
-        self.max_cycles = check_count(max_cycles, "max_cycles")
         self.present: InFlight | None = None
         self.last: Transition | None = None
         self.cycles = np.zeros(self.num_envs, dtype=np.int64)
@@ -120,7 +115,7 @@ class Session:
 
         Raises:
             InputError: a wrong seed or mask, a mask with a seed, or a mask before the first reset. On a GPU also: a
-                scheme inside has sent what it may not send.
+                player inside has sent or answered what is not allowed.
         """
         rows = None if mask is None else self._mask(mask)
         if rows is not None and seed is not None:
@@ -129,7 +124,7 @@ class Session:
             raise InputError("the first reset concerns all rows; a reset_mask was given.")
         if rows is not None and not rows.all():
             fresh = self._draw(self._restarts, rows)
-            self.present = select(self._to_device(rows), fresh, self._present)
+            self.present = select(to_device(rows, self.game.device), fresh, self._present)
             self.cycles[rows] = 0
             return
         if seed is not None or self._stream is None:
@@ -143,10 +138,9 @@ class Session:
         """Finish the present round with the outside players' actions, one row per message.
 
         Args:
-            actions: for each outside player, ``transmitter`` float32 [B, 2n] (any finite amplitude, power is
-                the game's business), ``receiver`` in the form of the targets, each eavesdropper float32
-                [B, C, H, W] in [0, 1] (:func:`~tosc_env.roles.as_action` clips). The transmitter's is not needed
-                after :meth:`send`.
+            actions: for each outside player, ``transmitter`` float32 [B, 2n] (of any finite amplitude; not needed
+                after :meth:`send`), ``receiver`` in the form of the targets, each eavesdropper float32 [B, C, H, W]
+                in [0, 1] (:func:`~tosc_env.roles.as_action` clips).
         """
         if "transmitter" in actions:
             self.send(actions["transmitter"])
@@ -155,8 +149,7 @@ class Session:
         return scores
 
     def send(self, symbols: Tensor) -> None:
-        """Put an outside transmitter's symbols [B, 2n] on the air, behind the stages that were added to the scheme, so
-        that both receptions exist."""
+        """Transmit an outside transmitter's symbols [B, 2n] behind the stages that were added to the scheme."""
         round_ = self._present.round
         scheme = self.system.scheme
         precode = None
@@ -175,8 +168,8 @@ class Session:
 
     @torch.no_grad()
     def answer(self, message: InFlight, answers: Mapping[str, Tensor]) -> Scores:
-        """Score a message that is on the air; the answer of a player that is missing is its policy's."""
-        transmission = self._on_air(message)
+        """Score a message that was sent; a missing answer is that of the player's policy."""
+        transmission = self._transmission_of(message)
         decision = answers.get("receiver")
         with self._async_checks():
             if decision is None:
@@ -191,6 +184,12 @@ class Session:
         # has just been freed, not on pages that the system has to clear first.
         self.last = None
         scores = self.game.score(message.round, decision, rebuilt)
+        with self._async_checks():
+            for name, leak in scores.leaks.items():
+                check(
+                    ~leak.mse.isfinite().all(),
+                    f"{self.agents[name]}: its image holds numbers that are not finite.",
+                )
         self.last = Transition(message, decision, rebuilt, scores)
         return scores
 
@@ -210,20 +209,19 @@ class Session:
             kept = self._present
             if fresh.transmission is None:  # a transmitter outside sends them all again
                 kept = InFlight(kept.round, None)
-            fresh = select(self._to_device(waiting), kept, fresh)
+            fresh = select(to_device(waiting, self.game.device), kept, fresh)
         self.present = fresh
         if restart is not None:
             self.cycles[restart] = 0
 
-    # -- what a role is told ------------------------------------------------------------------------
+    # -- observations and infos ---------------------------------------------------------------------
 
     def observe(self, player: str, message: InFlight | None = None) -> dict[str, Tensor]:
-        """What a player sees of the present (or the given) message, in tensors of its own.
+        """A player's observation of the present (or the given) message, in tensors of its own.
 
-        ``image`` [B, C, H, W] and ``csi`` [B, 1] for the transmitter; ``received`` [B, 2n] and ``csi``
-        [B, c] for the others, all zeros before the message is on the air. The receiver's is what it is behind the
-        stages that were added to the scheme, which both ends share; colluding eavesdroppers see what they have
-        together.
+        ``image`` [B, C, H, W] and ``csi`` [B, 1] for the transmitter; ``received`` [B, 2n] and ``csi`` [B, c] for the
+        others, all zeros before the message is sent. For the receiver the stages that were added to the scheme are
+        undone; colluding eavesdroppers observe the pooled reception.
         """
         message = message or self._present
         round_ = message.round
@@ -235,31 +233,33 @@ class Session:
         scheme = self.system.scheme
         if player == "receiver" and scheme is not None and scheme.added:
             context = self._context(round_, self._stream)
-            bare = scheme.recover(reception.received, reception.csi, context, added_only=True)
-            reception = replace(reception, received=bare)
+            recovered = scheme.recover(reception.received, reception.csi, context, added_only=True)
+            reception = replace(reception, received=recovered)
         return {"received": reception.received.detach().clone(), "csi": reception.csi.detach().clone()}
 
     def reception(self, player: str, message: InFlight) -> Reception:
-        """What a player receives of a message on the air; colluding eavesdroppers receive what they have together."""
-        transmission = self._on_air(message)
+        """A player's reception of a message that was sent; the pooled one for colluding eavesdroppers."""
+        transmission = self._transmission_of(message)
         if self.game.config.colluding and player in self.game.adversaries:
             return self.game.pool(message.round, transmission)
         return transmission.receptions[player]
 
     def silence(self) -> dict[str, Tensor]:
-        """The observation of a side that has received nothing yet: zeros."""
+        """The observation of a node that has received nothing yet: zeros."""
         spec = self.game.spec
         sizes = {"received": 2 * spec.num_symbols, "csi": spec.num_csi}
         return {key: torch.zeros(self.num_envs, size, device=self.game.device) for key, size in sizes.items()}
 
     def info(self, player: str, scores: Scores | None, message: InFlight | None = None) -> dict[str, Tensor]:
-        """A player's info: ``accuracy``, ``psnr_db``, ``mse``, its own ``snr_db``, ``stand_in``, and the extra
-        metrics asked for; float32 [B] each, and the figures 0 where there is no score yet. An eavesdropper is told of
-        its own reconstruction, the others of whichever is best."""
+        """A player's info: ``accuracy``, ``psnr_db``, ``mse``, its own ``snr_db``, ``stand_in``, and the extra metrics.
+
+        Float32 [B] each, and the figures 0 where there is no score yet; of an eavesdropper's own reconstruction, or
+        of the best for the other players.
+        """
         round_ = (message or self._present).round
         zeros = torch.zeros(self.num_envs, device=self.game.device)
         link = round_.links.get(player)
-        told = {
+        figures = {
             **dict.fromkeys(("accuracy", "psnr_db", "mse"), zeros),
             "snr_db": round_.snr_db if link is None else link.snr_db,
             "stand_in": zeros + float(self.system.stand_in),
@@ -267,8 +267,8 @@ class Session:
         }
         if scores is not None:
             leak = scores.leaks.get(player) or scores.worst
-            told |= {"accuracy": scores.accuracy, "psnr_db": leak.psnr_db, "mse": leak.mse, **leak.extra}
-        return {key: value.detach().to(torch.float32, copy=True) for key, value in told.items()}
+            figures |= {"accuracy": scores.accuracy, "psnr_db": leak.psnr_db, "mse": leak.mse, **leak.extra}
+        return {key: value.detach().to(torch.float32, copy=True) for key, value in figures.items()}
 
     # -- inside -------------------------------------------------------------------------------------
 
@@ -278,7 +278,7 @@ class Session:
             raise InputError("call reset() before anything else: no message has been drawn yet.")
         return self.present
 
-    def _on_air(self, message: InFlight) -> Transmission:
+    def _transmission_of(self, message: InFlight) -> Transmission:
         if message.transmission is None:
             raise InputError(
                 f"{self.agents['transmitter']}: no symbols were given, so nothing can be answered."
@@ -301,20 +301,20 @@ class Session:
     @torch.no_grad()
     def _draw(self, generator: torch.Generator | None, restart: np.ndarray | None) -> InFlight:
         previous = None if self.present is None else self.present.round
-        mask = None if previous is None or restart is None else self._to_device(restart)
+        mask = None if previous is None or restart is None else to_device(restart, self.game.device)
         round_ = self.game.draw(self.num_envs, generator=generator, previous=previous, restart=mask)
         if "transmitter" in self.outside:
             return InFlight(round_, None)
         scheme = self._policy(self.system.scheme, "transmitter")
         context = self._context(round_, generator)
         with self._async_checks():
-            # Many rows draw at random from few images: they will have met all of them before long.
+            # Many rows draw at random from few images: all of them will soon be sent.
             ahead = self.num_envs * LARGE_SHARE >= len(self.game.source)
             symbols = scheme.send(self.game.source, round_.batch.index, context, ahead=ahead)
             return InFlight(round_, transmit(self.game, scheme, round_, symbols, context))
 
     def _async_checks(self) -> AbstractContextManager[None]:
-        """Around what players inside do; on a CPU checks are synchronous, as nobody waits there."""
+        """A context for the checks of players inside: synchronous on a CPU, collected on a GPU."""
         return nullcontext() if self.game.device.type == "cpu" else self._checks.collect()
 
     def _decide(self, round_: Round, reception: Reception) -> Tensor:
@@ -340,9 +340,6 @@ class Session:
         if not rows.any():
             raise InputError("reset_mask must select at least one row, and selects none.")
         return rows
-
-    def _to_device(self, mask: np.ndarray) -> Tensor:
-        return to_device(mask, self.game.device)
 
     def _policy(self, policy: P | None, player: str) -> P:
         if policy is None:

@@ -1,4 +1,4 @@
-"""Which images an environment is played on: those of its data set, or embedded ones that stand in for them."""
+"""The images of an environment: those of its data set, or embedded ones that stand in for them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from tosc_env.data import data_set, make_source, usual_attributes
 from tosc_env.data.base import Source
 from tosc_env.game import Game, GameConfig
+from tosc_env.options import check_options
 
 
 def with_task(
@@ -21,7 +22,7 @@ def with_task(
     names = usual_attributes(config.data)
     if config.task != "attributes" or not names or config.task_kwargs != {"names": list(names)}:
         return config, ()
-    if source is not None:  # images of the caller's own know nothing of the data set's attributes
+    if source is not None:  # images of the caller's own lack the data set's attributes
         return replace(config, task="classification", task_kwargs=None), ()
     return config, names
 
@@ -29,23 +30,23 @@ def with_task(
 def find_source(
     config: GameConfig, data: str, split: str, half: str, names: tuple[str, ...]
 ) -> tuple[Source, bool]:
-    """The images, and whether they stand in for the config's; a data set asked for by name is never stood in for."""
+    """Load the images; also whether they stand in for the config's, as they do only where ``data`` is ``"auto"``."""
     wanted = data_set(config.data if data == "auto" else data)
     options = {**wanted.usual_kwargs, **config.data_kwargs}
-    wanted.check_options(options)
+    check_options(wanted.load, wanted.name, options, given=1)
     if names and "attributes" in wanted.options():
         options = {"attributes": list(names), **options}
     part: dict[str, Any] = {"split": split, "half": half if split == "train" else None}
     if data != "auto" or wanted.stand_in is None or wanted.is_available():
         return make_source(wanted.name, **part, **options), False
-    embedded, taken = wanted.stand_in
+    embedded, taken_over = wanted.stand_in
     warnings.warn(
         f"{wanted.name} was not found under the data root, so embedded {embedded} images stand in for it (same "
         f"spaces, other images; info['stand_in'] is 1): for the real data run 'tosc data get {wanted.name}' or set "
         "TOSC_DATA_DIR.",
         stacklevel=2,
     )
-    same = {theirs: options[ours] for theirs, ours in taken.items() if ours in options}
+    same = {name: options[option] for name, option in taken_over.items() if option in options}
     return make_source(embedded, **part, **same), True
 
 
@@ -53,8 +54,7 @@ def game_of(data_id: str, **options: Any) -> Game:
     """The game behind an environment's id, on the test images (or on those that stand in for them).
 
     Args:
-        data_id: the data set behind the id.
-        options: the id's own defaults (:func:`tosc_env.registration.data_of`); those that are no rules do not matter.
+        data_id, options: from :func:`tosc_env.registration.data_of`; options that are no rules are not used.
     """
     rules = {f.name for f in fields(GameConfig)} - {"data"}
     config = GameConfig(data_id, **{name: value for name, value in options.items() if name in rules})

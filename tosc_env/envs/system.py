@@ -1,4 +1,4 @@
-"""From the arguments of ``gym.make`` to a game and the policies that play the roles nobody outside plays."""
+"""The system of an environment: from the arguments of ``gym.make`` to a game and the policies of its inside roles."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from tosc_env.attackers import Eavesdropper
 from tosc_env.data.base import Source
 from tosc_env.devices import resolve_device
 from tosc_env.envs.stand_in import find_source, with_task
-from tosc_env.errors import DeniedError, InputError, unknown
+from tosc_env.errors import InputError, unknown
 from tosc_env.game import Game, GameConfig
 from tosc_env.nodes import as_nodes
 from tosc_env.pipeline import Pipeline
+from tosc_env.privacy.oracle import Absent
 from tosc_env.roles import player_of
-from tosc_env.schemes import PrivacyScheme, listed, schemes
-from tosc_env.types import Context, SystemSpec
+from tosc_env.schemes import listed, schemes
 from tosc_env.zoos import resolve_eavesdropper, resolve_scheme
 
 
@@ -29,12 +28,12 @@ class System:
 
     Attributes:
         game: the rules, on one device.
-        scheme: plays the transmitter and receiver that are not played from outside. Its added stages stand between
-            whoever transmits and the channel, and are undone for whoever receives. None if both are played from
-            outside without stages.
+        scheme: plays the transmitter and receiver that are not played from outside. Its added stages stand before
+            the channel, whoever transmits, and are undone for the receiver. None if both are played from outside
+            without stages.
         eavesdroppers: by node, the policies of those that are not played from outside.
-        stand_in: whether embedded images stand in for the data set that was meant.
-        data_id: the data set that was meant.
+        stand_in: whether embedded images stand in for the data set that was asked for.
+        data_id: the data set that was asked for.
     """
 
     game: Game
@@ -62,7 +61,7 @@ def build_system(
     """Build the game and its inside players.
 
     Args:
-        config: the rules, and the data set that is meant.
+        config: the rules and the data set.
         outside: the roles that are played from outside (:func:`~tosc_env.roles.player_of`); a policy given for one is
             refused.
         data: ``"auto"``: the config's data set where it is found, else a stand-in with a warning; or a name, which
@@ -73,8 +72,8 @@ def build_system(
         attributes: short for the task of these attributes.
         scheme: a registered name, a checkpoint's path or an object; with options by keyword.
         eavesdropper: the same for every eavesdropper, or by the name of its node. Colluding ones share one.
-        stages: more stages between the transmitter, whoever plays it, and the channel, undone for the receiver.
-        device: where everything happens.
+        stages: more stages between the transmitter and the channel, undone for the receiver.
+        device: of the game and its players.
 
     Raises:
         InputError, DataError, CheckpointError: bad input, in one sentence.
@@ -82,8 +81,8 @@ def build_system(
     where = resolve_device(device)
     nodes = as_nodes(config.nodes)
     outside = {player_of(role, nodes) for role in outside}
-    heard = [node.name for node in nodes[1:] if node.name not in outside]
-    _check_outside(outside, scheme, scheme_kwargs, heard, eavesdropper, eavesdropper_kwargs, config)
+    inside = [node.name for node in nodes[1:] if node.name not in outside]
+    _check_outside(outside, scheme, scheme_kwargs, inside, eavesdropper, eavesdropper_kwargs, config)
     if source is not None and (data != "auto" or config.data_kwargs):
         raise InputError(f"give either source= (your own images) or data={data!r} and data_kwargs, not both.")
     config, names = with_task(config, attributes, source)
@@ -92,50 +91,52 @@ def build_system(
     if source is None:
         source, stand_in = find_source(config, data, split, half, names)
     game = Game(source.to(where), config)
-    inside: Pipeline | None = None
+    pipeline: Pipeline | None = None
     if not {"transmitter", "receiver"} <= outside:
-        inside = resolve_scheme(scheme, scheme_kwargs, game, stages=stages, stand_in=stand_in)
+        pipeline = resolve_scheme(scheme, scheme_kwargs, game, stages=stages, stand_in=stand_in)
     elif listed("stages", stages):
-        inside = Pipeline(Outside(game.spec, config.constellation), stages).to(where).eval()
-        inside.receives = False
-    given, behind = config.constellation, None if inside is None else inside.backbone.constellation
-    if given not in (None, behind) and inside is not None and inside.added:
+        reason = "transmitter and receiver are played from outside"
+        backbone = Absent(game.spec, "outside", reason, config.constellation)
+        pipeline = Pipeline(backbone, stages).to(where).eval()
+        pipeline.receives = False
+    given, of_scheme = config.constellation, None if pipeline is None else pipeline.backbone.constellation
+    if given not in (None, of_scheme) and pipeline is not None and pipeline.added:
         raise InputError(
             f"constellation={given!r} is of a transmitter's symbols, and the stages stand behind "
-            f"symbols of {behind or 'any value'}, as the scheme {inside.name!r} has them."
+            f"symbols of {of_scheme or 'any value'}, as the scheme {pipeline.name!r} has them."
         )
     # A transmitter outside that faces a scheme's receiver may send what it likes.
     binding = "transmitter" not in outside or "receiver" in outside
-    if inside is not None and inside.constellation is not None and binding:
-        game = game.with_rules(constellation=inside.constellation)
+    if pipeline is not None and pipeline.constellation is not None and binding:
+        game = game.with_rules(constellation=pipeline.constellation)
+    target = None if pipeline is None or not pipeline.receives else pipeline
     attackers: dict[str, Eavesdropper] = {}
-    for name in heard:
+    for name in inside:
         if game.config.colluding and attackers:
             attackers[name] = next(iter(attackers.values()))
             continue
-        one = eavesdropper.get(name) if isinstance(eavesdropper, Mapping) else eavesdropper
-        at = game if game.config.colluding or len(nodes) == 2 else game.heard_by(name)
-        target = None if isinstance(inside, Pipeline) and not inside.receives else inside
-        attackers[name] = resolve_eavesdropper(one, eavesdropper_kwargs, at, target, stand_in=stand_in)
-    return System(game, inside, attackers, stand_in, config.data)
+        policy = eavesdropper.get(name) if isinstance(eavesdropper, Mapping) else eavesdropper
+        alone = game if game.config.colluding or len(nodes) == 2 else game.with_only(name)
+        attackers[name] = resolve_eavesdropper(policy, eavesdropper_kwargs, alone, target, stand_in=stand_in)
+    return System(game, pipeline, attackers, stand_in, config.data)
 
 
 def _check_outside(
     outside: set[str],
     scheme: Any,
     scheme_kwargs: Any,
-    heard: list[str],
+    inside: list[str],
     eavesdropper: Any,
     kwargs: Any,
     config: GameConfig,
 ) -> None:
     if {"transmitter", "receiver"} <= outside and (scheme is not None or scheme_kwargs):
         raise InputError("transmitter and receiver are both played from outside, so no scheme can be given.")
-    if not heard and (eavesdropper is not None or kwargs):
+    if not inside and (eavesdropper is not None or kwargs):
         raise InputError("the eavesdropper is played from outside, so no eavesdropper can be given.")
     for name in eavesdropper if isinstance(eavesdropper, Mapping) else ():
-        if name not in heard:
-            raise unknown("eavesdropper inside", name, heard)
+        if name not in inside:
+            raise unknown("eavesdropper inside", name, inside)
     if config.constellation is not None and "transmitter" not in outside:
         raise InputError(
             f"constellation={config.constellation!r} is for a transmitter played from outside; a scheme brings "
@@ -143,19 +144,3 @@ def _check_outside(
         )
     if isinstance(scheme, str) and scheme.isidentifier() and scheme not in schemes:
         raise unknown("scheme", scheme, schemes)
-
-
-class Outside(PrivacyScheme):
-    """The backbone of a system whose transmitter and receiver are both played from outside: stages stand behind it."""
-
-    name = "outside"
-
-    def __init__(self, spec: SystemSpec, constellation: str | None = None) -> None:
-        super().__init__(spec)
-        self.constellation = constellation
-
-    def encode(self, images: Tensor, context: Context) -> Tensor:
-        raise DeniedError("the transmitter is played from outside; no policy encodes for it.")
-
-    def decode(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
-        raise DeniedError("the receiver is played from outside; no policy decides for it.")

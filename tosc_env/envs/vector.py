@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from tosc_env.devices import to_device
-from tosc_env.envs.common import RENDER_FPS, Screen, make_system
+from tosc_env.envs.common import RENDER_FPS, Rendered, make_system
 from tosc_env.envs.session import Session
 from tosc_env.errors import InputError
 from tosc_env.roles import action_space, as_action, observation_space, player_of
@@ -22,7 +22,7 @@ from tosc_env.rows import select
 OWN = ("num_envs", "role", "max_cycles", "autoreset_mode", "validate", "render_mode", "max_episode_steps")
 
 
-class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
+class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor], Rendered):
     """``num_envs`` rows of one game, as tensors on the game's device, without a loop over rows.
 
     Made by ``gym.make_vec("ToSC-CIFAR-v0", num_envs=1024, role=..., device="cuda:0")``. Observations, rewards
@@ -38,9 +38,9 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
     **Autoreset** (``gymnasium.vector.AutoresetMode``):
 
     - ``SAME_STEP`` (default): the step that ends an episode returns the first observation of the next one;
-      ``infos["final_obs"]`` and ``infos["final_info"]`` hold what ended, batched, and ``_final_obs``,
-      ``_final_info`` the rows concerned (other rows' values mean nothing). As no message follows the last
-      one, ``final_obs`` shows the last message again.
+      ``infos["final_obs"]`` and ``infos["final_info"]`` hold the last ones of the episode, batched, and
+      ``_final_obs``, ``_final_info`` the rows concerned (other rows' values mean nothing). ``final_obs`` shows the
+      last message again.
     - ``NEXT_STEP``: the step after the end ignores that row's action, pays 0 and begins the next episode.
     - ``DISABLED``: the caller resets ended rows with ``reset_mask`` before stepping on.
 
@@ -52,7 +52,7 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
         role, max_cycles, options: as in :class:`~tosc_env.envs.role.RoleEnv`.
         autoreset_mode: an :class:`~gymnasium.vector.AutoresetMode`, or its name or value.
         validate: look for NaN, infinite or impossible actions, at the price of one wait for the device per
-            step; False checks shape and type alone, and a bad number then spoils that row's scores.
+            step; False checks shape and type alone, and NaN then counts as 0 (:func:`~tosc_env.roles.as_action`).
         render_mode: None or ``"rgb_array"``.
         max_episode_steps: what ``make_vec`` hands on; a smaller number than ``max_cycles`` takes its place.
 
@@ -90,8 +90,7 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
         self.device = self.session.game.device
         self.single_observation_space = observation_space(self.session.game, role)
         self.single_action_space = action_space(self.session.game, role)
-        self.render_mode = render_mode
-        self._screen = Screen(self.session, render_mode, modes=("rgb_array",))
+        self._set_render_mode(render_mode)
 
     # The bounds of a large batch of images take more memory than the game: made when somebody asks.
 
@@ -147,20 +146,25 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
         rewards = scores.rewards[self.role].detach().to(torch.float32, copy=True)
         info = session.info(self.role, scores)
         ended = session.over & ~resting
-        terminations = self._rows(ended)
+        terminations = to_device(ended, self.device)
         final: dict[str, Any] = {}
         if mode is AutoresetMode.SAME_STEP:
             if ended.any():
-                final = self._final(session.observe(self.role), info, terminations)
+                final = {
+                    "final_obs": session.observe(self.role),
+                    "_final_obs": terminations.clone(),
+                    "final_info": _masked({key: value.clone() for key, value in info.items()}, terminations),
+                    "_final_info": terminations.clone(),
+                }
             session.advance(restart=ended)
             begun = ended
         else:
             session.advance(restart=resting)
             begun = resting
             if resting.any():
-                rewards = rewards.masked_fill(self._rows(resting), 0.0)
+                rewards = rewards.masked_fill(to_device(resting, self.device), 0.0)
         if begun.any():
-            info = select(self._rows(begun), session.info(self.role, None), info)
+            info = select(to_device(begun, self.device), session.info(self.role, None), info)
         everyone = torch.ones_like(terminations)
         infos = _masked(info, everyone) | final
         return session.observe(self.role), rewards, terminations, torch.zeros_like(terminations), infos
@@ -168,23 +172,12 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor]):
     def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
         """The last round of every row as uint8 [H, W, 3]; with ``render_mode="rgb_array"`` only."""
         if self.render_mode is None:
-            return self._screen.render()  # type: ignore[return-value]
-        return tuple(self._screen.frame(row) for row in range(self.num_envs))
+            return Rendered.render(self)
+        return tuple(self._frame(row) for row in range(self.num_envs))
 
     def close_extras(self, **kwargs: Any) -> None:
         """Let the viewer go."""
-        self._screen.close()
-
-    def _final(self, observation: dict[str, Tensor], info: dict[str, Tensor], rows: Tensor) -> dict[str, Any]:
-        return {
-            "final_obs": observation,
-            "_final_obs": rows.clone(),
-            "final_info": _masked({key: value.clone() for key, value in info.items()}, rows.clone()),
-            "_final_info": rows.clone(),
-        }
-
-    def _rows(self, mask: np.ndarray) -> Tensor:
-        return to_device(mask, self.device)
+        Rendered.close(self)
 
 
 def _masked(info: dict[str, Tensor], rows: Tensor) -> dict[str, Any]:

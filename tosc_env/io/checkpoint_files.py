@@ -1,8 +1,7 @@
-"""What a checkpoint is on the disk: weights as safetensors that say what they are of, and a card beside them.
+"""The files of a checkpoint: weights and configuration as safetensors, and a card beside them.
 
-``NAME.safetensors`` holds the tensors and, as JSON, all that is needed to build the policy again.  ``NAME.json`` is
-its card: how the weights were made and what was measured, in lines that a diff shows, with the digest of the weights
-that it is about.  Both are written at once, and a weight file that has been published is never written again.
+``NAME.safetensors`` holds the tensors and, as JSON, the configuration of the policy.  ``NAME.json`` is its card: the
+training and its figures, in lines that a diff shows, with the digest of the weights.  Both are written at once.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ FORMAT = "tosc-env/2"
 SUFFIX, CARD_SUFFIX = ".safetensors", ".json"
 _KEY = "tosc_env"
 _NO_OPTIONS = ("key", "stages", "backbone", "spec", "scheme", "eavesdropper")
-"""What is given beside a policy's options, and never comes from a file: a stranger's key least of all."""
+"""Names that are no options of a policy and never come from a file, a key least of all."""
 Kind = Literal["scheme", "eavesdropper"]
 _LONGEST = 2**22
 """Bytes of a header or a card; those of the zoo have a few thousand."""
@@ -37,7 +36,7 @@ _LARGEST = 2**26
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Everything a checkpoint says about itself, without its tensors.
+    """Read a checkpoint's configuration and card, without its tensors.
 
     Returns:
         format, kind, name, options, stages (of a scheme), spec, and ``card``, which is empty where there is none.
@@ -64,29 +63,26 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def card_path(path: str | os.PathLike[str]) -> Path:
-    """Where the card of a weight file lies: of ``x.safetensors`` it is ``x.json``, of any other name the whole name
-    with ``.json`` after it.
+    """The path of a weight file's card: ``x.json`` of ``x.safetensors``, ``x.y.json`` of ``x.y``.
 
-    >>> card_path("m-1.5dB.safetensors").name, card_path("m-1.5dB").name
-    ('m-1.5dB.json', 'm-1.5dB.json')
-    >>> card_path("m.weights").name
-    'm.weights.json'
+    >>> card_path("m-1.5dB.safetensors").name, card_path("m.weights").name
+    ('m-1.5dB.json', 'm.weights.json')
     """
     path = Path(path)
     return path.with_suffix(CARD_SUFFIX) if path.suffix == SUFFIX else path.with_name(path.name + CARD_SUFFIX)
 
 
 def data_of(card: Mapping[str, Any]) -> str | None:
-    """The name of the data set that a card tells of; None where it tells of none."""
+    """The name of the data set in a card; None where it has none."""
     data = card.get("data")
     return data.get("name") if isinstance(data, Mapping) else None
 
 
 def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The card beside a weight file; empty where there is none.
+    """Read the card beside a weight file; empty where there is none.
 
     Raises:
-        CheckpointError: what lies there is no card, or is one of other weights.
+        CheckpointError: the file there is no card, or one of other weights.
     """
     place = card_path(path)
     if not place.is_file():
@@ -109,10 +105,10 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
 def write_checkpoint(
     path: str | os.PathLike[str], header: dict[str, Any], tensors: dict[str, Tensor], card: dict[str, Any]
 ) -> None:
-    """Write weights, with their header, and card, each whole; what keeps one from being written keeps both.
+    """Write weights, with their header, and card, both whole or neither.
 
     Raises:
-        InputError: header or card hold something that is not a plain value; a name that is one of cards.
+        InputError: header or card hold something that is not a plain value; a path with the ending of cards.
         WriteError: a file cannot be written; older ones stay as they were.
     """
     from safetensors.torch import save
@@ -134,11 +130,7 @@ def write_checkpoint(
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, as stored.
-
-    Raises:
-        CheckpointError: like :func:`read_header`.
-    """
+    """Read the tensors of a checkpoint by name, as stored; raises CheckpointError like :func:`read_header`."""
     return _open(Path(path), lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
 
 
@@ -218,7 +210,7 @@ def _in_json(value: Any) -> Any:
 
 
 def _brief(text: str) -> str:
-    """What a stranger's file says as a message shows it, however long it is."""
+    """Shorten the content of a file for a message."""
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 

@@ -1,8 +1,7 @@
 """Trained policies as files: weights with their configuration, and a card; loading one runs no code.
 
 A checkpoint holds the registered *name* of a scheme or eavesdropper, its options and shapes as plain values, the stages
-that were added to a scheme as plain configuration, and the tensors.  It never holds an import path or a key, so a file
-from a stranger can only ever build something that is installed here.
+that were added to a scheme as plain configuration, and the tensors; never an import path or a key.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ class Checkpoint:
 
     Attributes:
         policy: the scheme (a :class:`~tosc_env.Pipeline`) or eavesdropper with its weights.
-        kind: which of the two.
-        card: plain values: data and where it came from, SNR, epochs, seed, figures, commit; empty without a card.
+        kind: ``"scheme"`` or ``"eavesdropper"``.
+        card: plain values: data and its provenance, SNR, epochs, seed, figures, commit; empty without a card.
         path: the file.
     """
 
@@ -72,8 +71,8 @@ def save_checkpoint(
     Args:
         path: the file, ``.safetensors`` by custom; the card is written beside it
             (:func:`~tosc_env.io.checkpoint_files.card_path`).
-        policy: a scheme or eavesdropper of a registered name; so are the stages that were added to it.
-        card: plain values (JSON) about how the weights were made; None: nothing is said.
+        policy: a scheme or eavesdropper of a registered name, as are the stages added to it.
+        card: plain values (JSON) about the training of the weights.
         half: store floating-point weights as float16, as the zoo does.
 
     Raises:
@@ -82,8 +81,8 @@ def save_checkpoint(
         WriteError: the disk is full or the folder cannot be written; an older file stays as it was.
     """
     if not isinstance(policy, PrivacyScheme | Eavesdropper):
-        told = "None" if policy is None else f"an object of the class {type(policy).__name__!r}"
-        raise InputError(f"a checkpoint holds a scheme or an eavesdropper, not {told}.")
+        found = "None" if policy is None else f"an object of the class {type(policy).__name__!r}"
+        raise InputError(f"a checkpoint holds a scheme or an eavesdropper, not {found}.")
     policy = as_pipeline(policy) if isinstance(policy, PrivacyScheme) else policy
     check_registered(policy)
     header = {
@@ -110,17 +109,15 @@ def load_checkpoint(
     options: dict[str, Any] | None = None,
     stages: Any = (),
 ) -> Checkpoint:
-    """A policy from its file, in evaluation mode on ``device``.
+    """Load a policy from its file, in evaluation mode on ``device``.
 
     Args:
         path: a file from :func:`save_checkpoint`.
-        device: where the weights go.
+        device: of the weights.
         kind: refuse a file of the other kind.
-        name: build this scheme around the file's backbone instead of the scheme it was saved as
-            (``encryption`` and ``label-only`` play with the backbone of ``deepjscc`` and ``ibal``). Stages that were
+        name: build this scheme around the file's backbone instead of the scheme it was saved as. Stages that were
             added to the file's scheme stay.
-        options: further options of the policy, over those in the file; a ``key`` among them is given to the keyed
-            stages.
+        options: further options of the policy, over those in the file; a ``key`` is given to the keyed stages.
         stages: more stages between the scheme and the channel, after those of the file.
 
     Raises:

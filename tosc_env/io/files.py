@@ -13,7 +13,7 @@ from pathlib import Path
 from tosc_env.errors import ToscError
 
 LEFTOVER_AGE = 86_400.0
-"""Seconds after which what a killed process has left of a file is removed."""
+"""Seconds after which the temporary file of a killed process is removed."""
 
 
 class WriteError(ToscError, OSError):
@@ -44,7 +44,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def replacing_all(*paths: str | os.PathLike[str]) -> Iterator[list[Path]]:
-    """Like :func:`replacing`, for files that belong together: all are on the disk before the first name changes."""
+    """Yield temporary paths as :func:`replacing` does; all files are on the disk before the first name changes."""
     targets = [Path(path) for path in paths]
     parts: list[Path] = []
     at: object = targets[0]

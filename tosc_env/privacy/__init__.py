@@ -1,1 +1,1 @@
-"""What an attacker is given: the threat model, the view through it, and the encoder that it may ask."""
+"""The threat model, the view of the system that it allows, and encoder oracles."""

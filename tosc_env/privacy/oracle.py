@@ -1,4 +1,4 @@
-"""Encoders that an attacker may ask, in place of a scheme."""
+"""Encoder oracles in place of a scheme."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from tosc_env.types import Context, SystemSpec
 class Recorded(Pipeline):
     """Noiseless symbols recorded elsewhere, [N, 2n], in the order of the source's images, in place of a scheme.
 
-    They come without an encoder and without a receiver.
-
     Args:
         symbols: float32 [N, 2n].
 
@@ -29,7 +27,8 @@ class Recorded(Pipeline):
     receives = False
 
     def __init__(self, symbols: Tensor) -> None:
-        super().__init__(_Recording(SystemSpec((1, 1, 1), 1, symbols.shape[1] // 2)))
+        spec = SystemSpec((1, 1, 1), 1, symbols.shape[1] // 2)
+        super().__init__(Absent(spec, "recorded", "recorded symbols come without an encoder and a receiver"))
         self.register_buffer("symbols", symbols, persistent=False)
 
     @property
@@ -41,15 +40,19 @@ class Recorded(Pipeline):
             raise InputError("recorded symbols were sent as they are: no stage can be added to them.")
         return self
 
-    def _bare(self, source: Source, index: Tensor, context: Context, ahead: bool) -> Tensor:
+    def _backbone_symbols(self, source: Source, index: Tensor, context: Context, ahead: bool) -> Tensor:
         return self.symbols[index]
 
 
-class _Recording(PrivacyScheme):
-    name = "recorded"
+class Absent(PrivacyScheme):
+    """The backbone of symbols from elsewhere: it neither encodes nor decodes, for a reason."""
+
+    def __init__(self, spec: SystemSpec, name: str, reason: str, constellation: str | None = None) -> None:
+        super().__init__(spec)
+        self.name, self.reason, self.constellation = name, reason, constellation
 
     def encode(self, images: Tensor, context: Context) -> Tensor:
-        raise DeniedError("recorded symbols come without an encoder, so no image can be encoded.")
+        raise DeniedError(f"{self.reason}, so no image can be encoded.")
 
     def decode(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
-        raise DeniedError("recorded symbols come without a receiver, so no reception can be decoded.")
+        raise DeniedError(f"{self.reason}, so no reception can be decoded.")

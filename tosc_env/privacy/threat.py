@@ -1,4 +1,4 @@
-"""What an attacker has: an explicit threat model, written beside every figure."""
+"""The explicit threat model that is written beside every figure."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ KeyKnowledge = Literal["with-pairs", "without-pairs", "with-key"]
 
 @dataclass(frozen=True)
 class ThreatModel:
-    """What the attacker is given; written beside every figure.
+    """The knowledge and means of an attacker.
 
     Attributes:
-        images: the attacker's training images: the half of the training split that the system did not
-            see, the half it was trained on, or another data set.
+        images: the attacker's training images: the half of the training split that the system was not trained on,
+            the half that it was trained on, or another data set.
         labels: whether those images come with labels and attributes.
-        queries: how many times it may have the encoder send a chosen image; None: as often as it likes.
+        queries: the number of images that the encoder sends for it; None: unlimited.
         candidate_queries: whether it may also have the candidates of a re-identification encoded.
         candidates: how many of them, each time anew; None: as many as it likes, where its queries are not limited.
         codebook: whether it knows a discrete scheme's codebook and constellation.
         unkeyed_encoder: whether it has the encoder without the key.
-        keys: what the attacker has of a keyed scheme: pairs of images and encrypted symbols, no such pairs,
-            or the key itself.
+        keys: its knowledge of a keyed scheme: pairs of images and encrypted symbols, no such pairs, or the key.
         csi: whether it knows its own link's state.
-        receptions: how many transmissions of the same image it overhears, each with fresh noise.
-        colluding: whether all eavesdroppers of the game pool what their antennas receive; otherwise each is alone.
+        receptions: the number of transmissions of the same image that it receives, each with fresh noise.
+        colluding: whether all eavesdroppers of the game pool their antennas' signals.
     """
 
     images: Images = "other-half"
@@ -66,7 +65,7 @@ class ThreatModel:
             )
 
     def plain(self) -> dict[str, Any]:
-        """As plain values, for the record."""
+        """Return the fields as plain values, for the record."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -92,7 +91,7 @@ class ThreatModel:
         )
 
     def grants(self, needs: Mapping[str, tuple[Any, ...]]) -> str | None:
-        """None when every need (a field and the values that will do) is met, else the first that is denied.
+        """The first need (a field, and values of which one will do) that is denied; None when all are granted.
 
         >>> ThreatModel().grants({"candidate_queries": (True,)})
         'candidate_queries=False'

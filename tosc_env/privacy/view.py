@@ -1,4 +1,4 @@
-"""The world as an attacker may know it while it learns: what its threat model grants, and nothing else."""
+"""The view that an attacker has of a system while it learns: as much as its threat model grants."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ GRANTS = frozenset(
 
 
 class View:
-    """The world as an attacker may know it while it learns.
+    """The view that an attacker has of a system while it learns.
 
     Everything is asked of a referee that the attacker does not hold: no name on a view, public or not, leads to the
     system, the key, the channel's randomness or another's images, nothing on it can be assigned, and what it hands over
@@ -47,7 +47,7 @@ class View:
 
     Args:
         game: on the attacker's own images, with its link's SNR; the referee's part of it stays hidden. Of several
-            eavesdroppers the attacker is the first (:meth:`Game.heard_by <tosc_env.Game.heard_by>` names another), or
+            eavesdroppers the attacker is the first (:meth:`Game.with_only <tosc_env.Game.with_only>` names another), or
             all of them where the threat model says that they collude.
         scheme: the system under attack.
         threat: what is allowed.
@@ -98,7 +98,7 @@ class View:
 
     @property
     def threat(self) -> ThreatModel:
-        """What the attacker is granted."""
+        """The threat model of the attacker."""
         return self._ask("threat")
 
     @property
@@ -113,12 +113,12 @@ class View:
 
     @property
     def device(self) -> torch.device:
-        """Where all tensors are."""
+        """The device of all tensors."""
         return self._ask("device")
 
     @property
     def num_images(self) -> int:
-        """How many of the attacker's images it can pair with symbols within its query budget."""
+        """The number of the attacker's images that it can pair with symbols within its query budget."""
         return self._ask("num_images")
 
     @property
@@ -133,17 +133,17 @@ class View:
 
     @property
     def fading(self) -> bool:
-        """Whether the eavesdropper's link fades; without fading, noise of known power is all that it adds."""
+        """True if the eavesdropper's link fades; otherwise it adds noise of known power alone."""
         return self._ask("fading")
 
     @property
     def deterministic(self) -> bool:
-        """Whether an image is always sent as the same symbols, as an attacker can find out by asking twice."""
+        """True if an image is always sent as the same symbols, as two queries show."""
         return self._ask("deterministic")
 
     @property
     def keyed(self) -> bool:
-        """Whether the scheme uses a key that the attacker does not have."""
+        """True if the scheme uses a key that the attacker does not have."""
         return self._ask("keyed")
 
     @property
@@ -201,7 +201,7 @@ class View:
         return self._ask("sample", index)
 
     def sample_repeated(self, index: Tensor) -> tuple[Reception, Tensor]:
-        """Like :meth:`sample`, of R = ``threat.receptions`` transmissions of each image.
+        """Sample R = ``threat.receptions`` transmissions of each image, like :meth:`sample`.
 
         Returns:
             received [B, R, 2n] and csi [B, R, c], each transmission with fresh noise of the channel (and of the
@@ -210,7 +210,7 @@ class View:
         return self._ask("sample_repeated", index)
 
     def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
-        """What the encoder would send without its key: symbols [B, 2n], receptions of them, and the images.
+        """The transmission of images without the key: symbols [B, 2n], receptions of them, and the images.
 
         Raises:
             DeniedError: the threat model gives no encoder without the key (``unkeyed_encoder=False``).
@@ -419,7 +419,7 @@ class _Referee:
     def _observed(
         self, symbols: Tensor, round_: Round, context: Context, threat: ThreatModel | None = None
     ) -> Reception:
-        """What the attacker knows of symbols [B, 2n] that are sent in a round."""
+        """The attacker's reception of symbols [B, 2n] that are sent in a round."""
         air = transmit(self._game, self._scheme, round_, symbols, context)
         return Exchange(self._game, self._scheme, round_, context, air).observed(threat or self._threat)
 

@@ -21,6 +21,11 @@ from torch import Tensor
 from tosc_env.rendering.snapshot import Snapshot
 
 WIDTH, HEIGHT, DPI = 1200, 360, 100
+PANEL = (0.174, 0.58)
+"""Width and height of a panel, in parts of the figure: a square."""
+CAPTION = 0.044
+"""Height of a tile's caption, in parts of the figure."""
+MOST_TILES = 16
 FORMATS = ("png", "pdf", "svg")
 ROLES = ("transmitter", "receiver", "eavesdropper")
 INK, MUTED, LINE = "#222222", "#6b6b6b", "#d5d5d5"
@@ -33,29 +38,30 @@ class Board:
 
     Args:
         points: the complex points of a discrete game, drawn behind the symbols; else None.
-        adversaries: the eavesdroppers' nodes; several share the space of one, as tiles.
+        adversaries: the eavesdroppers' nodes; several, of which the first 16 are drawn, share the space of one.
     """
 
     def __init__(self, points: np.ndarray | None, adversaries: Sequence[str] = ("eavesdropper",)) -> None:
         figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
         self.canvas = FigureCanvasAgg(figure)
         self.title = figure.text(0.5, 0.925, "", ha="center", va="center", fontsize=11, color=INK)
-        one = len(adversaries) == 1
+        names = adversaries[:MOST_TILES]
+        one = len(names) == 1
+        symbols, images = ("symbols at the eavesdropper", "eavesdropper's image") if one else ("", "")
         self.image, self.truth = _picture(figure, _box(0.015), "image sent")
         self.receiver = _Constellation(figure, _box(0.217), "receiver", "symbols at the receiver", points)
         self.eavesdroppers = {
-            name: _Constellation(
-                figure, box, "eavesdropper", "symbols at the eavesdropper" if one else "", points
-            )
-            for name, box in zip(adversaries, _tiles(0.413, len(adversaries)), strict=True)
+            name: _Constellation(figure, box, "eavesdropper", symbols, points)
+            for name, box in zip(names, _tiles(0.413, len(names)), strict=True)
         }
         self.reconstructions = {
-            name: _picture(figure, box, "eavesdropper's image" if one else "")
-            for name, box in zip(adversaries, _tiles(0.610, len(adversaries)), strict=True)
+            name: _picture(figure, box, images)
+            for name, box in zip(names, _tiles(0.610, len(names)), strict=True)
         }
         if not one:
+            first = f" (first {MOST_TILES})" if len(adversaries) > MOST_TILES else ""
             for left, text in ((0.413, "symbols at the eavesdroppers"), (0.610, "eavesdroppers' images")):
-                figure.text(left + 0.087, 0.78, text, ha="center", fontsize=9, color=MUTED)
+                figure.text(left + 0.087, 0.795, text + first, ha="center", fontsize=9, color=MUTED)
         figure.text(0.812, 0.795, "receiver decides", fontsize=9, color=MUTED)
         self.decision = figure.text(0.812, 0.765, "", va="top", fontsize=12, linespacing=1.15)
         figure.text(0.812, 0.475, "rewards", fontsize=9, color=MUTED)
@@ -107,11 +113,23 @@ class _Constellation:
         axes.yaxis.set_major_locator(MultipleLocator(1))
         for side in axes.spines.values():
             side.set_color(LINE)
+        size = math.sqrt(box[2] / PANEL[0])  # of the markers, which shrink less than a tile does
         if points is not None:
-            axes.plot(points.real, points.imag, "o", ms=9, mfc="none", mec="#9a9a9a", mew=0.8, zorder=1)
-        (self.sent,) = axes.plot([], [], "x", ms=4, color=INK, alpha=0.75, zorder=3, label="sent")
+            axes.plot(
+                points.real,
+                points.imag,
+                "o",
+                ms=9 * size,
+                mfc="none",
+                mec="#9a9a9a",
+                mew=0.8 * size,
+                zorder=1,
+            )
+        (self.sent,) = axes.plot(
+            [], [], "x", ms=4 * size, mew=size, color=INK, alpha=0.75, zorder=3, label="sent"
+        )
         (self.arrived,) = axes.plot(
-            [], [], "o", ms=4, color=COLOURS[role], alpha=0.6, mew=0, zorder=2, label="received"
+            [], [], "o", ms=4 * size, color=COLOURS[role], alpha=0.6, mew=0, zorder=2, label="received"
         )
         if not title:  # a tile: it has no room for numbers and a legend
             axes.tick_params(labelbottom=False, labelleft=False)
@@ -188,18 +206,18 @@ Box = tuple[float, float, float, float]
 
 
 def _box(left: float) -> Box:
-    return left, 0.17, 0.174, 0.58
+    return left, 0.17, *PANEL
 
 
 def _tiles(left: float, count: int) -> list[Box]:
-    """The place of one panel, cut into as many tiles as are needed, row by row."""
-    _, bottom, width, height = _box(left)
-    side = math.ceil(math.sqrt(count))
-    if side == 1:
+    """Places of square tiles in the space of one panel, row by row from its top, a caption's height apart."""
+    if count == 1:
         return [_box(left)]
-    across, up = width / side, (height + 0.02) / side
+    columns = math.ceil(math.sqrt(count))
+    across = PANEL[0] / columns
+    width, height = 0.9 * across, 0.9 * across * WIDTH / HEIGHT
     return [
-        (left + k % side * across, bottom + (side - 1 - k // side) * up, 0.9 * across, 0.8 * up)
+        (left + k % columns * across, 0.77 - (k // columns + 1) * (height + CAPTION) + CAPTION, width, height)
         for k in range(count)
     ]
 
@@ -209,9 +227,8 @@ def _picture(figure: Figure, box: Box, title: str) -> tuple[AxesImage, Text]:
     axes: Axes = figure.add_axes(box)
     axes.set_title(title, fontsize=9, color=MUTED)
     axes.axis("off")
-    place = (left + width / 2, 0.095) if title else (left + width / 2, bottom - 0.02)
-    size = 11 if title else 6
-    caption = figure.text(*place, "", ha="center", va="center", fontsize=size, color=INK)
+    height, size = (0.095, 11) if title else (bottom - CAPTION / 2, 7)
+    caption = figure.text(left + width / 2, height, "", ha="center", va="center", fontsize=size, color=INK)
     return axes.imshow(np.ones((1, 1, 3)), extent=(0, 1, 0, 1), interpolation="nearest"), caption
 
 

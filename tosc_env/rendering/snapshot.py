@@ -1,4 +1,4 @@
-"""One row of one round, to look at."""
+"""One row of one round, for a picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """One row of one round, as far as it has gone: what is not known yet is None or missing.
+    """One row of one round; fields that are not known yet are None or empty.
 
     Attributes:
         image: the transmitter's image, [C, H, W] in [0, 1].

@@ -1,7 +1,6 @@
 """Pictures of the game: one round as a frame, and a grid that compares attackers.
 
-Importing this module imports no matplotlib; drawing does.  Frames are drawn off screen with matplotlib's
-object-oriented interface, so a program's own pyplot figures are never touched.
+Only drawing imports matplotlib, whose object-oriented interface leaves a program's own pyplot figures alone.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ class Viewer:
     """Draws snapshots of one game: image, both constellations, reconstruction, decision and rewards.
 
     Args:
-        game: whose data set, task and constellation the pictures name.
-        stand_in: whether the images stand in for a data set that was asked for; the title then says so.
+        game: with the data set, task and constellation that the pictures name.
+        stand_in: say in the title that the images stand in for a data set.
 
     Example:
         >>> import torch
@@ -53,7 +52,7 @@ class Viewer:
         self._headless = False
 
     def frame(self, snapshot: Snapshot) -> np.ndarray:
-        """The snapshot as a picture, uint8 [360, 1200, 3]."""
+        """Draw the snapshot, uint8 [360, 1200, 3]."""
         if self._board is None:
             from tosc_env.rendering.figure import Board
 
@@ -120,8 +119,14 @@ class Viewer:
         parts = [name, f"{self.game.num_symbols} channel uses"]
         if self.game.constellation:
             parts.append(self.game.constellation)
-        told = [f"{who.replace('_', ' ')} at {snr:.1f} dB" for who, snr in snapshot.snr_db.items()]
-        parts += told if len(told) <= 3 else [*told[:2], f"{len(told) - 2} more"]
+        levels = [f"{node.replace('_', ' ')} at {snr:.1f} dB" for node, snr in snapshot.snr_db.items()]
+        if len(levels) > 3:
+            snrs = list(snapshot.snr_db.values())[1:]
+            ends = dict.fromkeys(f"{end:.1f}" for end in (min(snrs), max(snrs)))
+            levels = [levels[0], f"{len(snrs)} eavesdroppers at {' to '.join(ends)} dB"]
+        parts += levels
+        if self.game.config.colluding and len(self.game.adversaries) > 1:
+            parts.append("colluding")
         return "   |   ".join(parts)
 
 
@@ -134,16 +139,16 @@ def comparison_grid(
     title: str = "",
     notes: Mapping[str, str] | None = None,
 ) -> Path:
-    """A picture of what each attacker rebuilt: the originals in the first row, then a row per attacker.
+    """Write a picture of attackers' reconstructions: the originals in the first row, then a row per attacker.
 
     Args:
         images: [N, C, H, W] in [0, 1].
         reconstructions: by the attacker's name, [N, C, H, W] each. The PSNR beside a name is the mean over
             all N images, also those that are not shown.
         path: the file to write, whole or not at all; its ending (``.png``, ``.pdf``, ``.svg``) is the format.
-        columns: how many of the images are shown, at most.
+        columns: the number of images shown, at most.
         title: a line above the grid: the data set, the SNR, the threat model.
-        notes: by the attacker's name, what stands under it instead of the PSNR.
+        notes: by the attacker's name, a text under it instead of the PSNR.
 
     Raises:
         InputError: no images, shapes that do not fit, or an unknown ending.

@@ -1,8 +1,8 @@
-"""Public checkers: run them on your own scheme, stage, objective, attacker, channel or environment in
-your own tests.
+"""Public checkers: run them on your own scheme, stage, objective, attacker, channel or environment in your own tests.
 
-Each raises AssertionError with a sentence about the first law that is broken, and returns None otherwise.
-They are the same that this project's own objects are tested with, and need no test framework.
+Each raises AssertionError with a sentence about the first law that is broken, and returns None otherwise; ``device`` is
+where the object is run, on a copy, and ``seed`` that of all random inputs.  They need no test framework, and this
+project's own objects are tested with them.
 
 Example:
     >>> from tosc_env.channels.flat import AWGN
@@ -10,18 +10,12 @@ Example:
     >>> check_stage("keyed")
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
 from tosc_env.testing.channel import check_channel
 from tosc_env.testing.eavesdropper import check_eavesdropper
 from tosc_env.testing.objective import check_objective
 from tosc_env.testing.scheme import check_scheme
 from tosc_env.testing.stage import check_stage
-
-if TYPE_CHECKING:
-    from tosc_env.testing.vector import check_vector_env
+from tosc_env.testing.vector import check_vector_env
 
 __all__ = [
     "check_channel",
@@ -31,12 +25,3 @@ __all__ = [
     "check_stage",
     "check_vector_env",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    # The environments need gymnasium's vector interface; whoever checks a channel should not wait for it.
-    if name == "check_vector_env":
-        from tosc_env.testing.vector import check_vector_env
-
-        return check_vector_env
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

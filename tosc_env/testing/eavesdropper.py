@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tosc_env.attackers import Eavesdropper
 from tosc_env.testing import laws
+from tosc_env.testing.laws import fail
 
 if TYPE_CHECKING:
     from tosc_env.privacy.view import View
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def check_eavesdropper(
     obj: Eavesdropper, view: View | None = None, *, device: torch.device | str = "cpu", seed: int = 0
 ) -> None:
-    """Check an :class:`~tosc_env.Eavesdropper`: what it can do, what it returns, its randomness.
+    """Check an :class:`~tosc_env.Eavesdropper`: its capabilities, answers and randomness.
 
     The laws: it has at least one capability and plain options; ``fit`` draws from the generator it is given
     only and returns plain values; ``reconstruct`` gives images in [0, 1], ``match`` a finite score per
@@ -27,13 +28,8 @@ def check_eavesdropper(
     the same answer, whatever else is in its batch; and no global random stream is touched.
 
     Args:
-        obj: the eavesdropper, trained or not; it is copied and left as it is.
-        view: what it may learn from. When given, the copy is fitted first.
-        device: where to run it.
-        seed: of the random receptions and of ``fit``.
-
-    Raises:
-        AssertionError: a law is broken; the sentence says which.
+        obj: the eavesdropper, trained or not; it is copied.
+        view: the attacker's knowledge; if given, the copy is fitted first.
 
     Example:
         >>> from tosc_env import Eavesdropper, SystemSpec
@@ -71,10 +67,10 @@ def _fit(attacker: Eavesdropper, view: View, seed: int, who: str) -> None:
     laws.require(isinstance(record, dict), f"{who}.fit must return a dictionary, not {type(record)}.")
     laws.require_plain(record, f"{who}.fit's record")
     for now in reports:
-        laws.require(
-            len(now) == 3 and isinstance(now[2], dict) and 0 <= now[0] <= now[1],
-            f"{who}.fit must call progress(done, total, {{name: value}}) with done at most total, not {now!r}.",
-        )
+        if not (len(now) == 3 and isinstance(now[2], dict) and 0 <= now[0] <= now[1]):
+            fail(
+                f"{who}.fit must call progress(done, total, {{name: value}}) with done at most total, not {now!r}."
+            )
 
 
 def _check_answers(
@@ -83,12 +79,12 @@ def _check_answers(
     whole = answer(received, csi)
     laws.require(laws.same(whole, answer(received, csi)), f"{name} gives two answers to the same reception.")
     laws.require_rows(name, whole, lambda row: answer(received[row], csi[row]))
-    for _, strange, told in laws.receptions(csi, received.shape[1] // 2, seed):
-        answer(strange, told)
+    for _, *reception in laws.receptions(csi, received.shape[1] // 2, seed):
+        answer(*reception)
 
 
 def _answer(attacker: Eavesdropper, capability: str, who: str, received: Tensor, csi: Tensor) -> Tensor:
-    """What the attacker makes of a reception, checked."""
+    """Run one capability of the attacker on a reception, and check the result."""
     spec, count = attacker.spec, len(received)
     hint = " (if it has to learn first, fit it or give check_eavesdropper a view)"
 
@@ -100,8 +96,8 @@ def _answer(attacker: Eavesdropper, capability: str, who: str, received: Tensor,
     if capability == "reconstruct":
         value = laws.require_tensor(call(), (count, *spec.image_shape), what)
         low, high = float(value.min()), float(value.max())
-        told = f"{what} must lie in [0, 1], but reaches from {low:.3g} to {high:.3g}."
-        laws.require(low >= 0 and high <= 1, told)
+        if not (low >= 0 and high <= 1):
+            fail(f"{what} must lie in [0, 1], but reaches from {low:.3g} to {high:.3g}.")
     elif capability == "match":
         candidates = torch.rand(4, *spec.image_shape, generator=laws.generator(4)).to(received.device)
         laws.require_tensor(call(candidates[:1]), (count, 1), f"{what} and 1 candidate")

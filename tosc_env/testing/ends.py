@@ -1,4 +1,4 @@
-"""The laws that a scheme (encode and decode) and a stage (protect and recover) have in common."""
+"""The common laws of a scheme (encode and decode) and a stage (protect and recover)."""
 
 from __future__ import annotations
 
@@ -11,21 +11,15 @@ from torch import Tensor
 
 from tosc_env.rows import take
 from tosc_env.testing import laws
+from tosc_env.testing.laws import fail
 from tosc_env.types import Context
 
 
 class Ends(ABC):
-    """The two ends of a link in eval mode, under check.
+    """The two ends of a link in eval mode: a scheme or stage, called ``who`` in sentences.
 
-    Args:
-        module: the scheme or stage.
-        device: where it is.
-        seed: of what it is given.
-        who: what sentences call it.
-
-    Attributes:
-        methods: the names of the transmitter's method and of the receiver's.
-        draws: whether the transmitter has been seen to draw from its context's generator.
+    ``methods`` are the names of the transmitter's method and of the receiver's; ``draws`` becomes True once the
+    transmitter has drawn from its context's generator.
     """
 
     methods: ClassVar[tuple[str, str]]
@@ -36,26 +30,26 @@ class Ends(ABC):
 
     @abstractmethod
     def given(self, count: int) -> Tensor:
-        """What the transmitter is given, a row per message."""
+        """The transmitter's inputs, a row per message."""
 
     @abstractmethod
     def context(self, count: int, later: int = 0) -> Context:
-        """What it is told, from another generator ``later``."""
+        """Its context, with another generator and message number for another ``later``."""
 
     @abstractmethod
-    def air(self, sent: Tensor) -> tuple[Tensor, Tensor]:
-        """What arrives [B, 2n], with CSI [B, c], of what was sent [B, 2n]."""
+    def transmit(self, sent: Tensor) -> tuple[Tensor, Tensor]:
+        """Received symbols [B, 2n] and CSI [B, c] of sent symbols [B, 2n]."""
 
     @abstractmethod
     def width(self) -> int:
-        """How many numbers the receiver makes of a message."""
+        """The length of the receiver's answer to a message."""
 
     def agree(self, one: Tensor, other: Tensor, tolerance: float) -> bool:
-        """Whether two batches of sent symbols are the same up to rounding."""
+        """Compare two batches of sent symbols up to rounding."""
         return laws.same(one, other, tolerance)
 
     def send(self, given: Tensor, context: Context) -> Tensor:
-        """What the transmitter makes of ``given``, checked."""
+        """Run the transmitter on ``given``, and check its symbols."""
         name, stream = self.methods[0], context.generator
         assert stream is not None
         before = stream.get_state()
@@ -65,7 +59,7 @@ class Ends(ABC):
         return laws.require_tensor(sent, (len(given), 2 * self.spec.num_symbols), what)
 
     def receive(self, received: Tensor, csi: Tensor, context: Context, at: str = "") -> Tensor:
-        """What the receiver makes of a reception, checked; ``at`` says which, if it is a strange one."""
+        """Run the receiver on a reception (``at`` names an unusual one), and check its answer."""
         name, who = self.methods[1], f"{self.who} {at}".rstrip()
         answer = laws.undisturbed(f"{who}: {name}", getattr(self.module, name), received, csi, context)
         return laws.require_tensor(
@@ -73,7 +67,7 @@ class Ends(ABC):
         )
 
     def check_messages(self) -> None:
-        """Both ends depend on nothing but their arguments, and on them row by row, in batches of any size."""
+        """Require that both ends depend on their arguments alone, row by row, in batches of any size."""
         for count in laws.BATCH_SIZES:
             self._check_batch(count)
 
@@ -82,31 +76,28 @@ class Ends(ABC):
         given = self.given(count)
         sent = self.send(given, self.context(count))
         with laws.step(f"{self.who}: sending its symbols"):
-            received, csi = self.air(sent)
+            received, csi = self.transmit(sent)
         answer = self.receive(received, csi, self.context(count))
-        laws.require(
-            sent.device == answer.device == self.device, f"{self.who}: outputs must be on {self.device}."
-        )
-        laws.require(
-            laws.same(self.send(given, self.context(count)), sent),
-            f"{sends} gives other symbols for the same input, context and generator state.",
-        )
-        # Something else is sent last: a module that remembers it would answer by memory, not by reception.
+        if not (sent.device == answer.device == self.device):
+            fail(f"{self.who}: outputs must be on {self.device}.")
+        if not laws.same(self.send(given, self.context(count)), sent):
+            fail(f"{sends} gives other symbols for the same input, context and generator state.")
+        # Something else is sent last: a module that remembers it would answer from memory, not from the reception.
         self.send(given.flip(-1), self.context(count))
-        laws.require(
-            laws.same(self.receive(received, csi, self.context(count)), answer),
-            f"{receives} depends on something else than reception, CSI and context.",
-        )
+        if not laws.same(self.receive(received, csi, self.context(count)), answer):
+            fail(f"{receives} depends on something else than reception, CSI and context.")
 
-        def told(part: slice) -> Context:
+        def context(part: slice) -> Context:
             return replace(take(part, self.context(count)), generator=laws.generator(self.seed, self.device))
 
         if not self.draws:
-            laws.require_rows(sends, sent, lambda part: self.send(given[part], told(part)), self.agree)
-        laws.require_rows(receives, answer, lambda part: self.receive(received[part], csi[part], told(part)))
+            laws.require_rows(sends, sent, lambda part: self.send(given[part], context(part)), self.agree)
+        laws.require_rows(
+            receives, answer, lambda part: self.receive(received[part], csi[part], context(part))
+        )
 
     def check_any_reception(self) -> None:
-        """The receiver gives finite numbers whatever arrives."""
-        _, csi = self.air(self.send(self.given(3), self.context(3)))
-        for what, received, told in laws.receptions(csi, self.spec.num_symbols, self.seed):
-            self.receive(received, told, replace(self.context(3), snr_db=told[:, 0]), what)
+        """Require finite answers to any reception."""
+        _, usual = self.transmit(self.send(self.given(3), self.context(3)))
+        for what, received, csi in laws.receptions(usual, self.spec.num_symbols, self.seed):
+            self.receive(received, csi, replace(self.context(3), snr_db=csi[:, 0]), what)

@@ -1,4 +1,4 @@
-"""The small games in which things are checked: channels that fit their CSI, and a source of noise images."""
+"""Small games for the checkers: channels that fit a CSI length, and a source of noise images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tosc_env.types import Context, Link, Round, SystemSpec
 
 
 def unit_csi(snr_db: Tensor, length: int) -> Tensor:
-    """CSI [B, length] that tells the SNR and gains of 1."""
+    """CSI [B, length] of the SNR and gains of 1."""
     gains = [torch.full_like(snr_db, float(i % 2 == 0)) for i in range(length - 1)]
     return torch.stack([snr_db, *gains], dim=1)
 
@@ -55,5 +55,5 @@ def noise_game(scheme: Pipeline, channel: Channel, device: torch.device | str) -
 
 
 def context_of(game: Game, round_: Round, seed: int) -> Context:
-    """What both ends share about the messages of a round, with a generator of that seed."""
+    """The context of a round, with a generator of that seed."""
     return game.context(round_, generator(seed, round_.snr_db.device))

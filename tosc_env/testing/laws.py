@@ -1,4 +1,4 @@
-"""What the checkers have in common: one sentence per broken law, and watching the random streams."""
+"""The common parts of the checkers: one sentence per broken law, and watching the random streams."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -23,30 +23,33 @@ ROUNDING = 1e-3
 T = TypeVar("T")
 
 
+def fail(sentence: str) -> NoReturn:
+    """Raise AssertionError, also under ``python -O``."""
+    raise AssertionError(sentence)
+
+
 def require(holds: object, sentence: str) -> None:
-    """Raise AssertionError with ``sentence`` unless ``holds``; also under ``python -O``."""
+    """Fail with ``sentence`` unless ``holds``."""
     if not holds:
-        raise AssertionError(sentence)
+        fail(sentence)
 
 
-def subject(obj: Any, kind: type, noun: str) -> str:
-    """Require an object of a kind that has a :class:`SystemSpec`, and return what sentences call it."""
+def subject(obj: Any, kind: type[Any], noun: str) -> str:
+    """Require an object of a kind that has a :class:`SystemSpec`, and return its name in sentences."""
     article = "an" if noun[0] in "aeiou" else "a"
-    require(
-        isinstance(obj, kind),
-        f"{article} {noun} must derive from tosc_env.{kind.__name__}, and {type(obj).__name__} does not.",
-    )
+    if not isinstance(obj, kind):
+        fail(
+            f"{article} {noun} must derive from tosc_env.{kind.__name__}, and {type(obj).__name__} does not."
+        )
     who = f"the {noun} {obj.name or type(obj).__name__}"
-    require(
-        isinstance(obj.spec, SystemSpec),
-        f"the spec of {who} must be a SystemSpec; call super().__init__(spec).",
-    )
+    if not isinstance(obj.spec, SystemSpec):
+        fail(f"the spec of {who} must be a SystemSpec; call super().__init__(spec).")
     return who
 
 
 @contextmanager
 def step(doing: str, passing: type[Exception] = AssertionError) -> Iterator[None]:
-    """Turn whatever a stranger's code raises while ``doing`` something, but for ``passing``, into an AssertionError."""
+    """Turn any exception while ``doing`` something, but for ``passing``, into an AssertionError."""
     try:
         yield
     except (AssertionError, passing):
@@ -57,20 +60,16 @@ def step(doing: str, passing: type[Exception] = AssertionError) -> Iterator[None
 
 @contextmanager
 def global_streams_untouched(who: str) -> Iterator[None]:
-    """Require that the block draws nothing from the global generators of torch, NumPy and ``random``.
-
-    Whoever draws from these is moved by everything else in the program, so that the same seed no longer
-    gives the same episode.
-    """
+    """Require that the block draws nothing from the global generators of torch, NumPy and ``random``."""
     before = _streams()
     yield
     after = _streams()
     for name, state in before.items():
-        require(
-            state == after[name],
-            f"{who} draws from (or seeds) the global random generator of {name}; "
-            "draw from the generator that is given instead.",
-        )
+        if state != after[name]:
+            fail(
+                f"{who} draws from (or seeds) the global random generator of {name}; "
+                "draw from the generator that is given instead."
+            )
 
 
 def _streams() -> dict[str, Any]:
@@ -91,7 +90,7 @@ def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
 
 
 def duplicate(obj: T, who: str) -> T:
-    """A deep copy, so that checking an object leaves it as it was."""
+    """Copy an object, so that checking leaves it as it was."""
     with step(f"copy.deepcopy of {who}"):
         return copy.deepcopy(obj)
 
@@ -102,19 +101,16 @@ def require_tensor(
     """Require a finite tensor of this shape and type, and return it."""
     if not isinstance(value, Tensor):
         raise AssertionError(f"{who} must be a tensor, not {type(value).__name__}.")
-    require(
-        tuple(value.shape) == shape, f"{who} must have the shape {list(shape)}, but has {list(value.shape)}."
-    )
+    if tuple(value.shape) != shape:
+        fail(f"{who} must have the shape {list(shape)}, but has {list(value.shape)}.")
     require(value.dtype == dtype, f"{who} must be {dtype}, but is {value.dtype}.")
-    require(
-        torch.isfinite(torch.view_as_real(value) if value.is_complex() else value).all(),
-        f"{who} is not finite.",
-    )
+    if not torch.isfinite(torch.view_as_real(value) if value.is_complex() else value).all():
+        fail(f"{who} is not finite.")
     return value
 
 
 def same(a: Tensor, b: Tensor, tolerance: float = 0.0) -> bool:
-    """Whether two tensors agree up to ``tolerance`` of the larger one's largest value."""
+    """Compare two tensors up to ``tolerance`` times the larger one's largest value."""
     if a.shape != b.shape:
         return False
     scale = 1.0 + float(torch.maximum(a.abs().max(), b.abs().max())) if a.numel() else 1.0
@@ -122,7 +118,7 @@ def same(a: Tensor, b: Tensor, tolerance: float = 0.0) -> bool:
 
 
 def undisturbed(who: str, call: Callable[..., Any], *given: Any, hint: str = "") -> Any:
-    """What ``call(*given)`` returns, where it draws from no global stream and leaves its tensors as they are."""
+    """Return ``call(*given)``, and require that it draws from no global stream and leaves its tensors as they are."""
     before = [value.clone() for value in given if isinstance(value, Tensor)]
     with torch.no_grad(), global_streams_untouched(who), step(who + hint):
         answer = call(*given)
@@ -133,35 +129,33 @@ def undisturbed(who: str, call: Callable[..., Any], *given: Any, hint: str = "")
 
 @contextmanager
 def state_unchanged(module: nn.Module, who: str) -> Iterator[None]:
-    """Require that what a module does in eval mode leaves its state as it was."""
+    """Require that the block leaves a module's state as it was."""
     before = {name: value.clone() for name, value in module.state_dict().items() if isinstance(value, Tensor)}
     yield
     after = module.state_dict()
-    require(
-        all(torch.equal(value, after[name]) for name, value in before.items()),
-        f"{who} changes its state in eval mode; what one message does must not move the next.",
-    )
+    if not all(torch.equal(value, after[name]) for name, value in before.items()):
+        fail(f"{who} changes its state in eval mode; one message must not change the next.")
 
 
 def require_rows(
     who: str, whole: Tensor, alone: Callable[[slice], Tensor], agree: Callable[..., bool] = same
 ) -> None:
-    """Require that every row of ``whole`` is what ``alone(row)`` is without the others, up to rounding."""
+    """Require that every row of ``whole`` equals ``alone(row)``, up to rounding."""
     for row in range(len(whole)):
         part = slice(row, row + 1)
-        require(
-            agree(alone(part), whole[part], ROUNDING),
-            f"{who} gives a row alone another answer than in a batch; rows must not depend on one another "
-            "(batch statistics in eval mode, for instance).",
-        )
+        if not agree(alone(part), whole[part], ROUNDING):
+            fail(
+                f"{who} gives a row alone another answer than in a batch; rows must not depend on one another "
+                "(batch statistics in eval mode, for instance)."
+            )
 
 
 def receptions(csi: Tensor, num_symbols: int, seed: int) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Whatever could be received: (what, received [B, 2n], CSI [B, c]), loud and silent, at low and high SNRs."""
+    """Unusual receptions: (description, received [B, 2n], CSI [B, c]), large and zero, at low and high SNRs."""
     noise = torch.randn(len(csi), 2 * num_symbols, generator=generator(seed)).to(csi.device)
     for level, scale in ((-30.0, 30.0), (0.0, 1.0), (12.0, 0.0), (100.0, 1.0), (12.0, 1e4)):
-        told = torch.cat([torch.full_like(csi[:, :1], level), csi[:, 1:]], dim=1)
-        yield f"(received times {scale:g}, SNR {level:g} dB)", scale * noise, told
+        changed = torch.cat([torch.full_like(csi[:, :1], level), csi[:, 1:]], dim=1)
+        yield f"(received times {scale:g}, SNR {level:g} dB)", scale * noise, changed
 
 
 def require_gradients(who: str, tensors: Mapping[str, Tensor]) -> None:
@@ -181,10 +175,8 @@ def require_loss(loss: object, who: str) -> None:
 def require_figures(figures: Mapping[str, Any], who: str) -> None:
     """Require detached scalars, which is what a training logs."""
     for name, value in figures.items():
-        require(
-            isinstance(value, Tensor) and not value.requires_grad and value.dim() == 0,
-            f"{who}: the figure {name!r} must be a detached scalar tensor.",
-        )
+        if not (isinstance(value, Tensor) and not value.requires_grad and value.dim() == 0):
+            fail(f"{who}: the figure {name!r} must be a detached scalar tensor.")
 
 
 def require_plain(options: Any, who: str) -> dict[str, Any]:
@@ -196,19 +188,18 @@ def require_plain(options: Any, who: str) -> dict[str, Any]:
 def rebuilt(
     obj: T, who: str, make: Callable[[dict[str, Any]], T], passing: type[Exception] = AssertionError
 ) -> T:
-    """What ``make`` builds of the options of ``obj``, where it is of the same kind and has the same options."""
+    """Rebuild ``obj`` from its options by ``make``, and require the same kind and options."""
     options = require_plain(obj.options, who)  # type: ignore[attr-defined]
     with step(f"rebuilding {who} from its spec and its options {options}", passing), torch.random.fork_rng():
         made = make(options)
     require(type(made) is type(obj), f"{who}, rebuilt by its name, is a {type(made).__name__}.")
     has = made.options  # type: ignore[attr-defined]
-    require(
-        require_plain(has, who) == options, f"{who}, rebuilt from its options {options}, has others: {has}."
-    )
+    if require_plain(has, who) != options:
+        fail(f"{who}, rebuilt from its options {options}, has others: {has}.")
     return made
 
 
 def load_state(source: nn.Module, target: nn.Module, who: str) -> None:
-    """Require that what was rebuilt takes the state of what it was rebuilt from."""
+    """Require that the rebuilt ``target`` takes the state of its ``source``."""
     with step(f"loading the state of {who} into one rebuilt from its options"):
         target.load_state_dict(source.state_dict())

@@ -14,6 +14,7 @@ from tosc_env.pipeline import Pipeline, as_pipeline
 from tosc_env.schemes import Objective, PrivacyScheme, make_objectives, objectives
 from tosc_env.testing import laws
 from tosc_env.testing.games import channels_for, context_of, noise_game
+from tosc_env.testing.laws import fail
 from tosc_env.types import Context, SystemSpec
 
 SYSTEM = "system"
@@ -35,13 +36,8 @@ def check_objective(
     are plain values that rebuild the objective, by its name if it is registered.
 
     Args:
-        obj: the objective; it is copied and left as it is.
-        scheme: whom it trains, of the same shapes, also copied; None: a small linear one.
-        device: where to run it.
-        seed: of the random images and channels.
-
-    Raises:
-        AssertionError: a law is broken; the sentence says which.
+        obj: the objective; it is copied.
+        scheme: the scheme that it trains, of the same shapes, also copied; None: a small linear one.
 
     Example:
         >>> class Small(Objective):
@@ -57,20 +53,18 @@ def check_objective(
         torch.manual_seed(seed)
         system = as_pipeline(laws.duplicate(scheme or _Linear(obj.spec), "the scheme")).to(where).train()
     phases = objective.phases
-    laws.require(
-        isinstance(phases, tuple) and len({*phases, SYSTEM}) == len(phases) + 1,
-        f"{who}: phases must be a tuple of names, each once and none {SYSTEM!r}, not {phases!r}.",
-    )
+    if not (isinstance(phases, tuple) and len({*phases, SYSTEM}) == len(phases) + 1):
+        fail(f"{who}: phases must be a tuple of names, each once and none {SYSTEM!r}, not {phases!r}.")
     game = noise_game(system, channels_for(system.spec)["AWGN"], where)
     reached: set[str] = set()
     for epoch in (0, 1):
         for phase in (*phases, SYSTEM):
             reached |= _check_pass(objective, system, game, phase, epoch, seed, who)
     for name, parameter in objective.named_parameters():
-        laws.require(
-            name in reached or not parameter.requires_grad,
-            f"{who}: no pass sends a gradient to its parameter {name!r}; something detaches it, or it is not used.",
-        )
+        if parameter.requires_grad and name not in reached:
+            fail(
+                f"{who}: no pass sends a gradient to its parameter {name!r}; something detaches it, or it is not used."
+            )
 
     def make(options: dict[str, Any]) -> Objective:
         if objective.name in objectives:
@@ -83,7 +77,7 @@ def check_objective(
 def _check_pass(
     objective: Objective, system: Pipeline, game: Game, phase: str, epoch: int, seed: int, who: str
 ) -> set[str]:
-    """Check one pass over the images; returns which of the objective's parameters it reaches."""
+    """Check one pass over the images; returns the names of the objective's parameters that it reaches."""
     what = f"{who}, in the pass {phase!r} of epoch {epoch},"
     for part in (objective, system):
         part.zero_grad(set_to_none=True)
@@ -114,15 +108,13 @@ def _check_pass(
         loss.backward()
     own = {name for name, p in objective.named_parameters() if p.grad is not None}
     if phase == SYSTEM:
-        laws.require(
-            given.grad is not None, f"{what} forgets the loss it is given, of the objectives before it."
-        )
+        if given.grad is None:
+            fail(f"{what} forgets the loss it is given, of the objectives before it.")
         reached = any(p.grad is not None for p in system.parameters())
         laws.require(reached, f"{what} sends no gradient to the scheme.")
     else:
-        laws.require(
-            own, f"{what} sends no gradient to the objective's own parameters, which alone learn in it."
-        )
+        if not own:
+            fail(f"{what} sends no gradient to the objective's own parameters, which alone learn in it.")
     gradients = [p.grad for part in (objective, system) for p in part.parameters() if p.grad is not None]
     finite = all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
     laws.require(finite, f"{what} sends a gradient that is not finite.")

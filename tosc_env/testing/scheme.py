@@ -17,6 +17,7 @@ from tosc_env.schemes import PrivacyScheme, Trial, defaults_of, make_objectives,
 from tosc_env.testing import laws
 from tosc_env.testing.ends import Ends
 from tosc_env.testing.games import channels_for, context_of, noise_game
+from tosc_env.testing.laws import fail
 from tosc_env.types import Context, Round, SystemSpec, Transmission
 
 
@@ -29,28 +30,21 @@ def check_scheme(
 ) -> None:
     """Check a :class:`~tosc_env.PrivacyScheme`: shapes, randomness, power, training, checkpoints.
 
-    The laws, for a scheme in eval mode: ``encode`` gives finite float32 symbols [B, 2n] that the game accepts
-    (of a discrete scheme, points of its constellation) and ``decode`` finite logits [B, K] for any SNR and
-    reception; both depend on nothing but their arguments, row by row, on no global random stream, and
-    change nothing. What ``encode`` gives without reading its context is the same each time, so that what a
-    :class:`~tosc_env.Pipeline` remembers of it is what it would give again. ``bits`` is true. In training,
-    ``forward`` sends once, and its :class:`~tosc_env.Trial` is whole; what it is trained for sends a gradient
-    through the game's channel to every parameter that requires one. Options are plain values that rebuild the
-    scheme, by its name if it is registered, and with the plain values of its added stages the same composition;
-    its state dictionary then gives the same answers. A scheme with keyed stages is rebuilt with a key of its
-    own, as the key is in none of these, and agrees in what it does besides.
+    The laws, in eval mode: ``encode`` gives finite float32 symbols [B, 2n] that the game accepts (of a discrete
+    scheme, points of its constellation) and ``decode`` finite logits [B, K] for any SNR and reception; both depend
+    on their arguments alone, row by row, on no global random stream, and change nothing. An ``encode`` that does not
+    read its context gives the same each time, as a :class:`~tosc_env.Pipeline` computes it once. ``bits`` is true. In
+    training, ``forward`` sends once and its :class:`~tosc_env.Trial` is complete; the loss sends a gradient through
+    the game's channel to every parameter that requires one. Options are plain values that rebuild the scheme, by its
+    name if it is registered, and with its added stages the same composition; its state dictionary then gives the
+    same answers. A scheme with keyed stages is rebuilt with a key of its own, as the key is in none of these.
 
-    Checked over AWGN and, where the CSI of ``spec.num_csi`` numbers is that of block fading, Rayleigh.
+    Checked over AWGN and, where ``spec.num_csi`` is that of block fading, Rayleigh.
 
     Args:
-        obj: the scheme (or a pipeline), trained or not; it is copied and left as it is.
-        objectives: what it is trained for (:func:`~tosc_env.make_objectives`); by default what its registered
-            name stands for, or else the task alone.
-        device: where to run it.
-        seed: of the random images, channels and receptions.
-
-    Raises:
-        AssertionError: a law is broken; the sentence says which.
+        obj: the scheme (or a pipeline), trained or not; it is copied.
+        objectives: of its training (:func:`~tosc_env.make_objectives`); by default those of its registered name, or
+            else the task alone.
 
     Example:
         >>> from torch import nn
@@ -100,7 +94,7 @@ class _Check(Ends):
     def context(self, count: int, later: int = 0) -> Context:
         return context_of(self.game, self.round(count), self.seed + later)
 
-    def air(self, sent: Tensor) -> tuple[Tensor, Tensor]:
+    def transmit(self, sent: Tensor) -> tuple[Tensor, Tensor]:
         reception = self.game.transmit(self.round(len(sent)), sent).receiver
         return reception.received, reception.csi
 
@@ -114,26 +108,26 @@ class _Check(Ends):
         return float(((one - other).abs() > tolerance).float().mean()) <= 0.02
 
     def check_memory(self) -> None:
-        """What a pipeline remembers of the scheme is what it would give again."""
+        """Require that the symbols a pipeline remembers are those that the scheme would give again."""
         round_, context = self.round(7), self.context(7)
         symbols = self.send(round_.batch.images, context)
         if not self.scheme.stochastic:
-            told = self.context(7, later=1)
-            told = replace(told, snr_db=told.snr_db - 5.0, message=told.message + 1, environment=7)
-            laws.require(
-                laws.same(self.send(round_.batch.images, told), symbols),
-                f"{self.who}: encode reads nothing of its context, it seemed, and yet differs in another one.",
-            )
+            other = self.context(7, later=1)
+            other = replace(other, snr_db=other.snr_db - 5.0, message=other.message + 1, environment=7)
+            if not laws.same(self.send(round_.batch.images, other), symbols):
+                fail(
+                    f"{self.who}: encode reads nothing of its context, it seemed, and yet differs in another one."
+                )
         for _ in range(2):
             with laws.step(f"{self.who}: sending images of a source"):
                 sent = self.scheme.send(self.game.source, round_.batch.index, self.context(7))
-            laws.require(
-                self.agree(sent, symbols, laws.ROUNDING),
-                f"{self.who}: encode, asked for the same images and nothing else, gives other symbols than before.",
-            )
+            if not self.agree(sent, symbols, laws.ROUNDING):
+                fail(
+                    f"{self.who}: encode, given the same images and nothing else, gives other symbols than before."
+                )
 
     def check_training(self, objectives: Any) -> None:
-        """What the scheme is trained for reaches every parameter."""
+        """Require that the loss of its training reaches every parameter."""
         who, game = self.who, self.game
         trained = laws.duplicate(self.scheme, who).train()
         learning = {n.removeprefix("backbone."): p for n, p in trained.named_parameters() if p.requires_grad}
@@ -142,13 +136,13 @@ class _Check(Ends):
         round_ = self.round(16)
         sent: list[Transmission] = []
 
-        def air(symbols: Tensor) -> Transmission:
+        def transmit(symbols: Tensor) -> Transmission:
             sent.append(game.transmit(round_, symbols))
             return sent[-1]
 
         with torch.enable_grad(), torch.random.fork_rng():
             with laws.step(f"{who}: forward"):
-                trial = trained(round_.batch.images, self.context(16), air)
+                trial = trained(round_.batch.images, self.context(16), transmit)
             laws.require(len(sent) == 1, f"{who}: forward must send its symbols once, not {len(sent)} times.")
             _check_trial(trial, trained.spec, who)
             usual = defaults_of(trained.name).objectives if trained.name in schemes else ("task",)
@@ -163,26 +157,21 @@ class _Check(Ends):
             f"{who}: the loss (set requires_grad = False where it is not meant to train) sends",
             {f"the parameter {name!r}": parameter for name, parameter in learning.items()},
         )
-        laws.require(
-            any(bool((p.grad != 0).any()) for p in learning.values()),  # type: ignore[union-attr]
-            f"{who}: the gradient of the loss is zero everywhere.",
-        )
+        if not any(bool((p.grad != 0).any()) for p in learning.values()):  # type: ignore[union-attr]
+            fail(f"{who}: the gradient of the loss is zero everywhere.")
 
 
 def _check_trial(trial: object, spec: SystemSpec, who: str) -> None:
-    """What ``forward`` returns, for objectives to judge."""
+    """Check the return value of ``forward``."""
     if not isinstance(trial, Trial):
         raise AssertionError(f"{who}: forward must return a tosc_env.Trial, not a {type(trial).__name__}.")
     what = f"{who}: what forward returns for 16 images"
     laws.require_tensor(trial.logits, (16, spec.num_outputs), f"{what}, logits,")
     laws.require_tensor(trial.eavesdropped, (16, 2 * spec.num_symbols), f"{what}, eavesdropped,")
-    laws.require(
-        isinstance(trial.transmission, Transmission), f"{what}: transmission must be what ``air`` returned."
-    )
-    laws.require(
-        isinstance(trial.features, Tensor) and len(trial.features) == 16,
-        f"{what}: features must be a tensor with a row per image.",
-    )
+    if not isinstance(trial.transmission, Transmission):
+        fail(f"{what}: transmission must be what ``transmit`` returned.")
+    if not (isinstance(trial.features, Tensor) and len(trial.features) == 16):
+        fail(f"{what}: features must be a tensor with a row per image.")
     if trial.rate is not None:
         with laws.step(f"{what}, rate,"):
             laws.require_tensor(trial.rate(), (), f"{what}, rate,")
@@ -196,21 +185,16 @@ def _check_bits(scheme: Pipeline, who: str) -> None:
     with laws.step(f"{who}: bits"):
         bits = scheme.bits
     if bits is None:
-        laws.require(
-            scheme.constellation is None,
-            f"{who} is discrete ({scheme.constellation}), so bits must be a number.",
-        )
+        if scheme.constellation is not None:
+            fail(f"{who} is discrete ({scheme.constellation}), so bits must be a number.")
         return
-    laws.require(
-        isinstance(bits, (int, float)) and math.isfinite(bits) and bits > 0,
-        f"{who}: bits must be None or a positive number, not {bits!r}.",
-    )
+    if not (isinstance(bits, (int, float)) and math.isfinite(bits) and bits > 0):
+        fail(f"{who}: bits must be None or a positive number, not {bits!r}.")
     if scheme.constellation is not None:
         with laws.step(f"looking up the constellation {scheme.constellation!r} of {who}"):
             most = scheme.spec.num_symbols * math.log2(len(constellation_points(scheme.constellation)))
-        laws.require(
-            bits <= most + 1e-6, f"{who}: bits is {bits:g}, but its symbols can carry {most:g} at most."
-        )
+        if bits > most + 1e-6:
+            fail(f"{who}: bits is {bits:g}, but its symbols can carry {most:g} at most.")
 
 
 def _check_checkpoint(scheme: Pipeline, game: Game, seed: int, who: str) -> None:
@@ -223,11 +207,11 @@ def _check_checkpoint(scheme: Pipeline, game: Game, seed: int, who: str) -> None
         return as_pipeline(type(scheme.backbone)(spec, **options)).with_stages(added)
 
     made = laws.rebuilt(scheme, who, make)
-    laws.require(
-        type(made.backbone) is type(scheme.backbone),
-        f"the registered scheme {scheme.name!r} builds a {type(made.backbone).__name__}, "
-        f"not a {type(scheme.backbone).__name__}.",
-    )
+    if type(made.backbone) is not type(scheme.backbone):
+        fail(
+            f"the registered scheme {scheme.name!r} builds a {type(made.backbone).__name__}, "
+            f"not a {type(scheme.backbone).__name__}."
+        )
     if scheme.name in schemes:
         has, wanted = (laws.require_plain(one.composition, who) for one in (made, scheme))
         laws.require(has == wanted, f"{who}, rebuilt from its options, is {has} and not {wanted}.")
@@ -238,31 +222,31 @@ def _check_checkpoint(scheme: Pipeline, game: Game, seed: int, who: str) -> None
     images = both[0].given(2)
     first, second = (check.send(images, check.context(2)) for check in both)
     if scheme.keyed:
-        laws.require(
-            not laws.same(first, second, 1e-5),
-            f"{who}, rebuilt from its options and state dictionary, encrypts with the same key; a key belongs in "
-            "neither, nor in the code.",
-        )
+        if laws.same(first, second, 1e-5):
+            fail(
+                f"{who}, rebuilt from its options and state dictionary, encrypts with the same key; a key belongs in "
+                "neither, nor in the code."
+            )
         _check_fresh_key(both, [first, second])
         return
-    received, csi = both[0].air(first)
+    received, csi = both[0].transmit(first)
     answer, again = (check.receive(received, csi, check.context(2)) for check in both)
     laws.require(laws.same(first, second, 1e-5) and laws.same(answer, again, 1e-5), _differs(who))
 
 
 def _check_fresh_key(both: list[_Check], sent: list[Tensor]) -> None:
-    """A scheme that is rebuilt without its key has another one, and is the same but for that."""
+    """Require that a scheme rebuilt without its key has another one, and is the same but for that."""
     plain, answers = [], []
     for check, symbols in zip(both, sent, strict=True):
         context = check.context(2)
         with torch.no_grad(), laws.step(f"{check.who}, without its key,"):
-            bare = check.scheme.backbone.encode(check.given(2), context)
-            plain.append(check.scheme.protect(bare, context, keyed=False))
+            encoded = check.scheme.backbone.encode(check.given(2), context)
+            plain.append(check.scheme.protect(encoded, context, keyed=False))
         # Without noise, which another key would turn into other noise.
-        clear, csi = check.game.normalise(symbols), check.air(symbols)[1]
+        clear, csi = check.game.normalise(symbols), check.transmit(symbols)[1]
         answers.append(check.receive(clear, csi, check.context(2)))
     laws.require(laws.same(plain[0], plain[1], 1e-5), _differs(both[0].who))
-    # Noise that is added under a key is another noise to whoever undoes another key.
+    # Noise that is added under a key is another noise after another key is undone.
     if not any(stage.stochastic and not stage.keyed for stage in both[0].scheme.stages):
         laws.require(laws.same(answers[0], answers[1], laws.ROUNDING), _differs(both[0].who))
 

@@ -17,6 +17,7 @@ from tosc_env.schemes import Stage, make_stage, stages
 from tosc_env.testing import laws
 from tosc_env.testing.ends import Ends
 from tosc_env.testing.games import unit_csi
+from tosc_env.testing.laws import fail
 from tosc_env.types import Context, SystemSpec, Waves
 
 _SPEC = SystemSpec((3, 32, 32), 10, num_symbols=16)
@@ -24,26 +25,21 @@ _KEY, _OTHER_KEY = "5a" * 32, "c3" * 32
 
 
 def check_stage(obj: Stage | str, *, device: torch.device | str = "cpu", seed: int = 0) -> None:
-    """Check a :class:`~tosc_env.Stage`: shapes, randomness, flags, what it sends and undoes, keys, options.
+    """Check a :class:`~tosc_env.Stage`: shapes, randomness, flags, keys, options.
 
     It is rebuilt from its options for symbols of any value and for the points of each constellation; those that it does
     not refuse with :class:`~tosc_env.InputError` are checked. The laws, in eval mode: ``protect`` and ``recover`` give
-    finite float32 [B, 2n] for any finite input, depend on nothing but their arguments, row by row, on no global random
-    stream, and change nothing. Where :attr:`~tosc_env.Stage.constellation` names one, its points go out; where it is
+    finite float32 [B, 2n] for any finite input, depend on their arguments alone, row by row, on no global random
+    stream, and change nothing. Where :attr:`~tosc_env.Stage.constellation` is set, its points go out; where it is
     None, gradients pass both ways and reach every parameter that requires one. A stage that is not ``stochastic``
-    sends the same for any message and generator, and one that says so does not always. Knobs have usual values, which
+    sends the same for any message and generator, and a stochastic one does not always. The usual values of knobs
     change nothing when they are named. A ``keyed`` stage takes keys of 64 hexadecimal digits, does the same under the
     same key, something else under another one or in another place, and undoes it behind the power constraint unless
-    there is noise on it; its key is in neither options nor state. Options are plain values that rebuild it, by its name
+    it adds noise; its key is in neither options nor state. Options are plain values that rebuild it, by its name
     if it is registered.
 
     Args:
-        obj: the stage, which is copied and left as it is, or a registered name.
-        device: where to run it.
-        seed: of the random symbols and receptions.
-
-    Raises:
-        AssertionError: a law is broken; the sentence says which.
+        obj: the stage, which is copied, or a registered name.
 
     Example:
         >>> class Negate(Stage):
@@ -74,17 +70,17 @@ def check_stage(obj: Stage | str, *, device: torch.device | str = "cpu", seed: i
         check.all_laws()
     laws.require(alike or not refused, f"{who} cannot be rebuilt from its options: {refused}")
     if given.keyed:
-        laws.require(
-            not all(alike),
-            f"{who}, rebuilt from its options and state dictionary, has the same key; a key belongs in neither, "
-            "nor in the code.",
-        )
+        if all(alike):
+            fail(
+                f"{who}, rebuilt from its options and state dictionary, has the same key; a key belongs in neither, "
+                "nor in the code."
+            )
     else:
-        laws.require(
-            any(alike),
-            f"{who}, rebuilt from its options and state dictionary, does something else: what matters is in neither "
-            "(register it as a buffer).",
-        )
+        if not any(alike):
+            fail(
+                f"{who}, rebuilt from its options and state dictionary, does something else: what matters is in "
+                "neither (register it as a buffer)."
+            )
 
 
 def _check_facts(stage: Stage, who: str) -> None:
@@ -94,21 +90,17 @@ def _check_facts(stage: Stage, who: str) -> None:
         knobs = stage.knobs
         laws.require(isinstance(knobs, Mapping), f"{who}: knobs must be a mapping of names and usual values.")
         for name, value in knobs.items():
-            laws.require(
-                isinstance(name, str) and isinstance(value, int | float),
-                f"{who}: the knob {name!r} must have a number as its usual value, not {value!r}.",
-            )
+            if not (isinstance(name, str) and isinstance(value, int | float)):
+                fail(f"{who}: the knob {name!r} must have a number as its usual value, not {value!r}.")
     for transmissions in (1, 3):
         with laws.step(f"{who}: guarantee({transmissions})"):
-            told = stage.guarantee(transmissions)
-        laws.require(
-            told is None or (isinstance(told, str) and told and "\n" not in told),
-            f"{who}: guarantee must say nothing (None) or one sentence, not {told!r}.",
-        )
+            proven = stage.guarantee(transmissions)
+        if not (proven is None or (isinstance(proven, str) and proven and "\n" not in proven)):
+            fail(f"{who}: guarantee must say nothing (None) or one sentence, not {proven!r}.")
 
 
 def _rebuilt(stage: Stage, constellation: str | None, who: str) -> Stage:
-    """The stage as its options and state make it again; InputError where it refuses what comes in."""
+    """Rebuild a stage from options and state for incoming symbols; InputError where it refuses them."""
 
     def make(options: dict) -> Stage:
         if stage.name in stages:
@@ -146,24 +138,22 @@ class _Check(Ends):
         snr_db = torch.full((count,), 12.0, device=self.device)
         return Context(snr_db, numbers, 0, laws.generator(self.seed + later, self.device))
 
-    def air(self, sent: Tensor) -> tuple[Tensor, Tensor]:
-        """What was sent as it is, where it keeps to the constellation."""
+    def transmit(self, sent: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what was sent, and require that it keeps to the constellation."""
         if self.stage.constellation is not None:
             name = self.stage.constellation
             with laws.step(f"{self.who}: looking up its constellation {name!r}"):
                 points = torch.view_as_real(constellation_points(name, device=self.device))
             distance = (sent.reshape(-1, 1, 2) - points).abs().amax(-1).amin(1)
-            laws.require(
-                (distance <= TOLERANCE).all(),
-                f"{self.who}: protect sends symbols that are no points of {name!r}.",
-            )
+            if not (distance <= TOLERANCE).all():
+                fail(f"{self.who}: protect sends symbols that are no points of {name!r}.")
         return sent, unit_csi(torch.full((len(sent),), 12.0, device=self.device), self.spec.num_csi)
 
     def width(self) -> int:
         return 2 * self.spec.num_symbols
 
     def does_the_same(self, other: Stage) -> bool:
-        """Whether another stage protects and recovers as this one does."""
+        """True if another stage protects and recovers as this one does."""
         symbols, csi = self.given(4), unit_csi(self.context(4).snr_db, self.spec.num_csi)
         answers = []
         with torch.no_grad(), torch.random.fork_rng(), laws.step(f"{self.who}, protect and recover,"):
@@ -178,7 +168,7 @@ class _Check(Ends):
             self.check_messages()
             if self.incoming is None:
                 for scale in (0.0, 1e-6, 1e4):
-                    self.air(self.send(scale * self.given(3), self.context(3)))
+                    self.transmit(self.send(scale * self.given(3), self.context(3)))
             self.check_any_reception()
             self._flags()
             self._knobs()
@@ -202,26 +192,25 @@ class _Check(Ends):
         sent = self.send(symbols, self.context(7))
         alike = [laws.same(sent, self.send(symbols, self.context(7, later))) for later in (1, 2, 3)]
         if not self.stage.stochastic:
-            laws.require(
-                not self.draws and all(alike),
-                f"{self.who}: protect depends on generator or message, but the stage says stochastic = False; set it "
-                "to True.",
-            )
-        elif self.stage.constellation is None:  # noise that is rounded away is noise all the same
-            laws.require(
-                not all(alike),
+            if self.draws or not all(alike):
+                fail(
+                    f"{self.who}: protect depends on generator or message, but the stage says stochastic = False; set "
+                    "it to True."
+                )
+        elif self.stage.constellation is None and all(alike):  # noise may be rounded away to points
+            fail(
                 f"{self.who} says stochastic = True, but sends the same whatever generator and message; leave it "
-                "False, so that its symbols are asked for once.",
+                "False, so that its symbols are computed once."
             )
 
     def _knobs(self) -> None:
         symbols, usual = self.given(3), self.context(3)
         named = {k: torch.full_like(usual.snr_db, float(v)) for k, v in self.stage.knobs.items()}
         sent = self.send(symbols, usual)
-        laws.require(
-            laws.same(sent, self.send(symbols, replace(self.context(3), knobs=named)), 1e-5),
-            f"{self.who}: the usual values of its knobs {sorted(named)}, named in the context, change what is sent.",
-        )
+        if not laws.same(sent, self.send(symbols, replace(self.context(3), knobs=named)), 1e-5):
+            fail(
+                f"{self.who}: the usual values of its knobs {sorted(named)}, named in the context, change what is sent."
+            )
         self.stage.train()
         drawn = laws.undisturbed(f"{self.who}: draw_knobs", self.stage.draw_knobs, self.context(3))
         self.stage.eval()
@@ -246,26 +235,25 @@ class _Check(Ends):
             return laws.undisturbed(f"{self.who}: precode", self.stage.precode, Waves(signal, first), context)
 
         made = waves()
-        laws.require(
-            isinstance(made, Waves), f"{self.who}: precode returns {type(made).__name__}, not Waves."
-        )
+        if not isinstance(made, Waves):
+            fail(f"{self.who}: precode returns {type(made).__name__}, not Waves.")
         for name in ("signal", "weights"):
             laws.require_tensor(
                 getattr(made, name), shape, f"{self.who}: the {name} that precode returns", torch.complex64
             )
-        laws.require(
-            torch.equal(made.signal, waves().signal),
-            f"{self.who}: precode gives two answers to the same generator; its randomness is context.generator's.",
-        )
+        if not torch.equal(made.signal, waves().signal):
+            fail(
+                f"{self.who}: precode gives two answers to the same generator; its randomness is context.generator's."
+            )
 
     def _key(self) -> None:
         who, symbols = self.who, self.given(7)
-        told = f"{json.dumps(self.stage.options)} {self.stage!r}".lower()
-        laws.require(_KEY not in told, f"{who} shows its key in its options or its representation.")
+        written = f"{json.dumps(self.stage.options)} {self.stage!r}".lower()
+        laws.require(_KEY not in written, f"{who} shows its key in its options or its representation.")
         sent = self.send(symbols, self.context(7))
 
         def under(key: str, place: int) -> bool:
-            """Whether one like it, under that key in that place, sends the same."""
+            """True if a rebuilt stage, under that key in that place, sends the same."""
             other = _rebuilt(self.stage, self.incoming, who).to(self.device).eval()
             with torch.no_grad(), laws.step(f"{who}: use_key and protect"):
                 other.use_key(key, place)
@@ -273,21 +261,21 @@ class _Check(Ends):
 
         laws.require(under(_KEY, 0), f"{who} does something else under the same key in the same place.")
         laws.require(not under(_OTHER_KEY, 0), f"{who} does the same under another key.")
-        laws.require(
-            not under(_KEY, 1),
-            f"{who} does the same in another place of a pipeline; stages that share a key must draw from it for their "
-            "own place.",
-        )
-        if not self.draws:
-            received, csi = self.air(self._powered(sent))
-            back = self.receive(received, csi, self.context(7))
-            laws.require(
-                laws.same(back, self._powered(symbols), laws.ROUNDING),
-                f"{who}: recover, behind the power constraint, does not undo what protect did under the key.",
+        if under(_KEY, 1):
+            fail(
+                f"{who} does the same in another place of a pipeline; stages that share a key must draw from it for "
+                "their own place."
             )
+        if not self.draws:
+            received, csi = self.transmit(self._powered(sent))
+            back = self.receive(received, csi, self.context(7))
+            if not laws.same(back, self._powered(symbols), laws.ROUNDING):
+                fail(
+                    f"{who}: recover, behind the power constraint, does not undo what protect did under the key."
+                )
 
     def _powered(self, symbols: Tensor) -> Tensor:
-        """As the game sends them: points as they are, anything else with unit energy."""
+        """Scale symbols as the game does: points stay as they are, anything else gets unit energy."""
         if self.stage.constellation is not None:
             return symbols
         return symbols * (self.spec.num_symbols / symbols.square().sum(1, keepdim=True)).sqrt()
@@ -298,7 +286,7 @@ class _Check(Ends):
         weights = torch.randn(symbols.shape, generator=laws.generator(self.seed + 1)).to(self.device)
         what = f"{self.who}: the gradient of protect and recover"
         with torch.enable_grad(), torch.random.fork_rng(), laws.step(what):
-            received, csi = self.air(stage.protect(symbols, self.context(7)))
+            received, csi = self.transmit(stage.protect(symbols, self.context(7)))
             (stage.recover(received, csi, self.context(7)) * weights).sum().backward()
         learning = {f"the parameter {n!r}": p for n, p in stage.named_parameters() if p.requires_grad}
         laws.require_gradients(f"{self.who}: protect and recover pass", {"the symbols": symbols, **learning})

@@ -13,7 +13,7 @@ from tosc_env.channels.base import matched, noise_power
 from tosc_env.errors import InputError
 from tosc_env.game import ENERGY_EPSILON
 from tosc_env.options import check_options, shown
-from tosc_env.schemes import Air, PrivacyScheme, Trial, defaults
+from tosc_env.schemes import PrivacyScheme, Transmit, Trial, defaults
 from tosc_env.types import Context, SystemSpec
 
 CLEAR_DB = 20.0
@@ -70,10 +70,10 @@ class Label(PrivacyScheme):
     def logits(self, images: Tensor) -> Tensor:
         """The transmitter's own opinion, [B, K], before anything is sent."""
         clear = images.new_full((len(images),), CLEAR_DB, dtype=torch.float32)
-        told = Context(clear, torch.zeros(len(images), 5, dtype=torch.int64, device=images.device))
-        symbols = self.decider.encode(images, told).float()
+        context = Context(clear, torch.zeros(len(images), 5, dtype=torch.int64, device=images.device))
+        symbols = self.decider.encode(images, context).float()
         energy = symbols.square().sum(1, keepdim=True) / self.spec.num_symbols
-        return self.decider.decode(symbols * torch.rsqrt(energy + ENERGY_EPSILON), clear[:, None], told)
+        return self.decider.decode(symbols * torch.rsqrt(energy + ENERGY_EPSILON), clear[:, None], context)
 
     def encode(self, images: Tensor, context: Context) -> Tensor:
         return self._symbols(self.logits(images))
@@ -85,10 +85,10 @@ class Label(PrivacyScheme):
         filtered, _ = matched(received, csi, context.layout)
         return scale * (torch.view_as_real(filtered).flatten(1) @ self.codewords.T)
 
-    def forward(self, images: Tensor, context: Context, air: Air) -> Trial:
+    def forward(self, images: Tensor, context: Context, transmit: Transmit) -> Trial:
         """The decision at the transmitter is what is trained: no gradient passes a hard label."""
         logits = self.logits(images)
-        sent = air(self._symbols(logits.detach()))
+        sent = transmit(self._symbols(logits.detach()))
         return Trial(logits, logits, sent, sent.eavesdropper.received)
 
     @property
@@ -112,7 +112,7 @@ def _repeat(bits: Tensor, length: int) -> Tensor:
 
 
 def _codewords(spec: SystemSpec) -> Tensor:
-    """What is correlated with: each label's symbols [K, 2n], or each attribute's own positions."""
+    """Rows to correlate with, [K, 2n]: each label's symbols, or each attribute's own positions."""
     length = 2 * spec.num_symbols
     if spec.binary:
         return _repeat(torch.eye(spec.num_outputs), length) * math.sqrt(0.5)

@@ -16,7 +16,7 @@ from tosc_env.channels.base import to_constellation
 from tosc_env.errors import InputError
 from tosc_env.modulation import constellation_for, constellation_points, hard_decision, modulate
 from tosc_env.options import check_count, check_options
-from tosc_env.schemes import Air, Trial, defaults
+from tosc_env.schemes import Transmit, Trial, defaults
 from tosc_env.types import Context, SystemSpec
 
 
@@ -139,7 +139,7 @@ class VQ(CNN):
         self.usage /= self.usage.sum()
         return len(dead)
 
-    def forward(self, images: Tensor, context: Context, air: Air) -> Trial:
+    def forward(self, images: Tensor, context: Context, transmit: Transmit) -> Trial:
         features = self._scaled(self.transmitter(images).float())
         distances = self._distances(features)
         index = distances.detach().argmin(-1)
@@ -150,7 +150,7 @@ class VQ(CNN):
         through = features - features.detach()
         # An adversary passes a gradient on to the features along the constellation's own geometry, and through
         # whatever stages and channel the symbols have passed.
-        sent = air(modulate(index, self.points) + self._on_air(through))
+        sent = transmit(modulate(index, self.points) + self._on_air(through))
         decided = self._decide(sent.receiver.received.detach(), sent.receiver.csi, context)
         logits = self.logits((self.codewords[decided] + through).flatten(1), sent.receiver.csi, context)
 

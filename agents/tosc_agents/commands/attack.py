@@ -14,7 +14,9 @@ import torch
 import tyro
 
 from tosc_agents.commands.common import (
+    NodeOptions,
     SystemOptions,
+    check_colluding,
     check_seed,
     parse_options,
     parse_parts,
@@ -48,15 +50,17 @@ from tosc_env.privacy.view import View
 _LARGEST_RECORD = 2**31
 """Bytes of recorded symbols, unpacked."""
 USUAL = ThreatModel(candidate_queries=True, unkeyed_encoder=True)
-"""What is granted unless asked otherwise, so that the strongest attackers are among those that run."""
+"""The threat model unless another is asked for, so that the strongest attackers are among those that run."""
 
 
 @dataclass(kw_only=True)
-class Attack(SystemOptions):
+class Attack(SystemOptions, NodeOptions):
     """Train attackers against a scheme's checkpoint and measure what they get on the test images.
 
     The target may also be a .npz of noiseless symbols recorded elsewhere: arrays train_second_half [N/2, 2n]
     and test [M, 2n], in the order of the data set's images.
+
+    Of several eavesdroppers the attackers are the first, or with --colluding all of them together.
 
     Example: tosc attack runs/deepjscc-cifar10-12dB.safetensors --eavesdropper linear inversion match
     """
@@ -79,17 +83,11 @@ class Attack(SystemOptions):
     attacker_data: str | None = None
     """Another data set of the same image size as the attackers' training images."""
     threat: Annotated[ThreatModel, tyro.conf.arg(name="")] = USUAL
-    """What the attackers have."""
+    """Means of the attackers."""
     data: str = "cifar10"
     """The data set of recorded symbols (a checkpoint knows its own)."""
-    seeds: int = 3
-    """Draws of the channel's noise in the test."""
-    ssim: bool = True
-    """Whether to compute SSIM, which takes longer than most attackers."""
     seed: int = 0
-    """Of the attackers' training."""
-    device: str = "cpu"
-    """Where to train, e.g. cuda:0."""
+    """Seed of the attackers' training."""
     output: Path | None = None
     """Folder for weights, results and picture; by default runs/attack-TARGET, with --play and --stages in its name."""
 
@@ -119,20 +117,20 @@ class Attack(SystemOptions):
             "attacker_data": self.attacker_data,
         }
         _refuse_another(folder, identity)
-        heard = train.snr_of(train.adversaries[0])
+        link_snr_db = train.snr_of(train.adversaries[0])
         card = {
             **provenance(train.source, device),
             "against": systems[0].name,
             "composition": systems[0].composition,
             "labels": list(train.task.labels),
             "setting": setting.plain(),
-            "valid_snr_db": [heard.low, heard.high],
+            "valid_snr_db": [link_snr_db.low, link_snr_db.high],
         }
         for name in self._names(threat, systems[0], train):
             wanted: dict[str, Any] = {
                 "options": _applicable(name, options),
                 "threat_model": threat.plain(),
-                "snr_db": heard.plain(),
+                "snr_db": link_snr_db.plain(),
                 "seed": self.seed,
                 "target": identity,
             }
@@ -182,7 +180,7 @@ class Attack(SystemOptions):
             "attackers": records,
             **provenance(test.source, device),
             "results": found.plain(),
-            "strongest": {f"{snr:g}": {k: v.plain() for k, v in by.items()} for snr, by in top.items()},
+            "strongest": top,
         }
         note = f"{test.source.provenance} Attackers: {threat}; {self.seeds} seeds of channel noise."
         lines = describe(top, unprotected(test.source.name))
@@ -197,8 +195,8 @@ class Attack(SystemOptions):
 
     def _folder_name(self) -> str:
         """``attack-lbvq-cifar10-12dB+keyed``, ``attack-deepjscc-cifar10-12dB-encryption`` and the like."""
-        played = self.target.stem if self.play is None else f"{self.target.stem}-{self.play}"
-        return "+".join([f"attack-{played}", *part_names(parse_parts(self.stages))])
+        play = "" if self.play is None else f"-{self.play}"
+        return "+".join([f"attack-{self.target.stem}{play}", *part_names(parse_parts(self.stages))])
 
     def _threat(self) -> ThreatModel:
         if self.attacker_data is not None:
@@ -234,11 +232,11 @@ class Attack(SystemOptions):
                     "--key-file belong to a checkpoint."
                 )
             first, second = (Recorded(symbols.to(device)) for symbols in _recorded(self.target))
-            setting = GameConfig(self.data, num_symbols=first.spec.num_symbols)
+            setting = self.with_nodes(GameConfig(self.data, num_symbols=first.spec.num_symbols))
             record = {"recorded_symbols": self.target.name, "setting": setting.plain()}
             return setting, record, (first, second)
-        loaded = self.load(self.target, device)
-        scheme, setting = loaded.policy, setting_of(loaded)
+        loaded = self.load(self.target)
+        scheme, setting = loaded.policy, self.with_nodes(setting_of(loaded))
         # Kept, so that a resumed attack meets the same key.
         keyed = scheme.keyed and "key" not in scheme_options(self.scheme_kwargs)
         key = self.key_file or (folder / "secret.key" if keyed else None)
@@ -250,29 +248,26 @@ class Attack(SystemOptions):
     def _games(
         self, setting: GameConfig, systems: tuple[Pipeline, Pipeline], device: torch.device
     ) -> tuple[Game, Game]:
-        """On the attackers' own images, and on the test images."""
-        heard = snr_choices(self.eavesdropper_snr_db) if self.eavesdropper_snr_db else None
-        if heard is not None and len(self.eavesdropper_snr_db) != len(self.snr_db):
+        """The games on the attackers' own images and on the test images."""
+        other_snr = snr_choices(self.eavesdropper_snr_db) if self.eavesdropper_snr_db else None
+        if other_snr is not None and len(self.eavesdropper_snr_db) != len(self.snr_db):
             raise InputError(
                 f"--eavesdropper-snr-db pairs with --snr-db, but there are {len(self.eavesdropper_snr_db)} and "
                 f"{len(self.snr_db)} values."
             )
         snr = snr_choices(self.snr_db) if self.snr_db else setting.snr_db
         rules: dict[str, Any] = {"snr_db": snr, "constellation": systems[0].constellation, "device": device}
+        check_colluding(self.threat.colluding, setting)
         nodes = as_nodes(setting.nodes)
-        if self.threat.colluding and len(nodes) == 2:
-            raise InputError(
-                f"--colluding is for several eavesdroppers, and {self.target} was made for {nodes[1].name} alone."
-            )
         if not self.threat.colluding:
             nodes = nodes[:2]  # the attackers are the first eavesdropper
         rules["transmitter_csi"] = [n.name for n in nodes if n.name in setting.transmitter_csi]
-        rules["nodes"] = nodes if heard is None else [replace(node, snr_db=None) for node in nodes]
+        rules["nodes"] = nodes if other_snr is None else [replace(node, snr_db=None) for node in nodes]
         half: str | None = "attacker" if self.threat.images == "other-half" else "system"
         own = setting
         if self.attacker_data is not None:
             half, own = None, replace(setting, data=self.attacker_data, data_kwargs={})
-        train = own.game(half=half, eavesdropper_snr_db=heard, **rules)
+        train = own.game(half=half, eavesdropper_snr_db=other_snr, **rules)
         test = setting.game(split="test", **rules)
         if train.source.image_shape != test.source.image_shape:
             raise InputError(
@@ -325,7 +320,7 @@ def _finished(
 
 
 def _applicable(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the options that an attacker has (``epochs`` means nothing to a closed form), and its very own."""
+    """The options that an attacker has (``epochs`` means nothing to a closed form), its very own before shared ones."""
     own = {
         key.removeprefix(f"{name}."): value for key, value in options.items() if key.startswith(f"{name}.")
     }
@@ -333,10 +328,11 @@ def _applicable(name: str, options: dict[str, Any]) -> dict[str, Any]:
     known = inspect.signature(eavesdroppers[name]).parameters
     if "base_attack_kwargs" in known:
         # A transformed attack hands the options on to its base attacks that have them.
-        given = dict(own.get("base_attack_kwargs", {}))
-        for base in own.get("base_attacks", known["base_attacks"].default):
-            given[base] = {**_applicable(base, shared), **given.get(base, {})}
-        own["base_attack_kwargs"] = given
+        kwargs = own.get("base_attack_kwargs", {})
+        bases = own.get("base_attacks", known["base_attacks"].default)
+        own["base_attack_kwargs"] = kwargs | {
+            base: {**_applicable(base, shared), **kwargs.get(base, {})} for base in bases
+        }
     if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
         shared = {key: value for key, value in shared.items() if key in known}
     return {**shared, **own}

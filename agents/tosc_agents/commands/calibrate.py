@@ -8,9 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from tosc_agents.calibration import ARTICLE_BUDGET
 from tosc_agents.commands.common import refuse_overwriting, setting_of, tell_guarantee
-from tosc_agents.training.calibrate import calibrate
+from tosc_agents.training.calibrate import ARTICLE_BUDGET, calibrate
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.io.checkpoint_files import read_header
@@ -40,7 +39,7 @@ class Calibrate:
     budgets: tuple[float, ...] = (0.05, 0.1, 0.9)
     """Budgets at which the accuracy is reported."""
     device: str = "cpu"
-    """Where to compute, e.g. cuda:0."""
+    """Processor or accelerator to compute on, e.g. cuda:0."""
     output: Path | None = None
     """The calibrated checkpoint; by default CHECKPOINT-calibrated.safetensors."""
     overwrite: bool = False
@@ -70,10 +69,10 @@ class Calibrate:
                 "rival": None if self.rival is None else self.rival.name,
             },
         )
-        told = ", ".join(f"{value:.2%} at {budget}" for budget, value in calibration["accuracy"].items())
+        found = ", ".join(f"{value:.2%} at {budget}" for budget, value in calibration["accuracy"].items())
         print(
             f"constant {calibration['constant']:.4g}, fitted to {calibration['target']:.2%} at {ARTICLE_BUDGET}; "
-            f"calibrated accuracies: {told}"
+            f"calibrated accuracies: {found}"
         )
         tell_guarantee(load_checkpoint(output).policy)
         print(f"saved {output}")
@@ -87,8 +86,7 @@ class Calibrate:
             if not 0 < self.target < 1:
                 raise InputError(f"target must lie between 0 and 1, not {self.target!r}.")
             return self.target
-        told = read_header(self.rival)["card"].get("test_accuracy", {}).get(f"{snr_db:g}")
-        mean = told["mean"] if isinstance(told, dict) else told
+        mean = read_header(self.rival)["card"].get("test_accuracy", {}).get(f"{snr_db:g}")
         if not isinstance(mean, float):
             raise CheckpointError(f"the card of {self.rival} has no test accuracy at {snr_db:g} dB.")
         return mean - self.points / 100

@@ -1,20 +1,20 @@
-"""Arguments and steps that several commands share."""
+"""Arguments and steps of several commands."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tosc_agents.keys import SecretKey
+from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import GameConfig
 from tosc_env.io.checkpoint_files import SUFFIX, card_path
 from tosc_env.io.checkpoints import Checkpoint, load_checkpoint
+from tosc_env.nodes import WIRETAP, as_nodes, wiretap
 from tosc_env.options import named_options, shown
 from tosc_env.pipeline import Pipeline
 
@@ -56,7 +56,7 @@ def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
     """
     parts: list[str | dict[str, Any]] = []
     for text in texts:
-        name, colon, told = text.partition(":")
+        name, colon, listed = text.partition(":")
         # No message shows more than the piece that is wrong: another may be a key.
         if not name or "=" in name or shown(name) != name:
             raise InputError(
@@ -65,7 +65,7 @@ def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
         if not colon:
             parts.append(name)
             continue
-        pairs = _pieces(told)
+        pairs = _pieces(listed)
         options = parse_options(pairs)
         if len(options) < len(pairs) or "name" in options:
             raise InputError(
@@ -111,8 +111,42 @@ def part_names(parts: Sequence[str | Mapping[str, Any]]) -> list[str]:
 
 
 @dataclass(kw_only=True)
+class NodeOptions:
+    """Nodes and antennas; what is not given stays as the checkpoint's card has it, else one of each."""
+
+    eavesdroppers: int | None = None
+    """Eavesdroppers, all alike; by default those in the checkpoint's card, else one."""
+    transmit_antennas: int | None = None
+    """The transmitter's antennas; without a stage that precodes, the first radiates alone."""
+    receiver_antennas: int | None = None
+    """The receiver's antennas, combined by maximum ratio."""
+    eavesdropper_antennas: int | None = None
+    """Each eavesdropper's antennas, combined likewise."""
+
+    def with_nodes(self, setting: GameConfig) -> GameConfig:
+        """The setting with the nodes and antennas that were given."""
+        receiver, *others = as_nodes(setting.nodes)
+        if self.eavesdroppers not in (None, len(others)):
+            named = WIRETAP if self.eavesdroppers == 1 else wiretap(self.eavesdroppers)
+            others = [replace(others[0], name=node.name) for node in named[1:]]
+        if self.receiver_antennas is not None:
+            receiver = replace(receiver, antennas=self.receiver_antennas)
+        if self.eavesdropper_antennas is not None:
+            others = [replace(node, antennas=self.eavesdropper_antennas) for node in others]
+        nodes = (receiver, *others)
+        return replace(
+            setting,
+            nodes=nodes,
+            transmit_antennas=(
+                setting.transmit_antennas if self.transmit_antennas is None else self.transmit_antennas
+            ),
+            transmitter_csi=tuple(node.name for node in nodes if node.name in setting.transmitter_csi),
+        )
+
+
+@dataclass(kw_only=True)
 class SystemOptions:
-    """Which system plays with the weights in a scheme's checkpoint."""
+    """The system that plays with the weights in a scheme's checkpoint, and its measurement."""
 
     play: str | None = None
     """Another scheme that plays with the checkpoint's weights, e.g. encryption with those of deepjscc."""
@@ -121,12 +155,18 @@ class SystemOptions:
     stages: tuple[str, ...] = ()
     """More stages between the scheme and the channel, as NAME or NAME:option=value,option=value, e.g. keyed
     laplace:epsilon=20."""
+    seeds: int = 3
+    """Draws of the channel's noise in the test."""
+    ssim: bool = True
+    """Compute SSIM too, which takes longer than most attackers."""
+    device: str = "cpu"
+    """Processor or accelerator to compute on, e.g. cuda:0."""
 
-    def load(self, path: Path, device: torch.device | str = "cpu") -> Checkpoint:
+    def load(self, path: Path) -> Checkpoint:
         """The system, in its checkpoint; CheckpointError for a file that is not a scheme's."""
         return load_checkpoint(
             path,
-            device=device,
+            device=resolve_device(self.device),
             kind="scheme",
             name=self.play,
             options=scheme_options(self.scheme_kwargs),
@@ -146,7 +186,7 @@ def use_key_file(scheme: Pipeline, path: Path | None) -> None:
 
 
 def system_of(scheme: Pipeline, card: dict[str, Any]) -> dict[str, Any]:
-    """Which system a result is about, as plain values: scheme, options, added stages, composition and card."""
+    """The system that a result is about, as plain values: scheme, options, added stages, composition and card."""
     return {
         "scheme": scheme.name,
         "options": scheme.options,
@@ -158,9 +198,9 @@ def system_of(scheme: Pipeline, card: dict[str, Any]) -> dict[str, Any]:
 
 def tell_guarantee(scheme: Pipeline, transmissions: int = 1) -> None:
     """Print what is proven of the privacy of an image sent this many times, where anything is."""
-    told = scheme.guarantee(transmissions)
-    if told:
-        print(f"{scheme.title}: {told}")
+    guarantee = scheme.guarantee(transmissions)
+    if guarantee:
+        print(f"{scheme.title}: {guarantee}")
 
 
 def setting_of(loaded: Checkpoint) -> GameConfig:
@@ -175,8 +215,16 @@ def setting_of(loaded: Checkpoint) -> GameConfig:
 
 
 def colludes(card: Mapping[str, Any]) -> bool:
-    """Whether the eavesdropper of this card was trained on what all of them heard together."""
+    """True where the eavesdropper of this card was trained on what all of them received together."""
     return bool(card.get("training", {}).get("threat_model", {}).get("colluding", False))
+
+
+def check_colluding(colluding: bool, setting: GameConfig) -> None:
+    """Raise InputError where a single eavesdropper is to collude."""
+    if colluding and len(setting.nodes) == 2:
+        raise InputError(
+            "colluding is for several eavesdroppers, and there is one: say how many with --eavesdroppers."
+        )
 
 
 def refuse_overwriting(path: Path, overwrite: bool) -> None:

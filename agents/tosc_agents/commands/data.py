@@ -1,4 +1,4 @@
-"""``tosc data``: what is present, and how to get the rest."""
+"""``tosc data``: the data sets that are present, and how to get the rest."""
 
 from __future__ import annotations
 
@@ -47,9 +47,25 @@ class DataGet:
     name: Annotated[str, tyro.conf.Positional]
     """A data set of `tosc data list`, or vgg; of one that is got by hand, how, and whether it is the official one."""
     root: Path | None = None
-    """Where to put it; by default $TOSC_DATA_DIR, else the user's cache."""
+    """Folder to put it in; by default $TOSC_DATA_DIR, else the user's cache."""
 
     def run(self) -> int:
         """Fetch, verify, unpack."""
         print(f"{self.name} is in {fetch(self.name, root=self.root)}")
         return 0
+
+
+@dataclass
+class Data:
+    """Show or get data sets.
+
+    Example: tosc data list
+    """
+
+    action: (
+        Annotated[DataList, tyro.conf.subcommand("list")] | Annotated[DataGet, tyro.conf.subcommand("get")]
+    )
+
+    def run(self) -> int:
+        """Show or get."""
+        return self.action.run()

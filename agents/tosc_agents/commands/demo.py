@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +9,8 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from tosc_agents.commands.common import setting_of
-from tosc_agents.learning.progress import show_progress
-from tosc_agents.pictures import attack_picture
-from tosc_agents.records import print_evaluation, provenance, write_json
-from tosc_agents.training.evaluate import evaluate
-from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
+from tosc_agents.commands.attack import Attack
 from tosc_agents.zoo import WEIGHTS
-from tosc_env.attackers import Eavesdropper
 from tosc_env.io.checkpoints import load_checkpoint
 from tosc_env.io.files import replacing
 from tosc_env.pipeline import Pipeline
@@ -34,48 +27,23 @@ class Demo:
     snr_db: float = 12.0
     """Es/N0 of both links in dB."""
     output: Path = Path("demo")
-    """Folder for the picture and the figures."""
+    """Folder for weights, results and pictures."""
 
     def run(self) -> int:
-        """Play through ``gym.make``, attack, measure, draw."""
-        start = time.perf_counter()
-        loaded = load_checkpoint(WEIGHTS / "deepjscc-shapes.safetensors", kind="scheme")
-        scheme, setting = loaded.policy, setting_of(loaded)
-        self._play(scheme)
-        attackers: dict[str, Eavesdropper] = {}
-        train = setting.game(half="attacker", snr_db=self.snr_db)
-        for name, options in (
-            ("mean-image", {}),
-            ("linear", {}),
-            ("inversion-mlp", {"epochs": 20, "restarts": 1}),
-            ("match", {"epochs": 20}),
-        ):
-            with show_progress(f"fit {name}") as progress:
-                attackers[name], _ = fit_eavesdropper(name, train, scheme, options=options, progress=progress)
-        ready = WEIGHTS / "inversion-deepjscc-shapes.safetensors"
-        attackers["inversion (zoo)"] = load_checkpoint(ready, kind="eavesdropper").policy
-        test = setting.game(split="test", snr_db=self.snr_db)
-        found = evaluate(test, scheme, attackers, snr_db=(self.snr_db,), seeds=2)
-        note = (
-            f"{test.source.provenance} Embedded images, not CIFAR-10; attackers hold the other half of them."
-        )
-        print_evaluation("DeepJSCC, unprotected", found, note)
-        picture = self.output / "attack.png"
-        attack_picture(picture, test, scheme, attackers, self.snr_db)
-        record = {
-            "system": loaded.card,
-            **provenance(test.source, torch.device("cpu")),
-            "results": found.plain(),
-        }
-        write_json(self.output / "results.json", record)
-        print(
-            f"what the attackers saw: {picture}; a round as the environment shows it: {self.output / 'round.png'}"
-        )
-        print(f"took {time.perf_counter() - start:.0f} s")
-        return 0
+        """Play through ``gym.make``, then attack."""
+        target = WEIGHTS / "deepjscc-shapes.safetensors"
+        self._play(load_checkpoint(target, kind="scheme").policy)
+        return Attack(
+            target=target,
+            eavesdropper=("mean-image", "linear", "inversion-mlp", "match"),
+            eavesdropper_kwargs=("epochs=20", "restarts=1"),
+            snr_db=(self.snr_db,),
+            seeds=2,
+            output=self.output,
+        ).run()
 
     def _play(self, scheme: Pipeline) -> None:
-        """One episode in the transmitter's role, through ``gym.make``, and a picture of its last round."""
+        """Play an episode in the transmitter's role, and draw its last round."""
         from matplotlib import image
 
         env = gym.make(
@@ -90,11 +58,12 @@ class Demo:
             observation, reward, terminated, truncated, _ = env.step((symbols / symbols.abs().max()).numpy())
             rewards.append(float(reward))
             done = terminated or truncated
-        with replacing(self.output / "round.png") as part:
+        picture = self.output / "round.png"
+        with replacing(picture) as part:
             image.imsave(part, np.asarray(env.render()), format="png")
         env.close()
         print(
             f"one episode of ToSC-Shapes-v0 in the transmitter's role: mean reward "
             f"{sum(rewards) / len(rewards):.2f} over {len(rewards)} messages (task score minus the attacker's "
-            "reconstruction quality)"
+            f"reconstruction quality); its last round is drawn in {picture}"
         )

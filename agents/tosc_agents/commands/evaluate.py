@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import tyro
 
 from tosc_agents.commands.common import (
+    NodeOptions,
     SystemOptions,
+    check_colluding,
     colludes,
     setting_of,
     system_of,
@@ -28,8 +30,10 @@ from tosc_env.privacy.threat import ThreatModel
 
 
 @dataclass(kw_only=True)
-class Evaluate(SystemOptions):
+class Evaluate(SystemOptions, NodeOptions):
     """Measure accuracy, and leaks to trained attackers, over a list of SNRs on the test images.
+
+    Of several eavesdroppers each is measured, colluding ones as one.
 
     Example: tosc evaluate runs/deepjscc-cifar10-12dB.safetensors --snr-db 0 4 8 12 16 20
     """
@@ -46,12 +50,6 @@ class Evaluate(SystemOptions):
     """The data set the scheme is wanted for; by default its own, another is refused."""
     num_symbols: int | None = None
     """The code length the scheme is wanted for; by default its own, another is refused."""
-    seeds: int = 3
-    """Draws of the channel's noise."""
-    ssim: bool = True
-    """Whether to compute SSIM, which takes longer than all the rest."""
-    device: str = "cpu"
-    """Where to compute, e.g. cuda:0."""
     output: Path | None = None
     """Folder for results.json, results.csv and results.md; by default nothing is written."""
 
@@ -60,14 +58,13 @@ class Evaluate(SystemOptions):
         device = resolve_device(self.device)
         if not self.snr_db:
             raise InputError("at least one --snr-db in dB is needed.")
-        loaded = self.load(self.scheme, device)
-        scheme, setting = loaded.policy, setting_of(loaded)
+        loaded = self.load(self.scheme)
+        scheme, setting = loaded.policy, self.with_nodes(setting_of(loaded))
         use_key_file(scheme, self.key_file)
         tell_guarantee(scheme)
         game = setting.game(split="test", device=device, constellation=scheme.constellation)
-        wanted = game.spec
-        if self.num_symbols is not None:
-            wanted = replace(wanted, num_symbols=self.num_symbols)
+        length = game.num_symbols if self.num_symbols is None else self.num_symbols
+        wanted = replace(game.spec, num_symbols=length)
         check_fits(read_header(self.scheme), self.scheme, wanted, self.data)
         attackers: dict[str, Eavesdropper] = {}
         together: set[bool] = set()
@@ -81,6 +78,7 @@ class Evaluate(SystemOptions):
             raise InputError(
                 "some of these attackers collude and others do not; evaluate them one kind at a time."
             )
+        check_colluding(together == {True}, setting)
         found = evaluate(
             game,
             scheme,
@@ -100,6 +98,7 @@ class Evaluate(SystemOptions):
             record = {
                 "target": self.scheme.name,
                 "system": system_of(scheme, loaded.card),
+                "setting": setting.plain(),
                 "channel_uses": game.num_symbols,
                 "bits": scheme.bits,
                 "guarantee": scheme.guarantee(),
@@ -112,11 +111,11 @@ class Evaluate(SystemOptions):
 
 
 def _warn_of_another(path: Path, card: dict[str, Any], scheme: Pipeline) -> None:
-    """Say so where an attacker's card tells of another system than the one that plays."""
-    theirs = card.get("composition")
-    if theirs is not None and theirs != scheme.composition:
+    """Print a warning where an attacker's card tells of another system than the one that plays."""
+    target = card.get("composition")
+    if target is not None and target != scheme.composition:
         print(
-            f"tosc: warning: {path} was trained against {theirs}, and {scheme.composition} plays: what is trained "
+            f"tosc: warning: {path} was trained against {target}, and {scheme.composition} plays: what is trained "
             "against that may see more.",
             file=sys.stderr,
         )

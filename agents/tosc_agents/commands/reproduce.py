@@ -26,7 +26,7 @@ class Reproduce:
     """
 
     experiment: Annotated[Literal["fig3", "table1", "table2", "fig4", "claims", "all"], tyro.conf.Positional]
-    """Which; 'all' ends with the table of the article's claims, 'claims' judges what is finished."""
+    """An experiment; 'all' ends with the table of the article's claims, 'claims' judges what is finished."""
     preset: Literal["quick", "cpu", "article"] = "quick"
     """Embedded Shapes in minutes; CIFAR-10 and CelebA in a night on two cores; as long as the article, on a GPU."""
     methods: tuple[str, ...] = ()
@@ -39,9 +39,9 @@ class Reproduce:
     only_report: bool = False
     """Compute nothing; write the report of what is finished."""
     faces: bool = True
-    """Whether plots that show people go into the report; leave them out of one that is passed on."""
+    """Put plots that show people into the report; leave them out of one that is passed on."""
     device: str = "cpu"
-    """Where to compute, e.g. cuda:0."""
+    """Processor or accelerator to compute on, e.g. cuda:0."""
     output: Path | None = None
     """Result folder; by default runs/reproduce-PRESET."""
 
@@ -51,7 +51,7 @@ class Reproduce:
             raise InputError(f"trainings must be at least 1, not {self.trainings}.")
         folder = self.output or Path("runs") / f"reproduce-{self.preset}"
         cache = RunCache(folder / "jobs", device=resolve_device(self.device))
-        whole = Reproduction(
+        reproduction = Reproduction(
             preset(self.preset),
             methods=self.methods,
             trainings=self.trainings,
@@ -59,8 +59,8 @@ class Reproduce:
             device=self.device,
         )
         if not self.only_report and self.experiment != "claims":
-            cache.run(whole.jobs(self.experiment))
-        for path in whole.report(cache, folder, faces=self.faces):
+            cache.run(reproduction.jobs(self.experiment))
+        for path in reproduction.report(cache, folder, faces=self.faces):
             print(path)
         return 0
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from tosc_agents.commands.common import (
+    NodeOptions,
     check_seed,
     parse_options,
     parse_parts,
@@ -40,7 +41,7 @@ from tosc_env.types import SystemSpec
 
 
 @dataclass
-class Train:
+class Train(NodeOptions):
     """Train a scheme and write its checkpoint; run the same command again to continue after an interruption.
 
     Example: tosc train deepjscc --data cifar10 --snr-db 12 --epochs 60
@@ -62,8 +63,8 @@ class Train:
     """More stages between the scheme and the channel, as NAME or NAME:option=value,option=value, e.g. keyed
     laplace:epsilon=20."""
     objectives: tuple[str, ...] = ()
-    """What it is trained for, written like stages, e.g. task bottleneck:beta=0.01; by default what the scheme's name
-    stands for."""
+    """Aims of the training, written like stages, e.g. task bottleneck:beta=0.01; by default those that the scheme's
+    name stands for."""
     channel: str = "awgn"
     """A registered channel."""
     channel_kwargs: tuple[str, ...] = ()
@@ -73,7 +74,8 @@ class Train:
     snr_db: tuple[float, ...] = (12.0,)
     """Es/N0 of the legitimate link in dB; several are drawn from."""
     warm_start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """A checkpoint whose weights to start from, of any scheme, SNR, channel, task or data set: what fits is taken."""
+    """A checkpoint whose weights to start from, of any scheme, SNR, channel, task or data set: what fits is taken, and
+    the nodes in its card."""
     freeze: tuple[str, ...] = ()
     """Parts that stay as they are, e.g. transmitter."""
     key_file: Path | None = None
@@ -83,11 +85,11 @@ class Train:
     batch_size: int = 256
     """Images per step."""
     optimizer: Literal["sgd", "adamw"] | None = None
-    """By default the one recommended for the scheme."""
+    """Optimizer; by default the one recommended for the scheme."""
     learning_rate: float | None = None
     """Peak learning rate; by default the one recommended for the scheme."""
     weight_decay: float | None = None
-    """By default the one recommended for the scheme."""
+    """Weight decay; by default the one recommended for the scheme."""
     flip: bool = True
     """Mirror images at random; turn off where left and right mean something."""
     cutout: int = 8
@@ -95,9 +97,9 @@ class Train:
     precision: Precision = "auto"
     """bf16 where the processor has it ('auto'), or float32."""
     seed: int = 0
-    """Of the weights and of everything random in the run."""
+    """Seed of the weights and of everything random in the run."""
     device: str = "cpu"
-    """Where to train, e.g. cuda:0."""
+    """Processor or accelerator to train on, e.g. cuda:0."""
     output: Path | None = None
     """The checkpoint; by default runs/SCHEME-DATA-SNR.safetensors."""
     overwrite: bool = False
@@ -109,6 +111,7 @@ class Train:
         stages = parse_parts(self.stages)
         check_seed(self.seed)
         data = ("name", "split", "half", "device")
+        start = None if self.warm_start is None else WarmStart(self.warm_start)
         setting = GameConfig(
             self.data,
             named_options("--data-kwargs", parse_options(self.data_kwargs), data),
@@ -118,10 +121,11 @@ class Train:
             named_options("--channel-kwargs", parse_options(self.channel_kwargs), ("channel",)),
             self.num_symbols,
             snr_choices(self.snr_db),
+            **({} if start is None else start.nodes),
         )
+        setting = self.with_nodes(setting)
         output = self.output or Path("runs") / self._file_name(stages)
         refuse_overwriting(output, self.overwrite)
-        start = None if self.warm_start is None else WarmStart(self.warm_start)
         game = setting.game(half="system", device=device)
         options = self._options(game.spec, stages, start)
         with weights_from(self.seed):
@@ -141,44 +145,25 @@ class Train:
         frozen = freeze(scheme, self.freeze)
         if frozen and not any(weight.requires_grad for weight in scheme.parameters()):
             raise InputError(f"--freeze {' '.join(frozen)} leaves nothing of {scheme.name!r} to train.")
-        chosen = {name: getattr(self, name) for name in ("optimizer", "learning_rate", "weight_decay")}
-        plain: dict[str, Any] = {
-            **defaults_of(self.scheme).training,
-            **{k: v for k, v in chosen.items() if v is not None},
-        }
-        loop = LoopConfig(epochs=self.epochs, batch_size=self.batch_size, precision=self.precision, **plain)
+        options = {name: getattr(self, name) for name in ("optimizer", "learning_rate", "weight_decay")}
+        options = {name: value for name, value in options.items() if value is not None}
+        options |= {"epochs": self.epochs, "batch_size": self.batch_size, "precision": self.precision}
+        loop = LoopConfig(**{**defaults_of(self.scheme).training, **options})
         config = SchemeTraining(loop, flip=self.flip, cutout=self.cutout)
         state = output.with_suffix(".run")
+        run: dict[str, Any] = {"objectives": objectives, "seed": self.seed}
         with show_progress(f"train {self.scheme} on {self.data}") as progress:
-            figures = fit_scheme(
-                scheme,
-                game,
-                config,
-                objectives=objectives,
-                seed=self.seed,
-                state_path=state,
-                progress=progress,
-            )
+            figures = fit_scheme(scheme, game, config, **run, state_path=state, progress=progress)
         scheme.eval()
         test = setting.game(split="test", device=device, constellation=scheme.constellation)
         found = evaluate(test, scheme, {}, snr_db=self.snr_db)
-        card = scheme_card(
-            scheme,
-            game,
-            setting,
-            config,
-            figures,
-            objectives=objectives,
-            seed=self.seed,
-            start=start,
-            frozen=frozen,
-            found=found,
-        )
+        run |= {"start": start, "frozen": frozen, "found": found}
+        card = scheme_card(scheme, game, setting, config, figures, **run)
         card["valid_snr_db"] = [game.snr_db.low, game.snr_db.high]
         save_checkpoint(output, scheme, card)
         state.unlink(missing_ok=True)
-        told = ", ".join(f"{f.mean:.2%} at {s:g} dB" for s, f in found.accuracy.items())
-        print(f"{scheme.title}: test accuracy {told}; {game.source.provenance}")
+        accuracy = ", ".join(f"{f.mean:.2%} at {s:g} dB" for s, f in found.accuracy.items())
+        print(f"{scheme.title}: test accuracy {accuracy}; {game.source.provenance}")
         if found.usage is not None:
             print(f"{scheme.title}: {describe_usage(found.usage)}")
         print(f"saved {output}")
@@ -191,16 +176,16 @@ class Train:
 
     def _options(self, spec: SystemSpec, stages: list[Any], start: WarmStart | None) -> dict[str, Any]:
         """The scheme's options: those given, and, as far as it has them, those that follow from start and SNR."""
-        given = scheme_options(self.scheme_kwargs)
-        usual: dict[str, Any] = {}
+        options = scheme_options(self.scheme_kwargs)
+        defaults: dict[str, Any] = {}
         if start is not None and start.header["name"] == self.scheme:
-            given = {k: v for k, v in start.header["options"].items() if k != "told_snr_db"} | given
+            options = {k: v for k, v in start.header["options"].items() if k != "told_snr_db"} | options
         elif start is not None:
-            usual |= start.network
+            defaults |= start.network
         if len(self.snr_db) == 1:
             # A receiver that has met one noise level alone is told that one, whatever the link's is.
-            usual["told_snr_db"] = float(self.snr_db[0])
+            defaults["told_snr_db"] = float(self.snr_db[0])
         # Which options a scheme has, whoever wrote it, is seen on one.
         with weights_from(self.seed):
-            known = make_scheme(self.scheme, spec, stages=stages, **given).options
-        return {k: v for k, v in usual.items() if k in known} | given
+            known = make_scheme(self.scheme, spec, stages=stages, **options).options
+        return {k: v for k, v in defaults.items() if k in known} | options

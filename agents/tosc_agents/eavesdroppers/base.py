@@ -1,4 +1,4 @@
-"""What the neural eavesdroppers share: inputs, the training loop, and its settings as plain options."""
+"""The base of neural eavesdroppers: inputs, the training loop, and its settings as plain options."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def part_of(progress: Any, part: int, parts: int, **figures: Any) -> Any:
 
 
 def attacker_inputs(received: Tensor, csi: Tensor) -> Tensor:
-    """What an attacker's network sees: received symbols and the scaled SNR, [B, 2n + 1]."""
+    """Inputs of an attacker's network: received symbols and the scaled SNR, [B, 2n + 1]."""
     return torch.cat([received, scaled_snr(csi[:, 0])], dim=1)
 
 

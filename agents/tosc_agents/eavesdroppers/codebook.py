@@ -12,6 +12,7 @@ from tosc_agents.eavesdroppers.transformed import BASE_ATTACKS, TransformedAttac
 from tosc_env.channels.base import to_constellation
 from tosc_env.errors import InputError
 from tosc_env.modulation import constellation_for, constellation_points, hard_decision
+from tosc_env.options import check_count
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
 
@@ -62,8 +63,7 @@ class Codebook(TransformedAttack):
         codewords: int = 16,
         dimension: int = 2,
     ) -> None:
-        if dimension < 1:
-            raise InputError(f"dimension must be at least 1, not {dimension}.")
+        check_count(dimension, "dimension")
         constellation_for(codewords)
         width = spec.num_symbols * (dimension + 2 * soft)
         super().__init__(

@@ -50,24 +50,24 @@ class Denoise(TransformedAttack):
         super().__init__(spec, 2 * spec.num_symbols, base_attacks, base_attack_kwargs)
 
     def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
-        """As in :class:`~tosc_agents.eavesdroppers.transformed.TransformedAttack`, of [B, R, 2n] and [B, R, c] too."""
+        """Combine receptions [B, R, 2n] with CSI [B, R, c]; a single one, [B, 2n], passes as it is."""
         if received.dim() == 2:
             return received, csi
         precision = 1.0 / noise_power(csi[..., :1])  # [B, R, 1]
         total = precision.sum(1)  # [B, 1]
         weights = precision / total[:, None]
-        told = [10.0 * total.log10()]
+        snr_db = 10.0 * total.log10()
         if csi.shape[2] == 1:
-            return (weights * received).sum(1), torch.cat(told, dim=1)
+            return (weights * received).sum(1), snr_db
         # Where the CSI is denied all fades are zero, and the plain mean is all that can be had.
         filtered, powers = matched(received, csi, self.spec.layout)
         mean = (precision * filtered).sum(1) / ((precision * powers).sum(1) + 1.0)
         combined = torch.view_as_real(mean).flatten(1)
         fades = csi[..., 1:].unflatten(2, (-1, 2)).square().sum(3)
         size = (weights * fades).sum(1).sqrt()
-        told.append(torch.stack([size, torch.zeros_like(size)], dim=2).flatten(1))
+        gains = torch.stack([size, torch.zeros_like(size)], dim=2).flatten(1)
         known = (powers > 0).any(2).any(1)[:, None]
-        return torch.where(known, combined, received.mean(1)), torch.cat(told, dim=1)
+        return torch.where(known, combined, received.mean(1)), torch.cat([snr_db, gains], dim=1)
 
     def learn(self, view: View, generator: torch.Generator) -> dict[str, Any]:
         return {"receptions": view.threat.receptions}

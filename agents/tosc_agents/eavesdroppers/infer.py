@@ -18,7 +18,7 @@ from tosc_env.types import SystemSpec
 
 
 class Inference(NeuralEavesdropper):
-    """What :class:`Label` and :class:`Attribute` share: one MLP, several answers side by side.
+    """One MLP that gives several answers side by side: the base of :class:`Label` and :class:`Attribute`.
 
     ::
 
@@ -34,8 +34,8 @@ class Inference(NeuralEavesdropper):
         """Make the network for answers, (name, K) each."""
         self.inferred = tuple(inferred)
         outputs = sum(size for _, size in inferred)
-        o = self.options
-        self.network = symbol_mlp(self.spec.num_symbols, o["width"], o["depth"], outputs, o["dropout"])
+        width, depth, dropout = (self.options[name] for name in ("width", "depth", "dropout"))
+        self.network = symbol_mlp(self.spec.num_symbols, width, depth, outputs, dropout)
 
     def learn(self, view: View, truth: Tensor, generator: torch.Generator, progress: Any) -> dict[str, Any]:
         """Train on the right values [N, number of answers] of the view's images; returns the record."""
@@ -171,7 +171,7 @@ class Attribute(Inference):
             self._take(values)
 
     def _take(self, values: Mapping[str, int]) -> None:
-        """Learn how many values each attribute has, and make the network for them."""
+        """Make the network for attributes of so many values each."""
         # In an order of its own: a checkpoint does not keep that of a dictionary's keys.
         self.options["values"] = dict(sorted(values.items()))
         self.build(sorted(values.items()))
@@ -183,12 +183,12 @@ class Attribute(Inference):
                 "the attacker's images have no private attributes to infer; the eavesdropper 'label' infers "
                 "their labels."
             )
-        chosen = self.options["attributes"] or list(known)
-        for name in chosen:
+        names = self.options["attributes"] or list(known)
+        for name in names:
             if name not in known:
                 raise unknown("private attribute", name, known)
         truth = view.attributes(torch.arange(view.num_images, device=view.device))
-        values = {name: known[name] for name in chosen}
+        values = {name: known[name] for name in names}
         if self.options["values"] is None:
             with weights_from(generator.initial_seed()):
                 self._take(values)

@@ -1,4 +1,4 @@
-"""The article's attacker: a decoder network trained to rebuild the image from the symbols."""
+"""The article's attacker: a decoder network from symbols to images."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs
-from tosc_agents.eavesdroppers.restarts import best_restart, check_restarts
+from tosc_agents.eavesdroppers.restarts import best_restart
 from tosc_agents.learning.precision import Precision
 from tosc_agents.networks import ImageDecoder
 from tosc_agents.perceptual import PerceptualLoss
-from tosc_env.errors import InputError
+from tosc_env.options import check_count, check_weight
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
 
@@ -52,19 +52,12 @@ class Inversion(NeuralEavesdropper):
         learning_rate: float = 2e-3,
         precision: Precision = "auto",
     ) -> None:
-        super().__init__(
-            spec,
-            epochs,
-            batch_size,
-            learning_rate,
-            precision,
-            perceptual_weight=perceptual_weight,
-            widths=list(widths),
-            restarts=restarts,
-        )
-        check_restarts(restarts)
-        if not 0 <= perceptual_weight < float("inf"):
-            raise InputError(f"perceptual_weight must be a number of at least 0, not {perceptual_weight!r}.")
+        options = {
+            "perceptual_weight": check_weight(perceptual_weight, "perceptual_weight"),
+            "widths": list(widths),
+            "restarts": check_count(restarts, "restarts"),
+        }
+        super().__init__(spec, epochs, batch_size, learning_rate, precision, **options)
         self.network = ImageDecoder(2 * spec.num_symbols + 1, spec.image_shape, widths=tuple(widths))
 
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, symbol_mlp
-from tosc_agents.eavesdroppers.restarts import best_restart, check_restarts, split
+from tosc_agents.eavesdroppers.restarts import best_restart, split
 from tosc_agents.learning.precision import Precision
 from tosc_env.errors import InputError
+from tosc_env.options import check_count
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
 
@@ -55,8 +56,8 @@ class InversionMLP(NeuralEavesdropper):
         pixels = torch.Size(spec.image_shape).numel()
         components = min(96, pixels) if components is None else components
         network = {"components": components, "width": width, "depth": depth, "dropout": dropout}
+        check_count(restarts, "restarts")
         super().__init__(spec, epochs, batch_size, learning_rate, precision, restarts=restarts, **network)
-        check_restarts(restarts)
         if not 1 <= components <= pixels:
             raise InputError(f"components must lie in 1..{pixels}, not {components}.")
         self.network = symbol_mlp(spec.num_symbols, width, depth, components, dropout)

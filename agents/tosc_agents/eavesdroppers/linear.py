@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tosc_env.attackers import Eavesdropper
 from tosc_env.channels import noise_power
-from tosc_env.errors import InputError
+from tosc_env.options import check_count, check_positive
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
 
@@ -43,9 +43,7 @@ class Linear(Eavesdropper):
     clean: Tensor
 
     def __init__(self, spec: SystemSpec, *, ridge: float = 1e-3, passes: int = 4) -> None:
-        super().__init__(spec, ridge=ridge, passes=passes)
-        if not ridge > 0:
-            raise InputError(f"ridge must be above 0, not {ridge!r}.")
+        super().__init__(spec, ridge=check_positive(ridge, "ridge"), passes=check_count(passes, "passes"))
         self.ridge, self.passes = ridge, passes
         inputs, pixels = 2 * spec.num_symbols, torch.Size(spec.image_shape).numel()
         self.register_buffer("mean_symbols", torch.zeros(inputs))

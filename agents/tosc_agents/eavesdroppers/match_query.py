@@ -15,6 +15,7 @@ from tosc_env.attackers import Eavesdropper
 from tosc_env.channels.base import matched, to_constellation
 from tosc_env.errors import InputError
 from tosc_env.modulation import histogram
+from tosc_env.options import check_count
 from tosc_env.privacy.view import View
 from tosc_env.types import CSILayout, SystemSpec
 
@@ -35,7 +36,7 @@ FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
     "sorted-absolute": lambda symbols: symbols.abs().sort(1).values,
     "sorted-magnitude": lambda symbols: magnitudes(symbols).sort(1).values,
 }
-"""What of a message is compared by its Euclidean distance, [B, 2n] -> [B, d]: all of it, or only what a change of
+"""Features that are compared by their Euclidean distance, [B, 2n] -> [B, d]: the whole message, or what a change of
 signs, phases or order leaves as it was."""
 
 
@@ -74,10 +75,9 @@ class MatchQuery(Eavesdropper):
     comparison: str = "symbols"
 
     def __init__(self, spec: SystemSpec, *, encodings: int = 8, images: int = 500) -> None:
-        super().__init__(spec, encodings=encodings, images=images)
-        for option, value, least in (("encodings", encodings, 1), ("images", images, 2)):
-            if value < least:
-                raise InputError(f"{option} must be at least {least}, not {value!r}.")
+        super().__init__(
+            spec, encodings=check_count(encodings, "encodings"), images=check_count(images, "images", 2)
+        )
         self._encode: Callable[[Tensor], Tensor] | None = None
         self._encodings = 1
         self._points: Tensor | None = None
@@ -102,12 +102,8 @@ class MatchQuery(Eavesdropper):
             if progress is not None:
                 progress(i + 1, len(names), {"top1": max(found.values())})
         self.comparison = max(found, key=lambda name: found[name])  # of equals the first
-        return {
-            "images": count,
-            "encodings": self._encodings,
-            "comparison": self.comparison,
-            "top1": found,
-        }
+        record = {"images": count, "encodings": self._encodings}
+        return {**record, "comparison": self.comparison, "top1": found}
 
     @torch.no_grad()
     def match(self, received: Tensor, csi: Tensor, candidates: Tensor) -> Tensor:
@@ -138,7 +134,7 @@ class MatchQuery(Eavesdropper):
     # -- the comparisons ----------------------------------------------------------------------------------
 
     def _comparisons(self, fading: bool) -> list[str]:
-        """What to try, the likeliest first."""
+        """The comparisons to try, the likeliest first."""
         names = [*FEATURES, "l1"]
         if self._points is not None:
             names.append("histogram")
@@ -152,8 +148,8 @@ class MatchQuery(Eavesdropper):
         exact = "donot_use_mm_for_euclid_dist"
         if name == "histogram":
             points = cast(Tensor, self._points)
-            ours = histogram(to_constellation(received, csi, self.spec.layout), points)
-            return -torch.cdist(ours, _mean(symbols, lambda s: histogram(s, points)), compute_mode=exact)
+            counts = histogram(to_constellation(received, csi, self.spec.layout), points)
+            return -torch.cdist(counts, _mean(symbols, lambda s: histogram(s, points)), compute_mode=exact)
         if name == "l1":
             return -torch.cdist(received, symbols.mean(0), p=1.0)
         feature = FEATURES[name]

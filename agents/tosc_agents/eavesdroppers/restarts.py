@@ -1,4 +1,4 @@
-"""Training a reconstructing attacker from several initialisations and keeping the one that rebuilds best."""
+"""Restarts: a reconstructing attacker is trained from several initialisations, and the best is kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tosc_agents.eavesdroppers.base import NeuralEavesdropper, part_of, run_besi
 from tosc_agents.learning.loop import StepLoss
 from tosc_agents.learning.seeding import weights_from
 from tosc_env import metrics
-from tosc_env.options import check_count
 from tosc_env.privacy.view import View
 from tosc_env.types import Reception
 
@@ -24,11 +23,6 @@ HELD_OUT, FEWEST, ENOUGH = 20, 100, 400
 
 BATCH = 500
 """Images received or rebuilt at once when restarts are compared."""
-
-
-def check_restarts(restarts: int) -> None:
-    """Raise InputError unless ``restarts`` is a whole number of at least 1."""
-    check_count(restarts, "restarts")
 
 
 def split(view: View, restarts: int) -> tuple[Tensor, Tensor]:
@@ -84,7 +78,7 @@ def best_restart(
     run, seed = attacker.run, generator.initial_seed()
     trained_on, held_out = split(view, restarts)
     test = [view.sample(part) for part in held_out.split(BATCH)]
-    tried, records, states = [], [], []
+    starts, records, states = [], [], []
     for k in range(restarts):
         weights_seed = (seed + k * SEED_STEP) % 2**63
         if k:
@@ -93,18 +87,18 @@ def best_restart(
         if run is not None:
             path = run[0] if k == 0 else run_beside(run[0], f"start{k}")
             attacker.run = (path, {**run[1], "start": k})
-        told = part_of(progress, k, restarts, start=k + 1)
+        part = part_of(progress, k, restarts, start=k + 1)
         try:
-            records.append(attacker.train_on(view, step_loss, generator, told, num_images=len(trained_on)))
+            records.append(attacker.train_on(view, step_loss, generator, part, num_images=len(trained_on)))
         finally:
             attacker.run = run
-        tried.append({"seed": weights_seed, "validation_psnr_db": _psnr_db(attacker, test)})
+        starts.append({"seed": weights_seed, "validation_psnr_db": _psnr_db(attacker, test)})
         states.append({name: t.clone() for name, t in attacker.state_dict().items()})
-    kept = max(range(restarts), key=lambda k: tried[k]["validation_psnr_db"])
+    kept = max(range(restarts), key=lambda k: starts[k]["validation_psnr_db"])
     attacker.load_state_dict(states[kept])
     where = "training images" if len(trained_on) == view.num_images else "held-out images"
-    chosen = {"images": len(held_out), "of": where}
-    return {**records[kept], "restarts": tried, "kept": kept, "validation": chosen}
+    validation = {"images": len(held_out), "of": where}
+    return {**records[kept], "restarts": starts, "kept": kept, "validation": validation}
 
 
 @torch.no_grad()

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tosc_agents.eavesdroppers.transformed import BASE_ATTACKS, TransformedAttack
 from tosc_env.channels.base import to_constellation
-from tosc_env.errors import InputError
 from tosc_env.modulation import constellation_for, constellation_points, histogram
+from tosc_env.options import check_count
 from tosc_env.privacy.view import View
 from tosc_env.types import Reception, SystemSpec
 
@@ -61,8 +61,7 @@ class Sorted(TransformedAttack):
     ) -> None:
         if points:
             constellation_for(points)
-        if measured < 2:
-            raise InputError(f"measured must be at least 2, not {measured}.")
+        check_count(measured, "measured", 2)
         width = 5 * spec.num_symbols + 2 * points
         super().__init__(spec, width, base_attacks, base_attack_kwargs, points=points, measured=measured)
         self.register_buffer("centre", torch.zeros(width))

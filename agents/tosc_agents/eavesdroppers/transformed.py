@@ -23,7 +23,7 @@ BASE_ATTACKS = ("inversion-mlp", "label", "match")
 """The base attacks of a transformed attack unless its caller names others: one for each kind of leak."""
 
 CLEAN_DB = 100.0
-"""What attackers are told about symbols that have not been on the air."""
+"""The SNR in the CSI of symbols that have not been on the air."""
 
 
 class TransformedAttack(Eavesdropper):
@@ -81,7 +81,7 @@ class TransformedAttack(Eavesdropper):
 
     @abstractmethod
     def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
-        """What the base attacks are shown, [B, width], and the CSI that goes with it, SNR in dB first.
+        """The input of the base attacks, [B, width], and the CSI that goes with it, SNR in dB first.
 
         Args:
             received: float32 [B, 2n].
@@ -136,13 +136,13 @@ class TransformedAttack(Eavesdropper):
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """What the base attacks can do together."""
+        """The capabilities of all base attacks."""
         has = {capability for base in self.attackers.values() for capability in base.capabilities}
         return tuple(c for c in ("reconstruct", "match", "infer") if c in has)
 
     @property
     def inferred(self) -> Sequence[tuple[str, int]]:  # type: ignore[override]
-        """What the base attacks infer, one after the other."""
+        """The answers of all base attacks that infer, one after the other."""
         return tuple(part for base in self._able("infer") for part in base.inferred)
 
     @property
@@ -165,9 +165,9 @@ class TransformedAttack(Eavesdropper):
             if self.run is not None and isinstance(base, NeuralEavesdropper):
                 path, identity = self.run
                 base.run = (run_beside(path, name), {**identity, "base": name})
-            told = part_of(progress, number, len(self.base_attacks))
             before = dict(base.options)
-            record[name] = base.fit(inner, generator=generator, progress=told)
+            part = part_of(progress, number, len(self.base_attacks))
+            record[name] = base.fit(inner, generator=generator, progress=part)
             # What a base attack has learnt of its own shape is needed to build it again from a checkpoint.
             learnt = {key: value for key, value in base.options.items() if before.get(key) != value}
             kwargs = self.options["base_attack_kwargs"]
@@ -228,7 +228,7 @@ class TransformedView:
         )
 
     def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
-        """Those of the encoder without its key: transformed symbols, receptions of them, and the images."""
+        """Transformed symbols of the encoder without its key, receptions of them, and the images."""
         symbols, reception, images = self._view.unkeyed(index)
         return self._clean(symbols), self._attack.through(reception), images
 

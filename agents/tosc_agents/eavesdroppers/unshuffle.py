@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tosc_agents.eavesdroppers.transformed import BASE_ATTACKS, TransformedAttack
 from tosc_env.channels import noise_power
-from tosc_env.errors import InputError
+from tosc_env.options import check_count
 from tosc_env.privacy.view import View
 from tosc_env.types import Reception, SystemSpec
 
@@ -62,8 +62,7 @@ class Unshuffle(TransformedAttack):
         base_attack_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
         pairs: int = 1000,
     ) -> None:
-        if pairs < 10:
-            raise InputError(f"pairs must be at least 10, not {pairs}.")
+        check_count(pairs, "pairs", 10)
         super().__init__(spec, 2 * spec.num_symbols, base_attacks, base_attack_kwargs, pairs=pairs)
         self.found = False
         self.register_buffer("inverse", torch.eye(2 * spec.num_symbols))
@@ -92,16 +91,17 @@ class Unshuffle(TransformedAttack):
         kept = max(1, count // 5)
         sums = agreement[kept:].T @ symbols[kept:].double()
         received, symbols = received[:kept], symbols[:kept]
-        left = {kind: float((received @ key - symbols).square().mean()) for kind, key in _keys(sums).items()}
+        errors = {
+            kind: float((received @ key - symbols).square().mean()) for kind, key in _keys(sums).items()
+        }
         # The same images once more without a key: the difference is the channel's noise and the scheme's own.
-        again = torch.cat([view.unkeyed(part)[0] for part in order[:kept].split(view.batch_size)])
-        clean = torch.cat([r.received for _, r in unkeyed])[:kept]
-        noise = float((clean - again).square().mean())
+        second = torch.cat([view.unkeyed(part)[0] for part in order[:kept].split(view.batch_size)])
+        first = torch.cat([r.received for _, r in unkeyed])[:kept]
+        noise = float((first - second).square().mean())
         blank = float((received - received.mean(0)).square().mean())
-        best = min(left.values())
-        kind = next(kind for kind in KINDS if left[kind] <= 1.02 * best)
+        kind = next(kind for kind in KINDS if errors[kind] <= 1.02 * min(errors.values()))
         # A quarter of the way from noise to knowing nothing: far from both where anything can be received.
-        self.found = left[kind] < noise + 0.25 * (blank - noise)
+        self.found = errors[kind] < noise + 0.25 * (blank - noise)
         self.inverse = torch.eye(len(self.inverse), device=view.device)
         if self.found:
             sums = sums + agreement[:kept].T @ symbols.double()
@@ -110,23 +110,23 @@ class Unshuffle(TransformedAttack):
             "key": kind if self.found else "no fixed key found",
             "pairs": count,
             "held_out": kept,
-            "residual": left,
+            "residual": errors,
             "residual_of_noise_alone": noise,
             "residual_of_a_constant": blank,
         }
 
 
 def _keys(sums: Tensor) -> dict[str, Tensor]:
-    """For each kind, the orthogonal matrix Q with ``Y Q`` nearest to S, float32; sums = Y^T S, float64 [2n, 2n].
+    """The orthogonal matrix Q of each kind with ``Y Q`` nearest to S, float32; sums = Y^T S, float64 [2n, 2n].
 
     >>> shuffle = torch.eye(3, dtype=torch.float64)[[2, 0, 1]]
     >>> [bool(torch.allclose(key.double(), shuffle)) for key in _keys(shuffle).values()]
     [True, True, True]
     """
-    left, _, right = torch.linalg.svd(sums)
+    u, _, v = torch.linalg.svd(sums)
     permutation = _assigned(sums)
     signed = _assigned(sums.abs()) * torch.where(sums < 0, -1.0, 1.0)
-    return dict(zip(KINDS, (permutation.float(), signed.float(), (left @ right).float()), strict=True))
+    return dict(zip(KINDS, (permutation.float(), signed.float(), (u @ v).float()), strict=True))
 
 
 def _assigned(gains: Tensor) -> Tensor:

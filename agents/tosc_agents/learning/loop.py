@@ -22,7 +22,7 @@ from tosc_env.async_checks import AsyncChecks
 from tosc_env.errors import InputError, TrainingError
 
 StepLoss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
-"""From image indices [B] to the loss and figures to log."""
+"""A function from image indices [B] to the loss and figures to log."""
 
 SYNC_EVERY = 25
 """Steps between two times that the host reads the running loss, and so waits for the device."""
@@ -30,7 +30,7 @@ SYNC_EVERY = 25
 
 @dataclass
 class LoopConfig:
-    """How to train, whatever is trained."""
+    """Settings of the training loop, whatever is trained."""
 
     epochs: int = 60
     """Passes over the training images."""

@@ -11,7 +11,7 @@ Precision = Literal["auto", "bf16", "float32"]
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bf16 matrix products are native there: AVX512-BF16 or AMX on a CPU, Ampere or newer on CUDA."""
+    """True where bf16 matrix products are native: AVX512-BF16 or AMX on a CPU, Ampere or newer on CUDA."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

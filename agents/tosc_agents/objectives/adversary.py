@@ -57,7 +57,7 @@ class SimulatedAdversary(nn.Module):
         return (self(received, csi) - self.small(images)).square().mean()
 
     def leak(self, received: Tensor, csi: Tensor, images: Tensor) -> Tensor:
-        """How much it knows, from 0 (no more than the mean image) to 1 (everything); gradients reach the
+        """The adversary's knowledge, from 0 (no more than the mean image) to 1 (everything), with gradients to the
         reception alone.
 
         Beyond the mean image's error, where only this one adversary is fooled, the leak is 0 and its slope too.

@@ -1,4 +1,4 @@
-"""What a learned codebook needs besides the task: codewords near the features, and all of them in use."""
+"""The needs of a learned codebook besides the task: codewords near the features, and all of them in use."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Codebook(Objective):
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         if trial.quantised is None:
             raise InputError(NO_CODEBOOK)
-        features, chosen = trial.quantised
-        fit = (chosen - features.detach()).square().sum(-1).mean()
-        pull = (chosen.detach() - features).square().sum(-1).mean()
+        features, codewords = trial.quantised
+        fit = (codewords - features.detach()).square().sum(-1).mean()
+        pull = (codewords.detach() - features).square().sum(-1).mean()
         return loss + fit + self.commitment * pull, {"distortion": fit.detach()}

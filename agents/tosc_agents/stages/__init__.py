@@ -1,1 +1,1 @@
-"""What goes between a backbone and the channel; a file each, entered in pyproject.toml under tosc_env.stages."""
+"""Stages between a backbone and the channel; a file each, entered in pyproject.toml under tosc_env.stages."""

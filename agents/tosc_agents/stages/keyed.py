@@ -21,7 +21,7 @@ LIFETIMES = ("fixed", "per_message")
 
 
 class _Secrets(NamedTuple):
-    """What a key decides about each message; one row serves all messages if the key is fixed."""
+    """A key's order and signs for each message; one row serves all messages if the key is fixed."""
 
     order: Tensor
     """int64 [B or 1, rounds, 2n]: where each place takes its value from."""
@@ -105,11 +105,11 @@ class Keyed(Stage):
         # Drawn once for a fixed key, and no part of the state: a checkpoint must hold nothing of the key.
         self.register_buffer("_order", None, persistent=False)
         self.register_buffer("_signs", None, persistent=False)
-        self._take(SecretKey.random() if key is None else SecretKey.parse(key), 0)
+        self._take(SecretKey.random() if key is None else SecretKey(key), 0)
 
     def use_key(self, key: Any, place: int) -> None:
-        parsed = self._key if key is None else SecretKey.parse(key)
-        self._take(self._key if self._own_key else parsed, place)
+        given = self._key if key is None else SecretKey(key)
+        self._take(self._key if self._own_key else given, place)
 
     def _take(self, key: SecretKey, place: int) -> None:
         self._key, self._place = key, place
@@ -121,7 +121,7 @@ class Keyed(Stage):
 
     @property
     def key_fingerprint(self) -> str:
-        """Which key this is, without showing it: 16 hexadecimal digits."""
+        """16 hexadecimal digits that tell keys apart and show nothing of them."""
         return self._key.fingerprint()
 
     def protect(self, symbols: Tensor, context: Context) -> Tensor:

@@ -34,7 +34,7 @@ class Laplace(Stage):
     noise and spends as much again: :func:`~tosc_agents.accounting.composed`.
 
     ``calibrated`` clips nothing, so no sensitivity is known: its noise is *calibrated* by ``constant``
-    (:func:`~tosc_agents.calibration.calibrate_constant`), and no differential privacy is claimed of it.
+    (:func:`~tosc_agents.training.calibrate.calibrate`), and no differential privacy is claimed of it.
 
     For a discrete scheme the same is done to I and Q of the points, and the result snaps to the nearest point.
     Clipped points are close to 0, so before they snap ``laplace`` amplifies them by a constant that depends on C and
@@ -106,13 +106,8 @@ class Laplace(Stage):
         self.reach = 2 * self.clip if self.constant is None else self.constant
         # The L1 norm of an average message of points, found once: to look it up on a GPU is to wait for it.
         self._usual = 0.0 if constellation is None else spec.num_symbols * _mean_norm(constellation)
-        self.options = {
-            "epsilon": self.epsilon,
-            "clip": self.clip,
-            "mode": mode,
-            "constant": self.constant,
-            "epsilon_range": self.epsilon_range,
-        }
+        names = ("epsilon", "clip", "mode", "constant", "epsilon_range")
+        self.options = {name: getattr(self, name) for name in names}
 
     @property
     def knobs(self) -> Mapping[str, float]:  # type: ignore[override]
@@ -128,7 +123,7 @@ class Laplace(Stage):
         return noisy.float() if self.constellation is None else self._snap(noisy)
 
     def draw_knobs(self, context: Context) -> Mapping[str, Tensor]:
-        """In training each message's budget [B] from the range."""
+        """Draw each message's budget [B] from the range, in training."""
         if not self.training or self.epsilon_range is None:
             return {}
         low, high = self.epsilon_range
@@ -137,7 +132,7 @@ class Laplace(Stage):
         return {"epsilon": low * (high / low) ** share}
 
     def bounded(self, symbols: Tensor) -> Tensor:
-        """What the noise is added to, float64 [B, 2n]: of L1 norm C at most, or in ``calibrated`` of unit energy."""
+        """Symbols before the noise, float64 [B, 2n]: of L1 norm C at most, or in ``calibrated`` of unit energy."""
         # A feature that is no number must not pass the clip: nan and inf would show through any noise.
         values = torch.nan_to_num(symbols.float()).double()
         if self.mode == "laplace":

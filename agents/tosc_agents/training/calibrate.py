@@ -1,24 +1,29 @@
-"""Fitting the constant of the article's noise to a trained scheme, and the scheme that results."""
+"""Fitting the one free number of the article's noise, which has no sensitivity to take it from."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tosc_agents.calibration import ARTICLE_BUDGET, calibrate_constant
-from tosc_env.errors import CheckpointError
+from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import Game
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.pipeline import Pipeline
-from tosc_env.rollout import transmit
+from tosc_env.rollout import rollout
+
+ARTICLE_BUDGET = 0.05
+"""The budget at which the article's noise is fitted."""
+
+TOLERANCE = 0.01
+"""The largest relative error of the constant that is found."""
 
 Measure = Callable[[Tensor, Tensor], float]
-"""From logits [N, K] and targets to an accuracy in [0, 1]."""
+"""A function from logits [N, K] and targets to an accuracy in [0, 1]."""
 
 
 def calibrate(
@@ -33,6 +38,8 @@ def calibrate(
     nearest: bool = False,
 ) -> dict[str, Any]:
     """Fit c so that the article's smallest budget meets the target, and write the calibrated scheme.
+
+    The accuracy at that budget is then no finding; those at other budgets are.
 
     Args:
         path: a checkpoint of ``dp-laplace`` in mode ``calibrated``, trained over an ``epsilon_range``.
@@ -56,7 +63,11 @@ def calibrate(
     accuracy = accuracy_at_scale(policy, game, measure=measure)
     constant, reached = nearest_constant(accuracy, target, *bounds)
     if not reached and not nearest:
-        constant = calibrate_constant(accuracy, target, *bounds)  # says what could be reached
+        most, least = (accuracy(bound / ARTICLE_BUDGET) for bound in bounds)
+        raise InputError(
+            f"target must lie between the accuracies at the constants {bounds[0]:.4g} and {bounds[1]:.4g}, {most:.4g} "
+            f"and {least:.4g}, not {target:g}."
+        )
     noise = noise_of(policy).options
     trained, (low, high) = noise["constant"], noise["epsilon_range"]
     ratio = constant / trained
@@ -113,12 +124,33 @@ def calibratable(
 def nearest_constant(
     accuracy: Callable[[float], float], target: float, least: float, most: float
 ) -> tuple[float, bool]:
-    """The constant that meets the target, or the end of the range that comes nearest; and whether it is met."""
+    """The constant c whose noise of scale ``c / ARTICLE_BUDGET`` leaves the target accuracy, by bisection of log c.
+
+    Args:
+        accuracy: of a scale of noise, falling as the scale grows: with the same images and seeds each time, or the
+            bisection follows chance.
+        target: the accuracy wanted.
+        least, most: constants between which to search.
+
+    Returns:
+        the constant, or the end of the range that comes nearest; and whether the target is met.
+
+    Example:
+        >>> constant, reached = nearest_constant(lambda scale: 1 / (1 + scale), 0.5, 0.001, 1.0)
+        >>> round(constant, 2), reached
+        (0.05, True)
+    """
     if target > accuracy(least / ARTICLE_BUDGET):
         return least, False
     if target < accuracy(most / ARTICLE_BUDGET):
         return most, False
-    return calibrate_constant(accuracy, target, least, most), True
+    while most / least > 1 + TOLERANCE:
+        middle = math.sqrt(least * most)
+        if accuracy(middle / ARTICLE_BUDGET) >= target:
+            least = middle
+        else:
+            most = middle
+    return math.sqrt(least * most), True
 
 
 def noise_of(scheme: Pipeline) -> Any:
@@ -138,15 +170,8 @@ def accuracy_at_scale(
     @torch.no_grad()
     def accuracy(scale: float) -> float:
         generator = torch.Generator(game.device).manual_seed(seed)
-        logits, targets = [], []
-        for part in torch.arange(len(game.source), device=game.device).split(500):
-            round_ = game.draw(len(part), generator=generator, index=part)
-            knobs = {"epsilon": torch.full_like(round_.snr_db, reach / scale)}
-            context = replace(game.context(round_, generator), knobs=knobs)
-            symbols = scheme.send(game.source, part, context)
-            at_receiver = transmit(game, scheme, round_, symbols, context).receiver
-            logits.append(scheme.decode(at_receiver.received, at_receiver.csi, context))
-            targets.append(round_.targets)
+        sent = rollout(game, scheme, generator=generator, knobs={"epsilon": reach / scale})
+        logits, targets = zip(*((one.logits(), one.round.targets) for one in sent), strict=True)
         return (measure or score)(torch.cat(logits), torch.cat(targets))
 
     return accuracy

@@ -46,9 +46,13 @@ def scheme_card(
         },
         **({"guarantee": scheme.guarantee()} if scheme.guarantee() else {}),
     }
-    if found is not None:
-        card["test_accuracy"] = {f"{s:g}": f.plain() for s, f in found.accuracy.items()}
-        card["test_images"] = found.images
-        if found.usage is not None:
-            card["codeword_usage"] = found.usage
-    return card
+    return card if found is None else card | measured(found)
+
+
+def measured(found: Evaluation) -> dict[str, Any]:
+    """The figures of an evaluation that a scheme's card holds."""
+    return {
+        "test_accuracy": {f"{snr:g}": figure.mean for snr, figure in found.accuracy.items()},
+        "test_images": found.images,
+        **({} if found.usage is None else {"codeword_usage": found.usage}),
+    }

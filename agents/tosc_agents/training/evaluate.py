@@ -1,4 +1,4 @@
-"""Measuring a system and its attackers on the test images: accuracy and leaks, with intervals."""
+"""Evaluation of a system and its attackers on the test images: accuracy and leaks, with intervals."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Figure:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Figure:
-        """From one value per seed.
+        """The figure of one value per seed.
 
         >>> Figure.of([1.0, 3.0]).mean
         2.0
@@ -55,7 +55,7 @@ class Figure:
         return cls(mean, float(stdtrit(n - 1, 0.975)) * spread / math.sqrt(n))
 
     def plain(self) -> dict[str, float | None]:
-        """For JSON, which knows no nan."""
+        """Plain values for JSON, which knows no nan."""
         return {"mean": self.mean, "interval95": None if math.isnan(self.interval) else self.interval}
 
 
@@ -67,10 +67,10 @@ class Evaluation:
         accuracy: by SNR; empty for recorded symbols, which have no receiver.
         leaks: by attacker, SNR and figure name (``psnr_db``, ``ssim``, ``psnr_clipped_db``, ``reid_pixels``,
             ``reid_match``, ``reid_query``, ``infer_label``, ``infer_`` and a private attribute).
-        floors: what knowing nothing (``mean-image``) and knowing the class (``class-mean``) gives.
-        chance: for the label and each private attribute, how often the most frequent value is right.
-        images, seeds: how many test images and how many draws of the channel's noise.
-        usage: how often a discrete scheme sent each point of its constellation, of all symbols of all images.
+        floors: of knowing nothing (``mean-image``) and of knowing the class (``class-mean``).
+        images, seeds: numbers of test images and of draws of the channel's noise.
+        chance: of the label and each private attribute, see :func:`chance`.
+        usage: the share of each point of a discrete scheme's constellation among all symbols of all images.
     """
 
     accuracy: dict[float, Figure]
@@ -160,9 +160,9 @@ def evaluate(
     colluding = threat.colluding or game.config.colluding
     threat = replace(threat, colluding=colluding)
     nodes = game.adversaries[:1] if colluding else game.adversaries
-    own = {} if eavesdropper_snr_db else _own_snrs(game, len(pairs))
     names = [_at(name, node, nodes) for name in attackers for node in nodes]
     names += [_at(QUERY, node, nodes) for node in nodes if threat.candidate_queries]
+    own = _own_snrs(game, len(pairs)) if names and not eavesdropper_snr_db else {}
     leaks: dict[str, dict[float, dict[str, Figure]]] = {name: {} for name in names}
     draws = [(pair, seed) for pair in range(len(pairs)) for seed in range(seeds)]
     everybody = tuple(node if node.name in own else replace(node, snr_db=None) for node in game.nodes)
@@ -179,8 +179,8 @@ def evaluate(
     for exchanges in zip(*rollouts, strict=True):
         for (_, seed), exchange, stream, totals in zip(draws, exchanges, streams, sums, strict=True):
             if points is not None:
-                chosen = hard_decision(exchange.transmission.sent, points)
-                usage += torch.bincount(chosen.flatten(), minlength=len(usage))
+                indices = hard_decision(exchange.transmission.sent, points)
+                usage += torch.bincount(indices.flatten(), minlength=len(usage))
             if sender.receives:
                 decision = game.task.decide(exchange.logits())
                 totals["", "accuracy"] += game.task.score(decision, exchange.round.targets).sum()
@@ -189,13 +189,13 @@ def evaluate(
                 once = exchange.observed(threat, node)
                 many = _again(exchange, once, stream, threat, node) if repeated else once
                 for name, attacker in attackers.items():
-                    what = many if attacker.repeated else once
-                    for figure, values in _leaks(attacker, exchange.round, what, game, ssim).items():
+                    reception = many if attacker.repeated else once
+                    for figure, values in _leaks(attacker, exchange.round, reception, game, ssim).items():
                         totals[_at(name, node, nodes), figure] += values.sum()
             if threat.candidate_queries:
-                again = _again_encoded(exchange, stream)
+                candidates = _again_encoded(exchange, stream)
                 for node in nodes:
-                    scores = _nearest_symbols(exchange, again, colluding, node)
+                    scores = _nearest_symbols(exchange, candidates, colluding, node)
                     totals[_at(QUERY, node, nodes), "reid_query"] += metrics.reidentification(scores).sum()
     for pair, (snr_b, snr_e) in enumerate(pairs):
         of_pair = sums[pair * seeds : (pair + 1) * seeds]
@@ -218,7 +218,7 @@ def evaluate(
 
 
 def chance(game: Game) -> dict[str, float]:
-    """How often the best constant answer is right, for the label and for each private attribute."""
+    """The share of messages for which the best constant answer is right, for the label and each private attribute."""
     source = game.source
     columns = dict(zip(source.attribute_names, source.attributes.T, strict=True))
     if not game.task.binary:
@@ -229,8 +229,7 @@ def chance(game: Game) -> dict[str, float]:
 @torch.no_grad()
 def floors(game: Game, batch_size: int = CANDIDATES) -> dict[str, dict[str, float]]:
     """PSNR on both scales and SSIM of the mean training image, and of the right class's mean image, on these images."""
-    source = game.source
-    statistics = source.statistics
+    source, statistics = game.source, game.source.statistics
     table: dict[str, dict[str, float]] = {}
     guesses = {"mean-image": statistics.mean_image[None], "class-mean": statistics.class_mean_images}
     for name, images in guesses.items():
@@ -238,16 +237,21 @@ def floors(game: Game, batch_size: int = CANDIDATES) -> dict[str, dict[str, floa
         for part in torch.arange(len(source), device=source.device).split(batch_size):
             batch = source.gather(part)
             guess = images[batch.labels if len(images) > 1 else torch.zeros_like(batch.labels)]
-            scale = statistics.channel_mean, statistics.channel_std
-            figures = (
-                metrics.psnr(guess, batch.images),
-                metrics.ssim(guess, batch.images),
-                metrics.psnr_clipped(guess, batch.images, *scale),
-            )
-            total += torch.stack([figure.sum() for figure in figures])
-        psnr, ssim, clipped = (total / len(source)).tolist()
-        table[name] = {"psnr_db": psnr, "ssim": ssim, "psnr_clipped_db": clipped}
+            figures = _image_figures(guess, batch.images, game, with_ssim=True)
+            total += torch.stack([values.sum() for values in figures.values()])
+        table[name] = dict(zip(figures, (total / len(source)).tolist(), strict=True))
     return table
+
+
+def _image_figures(guess: Tensor, images: Tensor, game: Game, with_ssim: bool) -> dict[str, Tensor]:
+    """PSNR on both scales, and SSIM if wanted, of each image: name -> [B]."""
+    statistics = game.source.statistics
+    scale = statistics.channel_mean, statistics.channel_std
+    return {
+        "psnr_db": metrics.psnr(guess, images),
+        **({"ssim": metrics.ssim(guess, images)} if with_ssim else {}),
+        "psnr_clipped_db": metrics.psnr_clipped(guess, images, *scale),
+    }
 
 
 def _at(name: str, node: str, nodes: Sequence[str]) -> str:
@@ -262,14 +266,8 @@ def _leaks(
     found: dict[str, Tensor] = {}
     if "reconstruct" in attacker.capabilities:
         rebuilt = attacker.reconstruct(received, csi)
-        statistics = game.source.statistics
-        found["psnr_db"] = metrics.psnr(rebuilt, images)
-        found["psnr_clipped_db"] = metrics.psnr_clipped(
-            rebuilt, images, statistics.channel_mean, statistics.channel_std
-        )
+        found = _image_figures(rebuilt, images, game, with_ssim)
         found["reid_pixels"] = metrics.reidentification(metrics.pixel_scores(rebuilt, images))
-        if with_ssim:
-            found["ssim"] = metrics.ssim(rebuilt, images)
     if "match" in attacker.capabilities:
         # In another order than the messages, so that an answer by position is right by chance alone.
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(len(images))).to(
@@ -281,16 +279,12 @@ def _leaks(
         logits = attacker.infer(received, csi)
         sizes = [size for _, size in attacker.inferred]
         for (name, _), part in zip(attacker.inferred, logits.split(sizes, dim=1), strict=True):
-            truth = round_.targets if name == "label" else _attribute(game, round_, name)
+            names = game.source.attribute_names
+            if name != "label" and name not in names:
+                raise unknown("private attribute", name, names)
+            truth = round_.targets if name == "label" else round_.batch.attributes[:, names.index(name)]
             found[f"infer_{name}"] = (part.argmax(1) == truth).float()
     return found
-
-
-def _attribute(game: Game, round_: Round, name: str) -> Tensor:
-    names = game.source.attribute_names
-    if name not in names:
-        raise unknown("private attribute", name, names)
-    return round_.batch.attributes[:, names.index(name)]
 
 
 def _again(
@@ -300,8 +294,8 @@ def _again(
     game, index = exchange.game, exchange.round.batch.index
     receptions = [once]
     for _ in range(threat.receptions - 1):
-        again = next(rollout(game, exchange.scheme, generator=generator, index=index, batch_size=len(index)))
-        receptions.append(again.observed(threat, node))
+        sent = next(rollout(game, exchange.scheme, generator=generator, index=index, batch_size=len(index)))
+        receptions.append(sent.observed(threat, node))
     received = torch.stack([r.received for r in receptions], dim=1)
     return Reception(received, torch.stack([r.csi for r in receptions], dim=1))
 

@@ -28,14 +28,14 @@ SYSTEM = "system"
 
 @dataclass
 class SchemeTraining:
-    """How a scheme is trained."""
+    """The training of a scheme: its loop, and the augmentation of images."""
 
     loop: LoopConfig = field(default_factory=LoopConfig)
     """Epochs, optimizer, precision."""
     pad: int = 4
     """Largest random shift of an image in pixels."""
     flip: bool = True
-    """Whether images are mirrored at random (off where left and right mean something)."""
+    """Mirror images at random (off where left and right mean something)."""
     cutout: int = 8
     """Side of the grey square laid over each image, 0 for none."""
     colour: float = 0.0
@@ -98,7 +98,7 @@ def fit_scheme(
 
 
 def run_identity(scheme: Pipeline, game: Game, seed: int) -> dict[str, Any]:
-    """What any run that resumes a training of a scheme must share with the interrupted one."""
+    """Plain values that a run which resumes a training must share with the interrupted one."""
     return {
         "options": scheme.options,
         "stages": [stage.plain() for stage in scheme.added],
@@ -110,7 +110,7 @@ def run_identity(scheme: Pipeline, game: Game, seed: int) -> dict[str, Any]:
 
 
 def usual_objectives(name: str, spec: SystemSpec) -> list[Objective]:
-    """What a registered scheme is trained for where nothing is said."""
+    """The objectives of a registered scheme unless others are named."""
     return make_objectives(defaults_of(name).objectives if name in schemes else ("task",), spec)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from tosc_agents.backbones.cnn import NETWORK
 from tosc_env.errors import CheckpointError, InputError, unknown
-from tosc_env.io.checkpoint_files import read_header, read_tensors
+from tosc_env.io.checkpoint_files import data_of, read_header, read_tensors
 from tosc_env.pipeline import Pipeline
 
 
@@ -37,6 +37,12 @@ class WarmStart:
         """The sizes of the checkpoint's networks, as far as it has such options, so that others fit."""
         return {k: v for k, v in self.header["options"].items() if k in NETWORK}
 
+    @property
+    def nodes(self) -> dict[str, Any]:
+        """The nodes and antennas in the checkpoint's card, as fields of :class:`~tosc_env.GameConfig`."""
+        setting = self.header["card"].get("setting", {})
+        return {k: setting[k] for k in ("nodes", "transmit_antennas", "transmitter_csi") if k in setting}
+
     def load(self, scheme: Pipeline) -> str:
         """Copy every tensor that fits by name and shape into ``scheme``; returns what was done, in a sentence.
 
@@ -55,14 +61,24 @@ class WarmStart:
         with torch.no_grad():
             for name in self.taken:
                 own[name].copy_(stored[name])
-        told = f"; starts afresh: {', '.join(sorted({_part(n) for n in self.fresh}))}" if self.fresh else ""
+        parts = sorted({name.removeprefix("backbone.").split(".")[0] for name in self.fresh})
+        fresh = f"; starts afresh: {', '.join(parts)}" if parts else ""
         return (
-            f"took {len(self.taken)} of {len(own)} tensors from {self.path} ({self.header['name']!r}){told}"
+            f"took {len(self.taken)} of {len(own)} tensors from {self.path} ({self.header['name']!r}){fresh}"
         )
 
     def plain(self) -> dict[str, Any]:
-        """As plain values, for a card."""
-        return {"file": self.path.name, "scheme": self.header["name"], "fresh": self.fresh}
+        """Plain values for a card: the checkpoint, and its own training as far as its card tells."""
+        card = self.header["card"]
+        training = card.get("training", {})
+        known = {
+            "data": data_of(card),
+            "epochs": training.get("loop", {}).get("epochs"),
+            "seed": training.get("seed"),
+            "warm_start": training.get("warm_start"),
+        }
+        start = {"file": self.path.name, "scheme": self.header["name"], "fresh": self.fresh}
+        return start | {name: value for name, value in known.items() if value is not None}
 
 
 def freeze(scheme: Pipeline, parts: Sequence[str]) -> list[str]:
@@ -73,15 +89,9 @@ def freeze(scheme: Pipeline, parts: Sequence[str]) -> list[str]:
     """
     parameters = dict(scheme.backbone.named_parameters())
     for part in parts:
-        if not any(name == part or name.startswith(f"{part}.") for name in parameters):
-            allowed = sorted({name.split(".")[0] for name in parameters})
-            raise unknown(f"part of {scheme.name!r}", part, allowed)
-    for name, parameter in parameters.items():
-        if any(name == part or name.startswith(f"{part}.") for part in parts):
+        within = [p for name, p in parameters.items() if f"{name}.".startswith(f"{part}.")]
+        if not within:
+            raise unknown(f"part of {scheme.name!r}", part, sorted({n.split(".")[0] for n in parameters}))
+        for parameter in within:
             parameter.requires_grad_(False)
     return list(parts)
-
-
-def _part(tensor: str) -> str:
-    """The part of a scheme that a tensor of its state belongs to."""
-    return tensor.removeprefix("backbone.").split(".")[0]

@@ -39,7 +39,7 @@ class Folder:
         self._headers: dict[Path, dict[str, Any]] | None = None
 
     def headers(self) -> dict[Path, dict[str, Any]]:
-        """What each file says about itself, read once."""
+        """The header of each file, read once."""
         if self._headers is None:
             found = {path: read_header(path) for path in sorted(self.folder.glob(f"*{SUFFIX}"))}
             for path, header in found.items():
@@ -101,17 +101,17 @@ def _check_card(path: Path, header: Mapping[str, Any]) -> None:
     if not card:
         raise CheckpointError(f"{path} lies in a zoo without its card {card_path(path).name} beside it.")
     snrs = card.get("valid_snr_db")
-    says = {
+    fits = {
         "data": data_of(card) is not None,
         "labels": isinstance(card.get("labels"), list),
         "setting": isinstance(card.get("setting"), dict) and "channel" in card["setting"],
         "valid_snr_db": isinstance(snrs, list) and len(snrs) == 2,
     }
     if header["kind"] == "eavesdropper":
-        says["against"] = isinstance(card.get("against"), str)
-        says["composition"] = isinstance(card.get("composition"), dict)
-    for name, said in says.items():
-        if not said:
+        fits["against"] = isinstance(card.get("against"), str)
+        fits["composition"] = isinstance(card.get("composition"), dict)
+    for name, right in fits.items():
+        if not right:
             raise CheckpointError(
                 f"{path} lies in a zoo, but its card does not say {name!r}; those of 'tosc train' and 'tosc attack' do."
             )
@@ -128,22 +128,21 @@ def _covers(valid: list[float], game: Game, kind: str) -> bool:
 
 
 def _variant(header: Mapping[str, Any]) -> str:
-    """Of a scheme, the mode it was trained in, if it has any; of an attacker, its target."""
+    """The mode that a scheme was trained in, if it has any; an attacker's target."""
     if header["kind"] == "scheme":
-        told = {k: v for k, v in header["options"].items() if k == "mode"}
-        return f" {told}" if told else ""
+        mode = {k: v for k, v in header["options"].items() if k == "mode"}
+        return f" {mode}" if mode else ""
     against, stages = header["card"]["against"], header["card"]["composition"]["stages"]
     names = (*defaults_of(against).open, "mode") if against in schemes else ()
-    told = {k: v for stage in stages for k, v in stage.items() if k in names}
-    return f" against {against!r}{f' {told}' if told else ''}"
+    options = {k: v for stage in stages for k, v in stage.items() if k in names}
+    return f" against {against!r}{f' {options}' if options else ''}"
 
 
 def _warn_of_channel(card: Mapping[str, Any], game: Game, name: str) -> None:
-    trained = card["setting"]["channel"]
-    ours = type(game.channel)
-    if channels.origin(trained) != f"{ours.__module__}:{ours.__qualname__}":
+    trained, played = card["setting"]["channel"], type(game.channel)
+    if channels.origin(trained) != f"{played.__module__}:{played.__qualname__}":
         warnings.warn(
-            f"the zoo's weights of {name!r} were trained over {trained!r}; over this {ours.__name__} channel they "
+            f"the zoo's weights of {name!r} were trained over {trained!r}; over this {played.__name__} channel they "
             "play untrained. Train your own with 'tosc train --channel'.",
             stacklevel=2,
         )

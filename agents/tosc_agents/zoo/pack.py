@@ -1,4 +1,4 @@
-"""Putting a trained checkpoint into the zoo: float16, measured again as it will be shipped, with a card.
+"""Packing of trained checkpoints for the zoo: float16, measured again as they will be shipped, with a card.
 
 python -m tosc_agents.zoo.pack runs/lbvq.safetensors lbvq-cifar10 --leaks runs/attack-lbvq/results.json
 """
@@ -16,10 +16,12 @@ import tyro
 
 from tosc_agents.commands.common import SystemOptions, colludes, setting_of
 from tosc_agents.leaks import leaks_of_attacks
+from tosc_agents.training.card import measured
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import WEIGHTS
 from tosc_env.attackers import Eavesdropper
 from tosc_env.data import data_set
+from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError, ToscError
 from tosc_env.io.checkpoint_files import read_header
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
@@ -41,7 +43,7 @@ class Pack(SystemOptions):
     """Pack one checkpoint; an eavesdropper needs the packed scheme it was trained against."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
-    """What 'tosc train' or 'tosc attack' wrote."""
+    """Weights that 'tosc train' or 'tosc attack' wrote."""
     name: Annotated[str, tyro.conf.Positional]
     """Name of the file in the zoo, without its ending."""
     scheme: Path | None = None
@@ -50,16 +52,10 @@ class Pack(SystemOptions):
     """SNRs it is measured at; the lowest and highest bound the range it is offered for."""
     seeds: int = 1
     """Draws of the channel's noise."""
-    ssim: bool = True
-    """Whether an eavesdropper's card gets SSIM too, which takes longer than all the rest."""
     folder: Path = WEIGHTS
     """The zoo."""
     leaks: tuple[Path, ...] = ()
     """results.json of 'tosc attack' on the scheme; of several, the strongest attackers."""
-    start: Path | None = None
-    """The checkpoint that the training started from, for its epochs and seed."""
-    commit: str | None = None
-    """The commit of the code that trained, for a card that does not know it."""
 
     def run(self) -> Path:
         """Write and measure; returns the file."""
@@ -80,7 +76,7 @@ class Pack(SystemOptions):
         return target
 
     def _card(self, header: Mapping[str, Any]) -> dict[str, Any]:
-        """What training wrote, the terms of the data, and what is given here."""
+        """The card that training wrote, with the terms of the data and the leaks that were measured."""
         card: dict[str, Any] = {
             **header["card"],
             "terms": data_set(header["card"]["data"]["name"]).terms,
@@ -90,13 +86,6 @@ class Pack(SystemOptions):
             if header["kind"] != "scheme":
                 raise InputError("--leaks are those of a scheme; an attacker's are measured as it is packed.")
             card["leaks"] = leaks_of_attacks(self.leaks, header)
-        if self.start is not None:
-            told = _start(self.start, card["training"].get("warm_start"))
-            card["training"] = {**card["training"], "warm_start": told}
-        if self.commit is not None:
-            if card.get("commit") not in (None, "unknown", self.commit):
-                raise InputError(f"the card knows its commit, {card['commit']}; it is not {self.commit}.")
-            card["commit"] = self.commit
         return card
 
     def _check_size(self, part: Path) -> None:
@@ -111,7 +100,7 @@ class Pack(SystemOptions):
             )
 
     def _measure(self, path: Path) -> dict[str, Any]:
-        shipped = load_checkpoint(path)
+        shipped = load_checkpoint(path, device=resolve_device(self.device))
         scheme: Pipeline
         attackers: dict[str, Eavesdropper] = {}
         if isinstance(shipped.policy, Pipeline):
@@ -122,7 +111,8 @@ class Pack(SystemOptions):
             scheme = self.load(self.scheme).policy
             _check_target(shipped.card, scheme)
             attackers["it"] = shipped.policy
-        game = setting_of(shipped).game(split="test", constellation=scheme.constellation)
+        rules = {"device": self.device, "constellation": scheme.constellation}
+        game = setting_of(shipped).game(split="test", **rules)
         found = evaluate(
             game,
             scheme,
@@ -134,13 +124,8 @@ class Pack(SystemOptions):
             threat=ThreatModel(colluding=colludes(shipped.card)),
         )
         if not attackers:
-            told = scheme.guarantee()
-            accuracy = {
-                **({"guarantee": told} if told else {}),
-                "test_accuracy": {f"{s:g}": f.mean for s, f in found.accuracy.items()},
-                "test_images": found.images,
-            }
-            return accuracy | ({} if found.usage is None else {"codeword_usage": found.usage})
+            guarantee = scheme.guarantee()
+            return {**({"guarantee": guarantee} if guarantee else {}), **measured(found)}
         if "it" not in found.leaks:
             raise InputError(
                 f"{path.name} was trained for several eavesdroppers who do not collude, and a card has figures of one; "
@@ -153,26 +138,6 @@ class Pack(SystemOptions):
         return {"leaks": leaks, "floors": found.floors}
 
 
-def _start(start: Path, told: dict[str, Any] | None) -> dict[str, Any]:
-    """What a card says of its warm start, with the epochs and the seed of the training before."""
-    header = read_header(start)
-    if told is None:
-        raise InputError("this training started from nothing, says its card; --start does not belong to it.")
-    if (header["kind"], header["name"], start.name) != ("scheme", told["scheme"], told["file"]):
-        raise InputError(
-            f"the training started from {told['file']} ({told['scheme']!r}), says its card, not from {start} "
-            f"({header['name']!r})."
-        )
-    before = header["card"]["training"]
-    return {
-        **told,
-        "data": header["card"]["data"]["name"],
-        "epochs": before["loop"]["epochs"],
-        "seed": before["seed"],
-        "warm_start": before.get("warm_start"),
-    }
-
-
 def _check_parameters(policy: Pipeline | Eavesdropper) -> None:
     count = sum(parameter.numel() for parameter in policy.parameters())
     if isinstance(policy, Eavesdropper) and count > ATTACKER_LIMIT:
@@ -183,10 +148,10 @@ def _check_parameters(policy: Pipeline | Eavesdropper) -> None:
 
 def _check_target(card: dict[str, Any], scheme: Pipeline) -> None:
     """Raise InputError unless an attacker is measured against what it was trained against."""
-    theirs = card.get("composition")
-    if theirs != scheme.composition:
+    target = card.get("composition")
+    if target != scheme.composition:
         raise InputError(
-            f"the attacker was trained against {theirs}, and is not measured against {scheme.composition}: give "
+            f"the attacker was trained against {target}, and is not measured against {scheme.composition}: give "
             "--play, --scheme-kwargs or --stages."
         )
     if any(stage.keyed and not stage.stochastic for stage in scheme.stages):

@@ -73,7 +73,7 @@ def test_a_class_and_a_function_with_attributes_say_the_same(kind):
     assert make_source("mine", split="valid").image_shape == (1, 9, 9)
     with refused("split 'train' 'valid' 'test' 'dev'"):
         make_source("mine", split="dev")
-    with refused("'mine' 'sise'"):
+    with refused("'mine' 'sise' size, attributes"):
         make_source("mine", sise=4)
     with refused("mine by hand"):
         fetch("mine")

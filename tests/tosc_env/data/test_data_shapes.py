@@ -105,7 +105,7 @@ def test_forty_binary_attributes_are_nearly_balanced_and_different():
     [
         ({"size": 30}, "multiple 8"),
         ({"size": 8}, "16 128"),
-        ({"size": 32.0}, "integer"),
+        ({"size": 32.0}, "whole"),
         ({"seed": -1}, "seed"),
         ({"num_images": 1}, "num_images"),
         ({"num_images": True}, "num_images"),

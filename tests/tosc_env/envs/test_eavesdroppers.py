@@ -8,6 +8,7 @@ import pytest
 import torch
 from fakes import SMALL, FakeEavesdropper, FakeScheme
 from pettingzoo.test import api_test, parallel_api_test
+from refusals import refused
 
 import tosc_env
 from tosc_env.envs.common import make_system
@@ -155,3 +156,17 @@ def test_the_threat_model_says_whether_they_collude():
     assert float(heard[False].csi[0, 0]) == 0.0
     assert float(heard[True].csi[0, 0]) == pytest.approx(4.771, abs=1e-3)
     assert "colluding eavesdroppers" in str(tosc_env.ThreatModel(colluding=True))
+
+
+@pytest.mark.parametrize("outside", ["transmitter", "eavesdropper_1"])
+def test_an_eavesdropper_inside_that_gives_nan_is_named(outside):
+    """Or else one of them would make everybody's rewards and figures NaN."""
+
+    class Broken(FakeEavesdropper):
+        def reconstruct(self, received, csi):
+            return super().reconstruct(received, csi) * torch.nan
+
+    env = gym.make("ToSC-Shapes-v0", role=outside, **options(2), **{**policies(), "eavesdropper": Broken()})
+    env.reset(seed=0)
+    with refused("eavesdropper_0"):
+        env.step(env.action_space.sample())

@@ -100,6 +100,25 @@ def test_of_several_eavesdroppers_each_is_drawn(source, count):
         assert 0 < changed.mean() < 0.16 / count
 
 
+@pytest.mark.parametrize(
+    ("count", "words"), [(2, "eavesdropper 1 at 0.0 dB"), (3, "3 eavesdroppers at 0.0 dB")]
+)
+def test_the_title_says_who_eavesdrops_and_whether_they_collude(source, count, words):
+    for colluding in (False, True):
+        viewer = Viewer(Game(source, nodes=wiretap(count), colluding=colluding))
+        viewer.frame(snapshot(viewer.game))
+        assert words in texts(viewer) and ("colluding" in texts(viewer)) == colluding
+
+
+def test_captions_of_sixteen_eavesdroppers_do_not_overlap(source):
+    viewer = Viewer(Game(source, nodes=wiretap(16)))
+    viewer.frame(snapshot(viewer.game))
+    artists = [caption for _, caption in viewer._board.reconstructions.values()]
+    artists += [picture.axes for picture, _ in viewer._board.reconstructions.values()]
+    boxes = [artist.get_window_extent() for artist in artists]
+    assert not [1 for k, box in enumerate(boxes) for other in boxes[:k] if box.overlaps(other)]
+
+
 def test_what_is_not_known_yet_leaves_no_trace_of_the_last_frame(viewer):
     """Frames reuse the artists: an earlier round must not shine through a later one."""
     shot = snapshot(viewer.game)

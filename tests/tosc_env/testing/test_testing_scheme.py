@@ -115,13 +115,13 @@ def seeded():
 
 @pytest.mark.parametrize("kind", [Honest, Discrete, Noisy, Keyed, Untrained, WithDropout, Adaptive])
 def test_honest_schemes_pass(kind):
-    check_scheme(kind(SPEC.with_csi(3)))
+    check_scheme(kind(replace(SPEC, num_csi=3)))
 
 
 def test_honest_schemes_pass_over_every_csi():
     """4 is the CSI of no block fading: then AWGN alone is checked."""
     for num_csi in (1, 4):
-        check_scheme(Honest(SPEC.with_csi(num_csi)))
+        check_scheme(Honest(replace(SPEC, num_csi=num_csi)))
 
 
 def test_checking_leaves_scheme_and_global_stream_as_they_were():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
@@ -121,7 +122,7 @@ def test_a_rotation_passes_with_and_without_a_key_of_its_own(key):
 
 @pytest.mark.parametrize("kind", [Negate, Learned, Rounded, Reals, Noise, FreshSigns, NoisySigns])
 def test_honest_stages_pass(kind):
-    check_stage(kind(SPEC.with_csi(9)))
+    check_stage(kind(replace(SPEC, num_csi=9)))
 
 
 def test_options_that_are_not_the_usual_ones_are_checked_with_the_stage():

@@ -17,9 +17,14 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from tosc_agents.calibration import ARTICLE_BUDGET
 from tosc_agents.experiments.methods import Method
-from tosc_agents.training.calibrate import accuracy_at_scale, calibratable, nearest_constant, noise_of
+from tosc_agents.training.calibrate import (
+    ARTICLE_BUDGET,
+    accuracy_at_scale,
+    calibratable,
+    nearest_constant,
+    noise_of,
+)
 from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.pipeline import Pipeline

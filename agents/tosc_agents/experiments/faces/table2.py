@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tosc_agents.calibration import ARTICLE_BUDGET
 from tosc_agents.experiments import article
 from tosc_agents.experiments.faces.balanced import Calibration, fit_constant, log_odds, measure
 from tosc_agents.experiments.faces.data import face_setting, fold, rarest, whole
@@ -20,6 +19,7 @@ from tosc_agents.experiments.jobs import Job, RunCache
 from tosc_agents.experiments.methods import Method
 from tosc_agents.experiments.systems import POINTS, RIVAL, images_of, training_job
 from tosc_agents.experiments.trainings import SCHEME, Recipe, load_method
+from tosc_agents.training.calibrate import ARTICLE_BUDGET
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError, unknown
 from tosc_env.game import Game, GameConfig

@@ -23,7 +23,7 @@ from tosc_agents.training.fit_scheme import Trainee
 from tosc_env.data.base import Source
 from tosc_env.game import Game, GameConfig
 from tosc_env.pipeline import Pipeline, make_scheme
-from tosc_env.rollout import transmit
+from tosc_env.rollout import rollout
 
 SINGLES = 20
 """Images sent one by one for each step that is timed: one image takes far less time than a step."""
@@ -151,14 +151,14 @@ class TimedInference:
         place, scheme = self._place, self._scheme
         game = Game(place.source, place.setting, constellation=scheme.constellation)
         generator = torch.Generator(place.device).manual_seed(0)
-        round_ = game.draw(size, generator=generator)
-        context = game.context(round_, generator)
-        images = round_.batch.images
-        heard = transmit(game, scheme, round_, scheme.encode(images, context), context).receiver
+        index = torch.arange(size, device=place.device) % len(place.source)
+        exchange = next(rollout(game, scheme, generator=generator, index=index, batch_size=size))
+        images, context = exchange.round.batch.images, exchange.context
+        reception = exchange.transmission.receiver
 
         def call() -> None:
             scheme.encode(images, context)
-            scheme.decode(heard.received, heard.csi, context)
+            scheme.decode(reception.received, reception.csi, context)
 
         return call
 
