@@ -50,7 +50,7 @@ def test_a_budget_reports_the_smaller_and_says_which():
         assert composed(epsilon, transmissions) == said
 
 
-def test_what_is_no_budget_count_or_target_is_named():
+def test_what_is_no_budget_or_count_is_named():
     for epsilon in [0, math.inf, math.nan, True, "1"]:
         with refused(f"epsilon 0 {epsilon!r}"):
             accuracy_bound(epsilon, 10)
