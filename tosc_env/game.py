@@ -31,7 +31,7 @@ from tosc_env.errors import InputError, unknown
 from tosc_env.modulation import constellation_points
 from tosc_env.nodes import WIRETAP, Node, as_nodes
 from tosc_env.options import check_count, named_options
-from tosc_env.rewards import Outcome, Reward, make_reward
+from tosc_env.rewards import Outcome, PrivacyUtility, Reward, checked_rewards, make_reward
 from tosc_env.snr import SNR, SNRRange
 from tosc_env.tasks import Task, make_task
 from tosc_env.types import Context, Leak, Reception, Round, Scores, SystemSpec, Transmission, Waves
@@ -417,7 +417,8 @@ class Game:
             reconstructions: each eavesdropper's images [B, C, H, W] by its node; an only one's need no name.
 
         Raises:
-            InputError: a shape that does not fit.
+            InputError: a shape that does not fit; or a reward of one's own gave something else than finite
+                floating-point numbers [B] for each role.
         """
         if isinstance(reconstructions, Tensor):
             reconstructions = {self.adversaries[0]: reconstructions}
@@ -439,6 +440,8 @@ class Game:
             extra = {figure: EXTRA_METRICS[figure](outcome) for figure in self.metrics}
             leaks[name] = Leak(error, outcome.psnr_db, extra)
             paid = self.reward(outcome)
+            if type(self.reward) is not PrivacyUtility:  # ours needs no looking at
+                paid = checked_rewards(paid, outcome)
             rewards[name] = paid["eavesdropper"]
             system.append((paid["transmitter"], paid["receiver"]))
         transmitter, receiver = zip(*system, strict=True)

@@ -6,6 +6,7 @@ Arguments: the checkpoints of the strangers' scheme and attacker, as ``tosc trai
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 
 import gymnasium as gym
@@ -45,7 +46,9 @@ def by_name() -> list[str]:
     names = {"scheme": "thumb", "eavesdropper": "ridge"}
     env = gym.make("ToSC-Shapes-v0", role="receiver", split="test", **names)
     env.reset(seed=0)
-    assert env.step(0)[-1]["psnr_db"] > 5
+    again = pickle.loads(pickle.dumps(env))
+    info = env.step(0)[-1]
+    assert info["psnr_db"] > 5 and again.step(0)[-1] == info
     envs = gym.make_vec("ToSC-Shapes-v0", num_envs=2, role="transmitter", split="test", **names)
     envs.reset(seed=0)
     envs.step(torch.zeros(2, 128))
@@ -90,7 +93,7 @@ def in_turns(scheme: str, eavesdropper: str) -> float:
 
 def at_once(scheme: str, eavesdropper: str) -> float:
     """The same message where all act at once: the answers come a step after the symbols."""
-    env = tosc_env.parallel_env("ToSC-Shapes-v0", split="test", max_cycles=1)
+    env = tosc_env.parallel_env("ToSC-Shapes-v0", split="test", max_cycles=2)
     players = Players(scheme, eavesdropper)
     observations, _ = env.reset(seed=0)
     while env.agents:
@@ -136,7 +139,11 @@ def digits() -> dict[str, object]:
             players = {"role": role, "scheme": scheme, "split": "test", **attacker, **options}
             env = gym.make(id, render_mode="rgb_array", **players)
             seen[role] = {key: np.shape(value) for key, value in env.reset(seed=0)[0].items()}
-            assert env.step(env.action_space.sample())[-1]["stand_in"] == 0 and np.shape(env.render())[2] == 3
+            action, kept = env.action_space.sample(), pickle.dumps(env)
+            assert len(pickle.dumps(env.unwrapped.session.game.source)) < 1000, "the images stay at home"
+            info = env.step(action)[-1]
+            assert pickle.loads(kept).step(action)[-1] == info, "as a copy that is taken elsewhere would"
+            assert info["stand_in"] == 0 and np.shape(env.render())[2] == 3
             gym.make_vec(id, num_envs=3, **players).reset(seed=0)
         tosc_env.aec_env(id, split="test", **options).reset(seed=0)
         seen["agents"] = len(tosc_env.parallel_env(id, split="test", **options).reset(seed=0)[0])

@@ -63,7 +63,7 @@ def test_one_row_is_the_single_environment_bit_for_bit(role, channel):
 
 
 def test_everything_is_a_torch_tensor_on_the_device():
-    env = make(num_envs=5, max_cycles=16, max_episode_steps=2, render_mode="rgb_array")
+    env = make(num_envs=5, render_mode="rgb_array")
     observation, info = env.reset(seed=0)
     assert observation["image"].shape == (5, 3, 32, 32)
     assert [frame.dtype for frame in env.render()] == [np.uint8] * 5
@@ -74,7 +74,6 @@ def test_everything_is_a_torch_tensor_on_the_device():
     for key, value in infos.items():
         assert value.dtype == (torch.bool if key.startswith("_") else torch.float32)
         assert value.shape == (5,)
-    assert env.step(torch.zeros(5, 128))[2].all(), "max_episode_steps shortens the episode"
 
 
 def test_the_mode_is_attribute_and_metadata_of_the_instance():
@@ -147,6 +146,47 @@ def test_bad_actions_are_refused_unless_told_otherwise():
     env.reset(seed=0)
     _, rewards, _, _, infos = env.step(action)
     assert rewards.isfinite().all() and all(infos[key].isfinite().all() for key in FIGURES)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_max_episode_steps_truncates(mode):
+    """Equal to what a TimeLimit does, which tests/tosc_env/envs/test_seeded_rows.py checks."""
+    env = make(max_cycles=16, max_episode_steps=2, autoreset_mode=mode)
+    check_vector_env(env)
+    env.reset(seed=0)
+    env.step(torch.zeros(4, 128))
+    _, _, terminations, truncations, _ = env.step(torch.zeros(4, 128))
+    assert truncations.all()
+    assert not terminations.any()
+    if mode is AutoresetMode.DISABLED:
+        with refused("4 of 4"):
+            env.step(torch.zeros(4, 128))
+
+
+def test_rows_out_of_step_are_truncated_alone():
+    env = make("eavesdropper", max_cycles=16, max_episode_steps=3)
+    env.reset(seed=0)
+    action = torch.full((4, 3, 32, 32), 0.5)
+    env.step(action)
+    env.reset(options={"reset_mask": np.array([True, False, False, False])})
+    ends = []
+    for _ in range(6):
+        observation, _, terminations, truncations, infos = env.step(action)
+        assert not terminations.any()
+        ends.append(truncations.tolist())
+        if truncations.any():
+            assert torch.equal(infos["_final_obs"], truncations)
+            moved = (observation["received"] != infos["final_obs"]["received"]).any(1)
+            assert torch.equal(moved, truncations)
+    assert [row[0] for row in ends] == [False, False, True, False, False, True]
+    assert [row[1] for row in ends] == [False, True, False, False, True, False]
+
+
+def test_max_episode_steps_is_at_least_one():
+    for limit in (0, -2, 1.5, True):
+        with refused(f"max_episode_steps 1 {limit!r}"):
+            make(max_episode_steps=limit)
+    assert not make(max_episode_steps=-1).reset(seed=0)[0]["csi"].isnan().any()
 
 
 def test_library_wrappers_work_behind_array_conversion():

@@ -244,6 +244,16 @@ def test_the_grid_averages_the_psnr_over_all_images_or_has_a_note_of_its_own(tmp
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_no_label_of_a_grid_runs_into_its_pictures():
+    from tosc_env.rendering.figure import grid
+
+    figure = grid(
+        [("Encryption (shuffle per message)", "inversion-mlp@12dB, 13.34 dB", torch.rand(2, 3, 8, 8))], ""
+    )
+    left = min(axes.get_window_extent().x0 for axes in figure.axes)
+    assert all(text.get_window_extent().x1 < left for text in figure.texts)
+
+
 def test_a_comparison_grid_refuses_what_does_not_fit(tmp_path):
     images = torch.rand(2, 3, 16, 16)
     (tmp_path / "file").write_text("")

@@ -75,25 +75,21 @@ class TimedTraining:
         place: where.
         recipe: what is trained.
         network: options that all schemes' networks share.
-        whole: train the whole scheme even where the recipe trains its receiver alone.
 
     Attributes:
-        passes: names of the passes over the images that make an epoch.
-        receiver_only: whether the transmitter is left out, as its outputs are computed once for all epochs.
+        passes: names of the passes over the images that make an epoch. Where a receiver alone is trained, these leave
+            the transmitter out, whose outputs are computed once for all epochs.
     """
 
-    def __init__(
-        self, place: Place, recipe: Recipe, network: Mapping[str, Any], *, whole: bool = False
-    ) -> None:
+    def __init__(self, place: Place, recipe: Recipe, network: Mapping[str, Any]) -> None:
         self._place = place
-        self.receiver_only = recipe.receiver_only and not whole
         scheme = place.scheme(recipe.scheme, {**network, **recipe.options})
         with weights_from(0):
             objectives = recipe.made(scheme.spec)
         game = Game(place.source, place.setting, constellation=scheme.constellation)
         self._generator = torch.Generator(place.device).manual_seed(0)
         config = recipe.config(place.batch_size, epochs=1, precision=place.precision)
-        if self.receiver_only:
+        if recipe.receiver_only:
             scheme.backbone.transmitter = torch.nn.Identity()
             shape = (COPIES, len(place.source), 2 * place.setting.num_symbols)
             outputs = torch.randn(shape, generator=self._generator, device=place.device)
