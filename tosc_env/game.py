@@ -28,6 +28,7 @@ from tosc_env.constraints import ENERGY_EPSILON, Constraint, constraint_of
 from tosc_env.data import make_source, usual_attributes
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError, unknown
+from tosc_env.identity import digest
 from tosc_env.modulation import constellation_points
 from tosc_env.nodes import WIRETAP, Node, as_nodes
 from tosc_env.options import check_count, named_options
@@ -231,6 +232,27 @@ class Game:
     def with_rules(self, **changes: Any) -> Game:
         """A copy of the game with other rules (``snr_db=0.0``, say) or another ``source=``."""
         return Game(changes.pop("source", self.source), self.config, **changes)
+
+    def identity(self) -> dict[str, Any]:
+        """What determines a result of this game (:mod:`tosc_env.identity`): its images, what is known of their data
+        set, and every rule."""
+        rules = {f.name: getattr(self.config, f.name) for f in fields(GameConfig)}
+        for name in (
+            "data",
+            "data_kwargs",
+            "task_kwargs",
+            "channel_kwargs",
+            "reward_kwargs",
+            "privacy_weight",
+        ):
+            rules.pop(name)  # the source, and the objects that these have become
+        others = rules["eavesdropper_snr_db"]
+        rules |= {
+            "snr_db": self.snr_db.plain(),
+            "eavesdropper_snr_db": None if others is None else SNRRange.parse(others).plain(),
+            "nodes": [node.plain() for node in self.nodes],
+        }
+        return {**rules, "data": self.source, "statistics": {"sha256": digest(self.source.statistics)}}
 
     @property
     def device(self) -> torch.device:

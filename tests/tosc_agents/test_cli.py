@@ -13,7 +13,7 @@ from command_line import TRAIN, slip
 from tosc_agents import cli
 from tosc_agents.commands.attack import Attack
 from tosc_agents.commands.common import setting_of
-from tosc_agents.learning import loop
+from tosc_agents.learning.state import Run
 from tosc_agents.zoo import WEIGHTS
 
 from tosc_env.data import make_source, sources
@@ -220,23 +220,23 @@ def test_an_interrupted_training_says_so_and_the_same_command_finishes_it(
     checkpoint, folder, capsys, monkeypatch
 ):
     saves = []
-    save_state = loop.save_state
+    save = Run.save
 
-    def interrupted(path, tree):
-        save_state(path, tree)
-        saves.append(path)
+    def interrupted(run, *state):
+        save(run, *state)
+        saves.append(run.path)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "save_state", interrupted)
+    monkeypatch.setattr(Run, "save", interrupted)
     assert cli.main([*TRAIN, "--output", "a.safetensors"]) == 130
     assert "the same command goes on" in capsys.readouterr().err
     assert names_in(folder) == {"a.run"}
 
-    def counted(path, tree):
-        save_state(path, tree)
-        saves.append(path)
+    def counted(run, *state):
+        save(run, *state)
+        saves.append(run.path)
 
-    monkeypatch.setattr(loop, "save_state", counted)
+    monkeypatch.setattr(Run, "save", counted)
     assert cli.main([*TRAIN, "--output", "a.safetensors"]) == 0
     assert len(saves) == 2, "one epoch before the interruption and one after"
     assert names_in(folder) == both("a")
@@ -369,7 +369,7 @@ def test_a_finished_attacker_is_not_trained_again_and_never_replaced(checkpoint,
         [*command, "--key-file", "other.key"],
         [*command, "--attacker-data", "those"],
     ):
-        assert "choose another --output" in slip(capsys, *changed), changed
+        assert "choose another output" in slip(capsys, *changed), changed
     assert (folder / "again" / "linear.safetensors").read_bytes() == weights
 
 
@@ -397,7 +397,14 @@ def test_attacks_on_other_systems_of_a_file_lie_in_folders_of_their_own_and_say_
     assert names_in(folder / "runs") == set(systems)
 
 
-@pytest.mark.parametrize("changed", [["--play", "encryption", "--scheme-kwargs", "mode=shuffle"], []])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ["--play", "encryption", "--scheme-kwargs", "mode=shuffle"],
+        ["--stages", "keyed", "--key-file", "other.key"],
+        [],
+    ],
+)
 def test_a_folder_of_results_of_another_target_is_refused_before_anything_is_written(
     checkpoint, folder, capsys, changed
 ):
@@ -407,10 +414,18 @@ def test_a_folder_of_results_of_another_target_is_refused_before_anything_is_wri
     before = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
     capsys.readouterr()
     told = slip(capsys, *command, "linear", *changed)
-    assert "results.json is of another target" in told and "choose another --output" in told
+    assert "choose another" in told and "results.json" in told and not (folder / "other.key").exists()
     assert {path.name: path.read_bytes() for path in (folder / "out").iterdir()} == before
+
+
+def test_an_unkeyed_attacks_folder_gets_no_key(checkpoint, folder, capsys):
+    command = ["attack", str(checkpoint), *ATTACK, "--output", "out"]
+    assert cli.main(command) == 0
+    capsys.readouterr()
+    assert "results.json is of another target or key" in slip(capsys, *command, "--stages", "keyed")
+    assert not (folder / "out" / "secret.key").exists()
     (folder / "out" / "results.json").write_text("{}")
-    assert "results.json is of another target" in slip(capsys, *command, "linear", *changed)
+    assert "results.json does not say all that determined it" in slip(capsys, *command)
 
 
 def test_an_evaluation_warns_of_attackers_that_were_trained_against_another_system(

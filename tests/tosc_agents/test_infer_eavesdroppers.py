@@ -11,7 +11,7 @@ from pixels import Pixels
 from refusals import refused
 from tosc_agents.eavesdroppers import restarts
 from tosc_agents.training.evaluate import evaluate
-from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
+from tosc_agents.training.fit_eavesdropper import fit_eavesdropper, forget_run
 
 from tosc_env import metrics
 from tosc_env.attackers import make_eavesdropper
@@ -147,19 +147,15 @@ MLP = {"components": 8, "width": 32, "epochs": 3, "batch_size": 50}
 CNN = {"widths": (8, 8, 4, 4), "epochs": 2, "batch_size": 50}
 
 
-def fit(name, options, count=800, progress=None, state=None, **identity):
+def fit(name, options, count=800, progress=None, state=None):
     source = make_source("shapes", half="attacker", num_images=count, size=SIDE)
     game = Game(source, num_symbols=N, snr_db=[0.0, 12.0])
-    return fit_eavesdropper(
-        name,
-        game,
-        Pixels(game.spec),
-        options=options,
-        seed=3,
-        progress=progress,
-        state_path=state,
-        identity=identity,
+    found = fit_eavesdropper(
+        name, game, Pixels(game.spec), options=options, seed=3, progress=progress, state_path=state
     )
+    if state is not None:
+        forget_run(state)
+    return found
 
 
 @pytest.mark.parametrize(("name", "options"), [("inversion-mlp", MLP), ("inversion", CNN)])

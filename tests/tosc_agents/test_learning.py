@@ -15,7 +15,7 @@ from tosc_agents.learning.loop import LoopConfig, train
 from tosc_agents.learning.precision import autocast, has_fast_bf16, resolve_precision
 from tosc_agents.learning.progress import show_progress
 from tosc_agents.learning.seeding import weights_from
-from tosc_agents.learning.state import load_state, save_state
+from tosc_agents.learning.state import Run, load_state, save_state
 
 from tosc_env.errors import CheckpointError, TrainingError
 
@@ -58,8 +58,7 @@ def fit(config=None, *, progress=None, state_path=None, identity=None, seed=0, b
         config=config or CONFIG,
         generator=generator,
         progress=progress,
-        state_path=state_path,
-        identity=identity,
+        run=None if state_path is None else Run(state_path, identity or {}),
     )
     return module, trained, steps
 
@@ -129,14 +128,19 @@ def test_a_killed_run_resumes_to_bit_identical_weights(tmp_path, epoch, optimize
 
 def test_a_state_of_another_run_is_refused_and_says_in_what_it_differs(tmp_path):
     state = tmp_path / "run.run"
-    fit(state_path=state, identity={"scheme": "a", "options": {"widths": (4, 8)}, "seed": 0})
-    fit(state_path=state, identity={"scheme": "a", "options": {"widths": [4, 8]}, "seed": 0})
-    with refused("scheme seed", CheckpointError) as caught:
-        fit(state_path=state, identity={"scheme": "b", "options": {"widths": (4, 8)}, "seed": 1})
+    fit(state_path=state, identity={"scheme": "a", "options": {"widths": (4, 8)}})
+    fit(state_path=state, identity={"scheme": "a", "options": {"widths": [4, 8]}})
+    with refused('scheme "a" "b"', CheckpointError) as caught:
+        fit(state_path=state, identity={"scheme": "b", "options": {"widths": (4, 8)}})
     assert str(state) in str(caught.value)
-    with refused("config", CheckpointError):
-        longer = LoopConfig(**{**vars(CONFIG), "epochs": 5})
-        fit(longer, state_path=state, identity={"scheme": "a", "options": {"widths": (4, 8)}, "seed": 0})
+    with refused("options.widths", CheckpointError):
+        fit(state_path=state, identity={"scheme": "a", "options": {"widths": (4, 9)}})
+    same = {"state_path": state, "identity": {"scheme": "a", "options": {"widths": (4, 8)}}}
+    for field, value in (("epochs", 5), ("clip", 1.0), ("average", 0.5), ("precision", "bf16")):
+        with refused(f"loop.{field}", CheckpointError):
+            fit(LoopConfig(**{**vars(CONFIG), field: value}), **same)
+    with refused("seed 0 1", CheckpointError):
+        fit(seed=1, **same)
 
 
 def test_a_damaged_state_is_a_checkpoint_error_and_is_not_overwritten(tmp_path):

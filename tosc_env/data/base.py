@@ -16,6 +16,7 @@ from tosc_env.data.checks import as_attributes, as_images, as_labels, check_half
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.devices import resolve_device
 from tosc_env.errors import DataError, InputError
+from tosc_env.identity import digest, tensor_digest
 from tosc_env.types import Batch
 
 T = TypeVar("T")
@@ -182,6 +183,18 @@ class Source:
     def provenance(self) -> str:
         """One sentence on the images and how they were obtained."""
         return self._make_provenance()
+
+    @cached_property
+    def sha256(self) -> str:
+        """The digest of all images, labels and attributes, and of the names of these: which images they are, whatever
+        they are called."""
+        names = self.class_names, self.attribute_names, self.attribute_values
+        return digest([tensor_digest([self.images, self.labels, self.attributes]), names])
+
+    def identity(self) -> dict[str, Any]:
+        """What determines a result that these images go into (:mod:`tosc_env.identity`)."""
+        named = {name: getattr(self, name) for name in ("name", "split", "half", "provenance")}
+        return {**named, "images": len(self), "sha256": self.sha256}
 
     @property
     def number(self) -> int:

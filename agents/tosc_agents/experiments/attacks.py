@@ -14,10 +14,17 @@ from tosc_agents.experiments.jobs import Job, RunCache
 from tosc_agents.experiments.methods import KEYS, Method, label, method
 from tosc_agents.experiments.systems import Systems, images_of, source_of
 from tosc_agents.experiments.trainings import SCHEME, load_method
+from tosc_agents.learning.seeding import weights_from
 from tosc_agents.records import provenance
 from tosc_agents.training.evaluate import CANDIDATES, chance, evaluate, floors
-from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
-from tosc_env.attackers import Eavesdropper
+from tosc_agents.training.fit_eavesdropper import (
+    attack_identity,
+    finished_attacker,
+    fit_eavesdropper,
+    forget_run,
+    without_identity,
+)
+from tosc_env.attackers import Eavesdropper, make_eavesdropper
 from tosc_env.game import Game, GameConfig
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.pipeline import Pipeline
@@ -116,20 +123,23 @@ def attack_job(
         test = Game(
             source_of(setting, "test", None, cache.device), setting, constellation=scheme.constellation
         )
-        finished = _fitted(folder / ATTACKER, cache)
+        path, state = folder / ATTACKER, folder / "attacker.run"
+        with weights_from(seed):
+            fresh = make_eavesdropper(attacker.eavesdropper, train.spec, **attacker.options)
+        known = attack_identity(fresh.to(cache.device), train, scheme, threat=THREAT, seed=seed)
+        # Fitted, perhaps, before its measurement was interrupted.
+        finished = finished_attacker(path, known, device=cache.device)
         if finished is None:
             title = f"{attacker.key} against {method.key} on {setting.data}, seed {seed}"
             with cache.progress(title) as progress:
                 fitted, record = fit_eavesdropper(
-                    attacker.eavesdropper,
+                    fresh,
                     train,
                     scheme,
                     threat=THREAT,
-                    options=dict(attacker.options),
                     seed=seed,
                     progress=progress,
-                    state_path=folder / "attacker.run",
-                    identity={"method": method.key},
+                    state_path=state,
                 )
             card = {
                 **provenance(own, cache.device),
@@ -140,9 +150,10 @@ def attack_job(
                 "training": record,
                 "valid_snr_db": [train.snr_db.low, train.snr_db.high],
             }
-            save_checkpoint(folder / ATTACKER, fitted, card)
+            save_checkpoint(path, fitted, card)
         else:
             fitted, record = finished
+        forget_run(state)
         found = evaluate(
             test,
             scheme,
@@ -152,7 +163,7 @@ def attack_job(
             threat=ThreatModel(candidate_queries=False),
         )
         # The method's own job has its accuracy, which would be counted once more here.
-        return {"evaluation": {**found.plain(), "accuracy": {}}, "training": record}
+        return {"evaluation": {**found.plain(), "accuracy": {}}, "training": without_identity(record)}
 
     name = f"attack-{method.key}-{attacker.key}-{setting.data}-seed{seed}"
     inputs = {
@@ -164,17 +175,6 @@ def attack_job(
         "seed": seed,
     }
     return Job(name, inputs, work, (trained,))
-
-
-def _fitted(path: Path, cache: RunCache) -> tuple[Eavesdropper, dict[str, Any]] | None:
-    """An attacker that was fitted before its measurement was interrupted; the job's folder is of these settings."""
-    if not path.exists():
-        return None
-    loaded = load_checkpoint(path, device=cache.device, kind="eavesdropper")
-    assert isinstance(loaded.policy, Eavesdropper)
-    # One with an encoder in its hands holds nothing that a file could keep: it is fitted again, as is one whose card
-    # was still to be written.
-    return (loaded.policy, loaded.card["training"]) if loaded.card and loaded.policy.state_dict() else None
 
 
 def floors_job(systems: Systems) -> Job:

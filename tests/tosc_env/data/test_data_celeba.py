@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,18 @@ def test_chosen_attributes_come_in_the_order_asked():
     assert source.attributes.tolist() == (SIGNS[:8, [2, 0]] == 1).astype(int).tolist()
     assert make_source("celeba", size=16, attributes="Smiling").attribute_names == ("Smiling",)
     assert len(make_source("celeba", size=16, half="attacker")) == 4
+
+
+def test_an_image_that_was_replaced_under_its_name_is_decoded_again(faces):
+    before = make_source("celeba", size=16)
+    kept = before.images.clone()
+    path = faces / "img_align_celeba" / "000003.jpg"
+    Image.fromarray(np.full((218, 178, 3), 200, np.uint8)).save(path)
+    later = time.time() + 10
+    os.utime(path, (later, later))
+    after = make_source("celeba", size=16)
+    changed = [i for i in range(8) if not torch.equal(after.images[i], kept[i])]
+    assert changed == [2] and after.sha256 != before.sha256
 
 
 def test_images_are_decoded_once_into_a_cache_that_nobody_writes_to_and_whose_damage_is_named(

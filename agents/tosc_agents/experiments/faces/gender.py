@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tosc_agents.learning.loop import LoopConfig, train
 from tosc_agents.learning.precision import autocast
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
-from tosc_agents.learning.state import load_state, save_state
+from tosc_agents.learning.state import Run, load_state, save_state
 from tosc_agents.networks import ImageEncoder
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError
@@ -100,11 +100,8 @@ class Classifier:
             right = (logits.detach().argmax(1) == truth[index]).float().mean()
             return F.cross_entropy(logits, truth[index]), {"accuracy": right}
 
-        kept: dict[str, Any] = {
-            "state_path": state_path,
-            "identity": {"classifier": asdict(config)},
-            "progress": progress,
-        }
+        run = Run(state_path, {"classifier": config, "truth": truth}) if state_path else None
+        kept: dict[str, Any] = {"run": run, "progress": progress}
         return train(self.network, step_loss, num_images=len(truth), config=loop, generator=generator, **kept)
 
     @torch.no_grad()
