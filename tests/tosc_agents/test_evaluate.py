@@ -361,3 +361,28 @@ def test_nearest_symbols_are_looked_for_in_what_colluding_eavesdroppers_have_tog
     (together,), (one,) = rates["together"].values(), rates["one"].values()
     assert sorted(rates["alone"]) == ["nearest-symbols@eavesdropper_0", "nearest-symbols@eavesdropper_1"]
     assert abs(together - one) < 0.1 and together > 1.3 * max(rates["alone"].values())
+
+
+class ByPosition(Eavesdropper):
+    """Says that the candidates stand in the messages' order, and spoils what it is handed."""
+
+    name = "by-position"
+
+    def fit(self, view, *, generator, progress=None):
+        return {}
+
+    def reconstruct(self, received, csi):
+        received.zero_()
+        return torch.full((len(received), *self.spec.image_shape), 0.5)
+
+    def match(self, received, csi, candidates):
+        received.zero_()
+        return torch.eye(len(candidates))
+
+
+def test_an_answer_by_position_is_chance_and_nobody_spoils_what_others_receive(game, scheme):
+    alone = evaluate(game, scheme, {"mean": make_eavesdropper("mean-image", game.spec)}, seeds=1)
+    attackers = {"position": ByPosition(game.spec), "mean": make_eavesdropper("mean-image", game.spec)}
+    found = evaluate(game, scheme, attackers, seeds=1)
+    assert found.leaks["position"][12.0]["reid_match"].mean < 0.1
+    assert found.leaks["mean"] == alone.leaks["mean"] and found.accuracy == alone.accuracy

@@ -200,6 +200,9 @@ def evaluate(
     ]
     sums: list[dict[tuple[str, str], Any]] = [defaultdict(float) for _ in draws]  # by attacker and figure
     for exchanges in zip(*rollouts, strict=True):
+        # Whoever rebuilds or infers has not yet been shown these images as candidates, nor what others were handed.
+        order = torch.randperm(len(exchanges[0].round.targets), device=game.device, generator=_unknown(game))
+        received: list[dict[str, tuple[Reception, Reception]]] = []
         for (_, seed), exchange, stream, totals in zip(draws, exchanges, streams, sums, strict=True):
             if points is not None:
                 indices = hard_decision(exchange.transmission.sent, points)
@@ -208,13 +211,24 @@ def evaluate(
                 decision = game.task.decide(exchange.logits())
                 totals["", "accuracy"] += game.task.score(decision, exchange.round.targets).sum()
             ssim = with_ssim and (ssim_seeds is None or seed < ssim_seeds)
+            received.append({})
             for node in nodes:
                 once = exchange.observed(threat, node)
                 many = _again(exchange, once, stream, threat, node) if repeated else once
+                received[-1][node] = once, many
                 for name, attacker in attackers.items():
-                    reception = many if attacker.repeated else once
+                    reception = _copied(many if attacker.repeated else once)
                     for figure, values in _leaks(attacker, exchange.round, reception, game, ssim).items():
                         totals[_at(name, node, nodes), figure] += values.sum()
+        for exchange, stream, totals, by_node in zip(exchanges, streams, sums, received, strict=True):
+            for node, (once, many) in by_node.items():
+                for name, attacker in attackers.items():
+                    if "match" in attacker.capabilities:
+                        reception = _copied(many if attacker.repeated else once)
+                        images = exchange.round.batch.images[order]
+                        scores = attacker.match(reception.received, reception.csi, images)[:, order.argsort()]
+                        hits = metrics.reidentification(scores).sum()
+                        totals[_at(name, node, nodes), attacker.match_figure] += hits
             if threat.candidate_queries:
                 candidates = _again_encoded(exchange, stream)
                 for node in nodes:
@@ -285,6 +299,18 @@ def _at(name: str, node: str, nodes: Sequence[str]) -> str:
     return name if len(nodes) == 1 else f"{name}@{node}"
 
 
+def _unknown(game: Game) -> torch.Generator:
+    """A stream of the system's own entropy: an order of candidates that no attacker knows changes no figure."""
+    stream = torch.Generator(game.device)
+    stream.seed()
+    return stream
+
+
+def _copied(reception: Reception) -> Reception:
+    """The reception for one attacker, which may write to it."""
+    return Reception(reception.received.clone(), reception.csi.clone())
+
+
 def _leaks(
     attacker: Eavesdropper, round_: Round, reception: Reception, game: Game, with_ssim: bool
 ) -> dict[str, Tensor]:
@@ -295,13 +321,6 @@ def _leaks(
         rebuilt = attacker.reconstruct(received, csi)
         found = _image_figures(rebuilt, images, game, with_ssim)
         found["reid_pixels"] = metrics.reidentification(metrics.pixel_scores(rebuilt, images))
-    if "match" in attacker.capabilities:
-        # In another order than the messages, so that an answer by position is right by chance alone.
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(len(images))).to(
-            images.device
-        )
-        scores = attacker.match(received, csi, images[order])[:, order.argsort()]
-        found[attacker.match_figure] = metrics.reidentification(scores)
     if "infer" in attacker.capabilities:
         logits = attacker.infer(received, csi)
         sizes = [size for _, size in attacker.inferred]

@@ -83,7 +83,8 @@ def fit_eavesdropper(
         "name": attacker.name,
         **setting,
         "options": attacker.options,  # with what it has learnt of its own shape
-        "queries": view.queries,
+        # Of the count that the attacker cannot reach: it has had the view in its hands.
+        "queries": count.queries,
         "seconds": round(time.perf_counter() - start, 1),
         "fit": fitted,
         "identity": identity(seed=seed, **parts),
