@@ -137,7 +137,7 @@ class SecretKey:
         return hashlib.shake_256(b"tosc-env key fingerprint\0" + self._bytes).hexdigest(8)
 
     def identity(self) -> dict[str, str]:
-        """Which key this is, without showing it (:mod:`tosc_env.identity`)."""
+        """Identify this key without showing it (:mod:`tosc_env.identity`)."""
         return {"fingerprint": self.fingerprint()}
 
     def subkey(self, environment: int, purpose: str, device: torch.device | str = "cpu") -> Tensor:

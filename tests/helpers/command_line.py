@@ -1,4 +1,4 @@
-"""What the tests of the command line share: a tiny training, and how a slip must look."""
+"""Helpers for the tests of the command line: a tiny training, and the form of an error message."""
 
 from __future__ import annotations
 

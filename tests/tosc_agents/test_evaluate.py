@@ -43,7 +43,7 @@ def scheme(game):
 
 
 class Oracle(Eavesdropper):
-    """Knows the images in the order in which the evaluation goes through them."""
+    """An attacker that knows the images in the order in which the evaluation goes through them."""
 
     name = "oracle"
 
@@ -187,7 +187,7 @@ LEVELS = (-4.0, 0.0, 4.0, 8.0, 12.0, 20.0)
 
 
 class Watched(PrivacyScheme):
-    """Sends what another scheme does, and counts the images of a source."""
+    """A scheme that sends what another one does, and counts the images of a source."""
 
     asked = 0
 
@@ -206,7 +206,7 @@ class Watched(PrivacyScheme):
 
 
 def test_each_image_is_encoded_once_and_figures_are_those_of_encoding_it_every_time(game, scheme):
-    """What reads its context is encoded afresh each time, and sends the very same."""
+    """A scheme that reads its context is encoded afresh each time, and sends the very same."""
     once, always = Watched(scheme), Watched(scheme, reads_context=True)
     attackers = {"none": mean_image(game), "linear": linear(game, scheme)}
     found = [
@@ -233,7 +233,7 @@ def test_a_scheme_in_training_is_evaluated_as_it_will_be_and_goes_on_training(ga
 
 
 class Knows(Eavesdropper):
-    """Infers the label of every image right, and colour 0 for all; takes R receptions when told to."""
+    """An attacker that infers every label right, and colour 0 for all; it takes R receptions when asked to."""
 
     name = "knows"
 
@@ -292,7 +292,7 @@ def test_the_use_of_codewords_is_counted_over_all_symbols(game):
 
 
 class Listener(Eavesdropper):
-    """Notes at which SNR it is told to be."""
+    """An attacker that notes the SNR which its CSI gives."""
 
     name = "listener"
 

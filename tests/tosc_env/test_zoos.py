@@ -213,7 +213,7 @@ def test_where_the_usual_attacker_was_never_trained_a_closed_form_plays_and_a_na
 
 
 def test_trained_policies_are_found_for_an_id_whose_images_are_not_there(zoo, tmp_path):
-    """Where images would stand in for others, the spaces are the same, and no warning is due."""
+    """Stand-in images have the same spaces, and no warning is due."""
     zoo.path = tmp_path / "s.safetensors"
     save_checkpoint(
         zoo.path, Trained(SystemSpec((3, 64, 64), 3, binary=True), seed=5), {"data": {"name": "celeba"}}

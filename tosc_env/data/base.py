@@ -192,7 +192,7 @@ class Source:
         return digest([tensor_digest([self.images, self.labels, self.attributes]), names])
 
     def identity(self) -> dict[str, Any]:
-        """What determines a result that these images go into (:mod:`tosc_env.identity`)."""
+        """Describe what determines a result that these images go into (:mod:`tosc_env.identity`)."""
         named = {name: getattr(self, name) for name in ("name", "split", "half", "provenance")}
         return {**named, "images": len(self), "sha256": self.sha256}
 

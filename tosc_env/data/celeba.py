@@ -295,7 +295,7 @@ def _decoded(folder: Path, store: Path, size: int, crop: float, split: str) -> n
 
 
 def _newest(folder: Path, names: set[str]) -> float:
-    """When the last of some images was written; those that are gone are not missed here."""
+    """The time at which the last of some images was written; those that are gone are not missed here."""
     with os.scandir(folder) as entries:
         return max((entry.stat().st_mtime for entry in entries if entry.name in names), default=0.0)
 

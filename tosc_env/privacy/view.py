@@ -74,7 +74,7 @@ class View:
     def __init__(
         self, game: Game, scheme: PrivacyScheme, threat: ThreatModel, generator: torch.Generator
     ) -> None:
-        object.__setattr__(self, "_ask", _door(_Referee(game, scheme, threat, generator)))
+        object.__setattr__(self, "_ask", _query_function(_Referee(game, scheme, threat, generator)))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(
@@ -185,7 +185,7 @@ class View:
 
         With the key (``keys="with-key"``) they are decrypted.
 
-        A deterministic sender is asked once per image and remembered, so repeated use costs one query; so is
+        A deterministic scheme is asked once per image and remembered, so repeated use costs one query; so is
         a stochastic one where the queries are limited. With unlimited queries it is asked afresh each time.
 
         Raises:
@@ -232,7 +232,7 @@ class View:
         return self._ask("encode", images)
 
 
-def _door(referee: _Referee) -> Callable[..., Any]:
+def _query_function(referee: _Referee) -> Callable[..., Any]:
     """The one way to the referee: a grant by its name, one at a time, of tensors that are nothing but tensors."""
     lock = threading.RLock()
 
@@ -495,7 +495,7 @@ class _Referee:
 
 
 class QueryCount:
-    """How often a view's encoder has been asked, as a state that a training which is resumed goes on with.
+    """The number of times a view's encoder has been asked, as a state that a resumed training goes on with.
 
     It leads to nothing but the count, and can only raise it: an attacker holds it with its run.
     """
@@ -528,7 +528,7 @@ def counted_view(
     """A :class:`View`, and its count for whoever keeps a run that is resumed."""
     referee = _Referee(game, scheme, threat, generator)
     view = object.__new__(View)
-    object.__setattr__(view, "_ask", _door(referee))
+    object.__setattr__(view, "_ask", _query_function(referee))
 
     def told() -> dict[str, Any]:
         return {"asked": referee._asked.clone(), "repeated": referee._repeated, "encoded": referee._encoded}

@@ -16,7 +16,7 @@ from tosc_env.types import CSILayout, Reception, SystemSpec
 
 
 class Denoise(TransformedAttack):
-    """Combines R transmissions of one image into a reception of R times the SNR, and shows that to the base attacks.
+    """An attacker that combines R transmissions of one image into one of R times the SNR for the base attacks.
 
     Over AWGN it is the mean weighted by ``1 / N0`` of each transmission. Over a fading link it is maximum-ratio
     combining, of the raw receptions y_r whatever the equaliser has made of them: with ``g = sum |h_r|^2 / N0_r``

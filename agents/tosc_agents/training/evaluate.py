@@ -169,12 +169,12 @@ def evaluate(
             f"{list(snr_db)} dB has one twice: evaluate such pairs one by one."
         )
     count = len(game.source)
-    sender = as_pipeline(scheme)
-    if sender.receives:
-        check_shapes("scheme", sender, game)
+    pipeline = as_pipeline(scheme)
+    if pipeline.receives:
+        check_shapes("scheme", pipeline, game)
     for attacker in attackers.values():
         check_shapes("eavesdropper", attacker, game)
-    name = sender.constellation
+    name = pipeline.constellation
     points = None if name is None else constellation_points(name, device=game.device)
     usage = torch.zeros(0 if points is None else len(points), device=game.device)
     accuracy: dict[float, Figure] = {}
@@ -195,7 +195,7 @@ def evaluate(
     # A stream for each SNR and seed. The images are outermost, so that an attacker may remember candidates.
     streams = [torch.Generator(game.device).manual_seed(1000 + seed) for _, seed in draws]
     rollouts = [
-        rollout(games[pair], sender, generator=stream, batch_size=batch_size)
+        rollout(games[pair], pipeline, generator=stream, batch_size=batch_size)
         for (pair, _), stream in zip(draws, streams, strict=True)
     ]
     sums: list[dict[tuple[str, str], Any]] = [defaultdict(float) for _ in draws]  # by attacker and figure
@@ -207,7 +207,7 @@ def evaluate(
             if points is not None:
                 indices = hard_decision(exchange.transmission.sent, points)
                 usage += torch.bincount(indices.flatten(), minlength=len(usage))
-            if sender.receives:
+            if pipeline.receives:
                 decision = game.task.decide(exchange.logits())
                 totals["", "accuracy"] += game.task.score(decision, exchange.round.targets).sum()
             ssim = with_ssim and (ssim_seeds is None or seed < ssim_seeds)

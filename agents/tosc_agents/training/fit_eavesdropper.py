@@ -58,7 +58,7 @@ def fit_eavesdropper(
     threat = threat or ThreatModel()
     with weights_from(seed):
         attacker = make_eavesdropper(eavesdropper, game.spec, **(options or {})).to(game.device)
-    # One stream for the order of images and the noise on the air, so that a resumed run goes on with both.
+    # One stream for the order of images and the channel's noise, so that a resumed run goes on with both.
     generator = torch.Generator(game.device).manual_seed(seed)
     view, count = counted_view(game, scheme, threat, generator)
     threat = view.threat
@@ -96,7 +96,7 @@ def fit_eavesdropper(
 def attack_identity(
     attacker: Eavesdropper, game: Game, scheme: PrivacyScheme, *, threat: ThreatModel, seed: int
 ) -> dict[str, Any]:
-    """What determines an attacker that is trained: itself when fresh, the system, the images, what it is given."""
+    """Describe what determines a trained attacker: itself when fresh, the system, the images, what it is given."""
     return identity(seed=seed, **_parts(attacker, game, scheme, threat))
 
 

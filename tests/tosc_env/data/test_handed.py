@@ -1,4 +1,4 @@
-"""What people hand over as images works, or is refused in one sentence that says what to do."""
+"""Images handed over by users work, or are refused in one sentence that says what to do."""
 
 from __future__ import annotations
 
