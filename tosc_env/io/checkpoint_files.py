@@ -45,7 +45,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
         CheckpointError: missing, truncated, corrupt, or not written by tosc-env; a card of other weights.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"no checkpoint at {path}.")
     metadata = _open(path, lambda file: file.metadata()) or {}
     try:
@@ -85,7 +85,7 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
         CheckpointError: the file there is no card, or one of other weights.
     """
     place = card_path(path)
-    if not place.is_file():
+    if not os.path.isfile(place):
         return {}
     try:
         with open(place, "rb") as file:

@@ -72,7 +72,11 @@ def replacing_all(*paths: str | os.PathLike[str]) -> Iterator[list[Path]]:
 
 def _part_of(path: Path) -> Path:
     """A new, empty temporary file beside ``path``; older ones that a killed process has left there are removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.fsencode(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except ValueError as error:  # a zero byte, or half a character
+        raise OSError(errno.EINVAL, f"no name of a file, {error}") from None
     for leftover in path.parent.glob(".*.????????.part"):
         with suppress(OSError):
             if leftover.stat().st_mtime < time.time() - LEFTOVER_AGE:

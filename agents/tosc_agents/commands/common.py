@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,9 +32,11 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not name or not equals:
             raise InputError(f"an option is written name=value, not {shown(pair)!r}.")
+        if name in options:
+            raise InputError(f"each option is given once, but {shown(name)!r} is given twice.")
         try:
             options[name] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, a number of too many digits, too many brackets
             options[name] = text
     return options
 
@@ -48,7 +52,7 @@ def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
     Values are JSON where they can be, else text; a comma inside brackets belongs to its value.
 
     Raises:
-        InputError: a part without a name, an option that is not written name=value, or one given twice.
+        InputError: a part without a name, or an option that is not written name=value or given twice.
 
     Example:
         >>> parse_parts(["keyed", "laplace:epsilon=20,epsilon_range=[1,100],mode=laplace"])
@@ -65,13 +69,9 @@ def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
         if not colon:
             parts.append(name)
             continue
-        pairs = _pieces(listed)
-        options = parse_options(pairs)
-        if len(options) < len(pairs) or "name" in options:
-            raise InputError(
-                f"each option of {name!r} is given once, and 'name' is none, but there are "
-                f"{', '.join(str(shown(pair.partition('=')[0])) for pair in pairs)}."
-            )
+        options = parse_options(_pieces(listed))
+        if "name" in options:
+            raise InputError(f"'name' is no option of {name!r}; it is what stands before the colon.")
         parts.append({"name": name, **options})
     return parts
 
@@ -227,11 +227,28 @@ def check_colluding(colluding: bool, setting: GameConfig) -> None:
         )
 
 
+def check_folder(path: Path) -> None:
+    """Raise InputError for an --output that is no folder and cannot become one, before anything is computed for it."""
+    place = path
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{place} is no folder")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"{place} may not be written to")
+    except OSError as error:
+        raise InputError(f"--output cannot be in the folder {path}: {error.strerror}.") from None
+
+
 def refuse_overwriting(path: Path, overwrite: bool) -> None:
     """Raise InputError when a finished checkpoint, or what lies where its card goes, would be lost, and for a name
     that is none of weights: other files beside them are named after them."""
     if path.suffix != SUFFIX:
         raise InputError(f"--output names weights, whose files end in {SUFFIX!r}, not {path}.")
+    check_folder(path.parent)
     for one in (path, card_path(path)):
-        if one.exists() and not overwrite:
+        if os.path.isdir(one):
+            raise InputError(f"--output names a file, and {one} is a folder.")
+        if os.path.exists(one) and not overwrite:
             raise InputError(f"{one} exists; choose another --output, or give --overwrite.")
