@@ -28,10 +28,11 @@ from tosc_env.constraints import ENERGY_EPSILON, Constraint, constraint_of
 from tosc_env.data import make_source, usual_attributes
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError, unknown
+from tosc_env.identity import digest
 from tosc_env.modulation import constellation_points
 from tosc_env.nodes import WIRETAP, Node, as_nodes
 from tosc_env.options import check_count, named_options
-from tosc_env.rewards import Outcome, Reward, make_reward
+from tosc_env.rewards import Outcome, PrivacyUtility, Reward, checked_rewards, make_reward
 from tosc_env.snr import SNR, SNRRange
 from tosc_env.tasks import Task, make_task
 from tosc_env.types import Context, Leak, Reception, Round, Scores, SystemSpec, Transmission, Waves
@@ -232,6 +233,27 @@ class Game:
         """A copy of the game with other rules (``snr_db=0.0``, say) or another ``source=``."""
         return Game(changes.pop("source", self.source), self.config, **changes)
 
+    def identity(self) -> dict[str, Any]:
+        """What determines a result of this game (:mod:`tosc_env.identity`): its images, what is known of their data
+        set, and every rule."""
+        rules = {f.name: getattr(self.config, f.name) for f in fields(GameConfig)}
+        for name in (
+            "data",
+            "data_kwargs",
+            "task_kwargs",
+            "channel_kwargs",
+            "reward_kwargs",
+            "privacy_weight",
+        ):
+            rules.pop(name)  # the source, and the objects that these have become
+        others = rules["eavesdropper_snr_db"]
+        rules |= {
+            "snr_db": self.snr_db.plain(),
+            "eavesdropper_snr_db": None if others is None else SNRRange.parse(others).plain(),
+            "nodes": [node.plain() for node in self.nodes],
+        }
+        return {**rules, "data": self.source, "statistics": {"sha256": digest(self.source.statistics)}}
+
     @property
     def device(self) -> torch.device:
         """The source's device."""
@@ -417,7 +439,8 @@ class Game:
             reconstructions: each eavesdropper's images [B, C, H, W] by its node; an only one's need no name.
 
         Raises:
-            InputError: a shape that does not fit.
+            InputError: a shape that does not fit; or a reward of one's own gave something else than finite
+                floating-point numbers [B] for each role.
         """
         if isinstance(reconstructions, Tensor):
             reconstructions = {self.adversaries[0]: reconstructions}
@@ -439,6 +462,8 @@ class Game:
             extra = {figure: EXTRA_METRICS[figure](outcome) for figure in self.metrics}
             leaks[name] = Leak(error, outcome.psnr_db, extra)
             paid = self.reward(outcome)
+            if type(self.reward) is not PrivacyUtility:  # ours needs no looking at
+                paid = checked_rewards(paid, outcome)
             rewards[name] = paid["eavesdropper"]
             system.append((paid["transmitter"], paid["receiver"]))
         transmitter, receiver = zip(*system, strict=True)

@@ -53,17 +53,23 @@ class Registry(Generic[T]):
         return enter
 
     def __getitem__(self, name: str) -> Callable[..., T]:
+        if not isinstance(name, str):
+            raise unknown(self.kind, name, self)
         if name not in self._table:
             self._load(name)
         return self._table[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in set(self)
+        return isinstance(name, str) and name in set(self)
 
     def __iter__(self) -> Iterator[str]:
         """The names, loaded or only declared, in alphabetical order; loads nothing."""
         declared = {entry.name for entry in self._entries()}
         return iter(sorted(declared | set(self._table)))
+
+    def declares(self, name: str) -> bool:
+        """Whether an installed package declares ``name``, so that any program finds the same under it."""
+        return name in {entry.name for entry in self._entries() if entry.value == self.origin(name)}
 
     def origin(self, name: str) -> str:
         """The place of an entry as ``module:object``, without importing it."""

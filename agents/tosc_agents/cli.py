@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stderr
+from dataclasses import is_dataclass
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -17,15 +20,32 @@ DESCRIPTION = (
 )
 
 
+class _Terminated(BaseException):
+    """The system asks the command to end: what it was writing is removed on the way out."""
+
+
+def _terminate(*_: Any) -> None:
+    raise _Terminated
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    print(f"tosc: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        signal.signal(signal.SIGTERM, _terminate)
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         if given == ["--version"]:
             print(f"tosc {version('tosc-env')}")
             return 0
         check_arguments(given)
-        return int(_parsed(given).run())
+        command = _parsed(given)
+        check_whole_numbers(command)
+        return int(command.run())
     except ToscError as error:
         print(f"tosc: error: {error}", file=sys.stderr)
         return 2
@@ -35,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
+    except _Terminated:
+        print("tosc: terminated; the same command goes on from the last whole epoch.", file=sys.stderr)
+        return 128 + signal.SIGTERM
 
 
 def check_arguments(given: Sequence[str]) -> None:
@@ -58,6 +81,17 @@ def check_arguments(given: Sequence[str]) -> None:
                     f"{text!r} and {names[name]!r} are one option, which is given once, not twice."
                 )
             names[name] = text
+
+
+def check_whole_numbers(command: Any) -> None:
+    """Raise InputError for a whole number of more than 64 bits, which no generator, tensor or loop takes."""
+    for name, value in vars(command).items():
+        if is_dataclass(value):
+            check_whole_numbers(value)
+        elif type(value) is int and not -(2**63) <= value < 2**63:
+            raise InputError(
+                f"--{name.replace('_', '-')} must be a whole number of 64 bits, not one of {value.bit_length()}."
+            )
 
 
 def commands() -> Any:

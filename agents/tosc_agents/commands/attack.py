@@ -18,9 +18,10 @@ import tyro
 from tosc_agents.commands.common import (
     NodeOptions,
     SystemOptions,
+    asked_of,
     check_colluding,
     check_folder,
-    check_seed,
+    check_snr_pairs,
     parse_options,
     parse_parts,
     part_names,
@@ -33,16 +34,23 @@ from tosc_agents.commands.common import (
 )
 from tosc_agents.leaks import describe, strongest, unprotected
 from tosc_agents.learning.progress import show_progress
+from tosc_agents.learning.seeding import weights_from
 from tosc_agents.pictures import attack_picture
 from tosc_agents.records import RESULTS, print_evaluation, provenance, write_results
 from tosc_agents.training.evaluate import evaluate
-from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
-from tosc_env.attackers import Eavesdropper, eavesdroppers
+from tosc_agents.training.fit_eavesdropper import (
+    attack_identity,
+    finished_attacker,
+    fit_eavesdropper,
+    forget_run,
+    without_identity,
+)
+from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
 from tosc_env.errors import DataError, InputError, unknown
 from tosc_env.game import Game, GameConfig
-from tosc_env.io.checkpoint_files import sha256
-from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
+from tosc_env.identity import check_identity, identity
+from tosc_env.io.checkpoints import save_checkpoint
 from tosc_env.nodes import as_nodes
 from tosc_env.options import named_options, shown
 from tosc_env.pipeline import Pipeline
@@ -97,7 +105,6 @@ class Attack(SystemOptions, NodeOptions):
     def run(self) -> int:
         """Fit each attacker, measure all on the same receptions, write everything."""
         device = resolve_device(self.device)
-        check_seed(self.seed)
         options = parse_options(self.eavesdropper_kwargs)
         named_options("--eavesdropper-kwargs", {key.split(".")[-1]: value for key, value in options.items()})
         for name in (*self.eavesdropper, *(key.partition(".")[0] for key in options if "." in key)):
@@ -110,18 +117,9 @@ class Attack(SystemOptions, NodeOptions):
         setting, origin, systems = self._target(device, folder)
         train, test = self._games(setting, systems, device)
         tell_guarantee(systems[1], self.threat.receptions)
-        fitted: dict[str, Eavesdropper] = {}
-        records: dict[str, Any] = {}
-        identity = {
-            "file": self.target.name,
-            "sha256": sha256(self.target),
-            "setting": setting.plain(),
-            "options": systems[1].options,
-            "composition": systems[1].composition,
-            "key": systems[1].key_fingerprint,
-            "attacker_data": self.attacker_data,
-        }
-        _refuse_another(folder, identity)
+        known = identity(setting=setting.plain(), system=systems[1])
+        asked = asked_of(self)
+        _refuse_another(folder, known, asked)
         link_snr_db = train.snr_of(train.adversaries[0])
         card = {
             **provenance(train.source, device),
@@ -131,36 +129,39 @@ class Attack(SystemOptions, NodeOptions):
             "setting": setting.plain(),
             "valid_snr_db": [link_snr_db.low, link_snr_db.high],
         }
+        # All that lies there is looked at before anything is written.
+        wanted: dict[str, tuple[Eavesdropper, tuple[Eavesdropper, dict[str, Any]] | None]] = {}
         for name in self._names(threat, systems[0], train):
-            wanted: dict[str, Any] = {
-                "options": _applicable(name, options),
-                "threat_model": threat.plain(),
-                "snr_db": link_snr_db.plain(),
-                "seed": self.seed,
-                "target": identity,
-            }
+            with weights_from(self.seed):
+                fresh = make_eavesdropper(name, train.spec, **_applicable(name, options)).to(device)
+            mine = attack_identity(fresh, train, systems[0], threat=threat, seed=self.seed)
             # One with an encoder in its hands cannot be put away and taken out again.
-            queries = "candidate_queries" in eavesdroppers[name].needs  # type: ignore[attr-defined]
+            queries = "candidate_queries" in fresh.needs
             path = folder / f"{name}.safetensors"
-            finished = None if queries else _finished(path, wanted, device)
+            finished = None if queries else finished_attacker(path, mine, asked=asked, device=device)
+            wanted[name] = fresh, finished
+        fitted: dict[str, Eavesdropper] = {}
+        records: dict[str, Any] = {}
+        for name, (fresh, finished) in wanted.items():
+            state = folder / f"{name}.run"
             if finished is not None:
                 print(f"{name}: trained before with the same settings, taken from {folder}")
-                fitted[name], records[name] = finished
-                continue
-            with show_progress(f"fit {name}") as progress:
-                fitted[name], records[name] = fit_eavesdropper(
-                    name,
-                    train,
-                    systems[0],
-                    threat=threat,
-                    options=wanted["options"],
-                    seed=self.seed,
-                    progress=progress,
-                    state_path=folder / f"{name}.run",
-                    identity={"target": identity},
-                )
-            records[name] |= {"asked": wanted}
-            save_checkpoint(path, fitted[name], {**card, "training": records[name]})
+                fitted[name], record = finished
+            else:
+                with show_progress(f"fit {name}") as progress:
+                    fitted[name], record = fit_eavesdropper(
+                        fresh,
+                        train,
+                        systems[0],
+                        threat=threat,
+                        seed=self.seed,
+                        progress=progress,
+                        state_path=state,
+                        asked=asked,
+                    )
+                save_checkpoint(folder / f"{name}.safetensors", fitted[name], {**card, "training": record})
+            forget_run(state)
+            records[name] = without_identity(record)
         levels = self.snr_db or train.snr_db.choices or (train.snr_db.low, train.snr_db.high)
         # Recorded symbols have no encoder to ask; that the candidates are among the records does as well.
         recorded = not systems[1].receives
@@ -177,7 +178,8 @@ class Attack(SystemOptions, NodeOptions):
         top = strongest(found)
         record = {
             "target": self.target.name,
-            "attacked": identity,
+            "attacked": known,
+            "asked": asked,
             "system": origin,
             "channel_uses": train.num_symbols,
             "threat_model": threat.plain(),
@@ -249,7 +251,7 @@ class Attack(SystemOptions, NodeOptions):
         # Kept, so that a resumed attack meets the same key.
         keyed = scheme.keyed and "key" not in scheme_options(self.scheme_kwargs)
         key = self.key_file or (folder / "secret.key" if keyed else None)
-        if key is not None and not key.exists() and (folder / RESULTS).exists():
+        if key is not None and not os.path.exists(key) and (folder / RESULTS).exists():
             raise InputError(f"{folder / RESULTS} is of another target or key; choose another --output.")
         use_key_file(scheme, key)
         return setting, system_of(scheme, loaded.card), (scheme, scheme)
@@ -259,11 +261,7 @@ class Attack(SystemOptions, NodeOptions):
     ) -> tuple[Game, Game]:
         """The games on the attackers' own images and on the test images."""
         other_snr = snr_choices(self.eavesdropper_snr_db) if self.eavesdropper_snr_db else None
-        if other_snr is not None and len(self.eavesdropper_snr_db) != len(self.snr_db):
-            raise InputError(
-                f"--eavesdropper-snr-db pairs with --snr-db, but there are {len(self.eavesdropper_snr_db)} and "
-                f"{len(self.snr_db)} values."
-            )
+        check_snr_pairs(self.snr_db, self.eavesdropper_snr_db)
         snr = snr_choices(self.snr_db) if self.snr_db else setting.snr_db
         rules: dict[str, Any] = {"snr_db": snr, "constellation": systems[0].constellation, "device": device}
         check_colluding(self.threat.colluding, setting)
@@ -293,39 +291,16 @@ class Attack(SystemOptions, NodeOptions):
         return train, test
 
 
-def _refuse_another(folder: Path, identity: dict[str, Any]) -> None:
-    """Raise InputError where a folder holds results that are not of this target."""
+def _refuse_another(folder: Path, known: dict[str, Any], asked: dict[str, str]) -> None:
+    """Raise CheckpointError where a folder holds results that are not of this target."""
     path = folder / RESULTS
-    if not path.exists():
-        return
-    try:
-        known = json.loads(path.read_text(encoding="utf-8")).get("attacked")
-    except (OSError, ValueError, AttributeError):
-        known = None
-    if known != _as_read(identity):
-        raise InputError(f"{path} is of another target or key; choose another --output.")
-
-
-def _as_read(value: Any) -> Any:
-    """Plain values as a file holds them: lists, no tuples."""
-    return json.loads(json.dumps(value))
-
-
-def _finished(
-    path: Path, wanted: dict[str, Any], device: torch.device
-) -> tuple[Eavesdropper, dict[str, Any]] | None:
-    """An attacker that an earlier, interrupted or smaller run of the same command has finished."""
-    if not path.exists():
-        return None
-    loaded = load_checkpoint(path, device=device, kind="eavesdropper")
-    record = loaded.card.get("training", {})
-    if record.get("asked") != _as_read(wanted):
-        raise InputError(
-            f"{path} was trained with other settings or against another target; choose another --output."
-        )
-    if not loaded.policy.state_dict():
-        return None  # what it learnt is in no tensor of its state, so its file holds nothing: fitted again
-    return loaded.policy, record
+    if path.exists():
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            theirs, then = record.get("attacked"), record.get("asked")
+        except (OSError, ValueError, AttributeError):
+            theirs, then = None, None
+        check_identity(path, theirs, known, asked_then=then, asked_now=asked)
 
 
 def _check_options(names: list[str], options: dict[str, Any]) -> None:
@@ -385,6 +360,6 @@ def _recorded(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     ) as error:  # a damaged archive raises almost any; MemoryError where it claims too many numbers
         told = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise DataError(f"{path} does not hold the arrays train_second_half and test: {told}.") from None
-    if any(a.dim() != 2 or a.shape[1] % 2 for a in arrays):
+    if any(a.dim() != 2 or a.shape[1] % 2 or not a.numel() for a in arrays):
         raise DataError(f"{path}: symbols must be [N, 2n], not {[list(a.shape) for a in arrays]}.")
     return arrays[0], arrays[1]

@@ -5,20 +5,26 @@ from __future__ import annotations
 import errno
 import json
 import os
+import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import tyro
+
 from tosc_agents.keys import SecretKey
+from tosc_agents.learning.state import kept_identity
 from tosc_env.devices import resolve_device
-from tosc_env.errors import CheckpointError, InputError
+from tosc_env.errors import CheckpointError, InputError, unknown
 from tosc_env.game import GameConfig
-from tosc_env.io.checkpoint_files import SUFFIX, card_path
+from tosc_env.identity import describe_module, digest
+from tosc_env.io.checkpoint_files import SUFFIX, card_path, read_card
 from tosc_env.io.checkpoints import Checkpoint, load_checkpoint
 from tosc_env.nodes import WIRETAP, as_nodes, wiretap
 from tosc_env.options import named_options, shown
 from tosc_env.pipeline import Pipeline
+from tosc_env.registration import environments
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -92,6 +98,23 @@ def _pieces(text: str) -> list[str]:
     return pieces
 
 
+def asked_of(command: Any) -> dict[str, str]:
+    """Each option of a command as a user writes it, with a digest of its value: a value may hold a key."""
+    hints = typing.get_type_hints(type(command), include_extras=True)
+    found: dict[str, str] = {}
+    for one in fields(command):
+        value = getattr(command, one.name)
+        if is_dataclass(value):
+            found |= asked_of(value)
+            continue
+        told = getattr(hints[one.name], "__metadata__", ())
+        positional = tyro.conf.Positional in told
+        names = [getattr(part, "name", None) for part in told if not positional]
+        name = next((n for n in names if n), one.name).replace("_", "-")
+        found[name.upper() if positional else f"--{name}"] = digest(value)[:16]
+    return found
+
+
 def snr_choices(values: Sequence[float]) -> Any:
     """One number as it is, several as choices to draw from."""
     if not values:
@@ -99,10 +122,13 @@ def snr_choices(values: Sequence[float]) -> Any:
     return values[0] if len(values) == 1 else list(values)
 
 
-def check_seed(seed: int) -> None:
-    """Raise InputError for a seed that no generator takes."""
-    if not -(2**63) <= seed < 2**63:
-        raise InputError(f"seed must be a whole number of 64 bits, not {seed}.")
+def check_snr_pairs(snr_db: Sequence[float], eavesdropper_snr_db: Sequence[float]) -> None:
+    """Raise InputError unless the eavesdropper's SNRs are none, or one for each of the receiver's."""
+    if eavesdropper_snr_db and len(eavesdropper_snr_db) != len(snr_db):
+        raise InputError(
+            f"--eavesdropper-snr-db pairs with --snr-db, but there are {len(eavesdropper_snr_db)} and "
+            f"{len(snr_db)} values."
+        )
 
 
 def part_names(parts: Sequence[str | Mapping[str, Any]]) -> list[str]:
@@ -162,16 +188,30 @@ class SystemOptions:
     device: str = "cpu"
     """Processor or accelerator to compute on, e.g. cuda:0."""
 
-    def load(self, path: Path) -> Checkpoint:
+    def load(self, path: Path, play: str | None = None) -> Checkpoint:
         """The system, in its checkpoint; CheckpointError for a file that is not a scheme's."""
         return load_checkpoint(
             path,
             device=resolve_device(self.device),
             kind="scheme",
-            name=self.play,
+            name=self.play or play,
             options=scheme_options(self.scheme_kwargs),
             stages=parse_parts(self.stages),
         )
+
+
+def is_file(given: str) -> bool:
+    """Whether what a command was given is a file, and not a name that 'tosc list' shows."""
+    return given.endswith(SUFFIX) or os.sep in given or os.path.isfile(given)
+
+
+def environment_of(data: str) -> str:
+    """An environment's id for the id itself, or for the name of a data set; InputError where there is none."""
+    known = environments()
+    by_data = {name: id for id, name in reversed(known.items())}
+    if data not in known and data not in by_data:
+        raise unknown("data set or environment", data, (*by_data, *known))
+    return data if data in known else by_data[data]
 
 
 def use_key_file(scheme: Pipeline, path: Path | None) -> None:
@@ -219,6 +259,18 @@ def colludes(card: Mapping[str, Any]) -> bool:
     return bool(card.get("training", {}).get("threat_model", {}).get("colluding", False))
 
 
+def trained_against(card: Mapping[str, Any]) -> str | None:
+    """The digest of the weights of the system that this attacker's card says it was trained against."""
+    identity = card.get("training", {}).get("identity")
+    scheme = identity.get("scheme") if isinstance(identity, Mapping) else None
+    return scheme.get("weights") if isinstance(scheme, Mapping) else None
+
+
+def weights_of(scheme: Pipeline, card: Mapping[str, Any]) -> set[str]:
+    """The digests by which a system's weights are known: as they are, and as they were before they were rounded."""
+    return {describe_module(scheme)["weights"], *([str(card["unrounded"])] if "unrounded" in card else [])}
+
+
 def check_colluding(colluding: bool, setting: GameConfig) -> None:
     """Raise InputError where a single eavesdropper is to collude."""
     if colluding and len(setting.nodes) == 2:
@@ -241,14 +293,28 @@ def check_folder(path: Path) -> None:
         raise InputError(f"--output cannot be in the folder {path}: {error.strerror}.") from None
 
 
-def refuse_overwriting(path: Path, overwrite: bool) -> None:
+def refuse_overwriting(path: Path, overwrite: bool, state: Path | None = None) -> None:
     """Raise InputError when a finished checkpoint, or what lies where its card goes, would be lost, and for a name
-    that is none of weights: other files beside them are named after them."""
+    that is none of weights: other files beside them are named after them.
+
+    Not so of what the run kept in ``state`` has written itself: one that was killed as it ended has left one of the
+    two files, or both.
+    """
     if path.suffix != SUFFIX:
         raise InputError(f"--output names weights, whose files end in {SUFFIX!r}, not {path}.")
     check_folder(path.parent)
     for one in (path, card_path(path)):
         if os.path.isdir(one):
             raise InputError(f"--output names a file, and {one} is a folder.")
-        if os.path.exists(one) and not overwrite:
-            raise InputError(f"{one} exists; choose another --output, or give --overwrite.")
+    there = [one for one in (path, card_path(path)) if os.path.exists(one)]
+    if there and not overwrite and not (state is not None and state.exists() and _left_by(state, path)):
+        raise InputError(f"{there[0]} exists; choose another --output, or give --overwrite.")
+
+
+def _left_by(state: Path, path: Path) -> bool:
+    """Whether weights and card are of the run in this state, or one of them was never written."""
+    try:
+        card = read_card(path) if path.exists() else {}
+    except CheckpointError:
+        return True  # a card of other weights: those before it are gone
+    return not card or card.get("training", {}).get("identity") == digest(kept_identity(state))
