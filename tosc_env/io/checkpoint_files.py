@@ -99,7 +99,7 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (OSError, ValueError, KeyError) as error:
         told = "it has no 'sha256'" if isinstance(error, KeyError) else error
         raise CheckpointError(f"{place} is not the card of a checkpoint: {told}.") from None
-    _check_sections(card, place)
+    _check_sections(card, Path(path))
     if about != sha256(path):
         raise CheckpointError(
             f"{place} is the card of other weights than {Path(path).name}; take both files of the same training, or "
@@ -108,7 +108,7 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
     return card
 
 
-def _check_sections(card: Mapping[str, Any], place: Path) -> None:
+def _check_sections(card: Mapping[str, Any], path: Path) -> None:
     """Raise CheckpointError for a section that holds something else than names and values."""
     for section in _SECTIONS:
         found: Any = card
@@ -116,7 +116,7 @@ def _check_sections(card: Mapping[str, Any], place: Path) -> None:
             found = found.get(name, {})
             if not isinstance(found, Mapping):
                 raise CheckpointError(
-                    f"{place} is a damaged card: its {section!r} is {_brief(repr(found))}, not names and values."
+                    f"{path} has a damaged card: its {section!r} is {_brief(repr(found))}, not names and values."
                 )
 
 
