@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"tosc {version('tosc-env')}")
             return 0
         check_arguments(given)
-        command = _parsed(given)
+        command = parsed(given)
         check_whole_numbers(command)
         return int(command.run())
     except ToscError as error:
@@ -122,7 +122,7 @@ def commands() -> Any:
     )
 
 
-def _parsed(given: list[str]) -> Any:
+def parsed(given: list[str]) -> Any:
     """The command of these arguments; raises InputError with what tyro tells in a box of several lines."""
     import tyro
 
