@@ -53,12 +53,14 @@ class Registry(Generic[T]):
         return enter
 
     def __getitem__(self, name: str) -> Callable[..., T]:
+        if not isinstance(name, str):
+            raise unknown(self.kind, name, self)
         if name not in self._table:
             self._load(name)
         return self._table[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in set(self)
+        return isinstance(name, str) and name in set(self)
 
     def __iter__(self) -> Iterator[str]:
         """The names, loaded or only declared, in alphabetical order; loads nothing."""

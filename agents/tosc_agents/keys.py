@@ -82,8 +82,10 @@ class SecretKey:
         try:
             with open(path, "rb") as file:
                 text = file.read(1024).decode("ascii", errors="replace").strip()
-        except OSError as error:
-            raise InputError(f"cannot read the key file {path}: {error.strerror or error}.") from None
+        except (OSError, ValueError) as error:  # ValueError: a name that no file system has
+            raise InputError(
+                f"cannot read the key file {path}: {getattr(error, 'strerror', None) or error}."
+            ) from None
         try:
             return cls(text)
         except InputError as error:
@@ -97,7 +99,7 @@ class SecretKey:
             InputError: the file holds no key.
             WriteError: it cannot be written.
         """
-        if not Path(path).exists():
+        if not os.path.exists(path):
             # If another process writes one in between, that one is the key of both.
             with suppress(InputError):
                 cls.random().write(path)

@@ -364,7 +364,7 @@ CASES = _cases()
 # -- claims ---------------------------------------------------------------------------------------------
 
 REPORTS = Path(__file__).parents[2] / "docs" / "results"
-DATA = {"cifar10": "part3", "shapes": "part3/shapes"}
+DATA = {"cifar10": "reproduction", "shapes": "reproduction/shapes"}
 """The folders of the stored reports that judge the claims, by their data."""
 
 

@@ -321,10 +321,13 @@ def test_what_is_no_attacker_of_this_game_is_refused(game, scheme_file, attacker
         resolve_eavesdropper(scheme_file if attacker == "FILE" else attacker, options, game, None)
 
 
-def test_missing_weights_name_the_whole_system_and_list_what_exists(game, zoo, monkeypatch):
-    system = "'trained-test' shapes (3, 16, 16) 10 outputs 8 channel uses 12 dB"
-    with refused(f"{system} {zoo.listing()[0]}", longest=LISTED):
+def test_missing_weights_name_the_whole_system_and_list_what_exists(game, zoo):
+    system = "'trained-test' shapes 3x16x16 8 channel uses 12 dB"
+    with refused(f"{system} {zoo.listing()[0].removeprefix('scheme ')}", longest=LISTED):
         resolve_scheme("trained-test", None, game)
+
+
+def test_without_any_zoo_the_sentence_says_so(game, monkeypatch):
     monkeypatch.setattr(zoos, "installed_zoos", list)
     with refused("none tosc_agents", longest=LISTED):
         resolve_eavesdropper("attacker-test", None, game, make_scheme("trained-test", SPEC))

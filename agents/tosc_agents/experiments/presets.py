@@ -14,7 +14,7 @@ from tosc_env.errors import unknown
 from tosc_env.game import GameConfig
 
 NOISY = ("label-only", "dp-0.05", "dp-0.1", "dp-0.9", "enc-rotation")
-"""Methods that leave an attacker a label at most (a proof or Part 2's measurements say so): it trains for less time."""
+"""Methods that leave an attacker a label at most (a proof or measurements say so): it trains for less time."""
 
 CLEAR = tuple(key for key in KEYS if key not in NOISY)
 
