@@ -219,6 +219,19 @@ def test_masked_values_and_mixed_labels_are_refused(change, words):
         Source.from_arrays(**{"images": WANTED, "labels": LABELS, "name": "mine", **change})
 
 
+@pytest.mark.parametrize("what", ["labels", "attributes"])
+@pytest.mark.parametrize("largest", [2**20, 10**9, 2**63])
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_numbers_are_bounded_as_they_were_given_before_each_is_named(what, largest, kind):
+    values = np.zeros(8, np.uint64)
+    values[3] = largest
+    values = values if what == "labels" else values[:, None]
+    with pytest.raises(InputError, match=rf"{what} must lie in 0\.\.1048575, and {largest} does not\."):
+        Source.from_arrays(WANTED, **{"labels": LABELS, what: kind(values)}, name="mine")
+    with pytest.raises(InputError, match=r"must lie in 0\.\.[01], and -1 does not\."):
+        Source.from_arrays(WANTED, **{what: kind(np.full(values.shape, -1))}, name="mine")
+
+
 # -- halves -----------------------------------------------------------------------------------------
 
 
