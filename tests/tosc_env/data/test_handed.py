@@ -73,6 +73,16 @@ def test_a_data_set_of_hugging_face_is_read():
     assert (source.split, source.class_names) == ("test", ("x", "y", "z"))
 
 
+@pytest.mark.parametrize(
+    "items", [Items(FORMS["Pillow"]), Rows(lambda i: {"img": IMAGES[i], "label": LABELS[i]})]
+)
+def test_a_part_of_a_data_set_has_the_names_of_the_whole(items):
+    part = torch.utils.data.Subset(torch.utils.data.Subset(items, range(6)), [4, 0, 1])
+    source = as_source(part)
+    assert torch.equal(source.images, WANTED[[4, 0, 1]]) and source.labels.tolist() == [1, 0, 1]
+    assert source.class_names == as_source(items).class_names and source.num_classes == 3
+
+
 def test_items_without_labels_or_with_names_for_labels_are_read():
     assert as_source(Items(lambda i: WANTED[i])).num_classes == 1
     named = as_source([(IMAGES[i], "cba"[LABELS[i]]) for i in range(8)])
