@@ -145,7 +145,7 @@ class Source:
         elif training is not None:
             statistics = training
         else:
-            statistics = partial(compute_statistics, pixels, tags, len(classes))
+            statistics = partial(compute_statistics, pixels, tags.to(pixels.device), len(classes))
         origin = provenance if provenance is not None else f"{name} (images given by the user)."
         make_provenance = origin if callable(origin) else lambda: origin
         arrays = pixels.to(target), tags.to(target), columns.to(target)

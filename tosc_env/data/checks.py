@@ -12,6 +12,8 @@ from torch import Tensor
 from tosc_env.errors import InputError, unknown
 
 HALVES = (None, "system", "attacker")
+_MOST = 2**20
+"""Classes, or values of one attribute; each has a name."""
 
 
 def check_split(name: str, split: object, allowed: Sequence[str] = ("train", "test")) -> str:
@@ -69,7 +71,7 @@ def as_labels(labels: object, count: int, names: Sequence[str] | None) -> tuple[
     tags = _integers("labels", labels)
     if tags.shape != (count,):
         raise InputError(f"labels must have shape [{count}], one per image, not {list(tags.shape)}.")
-    classes = _names("class_names", names) if names is not None else _numbers(int(tags.max()) + 1)
+    classes = _names("class_names", names) if names is not None else _numbers(max(1, int(tags.max()) + 1))
     _in_range("labels", tags, len(classes))
     return tags, classes
 
@@ -127,18 +129,19 @@ def refuse_masked(what: str, values: object) -> None:
 def _integers(what: str, values: object) -> Tensor:
     refuse_masked(what, values)
     if isinstance(values, Tensor):
-        array = values
-        integers = not (array.is_floating_point() or array.is_complex())
-    else:
-        try:
-            given = np.asarray(values)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{what} must be an array of integers: {error}.") from error
-        integers = given.dtype.kind in "biu"
-        array = torch.from_numpy(given.astype(np.int64)) if integers else given  # type: ignore[assignment]
-    if not integers:
-        raise InputError(f"{what} must be integers, not {array.dtype}.")
-    return array.detach().to(torch.int64)
+        if values.is_floating_point() or values.is_complex():
+            raise InputError(f"{what} must be integers, not {values.dtype}.")
+        values = values.detach().cpu().numpy()
+    try:
+        given = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} must be an array of integers: {error}.") from error
+    if given.dtype.kind not in "biu":
+        raise InputError(f"{what} must be integers, not {given.dtype}.")
+    # As they were given: a large unsigned number becomes another in 64 bits with a sign.
+    if given.size and given.max() >= _MOST:
+        raise InputError(f"{what} must lie in 0..{_MOST - 1}, and {given.max()} does not.")
+    return torch.from_numpy(given.astype(np.int64))
 
 
 def _in_range(what: str, values: Tensor, count: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 import zipfile
 from collections.abc import Mapping
@@ -59,7 +60,7 @@ from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
 
 _LARGEST_RECORD = 2**31
-"""Bytes of recorded symbols, unpacked."""
+"""Bytes of recorded symbols in memory, where they are float32."""
 USUAL = ThreatModel(candidate_queries=True, unkeyed_encoder=True)
 """The threat model unless another is asked for, so that the strongest attackers are among those that run."""
 
@@ -345,21 +346,46 @@ def _applicable(name: str, options: dict[str, Any]) -> dict[str, Any]:
 def _recorded(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     if not os.path.isfile(path):
         raise DataError(f"no recorded symbols at {path}.")
+    members = "train_second_half.npy", "test.npy"
     try:
         with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > _LARGEST_RECORD:
-            raise ValueError(f"it unpacks to {size:,} bytes, more than {_LARGEST_RECORD:,}")
-        with np.load(path, allow_pickle=False) as file:
-            found = [file[key] for key in ("train_second_half", "test")]
-        if any(a.dtype.kind not in "fiu" or not np.isfinite(a).all() for a in found):
-            raise ValueError("they must hold finite real numbers")
-        arrays = [torch.from_numpy(a.astype(np.float32, copy=False)) for a in found]
-    except (
-        Exception
-    ) as error:  # a damaged archive raises almost any; MemoryError where it claims too many numbers
-        told = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            # What the headers claim, before anything is unpacked.
+            size = sum(_claimed(archive, member) for member in members)
+            if size > _LARGEST_RECORD:
+                raise ValueError(f"they take {size:,} bytes in memory, more than {_LARGEST_RECORD:,}")
+            first, second = (_symbols(archive, member) for member in members)
+    except Exception as error:  # a damaged archive raises almost any
+        told = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
         raise DataError(f"{path} does not hold the arrays train_second_half and test: {told}.") from None
+<<<<<<< HEAD
     if any(a.dim() != 2 or a.shape[1] % 2 or not a.numel() for a in arrays):
         raise DataError(f"{path}: symbols must be [N, 2n], not {[list(a.shape) for a in arrays]}.")
     return arrays[0], arrays[1]
+=======
+    return first, second
+
+
+def _claimed(archive: zipfile.ZipFile, member: str) -> int:
+    """The bytes that an array takes as float32, or as it is stored where that is more."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):  # the later one is for names of columns
+            raise ValueError("they must hold finite real numbers")
+        one = version == (1, 0)
+        shape, _, kind = (
+            np.lib.format.read_array_header_1_0(file) if one else np.lib.format.read_array_header_2_0(file)
+        )
+    if kind.kind not in "fiu":
+        raise ValueError("they must hold finite real numbers")
+    if len(shape) != 2 or min(shape) < 1 or shape[1] % 2:
+        raise ValueError(f"symbols must be [N, 2n], not {list(shape)}")
+    return math.prod(shape) * max(4, kind.itemsize)
+
+
+def _symbols(archive: zipfile.ZipFile, member: str) -> torch.Tensor:
+    with archive.open(member) as file, np.errstate(over="ignore"):
+        symbols = np.lib.format.read_array(file, allow_pickle=False).astype(np.float32, copy=False)
+    if not np.isfinite(symbols).all():
+        raise ValueError("they must hold finite real numbers")
+    return torch.from_numpy(symbols)
+>>>>>>> data2
