@@ -357,11 +357,6 @@ def _recorded(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     except Exception as error:  # a damaged archive raises almost any
         told = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
         raise DataError(f"{path} does not hold the arrays train_second_half and test: {told}.") from None
-<<<<<<< HEAD
-    if any(a.dim() != 2 or a.shape[1] % 2 or not a.numel() for a in arrays):
-        raise DataError(f"{path}: symbols must be [N, 2n], not {[list(a.shape) for a in arrays]}.")
-    return arrays[0], arrays[1]
-=======
     return first, second
 
 
@@ -388,4 +383,3 @@ def _symbols(archive: zipfile.ZipFile, member: str) -> torch.Tensor:
     if not np.isfinite(symbols).all():
         raise ValueError("they must hold finite real numbers")
     return torch.from_numpy(symbols)
->>>>>>> data2
