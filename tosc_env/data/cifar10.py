@@ -18,7 +18,7 @@ import torch
 from tosc_env.data.base import Source
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import data_root, file_digest, retrieve, stamps, with_note
-from tosc_env.data.plain_pickle import Call, read_pickle
+from tosc_env.data.plain_pickle import Call, as_bytes, read_pickle
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import DataError
 from tosc_env.io.files import WriteError, remove_leftovers, scratch_folder, to_disk
@@ -281,7 +281,10 @@ class PythonLayout(Layout):
 
     def read_names(self, path: Path) -> list[str]:
         names = _described(path).get("label_names")
-        if type(names) is not list or any(type(name) not in (str, bytes) for name in names):
+        if type(names) is not list or len(names) != 10:
+            return []
+        names = [as_bytes(name) for name in names]
+        if any(type(name) not in (str, bytes) for name in names):
             return []
         return [_text(name) for name in names]
 
@@ -296,6 +299,7 @@ def layouts(root: Path) -> tuple[Layout, Layout]:
 
 _NAMES = frozenset(
     {
+        "_codecs.encode",
         "numpy.dtype",
         "numpy.ndarray",
         *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
@@ -310,7 +314,7 @@ def _described(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > 2 * RECORDS * RECORD_BYTES + 65536:
             raise ValueError("it is longer than any")
-        content = read_pickle(path.read_bytes(), _NAMES, opcodes=8 * RECORDS + 1000)
+        content = read_pickle(path.read_bytes(), _NAMES, opcodes=12 * RECORDS + 1000)
         if type(content) is not dict:
             raise ValueError("it holds no dictionary")
     except OSError as error:
@@ -324,8 +328,8 @@ def _described(path: Path) -> dict[str, Any]:
 def _table(described: object) -> np.ndarray | None:
     """The uint8 array [10000, 3072] that NumPy describes in a pickle; None where it is another one, or none."""
     match described:
-        case Call(_, (Call("numpy.ndarray"), _, _), (1, shape, kind, False, data)):  # protocols 2 to 4
-            pass
+        case Call(_, (Call("numpy.ndarray"), _, _), (1, shape, kind, False, data)):  # protocols 1 to 4
+            data = as_bytes(data)
         case Call(_, (data, kind, shape, "C"), None):  # protocol 5
             pass
         case _:

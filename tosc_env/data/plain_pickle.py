@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+_LONGEST_KEY = 256
 _MARK = object()
 """Stands on the stack where a group of values begins."""
 
@@ -31,7 +32,7 @@ class Call:
 
 
 def read_pickle(raw: bytes, names: frozenset[str], opcodes: int) -> Any:
-    """Read the description in a pickle of protocol 2 to 5: dictionaries, lists, tuples, numbers, strings and calls.
+    """Read the description in a pickle of protocol 1 to 5: dictionaries, lists, tuples, numbers, strings and calls.
 
     Strings of Python 2 come as bytes.
 
@@ -66,6 +67,19 @@ def read_pickle(raw: bytes, names: frozenset[str], opcodes: int) -> Any:
     raise ValueError(f"it has more than {opcodes:,} opcodes")
 
 
+def as_bytes(value: Any) -> Any:
+    """The bytes that a pickle of protocol 1 or 2 writes as a call, of Latin-1 text; another value as it is.
+
+    Example:
+        >>> as_bytes(Call("_codecs.encode", ("a", "latin1"))), as_bytes(7)
+        (b'a', 7)
+    """
+    match value:
+        case Call("_codecs.encode", (str() as text, "latin1"), None):
+            return text.encode("latin-1")
+    return value
+
+
 def _follow(
     opcode: str, argument: Any, stack: list[Any], memo: dict[int, Any], names: frozenset[str]
 ) -> None:
@@ -81,7 +95,7 @@ def _follow(
             stack.append(memo[argument])
         case "NONE" | "NEWTRUE" | "NEWFALSE":
             stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode])
-        case "BININT" | "BININT1" | "BININT2":
+        case "BININT" | "BININT1" | "BININT2" | "INT":  # the last: False and True of protocol 1
             stack.append(argument)
         case "BINSTRING" | "SHORT_BINSTRING":
             stack.append(argument.encode("latin-1"))
@@ -146,5 +160,9 @@ def _top(stack: list[Any], kind: type) -> Any:
 
 
 def _text(key: Any) -> str:
-    """A key of a dictionary, which is a string in Python 2 or 3."""
-    return key.decode("utf-8") if type(key) is bytes else str.__str__(key)
+    """A key of a dictionary, which is a short string in Python 2 or 3."""
+    word = key.arguments[0] if type(key) is Call else key
+    if len(word) > _LONGEST_KEY:
+        raise ValueError(f"it has a key of more than {_LONGEST_KEY} characters")
+    plain = as_bytes(key)
+    return plain.decode("utf-8") if type(plain) is bytes else str.__str__(plain)

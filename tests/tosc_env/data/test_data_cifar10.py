@@ -51,7 +51,8 @@ def write_python(root: Path, keys_as_bytes: bool = True, protocol: int = 4) -> P
     code = (lambda text: text.encode()) if keys_as_bytes else str
     for number, name in enumerate(BATCHES):
         data, labels = content(number)
-        batch = {code("data"): data, code("labels"): labels.tolist(), code("batch_label"): code(name)}
+        files = [code(f"{i}.png") for i in range(RECORDS)]
+        batch = {code("data"): data, code("labels"): labels.tolist(), code("filenames"): files}
         (folder / name).write_bytes(pickle.dumps(batch, protocol=protocol))
     meta = {code("label_names"): [code(name) for name in CLASSES]}
     (folder / "batches.meta").write_bytes(pickle.dumps(meta, protocol=protocol))
@@ -70,7 +71,9 @@ def test_the_binary_layout_is_read_in_the_official_order(tmp_path):
     assert test.statistics.mean_image_mse == train.statistics.mean_image_mse
 
 
-@pytest.mark.parametrize(("keys_as_bytes", "protocol"), [(True, 4), (False, 5)])
+@pytest.mark.parametrize(
+    ("keys_as_bytes", "protocol"), [(True, 1), (True, 2), (False, 2), (True, 4), (False, 5)]
+)
 def test_both_layouts_give_the_same_images(tmp_path, keys_as_bytes, protocol):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

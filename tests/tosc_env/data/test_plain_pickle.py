@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 from bounded import run_bounded
 
-from tosc_env.data.plain_pickle import Call, read_pickle
+from tosc_env.data.plain_pickle import Call, as_bytes, read_pickle
 
 NAMES = frozenset(
-    {"numpy.dtype", "numpy.ndarray", "numpy._core.multiarray._reconstruct", "numpy._core.numeric._frombuffer"}
+    {
+        "_codecs.encode",
+        "numpy.dtype",
+        "numpy.ndarray",
+        "numpy._core.multiarray._reconstruct",
+        "numpy._core.numeric._frombuffer",
+    }
 )
 PLAIN = {
     "a": [1, 2, -3, 300, 70000],
@@ -30,6 +36,35 @@ def test_plain_values_come_back(protocol):
 
 def test_strings_of_python_2_are_bytes_and_keys_are_text():
     assert read_pickle(b"\x80\x02}q\x01U\x01aU\x02b\xe9s.", NAMES, 100) == {"a": b"b\xe9"}
+
+
+@pytest.mark.parametrize("protocol", [1, 2, 3])
+def test_bytes_of_any_protocol_are_the_same_bytes(protocol):
+    every = bytes(range(256))
+    found = read_pickle(pickle.dumps({b"k": [every, True, False]}, protocol=protocol), NAMES, 100)
+    assert [as_bytes(value) for value in found["k"]] == [every, True, False]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        Call("_codecs.encode", ("a", "rot13")),
+        Call("_codecs.encode", (b"a", "latin1")),
+        Call("_codecs.encode", ("a", "latin1"), {}),
+        Call("_codecs.encode", ("a", "latin1", "ignore")),
+        Call("_codecs.encode"),
+        Call("numpy.dtype", ("a", "latin1")),
+    ],
+)
+def test_no_other_call_is_bytes(call):
+    assert as_bytes(call) is call
+
+
+@pytest.mark.parametrize("protocol", [1, 2, 3, 4])
+@pytest.mark.parametrize("key", ["x" * 300, b"x" * 300])
+def test_a_key_is_short_as_each_is_copied(protocol, key):
+    with pytest.raises(ValueError, match="key of more than 256 characters"):
+        read_pickle(pickle.dumps({key: 1}, protocol=protocol), NAMES, 100)
 
 
 def test_a_call_stays_words():
@@ -97,8 +132,8 @@ def hook(event, details):
 sys.addaudithook(hook)
 codecs.lookup("raw-unicode-escape")  # a codec that pickletools has Python load when it meets its opcode
 arrays = numpy.arange(12, dtype=numpy.uint8).reshape(3, 4)
-raws = [pickle.dumps({b"data": arrays, b"labels": [1, 2, 3], "names": ["a", b"b"]}, protocol=p) for p in (2, 3, 4, 5)]
-raws += [pickle.dumps({b"data": arrays.tobytes(), b"labels": list(range(300))}, protocol=p) for p in (2, 4)]
+raws = [pickle.dumps({b"data": arrays, b"labels": [1, 2, 3], "names": ["a", b"b"]}, protocol=p) for p in range(1, 6)]
+raws += [pickle.dumps({b"data": arrays.tobytes(), b"labels": list(range(300))}, protocol=p) for p in (1, 2, 4)]
 stream, told = random.Random(seed), {"read": 0, "refused": 0}
 for _ in range(count):
     raw = mutated(stream.choice(raws), stream)
