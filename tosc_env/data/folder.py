@@ -44,7 +44,8 @@ class Folder(DataSet):
         channels: int | None = None,
         skip_broken: bool = False,
     ) -> Source:
-        """Images uint8 [N, C, H, W] in no particular order; a table of more than 1 GiB lies on the disk.
+        """Images uint8 [N, C, H, W] in no particular order; a table of more than 1 GiB lies on the disk, and more than
+        16 GiB are refused.
 
         Args:
             split: ``"train"`` or ``"test"``.
