@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from tosc_env import metrics
-from tosc_env.errors import unknown
+from tosc_env.errors import InputError, unknown
 from tosc_env.options import build, check_weight
 from tosc_env.registry import Registry
 
@@ -80,4 +80,6 @@ class PrivacyUtility:
 
 def make_reward(reward: Any = "privacy-utility", **options: Any) -> Reward:
     """Make a reward from its registered name and options; any other callable is handed back as it is."""
+    if isinstance(reward, type):
+        raise InputError(f"a reward is a name or a function of an outcome, not the class {reward.__name__}.")
     return build(rewards, Reward, reward, options)

@@ -18,12 +18,13 @@ from typing import Any, Protocol
 import torch
 
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
+from tosc_env.devices import resolve_device
 from tosc_env.envs.stand_in import game_of
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
 from tosc_env.game import Game
 from tosc_env.io.checkpoint_files import SUFFIX, data_of, read_header
 from tosc_env.io.checkpoints import check_fits, load_checkpoint
-from tosc_env.options import named_options, shown
+from tosc_env.options import checked, named_options
 from tosc_env.pipeline import Pipeline, as_pipeline, in_words, make_scheme
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
@@ -88,6 +89,7 @@ def installed_zoos() -> list[Zoo]:
     return [entry.load() for entry in entry_points(group="tosc_env.zoos")]
 
 
+@checked
 def load_scheme(
     name: str, where: str | Game, *, stages: Any = (), device: str | torch.device = "cpu", **options: Any
 ) -> Pipeline:
@@ -108,9 +110,12 @@ def load_scheme(
         'encryption'
     """
     wanted = _wanted(where)
-    return _find_scheme(name, wanted, named_options("load_scheme", options), stages).to(device)
+    return _find_scheme(name, wanted, named_options("load_scheme", options), stages).to(
+        resolve_device(device)
+    )
 
 
+@checked
 def load_eavesdropper(
     name: str,
     where: str | Game,
@@ -137,7 +142,7 @@ def load_eavesdropper(
     path = _eavesdropper_path(name, wanted, target)
     if path is None:
         raise _no_weights("eavesdropper", f"{name!r} against {_title(target)}", wanted)
-    return load_checkpoint(path, kind="eavesdropper").policy.to(device)
+    return load_checkpoint(path, kind="eavesdropper").policy.to(resolve_device(device))
 
 
 def resolve_scheme(
@@ -243,7 +248,7 @@ def _find_scheme(name: str, wanted: Wanted, options: dict[str, Any], stages: Any
     with torch.random.fork_rng(devices=[]):
         fresh = make_scheme(name, wanted.game.spec, stages=stages, **options)
     if fresh.trainable:
-        with_ = ", ".join(f"{k}={shown(v)!r}" for k, v in settled.items())
+        with_ = ", ".join(f"{k}={shown(v)}" for k, v in settled.items())
         raise _no_weights("scheme", f"{name!r}{f' with {with_}' if with_ else ''}", wanted)
     return fresh.eval()
 
@@ -296,8 +301,8 @@ def _check_open(header: dict[str, Any], options: Mapping[str, Any], path: str) -
     for name in options:
         if name not in allowed:
             raise InputError(
-                f"scheme_kwargs of the trained weights {path} may set {', '.join(allowed)}, not {name!r}: that was "
-                "settled when they were trained."
+                f"scheme_kwargs of the trained weights {path} may set {', '.join(allowed)}, not {shown(name)}: "
+                "that was settled when they were trained."
             )
 
 
@@ -306,7 +311,7 @@ def _name(kind: str, value: object, default: str) -> str:
         return default
     if not isinstance(value, (str, os.PathLike)):
         raise InputError(
-            f"{kind}= takes a registered name, a checkpoint's path or a ready {kind}, not {shown(value)!r}."
+            f"{kind}= takes a registered name, a checkpoint's path or a ready {kind}, not {shown(value)}."
         )
     return os.fspath(value)
 

@@ -265,7 +265,7 @@ def test_an_attack_that_is_denied_something_is_one_line(capsys, baseline):
         (("--eavesdropper", "label", "--no-labels"), "labels=False"),
         (("--eavesdropper", "codebook"), "codebook"),
         (("--eavesdropper", "unshuffle", "--no-unkeyed-encoder"), "unkeyed_encoder=False"),
-        (("--receptions", "0"), "receptions must be at least 1, not 0"),
+        (("--receptions", "0"), "receptions must be a whole number from 1 to 1000, not 0"),
         (("--images", "other-data"), "--attacker-data"),
         (("--eavesdropper-kwargs", "inversoin.epochs=1"), "'inversoin'"),
         (("--play", "ibal"), "does not take"),

@@ -164,17 +164,21 @@ def test_the_same_seed_gives_the_same_attacker_bit_for_bit(source, name):
 def test_a_wrong_option_is_one_sentence():
     for name, options, sentence in [
         ("linear", {"ridge": 0.0}, "ridge must be a finite number above 0, not 0.0"),
-        ("inversion", {"perceptual_weight": -1.0}, "at least 0, not -1.0"),
-        ("inversion", {"perceptual_weight": math.nan}, "at least 0, not nan"),
+        (
+            "inversion",
+            {"perceptual_weight": -1.0},
+            "perceptual_weight must be a finite number from 0 to .*, not -1.0",
+        ),
+        ("inversion", {"perceptual_weight": math.nan}, "perceptual_weight must .*, not nan"),
         ("inversion-mlp", {"components": 0}, "1..768, not 0"),
         ("inversion-mlp", {"components": 769}, "1..768, not 769"),
         ("match", {"embeding": 3}, "no option 'embeding'"),
-        ("inversion", {"restarts": 0}, "restarts must be a whole number of at least 1, not 0"),
-        ("inversion-mlp", {"restarts": -1}, "at least 1, not -1"),
-        ("inversion-mlp", {"restarts": 1.5}, "at least 1, not 1.5"),
+        ("inversion", {"restarts": 0}, "restarts must be a whole number from 1 to 1000, not 0"),
+        ("inversion-mlp", {"restarts": -1}, "restarts must be .* from 1 to 1000, not -1"),
+        ("inversion-mlp", {"restarts": 1.5}, "restarts must be a whole number, not 1.5"),
         ("label", {"names": ["a"]}, "0 yes-or-no answers"),
         ("attribute", {"attributes": []}, "at least one"),
-        ("match-query", {"encodings": 0}, "encodings must be a whole number of at least 1, not 0"),
+        ("match-query", {"encodings": 0}, "encodings must be a whole number from 1 to 1000, not 0"),
     ]:
         with pytest.raises(InputError, match=sentence):
             make(name, SystemSpec((3, SIDE, SIDE), 10, N), **options)

@@ -297,7 +297,11 @@ def test_a_scheme_whose_weights_have_changed_is_encoded_afresh(game, scheme):
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"), [({"seeds": 0}, "not 0"), ({"snr_db": (math.nan,)}, "not nan")]
+    ("options", "sentence"),
+    [
+        ({"seeds": 0}, "not 0"),
+        ({"snr_db": (math.nan,)}, r"snr_db must be a list of finite numbers, not \[nan\]"),
+    ],
 )
 def test_wrong_arguments_are_one_sentence(game, scheme, options, sentence):
     with pytest.raises(InputError, match=sentence):

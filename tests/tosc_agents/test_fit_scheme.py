@@ -145,7 +145,7 @@ def test_what_needs_the_images_is_not_trained_without_them():
         ("lbvq", {}, "the training of 'lbvq' needs the images themselves"),
         ("encryption", {}, "the training of 'encryption' needs the images themselves"),
         ("label-only", {}, "'label-only' has no part 'transmitter' that could stay as it is"),
-        ("deepjscc", {"copies": 0}, "copies must be at least 1, not 0"),
+        ("deepjscc", {"copies": 0}, "copies must be a whole number from 1 to 1000, not 0"),
     ]:
         game, scheme = setting(num_images=20, name=name)
         with pytest.raises(InputError, match=said):

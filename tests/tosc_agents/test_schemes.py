@@ -74,7 +74,7 @@ def test_a_backbone_that_is_none_is_one_sentence():
 
 def test_no_channel_use_is_no_system():
     for name in OURS:
-        with pytest.raises(InputError, match="num_symbols must be at least 1, not 0"):
+        with pytest.raises(InputError, match="num_symbols must be a whole number from 1 to 1048576, not 0"):
             make(name, SystemSpec((3, 32, 32), 10, 0))
 
 

@@ -354,7 +354,7 @@ def test_a_wrong_option_is_one_sentence():
         ("sorted", {"points": 5}, "no square QAM of 5 points"),
         ("sorted", {"measured": 1}, "at least 2, not 1"),
         ("codebook", {"codewords": 12}, "no square QAM of 12 points"),
-        ("codebook", {"dimension": 0}, "dimension must be a whole number of at least 1, not 0"),
+        ("codebook", {"dimension": 0}, "dimension must be a whole number from 1 to 1024, not 0"),
     ]:
         with pytest.raises(InputError, match=sentence):
             make_eavesdropper(name, SystemSpec((3, SIDE, SIDE), 10, N), **options)

@@ -99,7 +99,9 @@ class Rendered:
 
     def _set_render_mode(self, render_mode: str | None) -> None:
         """Set None or a mode of the metadata; InputError for another."""
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+        if render_mode is not None and not (
+            isinstance(render_mode, str) and render_mode in self.metadata["render_modes"]
+        ):
             raise unknown("render_mode", render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
 

@@ -9,6 +9,7 @@ from gymnasium import Space
 from tosc_env.envs.common import Rendered, make_system
 from tosc_env.envs.session import Session
 from tosc_env.nodes import WIRETAP, as_nodes
+from tosc_env.options import Count, checked
 from tosc_env.roles import action_space, agents_of, observation_space
 
 OWN = ("max_cycles", "render_mode")
@@ -28,8 +29,9 @@ class EverybodyOutside(Rendered):
             stepped.
     """
 
+    @checked
     def __init__(
-        self, data_id: str, *, max_cycles: int = 16, render_mode: str | None = None, **options: Any
+        self, data_id: str, *, max_cycles: Count = 16, render_mode: str | None = None, **options: Any
     ) -> None:
         super().__init__()
         everybody = set(agents_of(as_nodes(options.get("nodes", WIRETAP))))

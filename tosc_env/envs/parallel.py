@@ -13,6 +13,7 @@ from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats, to_numpy
 from tosc_env.envs.outside import EverybodyOutside
 from tosc_env.envs.session import InFlight
 from tosc_env.errors import InputError
+from tosc_env.options import checked
 from tosc_env.registration import data_of
 from tosc_env.roles import as_action
 from tosc_env.types import Scores
@@ -112,6 +113,7 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
         return {a: to_floats(session.info(player, scores, message)) for player, a in session.agents.items()}
 
 
+@checked
 def parallel_env(id: str, **options: Any) -> PipelinedEnv:
     """The game of an environment id as a PettingZoo parallel environment.
 

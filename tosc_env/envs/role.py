@@ -10,6 +10,7 @@ import numpy as np
 from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Rendered, make_system, to_floats, to_numpy
 from tosc_env.envs.session import Session
 from tosc_env.errors import InputError
+from tosc_env.options import Count, checked
 from tosc_env.roles import action_space, as_action, observation_space, player_of
 
 OWN = ("role", "max_cycles", "render_mode")
@@ -64,12 +65,13 @@ class RoleEnv(Rendered, gym.Env[dict[str, np.ndarray], Any]):
         "render_fps": RENDER_FPS,
     }
 
+    @checked
     def __init__(
         self,
         data_id: str,
         *,
         role: str = "transmitter",
-        max_cycles: int = 16,
+        max_cycles: Count = 16,
         render_mode: str | None = None,
         **options: Any,
     ) -> None:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from tosc_env.async_checks import AsyncChecks, check
 from tosc_env.devices import to_device
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
 from tosc_env.memory import evaluating
-from tosc_env.options import check_count
+from tosc_env.options import MOST_MESSAGES, check_count
 from tosc_env.roles import agents_of, player_of
 from tosc_env.rollout import transmit
 from tosc_env.rows import select
@@ -84,8 +84,8 @@ class Session:
     def __init__(
         self, system: System, outside: Collection[str], *, num_envs: int = 1, max_cycles: int = 16
     ) -> None:
-        self.num_envs = check_count(num_envs, "num_envs")
-        self.max_cycles = check_count(max_cycles, "max_cycles")
+        self.num_envs = check_count(num_envs, "num_envs", high=MOST_MESSAGES)
+        self.max_cycles = check_count(max_cycles, "max_cycles", high=2**31)
         self.system = system
         self.game = system.game
         self.agents = agents_of(self.game.nodes)
@@ -288,7 +288,7 @@ class Session:
     def _seed(self, seed: int | None) -> None:
         if seed is not None:
             if not hasattr(seed, "__index__") or operator.index(seed) < 0:
-                raise InputError(f"seed must be a whole number of at least 0, or None, not {seed!r}.")
+                raise InputError(f"seed must be a whole number of at least 0, or None, not {shown(seed)}.")
             seed = operator.index(seed)
         # SeedSequence makes neighbouring seeds unrelated, and asks the operating system for entropy for None.
         words = np.random.SeedSequence(seed).generate_state(3, np.uint64) >> np.uint64(1)

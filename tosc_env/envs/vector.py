@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from torch import Tensor
 from tosc_env.devices import to_device
 from tosc_env.envs.common import RENDER_FPS, Rendered, make_system
 from tosc_env.envs.session import Session
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
+from tosc_env.options import MOST_MESSAGES, Count, Within, checked
 from tosc_env.roles import action_space, as_action, observation_space, player_of
 from tosc_env.rows import select
 
@@ -65,13 +66,14 @@ class ToscVectorEnv(VectorEnv[dict[str, Tensor], Any, Tensor], Rendered):
         "render_fps": RENDER_FPS,
     }
 
+    @checked
     def __init__(
         self,
         data_id: str,
         *,
-        num_envs: int = 1,
+        num_envs: Annotated[int, Within(1, MOST_MESSAGES)] = 1,
         role: str = "transmitter",
-        max_cycles: int = 16,
+        max_cycles: Count = 16,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         validate: bool = True,
         render_mode: str | None = None,
@@ -190,4 +192,4 @@ def _mode(value: AutoresetMode | str) -> AutoresetMode:
         if value in (mode, mode.name, mode.value):
             return mode
     listing = ", ".join(mode.name for mode in AutoresetMode)
-    raise InputError(f"autoreset_mode must be one of {listing}, not {value!r}.")
+    raise InputError(f"autoreset_mode must be one of {listing}, not {shown(value)}.")

@@ -11,7 +11,7 @@ import tyro
 from tosc_agents.commands.common import refuse_overwriting, setting_of, tell_guarantee
 from tosc_agents.training.calibrate import ARTICLE_BUDGET, calibrate
 from tosc_env.devices import resolve_device
-from tosc_env.errors import CheckpointError, InputError
+from tosc_env.errors import CheckpointError, InputError, shown
 from tosc_env.io.checkpoint_files import read_header
 from tosc_env.io.checkpoints import load_checkpoint
 from tosc_env.options import check_positive
@@ -84,7 +84,7 @@ class Calibrate:
         if self.rival is None:
             assert self.target is not None
             if not 0 < self.target < 1:
-                raise InputError(f"target must lie between 0 and 1, not {self.target!r}.")
+                raise InputError(f"target must lie between 0 and 1, not {shown(self.target)}.")
             return self.target
         mean = read_header(self.rival)["card"].get("test_accuracy", {}).get(f"{snr_db:g}")
         if not isinstance(mean, float):

@@ -10,12 +10,12 @@ from typing import Any
 
 from tosc_agents.keys import SecretKey
 from tosc_env.devices import resolve_device
-from tosc_env.errors import CheckpointError, InputError
+from tosc_env.errors import CheckpointError, InputError, shown, without_keys
 from tosc_env.game import GameConfig
 from tosc_env.io.checkpoint_files import SUFFIX, card_path
 from tosc_env.io.checkpoints import Checkpoint, load_checkpoint
 from tosc_env.nodes import WIRETAP, as_nodes, wiretap
-from tosc_env.options import named_options, shown
+from tosc_env.options import named_options
 from tosc_env.pipeline import Pipeline
 
 
@@ -29,7 +29,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not name or not equals:
-            raise InputError(f"an option is written name=value, not {shown(pair)!r}.")
+            raise InputError(f"an option is written name=value, not {shown(pair)}.")
         try:
             options[name] = json.loads(text)
         except json.JSONDecodeError:
@@ -58,10 +58,8 @@ def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
     for text in texts:
         name, colon, listed = text.partition(":")
         # No message shows more than the piece that is wrong: another may be a key.
-        if not name or "=" in name or shown(name) != name:
-            raise InputError(
-                f"a part is written NAME or NAME:option=value,option=value, not {shown(name)!r}."
-            )
+        if not name or "=" in name or without_keys(name) != name:
+            raise InputError(f"a part is written NAME or NAME:option=value,option=value, not {shown(name)}.")
         if not colon:
             parts.append(name)
             continue
@@ -70,7 +68,7 @@ def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
         if len(options) < len(pairs) or "name" in options:
             raise InputError(
                 f"each option of {name!r} is given once, and 'name' is none, but there are "
-                f"{', '.join(str(shown(pair.partition('=')[0])) for pair in pairs)}."
+                f"{', '.join(without_keys(pair.partition('=')[0]) for pair in pairs)}."
             )
         parts.append({"name": name, **options})
     return parts

@@ -13,11 +13,13 @@ from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_env.attackers import Eavesdropper, make_eavesdropper
 from tosc_env.game import Game
+from tosc_env.options import Seed, checked
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
 from tosc_env.schemes import PrivacyScheme
 
 
+@checked
 def fit_eavesdropper(
     eavesdropper: str | Eavesdropper,
     game: Game,
@@ -25,7 +27,7 @@ def fit_eavesdropper(
     *,
     threat: ThreatModel | None = None,
     options: dict[str, Any] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: Progress | None = None,
     state_path: Path | None = None,
     identity: dict[str, Any] | None = None,

@@ -232,7 +232,7 @@ def test_wrong_options_are_named():
     for options, told in [
         ({"codewords": 32}, "no square QAM of 32 points; choose 4, 16, 64 or 256"),
         ({"codewords": 0}, "no square QAM of 0 points"),
-        ({"dimension": 0}, "dimension must be a whole number of at least 1, not 0"),
+        ({"dimension": 0}, "dimension must be a whole number from 1 to 1024, not 0"),
         ({"sharpness": 4.0}, "sharpness belongs to symbols of any value"),
         ({"told": {"epsilon": [1, 100]}}, "told belongs to symbols of any value"),
     ]:

@@ -182,7 +182,7 @@ def test_wrong_options_are_named():
         ({"weight": float("inf")}, "weight must be a number of at least 0, not inf"),
         ({"weight": -1.0}, "weight must be a number of at least 0, not -1.0"),
         ({"weighting": "mgda"}, "unknown weighting 'mgda'"),
-        ({"width": 0}, "at least 1, not 0"),
+        ({"width": 0}, "width must be a whole number from 1 to 16384, not 0"),
     ]:
         with pytest.raises(InputError, match=said):
             Adversary(SPEC, **options)

@@ -214,7 +214,7 @@ def test_what_is_not_allowed_is_one_sentence():
         ),
         (
             {"mode": ["shuffle"], "key": HEX},
-            r"unknown mode of encryption \['shuffle'\], did you mean 'shuffle'",
+            r"unknown mode of encryption \['shuffle'\]; available: rotation, shuffle",
         ),
         ({"mode": "shufle"}, "unknown mode of encryption 'shufle', did you mean 'shuffle'"),
         ({"lifetime": "per-message"}, "unknown lifetime of a key 'per-message', did you mean 'per_message'"),

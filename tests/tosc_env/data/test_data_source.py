@@ -133,7 +133,7 @@ def test_read_only_arrays_are_accepted_without_a_warning(recwarn):
         ({"labels": [-1] * 9}, "-1 does not"),
         ({"labels": [5] * 9, "class_names": ["a", "b"]}, r"0\.\.1"),
         ({"class_names": ["a", "a", "b"]}, "different"),
-        ({"class_names": "abc"}, "sequence of strings"),
+        ({"class_names": "abc"}, "class_names must be a list of strings or None"),
         ({"attributes": np.zeros(9, int)}, r"\[9, A\]"),
         ({"attributes": np.zeros((9, 2), int), "attribute_names": ["one"]}, "2 attribute_names"),
         ({"attributes": np.full((9, 1), 2), "attribute_values": [("no", "yes")]}, r"0\.\.1"),

@@ -214,7 +214,7 @@ def test_the_same_scheme_plays_the_other_half_of_the_link():
         (EVERYONE, {"channel": "awng"}, "unknown channel 'awng', did you mean 'awgn'"),
         (EVERYONE, {"channel": Rayleigh(), "channel_kwargs": {"coherence": 4}}, "takes no further options"),
         (EVERYONE, {"channel_kwargs": {"coherence": 4}}, "no option 'coherence'"),
-        (EVERYONE, {"num_symbols": 0}, "num_symbols must be a whole number of at least 1, not 0"),
+        (EVERYONE, {"num_symbols": 0}, "num_symbols must be a whole number from 1 to"),
         (EVERYONE, {"snr_db": float("nan")}, "snr_db must be .* not nan"),
         (EVERYONE, {"snr_db": {"low": 20, "high": 0}}, "reversed range"),
         (EVERYONE, {"eavesdropper_snr_db": float("inf")}, "eavesdropper_snr_db must be"),

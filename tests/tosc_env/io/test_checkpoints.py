@@ -250,7 +250,7 @@ def test_a_file_holds_a_scheme_or_an_eavesdropper(path):
     for policy in (None, 5, Scaled(SPEC), torch.nn.Linear(2, 2)):
         with pytest.raises(InputError) as caught:
             save_checkpoint(path, policy, CARD)
-        assert one_sentence(caught, "a scheme or an eavesdropper") and not path.exists()
+        assert one_sentence(caught, "policy must be a PrivacyScheme or an Eavesdropper") and not path.exists()
 
 
 class Nameless(Stage):
@@ -367,7 +367,7 @@ def test_a_write_that_the_system_cuts_short_keeps_the_older_file(path):
     ("card", "told"),
     [
         ({"when": object()}, "plain values only"),
-        ({1 + 2j: "a"}, "plain values only"),
+        ({1 + 2j: "a"}, "card must be a dictionary of names and values or None"),
         ({"sha256": "0" * 64}, "'sha256'"),
     ],
 )

@@ -30,11 +30,11 @@ def test_a_threat_model_is_plain_values_and_one_line():
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"receptions": 0}, "receptions must be at least 1, not 0"),
-        ({"candidates": 0}, "candidates must be at least 1.* not 0"),
+        ({"receptions": 0}, "receptions must be a whole number from 1 to 1000, not 0"),
+        ({"candidates": 0}, "candidates must be a whole number from 1 to .* or None, not 0"),
         ({"queries": 10, "candidate_queries": True}, "queries=10 limits .* say how many candidates"),
-        ({"keys": "stolen"}, "keys must be one of with-pairs, without-pairs, with-key, not 'stolen'"),
-        ({"images": "all"}, "images must be one of other-half, same-half, other-data, not 'all'"),
+        ({"keys": "stolen"}, "keys must be 'with-pairs', 'without-pairs' or 'with-key', not 'stolen'"),
+        ({"images": "all"}, "images must be 'other-half', 'same-half' or 'other-data', not 'all'"),
     ],
 )
 def test_a_threat_model_that_is_none_is_refused(given, told):
