@@ -84,13 +84,16 @@ class StableBaselines(VecEnv):
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Play one message per row. Ended episodes begin anew within the step, as SB3 expects."""
-        observation, rewards, ended, _, infos = self.env.step(self._actions)
-        done = ended.numpy()
+        observation, rewards, terminated, truncated, infos = self.env.step(self._actions)
+        done = (terminated | truncated).numpy()
         told: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if done.any():
             last = _flat(infos["final_obs"])
             for row in done.nonzero()[0]:
-                told[row] = {"terminal_observation": last[row], "TimeLimit.truncated": False}
+                told[row] = {
+                    "terminal_observation": last[row],
+                    "TimeLimit.truncated": bool(truncated[row] & ~terminated[row]),
+                }
         return _flat(observation), rewards.numpy(), done, told
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ Constraints belong to a transmission, not to a game: each scheme brings its own,
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -43,12 +44,10 @@ def constraint_of(constellation: str | None) -> Constraint:
     if constellation is None:
         return mean_power
     constellation_points(constellation)
+    return partial(_checked_points, constellation)
 
-    def check(symbols: Tensor) -> Tensor:
-        symbols = symbols.float()
-        check_points(
-            symbols.detach(), constellation_points(constellation, device=symbols.device), constellation
-        )
-        return symbols
 
-    return check
+def _checked_points(constellation: str, symbols: Tensor) -> Tensor:
+    symbols = symbols.float()
+    check_points(symbols.detach(), constellation_points(constellation, device=symbols.device), constellation)
+    return symbols

@@ -28,6 +28,7 @@ from tosc_env.constraints import ENERGY_EPSILON, Constraint, constraint_of
 from tosc_env.data import make_source, usual_attributes
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError, shown, unknown
+from tosc_env.identity import digest
 from tosc_env.modulation import constellation_points
 from tosc_env.nodes import MOST_ANTENNAS, WIRETAP, Node, as_nodes
 from tosc_env.options import (
@@ -42,7 +43,7 @@ from tosc_env.options import (
     check_tensor,
     named_options,
 )
-from tosc_env.rewards import Outcome, Reward, make_reward
+from tosc_env.rewards import Outcome, PrivacyUtility, Reward, checked_rewards, make_reward
 from tosc_env.snr import SNR, SNRRange
 from tosc_env.tasks import Task, make_task
 from tosc_env.types import Context, Leak, Reception, Round, Scores, SystemSpec, Transmission, Waves
@@ -247,6 +248,27 @@ class Game:
         """A copy of the game with other rules (``snr_db=0.0``, say) or another ``source=``."""
         return Game(changes.pop("source", self.source), self.config, **changes)
 
+    def identity(self) -> dict[str, Any]:
+        """What determines a result of this game (:mod:`tosc_env.identity`): its images, what is known of their data
+        set, and every rule."""
+        rules = {f.name: getattr(self.config, f.name) for f in fields(GameConfig)}
+        for name in (
+            "data",
+            "data_kwargs",
+            "task_kwargs",
+            "channel_kwargs",
+            "reward_kwargs",
+            "privacy_weight",
+        ):
+            rules.pop(name)  # the source, and the objects that these have become
+        others = rules["eavesdropper_snr_db"]
+        rules |= {
+            "snr_db": self.snr_db.plain(),
+            "eavesdropper_snr_db": None if others is None else SNRRange.parse(others).plain(),
+            "nodes": [node.plain() for node in self.nodes],
+        }
+        return {**rules, "data": self.source, "statistics": {"sha256": digest(self.source.statistics)}}
+
     @property
     def device(self) -> torch.device:
         """The source's device."""
@@ -320,7 +342,7 @@ class Game:
         """
         device = self.device
         batch_size = check_count(batch_size, "batch_size", 0, MOST_MESSAGES)
-        _check_drawing(batch_size, generator, previous, restart, index, device)
+        _check_drawing(batch_size, generator, previous, restart, index, self.source)
         drawn = self.source.draw(batch_size, generator)
         snrs = [self.snr_db.draw(batch_size, generator, device)]
         for own in self._snrs.values():
@@ -350,7 +372,8 @@ class Game:
             message[:, 1] = previous.message[:, 1] + (~goes_on)
             message[:, 2] = torch.where(goes_on, previous.message[:, 2] + 1, 0)
         batch = self.source.gather(drawn if index is None else index)
-        message[:, 3], message[:, 4] = batch.index, self.source.number
+        message[:, 3] = batch.index
+        message[:, 4].fill_(self.source.number)  # an assignment would wait for a GPU
         named = {node.name: link for node, link in zip(self.nodes, links, strict=True)}
         return Round(batch, self.task.targets(batch), named, message, shown)
 
@@ -447,7 +470,8 @@ class Game:
             reconstructions: each eavesdropper's images [B, C, H, W] by its node; an only one's need no name.
 
         Raises:
-            InputError: a shape that does not fit.
+            InputError: a shape that does not fit; or a reward of one's own gave something else than finite
+                floating-point numbers [B] for each role.
         """
         check_is(round_, Round, "round_")
         if isinstance(reconstructions, Tensor):
@@ -474,6 +498,8 @@ class Game:
             extra = {figure: EXTRA_METRICS[figure](outcome) for figure in self.metrics}
             leaks[name] = Leak(error, outcome.psnr_db, extra)
             paid = self.reward(outcome)
+            if type(self.reward) is not PrivacyUtility:  # ours needs no looking at
+                paid = checked_rewards(paid, outcome)
             rewards[name] = paid["eavesdropper"]
             system.append((paid["transmitter"], paid["receiver"]))
         transmitter, receiver = zip(*system, strict=True)
@@ -487,9 +513,10 @@ def _least(rewards: Sequence[Tensor]) -> Tensor:
 
 
 def _check_drawing(
-    batch_size: int, generator: Any, previous: Any, restart: Any, index: Any, device: torch.device
+    batch_size: int, generator: Any, previous: Any, restart: Any, index: Any, source: Source
 ) -> None:
     """Raise InputError for arguments of :meth:`Game.draw` that do not fit; waits for no device."""
+    device = source.device
     if generator is not None and check_is(generator, torch.Generator, "generator").device.type != device.type:
         raise InputError(f"generator must be on the game's device, {device}, not on {generator.device}.")
     if previous is not None and len(check_is(previous, Round, "previous").message) != batch_size:
@@ -498,6 +525,15 @@ def _check_drawing(
         check_tensor(restart, "restart", [batch_size], torch.bool)
     if index is not None:
         check_tensor(index, "index", [batch_size], torch.int64)
+        if (
+            device.type == "cpu"
+            and batch_size
+            and not 0 <= int(index.min()) <= int(index.max()) < len(source)
+        ):
+            raise InputError(
+                f"index must hold positions from 0 to {len(source) - 1}, not from {int(index.min())} to "
+                f"{int(index.max())}."
+            )
 
 
 def _check_shape(what: str, given: Tensor, like: Tensor) -> None:

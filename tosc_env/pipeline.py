@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tosc_env.constraints import constraint_of
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError, shown
+from tosc_env.identity import describe_module
 from tosc_env.memory import Memory, evaluating
 from tosc_env.options import build, checked
 from tosc_env.schemes import PrivacyScheme, Stage, Transmit, Trial, defaults_of, listed, make_stage, schemes
@@ -220,6 +221,11 @@ class Pipeline(PrivacyScheme):
         weights = self._weights or usual or self.name
         stages = [stage.plain() for stage in self._stages()]
         return {"weights": weights, "backbone": self.backbone.name, "stages": stages}
+
+    def identity(self) -> dict[str, Any]:
+        """What determines a result of this scheme (:mod:`tosc_env.identity`): all that it was told, its weights, and
+        which keys it has."""
+        return {"name": self.name, **describe_module(self), "key": self.key_fingerprint}
 
     @property
     def trainable(self) -> bool:

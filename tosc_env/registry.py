@@ -67,6 +67,10 @@ class Registry(Generic[T]):
         declared = {entry.name for entry in self._entries()}
         return iter(sorted(declared | set(self._table)))
 
+    def declares(self, name: str) -> bool:
+        """Whether an installed package declares ``name``, so that any program finds the same under it."""
+        return name in {entry.name for entry in self._entries() if entry.value == self.origin(name)}
+
     def origin(self, name: str) -> str:
         """The place of an entry as ``module:object``, without importing it."""
         if name in self._table:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from tosc_env import metrics
+from tosc_env.async_checks import check
 from tosc_env.errors import InputError, unknown
 from tosc_env.options import build, check_weight
 from tosc_env.registry import Registry
@@ -36,7 +38,8 @@ class Outcome:
 
 @runtime_checkable
 class Reward(Protocol):
-    """A callable from an :class:`Outcome` to each role's reward [B]."""
+    """A callable from an :class:`Outcome` to each role's reward: finite floating-point numbers [B] by the names of
+    :data:`ROLES`."""
 
     def __call__(self, outcome: Outcome) -> dict[str, Tensor]: ...
 
@@ -82,4 +85,43 @@ def make_reward(reward: Any = "privacy-utility", **options: Any) -> Reward:
     """Make a reward from its registered name and options; any other callable is handed back as it is."""
     if isinstance(reward, type):
         raise InputError(f"a reward is a name or a function of an outcome, not the class {reward.__name__}.")
-    return build(rewards, Reward, reward, options)
+    made = build(rewards, Reward, reward, options)
+    if not callable(made):
+        raise InputError(f"the reward {reward!r} must be made as a callable, not {type(made).__name__}.")
+    return made
+
+
+def checked_rewards(paid: Any, outcome: Outcome) -> dict[str, Tensor]:
+    """What a reward has returned for an outcome, as float32 [B] by role.
+
+    Raises:
+        InputError: not exactly the roles' names, or of one of them no finite floating-point numbers [B].
+    """
+    if not isinstance(paid, Mapping):
+        raise InputError(
+            f"a reward_fn must return a dictionary of tensors for {', '.join(ROLES)}, not {type(paid).__name__}."
+        )
+    if set(paid) != set(ROLES):
+        raise InputError(f"a reward_fn must return rewards for {', '.join(ROLES)}, not for {list(paid)}.")
+    like = outcome.score
+    rewards = {}
+    for role in ROLES:
+        given = paid[role]
+        known = isinstance(given, Tensor)
+        if (
+            not known
+            or not given.is_floating_point()
+            or (given.shape, given.device) != (like.shape, like.device)
+        ):
+            found = f"{given.dtype} {list(given.shape)} on {given.device}" if known else type(given).__name__
+            raise InputError(
+                f"the reward_fn's reward of the {role} must be a floating-point tensor of the shape "
+                f"{list(like.shape)} (a number for each message) on {like.device}, not {found}."
+            )
+        rewards[role] = given.float()
+        # An image that is no numbers is not the reward's fault, and is told of as such.
+        check(
+            (~rewards[role].detach().isfinite() & outcome.mse.isfinite()).any(),
+            f"the reward_fn's reward of the {role} must be finite float32 numbers, and was not.",
+        )
+    return rewards

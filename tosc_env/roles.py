@@ -113,8 +113,23 @@ def action_space(game: Game, role: str, num_envs: int | None = None) -> spaces.S
     return batch_space(single, num_envs)
 
 
+class ImageBox(spaces.Box):
+    """Images [C, H, W] in [0, 1]: a Box whose pickle holds no arrays of its bounds, which are larger than a game.
+
+    Args:
+        shape: of an image.
+        seed: of the samples.
+    """
+
+    def __init__(self, shape: Sequence[int], seed: int | np.random.Generator | None = None) -> None:
+        super().__init__(0.0, 1.0, tuple(shape), np.float32, seed)
+
+    def __reduce__(self) -> Any:
+        return ImageBox, (self.shape, self._np_random)
+
+
 def _images(game: Game) -> spaces.Box:
-    return spaces.Box(0.0, 1.0, game.source.image_shape, np.float32)
+    return ImageBox(game.source.image_shape)
 
 
 def _reals(size: int) -> spaces.Box:

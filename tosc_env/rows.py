@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -31,15 +31,27 @@ def take(rows: Any, value: T) -> T:
     >>> take(slice(0, 1), {"a": torch.tensor([1, 2])})
     {'a': tensor([1])}
     """
-    return _map(lambda one, _: one[rows] if one.dim() else one, value, value)
+    return _map(lambda one: one[rows] if one.dim() else one, value)
 
 
-def _map(function: Callable[[Tensor, Tensor], Tensor], one: Any, other: Any) -> Any:
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return function(one, other)
-    if isinstance(one, dict) and isinstance(other, dict):
-        return {key: _map(function, value, other[key]) for key, value in one.items()}
+def join(values: Sequence[T]) -> T:
+    """The rows of all values, one after the other, of tensors, dicts and dataclasses.
+
+    >>> join([{"a": torch.tensor([1])}, {"a": torch.tensor([2, 3])}])
+    {'a': tensor([1, 2, 3])}
+    """
+    return _map(lambda *parts: torch.cat(parts) if parts[0].dim() else parts[0], *values)
+
+
+def _map(function: Callable[..., Tensor], one: Any, *others: Any) -> Any:
+    if isinstance(one, Tensor) and all(isinstance(other, Tensor) for other in others):
+        return function(one, *others)
+    if isinstance(one, dict) and all(isinstance(other, dict) for other in others):
+        return {key: _map(function, value, *(other[key] for other in others)) for key, value in one.items()}
     if is_dataclass(one) and not isinstance(one, type):
-        parts = {f.name: _map(function, getattr(one, f.name), getattr(other, f.name)) for f in fields(one)}
+        parts = {
+            f.name: _map(function, getattr(one, f.name), *(getattr(other, f.name) for other in others))
+            for f in fields(one)
+        }
         return type(one)(**parts)
     return one

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from tosc_env.errors import InputError, shown, unknown
+from tosc_env.game import Game
 from tosc_env.modulation import CONSTELLATIONS
 from tosc_env.options import build, check_spec
 from tosc_env.registry import Registry
@@ -246,6 +247,9 @@ class Objective(nn.Module):
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The loss of one of :attr:`phases`, from a transmission of the system as it is."""
         raise NotImplementedError(f"the objective {self.name!r} has no phase {phase!r}.")
+
+    def prepare(self, game: Game) -> None:
+        """Called once, before a training, with the game that the scheme is trained on, on its device."""
 
     def begin(self, scheme: PrivacyScheme, phase: str, epoch: int, epochs: int) -> None:
         """Called before each pass over the images: a name of :attr:`phases` or ``"system"``, epochs from 0."""

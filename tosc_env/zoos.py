@@ -20,7 +20,7 @@ import torch
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
 from tosc_env.envs.stand_in import game_of
-from tosc_env.errors import InputError, shown
+from tosc_env.errors import LONGEST, LONGEST_VALUE, InputError, one_line, shown
 from tosc_env.game import Game
 from tosc_env.io.checkpoint_files import SUFFIX, data_of, read_header
 from tosc_env.io.checkpoints import check_fits, load_checkpoint
@@ -270,13 +270,17 @@ def _no_weights(kind: str, what: str, wanted: Wanted) -> InputError:
     game = wanted.game
     there = [line for zoo in installed_zoos() for line in zoo.listing() if line.startswith(kind)]
     near = get_close_matches(f"{kind} {what} for {wanted.data}", there, n=NEAREST, cutoff=0.0)
-    nearest = "; ".join(near) or "none (is tosc_agents installed?)"
-    return InputError(
-        f"no trained weights of the {kind} {what} for {wanted.data} images of shape {game.spec.image_shape}, "
-        f"{game.spec.num_outputs} outputs, {game.num_symbols} channel uses and SNR {game.snr_db} dB; train some "
-        f"('tosc train', 'tosc attack') and give their path. Of the {len(there)} that there are ('tosc list'), the "
-        f"nearest: {nearest}."
+    shape = "x".join(map(str, game.spec.image_shape))
+    told = (
+        f"no trained weights of the {kind} {one_line(what, 2 * LONGEST_VALUE)} for {wanted.data} {shape}, "
+        f"{game.spec.num_outputs} outputs, {game.num_symbols} channel uses, {game.snr_db} dB"
     )
+    if not there:
+        return InputError(f"{told}: there are none (is tosc_agents installed?).")
+    told += f"; make some ('tosc train', 'tosc attack') or take one of {len(there)} ('tosc list'), such as "
+    while len(near) > 1 and len(told) + len("; ".join(near)) >= LONGEST:
+        near.pop()
+    return InputError(f"{told}{'; '.join(near)}.")
 
 
 def _wanted(where: str | Game) -> Wanted:

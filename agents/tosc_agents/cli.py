@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -30,8 +31,18 @@ _Command = (
 )
 
 
+class _Terminated(BaseException):
+    """The system asks the command to end: what it was writing is removed on the way out."""
+
+
+def _terminate(*_: Any) -> None:
+    raise _Terminated
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    if arguments is None:
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         command: Any = tyro.cli(
             _Command,  # type: ignore[arg-type]
@@ -47,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("tosc: interrupted; the same command goes on from the last whole epoch.", file=sys.stderr)
         return 130
+    except _Terminated:
+        print("tosc: terminated; the same command goes on from the last whole epoch.", file=sys.stderr)
+        return 128 + signal.SIGTERM
 
 
 if __name__ == "__main__":

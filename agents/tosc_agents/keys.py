@@ -69,6 +69,11 @@ class SecretKey:
         return cls(secrets.token_bytes(KEY_BYTES))
 
     @classmethod
+    def from_seed(cls, seed: int) -> SecretKey:
+        """The key that follows from a seed, so that a training can be made again. It is secret to nobody."""
+        return cls(hashlib.shake_256(f"tosc-env key of seed {seed}".encode()).digest(KEY_BYTES))
+
+    @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> SecretKey:
         """The key in a file of 64 hexadecimal digits, as :meth:`write` makes it.
 
@@ -131,6 +136,10 @@ class SecretKey:
     def fingerprint(self) -> str:
         """16 hexadecimal digits that tell keys apart and say nothing else about them, for records."""
         return hashlib.shake_256(b"tosc-env key fingerprint\0" + self._bytes).hexdigest(8)
+
+    def identity(self) -> dict[str, str]:
+        """Which key this is, without showing it (:mod:`tosc_env.identity`)."""
+        return {"fingerprint": self.fingerprint()}
 
     def subkey(self, environment: int, purpose: str, device: torch.device | str = "cpu") -> Tensor:
         """The 8 words, int64 [8], of a ChaCha20 key of its own for each environment and purpose.

@@ -108,12 +108,13 @@ def describe(top: CardLeaks, ceiling: dict[str, dict[str, float]]) -> list[str]:
     return lines
 
 
-def leaks_of_attacks(paths: Iterable[Path], header: Mapping[str, Any]) -> CardLeaks:
+def leaks_of_attacks(paths: Iterable[Path], header: Mapping[str, Any], weights: str) -> CardLeaks:
     """The leaks in the ``results.json`` of one or several ``tosc attack``, the strongest attacker of each.
 
     Args:
         paths: of the files.
         header: of the scheme's checkpoint, which the attacks must have been made on.
+        weights: the digest of its weights (:func:`tosc_env.identity.describe_module`).
 
     Raises:
         DataError: one is no such file.
@@ -121,7 +122,7 @@ def leaks_of_attacks(paths: Iterable[Path], header: Mapping[str, Any]) -> CardLe
     """
     found: CardLeaks = {}
     for path in paths:
-        for snr, by_leak in _leaks_of_attack(path, header).items():
+        for snr, by_leak in _leaks_of_attack(path, header, weights).items():
             row = found.setdefault(snr, {})
             for leak, best in by_leak.items():
                 if leak not in row or best["value"] > row[leak]["value"]:
@@ -129,7 +130,7 @@ def leaks_of_attacks(paths: Iterable[Path], header: Mapping[str, Any]) -> CardLe
     return dict(sorted(found.items(), key=lambda item: float(item[0])))
 
 
-def _leaks_of_attack(path: Path, header: Mapping[str, Any]) -> CardLeaks:
+def _leaks_of_attack(path: Path, header: Mapping[str, Any], weights: str) -> CardLeaks:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         system, own = record["system"], header["options"]
@@ -137,6 +138,7 @@ def _leaks_of_attack(path: Path, header: Mapping[str, Any]) -> CardLeaks:
             ("scheme", system["scheme"], header["name"]),
             ("data set", record["data"]["name"], header["card"]["data"]["name"]),
             ("list of stages", system["stages"], header["stages"]),
+            ("weights", record["attacked"]["system"]["weights"], weights),
             *(
                 (f"option {key!r}", system["options"][key], own[key])
                 for key in own

@@ -8,7 +8,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,16 @@ def commit() -> str:
 
 
 def write_json(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
-    """Write plain values, indented, whole or not at all."""
-    write_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    """Write plain values, indented, whole or not at all; what is not finite, which JSON cannot say, as null."""
+    write_text(path, json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -78,11 +86,14 @@ def columns(evaluation: Evaluation) -> tuple[str, ...]:
 
 
 def rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """One flat row for each attacker and SNR, with means and intervals."""
+    """One flat row for each attacker and SNR, with means and intervals; without attackers, one for each SNR."""
     table: list[dict[str, Any]] = []
-    for name, by_snr in evaluation.leaks.items():
+    for name, by_snr in (evaluation.leaks or {"": {snr: {} for snr in evaluation.accuracy}}).items():
         for snr, figures in by_snr.items():
-            row: dict[str, Any] = {"attacker": name, "eavesdropper_snr_db": snr}
+            receiver = evaluation.receiver_snr_db.get(snr, snr)
+            row: dict[str, Any] = {"attacker": name, "snr_db": receiver, "eavesdropper_snr_db": snr}
+            if accuracy := evaluation.accuracy.get(receiver):
+                row["accuracy"], row["accuracy_interval95"] = accuracy.mean, accuracy.interval
             for column in columns(evaluation):
                 if column in figures:
                     row[column], row[f"{column}_interval95"] = figures[column].mean, figures[column].interval
@@ -91,12 +102,22 @@ def rows(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def write_csv(path: str | os.PathLike[str], table: Sequence[dict[str, Any]]) -> None:
-    """Write rows with the union of their columns, whole or not at all."""
+    """Write rows with the union of their columns, whole or not at all; see :func:`inert`."""
     names = list(dict.fromkeys(key for row in table for key in row))
     with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(table)
+        writer.writerow({name: inert(name) for name in names})
+        writer.writerows({name: inert(value) for name, value in row.items()} for row in table)
+
+
+def inert(cell: Any) -> Any:
+    """A CSV cell that no spreadsheet runs: a name that begins as a formula does gets an apostrophe before it.
+
+    >>> inert("=1+1"), inert("lbvq"), inert(-0.5)
+    ("'=1+1", 'lbvq', -0.5)
+    """
+    formula = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{cell}" if formula else cell
 
 
 def describe_usage(usage: Sequence[float]) -> str:

@@ -97,3 +97,10 @@ def test_the_large_network_has_the_size_of_public_code():
         found = complexity(make_scheme(name, **LARGE_NETWORK))
         assert found.parameters == pytest.approx(9.6e6, rel=0.01)
         assert found.macs == pytest.approx(0.396e9, rel=0.01)
+
+
+@pytest.mark.slow
+def test_soak_plays_every_form():
+    record = run("soak.py", "--minutes", "0.5", "--each", "0.001", "--num-envs", "3")
+    assert all(count > 0 for count in record["steps"].values())
+    assert record["combinations"] == 192

@@ -17,9 +17,7 @@ An episode case plays a fixed seed with actions from a generator of its own and 
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import tempfile
 import warnings
 from collections import defaultdict
@@ -221,7 +219,7 @@ def turns(id: str) -> Tensors:
 
 def parallel(id: str) -> Tensors:
     """An episode and a part of the next of ``parallel_env``."""
-    env, rng, log = tosc_env.parallel_env(id, max_cycles=CYCLES), np.random.default_rng(SEED), Log()
+    env, rng, log = tosc_env.parallel_env(id, max_cycles=CYCLES + 1), np.random.default_rng(SEED), Log()
     observations, infos = env.reset(seed=SEED)
     log.add("observation", observations)
     log.add("info", infos)
@@ -366,38 +364,27 @@ CASES = _cases()
 # -- claims ---------------------------------------------------------------------------------------------
 
 REPORTS = Path(__file__).parents[2] / "docs" / "results"
+DATA = {"cifar10": "part3", "shapes": "part3/shapes"}
+"""The folders of the stored reports that judge the claims, by their data."""
 
 
 def verdicts() -> dict[str, dict[str, list[Any]]]:
-    """For the data of each stored report that judges the claims: number -> [verdict, [outcome of each criterion]].
+    """For the data of each stored report: number -> [verdict, [outcome of each criterion]].
 
-    They are judged again from the measurements and the floor in ``results.json``; a criterion that lacks some is
-    "absent", and those come last.
+    They are judged again from the measurements in ``results.csv``; a criterion that lacks some is "absent", and those
+    come last.
     """
-    from tosc_agents.experiments.claims.judging import judge
-    from tosc_agents.experiments.sections import Measurement
+    from tosc_agents.experiments.claims import judge
+    from tosc_agents.experiments.measurements import read
 
     judged = {}
-    for path in sorted(REPORTS.rglob("results.json")):
-        report = json.loads(path.read_text(encoding="utf-8"))
-        sections = {one["experiment"]: one for one in report.get("sections", ())}
-        if "claims" not in sections:
-            continue
-        details = sections["claims"]["details"]
-        plain = [one for section in sections.values() for one in section["measurements"]]
-        known = [{name: value for name, value in one.items() if value is not None} for one in plain]
-        claims = judge(
-            [Measurement(**one) for one in known], floor_db=details["floor_db"], data_note=details["data"]
-        )
-        data = re.findall(r"\bon (\w+)", details["data"])[0]
+    for data, folder in DATA.items():
+        claims = judge(read(REPORTS / folder / "results.csv"))
         judged[data] = {str(one.number): [one.verdict, _outcomes(one)] for one in claims}
     return judged
 
 
 def _outcomes(claim: Any) -> list[str]:
-    told = []
-    for sentence in claim.evidence:
-        found = re.search(r": (holds|fails|set aside); ", sentence)
-        assert found is not None, sentence
-        told.append(found[1])
-    return told + ["absent"] * len(claim.missing)
+    kinds = [outcome.kind for _, outcome in claim.criteria]
+    told = [kind for kind in kinds if kind != "not measured"]
+    return told + ["absent"] * (len(kinds) - len(told))

@@ -5,6 +5,8 @@ the digest of all trained numbers in a row, in the order of their names, and the
 
 The record in the tree is of commit b75ee42, installed elsewhere: the same cases written in that commit's own words
 (options of schemes where objectives and stages are now), trained there once. This file trains them in today's words.
+Those with a simulated adversary are of a later day: it is measured by the data set's mean image since, and a leak
+without a gradient leaves the whole common step to the task. So are those with a key: what is sent goes into the nonce.
 """
 
 from __future__ import annotations

@@ -24,5 +24,5 @@ def tiny():
         face_attacker={"widths": [8, 8, 8, 8], "restarts": 1, "epochs": 1, "batch_size": 50},
         folds=2,
         gender_epochs=1,
-        timing={"batch_size": 50, "steps": 1, "repeats": 2, "large": False},
+        timing={"batch_size": 50, "steps": 1, "repeats": 2},
     )

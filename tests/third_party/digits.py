@@ -6,6 +6,7 @@ Arguments: the checkpoints of a scheme and an attacker, as ``tosc train`` and ``
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 import warnings
 
@@ -28,7 +29,10 @@ def play(id: str, options: dict, scheme: object, eavesdropper: str) -> dict[str,
         players = {"role": role, "scheme": scheme, "split": "test", **attacker, **options}
         single = gym.make(id, render_mode="rgb_array", **players)
         observation, _ = single.reset(seed=0)
-        *_, info = single.step(single.action_space.sample())
+        action, kept = single.action_space.sample(), pickle.dumps(single)
+        assert len(pickle.dumps(single.unwrapped.session.game.source)) < 1000, "the images stay at home"
+        *_, info = single.step(action)
+        assert pickle.loads(kept).step(action)[4] == info
         vector = gym.make_vec(id, num_envs=3, **players)
         rows, _ = vector.reset(seed=0)
         vector.step(torch.as_tensor(vector.action_space.sample()))
@@ -44,7 +48,7 @@ def play(id: str, options: dict, scheme: object, eavesdropper: str) -> dict[str,
         _, _, terminated, truncated, info = turns.last()
         turns.step(None if terminated or truncated else turns.action_space(agent).sample())
     seen["aec"] = info["psnr_db"]
-    parallel = tosc_env.parallel_env(id, split="test", max_cycles=1, **options)
+    parallel = tosc_env.parallel_env(id, split="test", max_cycles=2, **options)
     parallel.reset(seed=0)
     while parallel.agents:
         *_, infos = parallel.step({agent: parallel.action_space(agent).sample() for agent in parallel.agents})

@@ -6,6 +6,7 @@ Arguments: the checkpoints of the stranger's scheme and eavesdropper, as ``tosc 
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 
 import gymnasium as gym
@@ -19,7 +20,9 @@ def play(**options: object) -> dict[str, object]:
     """An episode of three messages; where its players come from, what was paid, and the channel's options."""
     env = gym.make("ToSC-Shapes-v0", role="receiver", split="test", max_cycles=3, **options)
     env.reset(seed=0)
+    again = pickle.loads(pickle.dumps(env))
     steps = [env.step(0) for _ in range(3)]
+    assert [info for *_, info in steps] == [again.step(0)[4] for _ in range(3)]
     session = env.unwrapped.session
     players = (session.system.scheme.backbone, *session.system.eavesdroppers.values(), session.game.channel)
     return {

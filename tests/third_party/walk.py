@@ -89,7 +89,7 @@ def in_turns(scheme: str, eavesdropper: str) -> float:
 
 def at_once(scheme: str, eavesdropper: str) -> float:
     """The same message where all act at once: the answers come a step after the symbols."""
-    env = tosc_env.parallel_env("ToSC-Shapes-v0", split="test", max_cycles=1)
+    env = tosc_env.parallel_env("ToSC-Shapes-v0", split="test", max_cycles=2)
     players = Players(scheme, eavesdropper)
     observations, _ = env.reset(seed=0)
     while env.agents:

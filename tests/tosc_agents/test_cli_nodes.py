@@ -108,9 +108,13 @@ def test_an_option_goes_before_the_card(plain, trained, tmp_path):
         (
             "--receiver-antennas",
             -1,
-            "the antennas of node 'receiver' must be a whole number of at least 1, not -1",
+            "the antennas of node 'receiver' must be a whole number from 1 to 1024, not -1",
         ),
-        ("--eavesdropper-antennas", 2000, "node 'eavesdropper' may have 1024 antennas at most, not 2000"),
+        (
+            "--eavesdropper-antennas",
+            2000,
+            "the antennas of node 'eavesdropper' must be a whole number from 1 to 1024, not 2000",
+        ),
     ],
 )
 def test_a_wrong_number_is_one_line(plain, tmp_path, capsys, command, option, value, told):

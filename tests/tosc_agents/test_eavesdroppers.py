@@ -144,7 +144,7 @@ def test_the_defaults_fit_both_image_sizes():
 
 def test_a_budget_of_queries_is_kept(source):
     for name in OURS:
-        view, game, _ = view_of(source, queries=64, **granted(name))
+        view, game, _ = view_of(source, queries=64, candidates=64, **granted(name))
         make(name, game.spec).fit(view, generator=g())
         assert view.queries <= 64
 

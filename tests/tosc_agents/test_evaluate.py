@@ -200,6 +200,15 @@ def test_each_link_has_its_own_snr_and_they_are_paired(game, scheme):
     assert list(found.accuracy) == [0.0, 12.0] and "ssim" not in found.leaks["a"][5.0]
     with pytest.raises(ValueError):
         evaluate(game, scheme, {}, snr_db=(0.0, 1.0), eavesdropper_snr_db=(5.0,))
+    assert found.receiver_snr_db == {5.0: 0.0, 7.0: 12.0}
+    assert found.plain()["receiver_snr_db"] == {"5": 0.0, "7": 12.0}
+
+
+def test_of_two_pairs_with_one_eavesdropper_snr_none_is_lost_in_silence(game, scheme):
+    with pytest.raises(InputError, match=r"\[5\.0, 5\.0\] dB beside \[0\.0, 12\.0\] dB has one twice"):
+        evaluate(game, scheme, {}, snr_db=(0.0, 12.0), eavesdropper_snr_db=(5.0, 5.0))
+    twice = evaluate(game, scheme, {}, snr_db=(0.0, 0.0), seeds=1, with_floors=False)
+    assert list(twice.accuracy) == [0.0] and not twice.receiver_snr_db
 
 
 def test_the_batch_size_moves_no_figure_but_those_that_count_candidates(game, scheme):

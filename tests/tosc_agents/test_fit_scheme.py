@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from tosc_agents.learning.loop import LoopConfig
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.evaluate import evaluate
-from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
+from tosc_agents.training.fit_eavesdropper import fit_eavesdropper, forget_run
 from tosc_agents.training.fit_receiver import fit_receiver
 from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
 
@@ -211,9 +212,13 @@ def test_an_interrupted_attack_resumes_to_the_very_same_attacker(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit_eavesdropper("inversion-mlp", game, scheme, state_path=state, progress=stop, **rules)
     assert state.exists()
-    with pytest.raises(CheckpointError, match="another target"):
-        fit_eavesdropper("inversion-mlp", game, scheme, state_path=state, identity={"target": "b"}, **rules)
+    other = copy.deepcopy(scheme)
+    with torch.no_grad():
+        next(other.parameters()).add_(1.0)
+    with pytest.raises(CheckpointError, match=r"another scheme\.weights"):
+        fit_eavesdropper("inversion-mlp", game, other.eval(), state_path=state, **rules)
     resumed, _ = fit_eavesdropper("inversion-mlp", game, scheme, state_path=state, **rules)
+    forget_run(state)
     assert not state.exists()
     whole, _ = fit_eavesdropper("inversion-mlp", game, scheme, **rules)
     assert all(torch.equal(t, resumed.state_dict()[name]) for name, t in whole.state_dict().items())

@@ -166,6 +166,26 @@ def played(make: Callable[..., Any], **options: Any) -> None:
         env.close()
 
 
+@cache
+def role_env() -> Any:
+    return gym.make(ID, data_kwargs=SMALL, scheme=scheme(), eavesdropper="mean-image").unwrapped
+
+
+@cache
+def vector_env() -> Any:
+    return gym.make_vec(ID, num_envs=2, data_kwargs=SMALL, scheme=scheme(), eavesdropper="mean-image")
+
+
+def stepped(env: Any) -> Callable[..., Any]:
+    """A step after a reset."""
+
+    def call(action: Any) -> None:
+        env.reset(seed=0)
+        env.step(action)
+
+    return call
+
+
 def parts() -> Iterator[tuple[str, tuple[Callable[..., Any], dict[str, Any], list[str]]]]:
     """Everything that is registered, with its own options."""
     makers: dict[str, Callable[..., Any]] = {
@@ -252,6 +272,15 @@ def doors() -> dict[str, tuple[Callable[..., Any], dict[str, Any], list[str]]]:
             play,
             [*environment, "render_mode", "id"],
         ),
+        "RoleEnv.reset": (role_env().reset, {}, ["seed"]),
+        "RoleEnv.step": (stepped(role_env()), {"action": np.ones(128, np.float32)}, ["action"]),
+        "VectorEnv.reset": (vector_env().reset, {}, ["seed", "options"]),
+        "VectorEnv.reset(reset_mask)": (
+            lambda **o: vector_env().reset(options=o),
+            {"reset_mask": np.ones(2, bool)},
+            ["reset_mask"],
+        ),
+        "VectorEnv.step": (stepped(vector_env()), {"action": np.ones((2, 128), np.float32)}, ["action"]),
         "GameConfig": (
             lambda **o: tosc_env.GameConfig(**{"data": "shapes", "data_kwargs": SMALL, **o}).game(),
             {},

@@ -9,8 +9,9 @@ import torch
 from pixels import Pixels
 from tosc_agents.eavesdroppers import restarts
 from tosc_agents.learning.seeding import weights_from
+from tosc_agents.learning.state import Run
 from tosc_agents.training.evaluate import evaluate
-from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
+from tosc_agents.training.fit_eavesdropper import fit_eavesdropper, forget_run
 
 from tosc_env import metrics
 from tosc_env.attackers import make_eavesdropper
@@ -186,19 +187,15 @@ MLP = {"components": 8, "width": 32, "epochs": 3, "batch_size": 50}
 CNN = {"widths": (8, 8, 4, 4), "epochs": 2, "batch_size": 50}
 
 
-def fit(name, options, count=800, progress=None, state=None, **identity):
+def fit(name, options, count=800, progress=None, state=None):
     source = make_source("shapes", half="attacker", num_images=count, size=SIDE)
     game = Game(source, num_symbols=N, snr_db=[0.0, 12.0])
-    return fit_eavesdropper(
-        name,
-        game,
-        Pixels(game.spec),
-        options=options,
-        seed=3,
-        progress=progress,
-        state_path=state,
-        identity=identity,
+    found = fit_eavesdropper(
+        name, game, Pixels(game.spec), options=options, seed=3, progress=progress, state_path=state
     )
+    if state is not None:
+        forget_run(state)
+    return found
 
 
 @pytest.mark.parametrize(("name", "options"), [("inversion-mlp", MLP), ("inversion", CNN)])
@@ -286,7 +283,7 @@ def test_starts_that_are_all_done_are_not_trained_again_while_their_file_stays(t
     for identity in ({"target": "x"}, {"target": "x"}, {"target": "y"}):
         with weights_from(0):
             attacker = make_eavesdropper("inversion-mlp", game.spec, **options)
-        attacker.run, stream = (path, identity), g(4)
+        attacker.run, stream = Run(path, identity), g(4)
         view = View(game, Pixels(game.spec), ThreatModel(), stream)
         steps = []
         if identity["target"] == "y":

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
+import pytest
 from tosc_agents.leaks import describe, strongest, unprotected
 from tosc_agents.training.evaluate import Evaluation, Figure
 from tosc_agents.zoo import WEIGHTS
@@ -63,3 +67,15 @@ def test_the_most_that_the_zoos_cards_tell_is_the_ceiling():
     # The strongest of all attackers that were tried, not the one that ships.
     assert found["12"]["psnr_db"] > attacker["psnr_db"] > 14.0 and found["12"]["reid"] > 0.99
     assert unprotected("no such data") == {}
+
+
+@pytest.mark.parametrize("names", [["broken", "linear", "mlp"], ["linear", "mlp", "broken"]])
+def test_an_attacker_without_a_number_is_nobodys_best_wherever_it_stands(names):
+    leaks = {**FOUND.leaks, "broken": {12.0: {"psnr_db": one(math.nan)}, 4.0: {"psnr_db": one(math.nan)}}}
+    top = strongest(replace(FOUND, leaks={name: leaks[name] for name in names}))
+    assert top["12"]["psnr_db"]["attacker"] == "mlp" and not top.get("4")
+
+
+def test_where_the_unprotected_scheme_leaks_nothing_no_share_of_it_is_told():
+    (line, *_) = describe({"12": strongest(FOUND)["12"]}, {"12": {"psnr_db": 12.5}})
+    assert line.endswith("(unprotected 0.00 dB)")

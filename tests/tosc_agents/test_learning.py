@@ -16,7 +16,7 @@ from tosc_agents.learning.loop import LoopConfig, train
 from tosc_agents.learning.precision import autocast, has_fast_bf16, resolve_precision
 from tosc_agents.learning.progress import show_progress
 from tosc_agents.learning.seeding import weights_from
-from tosc_agents.learning.state import load_state, save_state
+from tosc_agents.learning.state import Run, load_state, save_state
 
 from tosc_env.errors import CheckpointError, InputError, TrainingError
 from tosc_env.io.files import WriteError
@@ -64,8 +64,7 @@ def fit(config=None, *, progress=None, state_path=None, identity=None, seed=0, b
         config=config or CONFIG,
         generator=generator,
         progress=progress,
-        state_path=state_path,
-        identity=identity,
+        run=None if state_path is None else Run(state_path, identity or {}),
     )
     return module, trained, steps
 
@@ -142,14 +141,19 @@ def test_a_run_that_was_finished_but_not_yet_reported_loses_nothing(tmp_path):
 
 def test_a_state_of_another_run_is_refused_and_says_in_what_it_differs(tmp_path):
     state = tmp_path / "run.run"
-    fit(state_path=state, identity={"scheme": "a", "options": {"widths": (4, 8)}, "seed": 0})
-    fit(state_path=state, identity={"scheme": "a", "options": {"widths": [4, 8]}, "seed": 0})
-    with pytest.raises(CheckpointError, match=r"another scheme, seed;") as caught:
-        fit(state_path=state, identity={"scheme": "b", "options": {"widths": (4, 8)}, "seed": 1})
+    fit(state_path=state, identity={"scheme": "a", "options": {"widths": (4, 8)}})
+    fit(state_path=state, identity={"scheme": "a", "options": {"widths": [4, 8]}})
+    with pytest.raises(CheckpointError, match=r'another scheme \("a", and "b" now\);') as caught:
+        fit(state_path=state, identity={"scheme": "b", "options": {"widths": (4, 8)}})
     assert str(state) in str(caught.value)
-    with pytest.raises(CheckpointError, match="another config"):
-        longer = LoopConfig(**{**vars(CONFIG), "epochs": 5})
-        fit(longer, state_path=state, identity={"scheme": "a", "options": {"widths": (4, 8)}, "seed": 0})
+    with pytest.raises(CheckpointError, match=r"another options\.widths"):
+        fit(state_path=state, identity={"scheme": "a", "options": {"widths": (4, 9)}})
+    same = {"state_path": state, "identity": {"scheme": "a", "options": {"widths": (4, 8)}}}
+    for field, value in (("epochs", 5), ("clip", 1.0), ("average", 0.5), ("precision", "bf16")):
+        with pytest.raises(CheckpointError, match=rf"another loop\.{field}"):
+            fit(LoopConfig(**{**vars(CONFIG), field: value}), **same)
+    with pytest.raises(CheckpointError, match=r"another seed \(0, and 1 now\)"):
+        fit(seed=1, **same)
 
 
 def test_a_damaged_state_is_a_checkpoint_error_and_is_not_overwritten(tmp_path):

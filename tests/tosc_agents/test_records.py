@@ -7,6 +7,7 @@ import json
 import math
 import re
 import subprocess
+from dataclasses import replace
 
 import pytest
 import torch
@@ -58,9 +59,32 @@ def test_there_is_one_row_for_each_attacker_and_snr(evaluation):
     ]
     assert table[0]["psnr_db"] == 14.25 and table[0]["psnr_db_interval95"] == 0.125
     assert "psnr_db" not in table[2] and table[2]["reid_match"] == 0.25
-    assert {key for row in table for key in row} <= {"attacker", "eavesdropper_snr_db"} | {
-        column + suffix for column in HEADINGS for suffix in ("", "_interval95")
+    assert {key for row in table for key in row} <= {"attacker", "snr_db", "eavesdropper_snr_db"} | {
+        column + suffix for column in (*HEADINGS, "accuracy") for suffix in ("", "_interval95")
     }
+
+
+def test_a_row_has_the_receivers_snr_and_its_accuracy_there(evaluation):
+    paired = replace(evaluation, receiver_snr_db={0.0: 12.0})
+    assert [(r["snr_db"], r.get("accuracy")) for r in rows(paired)] == [
+        (12.0, 0.875),
+        (12.5, None),
+        (12.0, 0.875),
+    ]
+    (alone,) = rows(replace(evaluation, leaks={}))
+    assert (alone["attacker"], alone["snr_db"], alone["accuracy"]) == ("", 12.0, 0.875)
+
+
+@pytest.mark.parametrize("name", ["=cmd()", "+1", "-1", "@x", "\t=1"])
+def test_no_name_in_a_csv_is_a_formula(tmp_path, name):
+    write_csv(tmp_path / "r.csv", [{"attacker": name, "gap": -0.5, name: 1}])
+    with open(tmp_path / "r.csv", newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [["attacker", "gap", f"'{name}"], [f"'{name}", "-0.5", "1"]]
+
+
+def test_what_is_not_finite_is_null_in_json(tmp_path):
+    write_json(tmp_path / "r.json", {"a": [math.nan, (1.0, -math.inf)], "b": {"c": math.nan}})
+    assert json.loads((tmp_path / "r.json").read_text()) == {"a": [None, [1.0, None]], "b": {"c": None}}
 
 
 def test_csv_and_json_hold_the_same_numbers(evaluation, tmp_path):

@@ -8,13 +8,13 @@ import math
 import pytest
 import torch
 from pixels import Fresh, Noise, Pixels
-from tosc_agents.eavesdroppers.base import run_files
 from tosc_agents.eavesdroppers.transformed import (
     BASE_ATTACKS,
     TransformedAttack,
     TransformedView,
 )
 from tosc_agents.learning.seeding import weights_from
+from tosc_agents.learning.state import Run
 
 from tosc_env import metrics
 from tosc_env.attackers import eavesdroppers, make_eavesdropper
@@ -312,7 +312,7 @@ def test_an_interrupted_attack_ends_in_the_very_same_attacker(source, tmp_path):
         view = View(game, shuffled_levels(), ThreatModel(), generator)
         attacker = transformed("sorted", game.spec, base_attacks=bases, kwargs=kwargs)
         if path is not None:
-            attacker.run = (path, {"target": "x"})
+            attacker.run = Run(path, {"target": "x"})
 
         def progress(done, total, figures):
             if stop is not None and done > stop * total:
@@ -330,7 +330,8 @@ def test_an_interrupted_attack_ends_in_the_very_same_attacker(source, tmp_path):
     assert kept == ["sorted.inversion-mlp.run", "sorted.label.run"]
     resumed = fitted(path)
     assert all(torch.equal(tensor, resumed[key]) for key, tensor in whole.items())
-    assert sorted(run_files(path)[1:]) == sorted(tmp_path.iterdir()), "what its caller removes"
+    Run(path, {}).forget()
+    assert list(tmp_path.iterdir()) == [], "what its caller removes"
 
 
 def test_a_wrong_option_is_one_sentence():

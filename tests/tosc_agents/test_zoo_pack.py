@@ -8,6 +8,7 @@ import pytest
 import torch
 from tosc_agents.commands.common import parse_parts
 from tosc_agents.leaks import leaks_of_attacks
+from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import pack
 from tosc_agents.zoo.cards import render
@@ -17,7 +18,8 @@ from tosc_env.attackers import make_eavesdropper
 from tosc_env.data import data_set, register_source, sources
 from tosc_env.errors import DataError, InputError
 from tosc_env.game import GameConfig
-from tosc_env.io.checkpoint_files import read_header, read_tensors
+from tosc_env.identity import describe_module
+from tosc_env.io.checkpoint_files import read_header, read_tensors, sha256
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.nodes import wiretap
 from tosc_env.pipeline import make_scheme
@@ -34,6 +36,15 @@ TINY = {
     "told_snr_db": 12.0,
 }
 CALIBRATED = {"mode": "calibrated", "constant": 0.05, "epsilon": 0.05, "epsilon_range": [0.02, 2.0]}
+
+
+def baseline():
+    """The same weights each time."""
+    with weights_from(0):
+        return make_scheme("deepjscc", SPEC, **TINY)
+
+
+WEIGHTS = describe_module(baseline())["weights"]
 START = {"file": "base.safetensors", "scheme": "deepjscc", "fresh": [], "epochs": 7, "seed": 5}
 
 
@@ -69,18 +80,18 @@ def folder(tmp_path):
 def base(tmp_path):
     """A baseline as training leaves it."""
     path = tmp_path / "base.safetensors"
-    torch.manual_seed(0)
-    save_checkpoint(path, make_scheme("deepjscc", SPEC, **TINY), card())
+    save_checkpoint(path, baseline(), card())
     return path
 
 
 @pytest.fixture
-def noisy(tmp_path):
+def noisy(tmp_path, base):
     """Calibrated noise that was trained from the baseline, as training leaves it."""
     path = tmp_path / "noisy.safetensors"
     torch.manual_seed(1)
+    start = {**START, "sha256": sha256(base)}
     save_checkpoint(
-        path, make_scheme("dp-laplace", SPEC, **TINY, **CALIBRATED), card(training={"warm_start": START})
+        path, make_scheme("dp-laplace", SPEC, **TINY, **CALIBRATED), card(training={"warm_start": start})
     )
     return path
 
@@ -89,6 +100,7 @@ def attacker_of(scheme, path, colluding=False, **rules):
     """An attacker as 'tosc attack' leaves it."""
     policy = make_eavesdropper("inversion", SPEC, widths=[4, 4, 4, 4])
     training = {"threat_model": ThreatModel(colluding=colluding).plain(), "fit": {"epochs": 2}, "seed": 0}
+    training["identity"] = {"scheme": {"weights": describe_module(scheme)["weights"]}}
     told = {"against": scheme.name, "composition": scheme.composition}
     if rules:
         told["setting"] = GameConfig("shapes", {"num_images": 60}, **rules).plain()
@@ -97,8 +109,8 @@ def attacker_of(scheme, path, colluding=False, **rules):
 
 
 @pytest.fixture
-def attacker(tmp_path):
-    return attacker_of(make_scheme("deepjscc", SPEC, **TINY), tmp_path / "attacker.safetensors")
+def attacker(tmp_path, base):
+    return attacker_of(load_checkpoint(base).policy, tmp_path / "attacker.safetensors")
 
 
 def packed(path, name, folder, **options):
@@ -186,6 +198,20 @@ def test_an_attacker_is_measured_against_no_other_composition(tmp_path, base, fo
     assert told["composition"] == target.composition
 
 
+def test_an_attacker_is_measured_against_the_weights_it_was_trained_against(tmp_path, base, attacker, folder):
+    """Before or after they were rounded for the zoo, and no others of the same composition."""
+    with weights_from(1):
+        other = make_scheme("deepjscc", SPEC, **TINY)
+    save_checkpoint(tmp_path / "other.safetensors", other, card())
+    with pytest.raises(InputError, match="trained against other weights than those of --scheme"):
+        packed(attacker, "it", folder, scheme=tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="is of an attack on the weights"):
+        packed(tmp_path / "other.safetensors", "it", folder, leaks=(attack(tmp_path / "r.json"),))
+    shipped = packed(base, "deepjscc-shapes", folder)
+    for number, scheme in enumerate((base, shipped)):
+        assert packed(attacker, f"it{number}", folder, scheme=scheme, ssim=False).exists()
+
+
 def test_an_attacker_of_a_fixed_key_is_not_packed(tmp_path, base, folder):
     target = load_checkpoint(base, stages=[{"name": "keyed", "lifetime": "fixed"}]).policy
     path = attacker_of(target, tmp_path / "it.safetensors")
@@ -233,6 +259,7 @@ def attack(path, **changes):
     """results.json of an attack on the tiny baseline, as far as a card is made of it."""
     record = {
         "system": {"scheme": "deepjscc", "options": {**TINY}, "stages": [], "card": {}},
+        "attacked": {"system": {"weights": WEIGHTS}},
         "data": {"name": "shapes"},
         "threat_model": ThreatModel(queries=500).plain(),
         "strongest": {
@@ -250,7 +277,7 @@ def attack(path, **changes):
 
 
 def test_an_attacks_results_give_the_strongest_attacker_of_each_leak(tmp_path, base):
-    leaks = leaks_of_attacks([attack(tmp_path / "r.json")], read_header(base))
+    leaks = leaks_of_attacks([attack(tmp_path / "r.json")], read_header(base), WEIGHTS)
     assert leaks.keys() == {"0", "12"} and leaks["0"].keys() == {"psnr_db"}
     threat, at = ThreatModel(queries=500), leaks["12"]
     assert at["psnr_db"] == {
@@ -278,7 +305,7 @@ def test_an_attacks_results_give_the_strongest_attacker_of_each_leak(tmp_path, b
 )
 def test_an_attack_on_something_else_is_refused(tmp_path, base, changes, told):
     with pytest.raises(InputError) as caught:
-        leaks_of_attacks([attack(tmp_path / "r.json", **changes)], read_header(base))
+        leaks_of_attacks([attack(tmp_path / "r.json", **changes)], read_header(base), WEIGHTS)
     assert one_sentence(caught, told)
 
 
@@ -288,7 +315,7 @@ def test_a_file_of_another_kind_is_a_data_error(tmp_path, base, text):
     if text is not None:
         path.write_text(text)
     with pytest.raises(DataError) as caught:
-        leaks_of_attacks([path], read_header(base))
+        leaks_of_attacks([path], read_header(base), WEIGHTS)
     assert one_sentence(caught, path, "tosc attack")
 
 
@@ -297,12 +324,14 @@ def test_of_several_files_the_stronger_attacker_counts(tmp_path, base):
     strong = {"12": {"psnr_db": best("s", "psnr_db", 13.5)}}
     files = [attack(tmp_path / f"{i}.json", strongest=told) for i, told in enumerate((weak, strong))]
     for paths in (files, files[::-1]):
-        both = leaks_of_attacks(paths, read_header(base))
+        both = leaks_of_attacks(paths, read_header(base), WEIGHTS)
         assert [(snr, by["psnr_db"]["attacker"]) for snr, by in both.items()] == [("4", "w"), ("12", "s")]
 
 
 def test_a_card_is_given_the_leaks_of_a_scheme_and_of_no_attacker(tmp_path, noisy, attacker, folder):
-    record = attack(tmp_path / "r.json", system={"scheme": "dp-laplace", "options": {}, "stages": []})
+    own = {"system": {"weights": describe_module(load_checkpoint(noisy).policy)["weights"]}}
+    system = {"scheme": "dp-laplace", "options": {}, "stages": []}
+    record = attack(tmp_path / "r.json", system=system, attacked=own)
     with pytest.raises(InputError) as caught:
         packed(attacker, "it", folder, leaks=(attack(tmp_path / "other.json"),))
     assert one_sentence(caught, "an attacker's are measured") and not list(folder.iterdir())
@@ -319,7 +348,7 @@ def test_terms_are_said_in_the_data_layer_for_strangers_too(monkeypatch):
 
     monkeypatch.setattr(sources, "_table", dict(sources._table))
     register_source("stranger")(load)
-    assert data_set("stranger").terms == "stranger: its terms are not stated; ask whoever gave it."
+    assert data_set("stranger").terms == "stranger: its terms are not stated; ask its owner."
     load.terms = "stranger: CC0."
     assert data_set("stranger").terms == "stranger: CC0."
     with pytest.raises(InputError, match="unknown data set"):

@@ -208,6 +208,26 @@ def test_a_wrong_point_of_a_scheme_inside_is_found_as_the_caller_resets(monkeypa
         session.reset(0)
 
 
+def paid(value, outcome):
+    return dict.fromkeys(("transmitter", "receiver", "eavesdropper"), outcome.score + value)
+
+
+def test_a_reward_of_ones_own_is_checked_without_waiting(place):
+    play(place, FakeScheme, ["receiver"], reward_fn=partial(paid, 1.0), nodes=wiretap(2))
+
+
+def test_a_reward_that_is_not_finite_is_found_as_the_caller_resets(monkeypatch):
+    monkeypatch.setattr(Session, "_async_checks", lambda self: self._checks.collect())
+    game = Game(make_source("shapes", **SMALL), reward_fn=partial(paid, torch.inf))
+    everybody = {"transmitter", "receiver", "eavesdropper"}
+    session = Session(System(game, None, {}, False, "shapes"), everybody)
+    session.reset(0)
+    answers = {"receiver": torch.zeros(1, dtype=torch.int64), "eavesdropper": torch.rand(1, 3, 32, 32)}
+    session.play({"transmitter": torch.rand(1, 128), **answers})
+    with pytest.raises(InputError, match="reward of the transmitter must be finite float32 numbers"):
+        session.reset(0)
+
+
 def test_the_points_of_a_transmitter_outside_are_checked_at_once(place):
     with pytest.raises(RAISED):
         play(place, FakeScheme, ["transmitter"], constellation="16qam")

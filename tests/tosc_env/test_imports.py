@@ -23,6 +23,7 @@ LAYERS = (
     # A package stands for its modules, unless one of them has a place of its own.
     ("tosc_env.errors", "tosc_env.types"),
     ("tosc_env.registry", "tosc_env.rows", "tosc_env.devices", "tosc_env.async_checks", "tosc_env.snr"),
+    ("tosc_env.identity",),
     ("tosc_env.options", "tosc_env.io.files", "tosc_env.registration", "tosc_env.rendering.snapshot"),
     ("tosc_env.nodes", "tosc_env.metrics", "tosc_env.channels", "tosc_env.data"),
     ("tosc_env.modulation", "tosc_env.tasks", "tosc_env.rewards"),

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import gymnasium as gym
 import pytest
 import torch
+from fakes import SMALL, options_for
 
+import tosc_env
 from tosc_env import metrics
+from tosc_env.async_checks import AsyncChecks
 from tosc_env.errors import InputError
-from tosc_env.rewards import ROLES, Outcome, PrivacyUtility, make_reward, register_reward, rewards
+from tosc_env.rewards import (
+    ROLES,
+    Outcome,
+    PrivacyUtility,
+    checked_rewards,
+    make_reward,
+    register_reward,
+    rewards,
+)
 
 
 @pytest.fixture
@@ -68,4 +82,107 @@ def test_a_registered_reward_is_made_by_its_name(monkeypatch):
         def __init__(self, value=1.0):
             self.value = value
 
+        def __call__(self, outcome):
+            return dict.fromkeys(ROLES, torch.full_like(outcome.score, self.value))
+
     assert make_reward("constant-test-reward", value=2.0).value == 2.0
+
+    @register_reward("no-test-reward")
+    def table():
+        return {}
+
+    with pytest.raises(InputError, match="'no-test-reward' must be made as a callable, not dict"):
+        make_reward("no-test-reward")
+
+
+def good(outcome):
+    return {role: outcome.score.double() for role in ROLES}
+
+
+def test_a_reward_of_ones_own_becomes_float32(outcome):
+    paid = checked_rewards(good(outcome), outcome)
+    assert tuple(paid) == ROLES
+    assert all(torch.equal(one, outcome.score) and one.dtype == torch.float32 for one in paid.values())
+
+
+WRONG = {
+    "no dictionary": (
+        lambda o: [o.score] * 3,
+        "must return a dictionary of tensors for transmitter, .*not list",
+    ),
+    "a role missing": (lambda o: dict.fromkeys(ROLES[1:], o.score), "not for .'receiver', 'eavesdropper'"),
+    "a role too many": (
+        lambda o: {**good(o), "eve": o.score},
+        "for transmitter, receiver, eavesdropper, not for",
+    ),
+    "one number": (
+        lambda o: good(o) | {"receiver": o.score.mean()},
+        r"receiver must .* shape \[\d\].* not .* \[\]",
+    ),
+    "a column": (lambda o: good(o) | {"receiver": o.score[:, None]}, r"not torch.float32 \[\d, 1\] on cpu"),
+    "too many rows": (
+        lambda o: good(o) | {"eavesdropper": o.score.repeat(2)},
+        r"of the eavesdropper must be a floating-point tensor of the shape \[\d\] \(a number for each message\)",
+    ),
+    "whole numbers": (lambda o: good(o) | {"transmitter": o.score.long()}, r"not torch.int64 \[\d\]"),
+    "no tensor": (lambda o: good(o) | {"transmitter": 1.0}, "of the transmitter must be .* not float"),
+    "NaN": (
+        lambda o: good(o) | {"receiver": o.score / 0 * 0},
+        "of the receiver must be finite float32 numbers, and was not",
+    ),
+    "infinite": (
+        lambda o: good(o) | {"receiver": o.score + torch.inf},
+        "must be finite float32 numbers",
+    ),
+    "beyond float32": (
+        lambda o: good(o) | {"receiver": o.score.double() + 1e300},
+        "must be finite float32 numbers",
+    ),
+}
+"""Rewards that are none, and the sentence that says so."""
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_reward_is_refused_in_every_form(outcome, name):
+    reward, sentence = WRONG[name]
+    with pytest.raises(InputError, match=sentence):
+        checked_rewards(reward(outcome), outcome)
+
+    def alone(role, num_envs=None):
+        options = options_for(role, reward_fn=reward)
+        env = gym.make("ToSC-Shapes-v0", **options) if num_envs is None else None
+        env = env or gym.make_vec("ToSC-Shapes-v0", num_envs, **options)
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+
+    def turns():
+        env = tosc_env.aec_env("ToSC-Shapes-v0", data_kwargs=SMALL, reward_fn=reward)
+        env.reset(seed=0)
+        for agent in env.possible_agents:
+            env.step(env.action_space(agent).sample())
+
+    def pipeline():
+        env = tosc_env.parallel_env("ToSC-Shapes-v0", data_kwargs=SMALL, reward_fn=reward)
+        env.reset(seed=0)
+        for _ in range(2):
+            env.step({agent: env.action_space(agent).sample() for agent in env.agents})
+
+    for form in (
+        *(partial(alone, role) for role in ROLES),
+        *(partial(alone, role, 3) for role in ROLES),
+        turns,
+        pipeline,
+    ):
+        with pytest.raises(InputError, match=sentence):
+            form()
+
+
+def test_finiteness_may_be_looked_at_later(outcome):
+    checks = AsyncChecks()
+    with checks.collect():
+        checked_rewards(good(outcome) | {"receiver": outcome.score + torch.inf}, outcome)
+    with pytest.raises(InputError, match="of the receiver must be finite float32 numbers, and was not"):
+        checks.synchronize()
+    with checks.collect():
+        checked_rewards(good(outcome), outcome)
+    checks.synchronize()

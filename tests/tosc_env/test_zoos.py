@@ -388,7 +388,7 @@ def test_missing_weights_name_the_whole_system_and_list_what_exists(game, zoo):
     for part in (
         "'trained-test'",
         "shapes",
-        "(3, 16, 16)",
+        "3x16x16",
         "10 outputs",
         "8 channel uses",
         "12 dB",

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,6 +78,10 @@ class Channel:
         self.correlation = float(correlation)
         self.equaliser = equaliser
         self._layouts: dict[tuple[int, int, str | None], CSILayout] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what is computed anew where it is needed."""
+        return {**self.__dict__, "_layouts": {}}
 
     # -- what a subclass provides ------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ class TDL(Channel):
 
     def __getstate__(self) -> dict[str, Any]:
         """All but Sionna's blocks: each belongs to one device, and is made anew where it is needed."""
-        return {**self.__dict__, "_blocks": {}}
+        return {**super().__getstate__(), "_blocks": {}}
 
     def num_fades(self, num_symbols: int) -> int:
         """F: the gains of one OFDM symbol at rest, of the whole message in motion."""

@@ -8,6 +8,7 @@ device.  A data set is one file (:class:`DataSet`) under :func:`register_source`
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -116,7 +117,10 @@ def make_source(
         raise InputError(f"the data set {name!r} cannot be loaded: {error}.") from error
     if not isinstance(source, Source):
         raise InputError(f"the data set {name!r} must give a Source, not {type(source).__name__}.")
-    return source.take_half(half).to(target)
+    taken = source.take_half(half)
+    if sources.declares(name):  # whoever unpickles it finds it by its name
+        taken._again = partial(make_source, name, split=split, half=half, **options)  # type: ignore[arg-type]
+    return taken.to(target)
 
 
 def usual_attributes(name: str) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache, partial
-from typing import Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -15,10 +15,12 @@ from torch import Tensor
 from tosc_env.data.checks import as_attributes, as_images, as_labels, as_positions, check_half, check_split
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.devices import resolve_device
-from tosc_env.errors import InputError, shown
+from tosc_env.errors import DataError, InputError, shown
+from tosc_env.identity import digest, tensor_digest
 from tosc_env.options import checked
 from tosc_env.types import Batch
 
+T = TypeVar("T")
 Halves = Literal["shuffled", "in-order"]
 """How a training split is divided: half of every class, chosen by a fixed seed; or the first half and the second."""
 
@@ -77,6 +79,8 @@ class Source:
     _make_provenance: Callable[[], str]
     half: str | None = None
     halves: Halves = "shuffled"
+    _again: Callable[[], Source] | None = None
+    """Loads the same images on the CPU; None: they are the user's own."""
     _number: tuple[int, int] | None = field(default=None, init=False)
 
     @classmethod
@@ -182,6 +186,18 @@ class Source:
         """One sentence on the images and how they were obtained."""
         return self._make_provenance()
 
+    @cached_property
+    def sha256(self) -> str:
+        """The digest of all images, labels and attributes, and of the names of these: which images they are, whatever
+        they are called."""
+        names = self.class_names, self.attribute_names, self.attribute_values
+        return digest([tensor_digest([self.images, self.labels, self.attributes]), names])
+
+    def identity(self) -> dict[str, Any]:
+        """What determines a result that these images go into (:mod:`tosc_env.identity`)."""
+        named = {name: getattr(self, name) for name in ("name", "split", "half", "provenance")}
+        return {**named, "images": len(self), "sha256": self.sha256}
+
     @property
     def number(self) -> int:
         """A number of 63 bits that follows from all of the images: what a place in the source means elsewhere too."""
@@ -250,9 +266,24 @@ class Source:
         target = resolve_device(device)
         if target == self.device:
             return self
-        there = self._with(lambda values: values.to(target))
+        there = replace(self._with(lambda values: values.to(target)), _again=self._again)
         there._number = _version(there.images), self.number
         return there
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Source:
+        # Images are not to be written to, so that games that are copied may share them.
+        return self
+
+    def __reduce__(self) -> Any:
+        """A pickle holds the user's own images; of a data set, how to load it again and how to know that it is it."""
+        if self._again is not None:
+            return _loaded_again, (self._again, str(self.device), self.number)
+        # Copies, as of a half the whole would be written.
+        held = {name: getattr(self, name).clone() for name in ("images", "labels", "attributes")}
+        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in held and f.init}
+        told["_make_statistics"] = partial(_constant, self.statistics)
+        told["_make_provenance"] = partial(_constant, self.provenance)
+        return partial(Source, **held, **told), ()
 
     def _with(self, change: Callable[[Tensor], Tensor], half: str | None = None) -> Source:
         return replace(
@@ -263,7 +294,22 @@ class Source:
             half=half or self.half,
             _make_statistics=lambda: self.statistics,
             _make_provenance=lambda: self.provenance,
+            _again=None,
         )
+
+
+def _constant(value: T) -> T:
+    return value
+
+
+def _loaded_again(again: Callable[[], Source], device: str, number: int) -> Source:
+    """The source that was pickled, loaded by its name."""
+    source = again()
+    if source.number != number:
+        raise DataError(
+            f"the data set {source.name!r} that is found here is not the one of the pickle, which holds no images."
+        )
+    return source.to(device)
 
 
 def content_numbers(images: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import data_root, file_digest, stamps, with_note
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import DataError, InputError, shown, unknown
-from tosc_env.io.files import replacing
+from tosc_env.io.files import remove_leftovers, replacing
 from tosc_env.options import check_count
 
 IMAGE_FOLDER = "img_align_celeba"
@@ -69,8 +69,8 @@ class CelebA(DataSet):
     ) -> Source:
         """Faces uint8 [N, 3, size, size] in the official order.
 
-        The JPEG files of a split are decoded once into ``cache/`` under the data root, which is mapped into memory.
-        Delete the cache file if you replace images under their old names.
+        The JPEG files of a split are decoded once into ``cache/`` under the data root, which is mapped into memory,
+        and again when one of them is newer.
 
         Args:
             split: ``"train"``, ``"valid"`` or ``"test"``, by the official partition file.
@@ -126,9 +126,8 @@ class CelebA(DataSet):
         folder = root / "celeba"
         if missing_part(root) is not None:
             raise DataError(
-                "celeba is got through a browser only, for non-commercial research: from "
-                f"mmlab.ie.cuhk.edu.hk/projects/CelebA.html place {' and '.join(LISTS)} in {folder}, and unpack "
-                f"{ARCHIVE} there; then run this again, which checks their MD5."
+                f"celeba is got through a browser only: place {' and '.join(LISTS)} of "
+                f"mmlab.ie.cuhk.edu.hk/projects/CelebA.html in {folder}, unpack {ARCHIVE} there, and run this again."
             )
         # The archive itself is checked where the user kept it beside the folder it was unpacked to.
         for name in (*LISTS, ARCHIVE) if (folder / ARCHIVE).is_file() else LISTS:
@@ -280,7 +279,8 @@ def _decoded(folder: Path, store: Path, size: int, crop: float, split: str) -> n
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
     path = store / f"celeba-{split}-{size}px-crop{crop:g}-{len(names)}-{digest}.npy"
     shape = (len(names), 3, size, size)
-    if not path.is_file():
+    remove_leftovers(store)
+    if not path.is_file() or path.stat().st_mtime < _newest(folder / IMAGE_FOLDER, set(names)):
         with replacing(path) as part:
             target = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
             _decode_all([folder / IMAGE_FOLDER / name for name in names], target, size, crop)
@@ -292,6 +292,12 @@ def _decoded(folder: Path, store: Path, size: int, crop: float, split: str) -> n
     if found.shape != shape or found.dtype != np.uint8:
         raise DataError(f"{path} holds {found.dtype} {found.shape}, not uint8 {shape}; delete it.")
     return found
+
+
+def _newest(folder: Path, names: set[str]) -> float:
+    """When the last of some images was written; those that are gone are not missed here."""
+    with os.scandir(folder) as entries:
+        return max((entry.stat().st_mtime for entry in entries if entry.name in names), default=0.0)
 
 
 def decode_face(path: Path, size: int, crop: float) -> np.ndarray:

@@ -65,7 +65,7 @@ def as_labels(labels: object, count: int, names: Sequence[str] | None) -> tuple[
     refuse_masked("labels", labels)
     if not isinstance(labels, Tensor):
         words = labels if isinstance(labels, np.ndarray) else _array("labels", labels, dtype=object)
-        if words.size and isinstance(words.flat[0], str):
+        if words.size and words.ndim < 3 and isinstance(words.flat[0], str):
             labels, names = _numbered(words, names)
     tags = _integers("labels", labels)
     if tags.shape != (count,):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-import tempfile
 import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from tosc_env.data.files import data_root, file_digest, retrieve, stamps, with_n
 from tosc_env.data.plain_pickle import Call, read_pickle
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import DataError
-from tosc_env.io.files import WriteError
+from tosc_env.io.files import WriteError, remove_leftovers, scratch_folder, to_disk
 
 RECORDS = 10_000  # images per batch file
 RECORD_BYTES = 3073  # one label byte, then 1024 red, 1024 green and 1024 blue bytes
@@ -79,14 +78,18 @@ class CIFAR10(DataSet):
 
     def get(self, root: Path, url: str | None, progress: bool) -> Path:
         layout = BinaryLayout(root / "cifar-10-batches-bin")
+        archive = root / "cifar-10-binary.tar.gz"
+        remove_leftovers(root)
         if layout.folder.exists():
             if layout.missing():
                 raise DataError(
                     f"{layout.folder} is there but lacks {layout.missing()[0].name}; move it away and run again."
                 )
+            if (layout.folder / VERIFIED).is_file():
+                archive.unlink(missing_ok=True)  # of a download that was killed before it ended here
             return layout.folder
         address = url or self.url
-        archive = retrieve(address, root / "cifar-10-binary.tar.gz", f"md5:{self.md5}", progress)
+        retrieve(address, archive, f"md5:{self.md5}", progress)
         _unpack(archive, layout, {"archive": archive.name, "md5": self.md5, "url": address})
         archive.unlink()
         return layout.folder
@@ -148,17 +151,19 @@ def _provenance(layout: Layout) -> str:
 def _unpack(archive: Path, layout: Layout, record: dict[str, str]) -> None:
     """The archive's folder as the layout's, whole or not at all, with a record of every file's checksum."""
     try:
-        with tempfile.TemporaryDirectory(prefix=".cifar10.", dir=archive.parent) as work:
+        with scratch_folder(layout.folder) as work:
             with tarfile.open(archive, "r:gz") as tar:
                 for member in tar:
                     _check_member(member, archive)
                     tar.extract(member, work, filter="data")  # "data" refuses paths that leave the folder
-            fresh = BinaryLayout(Path(work) / layout.folder.name)
+            fresh = BinaryLayout(work / layout.folder.name)
             if fresh.missing():
                 raise DataError(f"{record['url']} holds no {layout.folder.name}/{fresh.missing()[0].name}.")
             files = [path for path in sorted(fresh.folder.iterdir()) if path.is_file()]
             checked = {**record, "files": {path.name: file_digest(path, "md5") for path in files}}
             (fresh.folder / VERIFIED).write_text(json.dumps(checked, indent=2) + "\n", encoding="utf-8")
+            for path in (*files, fresh.folder / VERIFIED):
+                to_disk(path)
             os.replace(fresh.folder, layout.folder)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{archive} cannot be unpacked: {error}.") from error

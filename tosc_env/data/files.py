@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tosc_env.errors import DataError
-from tosc_env.io.files import WriteError
+from tosc_env.io.files import WriteError, to_disk
 
 _PIECE = 1 << 16  # bytes; at most so many are lost when the connection breaks
 _TIMEOUT = 30.0  # seconds without an answer
@@ -87,6 +87,7 @@ def retrieve(url: str, target: Path, checksum: str, progress: bool = True) -> Pa
         if not matches(part, checksum):
             part.unlink()
             raise DataError(f"what {url} sent does not carry the checksum {checksum}; it was deleted.")
+        to_disk(part)
         os.replace(part, target)
     except requests.RequestException as error:
         answer = error.response

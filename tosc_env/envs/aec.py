@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 from pettingzoo import AECEnv
 from pettingzoo.utils import OrderEnforcingWrapper
 from torch import Tensor
 
-from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats, to_numpy
+from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats
 from tosc_env.envs.outside import EverybodyOutside
+from tosc_env.envs.session import InFlight
 from tosc_env.errors import InputError
 from tosc_env.options import checked
 from tosc_env.registration import data_of
@@ -18,7 +18,7 @@ from tosc_env.roles import as_action
 from tosc_env.types import Scores
 
 
-class AecEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
+class AecEnv(EverybodyOutside, AECEnv[str, Any, Any]):
     """``transmitter_0`` -> ``receiver_0`` -> ``eavesdropper_0`` (-> ``eavesdropper_1`` ...), then the next message.
 
     Keywords and errors are those of :class:`~tosc_env.envs.outside.EverybodyOutside`.
@@ -31,8 +31,10 @@ class AecEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
 
     **Episode**: ``max_cycles`` messages, after which all agents terminate together; their last observation
     shows the last message. **Info**: the keys of :class:`~tosc_env.envs.role.RoleEnv`, about the last message
-    that all have answered (0.0 before the first).
+    that all have answered (0.0 before the first). **State**: :meth:`state`.
     """
+
+    _stages = ("message",)
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
         "name": "tosc_aec_v0",
@@ -55,11 +57,14 @@ class AecEnv(EverybodyOutside, AECEnv[str, dict[str, np.ndarray], Any]):
         self._skip_agent_selection = None
         self._show()
 
-    def observe(self, agent: str) -> dict[str, np.ndarray]:
+    def observe(self, agent: str) -> Any:
         """The observation of the present message for ``agent``, in fresh arrays."""
         if agent not in self._players:
             raise InputError(f"unknown agent {agent!r}; available: {', '.join(self.possible_agents)}.")
-        return to_numpy(self.session.observe(self._players[agent]))
+        return self._numpy(agent, self.session.observe(self._players[agent]))
+
+    def _messages(self) -> dict[str, InFlight | None]:
+        return {"message": self.session.present}
 
     def step(self, action: Any) -> None:
         """Take the selected agent's action; the last eavesdropper's completes the round and pays all agents."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from tosc_env.envs.session import Session
@@ -52,9 +53,23 @@ def make_system(
     return build_system(GameConfig(data_id, **given), outside=outside, **players)
 
 
-def to_numpy(observation: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """The only row of a batch of one, as float32 arrays with memory of their own."""
-    return {key: np.array(value[0].cpu().numpy(), dtype=np.float32) for key, value in observation.items()}
+def to_numpy(observation: Mapping[str, Tensor], flat: spaces.Dict | None = None) -> Any:
+    """The only row of a batch of one, as float32 arrays with memory of their own; as one, where the space of its parts
+    is given as ``flat``."""
+    seen = {key: np.array(value[0].cpu().numpy(), dtype=np.float32) for key, value in observation.items()}
+    return seen if flat is None else spaces.flatten(flat, seen)
+
+
+def shown_as(space: spaces.Dict, flatten: bool) -> spaces.Space[Any]:
+    """The observation space of an environment: a role's, or with ``flatten`` the Box of its numbers in a row.
+
+    The order is that of ``gymnasium.spaces.flatten``: the parts in the order of their names (``csi``, then ``image`` or
+    ``received``), each in row-major order; ``gymnasium.spaces.unflatten(space, observation)`` has the parts again.
+
+    >>> shown_as(spaces.Dict({"received": spaces.Box(-1, 1, (4,)), "csi": spaces.Box(0, 9, (1,))}), True).high
+    array([9., 1., 1., 1., 1.], dtype=float32)
+    """
+    return spaces.flatten_space(space) if flatten else space
 
 
 def to_floats(info: Mapping[str, Tensor]) -> dict[str, float]:
@@ -123,6 +138,10 @@ class Rendered:
         if self._viewer is not None:
             self._viewer.close()
             self._viewer = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A window is not copied; another is opened when it is wanted.
+        return {**vars(self), "_viewer": None}
 
     def _frame(self, row: int = 0) -> np.ndarray:
         return self._open_viewer().frame(snapshot(self.session, row))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
-from gymnasium import Space
+import numpy as np
+from gymnasium import Space, spaces
+from torch import Tensor
 
-from tosc_env.envs.common import Rendered, make_system
-from tosc_env.envs.session import Session
+from tosc_env.envs.common import Rendered, make_system, shown_as, to_numpy
+from tosc_env.envs.session import InFlight, Session
+from tosc_env.errors import InputError
 from tosc_env.nodes import WIRETAP, as_nodes
 from tosc_env.options import Count, checked
 from tosc_env.roles import action_space, agents_of, observation_space
 
-OWN = ("max_cycles", "render_mode")
+OWN = ("max_cycles", "render_mode", "flatten")
 
 
 class EverybodyOutside(Rendered):
@@ -22,6 +26,7 @@ class EverybodyOutside(Rendered):
         data_id: the data set behind the environment's id.
         max_cycles: messages per episode.
         render_mode: None, ``"human"`` or ``"rgb_array"``.
+        flatten: an agent's observation is one vector, as by :func:`~tosc_env.envs.common.shown_as`.
         options: of :func:`tosc_env.envs.system.build_system`. All roles are outside, so no policy is needed.
 
     Raises:
@@ -29,9 +34,18 @@ class EverybodyOutside(Rendered):
             stepped.
     """
 
+    _stages: tuple[str, ...]
+    """What the messages are called that are under way at once."""
+
     @checked
     def __init__(
-        self, data_id: str, *, max_cycles: Count = 16, render_mode: str | None = None, **options: Any
+        self,
+        data_id: str,
+        *,
+        max_cycles: Count = 16,
+        render_mode: str | None = None,
+        flatten: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__()
         everybody = set(agents_of(as_nodes(options.get("nodes", WIRETAP))))
@@ -40,7 +54,9 @@ class EverybodyOutside(Rendered):
         game, agents = system.game, self.session.agents
         self.agents: list[str] = []
         self.possible_agents = list(agents.values())
-        self.observation_spaces = {agent: observation_space(game, player) for player, agent in agents.items()}
+        parts = {agent: observation_space(game, player) for player, agent in agents.items()}
+        self.observation_spaces = {agent: shown_as(space, flatten) for agent, space in parts.items()}
+        self._flat = parts if flatten else {}
         self.action_spaces = {agent: action_space(game, player) for player, agent in agents.items()}
         self._players = {agent: player for player, agent in agents.items()}
         self._set_render_mode(render_mode)
@@ -61,3 +77,74 @@ class EverybodyOutside(Rendered):
     def action_space(self, agent: str) -> Space[Any]:
         """The same object at every call."""
         return self.action_spaces[agent]
+
+    @cached_property
+    def state_parts(self) -> spaces.Dict:
+        """What :meth:`state` holds, by name and of fixed shape: ``progress`` and each message that is under way."""
+        game = self.session.game
+        message = {
+            "image": spaces.Box(0.0, 1.0, game.source.image_shape, np.float32),
+            "target": spaces.Box(0.0, 1.0, spaces.flatten_space(game.task.space()).shape, np.float32),  # type: ignore[arg-type]
+            "snr_db": _reals(len(game.nodes)),
+            "sent": _reals(2 * game.num_symbols),
+            "receptions": spaces.Dict({a: observation_space(game, a) for a in self.possible_agents[1:]}),
+        }
+        progress = spaces.Box(0.0, 1.0, (1,), np.float32)
+        return spaces.Dict({**{stage: spaces.Dict(message) for stage in self._stages}, "progress": progress})
+
+    @cached_property
+    def state_space(self) -> spaces.Box:
+        """A Box of as many numbers as :attr:`state_parts` has."""
+        return spaces.flatten_space(self.state_parts)  # type: ignore[return-value]
+
+    def state(self) -> np.ndarray:
+        """All that the referee knows, float32 [S], for a centralised critic; no agent is told of it.
+
+        Of each message that is under way: its ``image`` [C, H, W]; ``receptions``, what each agent but the
+        transmitter observes of it (zeros before it is on the air); ``sent`` [2n], the symbols as sent (likewise);
+        ``snr_db`` of their links, the receiver's first; and ``target``, the right answer as a one-hot vector or bits.
+        And ``progress``, the share of the episode's messages that have been played, in the pipeline: sent. The turns
+        have one message under way, ``message``; the pipeline has another before it, ``answered`` by the others (zeros
+        before the first has been sent).
+
+        The order is that of ``gymnasium.spaces.flatten``, and ``gymnasium.spaces.unflatten(env.state_parts,
+        env.state())`` has the parts by name.
+        """
+        if self.session.present is None:
+            raise InputError("call reset() before state(): no message has been drawn yet.")
+        parts: dict[str, Any] = {stage: self._referee(stage, one) for stage, one in self._messages().items()}
+        played = self.session.cycles[0] / self.session.max_cycles
+        parts["progress"] = np.array([played], np.float32)
+        return spaces.flatten(self.state_parts, parts)  # type: ignore[return-value]
+
+    def _messages(self) -> dict[str, InFlight | None]:
+        """The messages that are under way, by what they are called."""
+        raise NotImplementedError
+
+    def _referee(self, stage: str, message: InFlight | None) -> Any:
+        space: Any = self.state_parts[stage]
+        if message is None:
+            return spaces.unflatten(space, np.zeros(spaces.flatdim(space), np.float32))
+        session, round_, air = self.session, message.round, message.transmission
+        task = session.game.task.space()
+        target = round_.targets[0].cpu().numpy() + (task.start if isinstance(task, spaces.Discrete) else 0)
+        sent = (
+            np.zeros(space["sent"].shape, np.float32) if air is None else air.sent[0].detach().cpu().numpy()
+        )
+        return {
+            "image": round_.batch.images[0].cpu().numpy(),
+            "target": spaces.flatten(task, target).astype(np.float32),  # type: ignore[union-attr]
+            "snr_db": np.array([link.snr_db[0].item() for link in round_.links.values()], np.float32),
+            "sent": sent,
+            "receptions": {
+                agent: to_numpy(session.observe(self._players[agent], message))
+                for agent in self.possible_agents[1:]
+            },
+        }
+
+    def _numpy(self, agent: str, observation: dict[str, Tensor]) -> Any:
+        return to_numpy(observation, self._flat.get(agent))
+
+
+def _reals(size: int) -> spaces.Box:
+    return spaces.Box(-np.inf, np.inf, (size,), np.float32)

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 from pettingzoo import ParallelEnv
 from torch import Tensor
 
-from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats, to_numpy
+from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats
 from tosc_env.envs.outside import EverybodyOutside
 from tosc_env.envs.session import InFlight
 from tosc_env.errors import InputError
-from tosc_env.options import checked
+from tosc_env.options import check_count, checked
 from tosc_env.registration import data_of
 from tosc_env.roles import as_action
 from tosc_env.types import Scores
 
 
-class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any]):
+class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
     """At step t the transmitter sends message t while the others answer for message t - 1.
 
-    Keywords and errors are those of :class:`~tosc_env.envs.outside.EverybodyOutside`.
+    Keywords and errors are those of :class:`~tosc_env.envs.outside.EverybodyOutside`, but ``max_cycles`` counts an
+    episode's steps, as in PettingZoo, and is 2 at least.
 
     ::
 
@@ -31,7 +31,7 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
         others       (ignored) answer 0  answer 1 ...   answer T - 1
         rewards      0         for 0     for 1    ...   for T - 1, terminated
 
-    An episode of T = ``max_cycles`` messages therefore takes T + 1 steps, and **the transmitter is paid one
+    An episode of T messages therefore takes T + 1 = ``max_cycles`` steps, and **the transmitter is paid one
     step late**: its reward at step t is for the message it sent at step t - 1. Receiver and eavesdropper are
     paid for the answer they have just given. Before learning from stored trajectories, mend it with
     :func:`~tosc_env.envs.reward_shift.shift_transmitter_rewards`; with the same seed and actions the rewards are then
@@ -40,7 +40,8 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
     **Observation** and **action**: as in :mod:`tosc_env.roles`, NumPy float32. At reset the receiving agents
     see zeros; at the last step the transmitter sees its last image again. All agents
     are present until all terminate together. **Info**: the keys of :class:`~tosc_env.envs.role.RoleEnv`, at
-    every step about the message whose answers were given at that step (0.0 at reset and at step 0).
+    every step about the message whose answers were given at that step (0.0 at reset and at step 0). **State**:
+    :meth:`state`, of the message to be answered and of the one to be sent.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -49,11 +50,24 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
         "render_fps": RENDER_FPS,
     }
 
+    _stages = ("answered", "message")
     _arrived: InFlight | None = None
+
+    def __init__(self, data_id: str, *, max_cycles: int = 17, **options: Any) -> None:
+        super().__init__(data_id, max_cycles=check_count(max_cycles, "max_cycles", 2) - 1, **options)
+
+    @property
+    def max_cycles(self) -> int:
+        """Steps per episode, one more than its messages; may be changed between episodes."""
+        return self.session.max_cycles + 1
+
+    @max_cycles.setter
+    def max_cycles(self, value: int) -> None:
+        self.session.max_cycles = check_count(value, "max_cycles", 2) - 1
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, dict[str, float]]]:
+    ) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
         """Begin an episode: (observations, infos). ``options`` are not used."""
         self.session.reset(seed)
         self.agents = list(self.possible_agents)
@@ -64,7 +78,7 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
     def step(  # type: ignore[override]
         self, actions: Mapping[str, Any]
     ) -> tuple[
-        dict[str, dict[str, np.ndarray]],
+        dict[str, Any],
         dict[str, float],
         dict[str, bool],
         dict[str, bool],
@@ -97,16 +111,20 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, dict[str, np.ndarray], Any
             raise InputError(f"{agent}: no action was given; every live agent acts at every step.")
         return as_action(agent, actions[agent], self.action_spaces[agent], device=self.session.game.device)
 
-    def _observe(self) -> dict[str, dict[str, np.ndarray]]:
+    def _observe(self) -> dict[str, Any]:
         session, seen = self.session, {}
         for player, agent in session.agents.items():
             if player == "transmitter":
-                seen[agent] = to_numpy(session.observe(player))
+                shown = session.observe(player)
             elif self._arrived is None:
-                seen[agent] = to_numpy(session.silence())
+                shown = session.silence()
             else:
-                seen[agent] = to_numpy(session.observe(player, self._arrived))
+                shown = session.observe(player, self._arrived)
+            seen[agent] = self._numpy(agent, shown)
         return seen
+
+    def _messages(self) -> dict[str, InFlight | None]:
+        return {"answered": self._arrived, "message": self.session.present}
 
     def _infos(self, scores: Scores | None, message: InFlight | None = None) -> dict[str, dict[str, float]]:
         session = self.session
@@ -132,6 +150,6 @@ def parallel_env(id: str, **options: Any) -> PipelinedEnv:
         ...     _ = env.step({agent: env.action_space(agent).sample() for agent in env.agents})
         ...     steps += 1
         >>> steps
-        3
+        2
     """
     return PipelinedEnv(**{**data_of(id), **options})

@@ -5,18 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
-from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, Rendered, make_system, to_floats, to_numpy
-from tosc_env.envs.session import Session
+from tosc_env.envs.common import (
+    RENDER_FPS,
+    RENDER_MODES,
+    Rendered,
+    make_system,
+    shown_as,
+    to_floats,
+    to_numpy,
+)
+from tosc_env.envs.session import Session, as_seed
 from tosc_env.errors import InputError
 from tosc_env.options import Count, checked
 from tosc_env.roles import action_space, as_action, observation_space, player_of
 
-OWN = ("role", "max_cycles", "render_mode")
+OWN = ("role", "max_cycles", "render_mode", "flatten")
 
 
-class RoleEnv(Rendered, gym.Env[dict[str, np.ndarray], Any]):
+class RoleEnv(Rendered, gym.Env[Any, Any]):
     """Play the transmitter, the receiver or the eavesdropper against fixed policies for the other two.
 
     Made by ``gym.make("ToSC-CIFAR-v0", role=...)``; the observation and action of each role are listed in
@@ -39,6 +46,7 @@ class RoleEnv(Rendered, gym.Env[dict[str, np.ndarray], Any]):
             ``"eavesdropper_1"`` the next.
         max_cycles: messages per episode.
         render_mode: None, ``"human"`` or ``"rgb_array"``.
+        flatten: an observation is one vector, as by :func:`~tosc_env.envs.common.shown_as`.
         options: of :func:`tosc_env.envs.system.build_system`, such as ``scheme=``, ``channel=``, ``snr_db=``.
 
     Raises:
@@ -73,24 +81,27 @@ class RoleEnv(Rendered, gym.Env[dict[str, np.ndarray], Any]):
         role: str = "transmitter",
         max_cycles: Count = 16,
         render_mode: str | None = None,
+        flatten: bool = False,
         **options: Any,
     ) -> None:
         self.session = Session(make_system(data_id, {role}, options, OWN), {role}, max_cycles=max_cycles)
         self.role = player_of(role, self.session.game.nodes)
-        self.observation_space = observation_space(self.session.game, role)  # type: ignore[assignment]
+        parts = observation_space(self.session.game, role)
+        self.observation_space = shown_as(parts, flatten)
+        self._flat = parts if flatten else None
         self.action_space = action_space(self.session.game, role)
         self._set_render_mode(render_mode)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    ) -> tuple[Any, dict[str, float]]:
         """Begin an episode: (observation, info). ``options`` are not used."""
-        super().reset(seed=seed)
+        super().reset(seed=as_seed(seed))
         self.session.reset(seed)
         self._show()
         return self._observe(), to_floats(self.session.info(self.role, None))
 
-    def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, float]]:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, float]]:
         """Play one message: (observation, reward, terminated, truncated, info).
 
         An image outside [0, 1] is clipped; symbols may have any finite amplitude, the game sets the power.
@@ -106,5 +117,5 @@ class RoleEnv(Rendered, gym.Env[dict[str, np.ndarray], Any]):
         self._show()
         return self._observe(), float(scores.rewards[self.role][0]), terminated, False, info
 
-    def _observe(self) -> dict[str, np.ndarray]:
-        return to_numpy(self.session.observe(self.role))
+    def _observe(self) -> Any:
+        return to_numpy(self.session.observe(self.role), self._flat)

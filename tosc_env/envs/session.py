@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -51,6 +51,15 @@ class Transition:
     scores: Scores
 
 
+def as_seed(seed: Any) -> int | None:
+    """A seed as a Python number; InputError unless it is a whole number of at least 0, or None."""
+    if seed is None:
+        return None
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        raise InputError(f"seed must be a whole number of at least 0, or None, not {shown(seed)}.")
+    return int(seed)
+
+
 class Session:
     """B rows of one game, with the given roles played from outside.
 
@@ -74,8 +83,8 @@ class Session:
     same seed replays the same messages, with the same numbers.  Those of messages that carry different images always
     differ.
 
-    Checks: actions from outside are checked at once. On a GPU, those of players inside are checked without
-    waiting (:mod:`tosc_env.async_checks`), and a reset of all rows raises the errors found until then.
+    Checks: actions from outside are checked at once. On a GPU, those of players inside and rewards of one's own are
+    checked without waiting (:mod:`tosc_env.async_checks`), and a reset of all rows raises the errors found until then.
 
     Raises:
         InputError: an unknown role, or ``num_envs`` or ``max_cycles`` below 1.
@@ -123,9 +132,7 @@ class Session:
         if rows is not None and self.present is None:
             raise InputError("the first reset concerns all rows; a reset_mask was given.")
         if rows is not None and not rows.all():
-            fresh = self._draw(self._restarts, rows)
-            self.present = select(to_device(rows, self.game.device), fresh, self._present)
-            self.cycles[rows] = 0
+            self.restart(rows)
             return
         if seed is not None or self._stream is None:
             self._seed(seed)
@@ -133,6 +140,16 @@ class Session:
         self.last = None
         self.advance(np.ones(self.num_envs, dtype=bool))
         self._checks.synchronize()
+
+    def restart(self, rows: np.ndarray) -> None:
+        """Begin a new episode in some rows, NumPy bool [B]; the others keep their message and their future."""
+        if rows.all():
+            self.advance(rows)
+            return
+        self.present = select(
+            to_device(rows, self.game.device), self._draw(self._restarts, rows), self._present
+        )
+        self.cycles[rows] = 0
 
     def play(self, actions: Mapping[str, Tensor]) -> Scores:
         """Finish the present round with the outside players' actions, one row per message.
@@ -183,8 +200,8 @@ class Session:
         # The last round is let go before the next takes memory: a batch of images is then written where one
         # has just been freed, not on pages that the system has to clear first.
         self.last = None
-        scores = self.game.score(message.round, decision, rebuilt)
         with self._async_checks():
+            scores = self.game.score(message.round, decision, rebuilt)
             for name, leak in scores.leaks.items():
                 check(
                     ~leak.mse.isfinite().all(),
@@ -286,10 +303,7 @@ class Session:
         return message.transmission
 
     def _seed(self, seed: int | None) -> None:
-        if seed is not None:
-            if not hasattr(seed, "__index__") or operator.index(seed) < 0:
-                raise InputError(f"seed must be a whole number of at least 0, or None, not {shown(seed)}.")
-            seed = operator.index(seed)
+        seed = as_seed(seed)
         # SeedSequence makes neighbouring seeds unrelated, and asks the operating system for entropy for None.
         words = np.random.SeedSequence(seed).generate_state(3, np.uint64) >> np.uint64(1)
         messages, restarts, environment = (int(word) for word in words)
@@ -332,7 +346,10 @@ class Session:
         return self.game.context(round_, generator, self.environment)
 
     def _mask(self, mask: np.ndarray | Tensor) -> np.ndarray:
-        rows = mask.cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+        try:
+            rows = mask.cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+        except ValueError:  # lists within lists of different lengths
+            rows = np.zeros(0)
         if rows.shape != (self.num_envs,) or rows.dtype != np.bool_:
             raise InputError(
                 f"reset_mask must be bool of shape ({self.num_envs},), not {rows.dtype} {rows.shape}."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,6 +16,9 @@ from tosc_env.errors import InputError, ToscError, shown
 
 LEFTOVER_AGE = 86_400.0
 """Seconds after which the temporary file of a killed process is removed."""
+
+_OURS = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
+"""As :mod:`tempfile` names what :func:`replacing` and :func:`scratch_folder` make."""
 
 
 class WriteError(ToscError, OSError):
@@ -72,8 +77,7 @@ def replacing_all(*paths: str | os.PathLike[str]) -> Iterator[list[Path]]:
         at = " and ".join(map(str, targets))
         yield parts
         for at, part in zip(targets, parts, strict=True):
-            with open(part, "rb+") as file:
-                os.fsync(file.fileno())
+            to_disk(part)
             part.chmod(0o666 & ~_umask())
             if at.is_dir():  # found out now, not after the first name has changed
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -88,13 +92,55 @@ def replacing_all(*paths: str | os.PathLike[str]) -> Iterator[list[Path]]:
             part.unlink(missing_ok=True)
 
 
+def to_disk(path: Path) -> None:
+    """Return when the bytes of a file are on the disk, so that it can be named as whole."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def scratch_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a new, empty folder beside ``path``, on the same disk, which is removed in the end.
+
+    Whatever a killed process has left of one is removed by :func:`remove_leftovers`.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "unpacked"
+        >>> with scratch_folder(target) as folder:
+        ...     (folder / "it").mkdir()
+        ...     _ = (folder / "it").rename(target)
+        >>> [path.name for path in target.parent.iterdir()]
+        ['unpacked']
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed more than :data:`LEFTOVER_AGE` ago have left in a folder of files and
+    folders that they were writing: those of our naming alone, ``.NAME.XXXXXXXX.part``."""
+    for leftover in folder.glob(".*.????????.part"):
+        if not _OURS.fullmatch(leftover.name):
+            continue
+        with suppress(OSError):
+            if leftover.lstat().st_mtime < time.time() - LEFTOVER_AGE:
+                if leftover.is_dir() and not leftover.is_symlink():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink()
+
+
 def _part_of(path: Path) -> Path:
     """A new, empty temporary file beside ``path``; older ones that a killed process has left there are removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(".*.????????.part"):
-        with suppress(OSError):
-            if leftover.stat().st_mtime < time.time() - LEFTOVER_AGE:
-                leftover.unlink()
+    remove_leftovers(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     return Path(name)

@@ -455,3 +455,44 @@ class _Referee:
         elif denied:
             raise DeniedError(f"{allowed}; image {int(index.max())} is asked for.")
         return index.clamp(0, last)
+
+
+class QueryCount:
+    """How often a view's encoder has been asked, as a state that a training which is resumed goes on with.
+
+    It leads to nothing but the count, and can only raise it: an attacker holds it with its run.
+    """
+
+    __slots__ = ("_raise", "_told")
+
+    def __init__(
+        self, told: Callable[[], dict[str, Any]], raise_to: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self._told, self._raise = told, raise_to
+
+    def state_dict(self) -> dict[str, Any]:
+        """The count as it is."""
+        return self._told()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from the count that was kept."""
+        self._raise(state)
+
+
+def counted_view(
+    game: Game, scheme: PrivacyScheme, threat: ThreatModel, generator: torch.Generator
+) -> tuple[View, QueryCount]:
+    """A :class:`View`, and its count for whoever keeps a run that is resumed."""
+    referee = _Referee(game, scheme, threat, generator)
+    view = object.__new__(View)
+    object.__setattr__(view, "_ask", _door(referee))
+
+    def told() -> dict[str, Any]:
+        return {"asked": referee._asked.clone(), "repeated": referee._repeated, "encoded": referee._encoded}
+
+    def raise_to(state: dict[str, Any]) -> None:
+        referee._asked |= state["asked"].to(referee._asked.device)
+        referee._repeated = max(referee._repeated, int(state["repeated"]))
+        referee._encoded = max(referee._encoded, int(state["encoded"]))
+
+    return view, QueryCount(told, raise_to)

@@ -192,7 +192,9 @@ def grid(rows: Sequence[tuple[str, str, Tensor]], title: str) -> Figure:
         bottom = (height - top - cell * (r + 1)) / height
         middle = bottom + 0.5 * cell / height
         figure.text(0.12 / width, middle, _shorten(name, 22, 2), va="bottom", fontsize=10, color=INK)
-        figure.text(0.12 / width, middle - 0.05 / height, note, va="top", fontsize=9, color=MUTED)
+        figure.text(
+            0.12 / width, middle - 0.05 / height, _shorten(note, 24, 2), va="top", fontsize=9, color=MUTED
+        )
         for c, picture in enumerate(pictures):
             box = ((margin + cell * c) / width, bottom, (cell - 0.06) / width, (cell - 0.06) / height)
             axes = figure.add_axes(box)

@@ -56,6 +56,8 @@ def check_objective(
     if not (isinstance(phases, tuple) and len({*phases, SYSTEM}) == len(phases) + 1):
         fail(f"{who}: phases must be a tuple of names, each once and none {SYSTEM!r}, not {phases!r}.")
     game = noise_game(system, channels_for(system.spec)["AWGN"], where)
+    with laws.step(f"{who}: prepare"):
+        objective.prepare(game)
     reached: set[str] = set()
     for epoch in (0, 1):
         for phase in (*phases, SYSTEM):

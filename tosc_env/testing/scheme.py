@@ -149,7 +149,8 @@ class _Check(Ends):
             loss = torch.zeros((), device=game.device)
             with laws.step(f"{who}: the loss of its training"):
                 for objective in make_objectives(usual if objectives is None else objectives, trained.spec):
-                    objective.to(game.device).begin(trained, "system", 0, 1)
+                    objective.to(game.device).prepare(game)
+                    objective.begin(trained, "system", 0, 1)
                     loss, _ = objective.loss(loss, trial, round_, game.task)
                 loss.backward()
         laws.require_loss(loss, who)

@@ -132,7 +132,10 @@ class VQ(CNN):
         busiest = living[place % len(living)]
         # Slightly to either side: each pair then shares what the busy one had.
         side = (1.0 + place // len(living)) * torch.where(place % 2 == 0, 0.1, -0.1)
-        self.codewords[dead] = self.codewords[busiest] + side[:, None] * self.codewords[living].std()
+        spread = self.codewords[living].std() if len(living) > 1 else torch.zeros(())
+        # Codewords at one point have none: others are put as far away as features are, whose mean square is 1.
+        spread = spread if spread > 1e-3 else torch.ones(())
+        self.codewords[dead] = self.codewords[busiest] + side[:, None] * spread.to(dead.device)
         sharing = 1.0 + torch.bincount(busiest, minlength=len(order))
         self.usage[dead] = 0.0
         self.usage[living] /= sharing[living]

@@ -16,6 +16,7 @@ import tyro
 from tosc_agents.commands.common import (
     NodeOptions,
     SystemOptions,
+    asked_of,
     check_colluding,
     check_seed,
     parse_options,
@@ -30,16 +31,23 @@ from tosc_agents.commands.common import (
 )
 from tosc_agents.leaks import describe, strongest, unprotected
 from tosc_agents.learning.progress import show_progress
+from tosc_agents.learning.seeding import weights_from
 from tosc_agents.pictures import attack_picture
 from tosc_agents.records import RESULTS, print_evaluation, provenance, write_results
 from tosc_agents.training.evaluate import evaluate
-from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
-from tosc_env.attackers import Eavesdropper, eavesdroppers
+from tosc_agents.training.fit_eavesdropper import (
+    attack_identity,
+    finished_attacker,
+    fit_eavesdropper,
+    forget_run,
+    without_identity,
+)
+from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
 from tosc_env.errors import DataError, InputError, unknown
 from tosc_env.game import Game, GameConfig
-from tosc_env.io.checkpoint_files import sha256
-from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
+from tosc_env.identity import check_identity, identity
+from tosc_env.io.checkpoints import save_checkpoint
 from tosc_env.nodes import as_nodes
 from tosc_env.options import named_options
 from tosc_env.pipeline import Pipeline
@@ -105,18 +113,9 @@ class Attack(SystemOptions, NodeOptions):
         setting, origin, systems = self._target(device, folder)
         train, test = self._games(setting, systems, device)
         tell_guarantee(systems[1], self.threat.receptions)
-        fitted: dict[str, Eavesdropper] = {}
-        records: dict[str, Any] = {}
-        identity = {
-            "file": self.target.name,
-            "sha256": sha256(self.target),
-            "setting": setting.plain(),
-            "options": systems[1].options,
-            "composition": systems[1].composition,
-            "key": systems[1].key_fingerprint,
-            "attacker_data": self.attacker_data,
-        }
-        _refuse_another(folder, identity)
+        known = identity(setting=setting.plain(), system=systems[1])
+        asked = asked_of(self)
+        _refuse_another(folder, known, asked)
         link_snr_db = train.snr_of(train.adversaries[0])
         card = {
             **provenance(train.source, device),
@@ -126,36 +125,39 @@ class Attack(SystemOptions, NodeOptions):
             "setting": setting.plain(),
             "valid_snr_db": [link_snr_db.low, link_snr_db.high],
         }
+        # All that lies there is looked at before anything is written.
+        wanted: dict[str, tuple[Eavesdropper, tuple[Eavesdropper, dict[str, Any]] | None]] = {}
         for name in self._names(threat, systems[0], train):
-            wanted: dict[str, Any] = {
-                "options": _applicable(name, options),
-                "threat_model": threat.plain(),
-                "snr_db": link_snr_db.plain(),
-                "seed": self.seed,
-                "target": identity,
-            }
+            with weights_from(self.seed):
+                fresh = make_eavesdropper(name, train.spec, **_applicable(name, options)).to(device)
+            mine = attack_identity(fresh, train, systems[0], threat=threat, seed=self.seed)
             # One with an encoder in its hands cannot be put away and taken out again.
-            queries = "candidate_queries" in eavesdroppers[name].needs  # type: ignore[attr-defined]
+            queries = "candidate_queries" in fresh.needs
             path = folder / f"{name}.safetensors"
-            finished = None if queries else _finished(path, wanted, device)
+            finished = None if queries else finished_attacker(path, mine, asked=asked, device=device)
+            wanted[name] = fresh, finished
+        fitted: dict[str, Eavesdropper] = {}
+        records: dict[str, Any] = {}
+        for name, (fresh, finished) in wanted.items():
+            state = folder / f"{name}.run"
             if finished is not None:
                 print(f"{name}: trained before with the same settings, taken from {folder}")
-                fitted[name], records[name] = finished
-                continue
-            with show_progress(f"fit {name}") as progress:
-                fitted[name], records[name] = fit_eavesdropper(
-                    name,
-                    train,
-                    systems[0],
-                    threat=threat,
-                    options=wanted["options"],
-                    seed=self.seed,
-                    progress=progress,
-                    state_path=folder / f"{name}.run",
-                    identity={"target": identity},
-                )
-            records[name] |= {"asked": wanted}
-            save_checkpoint(path, fitted[name], {**card, "training": records[name]})
+                fitted[name], record = finished
+            else:
+                with show_progress(f"fit {name}") as progress:
+                    fitted[name], record = fit_eavesdropper(
+                        fresh,
+                        train,
+                        systems[0],
+                        threat=threat,
+                        seed=self.seed,
+                        progress=progress,
+                        state_path=state,
+                        asked=asked,
+                    )
+                save_checkpoint(folder / f"{name}.safetensors", fitted[name], {**card, "training": record})
+            forget_run(state)
+            records[name] = without_identity(record)
         levels = self.snr_db or train.snr_db.choices or (train.snr_db.low, train.snr_db.high)
         # Recorded symbols have no encoder to ask; that the candidates are among the records does as well.
         recorded = not systems[1].receives
@@ -172,7 +174,8 @@ class Attack(SystemOptions, NodeOptions):
         top = strongest(found)
         record = {
             "target": self.target.name,
-            "attacked": identity,
+            "attacked": known,
+            "asked": asked,
             "system": origin,
             "channel_uses": train.num_symbols,
             "threat_model": threat.plain(),
@@ -284,39 +287,16 @@ class Attack(SystemOptions, NodeOptions):
         return train, test
 
 
-def _refuse_another(folder: Path, identity: dict[str, Any]) -> None:
-    """Raise InputError where a folder holds results that are not of this target."""
+def _refuse_another(folder: Path, known: dict[str, Any], asked: dict[str, str]) -> None:
+    """Raise CheckpointError where a folder holds results that are not of this target."""
     path = folder / RESULTS
-    if not path.exists():
-        return
-    try:
-        known = json.loads(path.read_text(encoding="utf-8")).get("attacked")
-    except (OSError, ValueError, AttributeError):
-        known = None
-    if known != _as_read(identity):
-        raise InputError(f"{path} is of another target or key; choose another --output.")
-
-
-def _as_read(value: Any) -> Any:
-    """Plain values as a file holds them: lists, no tuples."""
-    return json.loads(json.dumps(value))
-
-
-def _finished(
-    path: Path, wanted: dict[str, Any], device: torch.device
-) -> tuple[Eavesdropper, dict[str, Any]] | None:
-    """An attacker that an earlier, interrupted or smaller run of the same command has finished."""
-    if not path.exists():
-        return None
-    loaded = load_checkpoint(path, device=device, kind="eavesdropper")
-    record = loaded.card.get("training", {})
-    if record.get("asked") != _as_read(wanted):
-        raise InputError(
-            f"{path} was trained with other settings or against another target; choose another --output."
-        )
-    if not loaded.policy.state_dict():
-        return None  # what it learnt is in no tensor of its state, so its file holds nothing: fitted again
-    return loaded.policy, record
+    if path.exists():
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            theirs, then = record.get("attacked"), record.get("asked")
+        except (OSError, ValueError, AttributeError):
+            theirs, then = None, None
+        check_identity(path, theirs, known, asked_then=then, asked_now=asked)
 
 
 def _applicable(name: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from typing import Annotated
 import tyro
 
 from tosc_agents.commands.common import refuse_overwriting, setting_of, tell_guarantee
-from tosc_agents.training.calibrate import ARTICLE_BUDGET, calibrate
+from tosc_agents.training.calibrate import ARTICLE_BUDGET, calibrate, unseen
+from tosc_agents.training.evaluate import evaluate
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError, shown
+from tosc_env.game import Game
 from tosc_env.io.checkpoint_files import read_header
-from tosc_env.io.checkpoints import load_checkpoint
+from tosc_env.io.checkpoints import check_fits, load_checkpoint
 from tosc_env.options import check_positive
 
 
@@ -22,7 +24,8 @@ class Calibrate:
     """Fit the constant c of dp-laplace's mode 'calibrated' (noise scale c / epsilon) and write the calibrated scheme.
 
     The article prints no sensitivity, so no budget follows from its noise: c is chosen such that at epsilon 0.05 the
-    accuracy lies --points under the rival's. What is fitted is no finding, and no differential privacy is claimed.
+    accuracy lies --points under the rival's, both on images that neither was trained or is tested on. What is fitted
+    is no finding, and no differential privacy is claimed.
     The checkpoint must have been trained over a range of budgets (epsilon_range), which then covers c / epsilon.
 
     Example: tosc calibrate runs/article.safetensors --rival runs/lbvq-cifar10-12dB.safetensors
@@ -31,7 +34,7 @@ class Calibrate:
     scheme: Annotated[Path, tyro.conf.Positional]
     """A checkpoint of dp-laplace in mode 'calibrated', trained with an epsilon_range."""
     rival: Path | None = None
-    """The scheme whose accuracy is the mark, by its card."""
+    """The checkpoint of the scheme whose accuracy is the mark, trained on the same data at the same SNR."""
     points: float = 3.5
     """Percentage points under the rival."""
     target: float | None = None
@@ -58,10 +61,11 @@ class Calibrate:
             raise InputError(
                 f"a calibration is made at one SNR, but {self.scheme} was trained at {setting.snr_db}."
             )
+        game = setting.game(**unseen(setting.data), device=device)
         calibration = calibrate(
             self.scheme,
-            setting.game(split="test", device=device),
-            self._target(float(snr_db)),
+            game,
+            self._target(game, float(snr_db)),
             output,
             budgets=self.budgets,
             told={
@@ -78,7 +82,7 @@ class Calibrate:
         print(f"saved {output}")
         return 0
 
-    def _target(self, snr_db: float) -> float:
+    def _target(self, game: Game, snr_db: float) -> float:
         if (self.rival is None) == (self.target is None):
             raise InputError("give either --rival (with --points) or --target.")
         if self.rival is None:
@@ -86,7 +90,12 @@ class Calibrate:
             if not 0 < self.target < 1:
                 raise InputError(f"target must lie between 0 and 1, not {shown(self.target)}.")
             return self.target
-        mean = read_header(self.rival)["card"].get("test_accuracy", {}).get(f"{snr_db:g}")
-        if not isinstance(mean, float):
-            raise CheckpointError(f"the card of {self.rival} has no test accuracy at {snr_db:g} dB.")
-        return mean - self.points / 100
+        rival = load_checkpoint(self.rival, kind="scheme", device=game.device)
+        if setting_of(rival).snr_db != snr_db:
+            raise CheckpointError(
+                f"{self.rival} was trained at {setting_of(rival).snr_db} dB, not at {snr_db:g} dB as {self.scheme}."
+            )
+        check_fits(read_header(self.rival), self.rival, game.spec, game.source.name)
+        game = game.with_rules(constellation=rival.policy.constellation)
+        found = evaluate(game, rival.policy, {}, snr_db=(snr_db,), with_floors=False)
+        return found.accuracy[snr_db].mean - self.points / 100

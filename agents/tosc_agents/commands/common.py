@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import tyro
+
 from tosc_agents.keys import SecretKey
+from tosc_agents.learning.state import kept_identity
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError, shown, without_keys
 from tosc_env.game import GameConfig
-from tosc_env.io.checkpoint_files import SUFFIX, card_path
+from tosc_env.identity import describe_module, digest
+from tosc_env.io.checkpoint_files import SUFFIX, card_path, read_card
 from tosc_env.io.checkpoints import Checkpoint, load_checkpoint
 from tosc_env.nodes import WIRETAP, as_nodes, wiretap
 from tosc_env.options import named_options
@@ -88,6 +93,23 @@ def _pieces(text: str) -> list[str]:
         else:
             pieces[-1] += letter
     return pieces
+
+
+def asked_of(command: Any) -> dict[str, str]:
+    """Each option of a command as a user writes it, with a digest of its value: a value may hold a key."""
+    hints = typing.get_type_hints(type(command), include_extras=True)
+    found: dict[str, str] = {}
+    for one in fields(command):
+        value = getattr(command, one.name)
+        if is_dataclass(value):
+            found |= asked_of(value)
+            continue
+        told = getattr(hints[one.name], "__metadata__", ())
+        positional = tyro.conf.Positional in told
+        names = [getattr(part, "name", None) for part in told if not positional]
+        name = next((n for n in names if n), one.name).replace("_", "-")
+        found[name.upper() if positional else f"--{name}"] = digest(value)[:16]
+    return found
 
 
 def snr_choices(values: Sequence[float]) -> Any:
@@ -217,6 +239,16 @@ def colludes(card: Mapping[str, Any]) -> bool:
     return bool(card.get("training", {}).get("threat_model", {}).get("colluding", False))
 
 
+def trained_against(card: Mapping[str, Any]) -> str | None:
+    """The digest of the weights of the system that this attacker's card says it was trained against."""
+    return card.get("training", {}).get("identity", {}).get("scheme", {}).get("weights")
+
+
+def weights_of(scheme: Pipeline, card: Mapping[str, Any]) -> set[str]:
+    """The digests by which a system's weights are known: as they are, and as they were before they were rounded."""
+    return {describe_module(scheme)["weights"], *([card["unrounded"]] if "unrounded" in card else [])}
+
+
 def check_colluding(colluding: bool, setting: GameConfig) -> None:
     """Raise InputError where a single eavesdropper is to collude."""
     if colluding and len(setting.nodes) == 2:
@@ -225,11 +257,24 @@ def check_colluding(colluding: bool, setting: GameConfig) -> None:
         )
 
 
-def refuse_overwriting(path: Path, overwrite: bool) -> None:
+def refuse_overwriting(path: Path, overwrite: bool, state: Path | None = None) -> None:
     """Raise InputError when a finished checkpoint, or what lies where its card goes, would be lost, and for a name
-    that is none of weights: other files beside them are named after them."""
+    that is none of weights: other files beside them are named after them.
+
+    Not so of what the run kept in ``state`` has written itself: one that was killed as it ended has left one of the
+    two files, or both.
+    """
     if path.suffix != SUFFIX:
         raise InputError(f"--output names weights, whose files end in {SUFFIX!r}, not {path}.")
-    for one in (path, card_path(path)):
-        if one.exists() and not overwrite:
-            raise InputError(f"{one} exists; choose another --output, or give --overwrite.")
+    there = [one for one in (path, card_path(path)) if one.exists()]
+    if there and not overwrite and not (state is not None and state.exists() and _left_by(state, path)):
+        raise InputError(f"{there[0]} exists; choose another --output, or give --overwrite.")
+
+
+def _left_by(state: Path, path: Path) -> bool:
+    """Whether weights and card are of the run in this state, or one of them was never written."""
+    try:
+        card = read_card(path) if path.exists() else {}
+    except CheckpointError:
+        return True  # a card of other weights: those before it are gone
+    return not card or card.get("training", {}).get("identity") == digest(kept_identity(state))

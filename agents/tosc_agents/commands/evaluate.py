@@ -17,7 +17,9 @@ from tosc_agents.commands.common import (
     setting_of,
     system_of,
     tell_guarantee,
+    trained_against,
     use_key_file,
+    weights_of,
 )
 from tosc_agents.records import describe_usage, print_evaluation, provenance, write_results
 from tosc_agents.training.evaluate import evaluate
@@ -73,7 +75,7 @@ class Evaluate(SystemOptions, NodeOptions):
             attacker = load_checkpoint(path, device=device, kind="eavesdropper")
             attackers[path.stem] = attacker.policy
             together.add(colludes(attacker.card))
-            _warn_of_another(path, attacker.card, scheme)
+            _warn_of_another(path, attacker.card, scheme, loaded.card)
         if len(together) > 1:
             raise InputError(
                 "some of these attackers collude and others do not; evaluate them one kind at a time."
@@ -110,12 +112,15 @@ class Evaluate(SystemOptions, NodeOptions):
         return 0
 
 
-def _warn_of_another(path: Path, card: dict[str, Any], scheme: Pipeline) -> None:
-    """Print a warning where an attacker's card tells of another system than the one that plays."""
-    target = card.get("composition")
-    if target is not None and target != scheme.composition:
-        print(
-            f"tosc: warning: {path} was trained against {target}, and {scheme.composition} plays: what is trained "
-            "against that may see more.",
-            file=sys.stderr,
-        )
+def _warn_of_another(path: Path, card: dict[str, Any], scheme: Pipeline, own: dict[str, Any]) -> None:
+    """Say so where an attacker's card tells of another system than the one that plays, or of other weights."""
+    theirs, weights = card.get("composition"), trained_against(card)
+    told = f"{theirs}, and {scheme.composition} plays"
+    if theirs is None or theirs == scheme.composition:
+        if weights is None or weights in weights_of(scheme, own):
+            return
+        told = "other weights than those that play"
+    print(
+        f"tosc: warning: {path} was trained against {told}: what is trained against that may see more.",
+        file=sys.stderr,
+    )

@@ -10,9 +10,11 @@ import tyro
 
 from tosc_agents.experiments.jobs import RunCache
 from tosc_agents.experiments.presets import preset
-from tosc_agents.experiments.reproduction import Reproduction
+from tosc_agents.experiments.reproduction import EXPERIMENTS, Reproduction
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError, shown
+
+TARGETS = tyro.extras.literal_type_from_choices((*EXPERIMENTS, "claims", "all"))
 
 
 @dataclass
@@ -25,8 +27,8 @@ class Reproduce:
     Example: tosc reproduce all --preset quick --output runs/quick
     """
 
-    experiment: Annotated[Literal["fig3", "table1", "table2", "fig4", "claims", "all"], tyro.conf.Positional]
-    """An experiment; 'all' ends with the table of the article's claims, 'claims' judges what is finished."""
+    experiment: Annotated[str, tyro.conf.Positional, tyro.conf.arg(constructor=TARGETS)]
+    """Which; each ends with a report of all that is finished, 'claims' computes nothing before."""
     preset: Literal["quick", "cpu", "article"] = "quick"
     """Embedded Shapes in minutes; CIFAR-10 and CelebA in a night on two cores; as long as the article, on a GPU."""
     methods: tuple[str, ...] = ()

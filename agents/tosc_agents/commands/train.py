@@ -10,6 +10,7 @@ import tyro
 
 from tosc_agents.commands.common import (
     NodeOptions,
+    asked_of,
     check_seed,
     parse_options,
     parse_parts,
@@ -21,10 +22,12 @@ from tosc_agents.commands.common import (
     use_key_file,
 )
 from tosc_agents.complexity import complexity
+from tosc_agents.keys import SecretKey
 from tosc_agents.learning.loop import LoopConfig
 from tosc_agents.learning.precision import Precision
 from tosc_agents.learning.progress import show_progress
 from tosc_agents.learning.seeding import weights_from
+from tosc_agents.learning.state import kept_identity
 from tosc_agents.records import describe_usage
 from tosc_agents.training.card import scheme_card
 from tosc_agents.training.evaluate import evaluate
@@ -79,7 +82,8 @@ class Train(NodeOptions):
     freeze: tuple[str, ...] = ()
     """Parts that stay as they are, e.g. transmitter."""
     key_file: Path | None = None
-    """The secret key of a keyed scheme (64 hexadecimal digits); made there if there is none."""
+    """The secret key of a keyed scheme (64 hexadecimal digits); made there if there is none; by default one that
+    follows from the seed, which is in no file: whoever plays with the weights brings a key."""
     epochs: int = 60
     """Passes over the system's half of the training images."""
     batch_size: int = 256
@@ -125,7 +129,8 @@ class Train(NodeOptions):
         )
         setting = self.with_nodes(setting)
         output = self.output or Path("runs") / self._file_name(stages)
-        refuse_overwriting(output, self.overwrite)
+        state = output.with_suffix(".run")
+        refuse_overwriting(output, self.overwrite, state)
         game = setting.game(half="system", device=device)
         options = self._options(game.spec, stages, start)
         with weights_from(self.seed):
@@ -137,6 +142,9 @@ class Train(NodeOptions):
             )
         check_registered(scheme)
         use_key_file(scheme, self.key_file)
+        if scheme.keyed and self.key_file is None:
+            # No file holds it, and a run that is gone on with must meet it again.
+            scheme.use_key(SecretKey.from_seed(self.seed))
         game = game.with_rules(constellation=scheme.constellation)
         print(f"{scheme.title}: {complexity(scheme, objectives)}")
         tell_guarantee(scheme)
@@ -150,14 +158,14 @@ class Train(NodeOptions):
         options |= {"epochs": self.epochs, "batch_size": self.batch_size, "precision": self.precision}
         loop = LoopConfig(**{**defaults_of(self.scheme).training, **options})
         config = SchemeTraining(loop, flip=self.flip, cutout=self.cutout)
-        state = output.with_suffix(".run")
         run: dict[str, Any] = {"objectives": objectives, "seed": self.seed}
+        kept: dict[str, Any] = {"state_path": state, "asked": asked_of(self)}
         with show_progress(f"train {self.scheme} on {self.data}") as progress:
-            figures = fit_scheme(scheme, game, config, **run, state_path=state, progress=progress)
+            figures = fit_scheme(scheme, game, config, **run, **kept, progress=progress)
         scheme.eval()
         test = setting.game(split="test", device=device, constellation=scheme.constellation)
         found = evaluate(test, scheme, {}, snr_db=self.snr_db)
-        run |= {"start": start, "frozen": frozen, "found": found}
+        run |= {"identity": kept_identity(state), "start": start, "frozen": frozen, "found": found}
         card = scheme_card(scheme, game, setting, config, figures, **run)
         card["valid_snr_db"] = [game.snr_db.low, game.snr_db.high]
         save_checkpoint(output, scheme, card)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +9,7 @@ from torch import Tensor, nn
 
 from tosc_agents.learning.loop import LoopConfig, StepLoss, train
 from tosc_agents.learning.precision import Precision
+from tosc_agents.learning.state import Run
 from tosc_agents.networks import ResidualMLP, scaled_snr
 from tosc_env.attackers import Eavesdropper
 from tosc_env.privacy.view import View
@@ -25,12 +24,11 @@ class NeuralEavesdropper(Eavesdropper):
         options: the subclass's own, plain values.
 
     Attributes:
-        run: where to keep the training's state after each epoch and to resume from, with the plain values
-            that a resumed run must share; None keeps nothing. :func:`~tosc_agents.fit_eavesdropper` sets it, and in
-            the end removes :func:`run_files`.
+        run: where to keep the training's state after each epoch and to resume from; None keeps nothing.
+            :func:`~tosc_agents.fit_eavesdropper` sets it.
     """
 
-    run: tuple[Path, dict[str, Any]] | None = None
+    run: Run | None = None
 
     def __init__(
         self,
@@ -58,7 +56,6 @@ class NeuralEavesdropper(Eavesdropper):
         self.to(view.device)
         count = view.num_images if num_images is None else num_images
         options = {k: self.options[k] for k in ("epochs", "batch_size", "learning_rate", "precision")}
-        state_path, identity = self.run or (None, None)
         figures = train(
             self,
             step_loss,
@@ -68,20 +65,9 @@ class NeuralEavesdropper(Eavesdropper):
             ),
             generator=generator,
             progress=progress,
-            state_path=state_path,
-            identity=identity,
+            run=self.run,
         )
         return {"epochs": self.options["epochs"], "images": count, "figures": figures}
-
-
-def run_beside(path: Path, part: str) -> Path:
-    """The file in which a part of an attacker, such as a restart, keeps its run beside that of the whole."""
-    return path.with_name(f"{path.stem}.{part}{path.suffix}")
-
-
-def run_files(path: Path) -> list[Path]:
-    """The file of an attacker's run, and all beside it."""
-    return [path, *path.parent.glob(f"{glob.escape(path.stem)}.*{path.suffix}")]
 
 
 def part_of(progress: Any, part: int, parts: int, **figures: Any) -> Any:

@@ -70,7 +70,9 @@ class InversionMLP(NeuralEavesdropper):
         images = torch.cat([view.images(part).flatten(1) for part in index.split(1000)])
         self.mean, self.basis = principal_components(images, self.options["components"], generator)
         targets = (images - self.mean) @ self.basis.T
-        self.scale = targets.std()
+        # A single image, or equal ones, are their own mean: nothing is left for components to say.
+        scale = targets.std(correction=0)
+        self.scale = torch.where(scale > 0, targets.std(), torch.ones_like(scale))
         targets /= self.scale
 
         def step_loss(part: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

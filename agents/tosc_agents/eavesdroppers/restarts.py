@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tosc_agents.eavesdroppers.base import NeuralEavesdropper, part_of, run_beside
+from tosc_agents.eavesdroppers.base import NeuralEavesdropper, part_of
 from tosc_agents.learning.loop import StepLoss
 from tosc_agents.learning.seeding import weights_from
 from tosc_env import metrics
@@ -85,8 +85,7 @@ def best_restart(
             _fresh_weights(attacker, weights_seed)
         begin()
         if run is not None:
-            path = run[0] if k == 0 else run_beside(run[0], f"start{k}")
-            attacker.run = (path, {**run[1], "start": k})
+            attacker.run = run.beside(f"start{k}", start=k) if k else run
         part = part_of(progress, k, restarts, start=k + 1)
         try:
             records.append(attacker.train_on(view, step_loss, generator, part, num_images=len(trained_on)))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tosc_agents.eavesdroppers.base import NeuralEavesdropper, part_of, run_beside
+from tosc_agents.eavesdroppers.base import NeuralEavesdropper, part_of
 from tosc_agents.learning.seeding import weights_from
+from tosc_agents.learning.state import Run
 from tosc_env.attackers import Eavesdropper, make_eavesdropper
 from tosc_env.errors import DeniedError, InputError, shown
 from tosc_env.privacy.view import View
@@ -56,7 +56,7 @@ class TransformedAttack(Eavesdropper):
             receptions, or options of another attacker.
     """
 
-    run: tuple[Path, dict[str, Any]] | None = None
+    run: Run | None = None
 
     def __init__(
         self,
@@ -165,8 +165,7 @@ class TransformedAttack(Eavesdropper):
         inner = cast(View, TransformedView(view, self))
         for number, (name, base) in enumerate(self.attackers.items()):
             if self.run is not None and isinstance(base, NeuralEavesdropper):
-                path, identity = self.run
-                base.run = (run_beside(path, name), {**identity, "base": name})
+                base.run = self.run.beside(name, base=name)
             before = dict(base.options)
             part = part_of(progress, number, len(self.base_attacks))
             record[name] = base.fit(inner, generator=generator, progress=part)

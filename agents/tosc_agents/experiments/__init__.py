@@ -1,4 +1,4 @@
-"""The article's experiments, from training to plot: ``tosc reproduce``.
+"""The article's experiments, from training to report: ``tosc reproduce``.
 
 ================  ==============================================================================================
 ``methods``       who is compared: every scheme with its options, under the name that plots show
@@ -7,11 +7,12 @@
 ``trainings``     recipes, and one function that follows them;  ``systems``: the trained systems of one data set
 ``attacks``       one attacker against one method, as a job
 ``fig3``          accuracy, PSNR, re-identification and label inference over the SNR, privacy-utility planes
-``table1``        multiply-accumulates, parameters and seconds
+``table1``        multiply-accumulates, parameters and seconds;  ``costs``: how these are timed
 ``faces``         table 2 (five-fold cross-validation) and figure 4 (reconstructions, and the gender they show)
-``claims``        the article's eight claims, judged from the measurements;  ``article``: what it prints
-``sections``      what an experiment hands to the report: measurements, tables, plots, sentences
-``report``        sections as HTML, Markdown, JSON and CSV;  ``charts``, ``pareto``, ``grids``: its plots
+``measurements``  what was measured: one DataFrame, a row for each figure
+``claims``        the table of the article's eight claims;  ``criteria``: how it is judged;  ``article``: what it prints
+``sections``      what an experiment is, and what else it tells;  ``charts``: its curves and planes
+``report``        HTML and Markdown (``report/templates``), CSV and JSON
 ``reproduction``  all of them together
 ================  ==============================================================================================
 """

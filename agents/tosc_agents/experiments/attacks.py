@@ -1,4 +1,4 @@
-"""Measuring one method, and training one attacker against it, as jobs."""
+"""Measuring one method, training one attacker against it, as jobs; and pictures of what attackers make of images."""
 
 from __future__ import annotations
 
@@ -7,21 +7,35 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from tosc_agents.experiments.jobs import Job, RunCache
-from tosc_agents.experiments.methods import KEYS, Method
-from tosc_agents.experiments.sections import Measurement
+from tosc_agents.experiments.methods import KEYS, Method, label, method
 from tosc_agents.experiments.systems import Systems, images_of, source_of
 from tosc_agents.experiments.trainings import SCHEME, load_method
+from tosc_agents.learning.seeding import weights_from
 from tosc_agents.records import provenance
 from tosc_agents.training.evaluate import CANDIDATES, chance, evaluate, floors
-from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
-from tosc_env.attackers import Eavesdropper
-from tosc_env.game import Game
+from tosc_agents.training.fit_eavesdropper import (
+    attack_identity,
+    finished_attacker,
+    fit_eavesdropper,
+    forget_run,
+    without_identity,
+)
+from tosc_env.attackers import Eavesdropper, make_eavesdropper
+from tosc_env.game import Game, GameConfig
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
+from tosc_env.pipeline import Pipeline
 from tosc_env.privacy.threat import ThreatModel
+from tosc_env.rendering.viewer import comparison_grid
+from tosc_env.rollout import rollout
 
 ATTACKER = "attacker.safetensors"
 BASELINE = "deepjscc"
+COUNT = 8
+"""Images in a row of a picture."""
 
 THREAT = ThreatModel(unkeyed_encoder=True, candidate_queries=True)
 """Every attacker's: images of the other half with labels, unlimited queries, candidates encoded on demand, the encoder
@@ -109,20 +123,23 @@ def attack_job(
         test = Game(
             source_of(setting, "test", None, cache.device), setting, constellation=scheme.constellation
         )
-        finished = _fitted(folder / ATTACKER, cache)
+        path, state = folder / ATTACKER, folder / "attacker.run"
+        with weights_from(seed):
+            fresh = make_eavesdropper(attacker.eavesdropper, train.spec, **attacker.options)
+        known = attack_identity(fresh.to(cache.device), train, scheme, threat=THREAT, seed=seed)
+        # Fitted, perhaps, before its measurement was interrupted.
+        finished = finished_attacker(path, known, device=cache.device)
         if finished is None:
             title = f"{attacker.key} against {method.key} on {setting.data}, seed {seed}"
             with cache.progress(title) as progress:
                 fitted, record = fit_eavesdropper(
-                    attacker.eavesdropper,
+                    fresh,
                     train,
                     scheme,
                     threat=THREAT,
-                    options=dict(attacker.options),
                     seed=seed,
                     progress=progress,
-                    state_path=folder / "attacker.run",
-                    identity={"method": method.key},
+                    state_path=state,
                 )
             card = {
                 **provenance(own, cache.device),
@@ -133,9 +150,10 @@ def attack_job(
                 "training": record,
                 "valid_snr_db": [train.snr_db.low, train.snr_db.high],
             }
-            save_checkpoint(folder / ATTACKER, fitted, card)
+            save_checkpoint(path, fitted, card)
         else:
             fitted, record = finished
+        forget_run(state)
         found = evaluate(
             test,
             scheme,
@@ -145,7 +163,7 @@ def attack_job(
             threat=ThreatModel(candidate_queries=False),
         )
         # The method's own job has its accuracy, which would be counted once more here.
-        return {"evaluation": {**found.plain(), "accuracy": {}}, "training": record}
+        return {"evaluation": {**found.plain(), "accuracy": {}}, "training": without_identity(record)}
 
     name = f"attack-{method.key}-{attacker.key}-{setting.data}-seed{seed}"
     inputs = {
@@ -157,17 +175,6 @@ def attack_job(
         "seed": seed,
     }
     return Job(name, inputs, work, (trained,))
-
-
-def _fitted(path: Path, cache: RunCache) -> tuple[Eavesdropper, dict[str, Any]] | None:
-    """An attacker that was fitted before its measurement was interrupted; the job's folder is of these settings."""
-    if not path.exists():
-        return None
-    loaded = load_checkpoint(path, device=cache.device, kind="eavesdropper")
-    assert isinstance(loaded.policy, Eavesdropper)
-    # One with an encoder in its hands holds nothing that a file could keep: it is fitted again, as is one whose card
-    # was still to be written.
-    return (loaded.policy, loaded.card["training"]) if loaded.card and loaded.policy.state_dict() else None
 
 
 def floors_job(systems: Systems) -> Job:
@@ -187,20 +194,61 @@ def floors_job(systems: Systems) -> Job:
     return Job(f"floors-{setting.data}", inputs, work)
 
 
-def measurements_of(experiment: str, method: str, evaluation: Mapping[str, Any]) -> list[Measurement]:
-    """Those in an evaluation's plain values, whose intervals are over the channel's noise."""
-    by_attacker = {None: {snr: {"accuracy": value} for snr, value in evaluation["accuracy"].items()}}
-    return [
-        Measurement.of(
-            experiment, method, name, value, int(evaluation["seeds"]), snr_db=float(snr), attacker=attacker
-        )
-        for attacker, by_snr in (by_attacker | evaluation["leaks"]).items()
-        for snr, figures in by_snr.items()
-        for name, value in figures.items()
-    ]
-
-
-def pointed_at(attackers: Sequence[Attacker], method: Method) -> list[Attacker]:
+def pointed_at(attackers: Sequence[Attacker], one: Method) -> list[Attacker]:
     """The attackers that a method must face; a registered one faces those of the unprotected scheme."""
-    key = method.key if method.key in KEYS else BASELINE
+    key = one.key if one.key in KEYS else BASELINE
     return [a for a in attackers if a.methods is None or key in a.methods]
+
+
+@torch.no_grad()
+def rebuild(
+    game: Game,
+    scheme: Pipeline,
+    attacker: Eavesdropper,
+    *,
+    index: Tensor | None = None,
+    seed: int = 0,
+    threat: ThreatModel | None = None,
+) -> Tensor:
+    """What an attacker makes of one transmission of each image, [N, C, H, W] in [0, 1].
+
+    ``index``, int64 [N], says which of the game's images; None: all. ``seed`` is the channel's.
+    """
+    generator = torch.Generator(game.device).manual_seed(seed)
+    images = []
+    for exchange in rollout(game, scheme, generator=generator, index=index):
+        reception = exchange.observed(threat or ThreatModel())
+        images.append(attacker.reconstruct(reception.received, reception.csi))
+    return torch.cat(images)
+
+
+def rebuilt_grid(
+    path: Path,
+    setting: GameConfig,
+    shown: Mapping[str, tuple[Path, Path, str]],
+    device: torch.device,
+    *,
+    snr_db: float,
+    index: Tensor | None = None,
+) -> None:
+    """A picture of test images in the first row, then for each method what its attacker makes of the same ones.
+
+    Args:
+        path: of the file, written whole or not at all.
+        setting: task and channel.
+        shown: by the method's key, the checkpoints of its training and of the attacker, and a note under its name.
+        device: to compute on.
+        snr_db: of both links.
+        index: which images, int64; None: the first :data:`COUNT`.
+    """
+    source = source_of(setting, "test", None, device)
+    index = torch.arange(min(COUNT, len(source)), device=device) if index is None else index
+    rows, notes = {}, {}
+    for key, (system, attack, note) in shown.items():
+        scheme = load_method(system, method(key), device)
+        attacker = load_checkpoint(attack, device=device, kind="eavesdropper").policy
+        assert isinstance(attacker, Eavesdropper)
+        game = Game(source, setting, snr_db=snr_db, constellation=scheme.constellation)
+        rows[label(key)], notes[label(key)] = rebuild(game, scheme, attacker, index=index), note
+    title = f"{source.name}, {snr_db:g} dB: originals, and what an attacker rebuilds from the symbols"
+    comparison_grid(source.gather(index).images, rows, path, columns=len(index), title=title, notes=notes)

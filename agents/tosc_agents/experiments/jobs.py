@@ -7,7 +7,6 @@ job holds its lock, which the system releases when the process dies; two process
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,8 @@ from filelock import FileLock, Timeout
 from tosc_agents.learning.progress import Progress, show_progress
 from tosc_agents.records import commit, write_json
 from tosc_env.errors import DataError
-from tosc_env.io.files import WriteError
+from tosc_env.identity import digest, identity
+from tosc_env.io.files import WriteError, remove_leftovers
 
 RESULT = "result.json"
 PAUSE = 1.0
@@ -35,7 +35,8 @@ class Job:
 
     Attributes:
         name: readable, unique within an experiment, and fit for a folder's name.
-        inputs: plain values (JSON) that determine the result; a change of meaning needs a new ``version`` here.
+        inputs: plain values (JSON) that determine the result; objects are described as
+            :mod:`tosc_env.identity` does. A change of meaning needs a new ``version`` here.
         work: from the cache and the job's own folder to the result, plain values; it may write files into the folder,
             and a training keeps its run there to be resumed.
         needs: jobs whose results or files it uses.
@@ -48,9 +49,10 @@ class Job:
 
     @property
     def slug(self) -> str:
-        """The name of its folder, with a digest of the name, the inputs and everything needed."""
-        told = json.dumps([self.name, self.inputs, [need.slug for need in self.needs]], sort_keys=True)
-        return f"{self.name}-{hashlib.sha256(told.encode()).hexdigest()[:10]}"
+        """The name of its folder, with a digest of its :func:`~tosc_env.identity.identity`: the version of the code,
+        the name, the inputs and everything needed."""
+        known = identity(job=self.name, inputs=self.inputs, needs=[need.slug for need in self.needs])
+        return f"{self.name}-{digest(known)[:10]}"
 
 
 class RunCache:
@@ -117,6 +119,8 @@ class RunCache:
         Whatever was finished stays when a job fails or the run is interrupted.
         """
         waiting = order(jobs)
+        for job in waiting:
+            remove_leftovers(self.folder_of(job))
         total, done = len(waiting), 0
         while waiting:
             left = []

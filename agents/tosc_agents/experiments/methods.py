@@ -85,6 +85,15 @@ others: Registry[Method] = Registry("method", group="tosc_agents.methods")
 register_method = others.register
 
 
+def label(key: str) -> str:
+    """The method's name in plots; a key that is no method's stays as it is.
+
+    >>> label("lbvq"), label("mean-image")
+    ('LBVQ', 'mean-image')
+    """
+    return method(key).label if key in KEYS or key in others else key
+
+
 def method(key: str) -> Method:
     """The method of that key, built in or registered.
 

@@ -175,7 +175,7 @@ def _quick() -> Preset:
         face_attacker={"widths": [32, 24, 16, 16], "restarts": 1, "epochs": 3, "batch_size": 125},
         folds=3,
         gender_epochs=4,
-        timing={"batch_size": 128, "steps": 4, "repeats": 3, "large": False},
+        timing={"batch_size": 128, "steps": 4, "repeats": 3},
     )
 
 
@@ -199,7 +199,7 @@ def _cpu() -> Preset:
         face_attacker={"widths": [48, 32, 24, 16], "restarts": 1, "epochs": 5, "batch_size": 125},
         folds=5,
         gender_epochs=5,
-        timing={"batch_size": 512, "steps": 3, "repeats": 3, "large": True},
+        timing={"batch_size": 512, "steps": 3, "repeats": 3},
     )
 
 
@@ -220,7 +220,7 @@ def _article() -> Preset:
         face_attacker={"widths": [192, 96, 48, 32], "restarts": 2, "epochs": 40, "batch_size": 250},
         folds=5,
         gender_epochs=30,
-        timing={"batch_size": 512, "steps": 20, "repeats": 5, "large": True},
+        timing={"batch_size": 512, "steps": 20, "repeats": 5},
     )
 
 

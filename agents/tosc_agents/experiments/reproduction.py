@@ -5,32 +5,25 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from tosc_agents.experiments.attacks import ATTACKER, attack_job, floors_job, pointed_at
-from tosc_agents.experiments.claims.judging import claims_section
-from tosc_agents.experiments.faces import fig4_section, table2_section
 from tosc_agents.experiments.faces.fig4 import Fig4
 from tosc_agents.experiments.faces.gender import ClassifierTraining
 from tosc_agents.experiments.faces.table2 import Table2
-from tosc_agents.experiments.fig3.experiment import Fig3
-from tosc_agents.experiments.grids import grid
+from tosc_agents.experiments.fig3 import Fig3
 from tosc_agents.experiments.jobs import Job, RunCache, order
+from tosc_agents.experiments.measurements import frame
 from tosc_agents.experiments.methods import KEYS, method
 from tosc_agents.experiments.presets import Preset
 from tosc_agents.experiments.report import write_report
-from tosc_agents.experiments.sections import Measurement, Plot, Section, strongest
-from tosc_agents.experiments.systems import Systems, source_of
-from tosc_agents.experiments.table1 import section as table1
-from tosc_agents.experiments.table1.experiment import plan
-from tosc_agents.experiments.trainings import SCHEME, Recipe
+from tosc_agents.experiments.sections import Experiment
+from tosc_agents.experiments.systems import Systems
+from tosc_agents.experiments.table1 import Table1
+from tosc_agents.experiments.trainings import Recipe
 from tosc_agents.perceptual import find_weights
 from tosc_agents.records import commit
 from tosc_env.errors import DataError, InputError, unknown
-
-EXPERIMENTS = ("fig3", "table1", "table2", "fig4")
-"""In the order of the report."""
 
 Given = Mapping[tuple[str, str, int], Path]
 
@@ -71,33 +64,14 @@ class Reproduction:
             parts[where][key, seed] = path
         self.images = Systems(p.images, p.network, recipes["images"], parts["images"], p.shared_start)
         self.faces = Systems(p.faces, p.face_network, recipes["faces"], parts["faces"], p.shared_start)
-        self.fig3 = Fig3(p, self.images, self.methods)
-        self.table1 = plan(
-            p.images, p.network, recipes["images"], methods=self.methods, device=device, **p.timing
-        )
+        self.device = device
+        self._made: dict[str, Experiment] = {}
 
-    # Whoever asks for neither needs no faces.
-
-    @cached_property
-    def table2(self) -> Table2:
-        """The cross-validation on faces, with LBVQ where calibrated noise is fitted to it."""
-        p, chosen = self.preset, [method(key) for key in self.methods]
-        if "lbvq" not in self.methods and any(one.training == "dp-calibrated" for one in chosen):
-            chosen.append(method("lbvq"))
-        return Table2(p.faces, self.faces.recipes, p.face_network, methods=chosen, folds=p.folds)
-
-    @cached_property
-    def fig4(self) -> Fig4:
-        """What an attacker makes of faces."""
-        p = self.preset
-        return Fig4(
-            self.faces,
-            methods=[method(key) for key in self.methods],
-            inversion=p.face_attacker,
-            attribute={"epochs": p.gender_epochs, "batch_size": p.face_attacker["batch_size"]},
-            classifier=ClassifierTraining(epochs=p.gender_epochs),
-            seeds=p.evaluation.seeds,
-        )
+    def experiment(self, name: str) -> Experiment:
+        """One of :data:`EXPERIMENTS` for this preset, made once; those on faces look for their images."""
+        if name not in self._made:
+            self._made[name] = EXPERIMENTS[name][1](self)
+        return self._made[name]
 
     def jobs(self, experiment: str) -> list[Job]:
         """What an experiment needs, or ``all`` of them; what is timed comes last, when the machine is quiet.
@@ -106,38 +80,19 @@ class Reproduction:
             DataError: images, or the VGG weights of the article's attacker, are not there.
             InputError: a checkpoint was given that none of the jobs takes.
         """
-        asked = [name for name in ("fig3", "table2", "fig4", "table1") if experiment in (name, "all")]
-        attackers = {
-            "fig3": [attacker.options for attacker in self.preset.attackers],
-            "fig4": [self.preset.face_attacker],
-        }
-        if any(one.get("perceptual_weight") for name in asked for one in attackers.get(name, ())):
+        asked = [name for name in EXPERIMENTS if experiment in (name, "all")]
+        attackers = [attacker.options for attacker in self.preset.attackers] if "fig3" in asked else []
+        attackers += [self.preset.face_attacker] if "fig4" in asked else []
+        if any(options.get("perceptual_weight") for options in attackers):
             find_weights()  # hours before an attacker misses them
-        for where, experiment_of, systems in (("", "fig3", self.images), ("faces.", "fig4", self.faces)):
-            taken = {job.slug for job in order(self._all(experiment_of))} if systems.given else set()
+        for where, name, systems in (("", "fig3", self.images), ("faces.", "fig4", self.faces)):
+            taken = {job.slug for job in order(self.experiment(name).jobs)} if systems.given else set()
             for (key, seed), path in systems.given.items():
                 if systems.trained(key, seed).slug not in taken:
                     raise InputError(
                         f"no job takes the training {where}{key}:{seed}, for which {path} is given."
                     )
-        return [job for name in asked for job in self._all(name)]
-
-    def sections(self, cache: RunCache, folder: Path) -> list[Section]:
-        """Of every experiment that has begun, and the claims as far as they can be judged."""
-        make: dict[str, Callable[[], Section]] = {
-            "fig3": lambda: self._fig3(cache, folder),
-            "table1": lambda: table1.section(cache.result(self.table1)),
-            "table2": lambda: table2_section.section(self.table2, cache, folder),
-            "fig4": lambda: fig4_section.section(self.fig4, cache, folder),
-        }
-        found = [make[name]() for name in EXPERIMENTS if self._ready(name, cache)]
-        if not found:
-            raise DataError(f"nothing is finished in {cache.folder}; run an experiment first.")
-        missing = [name for name in EXPERIMENTS if self._begun(name, cache) and not self._ready(name, cache)]
-        claims = self._claims([m for one in found for m in one.measurements], cache)
-        if missing:
-            claims.notes.append(f"Begun, not finished, and so not shown: {', '.join(missing)}.")
-        return [claims, *found]
+        return [job for name in asked for job in self.experiment(name).jobs]
 
     def report(self, cache: RunCache, folder: Path, *, faces: bool = True) -> list[Path]:
         """Write the report of what is finished, with or without plots that show people; returns the files.
@@ -145,85 +100,71 @@ class Reproduction:
         Raises:
             DataError: nothing is finished.
         """
-        found = self.sections(cache, folder)
-        begun = order([job for name in EXPERIMENTS for job in self._begun(name, cache)])
-        records = [cache.record(job) for job in begun if cache.finished(job)]
+        begun = {name: jobs for name in EXPERIMENTS if (jobs := self._begun(name, cache))}
+        rows = {name: self.experiment(name).rows(cache) for name in begun}
+        shown = [name for name in begun if rows[name]]
+        if not shown:
+            raise DataError(f"nothing is finished in {cache.folder}; run an experiment first.")
+        sections = {name: self.experiment(name).section(cache, folder) for name in shown}
+        records = [cache.record(job) for job in order([job for name in begun for job in begun[name]])]
 
         def told(key: str) -> str:
             return ", ".join(sorted({str(record[key]) for record in records}))
 
+        p = self.preset
+        absent = [name for name in EXPERIMENTS if name not in shown]
         provenance = {
-            "preset": self.preset.name,
-            "what the preset is": self.preset.told,
-            "jobs": f"{len(records)}, {sum(r['seconds'] for r in records) / 3600:.1f} hours of one process",
-            "commits": told("commit"),
-            "devices": f"{told('device')}; threads per process: {told('threads')}",
-            "torch": told("torch"),
-            "report": f"written {datetime.datetime.now(datetime.UTC).date().isoformat()} at commit {commit()}",
+            "data": "; ".join(dict.fromkeys(section.data for section in sections.values())),
+            "preset": f"{p.name}: {p.told}",
+            "seeds": f"{p.trainings} trainings of {', '.join(p.repeated or ('each method',))}, one of others; "
+            f"{p.evaluation.seeds} draws of the channel noise",
+            "commit": f"{told('commit')}; report written {datetime.datetime.now(datetime.UTC):%Y-%m-%d} at {commit()}",
+            "computed": f"{len(records)} jobs, {sum(r['seconds'] for r in records) / 3600:.1f} hours of one process "
+            f"on {told('device')}, torch {told('torch')}, threads {told('threads')}",
+            **({"not run, or not finished": ", ".join(absent)} if absent else {}),
         }
-        title = "Task-oriented semantic communication: the article's experiments"
-        return write_report(folder, found, title, provenance, faces=faces)
+        table = frame(row for name in shown for row in rows[name])
+        kinds: Any = {name: kind for name, (kind, _) in EXPERIMENTS.items()}
+        return write_report(folder, table, sections, kinds, provenance, faces=faces)
 
-    def _ready(self, experiment: str, cache: RunCache) -> bool:
-        """Whether an experiment has enough to show; figure 3 shows what there is, the others want to be whole."""
-        begun = self._begun(experiment, cache)
-        if experiment != "fig3":
-            return bool(begun) and len(begun) == len(self._all(experiment))
-        names = {job.slug for job in begun}
-        measured = [self.fig3.jobs_of(method(key), 0)[0] for key in self.methods] if begun else []
-        return floors_job(self.images).slug in names and any(job.slug in names for job in measured)
-
-    def _all(self, experiment: str) -> list[Job]:
-        return [self.table1] if experiment == "table1" else getattr(self, experiment).jobs
-
-    def _begun(self, experiment: str, cache: RunCache) -> list[Job]:
+    def _begun(self, name: str, cache: RunCache) -> list[Job]:
         """The finished jobs of an experiment. Data are asked for only where there is something of it."""
-        first = "floors" if experiment == "fig3" else experiment
+        first = "floors" if name == "fig3" else name
         if not any(cache.folder.glob(f"{first}-*")):
             return []
-        return [job for job in self._all(experiment) if cache.finished(job)]
+        return [job for job in self.experiment(name).jobs if cache.finished(job)]
 
-    def _fig3(self, cache: RunCache, folder: Path) -> Section:
-        found = self.fig3.section(cache, folder)
-        found.plots += self._grid(found.measurements, cache, folder)
-        return found
 
-    def _grid(self, measurements: list[Measurement], cache: RunCache, folder: Path) -> list[Plot]:
-        """What the strongest rebuilding attacker of each method makes of the same test images."""
-        snr_db = float(self.preset.images.snr_db)  # type: ignore[arg-type]
-        shown: dict[str, tuple[Path, Path]] = {}
-        names: dict[str, str] = {}
-        for key in self.methods:
-            one = method(key)
-            best = strongest(measurements, method=key, snr_db=snr_db, figures=["psnr_db"])
-            attackers = [a for a in pointed_at(self.preset.attackers, one) if best and a.key == best.attacker]
-            if best is None or not attackers:
-                continue
-            attack = attack_job(self.images, one, attackers[0], 0, self.preset.evaluation)
-            training = self.images.training(one.training)
-            if cache.finished(attack) and cache.finished(training):
-                shown[key] = (cache.folder_of(training) / SCHEME, cache.folder_of(attack) / ATTACKER)
-                names[key] = f"{best.attacker}, {best.mean:.2f} dB"
-        if not shown:
-            return []
-        plot = grid(
-            folder / "fig3_grid.png",
-            self.preset.images,
-            source_of(self.preset.images, "test", None, cache.device),
-            shown,
-            snr_db=snr_db,
-            notes=names,
-            title="What the strongest attacker of each scheme rebuilds",
-            caption=f"The first test images at {snr_db:g} dB, in each row what the strongest rebuilding attacker makes "
-            "of the same messages; under each name that attacker and its mean PSNR over all test images.",
-        )
-        return [plot]
+def _table2(whole: Reproduction) -> Table2:
+    """With LBVQ where calibrated noise is fitted to it."""
+    p, chosen = whole.preset, [method(key) for key in whole.methods]
+    if "lbvq" not in whole.methods and any(one.training == "dp-calibrated" for one in chosen):
+        chosen.append(method("lbvq"))
+    return Table2(p.faces, whole.faces.recipes, p.face_network, methods=chosen, folds=p.folds)
 
-    def _claims(self, measurements: list[Measurement], cache: RunCache) -> Section:
-        floor = None
-        if self._ready("fig3", cache):
-            floor = cache.result(floors_job(self.images))["floors"]["mean-image"]["psnr_db"]
-        note = f"figure 3 and table 1 on {self.preset.images.data}, table 2 and figure 4 on {self.preset.faces.data}"
-        if self.preset.faces.data == "shapes":
-            note += " (binary facts about shapes under the names of face attributes, which say nothing about faces)"
-        return claims_section(measurements, floor_db=floor, data_note=note)
+
+def _fig4(whole: Reproduction) -> Fig4:
+    p = whole.preset
+    return Fig4(
+        whole.faces,
+        methods=[method(key) for key in whole.methods],
+        inversion=p.face_attacker,
+        attribute={"epochs": p.gender_epochs, "batch_size": p.face_attacker["batch_size"]},
+        classifier=ClassifierTraining(epochs=p.gender_epochs),
+        seeds=p.evaluation.seeds,
+    )
+
+
+def _table1(whole: Reproduction) -> Table1:
+    p, systems = whole.preset, whole.images
+    size = {"methods": whole.methods, "device": whole.device, **p.timing}
+    return Table1(systems.setting, systems.network, systems.recipes, **size)
+
+
+EXPERIMENTS: Mapping[str, tuple[type, Callable[[Reproduction], Experiment]]] = {
+    "fig3": (Fig3, lambda whole: Fig3(whole.preset, whole.images, whole.methods)),
+    "table2": (Table2, _table2),
+    "fig4": (Fig4, _fig4),
+    "table1": (Table1, _table1),
+}
+"""By the name of the command's target, in the order of jobs and report; a new experiment is a class and an entry."""

@@ -17,7 +17,7 @@ from tosc_agents.experiments.jobs import Job, RunCache
 from tosc_agents.experiments.methods import BUDGETS
 from tosc_agents.experiments.trainings import SCHEME, Recipe, train_recipe
 from tosc_agents.learning.seeding import weights_from
-from tosc_agents.training.calibrate import calibrate
+from tosc_agents.training.calibrate import calibrate, unseen
 from tosc_agents.training.evaluate import evaluate
 from tosc_env.data import make_source
 from tosc_env.data.base import Source
@@ -83,15 +83,16 @@ class Systems:
         setting = self.setting
 
         def work(cache: RunCache, folder: Path) -> dict[str, Any]:
-            test = source_of(setting, "test", None, cache.device)
+            where = {"split": "train", "half": None, **unseen(setting.data)}
+            images = source_of(setting, where["split"], where["half"], cache.device)
             scheme = load_checkpoint(cache.file(rival, SCHEME), device=cache.device).policy
-            game = Game(test, setting, constellation=scheme.constellation)
+            game = Game(images, setting, constellation=scheme.constellation)
             snr_db = float(setting.snr_db)  # type: ignore[arg-type]
             mark = evaluate(game, scheme, {}, snr_db=(snr_db,), with_floors=False).accuracy[snr_db]
             output = folder / SCHEME
             calibration = calibrate(
                 cache.file(trained, SCHEME),
-                Game(test, setting),
+                Game(images, setting),
                 mark.mean - POINTS / 100,
                 output,
                 budgets=BUDGETS,
@@ -100,7 +101,7 @@ class Systems:
             )
             return {"given": None, **_told(output), "calibration": calibration}
 
-        inputs = {"version": 1, "points": POINTS, "rival": RIVAL, "budgets": list(BUDGETS)}
+        inputs = {"version": 2, "points": POINTS, "rival": RIVAL, "budgets": list(BUDGETS)}
         return Job(f"calibrate-{CALIBRATED}-{self.setting.data}-seed{seed}", inputs, work, (trained, rival))
 
     def _adopt(self, folder: Path, given: Path, recipe: Recipe) -> dict[str, Any]:
@@ -190,10 +191,9 @@ def source_of(
 
 
 def images_of(setting: GameConfig) -> dict[str, Any]:
-    """Which images a setting's name stands for on this machine, for a job's inputs: provenance and how many."""
+    """Which images a setting's name stands for on this machine, for a job's inputs: each part's identity."""
     parts = {"system": ("train", "system"), "attacker": ("train", "attacker"), "test": ("test", None)}
-    sources = {name: source_of(setting, *part) for name, part in parts.items()}
-    return {name: [source.provenance, len(source)] for name, source in sources.items()}
+    return {name: source_of(setting, *part).identity() for name, part in parts.items()}
 
 
 def _told(path: Path) -> dict[str, Any]:

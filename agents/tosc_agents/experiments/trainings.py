@@ -16,6 +16,7 @@ from tosc_agents.keys import SecretKey
 from tosc_agents.learning.loop import LoopConfig
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
+from tosc_agents.learning.state import kept_identity
 from tosc_agents.training.card import scheme_card
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_receiver import fit_receiver
@@ -141,6 +142,7 @@ def train_recipe(
         figures,
         objectives=objectives,
         seed=seed,
+        identity=kept_identity(state),
         start=warm,
         frozen=frozen,
         found=found,

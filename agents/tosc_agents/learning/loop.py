@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from tosc_agents.learning.precision import Precision, autocast
+from tosc_agents.learning.precision import Precision, autocast, resolve_precision
 from tosc_agents.learning.progress import Progress
-from tosc_agents.learning.state import check_identity, load_state, save_state
+from tosc_agents.learning.state import Run
 from tosc_env.async_checks import AsyncChecks
 from tosc_env.errors import TrainingError
+from tosc_env.identity import identity, tensor_digest
 from tosc_env.options import MOST_MESSAGES, Count, Positive, Share, Weight, Within, check_fields
 
 StepLoss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
@@ -107,8 +107,7 @@ def train(
     config: LoopConfig,
     generator: torch.Generator,
     progress: Progress | None = None,
-    state_path: Path | None = None,
-    identity: dict[str, Any] | None = None,
+    run: Run | None = None,
     passes: tuple[str, ...] = ("",),
     begin_phase: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, float]:
@@ -119,8 +118,8 @@ def train(
         num_images: how many images an epoch passes over.
         generator: the only source of randomness, on the module's device.
         progress: told the figures each time that the host reads them.
-        state_path: where to keep the run's state after each epoch; a file found there is resumed.
-        identity: plain values that a resumed run must share (scheme, data, seed).
+        run: where to keep the run's state after each epoch, to be resumed from, and what else its result depends on.
+            The module, its weights, the loop's settings, the seed and the kind of device are seen to here.
         passes: the passes over the images that make an epoch, in turn.
         begin_phase: told the name of each pass, the epoch from 0, and the number of epochs.
 
@@ -137,18 +136,32 @@ def train(
     optimizer, average = take_step.optimizer, take_step.average
     steps_per_epoch = max(1, num_images // config.batch_size)
     total = steps_per_epoch * config.epochs * len(passes)
-    identity = {**(identity or {}), "config": asdict(config), "num_images": num_images}
     epoch = 0
     figures: dict[str, float] = {}
-    if state_path is not None and state_path.exists():
-        state = load_state(state_path, device)
-        check_identity(state_path, state, identity)
-        module.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        for name, tensor in state["average"].items():
-            average[name].copy_(tensor)
-        generator.set_state(state["generator"].cpu())
-        epoch, figures = int(state["epoch"]), state["figures"]
+    known: dict[str, Any] = {}
+    if run is not None:
+        # Of the module its parameters: what a buffer holds was worked out from all the rest, perhaps in other last
+        # bits where other threads work.
+        parameters = dict(module.named_parameters())
+        known = identity(
+            seed=generator.initial_seed(),
+            loop=config,
+            num_images=num_images,
+            passes=passes,
+            device=device.type,
+            precision=resolve_precision(config.precision, device),
+            frozen=[name for name, parameter in parameters.items() if not parameter.requires_grad],
+            **run.parts,
+            trained={"parameters": list(parameters), "weights": tensor_digest(parameters.values())},
+        )
+        state = run.load(known, device)
+        if state is not None:
+            module.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            for name, tensor in state["average"].items():
+                average[name].copy_(tensor)
+            generator.set_state(state["generator"].cpu())
+            epoch, figures = int(state["epoch"]), state["figures"]
     module.train()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for epoch in range(epoch, config.epochs):  # noqa: B020
@@ -175,10 +188,14 @@ def train(
                             shown = {k: v for k, v in looked.items() if k != "gradient"}
                             progress(step + 1, total, {"epoch": epoch + 1, **shown})
             figures = looked
-            if state_path is not None:
-                run = {"model": module.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+            if run is not None:
+                state = {
+                    "model": module.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "average": average,
+                }
                 more = {"generator": generator.get_state(), "epoch": epoch + 1, "figures": figures}
-                save_state(state_path, {**run, **more, "identity": identity})
+                run.save(known, {**state, **more})
     module.load_state_dict(average)
     module.eval()
     return figures

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tosc_agents.networks import scaled_snr
 from tosc_env.channels import noise_power
 from tosc_env.errors import InputError, unknown
+from tosc_env.game import Game
 from tosc_env.options import Size, Weight, check_weight
 from tosc_env.schemes import Objective, Trial
 from tosc_env.tasks import Task
@@ -35,6 +36,7 @@ class SimulatedAdversary(nn.Module):
         if width < 1 or side < 1:
             raise InputError(f"an adversary needs a width and side of at least 1, not {width} and {side}.")
         self.shape = (spec.image_shape[0], side, side)
+        self._mean: Tensor | None = None
         self.network = nn.Sequential(
             nn.Linear(2 * spec.num_symbols + 1, width),
             nn.GELU(),
@@ -56,16 +58,28 @@ class SimulatedAdversary(nn.Module):
         """Its mean squared error on a batch; gradients reach its weights and the reception."""
         return (self(received, csi) - self.small(images)).square().mean()
 
+    def prepare(self, mean_image: Tensor) -> None:
+        """Learn the mean image [C, H, W] of the data set, which :meth:`leak` is measured by.
+
+        A batch's own mean knows its images the better the fewer they are, and a single one completely.
+        """
+        self._mean = self.small(mean_image[None])
+
     def leak(self, received: Tensor, csi: Tensor, images: Tensor) -> Tensor:
-        """The adversary's knowledge, from 0 (no more than the mean image) to 1 (everything), with gradients to the
-        reception alone.
+        """The adversary's knowledge, from 0 (no more than the data set's mean image) to 1 (everything), with gradients
+        to the reception alone.
 
         Beyond the mean image's error, where only this one adversary is fooled, the leak is 0 and its slope too.
         """
+        if self._mean is None:
+            raise InputError(
+                "a simulated adversary is measured by the mean image of its data: prepare(game) comes first."
+            )
         frozen = {name: p.detach() for name, p in self.named_parameters()}
         rebuilt = torch.func.functional_call(self, frozen, (received, csi))
         target = self.small(images)
-        floor = (target - target.mean(0)).square().mean()
+        # Where all images are the mean one there is nothing to hide, and any error is above its.
+        floor = (target - self._mean).square().mean().clamp_min(1e-12)
         return F.relu(1.0 - (rebuilt - target).square().mean() / floor)
 
 
@@ -76,7 +90,8 @@ class Adversary(Objective):
 
         loss = first * (loss so far) + second * weight / (1 + sigma) * leak + adversary's own error
 
-    ``leak`` is ``1 - error / error of the mean image`` of the :class:`SimulatedAdversary`, cut off at 0.  An epoch
+    ``leak`` is ``1 - error / error of the mean image`` of the :class:`SimulatedAdversary`, cut off at 0; the mean image
+    is the data set's.  An epoch
     begins with a pass of the adversary, the system as it is; in the system's pass it learns on from its receptions.
 
     Args:
@@ -101,6 +116,9 @@ class Adversary(Objective):
         super().__init__(spec, weight=check_weight(weight, "weight"), width=width, weighting=weighting)
         self.weight, self.weighting = self.options["weight"], weighting
         self.adversary = SimulatedAdversary(spec, width=width)
+
+    def prepare(self, game: Game) -> None:
+        self.adversary.prepare(game.source.statistics.mean_image)
 
     def loss(
         self, loss: Tensor, trial: Trial, round_: Round, task: Task
@@ -140,11 +158,17 @@ def min_norm_weight(first: Tensor, second: Tensor) -> Tensor:
     """The weight a in [0, 1] of the first of two objectives for which ``a g1 + (1 - a) g2`` is shortest.
 
     The multiple-gradient descent choice for two objectives (Sener and Koltun, NeurIPS 2018, algorithm 2),
-    from their gradients, of one shape, with respect to the shared representation: the step then harms neither.
+    from their gradients, of one shape, with respect to the shared representation: the step then harms neither. An
+    objective whose gradient is zero asks for nothing, and the other has all the weight: the shortest combination would
+    be none at all.
 
+    >>> float(min_norm_weight(torch.tensor([1.0, 0.0]), torch.zeros(2)))
+    1.0
     >>> float(min_norm_weight(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0])))
     0.800000011920929
     """
     difference = second - first
     weight = (difference * second).sum() / difference.square().sum().clamp_min(1e-20)
-    return weight.clamp(0.0, 1.0)
+    one = torch.ones_like(weight)
+    weight = torch.where(first.any(), weight.clamp(0.0, 1.0), 0.0 * one)
+    return torch.where(second.any(), weight, one)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tosc_env.data import data_set
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.game import Game
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
@@ -43,7 +44,7 @@ def calibrate(
 
     Args:
         path: a checkpoint of ``dp-laplace`` in mode ``calibrated``, trained over an ``epsilon_range``.
-        game: on the images on which the accuracy is measured, at one SNR.
+        game: on the images on which the accuracy is measured, at one SNR: :func:`unseen` ones, never those of a test.
         target: the accuracy wanted at epsilon 0.05, in (0, 1).
         output: the calibrated checkpoint, with a ``calibration`` in its card.
         budgets: at which the accuracy is reported; the noise at each of them lies in the range that was trained for.
@@ -82,7 +83,7 @@ def calibrate(
         "target": target,
         "reached": reached,
         "fitted_at": ARTICLE_BUDGET,
-        "on": f"the {game.source.split} images themselves",
+        "on": f"{len(game.source):,} images that neither was trained or is tested on",
         **(told or {}),
         "accuracy": {f"{b:g}": accuracy(constant / b) for b in budgets},
     }
@@ -92,6 +93,16 @@ def calibrate(
         output, calibrated, {**card, "guarantee": calibrated.guarantee(), "calibration": calibration}
     )
     return calibration
+
+
+def unseen(data: str) -> dict[str, Any]:
+    """Which images of a data set neither a scheme's training nor a test has seen, as arguments of
+    :meth:`~tosc_env.game.GameConfig.game`: its validation split, else the half that schemes are not trained on.
+
+    >>> unseen("celeba"), unseen("cifar10")
+    ({'split': 'valid'}, {'half': 'attacker'})
+    """
+    return {"split": "valid"} if "valid" in data_set(data).splits else {"half": "attacker"}
 
 
 def calibratable(

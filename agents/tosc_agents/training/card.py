@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,7 @@ from tosc_agents.training.evaluate import Evaluation
 from tosc_agents.training.fit_scheme import SchemeTraining
 from tosc_agents.training.warm_start import WarmStart
 from tosc_env.game import Game, GameConfig
+from tosc_env.identity import digest
 from tosc_env.pipeline import Pipeline
 
 
@@ -24,11 +26,13 @@ def scheme_card(
     *,
     objectives: list[Any],
     seed: int,
+    identity: Mapping[str, Any],
     start: WarmStart | None = None,
     frozen: list[str] | None = None,
     found: Evaluation | None = None,
 ) -> dict[str, Any]:
-    """The card of a scheme that was trained on ``game``; ``found``: what a test on other images gave."""
+    """The card of a scheme that was trained on ``game``; ``identity``: what its run was kept with; ``found``: what a
+    test on other images gave."""
     card: dict[str, Any] = {
         **provenance(game.source, game.device),
         "labels": list(game.task.labels),
@@ -43,6 +47,7 @@ def scheme_card(
             "frozen": frozen or [],
             "precision_used": resolve_precision(config.loop.precision, game.device),
             "figures": figures,
+            "identity": digest(identity),
         },
         **({"guarantee": scheme.guarantee()} if scheme.guarantee() else {}),
     }

@@ -69,12 +69,13 @@ class Evaluation:
 
     Attributes:
         accuracy: by SNR; empty for recorded symbols, which have no receiver.
-        leaks: by attacker, SNR and figure name (``psnr_db``, ``ssim``, ``psnr_clipped_db``, ``reid_pixels``,
+        leaks: by attacker, its SNR and figure name (``psnr_db``, ``ssim``, ``psnr_clipped_db``, ``reid_pixels``,
             ``reid_match``, ``reid_query``, ``infer_label``, ``infer_`` and a private attribute).
         floors: of knowing nothing (``mean-image``) and of knowing the class (``class-mean``).
         images, seeds: numbers of test images and of draws of the channel's noise.
         chance: of the label and each private attribute, see :func:`chance`.
         usage: the share of each point of a discrete scheme's constellation among all symbols of all images.
+        receiver_snr_db: by an eavesdropper's SNR the receiver's at the same time, where they may differ.
     """
 
     accuracy: dict[float, Figure]
@@ -84,6 +85,7 @@ class Evaluation:
     seeds: int
     chance: dict[str, float] = field(default_factory=dict)
     usage: list[float] | None = None
+    receiver_snr_db: dict[float, float] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -100,6 +102,7 @@ class Evaluation:
             "floors": self.floors,
             "chance": self.chance,
             **({"codeword_usage": self.usage} if self.usage is not None else {}),
+            **({"receiver_snr_db": keyed(self.receiver_snr_db, float)} if self.receiver_snr_db else {}),
             "test_images": self.images,
             "seeds": self.seeds,
             "candidates": min(CANDIDATES, self.images),
@@ -144,15 +147,21 @@ def evaluate(
             the candidates encoded and takes the one whose symbols lie nearest (``reid_query``).
 
     Raises:
-        InputError: no seed, an SNR that is not a number, a scheme or attacker of other shapes, or several SNRs and a
-            node with its own.
+        InputError: no seed, an SNR that is not a number, a scheme or attacker of other shapes, several SNRs and a
+            node with its own, or one SNR of the eavesdropper beside two of the receiver.
     """
     others = snr_db if eavesdropper_snr_db is None else eavesdropper_snr_db
     if not snr_db or len(others) != len(snr_db):
         raise InputError(
             f"snr_db and eavesdropper_snr_db must be as many, not {len(snr_db)} and {len(others)}."
         )
-    pairs = list(zip(snr_db, others, strict=True))
+    pairs = list(dict.fromkeys(zip(snr_db, others, strict=True)))
+    beside = {snr_e: snr_b for snr_b, snr_e in pairs}
+    if len(beside) < len(pairs):
+        raise InputError(
+            f"each SNR of the eavesdropper has one row in a record, and {list(eavesdropper_snr_db or ())} dB beside "
+            f"{list(snr_db)} dB has one twice: evaluate such pairs one by one."
+        )
     count = len(game.source)
     if len(pairs) * seeds * min(batch_size, count) > MOST_AT_ONCE:
         raise InputError(
@@ -217,6 +226,7 @@ def evaluate(
             if who:
                 level = own.get(who.rpartition("@")[2] if len(nodes) > 1 else nodes[0], snr_e)
                 leaks[who].setdefault(level, {})[figure] = Figure.of(shares)
+                beside.setdefault(level, snr_b)
             else:
                 accuracy[snr_b] = Figure.of(shares)
     return Evaluation(
@@ -227,6 +237,7 @@ def evaluate(
         seeds,
         chance(game),
         (usage / usage.sum()).tolist() if len(usage) else None,
+        {snr_e: snr_b for snr_e, snr_b in beside.items() if snr_e != snr_b},
     )
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tosc_agents.eavesdroppers.base import run_files
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
+from tosc_agents.learning.state import Run
 from tosc_env.attackers import Eavesdropper, make_eavesdropper
 from tosc_env.game import Game
+from tosc_env.identity import check_identity, identity, plain
+from tosc_env.io.checkpoints import load_checkpoint
 from tosc_env.options import Seed, checked
+from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.threat import ThreatModel
-from tosc_env.privacy.view import View
+from tosc_env.privacy.view import counted_view
 from tosc_env.schemes import PrivacyScheme
 
 
@@ -30,7 +34,7 @@ def fit_eavesdropper(
     seed: Seed = 0,
     progress: Progress | None = None,
     state_path: Path | None = None,
-    identity: dict[str, Any] | None = None,
+    asked: Mapping[str, str] | None = None,
 ) -> tuple[Eavesdropper, dict[str, Any]]:
     """A trained attacker and the record of its training.
 
@@ -43,19 +47,23 @@ def fit_eavesdropper(
         seed: of its weights, the order of its images and the noise it receives.
         progress: told how far it is.
         state_path: where an attacker with an attribute ``run`` (every neural one) keeps its run after each epoch
-            and resumes from; removed in the end.
-        identity: more plain values that a resumed run must share with the interrupted one, such as the target's
-            digest; the attacker's settings, the threat model, the SNR and the seed are always among them.
+            and resumes from. Whoever calls removes it (:func:`forget_run`) when the attacker is where it belongs.
+        asked: options of a command with digests of their values, by which a refusal names what was changed.
+
+    Returns:
+        The attacker, and a record with its settings, what it learnt, and its :func:`attack_identity`.
 
     Raises:
         DeniedError: it asked for what the threat model denies.
+        CheckpointError: the run found there is of another attack.
     """
     threat = threat or ThreatModel()
     with weights_from(seed):
         attacker = make_eavesdropper(eavesdropper, game.spec, **(options or {})).to(game.device)
     # One stream for the order of images and the noise on the air, so that a resumed run goes on with both.
     generator = torch.Generator(game.device).manual_seed(seed)
-    view = View(game, scheme, threat, generator)
+    view, count = counted_view(game, scheme, threat, generator)
+    parts = _parts(attacker, game, scheme, threat)
     setting = {
         "options": attacker.options,
         "threat_model": threat.plain(),
@@ -63,13 +71,9 @@ def fit_eavesdropper(
         "seed": seed,
     }
     if state_path is not None and hasattr(attacker, "run"):
-        shared = {"eavesdropper": attacker.name, "spec": attacker.spec.plain(), **setting, **(identity or {})}
-        attacker.run = (state_path, shared)  # type: ignore[assignment]
+        attacker.run = Run(state_path, parts, asked or {}, count)  # type: ignore[assignment]
     start = time.perf_counter()
     fitted = attacker.fit(view, generator=generator, progress=progress)
-    if state_path is not None:
-        for file in run_files(state_path):
-            file.unlink(missing_ok=True)
     attacker.eval().requires_grad_(False)
     record = {
         "name": attacker.name,
@@ -78,5 +82,60 @@ def fit_eavesdropper(
         "queries": view.queries,
         "seconds": round(time.perf_counter() - start, 1),
         "fit": fitted,
+        "identity": identity(seed=seed, **parts),
+        "asked": dict(asked or {}),
     }
     return attacker, record
+
+
+def attack_identity(
+    attacker: Eavesdropper, game: Game, scheme: PrivacyScheme, *, threat: ThreatModel, seed: int
+) -> dict[str, Any]:
+    """What determines an attacker that is trained: itself when fresh, the system, the images, what it is given."""
+    return identity(seed=seed, **_parts(attacker, game, scheme, threat))
+
+
+def _parts(attacker: Eavesdropper, game: Game, scheme: PrivacyScheme, threat: ThreatModel) -> dict[str, Any]:
+    """As they are now, in plain values: an attacker changes as it learns."""
+    system = as_pipeline(scheme)
+    parts = {"threat_model": threat.plain(), "attacker": attacker, "game": game, "scheme": system}
+    return {name: plain(part) for name, part in parts.items()}
+
+
+def finished_attacker(
+    path: Path,
+    known: Mapping[str, Any],
+    *,
+    asked: Mapping[str, str] | None = None,
+    device: torch.device | str = "cpu",
+) -> tuple[Eavesdropper, dict[str, Any]] | None:
+    """An attacker that an earlier run has finished, and the record of its training; None where it must be fitted.
+
+    Args:
+        path: where it would lie.
+        known: the :func:`attack_identity` of the one that is wanted.
+        asked: options of the command that wants it.
+        device: where it goes.
+
+    Raises:
+        CheckpointError: what lies there is of another attack.
+    """
+    if not path.exists():
+        return None
+    loaded = load_checkpoint(path, device=device, kind="eavesdropper")
+    if not loaded.card:
+        return None  # killed between weights and card: its run is still there
+    record = loaded.card.get("training", {})
+    check_identity(path, record.get("identity"), known, asked_then=record.get("asked"), asked_now=asked)
+    # What it learnt is perhaps in no tensor of its state, so that its file holds nothing: then it is fitted again.
+    return (loaded.policy, record) if loaded.policy.state_dict() else None
+
+
+def forget_run(state_path: Path) -> None:
+    """Remove what a finished attacker's training has kept for being resumed."""
+    Run(state_path, {}).forget()
+
+
+def without_identity(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a training as results show it: its identity is in the attacker's card."""
+    return {name: value for name, value in record.items() if name not in ("identity", "asked")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +14,11 @@ from tosc_agents.learning.augment import crop_flip_cutout
 from tosc_agents.learning.loop import train
 from tosc_agents.learning.precision import autocast
 from tosc_agents.learning.progress import Progress
-from tosc_agents.training.fit_scheme import SchemeTraining, Trainee, run_identity, usual_objectives
+from tosc_agents.learning.state import Run
+from tosc_agents.training.fit_scheme import SchemeTraining, Trainee, usual_objectives
 from tosc_env.errors import InputError
 from tosc_env.game import Game
+from tosc_env.identity import plain
 from tosc_env.options import Seed, Within, checked
 from tosc_env.pipeline import as_pipeline
 from tosc_env.schemes import PrivacyScheme, make_objectives
@@ -34,6 +37,7 @@ def fit_receiver(
     copies: Annotated[int, Within(1, 1000)] = 3,
     seed: Seed = 0,
     state_path: Path | None = None,
+    asked: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """Train all of a scheme but its backbone's ``transmitter``, on outputs of it that are computed once.
@@ -46,8 +50,8 @@ def fit_receiver(
         game: whose source holds the system's half of the training images.
         config: epochs and the like; its augmentation makes the copies after the first, which is plain.
         copies: outputs of the transmitter that are kept of each image, at least 1.
-        objectives, seed, state_path, progress: as for :func:`~tosc_agents.training.fit_scheme.fit_scheme`; only the
-            task can be among the objectives.
+        objectives, seed, state_path, asked, progress: as for
+            :func:`~tosc_agents.training.fit_scheme.fit_scheme`; only the task can be among the objectives.
 
     Raises:
         InputError: no such submodule, nothing besides it to train, no copy, or a training for more than the task.
@@ -66,7 +70,10 @@ def fit_receiver(
     generator = torch.Generator(game.device).manual_seed(seed)
     scheme.to(game.device)
     outputs = _outputs(transmitter.eval(), game, config, copies, generator)
-    identity = {"receiver_of": scheme.name, "copies": copies, **run_identity(pipeline, game, seed)}
+    run = None
+    if state_path is not None:
+        parts = {"training": config, "game": game, "scheme": pipeline, "copies": copies}
+        run = Run(state_path, {name: plain(one) for name, one in parts.items()}, asked or {})
     # What the loss takes for images are the transmitter's outputs already.
     setattr(pipeline.backbone, PART, nn.Identity())
     try:
@@ -79,8 +86,7 @@ def fit_receiver(
             config=config.loop,
             generator=generator,
             progress=progress,
-            state_path=state_path,
-            identity=identity,
+            run=run,
         )
     finally:
         setattr(pipeline.backbone, PART, transmitter)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from tosc_agents.learning.augment import crop_flip_cutout
 from tosc_agents.learning.loop import LoopConfig, train
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
+from tosc_agents.learning.state import Run
 from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.options import Seed, Share, Within, check_fields, checked
@@ -55,6 +56,7 @@ def fit_scheme(
     objectives: Any = None,
     seed: Seed = 0,
     state_path: Path | None = None,
+    asked: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """Train transmitter and receiver on the game's source, at the game's SNR, over the game's channel.
@@ -66,7 +68,9 @@ def fit_scheme(
         objectives: what it is trained for, as names, dictionaries of name and options, or objects; by default what
             its registered name stands for (:class:`~tosc_env.schemes.Defaults`).
         seed: of everything random in the run but the initial weights, which the scheme already has.
-        state_path: where the run's state is kept after each epoch and resumed from.
+        state_path: where the run's state is kept after each epoch and resumed from, by a run of the same scheme, game,
+            config, objectives and seed alone; who calls removes it when the result is where it belongs.
+        asked: options of a command with digests of their values, by which a refusal names what was changed.
         progress: see :func:`~tosc_agents.learning.progress.show_progress`.
 
     Returns:
@@ -81,13 +85,15 @@ def fit_scheme(
     with weights_from(seed):
         wanted = usual_objectives(scheme.name, scheme.spec) if objectives is None else objectives
         trainee = Trainee(as_pipeline(scheme), make_objectives(wanted, scheme.spec), game, config, generator)
-    identity = {
-        "scheme": scheme.name,
-        "objectives": [objective.plain() for objective in trainee.objectives],  # type: ignore[operator]
-        "spec": scheme.spec.plain(),
-        "channel": type(game.channel).__name__,
-        **run_identity(trainee.scheme, game, seed),
-    }
+    run = None
+    if state_path is not None:
+        parts = {
+            "training": config,
+            "game": game,
+            "scheme": trainee.scheme,
+            "objectives": list(trainee.objectives),
+        }
+        run = Run(state_path, parts, asked or {})
     return train(
         trainee,
         trainee,
@@ -95,23 +101,10 @@ def fit_scheme(
         config=config.loop,
         generator=generator,
         progress=progress,
-        state_path=state_path,
-        identity=identity,
+        run=run,
         passes=trainee.passes,
         begin_phase=trainee.begin,
     )
-
-
-def run_identity(scheme: Pipeline, game: Game, seed: int) -> dict[str, Any]:
-    """Plain values that a run which resumes a training must share with the interrupted one."""
-    return {
-        "options": scheme.options,
-        "stages": [stage.plain() for stage in scheme.added],
-        "data": game.source.name,
-        "half": game.source.half,
-        "snr_db": game.snr_db.plain(),
-        "seed": seed,
-    }
 
 
 def usual_objectives(name: str, spec: SystemSpec) -> list[Objective]:
@@ -159,6 +152,8 @@ class Trainee(nn.Module):
             raise InputError("a training needs at least one objective, such as 'task'.")
         self.scheme = scheme.to(game.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.objectives = nn.ModuleList(objectives).to(game.device)
+        for objective in objectives:
+            objective.prepare(game)
         phases = dict.fromkeys(phase for objective in objectives for phase in objective.phases)
         self.passes = (*phases, SYSTEM)
         self._game, self._config, self._generator = game, config, generator

@@ -10,7 +10,7 @@ import torch
 
 from tosc_agents.backbones.cnn import NETWORK
 from tosc_env.errors import CheckpointError, InputError, unknown
-from tosc_env.io.checkpoint_files import data_of, read_header, read_tensors
+from tosc_env.io.checkpoint_files import data_of, read_header, read_tensors, sha256
 from tosc_env.pipeline import Pipeline
 
 
@@ -26,7 +26,7 @@ class WarmStart:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.header = read_header(path)
+        self.header, self.sha256 = read_header(path), sha256(path)
         if self.header["kind"] != "scheme":
             raise CheckpointError(f"{path} holds an eavesdropper; a training starts from a scheme.")
         self.taken: list[str] = []
@@ -77,7 +77,12 @@ class WarmStart:
             "seed": training.get("seed"),
             "warm_start": training.get("warm_start"),
         }
-        start = {"file": self.path.name, "scheme": self.header["name"], "fresh": self.fresh}
+        start = {
+            "file": self.path.name,
+            "sha256": self.sha256,
+            "scheme": self.header["name"],
+            "fresh": self.fresh,
+        }
         return start | {name: value for name, value in known.items() if value is not None}
 
 

@@ -14,7 +14,13 @@ from typing import Annotated, Any
 
 import tyro
 
-from tosc_agents.commands.common import SystemOptions, colludes, setting_of
+from tosc_agents.commands.common import (
+    SystemOptions,
+    colludes,
+    setting_of,
+    trained_against,
+    weights_of,
+)
 from tosc_agents.leaks import leaks_of_attacks
 from tosc_agents.training.card import measured
 from tosc_agents.training.evaluate import evaluate
@@ -23,6 +29,7 @@ from tosc_env.attackers import Eavesdropper
 from tosc_env.data import data_set
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError, ToscError
+from tosc_env.identity import describe_module
 from tosc_env.io.checkpoint_files import read_header
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.pipeline import Pipeline
@@ -64,7 +71,8 @@ class Pack(SystemOptions):
             raise InputError(
                 f"{target} exists, and weights of the zoo are never written again; choose another name."
             )
-        policy, card = load_checkpoint(self.checkpoint).policy, self._card(read_header(self.checkpoint))
+        policy = load_checkpoint(self.checkpoint).policy
+        card = self._card(read_header(self.checkpoint), describe_module(policy)["weights"])
         _check_parameters(policy)
         with tempfile.TemporaryDirectory() as folder:
             part = Path(folder) / target.name
@@ -75,17 +83,18 @@ class Pack(SystemOptions):
         save_checkpoint(target, policy, card, half=True)
         return target
 
-    def _card(self, header: Mapping[str, Any]) -> dict[str, Any]:
+    def _card(self, header: Mapping[str, Any], weights: str) -> dict[str, Any]:
         """The card that training wrote, with the terms of the data and the leaks that were measured."""
         card: dict[str, Any] = {
             **header["card"],
             "terms": data_set(header["card"]["data"]["name"]).terms,
             "valid_snr_db": [min(self.snr_db), max(self.snr_db)],
+            "unrounded": weights,
         }
         if self.leaks:
             if header["kind"] != "scheme":
                 raise InputError("--leaks are those of a scheme; an attacker's are measured as it is packed.")
-            card["leaks"] = leaks_of_attacks(self.leaks, header)
+            card["leaks"] = leaks_of_attacks(self.leaks, header, weights)
         return card
 
     def _check_size(self, part: Path) -> None:
@@ -108,8 +117,9 @@ class Pack(SystemOptions):
         else:
             if self.scheme is None:
                 raise InputError("an eavesdropper is measured against its scheme: give --scheme.")
-            scheme = self.load(self.scheme).policy
-            _check_target(shipped.card, scheme)
+            target = self.load(self.scheme)
+            scheme = target.policy
+            _check_target(shipped.card, scheme, target.card)
             attackers["it"] = shipped.policy
         rules = {"device": self.device, "constellation": scheme.constellation}
         game = setting_of(shipped).game(split="test", **rules)
@@ -146,7 +156,7 @@ def _check_parameters(policy: Pipeline | Eavesdropper) -> None:
         )
 
 
-def _check_target(card: dict[str, Any], scheme: Pipeline) -> None:
+def _check_target(card: dict[str, Any], scheme: Pipeline, own: dict[str, Any]) -> None:
     """Raise InputError unless an attacker is measured against what it was trained against."""
     target = card.get("composition")
     if target != scheme.composition:
@@ -156,6 +166,10 @@ def _check_target(card: dict[str, Any], scheme: Pipeline) -> None:
         )
     if any(stage.keyed and not stage.stochastic for stage in scheme.stages):
         raise InputError("an attacker of a fixed key is of use against that key alone, which no zoo has.")
+    if trained_against(card) not in weights_of(scheme, own):
+        raise InputError(
+            "the attacker was trained against other weights than those of --scheme, or its card does not say which."
+        )
 
 
 if __name__ == "__main__":

@@ -203,6 +203,19 @@ def test_dead_codewords_are_revived_beside_the_busiest(dead):
     assert scheme.revive() == 0
 
 
+@pytest.mark.parametrize("dimension", [1, 2, 4])
+@pytest.mark.parametrize("living", [1, 2])
+def test_few_survivors_are_revived_to_different_codewords(dimension, living):
+    """A single one has no spread (a standard deviation of one number is none), and equal ones have one of 0."""
+    scheme = make(dimension=dimension)
+    with torch.no_grad():
+        scheme.usage.zero_()[:living] = 1.0 / living
+        scheme.codewords.fill_(0.7)
+    assert scheme.revive() == 16 - living
+    assert bool(scheme.codewords.isfinite().all()) and bool(scheme.usage.isfinite().all())
+    assert len(torch.unique(scheme.codewords[living - 1 :].detach(), dim=0)) == 17 - living
+
+
 @pytest.mark.slow
 def test_training_uses_and_moves_every_codeword_and_learns_the_task():
     config = GameConfig("shapes", {"num_images": 1500, "size": 16}, num_symbols=16, constellation="16qam")

@@ -12,13 +12,12 @@ from tosc_agents.experiments.attacks import (
     attack_job,
     evaluation_job,
     floors_job,
-    measurements_of,
     pointed_at,
 )
 from tosc_agents.experiments.jobs import RunCache
+from tosc_agents.experiments.measurements import frame, of_evaluation
 from tosc_agents.experiments.methods import METHODS, method
 from tosc_agents.experiments.presets import PRESETS, preset
-from tosc_agents.experiments.sections import pick
 from tosc_agents.experiments.systems import Systems, source_of
 from tosc_agents.experiments.trainings import SCHEME, Recipe, load_method
 
@@ -44,7 +43,12 @@ def cache(tmp_path_factory):
 
 def measure(cache, job, one):
     cache.run([job])
-    return measurements_of("fig3", one.key, cache.result(job)["evaluation"])
+    return frame(of_evaluation("fig3", one.key, cache.result(job)["evaluation"]))
+
+
+def pick(found, metric, snr_db):
+    (row,) = found[(found.metric == metric) & (found.snr_db == snr_db)].itertuples()
+    return row
 
 
 def test_the_linear_attack_beats_the_floor_where_nothing_protects(systems, cache):
@@ -53,11 +57,11 @@ def test_the_linear_attack_beats_the_floor_where_nothing_protects(systems, cache
     floors = floors_job(systems)
     cache.run([floors])
     floor = cache.result(floors)["floors"]["mean-image"]["psnr_db"]
-    weak, strong = (pick(found, "psnr_db", snr_db=snr)[0] for snr in MEASURED.snr_db)
-    assert strong.mean > floor + 0.1 and strong.mean > weak.mean
+    weak, strong = (pick(found, "psnr_db", snr) for snr in MEASURED.snr_db)
+    assert strong.value > floor + 0.1 and strong.value > weak.value
     assert strong.samples == 2 and strong.over == "channel noise" and strong.attacker == "linear"
     # SSIM is computed for one of the seeds only, and so has no interval.
-    assert math.isnan(pick(found, "ssim", snr_db=12.0)[0].interval)
+    assert math.isnan(pick(found, "ssim", 12.0).interval)
     folder = cache.folder_of(attack_job(systems, one, LINEAR, 0, MEASURED))
     header = load_checkpoint(folder / ATTACKER, kind="eavesdropper").card
     assert header["against"] == header["composition"]["weights"] == "deepjscc" and header["valid_snr_db"] == [
@@ -72,8 +76,8 @@ def test_encryption_decides_as_well_as_the_baseline_and_hides_the_candidates(sys
         key: measure(cache, evaluation_job(systems, method(key), 0, MEASURED), method(key))
         for key in ("deepjscc", "enc-rotation")
     }
-    accuracy = {key: pick(found, "accuracy", snr_db=12.0)[0].mean for key, found in measured.items()}
-    query = {key: pick(found, "reid_query", snr_db=12.0)[0].mean for key, found in measured.items()}
+    accuracy = {key: pick(found, "accuracy", 12.0).value for key, found in measured.items()}
+    query = {key: pick(found, "reid_query", 12.0).value for key, found in measured.items()}
     assert accuracy["deepjscc"] > 0.2
     assert abs(accuracy["deepjscc"] - accuracy["enc-rotation"]) < 0.08
     assert query["deepjscc"] > 0.5 and query["enc-rotation"] < 0.1
@@ -107,7 +111,7 @@ def test_an_attacker_that_was_fitted_before_an_interruption_is_not_fitted_again(
     first = measure(cache, job, one)
     (cache.folder_of(job) / "result.json").unlink()
     monkeypatch.setattr(attacks, "fit_eavesdropper", lambda *args, **kwargs: pytest.fail("fitted again"))
-    assert measure(cache, job, one) == first
+    assert measure(cache, job, one).equals(first)
 
 
 @pytest.mark.parametrize("name", PRESETS)

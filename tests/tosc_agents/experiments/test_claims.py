@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
-from dataclasses import replace
 
 import pytest
 from tosc_agents.experiments.article import ATTRIBUTES, CELEBA, COMPLEXITY, SNR_DB, complexity_key
-from tosc_agents.experiments.claims.criteria import clearly_above
-from tosc_agents.experiments.claims.judging import FAILS, HOLDS, IN_PART, UNTESTED, claims_section, judge
+from tosc_agents.experiments.claims import judge
+from tosc_agents.experiments.criteria import ABSENT, FAILED, FAILS, HELD, HOLDS, IN_PART, SET_ASIDE, UNTESTED
+from tosc_agents.experiments.measurements import FOLDS, Value, frame
 from tosc_agents.experiments.methods import METHODS
-from tosc_agents.experiments.sections import FOLDS, Measurement
-
-from tosc_env.errors import InputError
-
-# Each judges all claims again; tests/golden does it once, quickly.
-pytestmark = pytest.mark.slow
 
 FLOOR = 12.0
-NOTE = "synthetic measurements"
 ALL = [method.key for method in METHODS if method.article]
 HONEST, CALIBRATED = ["dp-0.05", "dp-0.1", "dp-0.9"], ["dp-cal-0.05", "dp-cal-0.1", "dp-cal-0.9"]
 DP, ENCRYPTION, SEMANTIC = [*HONEST, *CALIBRATED], ["enc-fixed", "enc-shuffle"], ["ibal", "lbvq"]
@@ -40,84 +32,81 @@ def figure(what, method):
     return FIGURES[what][NAMES.index(mine)]
 
 
+def row(experiment, method, metric, value, interval=math.nan, samples=3, **at):
+    return dict(
+        experiment=experiment,
+        method=method,
+        metric=metric,
+        value=value,
+        interval=interval,
+        samples=samples,
+        **at,
+    )
+
+
 def article_world():
     """Measurements in which all that the article states is true (both readings of DP and of Encryption included)."""
-    measurements = []
+    rows = [row("fig3", "mean-image", "psnr_db", FLOOR, samples=1)]
     for method in ALL:
         for snr_db in SNR_DB:
             low = snr_db <= 4
             lost = (0.07 if method in SEMANTIC else 0.01) if low else 0.0
-            leak = figure("leak", method) - (
-                0.2 if method == "ibal" and low else 0.4 if method == "deepjscc" and low else 0
-            )
-            measurements += [
-                Measurement(
-                    "fig3", method, "accuracy", figure("high", method) - lost, 0.001, 3, snr_db=snr_db
-                ),
-                Measurement(
-                    "fig3", method, "psnr_db", FLOOR + leak, 0.005, 3, snr_db=snr_db, attacker="inversion"
-                ),
-                Measurement(
-                    "fig3", method, "psnr_db", FLOOR + leak / 2, 0.005, 3, snr_db=snr_db, attacker="linear"
-                ),
-                Measurement(
-                    "fig3",
-                    method,
-                    "reid_match",
-                    figure("reid", method),
-                    0.01,
-                    3,
-                    snr_db=snr_db,
-                    attacker="match",
-                ),
+            less = 0.2 if method == "ibal" and low else 0.4 if method == "deepjscc" and low else 0
+            leak = figure("leak", method) - less
+            at = {"snr_db": snr_db}
+            rows += [
+                row("fig3", method, "accuracy", figure("high", method) - lost, 0.001, **at),
+                row("fig3", method, "psnr_db", FLOOR + leak, 0.005, **at, attacker="inversion"),
+                row("fig3", method, "psnr_db", FLOOR + leak / 2, 0.005, **at, attacker="linear"),
+                row("fig3", method, "reid_match", figure("reid", method), 0.01, **at, attacker="match"),
             ]
-        measurements += [
-            Measurement("table1", method, "seconds_per_image", figure("image", method), 1e-5, 5),
-            Measurement("table1", method, "seconds_per_epoch", figure("epoch", method), 0.1, 5),
-            Measurement(
-                "fig4", method, "psnr_db", 12.5 if method in SEMANTIC else 15.0, 0.05, 3, attacker="inversion"
-            ),
-            Measurement(
-                "fig4", method, "ssim", 0.1 if method in SEMANTIC else 0.3, 0.01, 3, attacker="inversion"
-            ),
-            Measurement("fig4", method, "gender_from_image", 0.51, 0.02, 3, attacker="inversion"),
-            Measurement("fig4", method, "gender_adaptive", 0.57, 0.02, 3, attacker="inversion"),
-            Measurement("fig4", method, "infer_Male", 0.58, 0.02, 3, attacker="attributes"),
+        blurred = method in SEMANTIC
+        rows += [
+            row("table1", method, "seconds_per_image", figure("image", method), 1e-5, 5),
+            row("table1", method, "seconds_per_epoch", figure("epoch", method), 0.1, 5),
+            row("fig4", method, "psnr_db", 12.5 if blurred else 15.0, 0.05, attacker="inversion"),
+            row("fig4", method, "ssim", 0.1 if blurred else 0.3, 0.01, attacker="inversion"),
+            row("fig4", method, "gender_from_image", 0.51, 0.02, attacker="inversion"),
+            row("fig4", method, "gender_adaptive", 0.57, 0.02, attacker="inversion"),
+            row("fig4", method, "infer_Male", 0.58, 0.02, attacker="attributes"),
         ]
         for name in ATTRIBUTES:
-            measurements.append(
-                Measurement("table2", method, f"balanced_{name}", figure("balanced", method), 0.005, 5, FOLDS)
+            rows.append(
+                row("table2", method, f"balanced_{name}", figure("balanced", method), 0.005, 5, over=FOLDS)
             )
-            measurements.append(Measurement("table2", method, f"accuracy_{name}", 0.96, 0.005, 5, FOLDS))
-    measurements.append(Measurement("fig4", "originals", "chance_Male", 0.58))
-    measurements.append(Measurement("fig4", "originals", "gender_original", 0.97, 0.01, 3))
-    return measurements
+    rows.append(row("fig4", "constant", "chance_Male", 0.58, samples=1))
+    rows.append(row("fig4", "original", "gender_original", 0.97, 0.01))
+    return rows
 
 
-def put(measurements, mean, figure, methods, *, experiment=None, snr_db=None):
-    """The measurements with another mean (a number, or a function of it) where all of the rest agrees."""
+def put(rows, value, metric, methods, *, experiment=None, snr_db=None):
+    """The rows with another value (a number, or a function of the row) where all of the rest agrees."""
 
-    def hit(m):
+    def hit(one):
         return (
-            m.figure == figure
-            and m.method in methods
-            and (experiment is None or m.experiment == experiment)
-            and (snr_db is None or m.snr_db in snr_db)
+            one["metric"] == metric
+            and one["method"] in methods
+            and experiment in (None, one["experiment"])
+            and (snr_db is None or one["snr_db"] in snr_db)
         )
 
-    assert any(hit(m) for m in measurements), f"no measurement of {figure} is hit"
-    return [replace(m, mean=mean(m) if callable(mean) else mean) if hit(m) else m for m in measurements]
+    assert any(map(hit, rows)), f"no measurement of {metric} is hit"
+    return [{**one, "value": value(one) if callable(value) else value} if hit(one) else one for one in rows]
 
 
-def claim(number, measurements, floor_db=FLOOR):
-    found = judge(measurements, floor_db=floor_db, data_note=NOTE)
+def claim(number, rows):
+    found = judge(frame(rows))
     assert [one.number for one in found] == list(range(1, 9))
     return found[number - 1]
 
 
-def criterion(one, start):
-    """The evidence of the criterion whose name begins so."""
-    return next(sentence for sentence in one.evidence if sentence.lower().startswith(start.lower()))
+def kinds(one):
+    return [outcome.kind for _, outcome in one.criteria]
+
+
+def told(one, start):
+    """What became of the criterion whose name begins so."""
+    return next(str(outcome) for name, outcome in one.criteria if name.startswith(start))
 
 
 def fails_1(measurements):
@@ -140,11 +129,11 @@ def in_part_2(measurements):
 
 def fails_3(measurements):
     measurements = put(
-        measurements, lambda m: FLOOR + 0.5 + m.snr_db / 10, "psnr_db", ["lbvq"], experiment="fig3"
+        measurements, lambda m: FLOOR + 0.5 + m["snr_db"] / 10, "psnr_db", ["lbvq"], experiment="fig3"
     )
     measurements = put(measurements, FLOOR + 3, "psnr_db", ["ibal"], experiment="fig3")
     measurements = put(
-        measurements, lambda m: FLOOR + 0.5 + m.snr_db / 10, "psnr_db", ["deepjscc"], experiment="fig3"
+        measurements, lambda m: FLOOR + 0.5 + m["snr_db"] / 10, "psnr_db", ["deepjscc"], experiment="fig3"
     )
     return put(measurements, 1.0, "reid_match", SEMANTIC)
 
@@ -228,231 +217,147 @@ NEEDS = dict(zip(NUMBERS, ["fig3"] * 5 + ["fig4", "table2", "table1"], strict=Tr
 def test_where_the_article_is_right_its_claim_holds_but_never_through_what_was_fitted(number):
     one = claim(number, article_world())
     assert one.verdict == (IN_PART if number == 4 else HOLDS), one
-    assert not one.missing and one.evidence
-    assert (one.why == "") == (number != 4)
-    told = [sentence for sentence in one.evidence if ": holds; " not in sentence]
-    assert (len(told) == 1 and "fitted" in told[0]) if number == 4 else not told
+    assert [kind for kind in kinds(one) if kind != HELD] == ([SET_ASIDE] if number == 4 else [])
 
 
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize(("kind", "verdict"), [("fails", FAILS), ("in_part", IN_PART)])
-def test_other_measurements_make_it_fail_or_hold_in_part_with_the_reason_and_the_data(number, kind, verdict):
+def test_other_measurements_make_it_fail_or_hold_in_part(number, kind, verdict):
     one = claim(number, globals()[f"{kind}_{number}"](article_world()))
     assert one.verdict == verdict, one
-    assert any(": fails; " in sentence for sentence in one.evidence)
-    assert any(": holds; " in sentence for sentence in one.evidence) == (verdict == IN_PART)
-    assert one.why.endswith(f"Data: {NOTE}.")
+    assert FAILED in kinds(one) and (HELD in kinds(one)) == (verdict == IN_PART)
+    assert one.decisive[1].kind == FAILED
 
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_without_its_experiment_a_claim_is_unmeasured_and_says_what_it_lacks(number):
-    one = claim(number, [m for m in article_world() if m.experiment != NEEDS[number]])
-    assert one.verdict == UNTESTED and one.evidence == () and one.why == ""
-    assert one.missing and all(NEEDS[number] in absent for absent in one.missing)
-    alone = claim(number, [m for m in article_world() if m.experiment == NEEDS[number]])
+    one = claim(number, [m for m in article_world() if m["experiment"] != NEEDS[number]])
+    assert one.verdict == UNTESTED and set(kinds(one)) == {ABSENT}
+    assert all(NEEDS[number] in outcome.evidence for _, outcome in one.criteria)
+    alone = claim(number, [m for m in article_world() if m["experiment"] == NEEDS[number]])
     assert alone == claim(number, article_world())
 
 
-@pytest.mark.parametrize("number", NUMBERS)
-def test_no_claim_holds_where_its_subject_is_absent(number):
-    """Absent measurements are named, and never counted as if they agreed."""
-    one = claim(number, [m for m in article_world() if m.method != "lbvq"])
-    assert one.verdict != HOLDS and any("LBVQ" in absent for absent in one.missing)
+def test_no_claim_holds_where_its_subject_is_absent():
+    for one in judge(frame(m for m in article_world() if m["method"] != "lbvq")):
+        assert one.verdict != HOLDS
+        assert any("LBVQ" in outcome.evidence for _, outcome in one.criteria if outcome.kind == ABSENT)
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_every_criterion_is_either_told_with_figures_or_named_as_missing(seed):
+@pytest.mark.parametrize("seed", range(5))
+def test_less_data_refutes_nothing(seed):
     """A measurement is lost with all of its attackers, since the weaker of two would be taken for the strongest."""
-    measurements = article_world()
-    lost = {(m.method, m.figure, m.snr_db) for m in random.Random(seed).sample(measurements, 10)}
-    kept = [m for m in measurements if (m.method, m.figure, m.snr_db) not in lost]
-    whole = judge(measurements, floor_db=FLOOR, data_note=NOTE)
-    for one, full in zip(judge(kept, floor_db=FLOOR, data_note=NOTE), whole, strict=True):
-        assert len(one.evidence) + len(one.missing) == len(full.evidence)
-        assert not (one.verdict == HOLDS and one.missing)
-        assert not any(": fails; " in sentence for sentence in one.evidence), "less data refutes nothing"
+    rows = article_world()
+    lost = {(m["method"], m["metric"], m.get("snr_db")) for m in random.Random(seed).sample(rows, 10)}
+    kept = [m for m in rows if (m["method"], m["metric"], m.get("snr_db")) not in lost]
+    for one in judge(frame(kept)):
+        assert FAILED not in kinds(one) and not (one.verdict == HOLDS and ABSENT in kinds(one))
 
 
 def test_without_a_floor_no_leak_is_judged():
-    measurements = article_world()
-    for number in (3, 4, 5):
-        one = claim(number, measurements, floor_db=None)
-        assert any("fig3's mean-image floor" in absent for absent in one.missing)
-        assert not any("PSNR leak" in sentence for sentence in one.evidence)
+    rows = [m for m in article_world() if m["method"] != "mean-image"]
+    lacking = [outcome for one in judge(frame(rows)) for name, outcome in one.criteria if "PSNR leak" in name]
+    assert len(lacking) == 8 and all("mean-image" in outcome.evidence for outcome in lacking)
 
 
 def test_one_counter_example_refutes_whatever_else_is_absent():
     """Figures: LBVQ is more accurate and leaks less than IBAL; DP and Encryption are not needed to see it."""
-    measurements = []
+    rows = [row("fig3", "mean-image", "psnr_db", 12.73)]
     for method, accuracy, half, psnr in (
         ("deepjscc", 0.8672, 0.0015, 14.45),
         ("lbvq", 0.8659, 0.0004, 13.25),
+        ("ibal", 0.8601, 0.0057, 13.34),
     ):
-        measurements.append(Measurement("fig3", method, "accuracy", accuracy, half, 3, snr_db=12.0))
-        measurements.append(
-            Measurement("fig3", method, "psnr_db", psnr, 0.01, 3, snr_db=12.0, attacker="codebook")
-        )
-    measurements.append(Measurement("fig3", "ibal", "accuracy", 0.8601, 0.0057, 3, snr_db=12.0))
-    measurements.append(
-        Measurement("fig3", "ibal", "psnr_db", 13.34, 0.01, 3, snr_db=12.0, attacker="inversion-mlp")
-    )
-    measurements.append(Measurement("fig3", "enc-fixed", "accuracy", 0.8665, 0.0026, 3, snr_db=12.0))
-    one = claim(5, measurements, floor_db=12.73)
-    assert one.verdict == FAILS and any("leaks least" in absent for absent in one.missing)
-    said = criterion(one, "IBAL on the Pareto front")
-    assert ": fails; " in said
-    assert (
-        "IBAL 86.0 ± 0.6 % with a leak of 0.61 ± 0.01 dB" in said
-        and "LBVQ 86.6 ± 0.0 % with 0.52 ± 0.01 dB" in said
-    )
-    price = criterion(one, "Encryption clearly less accurate")
-    assert "(fixed shuffle) 86.7 ± 0.3 % against DeepJSCC 86.7 ± 0.1 %" in price and ": fails; " in price
+        rows.append(row("fig3", method, "accuracy", accuracy, half, snr_db=12.0))
+        rows.append(row("fig3", method, "psnr_db", psnr, 0.01, snr_db=12.0, attacker="codebook"))
+    rows.append(row("fig3", "enc-fixed", "accuracy", 0.8665, 0.0026, snr_db=12.0))
+    one = claim(5, rows)
+    assert one.verdict == FAILS and ABSENT in kinds(one)
+    said = told(one, "IBAL on the Pareto front")
+    assert said.startswith("fails") and "IBAL 86.0 ± 0.6 % with a leak of 0.61 ± 0.01 dB" in said
+    assert "LBVQ 86.6 ± 0.0 % with 0.52 ± 0.01 dB" in said
+    price = told(one, "Encryption clearly less accurate")
+    assert price == "fails: Encryption (fixed shuffle) 86.7 ± 0.3 % against DeepJSCC 86.7 ± 0.1 %"
 
 
 def test_evidence_names_the_figures_of_the_closest_comparison():
-    one = claim(1, article_world())
-    said = criterion(one, "IBAL clearly above honest DP")
-    assert "in all 12 comparisons" in said and "IBAL 87.0 ± 0.1 % against DP 0.9 86.0 ± 0.1 %" in said
-    measurements = put(article_world(), 0.869, "accuracy", ["dp-0.1"], snr_db=[16.0])
-    said = criterion(claim(1, measurements), "IBAL clearly above honest DP")
-    assert "fails; in 1 of 12 comparisons, the worst at 16 dB" in said
-    assert "IBAL 87.0 ± 0.1 % against DP 0.1 86.9 ± 0.1 %" in said
+    said = told(claim(1, article_world()), "IBAL clearly above honest DP")
+    assert said.startswith("holds in all 12: IBAL 87.0 ± 0.1 % against DP 0.9 86.0 ± 0.1 % at ")
+    rows = put(article_world(), 0.869, "accuracy", ["dp-0.1"], snr_db=[16.0])
+    said = told(claim(1, rows), "IBAL clearly above honest DP")
+    assert said == "fails in 1 of 12: IBAL 87.0 ± 0.1 % against DP 0.1 86.9 ± 0.1 % at 16 dB"
 
 
-@pytest.mark.parametrize(
-    ("number", "name", "figures"),
-    [
-        (2, "LBVQ loses accuracy", ["7.0 ± 0.1 points lost", "81.0 ± 0.1 % at 0 dB"]),
-        (3, "LBVQ's PSNR leak clearly below half", ["LBVQ 0.50 ± 0.01 dB", "half of DeepJSCC's 0.60"]),
-        (4, "calibrated DP: the more budget, the more accuracy", ["84.5 ± 0.1 % at 0.05"]),
-        (5, "IBAL with the largest", ["IBAL 0.779", "from the least leak, Encryption"]),
-        (6, "a gender classifier does no better", ["58.0 % (one sample)", "the originals 97.0 ± 1.0 %"]),
-        (7, "LBVQ best", ["LBVQ 82.0 ± 0.5 %", "plain 96.0 ± 0.5 % against 96.0 ± 0.5 %"]),
-        (8, "LBVQ more than 10 % slower", ["LBVQ 4.00 ± 0.01 ms", "1.1 times DeepJSCC's 2.20 ± 0.01 ms"]),
-    ],
-)
-def test_evidence_of_every_kind_names_its_figures(number, name, figures):
-    said = criterion(claim(number, article_world()), name)
-    assert all(figure in said for figure in figures), said
+@pytest.mark.parametrize("accuracy", [0.845, 0.5])
+def test_the_fitted_gap_decides_nothing_however_large(accuracy):
+    rows = put(article_world(), accuracy, "accuracy", ["dp-cal-0.05"], snr_db=[12.0])
+    assert told(claim(4, rows), "calibrated DP 0.05 3-4 points under LBVQ at 12").startswith("set aside")
 
 
-def test_the_fitted_gap_decides_nothing_however_large():
-    for accuracy in (0.845, 0.5):
-        measurements = put(article_world(), accuracy, "accuracy", ["dp-cal-0.05"], snr_db=[12.0])
-        assert "set aside" in criterion(
-            claim(4, measurements), "calibrated DP 0.05 3-4 points less accurate than LBVQ at 12"
-        )
-    fitted = [
-        m
-        for m in article_world()
-        if m.figure == "accuracy" and m.snr_db == 12.0 and m.method in ("lbvq", "dp-cal-0.05")
-    ]
-    one = claim(4, fitted)
-    assert one.verdict == UNTESTED and "fitted" in one.evidence[0]
-
-
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(8))
 def test_claim_4_never_plainly_holds(seed):
     draw = random.Random(seed)
-    measurements = [
-        replace(m, mean=m.mean + draw.choice([0, 0, 1]) * draw.gauss(0, 0.01)) for m in article_world()
+    rows = [
+        {**m, "value": m["value"] + draw.choice([0, 0, 1]) * draw.gauss(0, 0.01)} for m in article_world()
     ]
-    kept = [m for m in measurements if draw.random() > draw.choice([0, 0.1])]
+    kept = [m for m in rows if draw.random() > draw.choice([0, 0.1])]
     assert claim(4, kept).verdict in (IN_PART, FAILS, UNTESTED)
 
 
 def test_a_scheme_at_chance_does_not_win_by_having_nothing_to_lose():
     one = claim(2, put(article_world(), 0.10, "accuracy", HONEST))
-    said = criterion(one, "honest DP loses less than IBAL")
-    assert "set aside" in said and "DP 0.05 10.0 ± 0.1 %" in said and "nothing to lose" in said
+    said = told(one, "honest DP loses less than IBAL")
+    assert said.startswith("set aside") and "DP 0.05 10.0 ± 0.1 %" in said and "nothing to lose" in said
     assert one.verdict == IN_PART
 
 
 def test_a_gender_classifier_that_fails_on_originals_shows_nothing():
-    one = claim(6, put(article_world(), 0.58, "gender_original", ["originals"]))
-    assert sum("classifier better than a constant answer" in absent for absent in one.missing) == 2
-    assert one.verdict == IN_PART
+    one = claim(6, put(article_world(), 0.58, "gender_original", ["original"]))
+    assert kinds(one).count(ABSENT) == 2 and one.verdict == IN_PART
 
 
 def test_budgets_cost_the_same_so_that_one_of_them_is_enough_for_the_times():
     keep = ["deepjscc", "dp-cal-0.1", "enc-fixed", "ibal", "lbvq"]
-    measurements = [m for m in article_world() if m.method in keep]
-    assert claim(8, measurements).verdict == HOLDS
-    slow = put(measurements, 0.003, "seconds_per_image", ["dp-cal-0.1"])
-    said = criterion(claim(8, slow), "no other scheme")
-    assert "fails; in 1 of 3 comparisons, the worst: DP 0.1 (calibrated) 3.00 ± 0.01 ms" in said
-
-
-def test_the_rivals_of_ours_are_no_part_of_the_articles_claims():
-    measurements = article_world()
-    extra = [
-        Measurement("fig3", method, figure, mean, 0.001, 3, snr_db=snr_db, attacker=attacker)
-        for method in ("label-only", "vq", "enc-rotation")
-        for snr_db in SNR_DB
-        for figure, mean, attacker in (("accuracy", 0.99, None), ("psnr_db", FLOOR, "inversion"))
-    ]
-    assert judge([*measurements, *extra], floor_db=FLOOR, data_note=NOTE) == judge(
-        measurements, floor_db=FLOOR, data_note=NOTE
+    rows = [m for m in article_world() if m["method"] in keep]
+    assert claim(8, rows).verdict == HOLDS
+    said = told(claim(8, put(rows, 0.003, "seconds_per_image", ["dp-cal-0.1"])), "no other scheme")
+    assert said.startswith(
+        "fails in 1 of 3: DP 0.1 (calibrated) 3.00 ± 0.01 ms against 1.1 times DeepJSCC's 2.20"
     )
 
 
-def measured(mean, interval=math.nan):
-    return Measurement("fig3", "lbvq", "accuracy", mean, interval, 1 if math.isnan(interval) else 3)
+def test_the_rivals_of_ours_are_no_part_of_the_articles_claims():
+    extra = [
+        row("fig3", method, metric, value, 0.001, snr_db=snr_db, attacker=attacker)
+        for method in ("label-only", "vq", "enc-rotation")
+        for snr_db in SNR_DB
+        for metric, value, attacker in (("accuracy", 0.99, ""), ("psnr_db", FLOOR, "inversion"))
+    ]
+    assert judge(frame([*article_world(), *extra])) == judge(frame(article_world()))
 
 
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
     [
-        (measured(0.86, 0.03), measured(0.80, 0.04), True),
-        (measured(0.85, 0.03), measured(0.80, 0.04), False),
-        (measured(0.81), measured(0.80), True),
-        (measured(0.81), measured(0.80, 0.02), False),
-        (measured(0.80), measured(0.80), False),
-        (measured(0.80), measured(0.81), False),
+        ((0.86, 0.03), (0.80, 0.04), True),
+        ((0.85, 0.03), (0.80, 0.04), False),
+        ((0.81, math.nan), (0.80, math.nan), True),
+        ((0.81, math.nan), (0.80, 0.02), False),
+        ((0.80, math.nan), (0.80, math.nan), False),
     ],
 )
 def test_a_difference_counts_only_beyond_both_intervals(a, b, expected):
-    assert clearly_above(a, b) is expected
+    assert Value("a", "accuracy", *a).above(Value("b", "accuracy", *b)) is expected
 
 
 def test_a_single_sample_is_said_to_be_one():
-    measurements = [replace(m, interval=math.nan, samples=1) for m in article_world()]
-    one = claim(1, measurements)
-    assert one.verdict == HOLDS and all("(one sample)" in sentence for sentence in one.evidence)
+    one = claim(1, [{**m, "interval": math.nan, "samples": 1} for m in article_world()])
+    assert one.verdict == HOLDS and all("(one sample)" in outcome.evidence for _, outcome in one.criteria)
 
 
 def test_wide_intervals_leave_nothing_clear():
-    measurements = [replace(m, interval=1.0) for m in article_world() if m.figure == "accuracy"]
-    assert claim(1, measurements).verdict == FAILS
-
-
-def test_bad_measurements_are_refused_with_their_name():
-    measurements = article_world()
-    with pytest.raises(InputError, match="accuracy of LBVQ in fig3 must be a finite number, not nan"):
-        claim(1, put(measurements, math.nan, "accuracy", ["lbvq"]))
-    with pytest.raises(InputError, match=r"accuracy of DeepJSCC in fig3 is there twice, at SNR 0\.0"):
-        claim(1, [measurements[0], *measurements])
-    with pytest.raises(InputError, match="floor_db must be a finite number"):
-        claim(1, measurements, floor_db=math.nan)
-    with pytest.raises(InputError, match="data_note must say which data"):
-        judge(measurements, floor_db=FLOOR, data_note=" ")
-
-
-def test_the_sections_are_one_table_of_eight_with_rules_and_plain_values():
-    measurements = [one for one in in_part_4(article_world()) if one.experiment != "table2"]
-    found = claims_section(measurements, floor_db=FLOOR, data_note=f"{NOTE}.")
-    (table,) = found.tables
-    assert found.experiment == "claims" and found.measurements == [] and found.plots == []
-    assert tuple(table.columns) == ("number", "claim", "verdict", "evidence", "why")
-    assert [line[0] for line in table.rows] == list(NUMBERS)
-    assert found.notes[0] == "Verdicts on the eight claims: holds 3, holds in part 4, not measured 1."
-    assert table.rows[6][2] == UNTESTED and table.rows[6][4].startswith(
-        "Not measured: LBVQ best on all three"
-    )
-    assert table.rows[3][4].endswith(f"Data: {NOTE}.") and NOTE in table.caption
-    assert "channel noise" in found.notes[-1] and "single samples: 1" in found.notes[-1]
-    told = json.loads(json.dumps(found.details))
-    assert [one["verdict"] for one in told["claims"]] == [line[2] for line in table.rows]
+    rows = [{**m, "interval": 1.0} for m in article_world() if m["metric"] == "accuracy"]
+    assert claim(1, rows).verdict == FAILS
 
 
 def test_the_articles_tables_name_its_schemes_and_attributes():

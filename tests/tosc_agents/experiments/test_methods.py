@@ -6,6 +6,7 @@ import pytest
 from tiny_preset import tiny
 from tosc_agents.experiments import charts, methods
 from tosc_agents.experiments.jobs import RunCache
+from tosc_agents.experiments.measurements import read
 from tosc_agents.experiments.methods import Method, method, register_method
 from tosc_agents.experiments.reproduction import Reproduction
 
@@ -30,13 +31,11 @@ def test_a_registered_method_is_trained_attacked_and_drawn(mine, tmp_path):
     assert whole.methods == ("deepjscc", "mine")
     cache = RunCache(tmp_path / "jobs", quiet=True)
     cache.run(whole.jobs("fig3"))
-    found = whole.sections(cache, tmp_path)[1]
-    assert {row.method for row in found.measurements} == {"deepjscc", "mine"}
-    assert {row.attacker for row in found.measurements if row.method == "mine"} >= {
-        "linear",
-        "nearest-symbols",
-    }
-    assert "My scheme" in [row[0] for row in found.tables[0].rows]
+    whole.report(cache, tmp_path)
+    table = read(tmp_path / "results.csv")
+    assert set(table[table.metric == "accuracy"].method) == {"deepjscc", "mine"}
+    assert set(table[table.method == "mine"].attacker) >= {"linear", "nearest-symbols"}
+    assert "| My scheme |" in (tmp_path / "report.md").read_text()
     assert charts.style("mine") == charts.style("mine")
     assert "mine" not in Reproduction(preset).methods  # only when it is named
 

@@ -6,8 +6,11 @@ import pytest
 from command_line import slip
 from tiny_preset import tiny
 from tosc_agents.commands.reproduce import parse_given
-from tosc_agents.experiments.jobs import RunCache
+from tosc_agents.experiments import reproduction
+from tosc_agents.experiments.jobs import Job, RunCache
+from tosc_agents.experiments.measurements import read
 from tosc_agents.experiments.reproduction import EXPERIMENTS, Reproduction
+from tosc_agents.experiments.sections import Section, Table
 from tosc_agents.experiments.trainings import SCHEME
 
 from tosc_env.errors import DataError, InputError
@@ -27,12 +30,12 @@ def made(tmp_path_factory):
 def test_the_report_holds_every_experiment_and_all_eight_claims(made):
     _, _, folder, paths = made
     assert {path.name for path in paths} == {"report.html", "report.md", "results.json", "results.csv"}
-    found = {one["experiment"]: one for one in json.loads((folder / "results.json").read_text())["sections"]}
-    assert set(found) == {"claims", *EXPERIMENTS}
-    assert len(found["claims"]["tables"][0]["rows"]) == 8
-    methods = {row["method"] for row in found["fig3"]["measurements"]}
-    assert methods == set(METHODS)
-    assert {"accuracy", "psnr_db", "reid_query"} <= {row["figure"] for row in found["fig3"]["measurements"]}
+    record, table = json.loads((folder / "results.json").read_text()), read(folder / "results.csv")
+    assert set(record["sections"]) == set(table.experiment) == set(EXPERIMENTS)
+    assert len(record["claims"]) == 8
+    measured = table[(table.experiment == "fig3") & table.snr_db.notna()]
+    assert set(measured.method) == set(METHODS)
+    assert {"accuracy", "psnr_db", "reid_query"} <= set(measured.metric) and set(measured.seed) == {0}
     page = (folder / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
     assert "DeepJSCC" in page and "data:image/png;base64," in page
@@ -56,12 +59,36 @@ def test_what_is_not_finished_is_named_and_not_drawn(made, tmp_path):
     part = RunCache(tmp_path / "jobs", quiet=True)
     with pytest.raises(DataError, match="nothing is finished"):
         whole.report(part, tmp_path)
-    first = whole.fig3.jobs[:2]
-    part.run(first)
-    found = whole.sections(part, tmp_path)
-    assert [one.experiment for one in found] == ["claims", "fig3"]
-    assert any("Not finished" in note and "attack-deepjscc-linear" in note for note in found[1].notes)
-    assert {row.method for row in found[1].measurements} == {"deepjscc"}
+    fig3 = whole.experiment("fig3")
+    part.run(fig3.jobs[:2])
+    whole.report(part, tmp_path)
+    assert any(name.startswith("attack-deepjscc-linear") for name in fig3.section(part, tmp_path).missing)
+    table = read(tmp_path / "results.csv")
+    assert set(table[table.metric == "accuracy"].method) == {"deepjscc"} and set(table.experiment) == {"fig3"}
+    assert "table2, fig4, table1" in (tmp_path / "report.md").read_text()
+
+
+def test_an_experiment_is_a_class_and_an_entry(monkeypatch, tmp_path):
+    class Mine:
+        jobs = (Job("mine-count", {}, lambda cache, folder: {"count": 7}),)
+
+        def rows(self, cache):
+            value = cache.result(self.jobs[0])["count"]
+            return [{"experiment": "mine", "method": "lbvq", "metric": "count", "value": value}]
+
+        def section(self, cache, folder):
+            return Section("My experiment", "no data")
+
+        @staticmethod
+        def show(table, folder):
+            return [], [Table("Mine", table[["method", "value"]].astype(str))]
+
+    monkeypatch.setattr(reproduction, "EXPERIMENTS", {"mine": (Mine, lambda whole: Mine())})
+    whole, cache = Reproduction(tiny()), RunCache(tmp_path / "jobs", quiet=True)
+    cache.run(whole.jobs("mine"))
+    whole.report(cache, tmp_path)
+    assert "| lbvq | 7.0 |" in (tmp_path / "report.md").read_text()
+    assert read(tmp_path / "results.csv").value.tolist() == [7.0]
 
 
 def test_a_checkpoint_that_nothing_takes_is_refused(made):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from tosc_agents import LoopConfig, SchemeTraining, fit_scheme
@@ -51,6 +53,7 @@ def told(**options):
 def test_the_adversary_of_a_mean_image_leaks_nothing_and_a_perfect_one_everything():
     adversary = SimulatedAdversary(SPEC, width=8, side=4)
     images = torch.rand(64, 3, 16, 16, generator=g())
+    adversary.prepare(images.mean(0))
     small = adversary.small(images)
     received, csi = torch.zeros(64, 16), torch.zeros(64, 1)
     with torch.no_grad():
@@ -73,9 +76,10 @@ def test_a_leak_sends_its_gradient_to_the_reception_and_never_to_the_adversary()
         adversary.network[-1].bias.copy_(
             torch.logit(adversary.small(images).mean(0).clamp(0.1, 0.9)).flatten()
         )
+    adversary.prepare(torch.full((3, 16, 16), 0.5))
     target = adversary.small(images)
     rebuilt = adversary(received, torch.zeros(16, 1))
-    leak = 1 - (rebuilt - target).square().mean() / (target - target.mean(0)).square().mean()
+    leak = 1 - (rebuilt - target).square().mean() / (target - 0.5).square().mean()
     found = adversary.leak(received, torch.zeros(16, 1), images)
     assert float(found.detach()) == pytest.approx(max(0.0, float(leak.detach())), abs=1e-6)
     (found + 0.0 * received.sum()).backward()
@@ -87,6 +91,7 @@ def test_an_adversary_that_is_worse_than_the_mean_image_gives_no_slope_to_fool_i
         adversary = SimulatedAdversary(SPEC, width=8, side=4)
     with torch.no_grad():
         adversary.network[-1].bias.fill_(8.0)
+    adversary.prepare(torch.full((3, 16, 16), 0.5))
     received = torch.randn(16, 16, generator=g(), requires_grad=True)
     leak = adversary.leak(received, torch.zeros(16, 1), torch.rand(16, 3, 16, 16, generator=g()))
     leak.backward()
@@ -108,6 +113,35 @@ def test_the_common_step_descends_both_objectives():
         w = min_norm_weight(a, b)
         common = w * a + (1 - w) * b
         assert float(common @ a) >= -1e-5 and float(common @ b) >= -1e-5
+
+
+def test_an_objective_without_a_gradient_has_no_weight():
+    """The shortest combination with nothing is nothing: that step would train neither."""
+    some, nothing = torch.tensor([0.3, -2.0]), torch.zeros(2)
+    for first, second, weight in [(some, nothing, 1.0), (nothing, some, 0.0), (nothing, nothing, 1.0)]:
+        found = float(min_norm_weight(first, second))
+        assert found == weight
+        assert torch.equal(found * first + (1 - found) * second, first + second)
+
+
+def test_a_leak_is_measured_by_the_data_sets_mean_image_whatever_else_is_in_the_batch():
+    """Of one image, and of equal ones, too: their own mean would be the image itself, and 0 / 0 the leak."""
+    with weights_from(0):
+        adversary = SimulatedAdversary(SPEC, width=8, side=4)
+    received, csi = torch.zeros(1, 16), torch.zeros(1, 1)
+    with pytest.raises(InputError, match=r"prepare\(game\) comes first"):
+        adversary.leak(received, csi, torch.rand(1, 3, 16, 16))
+    mean = torch.full((3, 16, 16), 0.5)
+    adversary.prepare(mean)
+    image = torch.rand(1, 3, 16, 16, generator=g()).round()
+    adversary.forward = lambda received, csi: (adversary.small(image) * 0.5 + 0.25).expand(
+        len(received), -1, -1, -1
+    )  # type: ignore[method-assign]
+    one = adversary.leak(received, csi, image)
+    equal = adversary.leak(received.repeat(5, 1), csi.repeat(5, 1), image.repeat(5, 1, 1, 1))
+    # Half way from the mean image to the right one: a quarter of the squared error is left.
+    assert float(one) == pytest.approx(0.75) and float(equal) == pytest.approx(0.75)
+    assert float(adversary.leak(received, csi, mean[None])) == 0.0, "nothing to hide in the mean image itself"
 
 
 # -- the objective ----------------------------------------------------------------------------------
@@ -175,6 +209,32 @@ def test_a_common_step_needs_two_objectives_that_reach_the_features(game, object
         InputError, match="weighs the leak against the objectives before it, and both must reach"
     ):
         system(torch.arange(32))
+
+
+@both
+@pytest.mark.parametrize("images", ["one", "equal"])
+@pytest.mark.parametrize("name", ["deepjscc", "ibal", "lbvq"])
+def test_a_training_on_one_image_or_equal_ones_stays_finite(weighting, images, name):
+    shown = make_source("shapes", num_images=4, size=16).subset([0] if images == "one" else [0, 0, 0, 0])
+    system = trainee(Game(shown, num_symbols=8), "task", told(weighting=weighting), name=name)
+    loop = LoopConfig(epochs=2, batch_size=4, precision="float32")
+    found = fit_scheme(system.scheme, system._game, SchemeTraining(loop), objectives=list(system.objectives))
+    assert all(math.isfinite(value) for value in found.values())
+    assert all(bool(p.isfinite().all()) for p in system.parameters())
+
+
+def test_a_common_step_trains_the_task_while_the_leak_is_cut_off(game):
+    """While the adversary knows less than the mean image, its leak is 0 and its slope too: no reason to stand still."""
+    system = trainee(game, "task", told(weighting="multiple-gradient"))
+    with torch.no_grad():
+        system.objectives[1].adversary.network[-1].bias.fill_(8.0)
+    loss, figures = system(torch.arange(32))
+    loss.backward()
+    assert float(figures["leak"]) == 0.0
+    alone = trainee(game, "task")
+    alone(torch.arange(32))[0].backward()
+    for one, other in zip(system.scheme.parameters(), alone.scheme.parameters(), strict=True):
+        assert torch.allclose(one.grad, other.grad, atol=1e-6)
 
 
 def test_wrong_options_are_named():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,18 @@ def test_images_are_decoded_once(faces, monkeypatch):
     before = make_source("celeba", size=16).images.clone()
     monkeypatch.setattr(celeba, "decode_face", None)
     assert torch.equal(make_source("celeba", size=16).images, before)
+
+
+def test_an_image_that_was_replaced_under_its_name_is_decoded_again(faces):
+    before = make_source("celeba", size=16)
+    kept = before.images.clone()
+    path = faces / "img_align_celeba" / "000003.jpg"
+    Image.fromarray(np.full((218, 178, 3), 200, np.uint8)).save(path)
+    later = time.time() + 10
+    os.utime(path, (later, later))
+    after = make_source("celeba", size=16)
+    changed = [i for i in range(8) if not torch.equal(after.images[i], kept[i])]
+    assert changed == [2] and after.sha256 != before.sha256
 
 
 def test_writing_to_the_images_leaves_the_cache_as_it_was():

@@ -88,7 +88,7 @@ def test_a_reset_without_a_seed_uses_entropy_and_not_the_global_generators():
         torch.manual_seed(0)
         np.random.seed(0)  # noqa: NPY002
         random.seed(0)
-        seen.append(make("transmitter", CASES[0]).reset()[0]["image"])
+        seen.append(make("eavesdropper", CASES[0]).reset()[0]["received"])
     assert not np.array_equal(*seen)
 
 

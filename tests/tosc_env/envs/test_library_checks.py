@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 import warnings
+from itertools import count
+from types import SimpleNamespace
 
 import gymnasium as gym
 import pytest
 from fakes import SMALL, FakeEavesdropper, FakeScheme
 from gymnasium.utils.env_checker import check_env
-from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, seed_test
+from pettingzoo.test import (
+    api_test,
+    max_cycles_test,
+    parallel_api_test,
+    parallel_seed_test,
+    performance_benchmark,
+    render_test,
+    seed_test,
+    state_test,
+)
+from pettingzoo.utils import parallel_to_aec
 
 import tosc_env
+from tosc_env.nodes import wiretap
 from tosc_env.registration import environments
 from tosc_env.types import SystemSpec
 
@@ -62,27 +76,72 @@ def test_stable_baselines_check_env():
         checker.check_env(make("ToSC-Shapes-v0", role, data_kwargs=SMALL).unwrapped, warn=False)
 
 
-@pytest.mark.parametrize("wide", [False, True])
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_pettingzoos_api_test(wide):
-    kwargs = {"channel": "rayleigh", "snr_db": {"low": 0, "high": 20}} if wide else {}
-    api_test(tosc_env.aec_env("ToSC-Shapes-v0", data_kwargs=SMALL, **kwargs), num_cycles=60)
+FORMS = {
+    "plain": {},
+    "flat": {"flatten": True},
+    "wide": {"channel": "rayleigh", "snr_db": {"low": 0, "high": 20}},
+    "many": {"nodes": wiretap(3), "flatten": True},
+}
+"""What PettingZoo's tests look at, both forms of each."""
+
+
+@pytest.fixture(params=FORMS)
+def zoo(request):
+    """A module as PettingZoo has one for each environment."""
+
+    def env(**options):
+        return tosc_env.aec_env("ToSC-Shapes-v0", data_kwargs=SMALL, **FORMS[request.param], **options)
+
+    def parallel_env(**options):
+        return tosc_env.parallel_env("ToSC-Shapes-v0", data_kwargs=SMALL, **FORMS[request.param], **options)
+
+    return SimpleNamespace(env=env, parallel_env=parallel_env)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_pettingzoos_parallel_api_test():
-    parallel_api_test(tosc_env.parallel_env("ToSC-Shapes-v0", data_kwargs=SMALL), num_cycles=40)
+def test_pettingzoos_api_test(zoo):
+    api_test(zoo.env(), num_cycles=60)
 
 
-def test_pettingzoos_seed_tests():
-    seed_test(lambda: tosc_env.aec_env("ToSC-Shapes-v0", data_kwargs=SMALL), num_cycles=20)
-    parallel_seed_test(lambda: tosc_env.parallel_env("ToSC-Shapes-v0", data_kwargs=SMALL), num_cycles=20)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_pettingzoos_parallel_api_test(zoo):
+    parallel_api_test(zoo.parallel_env(), num_cycles=40)
+
+
+def test_pettingzoos_seed_tests(zoo):
+    seed_test(zoo.env, num_cycles=20)
+    parallel_seed_test(zoo.parallel_env, num_cycles=20)
+
+
+@pytest.mark.filterwarnings("ignore:.*state space value is.*", "error:State")
+def test_pettingzoos_state_test(zoo):
+    """That CSI and received symbols have no bounds is the physics; no other warning is allowed."""
+    state_test(zoo.env(max_cycles=4), zoo.parallel_env())
+
+
+def test_pettingzoos_max_cycles_test(zoo):
+    max_cycles_test(zoo)
+
+
+@pytest.mark.filterwarnings("ignore:.*no display.*")
+def test_pettingzoos_render_test(zoo):
+    render_test(zoo.env)
+    # The test takes turns; this library's own conversion gives them to the pipeline.
+    render_test(lambda render_mode: parallel_to_aec(zoo.parallel_env(render_mode=render_mode)))
+
+
+def test_pettingzoos_performance_benchmark(zoo, monkeypatch):
+    """It plays for 5 seconds of a clock that is wound on here."""
+    clock = count()
+    monkeypatch.setattr(time, "time", lambda: float(next(clock)))
+    performance_benchmark(zoo.env())
+    performance_benchmark(parallel_to_aec(zoo.parallel_env()))
 
 
 @pytest.mark.filterwarnings("ignore:.*stand in.*")
 @pytest.mark.parametrize("id", list(environments()))
 def test_every_id_has_its_pettingzoo_forms(id):
-    env = tosc_env.parallel_env(id, max_cycles=1)
+    env = tosc_env.parallel_env(id, max_cycles=2)
     env.reset(seed=0)
     env.step({agent: env.action_space(agent).sample() for agent in env.agents})
     turns = tosc_env.aec_env(id, max_cycles=1)

@@ -17,7 +17,7 @@ T = 5
 
 
 def make(**kwargs):
-    return tosc_env.parallel_env("ToSC-Shapes-v0", data_kwargs=SMALL, **{"max_cycles": T, **kwargs})
+    return tosc_env.parallel_env("ToSC-Shapes-v0", data_kwargs=SMALL, **{"max_cycles": T + 1, **kwargs})
 
 
 def actions(t):

@@ -207,11 +207,47 @@ def test_num_envs_is_at_least_one(num_envs):
         make(num_envs=num_envs)
 
 
-def test_max_episode_steps_shortens_the_episode():
-    env = make(max_cycles=16, max_episode_steps=2)
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_max_episode_steps_truncates(mode):
+    """Equal to what a TimeLimit does, which tests/tosc_env/envs/test_seeded_rows.py checks."""
+    env = make(max_cycles=16, max_episode_steps=2, autoreset_mode=mode)
+    check_vector_env(env)
     env.reset(seed=0)
     env.step(torch.zeros(4, 128))
-    assert env.step(torch.zeros(4, 128))[2].all()
+    _, _, terminations, truncations, _ = env.step(torch.zeros(4, 128))
+    assert truncations.all()
+    assert not terminations.any()
+    if mode is AutoresetMode.DISABLED:
+        with pytest.raises(InputError, match="4 of 4 episodes are over"):
+            env.step(torch.zeros(4, 128))
+
+
+def test_rows_out_of_step_are_truncated_alone():
+    env = make("eavesdropper", max_cycles=16, max_episode_steps=3)
+    env.reset(seed=0)
+    action = torch.full((4, 3, 32, 32), 0.5)
+    env.step(action)
+    env.reset(options={"reset_mask": np.array([True, False, False, False])})
+    ends = []
+    for _ in range(6):
+        observation, _, terminations, truncations, infos = env.step(action)
+        assert not terminations.any()
+        ends.append(truncations.tolist())
+        if truncations.any():
+            assert torch.equal(infos["_final_obs"], truncations)
+            moved = (observation["received"] != infos["final_obs"]["received"]).any(1)
+            assert torch.equal(moved, truncations)
+    assert [row[0] for row in ends] == [False, False, True, False, False, True]
+    assert [row[1] for row in ends] == [False, True, False, False, True, False]
+
+
+@pytest.mark.parametrize("limit", [0, -2, 1.5, True])
+def test_max_episode_steps_is_at_least_one(limit):
+    with pytest.raises(
+        InputError, match=r"max_episode_steps must be a whole number (of at least 1|or None), not"
+    ):
+        make(max_episode_steps=limit)
+    assert not make(max_episode_steps=-1).reset(seed=0)[0]["csi"].isnan().any()
 
 
 def test_library_wrappers_work_behind_array_conversion():

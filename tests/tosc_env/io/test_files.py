@@ -10,7 +10,14 @@ import time
 import pytest
 
 from tosc_env.errors import InputError
-from tosc_env.io.files import LEFTOVER_AGE, WriteError, replacing, replacing_all
+from tosc_env.io.files import (
+    LEFTOVER_AGE,
+    WriteError,
+    remove_leftovers,
+    replacing,
+    replacing_all,
+    scratch_folder,
+)
 
 
 @pytest.fixture
@@ -147,6 +154,28 @@ def test_of_files_that_belong_together_none_is_replaced_if_one_cannot_be(target)
         for part in parts:
             part.write_text("new")
     assert target.read_text() == "old" and {p.name for p in target.parent.iterdir()} == {target.name, "taken"}
+
+
+def test_a_scratch_folder_is_gone_in_the_end_and_what_a_killed_one_left_a_day_later(target):
+    with pytest.raises(RuntimeError), scratch_folder(target) as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "file").write_text("half")
+        assert folder.parent == target.parent
+        raise RuntimeError
+    assert list(target.parent.iterdir()) == [target]
+    left, young = (target.with_name(f".unpacked.{name}.part") for name in ("abcdefgh", "hgfedcba"))
+    others = [target.with_name(name) for name in (".my notes.ABCDEFGH.part", "folder.part", ".x")]
+    for folder in (left, young, *others):
+        (folder / "deep").mkdir(parents=True)
+        (folder / "deep" / "file").write_text("half")
+    outside = target.with_name("outside")
+    outside.mkdir()
+    (left / "link").symlink_to(outside)
+    long_ago = time.time() - LEFTOVER_AGE - 60
+    for folder in (left, *others):
+        os.utime(folder, (long_ago, long_ago))
+    remove_leftovers(target.parent)
+    assert set(target.parent.iterdir()) == {target, young, *others, outside}
 
 
 def test_what_a_killed_process_left_is_removed_a_day_later_and_nothing_else(target):

@@ -282,6 +282,16 @@ def test_a_note_of_its_own_stands_under_a_name_in_place_of_the_psnr(tmp_path, mo
     assert [note for _, note, _ in seen["rows"]] == ["2 images", "of 750 images", "20.0 dB"]
 
 
+def test_no_label_of_a_grid_runs_into_its_pictures():
+    from tosc_env.rendering.figure import grid
+
+    figure = grid(
+        [("Encryption (shuffle per message)", "inversion-mlp@12dB, 13.34 dB", torch.rand(2, 3, 8, 8))], ""
+    )
+    left = min(axes.get_window_extent().x0 for axes in figure.axes)
+    assert all(text.get_window_extent().x1 < left for text in figure.texts)
+
+
 def test_a_comparison_grid_refuses_what_does_not_fit_in_one_sentence(tmp_path):
     images = torch.rand(2, 3, 16, 16)
     with pytest.raises(InputError, match="'wrong' have the shape"):

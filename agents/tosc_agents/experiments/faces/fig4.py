@@ -8,22 +8,37 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from tosc_agents.experiments import article
 from tosc_agents.experiments.attacks import (
     ATTACKER,
+    COUNT,
     THREAT,
     Attacker,
     EvaluationConfig,
     attack_job,
     floors_job,
+    rebuild,
+    rebuilt_grid,
 )
+from tosc_agents.experiments.charts import in_order
 from tosc_agents.experiments.faces.data import GENDER, face_setting, values_of
-from tosc_agents.experiments.faces.gender import Classifier, ClassifierTraining
-from tosc_agents.experiments.grids import rebuild
+from tosc_agents.experiments.faces.gender import Classifier, ClassifierTraining, shown
 from tosc_agents.experiments.jobs import Job, RunCache
-from tosc_agents.experiments.methods import Method
+from tosc_agents.experiments.measurements import (
+    CONSTANT,
+    MEAN_IMAGE,
+    ORIGINAL,
+    intervals,
+    knob,
+    of_evaluation,
+    of_figure,
+    values,
+)
+from tosc_agents.experiments.methods import Method, label
+from tosc_agents.experiments.sections import Plot, Section, Table
 from tosc_agents.experiments.systems import Systems, images_of, source_of
 from tosc_agents.experiments.trainings import SCHEME, load_method
 from tosc_agents.training.evaluate import Figure
@@ -165,3 +180,96 @@ class Fig4:
         # Not before all is measured: an interruption must not cost the training.
         (folder / "classifier.run").unlink()
         return {**found, "seeds": self.seeds, "figures": figures}
+
+    def rows(self, cache: RunCache) -> list[dict[str, Any]]:
+        """All figures, once all is finished."""
+        if not all(map(cache.finished, self.jobs)):
+            return []
+        floors = cache.result(self.floors)
+        known = {
+            (ORIGINAL, "gender_original"): cache.result(self.original)["accuracy"],
+            (CONSTANT, f"chance_{GENDER}"): floors["chance"][GENDER],
+            **{(MEAN_IMAGE, name): value for name, value in floors["floors"]["mean-image"].items()},
+        }
+        rows: list[dict[str, Any]] = [
+            {"experiment": "fig4", "method": name, "metric": metric, "value": value}
+            for (name, metric), value in known.items()
+        ]
+        for one in self.methods:
+            for job in (self.rebuilding[one.key], self.reading[one.key]):
+                rows += of_evaluation("fig4", one.key, cache.result(job)["evaluation"], threat=str(THREAT))
+            read = cache.result(self.recognising[one.key])
+            at = {"experiment": "fig4", "method": one.key, "knob": knob(one.key), "snr_db": SNR_DB}
+            by = {"attacker": "inversion", "threat": str(THREAT)}
+            for name in ("from_image", "adaptive"):
+                rows.append({**at, **by, "metric": f"gender_{name}", **of_figure(read[name], read["seeds"])})
+        return rows
+
+    def section(self, cache: RunCache, folder: Path) -> Section:
+        """Threat model and classifiers, and the picture, which shows people where the data does."""
+        original = cache.result(self.original)
+        notes = [
+            *([self.stand_in] if self.stand_in else []),
+            f"Attackers: {THREAT}; trained on {original['training_images']:,} images that the systems have not seen, "
+            f"tested at {SNR_DB:g} dB on {original['images']:,} others. The one that rebuilds images is trained "
+            f"over {', '.join(f'{snr:g}' for snr in article.SNR_DB)} dB and told its SNR; the one that reads symbols, "
+            f"and the adaptive classifier, at {SNR_DB:g} dB.",
+            "From the image: a classifier of real images looks at the reconstruction, as the article argues; that it "
+            "errs on blurred ones does not show that the attribute is hidden. Adaptive: one trained on such "
+            "reconstructions. From the symbols: no image is made.",
+        ]
+        shown_paths = {}
+        for one in self.methods:
+            training, attack = self.systems.training(one.training), self.rebuilding[one.key]
+            figures = cache.result(attack)["evaluation"]["leaks"]["inversion"][f"{SNR_DB:g}"]
+            note = f"{figures['psnr_db']['mean']:.1f} dB, SSIM {figures['ssim']['mean']:.2f}"
+            files = cache.folder_of(training) / SCHEME, cache.folder_of(attack) / ATTACKER
+            shown_paths[one.key] = (*files, note)
+        test = source_of(self.setting, "test", None, cache.device)
+        index = shown(test, GENDER, min(COUNT, len(test)))
+        rebuilt_grid(folder / "fig4.png", self.setting, shown_paths, cache.device, snr_db=SNR_DB, index=index)
+        caption = (
+            f"The same test images in each row, of each value of {GENDER} in turn; PSNR and SSIM are means over all "
+            f"{len(test):,} test images."
+        )
+        picture = Plot("What an attacker rebuilds", "fig4.png", caption, faces=self.stand_in is None)
+        details = {
+            "setting": self.setting.plain(),
+            "classifier": asdict(self.classifier),
+            "threat_model": THREAT.plain(),
+            "attackers": {
+                key: {name: cache.result(jobs[key])["training"] for name, jobs in self._attacks().items()}
+                for key in self.rebuilding
+            },
+        }
+        title = "Fig. 4: what an attacker makes of faces"
+        return Section(title, test.provenance, notes, plots=[picture], details=details)
+
+    def _attacks(self) -> dict[str, dict[str, Job]]:
+        return {"rebuilding": self.rebuilding, "reading": self.reading}
+
+    @staticmethod
+    def show(table: pd.DataFrame, folder: Path) -> tuple[list[Plot], list[Table]]:
+        """The attacker's images in figures, and what they betray, with floor and ceiling beneath."""
+        columns = {
+            "psnr_db": "PSNR",
+            "ssim": "SSIM",
+            "gender_from_image": f"{GENDER} from the image",
+            "gender_adaptive": f"{GENDER}, adaptive",
+            f"infer_{GENDER}": f"{GENDER} from the symbols",
+        }
+        said = {(r.method, r.metric): str(v) for r, v in zip(table.itertuples(), values(table), strict=True)}
+        guess = said[CONSTANT, f"chance_{GENDER}"]
+        special = {
+            ORIGINAL: ("original images", {"gender_from_image": said[ORIGINAL, "gender_original"]}),
+            MEAN_IMAGE: ("knowing nothing", dict.fromkeys(list(columns)[2:], guess)),
+        }
+        lines = []
+        for key in (*in_order([key for key in table.method if key not in (*special, CONSTANT)]), *special):
+            name, known = special.get(key, (label(key), {}))
+            cells = {
+                told: known.get(metric) or said.get((key, metric), "") for metric, told in columns.items()
+            }
+            lines.append({"scheme": name, **cells})
+        title = f"The attacker's images at {SNR_DB:g} dB, and what they betray"
+        return [], [Table(title, pd.DataFrame(lines), intervals(table))]

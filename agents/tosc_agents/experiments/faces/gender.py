@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tosc_agents.learning.loop import LoopConfig, train
 from tosc_agents.learning.precision import autocast
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
-from tosc_agents.learning.state import load_state, save_state
+from tosc_agents.learning.state import Run, load_state, save_state
 from tosc_agents.networks import ImageEncoder
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError
@@ -47,13 +47,7 @@ class ClassifierTraining:
 
 
 class Classifier:
-    """A classifier of one attribute of images.
-
-    Args:
-        channels: of the images.
-        values: how many the attribute has.
-        config: sizes and training.
-        device: where it works.
+    """A classifier of one attribute, which has so many values, in images of so many channels.
 
     Example:
         >>> classifier = Classifier(3, 2, ClassifierTraining(stem=4, widths=(4, 4, 4)))
@@ -65,13 +59,11 @@ class Classifier:
         self, channels: int, values: int, config: ClassifierTraining, device: str | torch.device = "cpu"
     ) -> None:
         self.config, self.device = config, torch.device(device)
+        blocks = (1,) * len(config.widths)
         with weights_from(0):
-            sizes: dict[str, Any] = {
-                "stem": config.stem,
-                "widths": config.widths,
-                "blocks": (1,) * len(config.widths),
-            }
-            self.network = ImageEncoder(channels, values, **sizes)
+            self.network = ImageEncoder(
+                channels, values, stem=config.stem, widths=config.widths, blocks=blocks
+            )
         self.network.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def fit(
@@ -89,8 +81,7 @@ class Classifier:
             images: from positions int64 [B] to images [B, C, H, W] in [0, 1], possibly others each time.
             truth: the right value of each, int64 [N].
             generator: of the order of images and of augmentation; may be the one that ``images`` draws from.
-            state_path: where the run is kept after each epoch, and resumed from; the caller removes it when the
-                classifier's own work is done, too.
+            state_path: where the run is kept and resumed from; the caller removes it.
             progress: told how far it is.
         """
         config = self.config
@@ -109,17 +100,9 @@ class Classifier:
             right = (logits.detach().argmax(1) == truth[index]).float().mean()
             return F.cross_entropy(logits, truth[index]), {"accuracy": right}
 
-        figures = train(
-            self.network,
-            step_loss,
-            num_images=len(truth),
-            config=loop,
-            generator=generator,
-            progress=progress,
-            state_path=state_path,
-            identity={"classifier": asdict(config)},
-        )
-        return figures
+        run = Run(state_path, {"classifier": config, "truth": truth}) if state_path else None
+        kept: dict[str, Any] = {"run": run, "progress": progress}
+        return train(self.network, step_loss, num_images=len(truth), config=loop, generator=generator, **kept)
 
     @torch.no_grad()
     def decide(self, images: Tensor) -> Tensor:
@@ -145,14 +128,12 @@ class Classifier:
 def shown(source: Source, attribute: str, count: int) -> Tensor:
     """Positions of the first images of each value in turn, int64 [count]: the same ones whenever they are asked for.
 
-    Raises:
-        InputError: a count that is not from 1 to the number of images.
+    An InputError says that the count is not from 1 to the number of images.
 
-    Example:
-        >>> from tosc_env.data import make_source
-        >>> source = make_source("shapes", split="test", num_images=20)
-        >>> source.attributes[shown(source, "size", 6), 3].tolist()
-        [0, 1, 2, 0, 1, 2]
+    >>> from tosc_env.data import make_source
+    >>> source = make_source("shapes", split="test", num_images=20)
+    >>> source.attributes[shown(source, "size", 6), 3].tolist()
+    [0, 1, 2, 0, 1, 2]
     """
     if not 1 <= count <= len(source):
         raise InputError(f"of {len(source)} images 1 to {len(source)} can be shown, not {count}.")

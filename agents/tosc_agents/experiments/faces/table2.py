@@ -9,14 +9,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from tosc_agents.experiments import article
+from tosc_agents.experiments.charts import in_order
 from tosc_agents.experiments.faces.balanced import Calibration, fit_constant, log_odds, measure
 from tosc_agents.experiments.faces.data import face_setting, fold, rarest, whole
 from tosc_agents.experiments.jobs import Job, RunCache
-from tosc_agents.experiments.methods import Method
+from tosc_agents.experiments.measurements import CONSTANT, FOLDS, intervals, knob, values
+from tosc_agents.experiments.methods import Method, label, method
+from tosc_agents.experiments.sections import Plot, Section, Table
 from tosc_agents.experiments.systems import POINTS, RIVAL, images_of, training_job
 from tosc_agents.experiments.trainings import SCHEME, Recipe, load_method
 from tosc_agents.training.calibrate import ARTICLE_BUDGET
@@ -77,10 +81,10 @@ class Table2:
         self._trainings: dict[tuple[str, int], Job] = {}
         self.calibration: Job | None = None
         by_training: dict[str, list[Method]] = {}
-        for method in self.methods:
-            by_training.setdefault(method.training, []).append(method)
+        for one in self.methods:
+            by_training.setdefault(one.training, []).append(one)
         fitted = [key for key in by_training if self._recipe(key).options.get("mode") == "calibrated"]
-        if fitted and RIVAL not in {method.key for method in self.methods}:
+        if fitted and RIVAL not in {one.key for one in self.methods}:
             raise InputError(f"calibrated noise is fitted to {RIVAL!r}, which is not among the methods.")
         # The rival first: calibrated noise is fitted to what it reaches.
         keys = sorted(by_training, key=fitted.__contains__)
@@ -123,7 +127,7 @@ class Table2:
         calibration = self._calibrate(key, methods) if fitted else None
         inputs = {
             **self._inputs(k),
-            "methods": [method.plain() for method in methods],
+            "methods": [one.plain() for one in methods],
             "snr_db": SNR_DB,
             "noise_seeds": list(NOISE_SEEDS),
         }
@@ -159,13 +163,13 @@ class Table2:
         right, wanted = self._targets(train), self._targets(test)
         usual = (right.float().mean(0) > 0.5).long()
         found = {}
-        for method in methods:
+        for one in methods:
             if calibration is not None:
-                method = Calibration(**cache.result(calibration)).applied(method)
-            scheme = load_method(cache.file(training, SCHEME), method, cache.device)
+                one = Calibration(**cache.result(calibration)).applied(one)
+            scheme = load_method(cache.file(training, SCHEME), one, cache.device)
             game = Game(test, self.setting, snr_db=SNR_DB, constellation=scheme.constellation)
             plain, balanced = measure(scheme, game, log_odds(right), NOISE_SEEDS)
-            found[method.key] = {"accuracy": self._named(plain), "balanced": self._named(balanced)}
+            found[one.key] = {"accuracy": self._named(plain), "balanced": self._named(balanced)}
         return {
             "images": len(test),
             "positives": self._named(wanted.float().mean(0)),
@@ -183,8 +187,90 @@ class Table2:
         path = cache.file(training, SCHEME)
         return asdict(fit_constant(path, game, thresholds, target, budgets, NOISE_SEEDS))
 
+    def rows(self, cache: RunCache) -> list[dict[str, Any]]:
+        """Each method's figures in each fold, and their means over the attributes, once all is finished."""
+        if not all(map(cache.finished, self.jobs)):
+            return []
+        rows = []
+        for (key, k), job in self.measured.items():
+            at = {"experiment": "table2", "snr_db": SNR_DB, "seed": k, "over": FOLDS}
+            result = cache.result(job)
+            for name, found in result["methods"].items():
+                for kind, shares in found.items():
+                    figures = {kind: fmean(shares.values()), **{f"{kind}_{n}": v for n, v in shares.items()}}
+                    told = {**at, "method": name, "knob": knob(name)}
+                    rows += [{**told, "metric": metric, "value": value} for metric, value in figures.items()]
+            if key == self.methods[0].training:
+                constant = {f"accuracy_{name}": share for name, share in result["constant"].items()}
+                told = {**at, "method": CONSTANT}
+                rows += [{**told, "metric": metric, "value": value} for metric, value in constant.items()]
+        return rows
+
+    def section(self, cache: RunCache, folder: Path) -> Section:
+        """What a reader must know of data, folds and fitted noise."""
+        key = self.methods[0].training
+        folds = [cache.result(self.measured[key, k]) for k in range(self.folds)]
+        images = sum(one["images"] for one in folds)
+        positives = {name: fmean(one["positives"][name] for one in folds) for name in self.names}
+        rare = min(positives, key=lambda name: min(positives[name], 1 - positives[name]))
+        notes = [
+            *([self.stand_in] if self.stand_in else []),
+            f"{self.folds}-fold cross-validation over {images:,} images: each is tested once, by models that have not "
+            f"seen it; folds are stratified by {rare}. Intervals are over the folds, whose training images overlap, so "
+            "they are somewhat too narrow.",
+            f"One model per scheme recognises all {len(self.names)} attributes at once; the article trains one for "
+            f"each. Share of positives: {', '.join(f'{name} {share:.1%}' for name, share in positives.items())}.",
+            "Plain accuracy: threshold 0. Balanced: mean of sensitivity and specificity at the threshold that is best "
+            "for classes of equal weight if logits are calibrated, the log-odds of the training images; label-only "
+            "shifts it at the transmitter, where it decides.",
+        ]
+        fitted = None if self.calibration is None else Calibration(**cache.result(self.calibration))
+        if fitted is not None:
+            notes.append(fit_note(fitted))
+        details = {
+            "setting": self.setting.plain(),
+            "recipes": {key: asdict(recipe) for key, recipe in self.recipes.items()},
+            "network": self.network,
+            "calibration": None if fitted is None else asdict(fitted),
+        }
+        title = "Table 2: attributes of faces, by cross-validation"
+        return Section(title, whole(self.setting).provenance, notes, details=details)
+
+    @staticmethod
+    def show(table: pd.DataFrame, folder: Path) -> tuple[list[Plot], list[Table]]:
+        """The table with the article's figures beside ours."""
+        names = [
+            metric.removeprefix("balanced_")
+            for metric in table.metric.unique()
+            if metric.startswith("balanced_")
+        ]
+        said = {(r.method, r.metric): str(v) for r, v in zip(table.itertuples(), values(table), strict=True)}
+        lines = []
+        for key in (*in_order([key for key in table.method if key != CONSTANT]), CONSTANT):
+            theirs = {} if key == CONSTANT else article.CELEBA.get(method(key).article or "", {})
+            line = {"scheme": "best constant answer" if key == CONSTANT else label(key)}
+            for name in names:
+                line[name] = said.get((key, f"accuracy_{name}"), "")
+                line[f"{name}, balanced"] = said.get((key, f"balanced_{name}"), "50.0 %")
+                line[f"{name}, article"] = f"{theirs[name]:.1f} %" if name in theirs else ""
+            lines.append({**line, "mean, balanced": said.get((key, "balanced"), "50.0 %")})
+        caption = f"{intervals(table)} Article: as printed, on a test set that it does not describe."
+        return [], [Table(f"Accuracy at {SNR_DB:g} dB", pd.DataFrame(lines), caption)]
+
     def _targets(self, source: Source) -> Tensor:
         return source.attributes[:, [source.attribute_names.index(name) for name in self.names]]
 
     def _named(self, values: Tensor) -> dict[str, float]:
         return dict(zip(self.names, values.tolist(), strict=True))
+
+
+def fit_note(fitted: Calibration) -> str:
+    """What a reader must know of the fitted noise."""
+    text = (
+        f"Calibrated DP: fitted, not found. Its constant c = {fitted.constant:.3g} is one for all folds, fitted on the "
+        f"test images of the first so that DP 0.05 lies {POINTS:g} points of mean balanced accuracy under "
+        f"{RIVAL.upper()}: {fitted.target:.1%} wanted, {fitted.reached:.1%} reached"
+    )
+    if fitted.within:
+        return f"{text}."
+    return f"{text}, the nearest that the noise it was trained with allows: the fit did not succeed."

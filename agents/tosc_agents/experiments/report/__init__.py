@@ -1,64 +1,109 @@
-"""Sections as one self-contained HTML file, Markdown, JSON and CSV.
-
-============  ============================================================================================
-``data``      sections as plain values, all measurements as one CSV, and the bytes of plots
-``cells``     what a table's cell shows, and the number it is sorted by
-``html``      ``report.html``: opens offline, tables sort
-``markdown``  ``report.md``
-============  ============================================================================================
-"""
+"""The report of a run: one self-contained HTML page, the same in Markdown, and the measurements as CSV and JSON."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from tosc_agents.experiments.report.data import plain, table_of_measurements
-from tosc_agents.experiments.report.html import html_report
-from tosc_agents.experiments.report.markdown import markdown_report
-from tosc_agents.experiments.sections import Section
-from tosc_agents.records import write_text
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tosc_agents.experiments.claims import RULES, judge
+from tosc_agents.experiments.measurements import over_seeds
+from tosc_agents.experiments.sections import Experiment, Plot, Section
+from tosc_agents.records import inert, write_json, write_text
+
+TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
+
+LEFT_OUT = "This picture shows faces and stays on the disk of whoever made it."
+"""What stands in the place of a plot that is not shown."""
 
 
 def write_report(
     folder: Path,
-    sections: Sequence[Section],
-    title: str,
+    table: pd.DataFrame,
+    sections: Mapping[str, Section],
+    experiments: Mapping[str, type[Experiment]],
     provenance: Mapping[str, str],
     *,
     faces: bool = True,
 ) -> list[Path]:
     """Write ``report.html``, ``report.md``, ``results.json`` and ``results.csv``, each whole or not at all.
 
-    All four are made before the first is written, so bad sections leave an older report as it was.
-
     Args:
-        folder: of the results; made when needed. Plots lie in it.
-        sections: of every experiment, in the order in which they are shown.
-        title: of the whole report.
-        provenance: what was run, on what: preset, commit, date, device, by the name under which it is shown.
-        faces: False leaves plots that show people out of HTML and Markdown and says so in their place; they
-            need not exist then. For reports that are passed on.
+        folder: of the results, where plots lie.
+        table: the measurements of all experiments.
+        sections: of every experiment that is shown, in their order; the first one's first chart and table stand on
+            the first screen.
+        experiments: by the same names, who make charts and tables of the measurements.
+        provenance: what was run, by the name under which it is shown.
+        faces: False leaves plots that show people out of HTML and Markdown and says so in their place, for reports
+            that are passed on.
 
     Returns:
         the paths written.
-
-    Raises:
-        DataError: a plot is missing, damaged, or lies outside of the folder.
-        InputError: a mean is not finite, or a detail is not a plain value.
-        WriteError: the folder cannot be written.
     """
+    joined, judged = over_seeds(table), judge(table)
+    shown = []
+    for name, section in sections.items():
+        plots, tables = experiments[name].show(joined[joined.experiment == name], folder)
+        shown.append({"name": name, "section": section, "plots": [*plots, *section.plots], "tables": tables})
+    context = {
+        "title": "Task-oriented semantic communication: the article's experiments",
+        "provenance": provenance,
+        "claims": judged,
+        "rules": RULES,
+        "shown": shown,
+        "missing": [f"{name}: {', '.join(one.missing)}" for name, one in sections.items() if one.missing],
+        "faces": faces,
+        "left_out": LEFT_OUT,
+    }
     record = {
-        "heading": {"title": title, "provenance": dict(provenance)},
-        "sections": [plain(section, folder) for section in sections],
+        "provenance": dict(provenance),
+        "claims": [
+            {"number": one.number, "claim": one.text, "verdict": one.verdict}
+            | {"criteria": [{"criterion": name, **asdict(outcome)} for name, outcome in one.criteria]}
+            for one in judged
+        ],
+        "sections": {name: asdict(section) for name, section in sections.items()},
     }
     texts = {
-        "report.html": html_report(sections, title, provenance, folder, faces),
-        "report.md": markdown_report(sections, title, provenance, folder, faces),
-        "results.json": json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-        "results.csv": table_of_measurements(sections),
+        "report.html": _render("report.html", context, data=lambda plot: _data(folder, plot)),
+        "report.md": _render("report.md", context, finalize=md_text),
+        "results.csv": table.map(inert).to_csv(index=False, lineterminator="\n"),
     }
     for name, text in texts.items():
         write_text(folder / name, text)
-    return [folder / name for name in texts]
+    write_json(folder / "results.json", record)
+    return [folder / name for name in (*texts, "results.json")]
+
+
+def _render(name: str, context: Mapping[str, Any], *, data: Any = None, **how: Any) -> str:
+    loader = PackageLoader("tosc_agents.experiments.report", "templates")
+    options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True, **how}
+    environment = Environment(loader=loader, undefined=StrictUndefined, **options)
+    environment.globals["data"] = data
+    return environment.get_template(name).render(context)
+
+
+def _data(folder: Path, plot: Plot) -> str:
+    """The plot as a data URI; base64 for SVG too, as nothing in it can then end the attribute it stands in."""
+    content = base64.b64encode((folder / plot.file).read_bytes()).decode("ascii")
+    return f"data:{TYPES[Path(plot.file).suffix]};base64,{content}"
+
+
+def md_text(text: Any) -> Markup:
+    r"""A title, cell or sentence in one line, with nothing that Markdown or HTML in it would take for markup.
+
+    >>> print(md_text("a|b <i> *c*"))
+    a\|b &lt;i> \*c\*
+    """
+    if isinstance(text, Markup):  # what a macro has made of escaped texts
+        return text
+    plain = re.sub(r"([\\*\[\]`|])", r"\\\1", " ".join(str(text).split()))
+    return Markup(plain.replace("&", "&amp;").replace("<", "&lt;"))

@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from tosc_agents.experiments import attacks, systems
-from tosc_agents.experiments.attacks import ATTACKER
+from tosc_agents.experiments.attacks import ATTACKER, rebuild
 from tosc_agents.experiments.faces import fig4
 from tosc_agents.experiments.faces.data import face_setting
 from tosc_agents.experiments.faces.fig4 import Fig4
-from tosc_agents.experiments.faces.fig4_section import section
 from tosc_agents.experiments.faces.gender import ClassifierTraining
-from tosc_agents.experiments.grids import grid, rebuild
 from tosc_agents.experiments.jobs import RunCache
+from tosc_agents.experiments.measurements import frame
 from tosc_agents.experiments.methods import method
-from tosc_agents.experiments.sections import pick
 from tosc_agents.experiments.systems import Systems
 from tosc_agents.experiments.trainings import SCHEME, Recipe, load_method
 
@@ -44,11 +42,16 @@ def run(tmp_path_factory):
     figure = Fig4(Systems(SETTING, NETWORK, RECIPES), methods=METHODS, **OPTIONS)
     cache = RunCache(folder / "jobs", quiet=True)
     cache.run(figure.jobs)
-    return figure, cache, section(figure, cache, folder)
+    return figure, cache, figure.section(cache, folder), frame(figure.rows(cache))
+
+
+def pick(table, metric, key):
+    (row,) = table[(table.metric == metric) & (table.method == key)].itertuples()
+    return row
 
 
 def test_every_method_has_every_figure_and_knows_whose_it_is(run):
-    _, _, found = run
+    table = run[3]
     wanted = {
         "psnr_db": "inversion",
         "ssim": "inversion",
@@ -58,81 +61,59 @@ def test_every_method_has_every_figure_and_knows_whose_it_is(run):
     }
     for one in METHODS:
         for name, attacker in wanted.items():
-            (m,) = pick(found.measurements, name, method=one.key)
-            assert (m.attacker, m.snr_db, m.experiment) == (attacker, 12.0, "fig4")
-            assert m.figure == "psnr_db" or -1 <= m.mean <= 1
-    (ceiling,), (chance,) = (
-        pick(found.measurements, "gender_original"),
-        pick(found.measurements, "chance_Male"),
-    )
-    assert 0 <= ceiling.mean <= 1 and 0.5 <= chance.mean < 1
+            m = pick(table, name, one.key)
+            assert (m.attacker, m.snr_db, m.experiment) == (
+                attacker,
+                12.0,
+                "fig4",
+            ) and "other-half" in m.threat
+    assert 0 <= pick(table, "gender_original", "original").value <= 1
 
 
 def test_the_constant_answer_is_the_majority_of_the_test_images(run):
-    figure, _, found = run
-    source = figure.setting.source(split="test")
+    source = run[0].setting.source(split="test")
     share = float(source.attributes[:, source.attribute_names.index("Male")].float().mean())
-    assert pick(found.measurements, "chance_Male")[0].mean == pytest.approx(max(share, 1 - share))
+    assert pick(run[3], "chance_Male", "constant").value == pytest.approx(max(share, 1 - share))
 
 
 def test_attackers_learn_from_the_other_half_and_the_note_says_so(run):
-    figure, cache, found = run
+    figure, cache, found, _ = run
     header = load_checkpoint(cache.folder_of(figure.rebuilding["lbvq"]) / ATTACKER)
     assert (
         header.card["data"]["images"] == 60
         and header.card["training"]["threat_model"]["images"] == "other-half"
     )
-    assert found.details["training_images"] == 60 and found.details["test_images"] == 120
     text = " ".join(found.notes)
-    assert "other-half" in text and "Shapes stand in" in text
+    assert "other-half" in text and "Shapes stand in" in text and "trained on 60 images" in text
 
 
-def test_the_table_has_ceiling_and_floor_below_the_schemes(run):
-    _, _, found = run
-    (table,) = found.tables
-    assert [line[0] for line in table.rows] == [
-        *(one.label for one in METHODS),
-        "(original images)",
-        "(knowing nothing)",
-    ]
-    assert table.rows[-2][3] == f"{pick(found.measurements, 'gender_original')[0].mean * 100:.1f}"
+def test_the_table_has_ceiling_and_floor_below_the_schemes(run, tmp_path):
+    _, (table,) = Fig4.show(run[3], tmp_path)
+    assert list(table.cells.scheme) == [*(one.label for one in METHODS), "original images", "knowing nothing"]
+    ceiling = pick(run[3], "gender_original", "original").value
+    assert table.cells["Male from the image"].iloc[-2] == f"{ceiling * 100:.1f} %"
 
 
 def test_the_plot_shows_the_same_images_in_each_row_and_figures_of_all(run, monkeypatch, tmp_path):
-    figure, cache, _ = run
+    figure, cache, _, table = run
     seen, draw = {}, viewer.comparison_grid
 
     def spy(images, rows, path, **options):
         seen.update(images=images, rows=rows, **options)
         return draw(images, rows, path, **options)
 
-    monkeypatch.setattr("tosc_agents.experiments.grids.comparison_grid", spy)
-    found = section(figure, cache, tmp_path)
-    (plot,) = found.plots
-    assert plot.path == tmp_path / "fig4.png" and plot.path.read_bytes().startswith(b"\x89PNG")
-    assert not plot.faces
+    monkeypatch.setattr(attacks, "comparison_grid", spy)
+    (plot,) = figure.section(cache, tmp_path).plots
+    assert (tmp_path / plot.file).read_bytes().startswith(b"\x89PNG") and not plot.faces
     assert list(seen["rows"]) == [one.label for one in METHODS]
     assert all(row.shape == seen["images"].shape == (8, 3, 16, 16) for row in seen["rows"].values())
-    psnr = pick(found.measurements, "psnr_db", method="lbvq")[0].mean
-    assert seen["notes"]["LBVQ"].startswith(f"{psnr:.1f} dB, SSIM ")
-
-
-def test_plots_of_people_are_marked_as_such(run):
-    figure, cache, _ = run
-    test = figure.setting.source(split="test")
-    paths = {
-        "lbvq": (
-            cache.folder_of(figure.systems.training("lbvq")) / SCHEME,
-            cache.folder_of(figure.rebuilding["lbvq"]) / ATTACKER,
-        )
-    }
-    path = cache.folder / "grid.png"
-    plot = grid(path, figure.setting, test, paths, snr_db=12.0, title="t", caption="", faces=True)
-    assert plot.faces and plot.path.is_file()
+    assert seen["notes"]["LBVQ"].startswith(f"{pick(table, 'psnr_db', 'lbvq').value:.1f} dB, SSIM ")
+    monkeypatch.setattr(figure, "stand_in", None)
+    assert figure.section(cache, tmp_path).plots[0].faces  # plots of people are marked as such
 
 
 def test_a_reconstruction_follows_its_noise_and_its_image(run):
-    figure, cache, _ = run
+    figure, cache, *_ = run
     scheme = load_method(cache.folder_of(figure.systems.training("baseline")) / SCHEME, method("deepjscc"))
     attacker = load_checkpoint(cache.folder_of(figure.rebuilding["deepjscc"]) / ATTACKER).policy
     game = figure.setting.game(split="test", snr_db=0.0)
@@ -145,7 +126,7 @@ def test_a_reconstruction_follows_its_noise_and_its_image(run):
 
 
 def test_more_methods_leave_finished_jobs_as_they_are(run):
-    figure, _, _ = run
+    figure, *_ = run
     fewer = Fig4(Systems(SETTING, NETWORK, RECIPES), methods=METHODS[:1], **OPTIONS)
     assert fewer.rebuilding["deepjscc"].slug == figure.rebuilding["deepjscc"].slug
     other = Fig4(Systems(SETTING, NETWORK, RECIPES), methods=METHODS[:1], **{**OPTIONS, "seeds": 3})

@@ -9,11 +9,10 @@ import pytest
 import torch
 from tosc_agents.experiments.faces.balanced import Calibration, answers, fit_constant, measure
 from tosc_agents.experiments.faces.data import whole
-from tosc_agents.experiments.faces.table2 import Table2
-from tosc_agents.experiments.faces.table2_section import section
+from tosc_agents.experiments.faces.table2 import Table2, fit_note
 from tosc_agents.experiments.jobs import RunCache, order
+from tosc_agents.experiments.measurements import FOLDS, frame, over_seeds
 from tosc_agents.experiments.methods import method
-from tosc_agents.experiments.sections import FOLDS, pick
 from tosc_agents.experiments.trainings import SCHEME, Recipe, load_method
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.evaluate import Figure
@@ -49,57 +48,56 @@ def run(tmp_path_factory):
     table = Table2(SETTING, RECIPES, NETWORK, methods=METHODS, folds=2)
     cache = RunCache(folder / "jobs", quiet=True)
     cache.run(table.jobs)
-    return table, cache, section(table, cache, folder), folder
+    return table, cache, over_seeds(frame(table.rows(cache))), table.section(cache, folder)
+
+
+def pick(rows, metric, key):
+    (row,) = rows[(rows.metric == metric) & (rows.method == key)].itertuples()
+    return row
 
 
 def test_every_method_has_every_figure_over_the_folds(run):
-    _, _, found, _ = run
+    _, _, rows, _ = run
     for one in METHODS:
         for kind in ("accuracy", "balanced"):
-            rows = [pick(found.measurements, f"{kind}_{name}", method=one.key) for name in NAMES]
-            assert all(len(row) == 1 for row in rows)
-            for (m,) in rows:
-                assert (m.over, m.samples, m.snr_db) == (FOLDS, 2, 12.0) and 0 <= m.mean <= 1
-            (mean,) = pick(found.measurements, kind, method=one.key)
-            assert mean.mean == pytest.approx(fmean(m.mean for (m,) in rows))
-    assert len(found.measurements) == len(METHODS) * 2 * 4
+            found = [pick(rows, f"{kind}_{name}", one.key) for name in NAMES]
+            assert all((m.over, m.samples, m.snr_db) == (FOLDS, 2, 12.0) and 0 <= m.value <= 1 for m in found)
+            assert pick(rows, kind, one.key).value == pytest.approx(fmean(m.value for m in found))
+    assert len(rows) == len(METHODS) * 2 * 4 + len(NAMES)
 
 
 def test_a_row_is_the_mean_and_the_interval_of_its_folds(run):
-    table, cache, found, _ = run
+    table, cache, rows, _ = run
     results = [cache.result(job) for job in table.jobs if "measure-baseline" in job.name]
-    values = [result["methods"]["deepjscc"]["balanced"]["Smiling"] for result in results]
-    (m,) = pick(found.measurements, "balanced_Smiling", method="deepjscc")
-    told = Figure.of(values)
-    assert len(values) == 2 and (m.mean, m.interval) == (told.mean, told.interval)
+    told = Figure.of([result["methods"]["deepjscc"]["balanced"]["Smiling"] for result in results])
+    m = pick(rows, "balanced_Smiling", "deepjscc")
+    assert len(results) == 2 and (m.value, m.interval) == (told.mean, told.interval)
 
 
 def test_every_image_is_tested_once(run):
-    table, cache, found, _ = run
-    tested = [
-        cache.result(job)["images"] for job in table.jobs if job.name.startswith("table2-measure-baseline")
-    ]
-    assert sum(tested) == found.details["images"] == 160
+    table, cache, _, told = run
+    jobs = [job for job in table.jobs if job.name.startswith("table2-measure-baseline")]
+    tested = [cache.result(job)["images"] for job in jobs]
+    assert sum(tested) == 160 and any("over 160 images" in note for note in told.notes)
     assert cache.result(table.training("baseline", 0))["card"]["data"]["images"] == 160 - tested[0]
 
 
-def test_the_articles_figures_stand_beside_ours_and_the_constant_answer_beneath(run):
-    _, _, found, _ = run
-    (table,) = found.tables
-    lines = {line[0]: dict(zip(table.columns, line, strict=True)) for line in table.rows}
-    assert lines["LBVQ"]["Mustache: article"] == 85.0 and lines["LBVQ"]["mean: article"] == 81.7
-    assert lines["label only"]["Mustache: article"] is None
-    constant = lines["(best constant answer)"]
-    assert float(constant["mean: plain"]) >= 50 and constant["Wavy Hair: balanced"] == "50.0"
-    assert "Mustache" in table.caption
+def test_the_articles_figures_stand_beside_ours_and_the_constant_answer_beneath(run, tmp_path):
+    _, (table,) = Table2.show(run[2], tmp_path)
+    cells = table.cells.set_index("scheme")
+    assert (
+        cells.loc["LBVQ", "Mustache, article"] == "85.0 %"
+        and cells.loc["label only", "Mustache, article"] == ""
+    )
+    assert cells.index[-1] == "best constant answer" and cells.iloc[-1]["Wavy_Hair, balanced"] == "50.0 %"
+    assert float(cells.iloc[-1]["Mustache"].split(" ")[0]) >= 50
 
 
-def test_the_sections_say_what_a_reader_must_know(run):
-    _, _, found, folder = run
-    text = " ".join(found.notes)
-    assert "Shapes stand in" in text and "fitted, not found" in text
-    assert found.plots[0].path == folder / "table2.svg" and found.plots[0].path.is_file()
-    assert not found.plots[0].faces and found.details["stand_in"]
+def test_the_notes_say_what_a_reader_must_know(run):
+    text = " ".join(run[3].notes)
+    assert (
+        "Shapes stand in" in text and "fitted, not found" in text and "Share of positives: Mustache" in text
+    )
 
 
 def test_receivers_of_dp_hear_the_frozen_transmitter_of_their_own_fold(run):
@@ -115,10 +113,10 @@ def test_receivers_of_dp_hear_the_frozen_transmitter_of_their_own_fold(run):
 
 
 def test_one_constant_is_fitted_on_the_first_fold_for_all(run):
-    table, _, found, _ = run
+    table, _, _, told = run
     jobs = [job for job in order(table.jobs) if job.name.startswith("table2-calibrate-")]
     assert len(jobs) == 1 and jobs[0].inputs["fold"] == 0
-    assert found.details["calibration"]["constant"] > 0
+    assert told.details["calibration"]["constant"] > 0
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +173,6 @@ def test_only_calibrated_noise_can_be_fitted(run, noisy):
 
 
 def test_a_failed_fit_is_called_one(run):
-    from tosc_agents.experiments.faces.table2_section import fit_note
-
     fitted = Calibration(0.1, 0.05, 0.9, 0.46, 0.5, False)
     assert "the fit did not succeed" in fit_note(fitted)
     assert "the fit did not succeed" not in fit_note(replace(fitted, within=True))

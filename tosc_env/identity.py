@@ -1,0 +1,241 @@
+"""What determines a result: one description in plain values, and one digest of it.
+
+Whoever keeps something to be used again (the state of a training, a trained attacker, a finished job) keeps beside it
+the :func:`identity` of the very objects that it was made with.  Whoever finds it makes the identity of what is at hand
+now: where the two are equal it is used, and where they are not :func:`check_identity` says what differs first.
+
+Objects are described by what they hold, not by a list of what somebody thought of: a new field of a dataclass, a new
+option or a new attribute belongs to the identity from the day it is written.  An object that knows better what
+determines it has a method ``identity()``.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tosc_env.errors import CheckpointError
+
+RECIPE = 1
+"""The version of what this code makes of equal settings. Whoever changes that raises it, and nothing older is used."""
+
+DIGESTS = ("sha256", "weights")
+"""Names of entries that tell a reader nothing but that something differs."""
+
+_EXACT = 2**53
+_OF_TORCH = frozenset(vars(nn.Module()))
+_SECRET = ("key", "_key")
+"""Attributes that are never described: a keyed part tells which key it has by its ``key_fingerprint``."""
+
+
+def identity(**parts: Any) -> dict[str, Any]:
+    """What determines a result: its parts in plain values, and the version of the code.
+
+    >>> identity(seed=3, images=torch.zeros(2))["seed"]
+    3
+    """
+    return {"recipe": RECIPE, **{name: plain(value) for name, value in parts.items()}}
+
+
+def digest(value: Any) -> str:
+    """The SHA-256 of anything that :func:`plain` describes, 64 hexadecimal digits, whatever the order of keys.
+
+    >>> digest({"a": 1, "b": (2.0,)}) == digest({"b": [2], "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
+
+
+def tensor_digest(tensors: Iterable[Tensor]) -> str:
+    """The SHA-256 of the numbers in tensors, with their types and shapes, on any device; 64 hexadecimal digits."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(f"{tensor.dtype}{list(tensor.shape)}".encode())
+        flat = tensor.detach().reshape(-1)
+        # In pieces: images that are mapped from a file, or lie on a GPU, are not copied whole.
+        for piece in flat.split(1 << 24):
+            found.update(piece.contiguous().cpu().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON holds it, equal for equal values in any process.
+
+    Tensors and arrays become digests, and objects what they hold: their ``identity()`` where they have one, else the
+    fields of a dataclass, attributes and weights of a module, what a pickle of them would keep.
+
+    >>> plain({"snr_db": (0, 12.0), "image": torch.zeros(2, dtype=torch.uint8)})["snr_db"]
+    [0, 12]
+    """
+    return _plain(value, ())
+
+
+def describe_module(module: nn.Module) -> dict[str, Any]:
+    """A module's class, what it and its parts were told (their attributes), and the digest of its weights."""
+    return _module(module, ())
+
+
+def difference(theirs: Any, ours: Any) -> tuple[str, Any, Any] | None:
+    """The name of the first thing in which two identities differ, with both values; None where they are equal.
+
+    A difference that says something to a reader goes before one of digests.
+
+    >>> difference({"data": {"sha256": "a"}, "seed": 0}, {"data": {"sha256": "b"}, "seed": 1})
+    ('seed', 0, 1)
+    """
+    found = list(_differences((), theirs, ours))
+    if not found:
+        return None
+    place, old, new = min(found, key=lambda one: bool(one[0]) and one[0][-1] in DIGESTS)
+    return ".".join(place), old, new
+
+
+def check_identity(
+    path: Path,
+    theirs: Any,
+    ours: Mapping[str, Any],
+    *,
+    asked_then: Mapping[str, Any] | None = None,
+    asked_now: Mapping[str, Any] | None = None,
+) -> None:
+    """Raise CheckpointError where what lies at a path was made with anything else than what is at hand.
+
+    Args:
+        path: the file that is about to be used.
+        theirs: the identity that was kept with it.
+        ours: the identity of what is at hand.
+        asked_then, asked_now: the options of the command that wrote the file and of this one, each with a digest of its
+            value, so that the sentence can name those that were changed.
+    """
+    if not isinstance(theirs, Mapping) or "recipe" not in theirs:
+        raise CheckpointError(
+            f"{path} does not say all that determined it, as files of an older version do not; choose another output, "
+            "or delete the file to start anew."
+        )
+    found = difference(theirs, json.loads(json.dumps(ours)))
+    if found is None:
+        return
+    name, old, new = found
+    then, now = asked_then or {}, asked_now or {}
+    options = [name for name in now if name in then and then[name] != now[name]]
+    told = f"; {', '.join(options)} {'was' if len(options) == 1 else 'were'} changed" if options else ""
+    raise CheckpointError(
+        f"{path} belongs to a run with another {name} ({_shown(old)}, and {_shown(new)} now{told}); continue that one "
+        "with the same arguments, choose another output, or delete the file."
+    )
+
+
+def _differences(
+    place: tuple[str, ...], theirs: Any, ours: Any
+) -> Iterable[tuple[tuple[str, ...], Any, Any]]:
+    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+        for key in [*ours, *(key for key in theirs if key not in ours)]:
+            yield from _differences((*place, key), theirs.get(key), ours.get(key))
+    elif isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+        for index, (old, new) in enumerate(zip(theirs, ours, strict=True)):
+            yield from _differences((*place, str(index)), old, new)
+    # As text, so that 1 is not True.
+    elif json.dumps(theirs, sort_keys=True) != json.dumps(ours, sort_keys=True):
+        yield place, theirs, ours
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _plain(value: Any, above: tuple[int, ...]) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return str(value)  # for which JSON has no number
+        return int(value) if value.is_integer() and abs(value) < _EXACT else value
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)} {tensor_digest([value])}"
+    if isinstance(value, bytes | bytearray):
+        return hashlib.sha256(value).hexdigest()
+    if isinstance(value, torch.device | torch.dtype | Path):
+        return str(value)
+    if id(value) in above:
+        return "itself"
+    above = (*above, id(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one, above) for key, one in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(one, above) for one in value), key=lambda one: json.dumps(one, sort_keys=True))
+    if isinstance(value, Sequence):
+        return [_plain(one, above) for one in value]
+    if isinstance(value, type):
+        return _name(value)
+    if callable(getattr(value, "identity", None)):
+        return _plain(value.identity(), above)
+    if isinstance(value, nn.Module):
+        return _module(value, above)
+    if is_dataclass(value):
+        held = {f.name: getattr(value, f.name) for f in fields(value)}
+        return {"class": _name(type(value)), **_plain(held, above)}
+    return _object(value, above)
+
+
+def _object(value: Any, above: tuple[int, ...]) -> Any:
+    if isinstance(value, functools.partial):
+        return _plain({"call": value.func, "arguments": value.args, "options": value.keywords}, above)
+    if isinstance(value, types.MethodType):
+        return _plain({"call": value.__func__, "of": value.__self__}, above)
+    if isinstance(value, types.FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        told = [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
+        return {"function": _name(value), "sha256": digest(_plain(told, above))}
+    if isinstance(value, types.CodeType):
+        return _plain([value.co_code, value.co_names, value.co_consts], above)
+    if isinstance(value, types.BuiltinFunctionType):
+        return _name(value)
+    if isinstance(value, torch.Generator):
+        return {"seed": value.initial_seed()}
+    state = value.__getstate__()
+    # Of a class with slots it is a pair: the dictionary, and what is in the slots.
+    parts = state if isinstance(state, tuple) else (state,)
+    attributes = {name: one for part in parts if isinstance(part, Mapping) for name, one in part.items()}
+    others = [part for part in parts if part is not None and not isinstance(part, Mapping)]
+    held = {**attributes, **({"state": others} if others else {})}
+    return {"class": _name(type(value)), **_plain(held, above)}
+
+
+def _module(module: nn.Module, above: tuple[int, ...]) -> dict[str, Any]:
+    told: dict[str, Any] = {"class": _name(type(module)), **_attributes(module, above)}
+    for name, part in module.named_modules():
+        own = _attributes(part, above) if name and not type(part).__module__.startswith("torch.") else {}
+        told |= {name: own} if own else {}
+    # Buffers that no checkpoint holds too: recorded symbols are one.
+    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+    return {**told, "weights": digest([list(tensors), tensor_digest(tensors.values())])}
+
+
+def _attributes(module: nn.Module, above: tuple[int, ...]) -> dict[str, Any]:
+    """What a module was told. Of its private attributes those alone that are plain: others are memories and links."""
+    told = {}
+    for name, value in vars(module).items():
+        private = name.startswith("_") and not isinstance(value, bool | int | float | str | None)
+        if name not in _OF_TORCH and name not in _SECRET and not private:
+            told[name] = _plain(value, above)
+    return told
+
+
+def _name(value: Any) -> str:
+    return f"{getattr(value, '__module__', None) or 'builtins'}:{getattr(value, '__qualname__', value)}"
