@@ -51,7 +51,7 @@ from tosc_env.types import Context, Leak, Reception, Round, Scores, SystemSpec, 
 EXTRA_METRICS: dict[str, Callable[[Outcome], Tensor]] = {
     "ssim": lambda outcome: metrics.ssim(outcome.reconstruction, outcome.images),
 }
-"""Costly figures computed on request only (``metrics=("ssim",)``)."""
+"""Costly figures computed on request only (``metrics=("ssim",)``), float [B]; a larger one is a worse leak."""
 
 
 _KWARGS = ("data_kwargs", "task_kwargs", "channel_kwargs", "reward_kwargs")
@@ -584,11 +584,12 @@ class _Gains(dict[str, Tensor]):
 
     def __missing__(self, node: str) -> Tensor:
         raise InputError(
-            f"the gains of {node!r} are not known to the transmitter; transmitter_csi=[{node!r}] makes them so."
+            f"the gains of {node!r} are not known to the transmitter; transmitter_csi=[{node!r}] makes them so "
+            f"(on the command line --transmitter-csi {node})."
         )
 
 
-_RULES = tuple(f.name for f in fields(GameConfig))
+_RULES = tuple(f.name for f in fields(GameConfig) if f.name not in ("data", "data_kwargs"))
 
 
 def _make_reward(rules: GameConfig) -> Reward:

@@ -1,4 +1,4 @@
-"""Square QAM on Sionna's Gray-labelled constellations: points, modulation, hard decisions, error rate.
+"""Square QAM on Gray-labelled constellations, Sionna's and 3GPP's: points, modulation, hard decisions, error rate.
 
 A square M-QAM is the product of two Gray-labelled PAMs of ``sqrt(M)`` equidistant levels, so everything here works
 axis by axis.
@@ -10,12 +10,12 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from tosc_env.async_checks import current_checks
-from tosc_env.channels.sionna_rng import import_sionna
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError, unknown
 
@@ -30,7 +30,7 @@ def constellation_points(name: str, device: torch.device | str = "cpu") -> Tenso
     """The points of a constellation, complex64 [M] of unit mean energy.
 
     ``points[i]`` carries the bits of ``i`` (most significant first), with the Gray labels of 3GPP TS 38.211,
-    section 5.1, from Sionna's ``Constellation``.  The tensor is shared by all callers: do not write to it.
+    section 5.1, as Sionna's ``Constellation`` has them.  The tensor is shared by all callers: do not write to it.
 
     Args:
         name: ``"qpsk"`` (or ``"4qam"``), ``"16qam"``, ``"64qam"`` or ``"256qam"``.
@@ -52,13 +52,17 @@ def constellation_points(name: str, device: torch.device | str = "cpu") -> Tenso
 
 @lru_cache(maxsize=32)
 def _points(num_points: int, device: str) -> Tensor:
-    mapping = import_sionna("sionna.phy.mapping")
     # A tensor made in inference mode could never take part in training later on, and this one is kept.
     with torch.inference_mode(False), torch.no_grad():
-        constellation = mapping.Constellation(
-            "qam", num_points.bit_length() - 1, precision="single", device="cpu"
-        )
-        found = constellation().detach().clone()
+        bits = num_points.bit_length() - 1
+        signs = 1.0 - 2.0 * (torch.arange(num_points)[:, None] >> torch.arange(bits - 1, -1, -1) & 1)
+        # I has the even bits, Q the odd ones: for 16 points (1 - 2 b0) (2 - (1 - 2 b2)) and so on.
+        level = torch.zeros(num_points, 2)
+        for pair in reversed(range(0, bits, 2)):
+            level = signs[:, pair : pair + 2] * (2.0 ** ((bits - pair) // 2 - 1) - level)
+        # NumPy's division of complex numbers, as in Sionna, whose last bits it gives.
+        scale = np.sqrt(np.float32(2.0 * (num_points - 1) / 3.0))
+        found = torch.from_numpy(torch.view_as_complex(level).numpy() / scale)
         points = found.to(device)
         # From the points on the CPU: those on a GPU would have to be read back.
         side, step, table = _find_grid(found)

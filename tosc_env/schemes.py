@@ -149,7 +149,7 @@ class Stage(nn.Module):
     Attributes:
         name: its registered name.
         keyed: whether both ends need a secret key.
-        stochastic: whether the same symbols may come out differently each time.
+        stochastic: True if the same symbols may be sent differently each time, by :meth:`protect` or :meth:`precode`.
         incoming: the constellation of the symbols that come in.
         constellation: of the symbols that go out, by default the same.
         knobs: names and usual values of settings that may differ from message to message; ``context.knobs`` may

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from tosc_env.modulation import constellation_points, hard_decision, modulate
 from tosc_env.schemes import PrivacyScheme, Stage
 
 
@@ -72,3 +73,34 @@ class Noise(Stage):
         noise = torch.empty(2, *symbols.shape).exponential_(generator=context.generator)
         clean = symbols / symbols.square().mean(1, keepdim=True).sqrt()
         return clean + self.options["scale"] * (noise[0] - noise[1])
+
+
+class Linear(Stage):
+    """A matrix of the transmitter's, and one of the receiver's, that begins as its inverse; both are trained."""
+
+    name = "linear-test"
+
+    def __init__(self, spec, constellation=None):
+        super().__init__(spec)  # whatever comes in, what goes out are no points
+        size = 2 * spec.num_symbols
+        start = torch.linalg.qr(torch.randn(size, size, generator=torch.Generator().manual_seed(5))).Q
+        self.there, self.back = torch.nn.Parameter(start), torch.nn.Parameter(start.T.clone())
+
+    def protect(self, symbols, context):
+        return symbols @ self.there
+
+    def recover(self, received, csi, context):
+        return received @ self.back
+
+
+class Rounded(Stage):
+    """Points of its own, whatever comes in; no gradient passes them, and none need."""
+
+    name = "rounded-test"
+
+    def __init__(self, spec, constellation=None):
+        super().__init__(spec, "16qam")
+
+    def protect(self, symbols, context):
+        points = constellation_points("16qam", device=symbols.device)
+        return modulate(hard_decision(symbols, points), points)

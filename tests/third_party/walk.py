@@ -1,4 +1,4 @@
-"""Run by test_walk.py in an interpreter that finds five strangers' packages: every form, by name and by file.
+"""Run by test_walk.py in an interpreter that finds the strangers' packages: every form, by name and by file.
 
 Arguments: the checkpoints of the strangers' scheme and attacker, as ``tosc train`` and ``tosc attack`` wrote them.
 """
@@ -6,6 +6,7 @@ Arguments: the checkpoints of the strangers' scheme and attacker, as ``tosc trai
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 
 import gymnasium as gym
@@ -15,6 +16,7 @@ from tosc_agents import LoopConfig, SchemeTraining, evaluate, fit_eavesdropper, 
 
 import tosc_env
 from tosc_env import testing
+from tosc_env.registration import environments
 
 TRAINING = SchemeTraining(LoopConfig(epochs=1, batch_size=50, learning_rate=0.01, precision="float32"))
 NETWORK = {"stem": 4, "widths": (4, 8), "blocks": (0, 0), "receiver_width": 16}
@@ -44,7 +46,9 @@ def by_name() -> list[str]:
     names = {"scheme": "thumb", "eavesdropper": "ridge"}
     env = gym.make("ToSC-Shapes-v0", role="receiver", split="test", **names)
     env.reset(seed=0)
-    assert env.step(0)[-1]["psnr_db"] > 5
+    again = pickle.loads(pickle.dumps(env))
+    info = env.step(0)[-1]
+    assert info["psnr_db"] > 5 and again.step(0)[-1] == info
     envs = gym.make_vec("ToSC-Shapes-v0", num_envs=2, role="transmitter", split="test", **names)
     envs.reset(seed=0)
     envs.step(torch.zeros(2, 128))
@@ -124,6 +128,29 @@ def jammed() -> dict[str, object]:
     return {"field": field, "psnr_db": leaks.leaks["ridge"][12.0]["psnr_db"].mean, "steps": steps}
 
 
+def digits() -> dict[str, object]:
+    """The stranger's data set under our id and under its own: what each role sees, in every form."""
+    found: dict[str, object] = {"declared": (environments()["ToSC-Digits-v0"], "tosc_digits" in sys.modules)}
+    scheme = tosc_env.make_scheme("deepjscc", tosc_env.SystemSpec((1, 28, 28), 10))
+    for id, options in (("ToSC-Shapes-v0", {"data": "digits"}), ("ToSC-Digits-v0", {})):
+        seen: dict[str, object] = {}
+        for role in ("transmitter", "receiver", "eavesdropper"):
+            attacker = {} if role == "eavesdropper" else {"eavesdropper": "mean-image"}
+            players = {"role": role, "scheme": scheme, "split": "test", **attacker, **options}
+            env = gym.make(id, render_mode="rgb_array", **players)
+            seen[role] = {key: np.shape(value) for key, value in env.reset(seed=0)[0].items()}
+            action, kept = env.action_space.sample(), pickle.dumps(env)
+            assert len(pickle.dumps(env.unwrapped.session.game.source)) < 1000, "the images stay at home"
+            info = env.step(action)[-1]
+            assert pickle.loads(kept).step(action)[-1] == info, "as a copy that is taken elsewhere would"
+            assert info["stand_in"] == 0 and np.shape(env.render())[2] == 3
+            gym.make_vec(id, num_envs=3, **players).reset(seed=0)
+        tosc_env.aec_env(id, split="test", **options).reset(seed=0)
+        seen["agents"] = len(tosc_env.parallel_env(id, split="test", **options).reset(seed=0)[0])
+        found[id] = seen
+    return found
+
+
 def learn() -> dict[str, float]:
     """The strangers' parts trained, attacked and evaluated through the functions, combined with ours."""
     config = tosc_env.GameConfig("shapes", {"num_images": 400})
@@ -158,4 +185,5 @@ def check() -> None:
 
 if __name__ == "__main__":
     check()
-    print(json.dumps({"played": play(*sys.argv[1:]), "learnt": learn(), "jammed": jammed()}))
+    played = {"digits": digits(), "played": play(*sys.argv[1:]), "learnt": learn(), "jammed": jammed()}
+    print(json.dumps(played))

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
-import shutil
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from command_line import DATA, NETWORK, TRAIN, slip
-from fakes import FakeScheme
+from command_line import TRAIN, slip
 from tosc_agents import cli
 from tosc_agents.commands.attack import Attack
-from tosc_agents.commands.common import parse_options, setting_of
+from tosc_agents.commands.common import setting_of
 from tosc_agents.learning.state import Run
-from tosc_agents.zoo import WEIGHTS, Folder
+from tosc_agents.zoo import WEIGHTS
 
 from tosc_env.data import make_source, sources
 from tosc_env.io.checkpoint_files import read_header
-from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
-from tosc_env.pipeline import make_scheme
-from tosc_env.schemes import register_scheme, schemes
-from tosc_env.types import SystemSpec
-from tosc_env.zoos import Wanted
+from tosc_env.io.checkpoints import load_checkpoint
 
 ATTACKS = [
     *("--eavesdropper", "mean-image", "linear", "inversion-mlp", "match", "--eavesdropper-kwargs"),
@@ -207,12 +200,6 @@ def test_stages_go_on_top_of_a_finished_scheme(checkpoint, folder, capsys, comma
         assert (folder / "out" / "secret.key").exists()
 
 
-def test_another_scheme_with_the_weights_takes_stages_and_a_key_too(checkpoint, folder, capsys):
-    quick = [*("--seeds", "1", "--no-ssim", "--snr-db", "12", "--key-file", "my.key")]
-    assert cli.main(["evaluate", str(checkpoint), "--play", "label-only", "--stages", "keyed", *quick]) == 0
-    assert "label-only + keyed(mode=shuffle" in capsys.readouterr().out and (folder / "my.key").exists()
-
-
 def test_objectives_are_those_asked_for_and_else_those_the_name_stands_for(folder):
     bottleneck = {"name": "bottleneck", "beta": 0.01, "start": 0, "ramp": 1}
     given = ["task", "bottleneck:beta=0.01,start=0,ramp=1"]
@@ -224,27 +211,6 @@ def test_objectives_are_those_asked_for_and_else_those_the_name_stands_for(folde
         assert read_header(f"{name}.safetensors")["card"]["training"]["objectives"] == wanted
     one, other = (load_checkpoint(f"{name}.safetensors").policy.state_dict() for name in ("usual", "given"))
     assert any(not torch.equal(tensor, other[name]) for name, tensor in one.items())
-
-
-def test_a_stranger_without_our_options_is_trained_by_name(checkpoint, folder, capsys):
-    """Nobody tells the receiver its SNR, or takes over sizes of networks, where there is no such option."""
-
-    @register_scheme("stranger-test")
-    class Stranger(FakeScheme):
-        pass
-
-    command = [
-        "train",
-        "stranger-test",
-        *("--data-kwargs", *DATA, "--num-symbols", "8", "--epochs", "1", "--batch-size", "10"),
-    ]
-    try:
-        assert cli.main([*command, "--stages", "keyed", "--output", "s.safetensors"]) == 0
-        assert "told_snr_db" not in read_header("s.safetensors")["options"]
-        assert cli.main([*command, "--from", str(checkpoint), "--output", "t.safetensors"]) == 2
-        assert "nothing in" in capsys.readouterr().err, "none of our sizes was asked of it"
-    finally:
-        schemes._table.pop("stranger-test")
 
 
 # -- interruption -----------------------------------------------------------------------------------
@@ -279,22 +245,6 @@ def test_an_interrupted_training_says_so_and_the_same_command_finishes_it(
     assert all(torch.equal(t, resumed[name]) for name, t in whole.items()), "as if never interrupted"
 
 
-def test_the_state_of_another_run_is_not_gone_on_with(folder, capsys, monkeypatch):
-    def interrupted(run, *state):
-        save(run, *state)
-        raise KeyboardInterrupt
-
-    save = Run.save
-    monkeypatch.setattr(Run, "save", interrupted)
-    assert cli.main([*TRAIN, "--output", "a.safetensors"]) == 130
-    monkeypatch.undo()
-    monkeypatch.chdir(folder)
-    capsys.readouterr()
-    assert "another seed" in slip(capsys, *TRAIN, "--output", "a.safetensors", "--seed", "1")
-    (folder / "a.run").write_bytes(b"damaged")
-    assert "a.run is not the state of a run" in slip(capsys, *TRAIN, "--output", "a.safetensors")
-
-
 # -- slips ------------------------------------------------------------------------------------------
 
 
@@ -309,51 +259,36 @@ def test_a_finished_checkpoint_is_not_overwritten_unless_asked(folder, capsys, n
     assert read_header(folder / "a.safetensors")["name"] == "deepjscc"
 
 
-def test_a_slip_is_one_line_and_exit_code_2(capsys, folder):
-    for arguments, sentence in [
-        (("train", "depjscc"), "unknown scheme 'depjscc', did you mean 'deepjscc'"),
-        (("train", "deepjscc", "--data", "cifar100"), "unknown data set 'cifar100'"),
-        (("train", "deepjscc", "--data", "cifar10"), "CIFAR-10 was not found"),
-        (("train", "deepjscc", "--data-kwargs", "nun_images=3"), "no option 'nun_images'"),
-        (("train", "deepjscc", "--data-kwargs", "num_images"), "name=value, not 'num_images'"),
-        (("train", "deepjscc", "--data-kwargs", "split=test"), "--data-kwargs sets 'split'"),
-        (("train", "deepjscc", "--task-kwargs", "source=1"), "--task-kwargs sets 'source'"),
-        (("train", "deepjscc", "--scheme-kwargs", "told=5"), "told takes a dictionary of knobs"),
-        (("train", "deepjscc", "--scheme-kwargs", "stem=-1"), "stem must be a whole number from 1"),
-        (("train", "label-only", "--scheme-kwargs", "backbone=5"), "backbone takes a ready scheme, not 5"),
-        (("train", "encryption", "--scheme-kwargs", "stages=[1]"), "--scheme-kwargs sets 'stages'"),
-        ((*TRAIN, "--stages", "laplace:epsilon=1e300"), "from 1.18e-38 to 3.4e+38, which float32 holds"),
-        ((*TRAIN, "--objectives", "task", "codebook:commitment=abc"), "commitment must be a number"),
-        ((*TRAIN, "--freeze", "transmitter", "receiver"), "--freeze transmitter receiver leaves nothing"),
-        ((*TRAIN, "--seed", str(2**63)), "seed must be a whole number of 64 bits"),
-        ((*TRAIN, "--output", "y.run"), "whose files end in '.safetensors', not y.run"),
-        (("attack", "none", "--eavesdropper-kwargs", "linear.spec=1"), "--eavesdropper-kwargs sets 'spec'"),
-        ((*TRAIN, "--stages", "keied"), "unknown stage 'keied', did you mean 'keyed'"),
-        ((*TRAIN, "--stages", "laplace:epsilon"), "name=value, not 'epsilon'"),
-        ((*TRAIN, "--stages", "laplace:"), "name=value, not ''"),
-        ((*TRAIN, "--stages", ":epsilon=1"), "NAME:option=value,option=value, not ''"),
-        ((*TRAIN, "--stages", "epsilon=1"), "NAME:option=value,option=value, not 'epsilon=1'"),
-        ((*TRAIN, "--stages", "laplace:epsilon=1,epsilon=2"), "each option of 'laplace' is given once"),
-        ((*TRAIN, "--stages", "laplace:sigma=1"), "'laplace' has no option 'sigma'"),
-        ((*TRAIN, "--objectives", "taks"), "unknown objective 'taks', did you mean 'task'"),
-        (("evaluate", "none.safetensors", "--stages", "laplace:"), "name=value, not ''"),
-        ((*TRAIN, "--task", "clasification"), "unknown task 'clasification'"),
-        ((*TRAIN, "--channel", "awng"), "unknown channel 'awng'"),
-        ((*TRAIN, "--snr-db", "nan"), "snr_db must be"),
-        ((*TRAIN, "--device", "cuda:7"), "'cuda:7' is not available"),
-        ((*TRAIN, "--epochs", "0"), "epochs must be a whole number from 1 to"),
-        ((*TRAIN, "--batch-size", "-3"), "batch_size must be a whole number from 1 to"),
-        ((*TRAIN, "--learning-rate", "nan"), "learning_rate must be a positive number, not nan"),
-        ((*TRAIN, "--num-symbols", "0"), "num_symbols must be a whole number from 1 to 1048576, not 0"),
-        (("attack", "none.safetensors"), "no checkpoint at none.safetensors"),
-        (("attack", "none.safetensors", "--eavesdropper", "linaer"), "unknown eavesdropper 'linaer'"),
-        (("attack", "none.safetensors", "--queries", "0"), "queries must be a whole number from 1 to"),
-        (("evaluate", "none.safetensors"), "no checkpoint at none.safetensors"),
-        (("evaluate", "none.safetensors", "--device", "tpu"), "'tpu'"),
-        (("data", "get", "cifar100"), "unknown download 'cifar100', did you mean 'cifar10'"),
-    ]:
-        assert sentence in slip(capsys, *arguments)
-        assert not list(folder.rglob("*.safetensors")) and not list(folder.rglob("*.run"))
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((*TRAIN[:1], "depjscc"), "'depjscc' 'deepjscc'"),
+        ((*TRAIN[:2], "--data", "cifar10"), "CIFAR-10"),
+        ((*TRAIN, "--data-kwargs", "num_images"), "name=value 'num_images'"),
+        ((*TRAIN, "--task-kwargs", "source=1"), "--task-kwargs 'source'"),
+        ((*TRAIN, "--scheme-kwargs", "stages=[1]"), "--scheme-kwargs 'stages'"),
+        ((*TRAIN, "--stages", "keied"), "'keied' 'keyed'"),
+        ((*TRAIN, "--stages", "laplace:"), "name=value ''"),
+        ((*TRAIN, "--stages", "epsilon=1"), "NAME:option=value,option=value 'epsilon=1'"),
+        ((*TRAIN, "--stages", "laplace:epsilon=1,epsilon=2"), "'laplace' once"),
+        ((*TRAIN, "--objectives", "taks"), "'taks' 'task'"),
+        ((*TRAIN, "--freeze", "transmitter", "receiver"), "--freeze transmitter receiver"),
+        ((*TRAIN, "--seed", str(2**63)), "seed 64"),
+        ((*TRAIN, "--output", "y.run"), "'.safetensors' y.run"),
+        (("attack", "none.safetensors"), "checkpoint none.safetensors"),
+        (("attack", "none", "--eavesdropper-kwargs", "linear.spec=1"), "--eavesdropper-kwargs 'spec'"),
+        (("data", "get", "cifar100"), "'cifar100' 'cifar10'"),
+        (("evaluate", "TINY", "--data", "cifar10"), "'shapes' 'cifar10'"),
+        (("evaluate", "TINY", "--seeds", "0"), "seeds 1 0"),
+        (("evaluate", "TINY", "--attacker", "TINY"), "'deepjscc' eavesdropper"),
+        (("evaluate", "TINY", "--play", "ibal"), "'deepjscc' 'ibal'"),
+        (("attack", "TINY", "--eavesdropper-snr-db", "0", "5"), "2 0"),
+    ],
+)
+def test_a_slip_is_one_line_and_exit_code_2(checkpoint, capsys, folder, arguments, words):
+    told = slip(capsys, *(checkpoint if one == "TINY" else one for one in arguments))
+    assert all(word in told for word in words.split()), told
+    assert not list(folder.rglob("*.safetensors")) and not list(folder.rglob("*.run"))
 
 
 STAGES_WITH_A_KEY = (
@@ -372,73 +307,6 @@ def test_no_slip_shows_a_key(capsys, folder):
         )
 
 
-@pytest.mark.parametrize("command", ["attack", "evaluate"])
-def test_a_corrupt_or_truncated_checkpoint_is_named(checkpoint, folder, capsys, command):
-    for content in [b"", b"garbage", None]:
-        path = folder / "bad.safetensors"
-        path.write_bytes(checkpoint.read_bytes()[:-100] if content is None else content)
-        assert "bad.safetensors is not a readable checkpoint" in slip(capsys, command, path)
-        assert [p.name for p in folder.iterdir()] == ["bad.safetensors"]
-
-
-def test_an_evaluation_of_the_wrong_thing_is_refused(checkpoint, capsys):
-    for arguments, sentence in [
-        (("--data", "cifar10"), "was trained for the data set 'shapes', but 'cifar10' is asked for"),
-        (("--num-symbols", "64"), "was trained for the code length in channel uses 8, but 64 is asked for"),
-        (("--snr-db", "nan"), "snr_db must be"),
-        (("--seeds", "0"), "seeds must be a whole number from 1 to 10000, not 0"),
-        (("--device", "cuda:7"), "'cuda:7' is not available"),
-        (("--attacker", "none.safetensors"), "no checkpoint at none.safetensors"),
-    ]:
-        assert sentence in slip(capsys, "evaluate", checkpoint, *arguments)
-
-
-@pytest.mark.parametrize("command", ["attack", "evaluate"])
-def test_the_card_of_other_weights_is_refused(checkpoint, folder, capsys, command):
-    for name in both("tiny"):
-        shutil.copy(checkpoint.with_name(name), folder)
-    card = json.loads((folder / "tiny.json").read_text())
-    assert card["sha256"] == hashlib.sha256((folder / "tiny.safetensors").read_bytes()).hexdigest()
-    other = WEIGHTS / "deepjscc-shapes.json"
-    shutil.copy(other, folder / "tiny.json")
-    told = slip(capsys, command, "tiny.safetensors")
-    assert "tiny.json is the card of other weights than tiny.safetensors" in told
-    (folder / "tiny.json").write_text("[]")
-    assert "tiny.json is not the card of a checkpoint" in slip(capsys, command, "tiny.safetensors")
-    (folder / "tiny.json").unlink()
-    assert "says nothing of the setting it was trained in" in slip(capsys, command, "tiny.safetensors")
-
-
-def test_a_scheme_is_no_attacker(checkpoint, capsys):
-    assert "holds the scheme 'deepjscc', not an eavesdropper" in slip(
-        capsys, "evaluate", checkpoint, "--attacker", checkpoint
-    )
-
-
-def test_an_attack_that_cannot_be_is_refused(checkpoint, capsys):
-    for arguments, sentence in [
-        (("--eavesdropper-snr-db", "0", "5"), "there are 2 and 0 values"),
-        (("--snr-db", "nan"), "snr_db must be"),
-        (("--eavesdropper", "linear", "--seeds", "0"), "seeds must be a whole number from 1 to 10000, not 0"),
-        (
-            ("--eavesdropper", "inversion", "--eavesdropper-kwargs", "perceptual_weight=1"),
-            "tosc data get vgg",
-        ),
-    ]:
-        assert sentence in slip(capsys, "attack", checkpoint, *arguments, "--output", "out")
-
-
-def test_a_full_disk_is_one_line_and_the_run_can_go_on(folder, capsys, monkeypatch):
-    import os
-
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    assert "cannot write a.run: No space left on device" in slip(capsys, *TRAIN, "--output", "a.safetensors")
-    assert list(folder.iterdir()) == []
-
-
 def test_the_demo_plays_an_episode_and_then_attacks_the_same_system(folder, capsys, monkeypatch):
     attacked = []
     monkeypatch.setattr(Attack, "run", lambda self: attacked.append(self) or 0)
@@ -454,28 +322,11 @@ def test_the_demo_plays_an_episode_and_then_attacks_the_same_system(folder, caps
 
 
 def test_help_has_an_example_that_begins_with_the_command(capsys):
-    for command in [
-        ("demo",),
-        ("train",),
-        ("attack",),
-        ("evaluate",),
-        ("list",),
-        ("data", "list"),
-        ("data", "get"),
-    ]:
+    for command in ("demo", "train", "attack", "evaluate", "list", "data list", "data get"):
         with pytest.raises(SystemExit) as stopped:
-            cli.main([*command, "--help"])
+            cli.main([*command.split(), "--help"])
         told = " ".join(capsys.readouterr().out.replace("│", " ").split())
-        assert stopped.value.code == 0 and f"Example: tosc {' '.join(command)}" in told
-
-
-def test_help_of_tosc_names_the_commands(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(["--help"])
-    told = capsys.readouterr().out
-    assert stopped.value.code == 0 and all(
-        c in told for c in ("demo", "train", "attack", "evaluate", "list", "data")
-    )
+        assert stopped.value.code == 0 and f"Example: tosc {command}" in told
 
 
 def test_an_argument_that_cannot_be_read_is_exit_code_2(capsys):
@@ -488,25 +339,12 @@ def test_an_argument_that_cannot_be_read_is_exit_code_2(capsys):
 def test_list_shows_everything_that_has_a_name(capsys):
     assert cli.main(["list"]) == 0
     told = capsys.readouterr().out
-    for name in (
-        "ToSC-CIFAR-v0",
-        "deepjscc",
-        "label-only",
-        "inversion-mlp",
-        "mean-image",
-        "laplace",
-        "bottleneck",
-        "rayleigh",
-        "celeba",
-    ):
-        assert name in told
+    kinds = "ToSC-CIFAR-v0 deepjscc label-only inversion-mlp mean-image laplace bottleneck rayleigh celeba"
+    assert all(name in told for name in kinds.split())
     assert "trained weights:" in told and "scheme 'deepjscc' for shapes 3x32x32" in told
-
-
-def test_data_list_says_what_is_there_and_how_to_get_the_rest(capsys):
     assert cli.main(["data", "list"]) == 0
     told = capsys.readouterr().out
-    assert "cifar10" in told and "celeba" in told and "vgg" in told and "tosc data get cifar10" in told
+    assert all(name in told for name in ("cifar10", "celeba", "vgg", "tosc data get cifar10"))
 
 
 def test_a_finished_attacker_is_not_trained_again_and_never_replaced(checkpoint, folder, capsys, monkeypatch):
@@ -562,7 +400,6 @@ def test_attacks_on_other_systems_of_a_file_lie_in_folders_of_their_own_and_say_
 @pytest.mark.parametrize(
     "changed",
     [
-        ["--stages", "keyed:mode=rotation"],
         ["--play", "encryption", "--scheme-kwargs", "mode=shuffle"],
         ["--stages", "keyed", "--key-file", "other.key"],
         [],
@@ -577,11 +414,7 @@ def test_a_folder_of_results_of_another_target_is_refused_before_anything_is_wri
     before = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
     capsys.readouterr()
     told = slip(capsys, *command, "linear", *changed)
-    assert "choose another" in told
-    if "--key-file" in changed:  # which is not even made
-        assert "results.json is of another target or key" in told
-    else:
-        assert "results.json belongs to a run with another system." in told and "--stages" in told
+    assert "choose another" in told and "results.json" in told and not (folder / "other.key").exists()
     assert {path.name: path.read_bytes() for path in (folder / "out").iterdir()} == before
 
 
@@ -606,59 +439,3 @@ def test_an_evaluation_warns_of_attackers_that_were_trained_against_another_syst
         told = capsys.readouterr().err
         assert ("tosc: warning: out/linear.safetensors was trained against" in told) == warns
     assert (folder / "figures" / "results.md").read_text().startswith("# label-only, ")
-
-
-def test_a_folder_of_trained_files_is_a_zoo(folder):
-    """Schemes and attackers are found by name in the data, shapes and SNRs that they were trained for."""
-    assert cli.main(TRAIN) == 0
-    assert cli.main([*QUICK_TRAIN, "--stages", "keyed"]) == 0
-    trained = folder / "runs" / "deepjscc-shapes-12dB.safetensors"
-    attack = ["attack", str(trained), "--eavesdropper", "linear", "--seeds", "1", "--output", "runs"]
-    assert cli.main(attack) == 0
-    zoo, attacker = Folder(folder / "runs"), folder / "runs" / "linear.safetensors"
-    game = setting_of(load_checkpoint(trained)).game(half="attacker")
-    wanted, against = Wanted("shapes", game), load_checkpoint(trained).policy.composition
-    assert zoo.find("scheme", "deepjscc", wanted) == trained, "the one under a key is none of that name"
-    assert zoo.find("eavesdropper", "linear", wanted, against=against) == attacker
-    assert zoo.find("scheme", "deepjscc", Wanted("shapes", game.with_rules(snr_db=3.0))) is None
-    assert [line.endswith("8 channel uses, 12 to 12 dB") for line in zoo.listing()] == [True] * 3
-
-
-PLAYS = [
-    ("deepjscc", [], "encryption", True),
-    ("deepjscc", [], "label-only", True),
-    ("ibal", [], "encryption", True),
-    ("ibal", [], "label-only", True),
-    ("lbvq", [], "layered", True),
-    ("deepjscc", ["laplace"], "encryption", True),
-    ("lbvq", ["keyed"], "layered", True),
-    ("deepjscc", [], "layered", False),
-    ("lbvq", [], "encryption", False),
-    ("lbvq", [], "label-only", False),
-    ("dp-laplace", [], "encryption", False),
-    ("encryption", [], "label-only", False),
-    ("layered", [], "encryption", False),
-    ("label-only", [], "encryption", False),
-    ("deepjscc", [], "ibal", False),
-    ("ibal", [], "deepjscc", False),
-]
-
-
-def test_weights_play_under_the_names_that_take_them_and_keep_what_was_added_to_them(folder, capsys):
-    for name, stages, play, allowed in PLAYS:
-        network = parse_options(NETWORK)
-        scheme = make_scheme(name, SystemSpec((3, 16, 16), 10, 8), stages=stages, **network)
-        save_checkpoint("a.safetensors", scheme, {"setting": {"data": "shapes"}})
-        if not allowed:
-            told = slip(capsys, "evaluate", "a.safetensors", "--play", play)
-            assert f"a.safetensors holds {name!r}, whose weights {play!r} does not take" in told
-            continue
-        policy = load_checkpoint("a.safetensors", name=play, stages=["keyed"]).policy
-        assert policy.name == play and [stage.name for stage in policy.added] == [*stages, "keyed"]
-        assert policy.composition["weights"] == name
-
-
-def test_label_only_plays_with_the_baselines_weights(checkpoint, capsys):
-    arguments = ["--play", "label-only", "--snr-db", "12", "--seeds", "1"]
-    assert cli.main(["evaluate", str(checkpoint), *arguments]) == 0
-    assert "label-only" in capsys.readouterr().out

@@ -99,27 +99,16 @@ def test_an_option_goes_before_the_card(plain, trained, tmp_path):
     assert as_nodes(nodes) == (Node("receiver", 3), *eavesdroppers(2))
 
 
-@pytest.mark.parametrize("command", ["train", "attack", "evaluate"])
-@pytest.mark.parametrize(
-    ("option", "value", "told"),
-    [
-        ("--eavesdroppers", 0, "eavesdroppers must be a whole number of at least 1, not 0"),
-        ("--transmit-antennas", 0, "transmit_antennas must be a whole number of at least 1, not 0"),
-        (
-            "--receiver-antennas",
-            -1,
-            "the antennas of node 'receiver' must be a whole number from 1 to 1024, not -1",
-        ),
-        (
-            "--eavesdropper-antennas",
-            2000,
-            "the antennas of node 'eavesdropper' must be a whole number from 1 to 1024, not 2000",
-        ),
-    ],
-)
-def test_a_wrong_number_is_one_line(plain, tmp_path, capsys, command, option, value, told):
-    start = TRAIN if command == "train" else [command, plain]
-    assert told in slip(capsys, *start, option, value, "--output", tmp_path / "x.safetensors")
+def test_a_wrong_number_is_one_line(plain, tmp_path, capsys):
+    for option, value, words in (
+        ("--eavesdroppers", 0, "eavesdroppers 1 0"),
+        ("--transmit-antennas", 0, "transmit_antennas 1 0"),
+        ("--receiver-antennas", -1, "'receiver' 1024 -1"),
+        ("--eavesdropper-antennas", 2000, "'eavesdropper' 1024 2000"),
+    ):
+        for start in (TRAIN, ["attack", plain], ["evaluate", plain]):
+            told = slip(capsys, *start, option, value, "--output", tmp_path / "x.safetensors")
+            assert all(word in told for word in words.split()), told
 
 
 def test_one_eavesdropper_cannot_collude(plain, tmp_path, capsys):
@@ -130,3 +119,34 @@ def test_one_eavesdropper_cannot_collude(plain, tmp_path, capsys):
     capsys.readouterr()
     weights = tmp_path / "two" / "linear.safetensors"
     assert "say how many with --eavesdroppers" in slip(capsys, "evaluate", plain, "--attacker", weights)
+
+
+def test_what_an_attacker_was_given_stands_beside_its_figures(plain, folder, capsys):
+    """Colluding eavesdroppers' attacker, evaluated: the threat model is in the record and the caption."""
+    four = ["--eavesdroppers", "4", "--colluding", "--snr-db", "0"]
+    assert run("attack", plain, *four, *LINEAR, "--output", folder / "four") == 0
+    capsys.readouterr()
+    attacker = [
+        "--attacker",
+        folder / "four" / "linear.safetensors",
+        "--seeds",
+        "1",
+        "--no-ssim",
+        "--snr-db",
+        "0",
+    ]
+    assert run("evaluate", plain, *attacker, "--eavesdroppers", "4", "--output", folder / "same") == 0
+    told = capsys.readouterr()
+    assert "colluding eavesdroppers" in told.out and "trained beside" not in told.err
+    results = results_in(folder / "same")["results"]
+    assert results["threat_model"]["colluding"] and len(results["antennas"]) == 4
+    assert run("evaluate", plain, *attacker, "--eavesdroppers", "3") == 0
+    assert "eavesdroppers of 1 + 1 + 1 + 1 antennas, and those that play have 1 + 1 + 1" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_the_command_line_says_whose_gains_the_transmitter_knows(folder):
+    path = folder / "knows.safetensors"
+    assert run(*TRAIN, *TWO, "--transmitter-csi", "receiver", "--output", path) == 0
+    assert setting_in(path)["transmitter_csi"] == ["receiver"]

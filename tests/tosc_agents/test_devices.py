@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 import torch
-from devices import CUDA, gpu
+from devices import CUDA, HostWait, gpu
+from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper
 from tosc_agents.eavesdroppers.match_query import MatchQuery
+from tosc_agents.learning import loop
 from tosc_agents.learning.loop import LoopConfig, Step
-from tosc_agents.training.fit_scheme import SchemeTraining, Trainee
+from tosc_agents.training.fit_receiver import fit_receiver
+from tosc_agents.training.fit_scheme import SchemeTraining, Trainee, fit_scheme
 
 from tosc_env.async_checks import AsyncChecks
 from tosc_env.attackers import eavesdroppers, make_eavesdropper
@@ -134,6 +140,67 @@ def test_no_step_of_a_scheme_waits(place, case):
         take_steps(place, trainee, trainee)
 
 
+LOOKS = 2
+
+
+@pytest.fixture
+def watched(place, monkeypatch):
+    """From the second epoch on, whatever waits but the host's looks at the figures, one in ``LOOKS`` steps, fails."""
+    call, strict = Step.__call__, ExitStack()
+
+    def step(self, index, number, total):
+        strict.close()
+        if number >= total // 2:
+            strict.enter_context(place.no_waits())
+        figures = call(self, index, number, total)
+        if (number + 1) % LOOKS == 0:
+            strict.close()
+        return figures
+
+    monkeypatch.setattr(loop, "SYNC_EVERY", LOOKS)
+    monkeypatch.setattr(Step, "__call__", step)
+    fork = torch.random.fork_rng  # of the CPU's stream alone, as there may be no GPU's
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices=(): fork(devices=[]))
+    yield place
+    strict.close()
+
+
+def learn(work=lambda x: x):
+    """A training of two epochs of four steps whose loss does some work."""
+    module, row = nn.Linear(1, 1).to(CUDA), torch.arange(6.0, device=CUDA)
+
+    def loss(index):
+        work(row)
+        return module(index[:, None].float()).square().mean(), {}
+
+    config = LoopConfig(epochs=2, batch_size=2, optimizer="adamw", learning_rate=1e-3, precision="float32")
+    loop.train(module, loss, num_images=8, config=config, generator=torch.Generator(CUDA).manual_seed(0))
+
+
+def test_a_training_waits_at_its_looks_alone(watched, monkeypatch):
+    learn()
+    with pytest.raises((HostWait, DataDependentOutputException, RuntimeError)):
+        learn(lambda x: x.sum().item())
+    call = Step.__call__
+
+    def eager(self, *arguments):
+        figures = call(self, *arguments)
+        float(figures["loss"])  # as if the loop printed its loss each step
+        return figures
+
+    monkeypatch.setattr(Step, "__call__", eager)
+    with pytest.raises((HostWait, DataDependentOutputException, RuntimeError)):
+        learn()
+
+
+def test_neither_phases_nor_a_receiver_alone_wait_between_steps(watched):
+    game = Game(watched.source, num_symbols=8, channel="rayleigh", snr_db=[0.0, 12.0])
+    config = SchemeTraining(LoopConfig(epochs=2, batch_size=ROWS, precision="float32"))
+    objectives = make_objectives(["task", "bottleneck", "adversary"], game.spec)
+    fit_scheme(make_scheme("ibal", game.spec, **TINY), game, config, objectives=objectives)
+    fit_receiver(make_scheme("dp-laplace", game.spec, epsilon=50.0, **TINY), game, config, copies=2)
+
+
 def test_everything_of_this_package_is_among_what_is_played_and_trained():
     names = {case["scheme"] for case, _ in TRAININGS.values()} | {case["scheme"] for case in SCHEMES.values()}
     ours = {name for name in schemes if schemes.origin(name).startswith("tosc_agents")}
@@ -189,12 +256,11 @@ CHANNELS = {"awgn": {}, "rayleigh": {"coherence": 4}}
 
 
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")  # no values to copy
-@pytest.mark.parametrize("channel", CHANNELS)
-@pytest.mark.parametrize(
-    ("name", "options", "case", "threat"), ATTACKS, ids=[f"{a[0]}, {a[2]}" for a in ATTACKS]
-)
-def test_no_attacker_waits(place, monkeypatch, name, options, case, threat, channel):
-    """Neither in a step of its learning, where it learns in steps, nor in its attack."""
+@pytest.mark.parametrize("place_in_row", range(len(ATTACKS)), ids=[f"{a[0]}, {a[2]}" for a in ATTACKS])
+def test_no_attacker_waits(place, monkeypatch, place_in_row):
+    """Neither in a step of its learning, where it learns in steps, nor in its attack; over either channel in turn."""
+    name, options, case, threat = ATTACKS[place_in_row]
+    channel = list(CHANNELS)[place_in_row % 2]
     game = Game(place.source, num_symbols=8, channel=channel, channel_kwargs=CHANNELS[channel])
     scheme = make_scheme(spec=game.spec, **SCHEMES[case], **TINY).to(CUDA).eval()
     game = game.with_rules(constellation=scheme.constellation)
@@ -250,8 +316,7 @@ def test_every_attacker_of_this_package_is_among_them():
     assert {name for name, *_ in ATTACKS} == ours
 
 
-@pytest.mark.parametrize("case", ["encryption, rotation, per_message", "noise between keys"])
-def test_no_attacker_waits_that_has_more_than_the_symbols(place, case):
+def test_no_attacker_waits_that_has_more_than_the_symbols(place, case="noise between keys"):
     """The key, the encoder without it, or candidates to be sent."""
     game = Game(place.source, num_symbols=8, channel="rayleigh")
     scheme = make_scheme(spec=game.spec, **SCHEMES[case], **TINY).to(CUDA).eval()

@@ -7,8 +7,9 @@ import pickle
 
 import pytest
 import torch
+from links import seeded as g
 from pixels import Counted, Pixels
-from tosc_agents.eavesdroppers.inversion_mlp import principal_components
+from refusals import refused
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.perceptual import FILES, PerceptualLoss
 
@@ -17,10 +18,9 @@ from tosc_env.attackers import eavesdroppers, make_eavesdropper
 from tosc_env.channels.flat import AWGN, Rayleigh
 from tosc_env.data import make_source
 from tosc_env.data.base import Source
-from tosc_env.errors import DataError, InputError
+from tosc_env.errors import DataError
 from tosc_env.game import Game
 from tosc_env.pipeline import make_scheme
-from tosc_env.privacy.oracle import Recorded
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
 from tosc_env.testing import check_eavesdropper
@@ -45,10 +45,6 @@ ASK_FIRST = {"attribute": ("infer",), "match-query": ("match", "candidates")}
 """Attackers that cannot say anything before they are fitted, and what they would be asked."""
 
 SIDE, N = 16, 24
-
-
-def g(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def granted(name):
@@ -96,9 +92,19 @@ def leak(attacker, game, scheme, test_source, *, snr_db=12.0, seed=9):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_registered_attacker_keeps_the_laws_while_it_learns(source, name):
-    view, game, _ = view_of(source.subset(range(96)), **granted(name))
+def test_every_registered_attacker_keeps_the_laws_while_it_learns_a_budget_and_its_seed(source, name):
+    """Over a fading link, and over AWGN: as many queries as it may, and all decided by the seed."""
+    view, game, _ = view_of(source.subset(range(64)), channel=Rayleigh(coherence=8), **granted(name))
     check_eavesdropper(make(name, game.spec), view)
+    states = []
+    for _ in range(2):
+        view, game, _ = view_of(source, queries=64, candidates=64, **granted(name))
+        attacker = make(name, game.spec)
+        attacker.fit(view, generator=g(1))
+        states.append(attacker.state_dict())
+        torch.rand(7)  # someone else draws from the global stream
+        assert view.queries <= 64
+    assert all(torch.equal(t, states[1][key]) for key, t in states[0].items())
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -113,12 +119,6 @@ def test_every_registered_attacker_copes_with_images_of_any_size(name):
             assert make_eavesdropper(name, game.spec).options["components"] == min(96, math.prod(shape))
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_every_registered_attacker_keeps_the_laws_over_a_fading_link(source, name):
-    view, game, _ = view_of(source.subset(range(64)), channel=Rayleigh(coherence=8), **granted(name))
-    check_eavesdropper(make(name, game.spec), view)
-
-
 def test_the_defaults_fit_both_image_sizes():
     for name in OURS:
         for side in (32, 64):
@@ -127,7 +127,7 @@ def test_the_defaults_fit_both_image_sizes():
             received, csi = torch.zeros(1, 128), torch.zeros(1, 1)
             if name in ASK_FIRST:
                 capability, *more = ASK_FIRST[name]
-                with pytest.raises(InputError, match="fit it"):
+                with refused("fit"):
                     getattr(attacker, capability)(
                         received, csi, *(torch.rand(2, 3, side, side) for _ in more)
                     )
@@ -142,45 +142,22 @@ def test_the_defaults_fit_both_image_sizes():
                 assert attacker.reconstruct(received, csi).shape == (1, 3, side, side)
 
 
-def test_a_budget_of_queries_is_kept(source):
-    for name in OURS:
-        view, game, _ = view_of(source, queries=64, candidates=64, **granted(name))
-        make(name, game.spec).fit(view, generator=g())
-        assert view.queries <= 64
-
-
-@pytest.mark.parametrize("name", [n for n in OURS if n in QUICK])
-def test_the_same_seed_gives_the_same_attacker_bit_for_bit(source, name):
-    states = []
-    for _ in range(2):
-        view, game, _ = view_of(source.subset(range(96)), **granted(name))
-        attacker = make(name, game.spec)
-        attacker.fit(view, generator=g(1))
-        states.append(attacker.state_dict())
-        torch.rand(7)  # someone else draws from the global stream
-    assert all(torch.equal(t, states[1][key]) for key, t in states[0].items())
-
-
 def test_a_wrong_option_is_one_sentence():
     for name, options, sentence in [
-        ("linear", {"ridge": 0.0}, "ridge must be a finite number above 0, not 0.0"),
-        (
-            "inversion",
-            {"perceptual_weight": -1.0},
-            "perceptual_weight must be a finite number from 0 to .*, not -1.0",
-        ),
-        ("inversion", {"perceptual_weight": math.nan}, "perceptual_weight must .*, not nan"),
-        ("inversion-mlp", {"components": 0}, "1..768, not 0"),
-        ("inversion-mlp", {"components": 769}, "1..768, not 769"),
-        ("match", {"embeding": 3}, "no option 'embeding'"),
-        ("inversion", {"restarts": 0}, "restarts must be a whole number from 1 to 1000, not 0"),
-        ("inversion-mlp", {"restarts": -1}, "restarts must be .* from 1 to 1000, not -1"),
-        ("inversion-mlp", {"restarts": 1.5}, "restarts must be a whole number, not 1.5"),
-        ("label", {"names": ["a"]}, "0 yes-or-no answers"),
+        ("linear", {"ridge": 0.0}, "ridge 0 0.0"),
+        ("inversion", {"perceptual_weight": -1.0}, "0 -1.0"),
+        ("inversion", {"perceptual_weight": math.nan}, "0 nan"),
+        ("inversion-mlp", {"components": 0}, "1..768 0"),
+        ("inversion-mlp", {"components": 769}, "1..768 769"),
+        ("match", {"embeding": 3}, "'embeding'"),
+        ("inversion", {"restarts": 0}, "restarts 1 0"),
+        ("inversion-mlp", {"restarts": -1}, "1 -1"),
+        ("inversion-mlp", {"restarts": 1.5}, "1 1.5"),
+        ("label", {"names": ["a"]}, "0"),
         ("attribute", {"attributes": []}, "at least one"),
-        ("match-query", {"encodings": 0}, "encodings must be a whole number from 1 to 1000, not 0"),
+        ("match-query", {"encodings": 0}, "encodings 1 0"),
     ]:
-        with pytest.raises(InputError, match=sentence):
+        with refused(sentence):
             make(name, SystemSpec((3, SIDE, SIDE), 10, N), **options)
 
 
@@ -231,72 +208,6 @@ def test_linear_is_the_explicit_ridge_solution(source):
             assert float((found - wanted).abs().max()) < 2e-4
 
 
-def gaussian_toy(count=6000, pixels=192, n=8, seed=0):
-    """Images whose pixels are Gaussian around 1/2, and symbols that are a linear map of them, of unit energy."""
-    hidden = torch.randn(count, 6, generator=g(seed), dtype=torch.float64)
-    mixing = torch.randn(6, pixels, generator=g(seed + 1), dtype=torch.float64) / 6**0.5
-    x = 0.5 + 0.08 * hidden @ mixing
-    images = (x.clamp(0, 1) * 255).round().to(torch.uint8).reshape(count, 3, 8, 8)
-    symbols = hidden @ torch.randn(6, 2 * n, generator=g(seed + 2), dtype=torch.float64)
-    return Source.from_arrays(images, [0, 1] * (count // 2), name="toy"), symbols.float()
-
-
-@pytest.mark.parametrize("snr_db", [0.0, 6.0, 12.0])
-def test_linear_has_the_error_of_theory_on_a_gaussian_source(snr_db):
-    """The LMMSE error is tr(C_x - C_xs (C_s + N0/2 I)^-1 C_sx), reached on fresh messages of the same kind."""
-    whole, symbols = gaussian_toy()
-    train, test = whole.subset(range(4000)), whole.subset(range(4000, 6000))
-    view, game, _ = view_of(train, scheme=Recorded(symbols[:4000]), num_symbols=8)
-    attacker = make("linear", game.spec, ridge=1e-6)
-    record = attacker.fit(view, generator=g())
-    assert record["analytic_noise"] is True
-    s = view.symbols(torch.arange(4000)).double()
-    x = view.images(torch.arange(4000)).flatten(1).double()
-    s, x = s - s.mean(0), x - x.mean(0)
-    cs, cxs, cx = s.T @ s / 4000, x.T @ s / 4000, x.square().mean(0)
-    noisy = cs + 10 ** (-snr_db / 10) / 2 * torch.eye(16, dtype=torch.float64)
-    theory = float((cx - (cxs @ torch.linalg.inv(noisy) * cxs).sum(1)).mean())
-    at = game.with_rules(source=test, snr_db=snr_db)
-    round_ = at.draw(2000, generator=g(5), index=torch.arange(2000))
-    heard = at.transmit(round_, symbols[4000:]).eavesdropper
-    error = float(metrics.mse(attacker.reconstruct(heard.received, heard.csi), round_.batch.images).mean())
-    assert error == pytest.approx(theory, rel=0.05)
-
-
-def test_one_linear_attacker_is_right_at_every_snr(source):
-    """Told the link's SNR it is never worse than when it believes in 12 dB, and clearly better far from there.
-
-    Measured on the images whose moments it knows, for which its estimate is the best linear one.
-    """
-    view, game, scheme = view_of(source)
-    aware = make("linear", game.spec)
-    aware.fit(view, generator=g())
-
-    class Fixed(torch.nn.Module):
-        capabilities = ("reconstruct",)
-
-        def reconstruct(self, received, csi):
-            return aware.reconstruct(received, torch.full_like(csi, 12.0))
-
-    gains = {}
-    for snr_db in (-4.0, 0.0, 4.0, 8.0, 12.0, 20.0):
-        told = leak(aware, game, scheme, source, snr_db=snr_db)
-        gains[snr_db] = told - leak(Fixed(), game, scheme, source, snr_db=snr_db)
-    assert all(gain > -0.02 for gain in gains.values()), gains
-    assert gains[-4.0] > gains[0.0] > 0.5 and gains[12.0] == 0 and gains[20.0] > 0
-
-
-def test_linear_beats_the_floor_and_gains_with_the_snr(source, test_source):
-    view, game, scheme = view_of(source)
-    floor, attacker = make("mean-image", game.spec), make("linear", game.spec)
-    for one in (floor, attacker):
-        one.fit(view, generator=g())
-    levels = [leak(attacker, game, scheme, test_source, snr_db=s) for s in (-20.0, 0.0, 10.0, 20.0)]
-    base = leak(floor, game, scheme, test_source)
-    assert levels == sorted(levels) and levels[-1] > base + 3
-    assert levels[0] > base - 0.05, "with hardly any signal it falls back on the mean image"
-
-
 def test_over_a_fading_link_it_learns_from_receptions_with_the_noise_in_them(source, test_source):
     view, game, scheme = view_of(source, channel=Rayleigh(coherence=N))
     attacker = make("linear", game.spec)
@@ -308,28 +219,6 @@ def test_over_a_fading_link_it_learns_from_receptions_with_the_noise_in_them(sou
 
 
 # -- inversion-mlp ----------------------------------------------------------------------------------
-
-
-def test_principal_components_are_those_of_the_singular_value_decomposition(source):
-    rows = source.gather(torch.arange(400)).images.flatten(1)
-    mean, found = principal_components(rows, 12, g())
-    _, _, exact = torch.linalg.svd((rows - rows.mean(0)).double(), full_matrices=False)
-    assert torch.allclose(mean, rows.mean(0))
-    assert torch.allclose(found @ found.T, torch.eye(12), atol=1e-4)
-    # Each leading component alone, and the space of all twelve: singular values of the overlap are all 1.
-    overlap = found.double() @ exact[:12].T
-    assert float(overlap.diagonal()[:4].abs().min()) > 0.999
-    assert float(torch.linalg.svdvals(overlap).min()) > 0.98
-    energy = lambda basis: float(((rows - mean).double() @ basis.T).square().sum())  # noqa: E731
-    assert energy(found.double()) > 0.9999 * energy(exact[:12])
-
-
-def test_more_components_than_images_have_are_zero():
-    rows = torch.randn(5, 30, generator=g())
-    mean, found = principal_components(rows, 12, g(1))
-    assert found.shape == (12, 30) and (found[5:] == 0).all()
-    back = mean + (rows - mean) @ found.T @ found
-    assert torch.allclose(back, rows, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -373,15 +262,6 @@ def test_match_finds_the_image_far_more_often_than_chance(source, test_source):
     assert leak(attacker, game, scheme, test_source) > 30 / 300
 
 
-def test_match_scores_are_cosines(source):
-    _, game, _ = view_of(source)
-    attacker = make("match", game.spec).eval()
-    scores = attacker.match(
-        torch.randn(5, 2 * N, generator=g()), torch.zeros(5, 1), torch.rand(7, 3, SIDE, SIDE, generator=g(1))
-    )
-    assert scores.shape == (5, 7) and float(scores.detach().abs().max()) <= 1 + 1e-5
-
-
 # -- the perceptual loss ----------------------------------------------------------------------------
 
 LAYOUTS = {
@@ -407,23 +287,9 @@ def root(tmp_path, monkeypatch):
 def test_a_perceptual_weight_without_vgg_weights_is_an_error_that_says_what_to_do(source, root):
     view, game, _ = view_of(source.subset(range(32)))
     attacker = make("inversion", game.spec, perceptual_weight=0.1)
-    with pytest.raises(DataError, match=r"tosc data get vgg.*perceptual_weight=0") as caught:
+    with refused("tosc perceptual_weight=0", DataError) as caught:
         attacker.fit(view, generator=g())
     assert str(root) in str(caught.value) and view.queries == 0
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_both_layouts_of_vgg_weights_are_read(root, name):
-    torch.save(tensors(name), root / name)
-    loss = PerceptualLoss()
-    assert loss.file == name and not any(p.requires_grad for p in loss.parameters())
-    images = torch.rand(2, 3, 16, 16, generator=g())
-    assert [f.shape for f in loss.features(images)] == [(2, 64, 16, 16), (2, 64, 16, 16), (2, 128, 8, 8)]
-    assert float(loss(images, images)) == 0
-    other = torch.rand(2, 3, 16, 16, generator=g(1)).requires_grad_()
-    value = loss(other, images)
-    value.backward()
-    assert float(value.detach()) > 0 and torch.isfinite(other.grad).all() and (other.grad != 0).any()
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 13), (1, 96, 64)])
@@ -466,58 +332,41 @@ def test_the_layers_are_those_of_vgg(root, name):
             F.conv2d(F.pad(x, (1,) * 4, mode=mode), stored[f"{layer}.weight"], stored[f"{layer}.bias"])
         )
         assert torch.allclose(found, x, atol=1e-5)
+    loss, other = PerceptualLoss(), torch.rand(1, 3, 16, 16, generator=g(1)).requires_grad_()
+    assert loss.file == name and not any(p.requires_grad for p in loss.parameters())
+    value = loss(other, images)
+    value.backward()
+    assert float(loss(images, images)) == 0 < float(value.detach()) and other.grad.isfinite().all()
 
 
-def test_inversion_trains_with_the_perceptual_term_and_records_it(source, root):
+class Evil:
+    """A pickle that would write a file."""
+
+    def __init__(self, victim):
+        self.victim = str(victim)
+
+    def __reduce__(self):
+        return (open, (self.victim, "w"))
+
+
+def test_a_file_that_is_not_what_its_name_says_is_a_data_error_and_nothing_in_it_is_executed(root):
     torch.save(tensors(FILES[0]), root / FILES[0])
-    view, game, _ = view_of(source.subset(range(32)))
-    attacker = make("inversion", game.spec, perceptual_weight=0.1)
-    record = attacker.fit(view, generator=g())
-    assert record["vgg"] == FILES[0] and record["layers"] == ["conv1_1", "conv1_2", "conv2_1"]
-    assert record["reduction"] and record["figures"]["perceptual"] > 0
-    figures = record["figures"]
-    assert figures["loss"] == pytest.approx(figures["mse"] + 0.1 * figures["perceptual"], rel=0.02)
-
-
-def test_a_pickle_with_code_in_it_is_not_executed(root):
-    victim = root / "victim"
-
-    class Evil:
-        def __reduce__(self):
-            return (open, (str(victim), "w"))
-
-    for write in (
-        lambda path: torch.save({"features.0.weight": Evil()}, path),
-        lambda path: dump(Evil(), path),
-    ):
-        write(root / FILES[0])
-        with pytest.raises(DataError, match=FILES[0]):
-            PerceptualLoss()
-    assert not victim.exists()
-
-
-def dump(value, path):
-    with open(path, "wb") as file:
-        pickle.dump(value, file, protocol=2)
-
-
-def test_a_file_that_is_not_what_its_name_says_is_a_data_error(root):
-    for content in [
+    whole = (root / FILES[0]).read_bytes()
+    for content in (
+        whole[:0],
+        whole[:5000],
+        pickle.dumps(Evil(root / "victim"), protocol=2),
+        {"features.0.weight": Evil(root / "victim")},
         {},
         torch.zeros(3),
         {"features.0.weight": torch.zeros(64, 3, 3, 3)},
         {**tensors(FILES[0]), "features.2.weight": torch.zeros(64)},
         {**tensors(FILES[0]), "features.5.bias": torch.zeros(3)},
-    ]:
-        torch.save(content, root / FILES[0])
-        with pytest.raises(DataError, match=r"features\.\d"):
+    ):
+        if isinstance(content, bytes):
+            (root / FILES[0]).write_bytes(content)
+        else:
+            torch.save(content, root / FILES[0])
+        with refused(FILES[0], DataError):
             PerceptualLoss()
-
-
-def test_a_truncated_file_is_a_data_error(root):
-    for keep in [0, 100, 5000]:
-        torch.save(tensors(FILES[0]), root / FILES[0])
-        whole = (root / FILES[0]).read_bytes()
-        (root / FILES[0]).write_bytes(whole[:keep])
-        with pytest.raises(DataError, match="not a readable weight file"):
-            PerceptualLoss()
+    assert not (root / "victim").exists()

@@ -537,7 +537,7 @@ def faults(seed: int, count: int | None) -> tuple[Counter[str], list[str]]:
 def test_every_keyword_of_every_door_takes_an_odd_value_or_says_so_in_a_sentence(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some odd values are names of files
     ended, wrong = faults(seed=0, count=TRIED)
-    print(dict(ended))
+    print(f"{ended.total()} tried: {dict(ended)}")
     assert not wrong, f"{len(wrong)} of {sum(ended.values())}:\n" + "\n".join(wrong)
 
 

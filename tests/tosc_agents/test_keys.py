@@ -9,9 +9,8 @@ import stat
 
 import pytest
 import torch
+from refusals import refused
 from tosc_agents.keys import SecretKey, chacha20_blocks, hchacha20, keystream
-
-from tosc_env.errors import InputError
 
 HEX = bytes(range(200, 232)).hex()
 KEY = SecretKey(HEX)
@@ -29,6 +28,7 @@ def test_a_key_is_the_same_however_it_is_given():
     assert SecretKey(KEY) == SecretKey(HEX)
     assert SecretKey("00" * 32) != KEY and KEY != HEX
     assert SecretKey.random() != SecretKey.random()
+    assert copy.copy(KEY) is KEY and copy.deepcopy({"key": KEY})["key"] is KEY, "a copy is the key itself"
 
 
 def test_a_wrong_key_is_one_sentence_that_does_not_show_it():
@@ -41,7 +41,7 @@ def test_a_wrong_key_is_one_sentence_that_does_not_show_it():
         (12345678901234567890, "not a value of the type int"),
         (None, "not a value of the type NoneType"),
     ]:
-        with pytest.raises(InputError, match="32 bytes, written as 64 hexadecimal digits") as caught:
+        with refused("32 64") as caught:
             SecretKey(value)
         text = str(caught.value)
         assert told in text and text.count(".") == 1
@@ -71,14 +71,10 @@ def test_no_way_of_printing_shows_the_key():
 
 def test_a_key_is_not_pickled():
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        with pytest.raises(InputError, match="not written to files or sent to other processes by pickling"):
+        with refused("pickling"):
             pickle.dumps({"key": KEY}, protocol)
-        with pytest.raises(InputError, match=r"SecretKey\.write"):
+        with refused("SecretKey.write"):
             KEY.__getstate__()
-
-
-def test_a_copy_is_the_key_itself():
-    assert copy.copy(KEY) is KEY and copy.deepcopy({"key": KEY})["key"] is KEY
 
 
 def test_a_fingerprint_tells_keys_apart_and_holds_nothing_of_them():
@@ -95,20 +91,11 @@ def test_a_key_file_is_its_owners_alone_and_gives_the_key_back(tmp_path):
     KEY.write(path)
     assert SecretKey.from_file(path) == KEY and SecretKey.from_file(str(path)) == KEY
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [p.name for p in path.parent.iterdir()] == ["link.key"]
-
-
-def test_a_key_file_is_never_overwritten(tmp_path):
-    path = tmp_path / "link.key"
-    KEY.write(path)
-    with pytest.raises(InputError, match=r"link\.key exists, and a key file is never overwritten"):
+    with refused("link.key"):
         SecretKey.random().write(path)
-    assert SecretKey.from_file(path) == KEY and len(list(tmp_path.iterdir())) == 1
-
-
-def test_at_makes_a_key_once(tmp_path):
+    assert SecretKey.from_file(path) == KEY and [p.name for p in path.parent.iterdir()] == ["link.key"]
     first = SecretKey.at(tmp_path / "a.key")
-    assert first == SecretKey.at(tmp_path / "a.key") != SecretKey.at(tmp_path / "b.key")
+    assert first == SecretKey.at(tmp_path / "a.key") != SecretKey.at(tmp_path / "b.key"), "made once"
 
 
 def test_two_processes_that_make_the_same_file_have_the_same_key(tmp_path, monkeypatch):
@@ -127,12 +114,12 @@ def test_two_processes_that_make_the_same_file_have_the_same_key(tmp_path, monke
 def test_what_is_no_key_file_is_one_sentence_that_shows_nothing_of_it(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("my password is swordfish")
-    with pytest.raises(InputError, match=r"notes\.txt holds no key: .* not 24 characters\.") as caught:
+    with refused("notes.txt 24") as caught:
         SecretKey.at(path)
     assert "swordfish" not in str(caught.value)
-    with pytest.raises(InputError, match=r"cannot read the key file .*missing\.key: No such file"):
+    with refused("read missing.key"):
         SecretKey.from_file(tmp_path / "missing.key")
-    with pytest.raises(OSError, match="cannot write"):
+    with refused("write", OSError):
         KEY.write(path / "below" / "a.file")
 
 
@@ -157,27 +144,13 @@ RFC_VECTORS = [
         "10f1e7e4d13b5915500fdd1fa32071c4c7d1f4c733c068030422aa9ac3d46c4e"
         "d2826446079faa0914c2d705d98b02a2b5129cd1de164eb9cbd083e8a2503c4e",
     ),
-    # Appendix A.1, test vectors 1, 3 and 4.
+    # Appendix A.1, test vector 1.
     (
         "00" * 32,
         0,
         "00" * 12,
         "76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7"
         "da41597c5157488d7724e03fb8d84a376a43b8f41518a11cc387b669b2ee6586",
-    ),
-    (
-        "00" * 31 + "01",
-        1,
-        "00" * 12,
-        "3aeb5224ecf849929b9d828db1ced4dd832025e8018b8160b82284f3c949aa5a"
-        "8eca00bbb4a73bdad192b5c42f73f2fd4e273644c8b36125a64addeb006c13a0",
-    ),
-    (
-        "00ff" + "00" * 30,
-        2,
-        "00" * 12,
-        "72d54dfbf12ec44b362692df94137f328fea8da73990265ec1bbbea1ae9af0ca"
-        "13b25aa26cb4a648cb9b9d1be65b2c0924a66c54d545ec1b7374f4872e99f096",
     ),
 ]
 
@@ -250,6 +223,14 @@ def test_a_message_does_not_see_what_else_is_in_the_batch():
         assert torch.equal(keystream(KEY, 1, told[i : i + 1], 50, "x")[0], together[i])
     assert torch.equal(keystream(KEY, 1, told, 20, "x"), together[:, :20])  # a longer stream goes on
     assert keystream(KEY, 1, told[:0], 5, "x").shape == (0, 5)
+    for message, words, what in (
+        (torch.zeros(2, 3).long(), 1, "int64 [B, 5] [2, 3]"),
+        (torch.zeros(3).long(), 1, "[3]"),
+        (torch.zeros(2, 5), 1, "float32"),
+        (torch.zeros(2, 5).long(), 0, "words 1 0"),
+    ):
+        with refused(what):
+            keystream(KEY, 0, message, words, "x")
 
 
 def test_words_are_uniform_in_every_bit():
@@ -264,30 +245,3 @@ def test_words_are_uniform_in_every_bit():
     # Neighbouring messages, whose nonces differ in a bit or two, are unrelated.
     signs = (2 * bits - 1).unflatten(0, (2000, 32)).flatten(1)
     assert abs(float((signs[1:] * signs[:-1]).mean())) < 5 / signs.numel() ** 0.5
-
-
-def test_a_stream_made_in_inference_mode_serves_training_later():
-    key = SecretKey(HEX)
-    with torch.inference_mode():
-        first = keystream(key, 9, messages((0, 0, 0, 0, 0)), 4, "x").tolist()
-    again = keystream(key, 9, messages((0, 0, 0, 0, 0)), 4, "x")
-    again += 0  # an inference tensor could not be written to
-    assert again.tolist() == first
-
-
-def test_a_wrong_message_is_one_sentence():
-    for message, words, told in [
-        (torch.zeros(2, 3).long(), 1, r"must be int64 \[B, 5\], not int64 \[2, 3\]"),
-        (torch.zeros(3).long(), 1, r"not int64 \[3\]"),
-        (torch.zeros(2, 5), 1, r"not float32 \[2, 5\]"),
-        (torch.zeros(2, 5).long(), 0, "words must be a whole number from 1 to .*, not 0"),
-    ]:
-        with pytest.raises(InputError, match=told):
-            keystream(KEY, 0, message, words, "x")
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_has_the_same_stream():
-    told = torch.randint(2**32, (50, 5), generator=torch.Generator().manual_seed(2))
-    there = keystream(KEY, 1, told.cuda(), 100, "x")
-    assert there.is_cuda and torch.equal(there.cpu(), keystream(KEY, 1, told, 100, "x"))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import math
-import os
 
 import pytest
 import torch
+from links import seeded as g
+from refusals import refused
 from torch import nn
 from tosc_agents.learning import loop
 from tosc_agents.learning import progress as progress_module
@@ -18,14 +17,9 @@ from tosc_agents.learning.progress import show_progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.learning.state import Run, load_state, save_state
 
-from tosc_env.errors import CheckpointError, InputError, TrainingError
-from tosc_env.io.files import WriteError
+from tosc_env.errors import CheckpointError, TrainingError
 
 CPU = torch.device("cpu")
-
-
-def g(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 # -- the loop ---------------------------------------------------------------------------------------
@@ -111,8 +105,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("epoch", [2, 4])
+@pytest.mark.parametrize(("optimizer", "epoch"), [("sgd", 4), ("adamw", 2)])
 def test_a_killed_run_resumes_to_bit_identical_weights(tmp_path, epoch, optimizer):
     """Killed within an epoch: it goes on from the last whole one, and nothing tells the two runs apart."""
     config = LoopConfig(**{**vars(CONFIG), "optimizer": optimizer})
@@ -129,30 +122,24 @@ def test_a_killed_run_resumes_to_bit_identical_weights(tmp_path, epoch, optimize
     module, trained, steps = fit(config, state_path=state, identity={"name": "a"})
     assert len(steps) == 6 * (5 - epoch), "only what was not yet saved is done again"
     assert same(module.state_dict(), whole.state_dict()) and trained == wanted
-
-
-def test_a_run_that_was_finished_but_not_yet_reported_loses_nothing(tmp_path):
-    state = tmp_path / "run.run"
-    whole, wanted, _ = fit(state_path=state)
-    module, trained, steps = fit(state_path=state)
-    assert not steps and same(module.state_dict(), whole.state_dict())
-    assert trained == wanted and trained
+    _, again, steps = fit(config, state_path=state, identity={"name": "a"})
+    assert not steps and again == wanted, "finished, though not yet reported: nothing is done again"
 
 
 def test_a_state_of_another_run_is_refused_and_says_in_what_it_differs(tmp_path):
     state = tmp_path / "run.run"
     fit(state_path=state, identity={"scheme": "a", "options": {"widths": (4, 8)}})
     fit(state_path=state, identity={"scheme": "a", "options": {"widths": [4, 8]}})
-    with pytest.raises(CheckpointError, match=r'another scheme \("a", and "b" now\);') as caught:
+    with refused('scheme "a" "b"', CheckpointError) as caught:
         fit(state_path=state, identity={"scheme": "b", "options": {"widths": (4, 8)}})
     assert str(state) in str(caught.value)
-    with pytest.raises(CheckpointError, match=r"another options\.widths"):
+    with refused("options.widths", CheckpointError):
         fit(state_path=state, identity={"scheme": "a", "options": {"widths": (4, 9)}})
     same = {"state_path": state, "identity": {"scheme": "a", "options": {"widths": (4, 8)}}}
     for field, value in (("epochs", 5), ("clip", 1.0), ("average", 0.5), ("precision", "bf16")):
-        with pytest.raises(CheckpointError, match=rf"another loop\.{field}"):
+        with refused(f"loop.{field}", CheckpointError):
             fit(LoopConfig(**{**vars(CONFIG), field: value}), **same)
-    with pytest.raises(CheckpointError, match=r"another seed \(0, and 1 now\)"):
+    with refused("seed 0 1", CheckpointError):
         fit(seed=1, **same)
 
 
@@ -160,25 +147,17 @@ def test_a_damaged_state_is_a_checkpoint_error_and_is_not_overwritten(tmp_path):
     for content in [b"", b"not a state", bytes(range(256))]:
         state = tmp_path / "run.run"
         state.write_bytes(content)
-        with pytest.raises(CheckpointError, match=r"run\.run is not the state of a run"):
+        with refused("run.run", CheckpointError):
             fit(state_path=state)
         assert state.read_bytes() == content
 
 
 def test_a_loss_that_is_no_number_stops_the_run_with_step_and_cause(tmp_path):
     state = tmp_path / "run.run"
-    with pytest.raises(TrainingError, match=r"up to step 12: .* is not finite; lower the learning rate"):
+    with refused("12", TrainingError):
         fit(state_path=state, broken_at=10)
     assert load_state(state, CPU)["epoch"] == 1, "the state of the last whole epoch is kept"
     assert all(t.isfinite().all() for t in load_state(state, CPU)["model"].values())
-
-
-def test_a_learning_rate_far_too_high_ends_in_an_error_and_not_in_nan_weights():
-    config = LoopConfig(
-        epochs=40, batch_size=16, learning_rate=1e30, clip=1e30, warmup=0.0, precision="float32"
-    )
-    with pytest.raises(TrainingError, match="not finite"):
-        fit(config)
 
 
 def test_progress_is_told_of_steps_and_figures_without_the_gradient():
@@ -186,23 +165,20 @@ def test_progress_is_told_of_steps_and_figures_without_the_gradient():
     fit(progress=lambda *now: told.append(now))
     assert [(done, total) for done, total, _ in told] == [(6, 24), (12, 24), (18, 24), (24, 24)]
     assert all(set(figures) == {"epoch", "loss", "accuracy"} for _, _, figures in told)
+    _, _, steps = fit(LoopConfig(epochs=2, batch_size=1000, learning_rate=0.1, precision="float32"))
+    assert [len(s) for s in steps] == [COUNT, COUNT], "a batch larger than the data is one step"
 
 
 def test_a_wrong_setting_is_one_sentence():
     for options, sentence in [
-        ({"epochs": 0}, "epochs must be a whole number from 1 to .*, not 0"),
-        ({"batch_size": 0}, "batch_size must be a whole number from 1 to .*, not 0"),
-        ({"learning_rate": 0.0}, "learning_rate must be a finite number from 1.18e-38 .*, not 0.0"),
-        ({"learning_rate": math.nan}, "learning_rate must .*, not nan"),
-        ({"learning_rate": math.inf}, "learning_rate must .*, not inf"),
+        ({"epochs": 0}, "epochs 1 0"),
+        ({"batch_size": 0}, "batch_size 1 0"),
+        ({"learning_rate": 0.0}, "positive 0.0"),
+        ({"learning_rate": math.nan}, "positive nan"),
+        ({"learning_rate": math.inf}, "positive inf"),
     ]:
-        with pytest.raises(InputError, match=sentence):
+        with refused(sentence):
             LoopConfig(**options)
-
-
-def test_a_batch_larger_than_the_data_is_one_step_per_epoch():
-    _, _, steps = fit(LoopConfig(epochs=2, batch_size=1000, learning_rate=0.1, precision="float32"))
-    assert [len(s) for s in steps] == [COUNT, COUNT]
 
 
 # -- precision --------------------------------------------------------------------------------------
@@ -214,16 +190,11 @@ def test_both_precisions_train_and_keep_float32_weights(precision):
     module, trained, _ = fit(config)
     assert all(t.dtype in (torch.float32, torch.int64) for t in module.state_dict().values())
     assert math.isfinite(trained["loss"]) and trained["accuracy"] > 0.5
-
-
-def test_precision_is_what_is_asked_for_and_auto_follows_the_processor():
     x = torch.randn(4, 4, generator=g())
-    with autocast("bf16", CPU):
-        assert (x @ x).dtype == torch.bfloat16
-    with autocast("float32", CPU):
-        assert (x @ x).dtype == torch.float32
+    with autocast(precision, CPU):
+        assert (x @ x).dtype == {"float32": torch.float32, "bf16": torch.bfloat16}[precision]
+    assert resolve_precision(precision, CPU) == precision
     assert resolve_precision("auto", CPU) == ("bf16" if has_fast_bf16(CPU) else "float32")
-    assert resolve_precision("bf16", CPU) == "bf16" and resolve_precision("float32", CPU) == "float32"
 
 
 # -- state on disk ----------------------------------------------------------------------------------
@@ -249,37 +220,11 @@ def test_a_nested_state_comes_back_as_it_was(tmp_path):
     assert torch.equal(found["generator"], tree["generator"])
     for number, state in optimizer.state_dict()["state"].items():
         assert same(found["optimizer"]["state"][number], state)
-    again = torch.optim.AdamW(module.parameters())
-    again.load_state_dict(found["optimizer"])
-
-
-def test_a_tensor_that_occurs_twice_is_saved_twice(tmp_path):
+    torch.optim.AdamW(module.parameters()).load_state_dict(found["optimizer"])
     shared = torch.ones(3)
-    save_state(tmp_path / "s.run", {"a": shared, "b": [shared, shared[:2]]})
+    save_state(tmp_path / "s.run", {"a": shared, "b": [shared, shared[:2]]})  # it occurs twice
     found = load_state(tmp_path / "s.run", CPU)
     assert torch.equal(found["a"], shared) and torch.equal(found["b"][1], shared[:2])
-
-
-def test_a_full_disk_keeps_the_older_state(tmp_path, monkeypatch):
-    path = tmp_path / "s.run"
-    save_state(path, {"a": torch.zeros(3), "epoch": 1})
-    before = path.read_bytes()
-
-    def full(*args):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(WriteError, match="No space left on device"):
-        save_state(path, {"a": torch.ones(3), "epoch": 2})
-    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
-
-
-def test_a_state_is_safetensors_with_json_and_nothing_to_execute(tmp_path):
-    from safetensors import safe_open
-
-    save_state(tmp_path / "s.run", {"a": torch.zeros(2), "n": 1})
-    with safe_open(tmp_path / "s.run", framework="pt") as file:
-        assert json.loads(file.metadata()["tosc_run"]) == {"a": {"tensor": "a"}, "n": 1}
 
 
 # -- seeding and progress ---------------------------------------------------------------------------
@@ -289,6 +234,8 @@ def test_weights_from_leaves_the_global_stream_untouched_and_depends_on_the_seed
     before = torch.get_rng_state()
     with weights_from(3):
         first = nn.Linear(4, 4).weight
+    with pytest.raises(ZeroDivisionError), weights_from(3):
+        torch.rand(1) / (1 // 0)
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(9)
     with weights_from(3):
@@ -296,14 +243,6 @@ def test_weights_from_leaves_the_global_stream_untouched_and_depends_on_the_seed
     with weights_from(4):
         other = nn.Linear(4, 4).weight
     assert torch.equal(first, second) and not torch.equal(first, other)
-
-
-def test_weights_from_restores_the_stream_when_building_fails():
-    before = torch.get_rng_state()
-    with pytest.raises(ValueError), weights_from(3):
-        torch.rand(1)
-        raise ValueError
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_in_a_log_progress_is_a_line_now_and_then_and_always_the_last(capsys, monkeypatch):
@@ -315,9 +254,6 @@ def test_in_a_log_progress_is_a_line_now_and_then_and_always_the_last(capsys, mo
     lines = capsys.readouterr().err.splitlines()
     assert 2 <= len(lines) <= 4 and all("loss 0.5  accuracy 0.25" in line for line in lines)
     assert lines[-1].startswith("train: 10/10") and "s left" in lines[0]
-
-
-def test_quiet_progress_says_nothing(capsys):
     with show_progress("train", quiet=True) as progress:
         progress(1, 1, {"loss": 1.0})
     assert capsys.readouterr() == ("", "")

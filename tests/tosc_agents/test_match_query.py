@@ -7,7 +7,9 @@ import math
 
 import pytest
 import torch
+from links import seeded as g
 from pixels import Fresh, Noise, Pixels
+from refusals import refused
 from tosc_agents.eavesdroppers.match_query import fading_scores
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
@@ -16,11 +18,10 @@ from tosc_env.attackers import make_eavesdropper
 from tosc_env.channels import noise_power
 from tosc_env.channels.flat import AWGN, Rayleigh
 from tosc_env.data import make_source
-from tosc_env.errors import DeniedError, InputError
+from tosc_env.errors import DeniedError
 from tosc_env.game import Game
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
-from tosc_env.metrics import reidentification
-from tosc_env.modulation import constellation_points, histogram
+from tosc_env.modulation import constellation_points
 from tosc_env.pipeline import make_scheme
 from tosc_env.privacy.oracle import Recorded
 from tosc_env.privacy.threat import ThreatModel
@@ -31,10 +32,6 @@ from tosc_env.types import CSILayout, SystemSpec
 SIDE, N, COUNT = 16, 24, 300
 SPEC = SystemSpec((3, SIDE, SIDE), 10, N)
 ASK = ThreatModel(candidate_queries=True)
-
-
-def g(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 class Turned(Stage):
@@ -106,11 +103,6 @@ def test_a_deterministic_message_is_always_found_over_a_clear_link():
     assert record["top1"]["symbols"] == 1.0 and rate == 1.0
 
 
-def test_noise_alone_is_anyones_message():
-    *_, rate = play(behind(), snr_db=-40.0)
-    assert rate < 6 / COUNT
-
-
 @pytest.mark.parametrize(
     ("stage", "comparison", "least"),
     [
@@ -126,8 +118,9 @@ def test_what_a_key_leaves_as_it_was_identifies(stage, comparison, least):
 
 
 def test_a_fresh_rotation_of_each_message_leaves_chance():
-    *_, rate = play(behind(Rotated(SPEC)), snr_db=30.0)
-    assert rate < 6 / COUNT
+    for scheme, snr_db in ((behind(Rotated(SPEC)), 30.0), (behind(), -40.0)):  # and so does noise alone
+        *_, rate = play(scheme, snr_db=snr_db)
+        assert rate < 6 / COUNT
 
 
 def test_averaging_encodings_sees_through_a_stochastic_encoder():
@@ -144,17 +137,10 @@ def test_a_shuffled_message_of_points_is_found_by_which_points_it_has():
     assert "histogram" not in play(shuffled_points(), snr_db=30.0, threat=hidden)[1]["top1"]
 
 
-def test_points_are_counted():
-    points = constellation_points("16qam")
-    sent = torch.view_as_real(points[torch.tensor([[3, 3, 7, 0]])]).flatten(1)
-    counts = histogram(sent + 0.05, points)
-    assert counts[0, 3] == 2 and counts[0, 7] == counts[0, 0] == 1 and counts.sum() == 4
-
-
 # -- over a fading link -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("equaliser", ["mmse", "zf", None])
+@pytest.mark.parametrize("equaliser", ["mmse", None])
 def test_over_a_fading_link_it_undoes_the_equaliser_and_gains_by_the_csi(equaliser):
     channel = Rayleigh(coherence=4, equaliser=equaliser)
     _, record, rate = play(behind(), channel=channel, snr_db=4.0)
@@ -204,12 +190,9 @@ def fitted(scheme, **threat):
 
 def test_whoever_may_not_have_candidates_encoded_is_told_before_spending_anything():
     game = Game(make_source("shapes", half="attacker", num_images=100, size=SIDE), num_symbols=N)
-    for scheme, threat in (
-        (behind(), ThreatModel()),
-        (Recorded(torch.randn(50, 2 * N, generator=g())), ASK),
-    ):
+    for scheme, threat in ((behind(), ThreatModel()), (Recorded(torch.randn(50, 2 * N, generator=g())), ASK)):
         view = View(game, scheme, threat, g())
-        with pytest.raises(DeniedError, match="encoded"):
+        with refused("encoded", DeniedError):
             make_eavesdropper("match-query", game.spec).fit(view, generator=g())
         assert view.queries == 0
 
@@ -221,17 +204,11 @@ def test_the_same_candidates_get_the_same_answer_also_from_a_stochastic_encoder(
     first = [attacker.match(received, csi, images) for images in sets]
     again = [attacker.match(received, csi, images.clone()) for images in sets]
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    for seed in range(40):
+        attacker.match(received, csi, torch.rand(2, 3, SIDE, SIDE, generator=g(seed)))
+    assert len(attacker._remembered) == 32, "what it remembers is bounded"
     sets[0][0] += 0.01  # changed in place: another set, though at the same address
     assert not torch.equal(attacker.match(received, csi, sets[0]), first[0])
-
-
-def test_memory_of_candidates_is_bounded():
-    attacker, _ = fitted(behind())
-    for seed in range(40):
-        attacker.match(
-            torch.zeros(1, 2 * N), torch.zeros(1, 1), torch.rand(2, 3, SIDE, SIDE, generator=g(seed))
-        )
-    assert len(attacker._remembered) == 32
 
 
 def test_a_copy_from_a_file_has_no_encoder_until_it_is_fitted(tmp_path):
@@ -240,18 +217,8 @@ def test_a_copy_from_a_file_has_no_encoder_until_it_is_fitted(tmp_path):
     loaded = load_checkpoint(tmp_path / "q.safetensors").policy
     images = torch.rand(3, 3, SIDE, SIDE, generator=g())
     arguments = (torch.zeros(2, 2 * N), torch.full((2, 1), 12.0), images)
-    with pytest.raises(InputError, match="holds no encoder; fit it"):
+    with refused("encoder fit"):
         loaded.match(*arguments)
     loaded.fit(view, generator=g())
     assert torch.equal(loaded.match(*arguments), attacker.match(*arguments))
     assert torch.equal(copy.deepcopy(attacker).match(*arguments), attacker.match(*arguments))
-
-
-def test_near_ties_are_told_apart():
-    """Candidates a millionth of their length apart, over a link without noise: the right one is still first."""
-    attacker, view = fitted(behind())
-    base = torch.full((3, SIDE, SIDE), 0.4)
-    images = base + 1e-6 * torch.randn(50, 3, SIDE, SIDE, generator=g())
-    symbols = view.encode(images)
-    scores = attacker.match(symbols, torch.full((50, 1), 100.0), images)
-    assert float(reidentification(scores).mean()) == 1.0

@@ -7,12 +7,10 @@ import math
 
 import pytest
 import torch
+from links import seeded as g
 from pixels import Fresh, Noise, Pixels
-from tosc_agents.eavesdroppers.transformed import (
-    BASE_ATTACKS,
-    TransformedAttack,
-    TransformedView,
-)
+from refusals import refused
+from tosc_agents.eavesdroppers.transformed import BASE_ATTACKS, TransformedView
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.learning.state import Run
 
@@ -51,10 +49,6 @@ TINY = {
 LEARN = {"components": 32, "width": 128, "restarts": 1, "epochs": 10, "batch_size": 50, "dropout": 0.0}
 
 
-def g(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 # -- schemes ----------------------------------------------------------------------------------------
 
 SPEC = SystemSpec((3, SIDE, SIDE), 10, N)
@@ -75,16 +69,6 @@ class Key(Stage):
 
     def recover(self, received, csi, context):
         return received @ self.matrix.T
-
-
-class FixedOrder(Stage):
-    """One secret order of a constellation's points."""
-
-    name = "fixed-order"
-    keyed = True
-
-    def protect(self, symbols, context):
-        return symbols.unflatten(1, (N, 2))[:, torch.randperm(N, generator=g(6))].flatten(1)
 
 
 class Points(Pixels):
@@ -227,14 +211,27 @@ def unprotected(source, test_source):
 
 
 @pytest.mark.parametrize("name", TRANSFORMED)
-@pytest.mark.parametrize("channel", [None, Rayleigh(coherence=8)], ids=["awgn", "rayleigh"])
-def test_every_transformed_attack_keeps_the_laws_of_an_attacker(source, name, channel):
+def test_every_transformed_attack_keeps_the_laws_of_an_attacker_and_comes_back_from_a_file(
+    source, name, tmp_path
+):
     few = source.subset(range(96))
-    view, game, _ = view_of(few, scheme_for(name, few), channel=channel, **grants(name))
+    channel = Rayleigh(coherence=8) if name in ("sorted", "denoise") else None
+    view, game, scheme = view_of(few, scheme_for(name, few), channel=channel, **grants(name))
     attacker = transformed(name, game.spec, base_attacks=BASE_ATTACKS, kwargs=TINY)
     assert attacker.capabilities == ("reconstruct", "match", "infer")
     assert attacker.inferred == (("label", game.spec.num_outputs),)
     check_eavesdropper(attacker, view)
+    # A codebook's shape, an attribute's number of values: what is learnt in fitting must be in the file.
+    attacker.fit(view, generator=g())
+    attacker.eval()
+    save_checkpoint(tmp_path / "a.safetensors", attacker, {})
+    again = load_checkpoint(tmp_path / "a.safetensors").policy
+    received, csi, images = receptions(game, scheme, few)
+    for capability in attacker.capabilities:
+        more = [images[:5]] if capability == "match" else []
+        wanted = getattr(attacker, capability)(received, csi, *more)
+        assert torch.equal(getattr(again, capability)(received, csi, *more), wanted)
+    assert again.inferred == attacker.inferred
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 13), (1, 96, 64)], ids=str)
@@ -249,39 +246,6 @@ def test_every_transformed_attack_copes_with_images_of_any_size(name, shape):
         game = game.with_rules(constellation=scheme.constellation)
     view = View(game, scheme, ThreatModel(**grants(name)), g())
     check_eavesdropper(transformed(name, game.spec, base_attacks=BASE_ATTACKS, kwargs=TINY), view)
-
-
-def test_the_default_base_attacks_are_one_for_each_kind_of_leak():
-    for name in TRANSFORMED:
-        with weights_from(0):
-            attacker = make_eavesdropper(name, SystemSpec((3, 32, 32), 10)).eval()
-        received, csi = torch.zeros(2, 128), torch.zeros(2, 1)
-        assert attacker.options["base_attacks"] == list(BASE_ATTACKS) == ["inversion-mlp", "label", "match"]
-        assert attacker.reconstruct(received, csi).shape == (2, 3, 32, 32)
-        assert attacker.infer(received, csi).shape == (2, 10)
-        assert attacker.match(received, csi, torch.rand(3, 3, 32, 32, generator=g())).shape == (2, 3)
-
-
-@pytest.mark.parametrize("name", TRANSFORMED)
-def test_a_checkpoint_gives_the_same_answers(source, name, tmp_path):
-    few = source.subset(range(96))
-    scheme = scheme_for(name, few)
-    view, game, _ = view_of(few, scheme, **grants(name))
-    # An attribute's number of values, a codebook's shape: what is learnt in fitting must be in the file.
-    attacker = transformed(name, game.spec, base_attacks=["inversion-mlp", "attribute"], kwargs=TINY)
-    attacker.fit(view, generator=g())
-    attacker.eval()
-    save_checkpoint(tmp_path / "a.safetensors", attacker, {})
-    again = load_checkpoint(tmp_path / "a.safetensors").policy
-    received, csi, _ = receptions(game, scheme, few)
-    assert torch.equal(attacker.reconstruct(received, csi), again.reconstruct(received, csi))
-    assert again.inferred == attacker.inferred
-    assert torch.equal(attacker.infer(received, csi), again.infer(received, csi))
-    save_checkpoint(tmp_path / "half.safetensors", attacker, {}, half=True)
-    halved = load_checkpoint(tmp_path / "half.safetensors").policy.reconstruct(received, csi)
-    assert torch.allclose(halved, attacker.reconstruct(received, csi), atol=0.02), (
-        "float16 is enough for a zoo"
-    )
 
 
 @pytest.mark.parametrize("name", TRANSFORMED)
@@ -336,44 +300,29 @@ def test_an_interrupted_attack_ends_in_the_very_same_attacker(source, tmp_path):
 
 def test_a_wrong_option_is_one_sentence():
     for name, options, sentence in [
-        ("sorted", {"base_attacks": []}, "different attackers' names"),
-        ("sorted", {"base_attacks": "linear"}, "different attackers' names, not 'linear'"),
-        ("sorted", {"base_attacks": ["linear", "linear"]}, "different attackers' names"),
+        ("sorted", {"base_attacks": []}, "different"),
+        ("sorted", {"base_attacks": "linear"}, "different 'linear'"),
+        ("sorted", {"base_attacks": ["linear", "linear"]}, "different"),
         ("sorted", {"base_attacks": ["lineer"]}, "lineer"),
-        ("denoise", {"base_attacks": ["sorted"]}, "ordinary attacker, which 'sorted' is not"),
+        ("denoise", {"base_attacks": ["sorted"]}, "ordinary 'sorted'"),
         (
             "unshuffle",
             {"base_attacks": ["linear"], "base_attack_kwargs": {"linear": {"epochs": 3}}},
-            "'linear' has no option 'epochs'",
+            "'linear' 'epochs'",
         ),
         (
             "unshuffle",
             {"base_attacks": ["linear"], "base_attack_kwargs": {"label": {"epochs": 3}}},
-            "of the base attacks linear by name, not of 'label'",
+            "'label'",
         ),
-        ("unshuffle", {"pairs": 9}, "pairs must be a whole number of at least 10, not 9"),
-        ("sorted", {"points": 5}, "no square QAM of 5 points"),
-        ("sorted", {"measured": 1}, "at least 2, not 1"),
-        ("codebook", {"codewords": 12}, "no square QAM of 12 points"),
-        ("codebook", {"dimension": 0}, "dimension must be a whole number from 1 to 1024, not 0"),
+        ("unshuffle", {"pairs": 9}, "pairs 10 9"),
+        ("sorted", {"points": 5}, "5"),
+        ("sorted", {"measured": 1}, "2 1"),
+        ("codebook", {"codewords": 12}, "12"),
+        ("codebook", {"dimension": 0}, "dimension 1 0"),
     ]:
-        with pytest.raises(InputError, match=sentence):
+        with refused(sentence):
             make_eavesdropper(name, SystemSpec((3, SIDE, SIDE), 10, N), **options)
-
-
-def test_an_attack_without_a_capability_says_what_it_can():
-    attacker = transformed("denoise", SystemSpec((3, SIDE, SIDE), 10, N), kwargs=TINY)
-    with pytest.raises(InputError, match="'denoise' cannot infer; it can reconstruct"):
-        attacker.infer(torch.zeros(1, 2 * N), torch.zeros(1, 1))
-
-
-def test_a_base_that_is_denied_what_it_needs_says_so_before_anything_is_spent(source):
-    view, game, _ = view_of(source, labels=False)
-    with pytest.raises(DeniedError, match=r"'label', a base attack of 'sorted'.*labels=False"):
-        transformed("sorted", game.spec, base_attacks=["inversion-mlp", "label"], kwargs=TINY).fit(
-            view, generator=g()
-        )
-    assert view.queries == 0
 
 
 def test_a_transformed_view_denies_what_the_view_denies(source):
@@ -401,13 +350,39 @@ def test_a_transformed_view_denies_what_the_view_denies(source):
     assert inner.encode(inner.images(index)).shape == (4, 2 * inner.spec.num_symbols)
     inner.sample(index)
     assert inner.queries == discrete.queries == 4
-    with pytest.raises(InputError, match="one transformed reception"):
+    with refused("transformed reception"):
         inner.sample_repeated(index)
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme", "threat", "words", "error"),
+    [
+        ("sorted", None, {"labels": False}, "'label' 'sorted' labels=False", DeniedError),
+        ("sorted", "levels", {"keys": "without-pairs"}, "pairs", DeniedError),
+        ("unshuffle", "locked", {}, "encoder key", DeniedError),
+        ("unshuffle", "locked", {"unkeyed_encoder": True, "keys": "without-pairs"}, "pairs", DeniedError),
+        ("codebook", None, {}, "'codebook'", InputError),
+        ("codebook", "points", {"codebook": False}, "codebook=False", DeniedError),
+    ],
+)
+def test_what_an_attack_cannot_do_without_is_told_before_more_is_spent(
+    source, name, scheme, threat, words, error
+):
+    schemes = {"levels": shuffled_levels(), "points": points(source), "locked": locked(secret("permutation"))}
+    view, game, _ = view_of(source, schemes.get(scheme), **threat)
+    attacker = transformed(name, game.spec, base_attacks=["inversion-mlp", "label"], kwargs=TINY)
+    with refused(words, error):
+        attacker.fit(view, generator=g())
+    assert view.queries == (1000 if threat.get("unkeyed_encoder") else 0), (
+        "the encoder without its key comes first"
+    )
 
 
 def test_a_transformed_view_gives_what_the_attack_makes_of_receptions(source):
     view, game, _ = view_of(source, locked(secret("rotation")), unkeyed_encoder=True)
     attacker = transformed("sorted", game.spec, kwargs=TINY)
+    with refused("'sorted' infer"):
+        attacker.infer(torch.zeros(1, 2 * N), torch.zeros(1, 1))
     attacker.learn(view, g())
     inner = TransformedView(view, attacker)
     assert not inner.deterministic and inner.spec.num_symbols == 5 * N // 2
@@ -425,7 +400,7 @@ def test_a_transformed_view_gives_what_the_attack_makes_of_receptions(source):
 # -- unshuffle --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["permutation", "signed permutation", "rotation"])
+@pytest.mark.parametrize("kind", ["signed permutation", "rotation"])
 def test_a_fixed_key_is_recovered_from_hundreds_of_pairs_and_then_protects_nothing(
     source, test_source, unprotected, kind
 ):
@@ -445,16 +420,6 @@ def test_a_fixed_key_is_recovered_from_hundreds_of_pairs_and_then_protects_nothi
     else:
         assert torch.equal(attacker.inverse, key.T)
     assert psnr(attacker, game, scheme, test_source) > unprotected - 0.1
-
-
-def test_a_fixed_permutation_of_points_is_recovered_from_forty_pairs(source):
-    shuffled = points(source, FixedOrder(SPEC, "16qam"))
-    view, game, scheme = view_of(source, shuffled, unkeyed_encoder=True)
-    attacker = transformed("unshuffle", game.spec, kwargs=TINY, pairs=40)
-    assert attacker.learn(view, g())["key"] == "permutation"
-    received, csi, _ = receptions(game, scheme, source, snr_db=40.0)
-    wanted = view.unkeyed(torch.arange(len(source)))[0]
-    assert torch.allclose(attacker.transform(received, csi)[0], wanted, atol=0.1)
 
 
 def test_a_key_is_found_without_csi_over_fading_and_under_the_scheme_s_own_noise(source):
@@ -486,18 +451,6 @@ def test_a_key_for_each_message_is_not_found_and_the_attack_is_then_an_ordinary_
     by_sorting.fit(view, generator=g())
     assert floor - 0.3 < leaked < psnr(by_sorting, game, scheme, test_source) + 0.1
     assert leaked < unprotected - 2
-
-
-def test_unshuffle_is_denied_without_the_unkeyed_encoder_or_pairs(source):
-    scheme = locked(secret("permutation"))
-    for threat, sentence in (
-        ({}, "encoder without its key"),
-        ({"unkeyed_encoder": True, "keys": "without-pairs"}, "denies pairs"),
-    ):
-        view, game, _ = view_of(source, scheme, **threat)
-        assert ThreatModel(**threat).grants(eavesdroppers["unshuffle"].needs)
-        with pytest.raises(DeniedError, match=sentence):
-            transformed("unshuffle", game.spec, kwargs=TINY).fit(view, generator=g())
 
 
 # -- sorted -----------------------------------------------------------------------------------------
@@ -556,12 +509,6 @@ def test_sorted_values_see_through_a_key_for_each_message(source, test_source, f
     assert psnr(attacker, game, scheme, test_source) > floor + 1.5
 
 
-def test_sorted_is_denied_where_there_are_neither_pairs_nor_the_unkeyed_encoder(source):
-    view, game, _ = view_of(source, shuffled_levels(), keys="without-pairs")
-    with pytest.raises(DeniedError, match="denies pairs"):
-        transformed("sorted", game.spec, kwargs=TINY).fit(view, generator=g())
-
-
 # -- denoise ----------------------------------------------------------------------------------------
 
 
@@ -573,12 +520,8 @@ def test_denoise_is_the_mean_and_tells_twelve_decibels_more_for_sixteen_receptio
     assert torch.allclose(csi, torch.full((5, 1), 3.0 + 10 * math.log10(16)), atol=1e-4)
     once, same = attacker.transform(received[:, 0], csi)
     assert torch.equal(once, received[:, 0]) and torch.equal(same, csi)
-
-
-def test_each_reception_counts_by_its_snr():
-    attacker = transformed("denoise", SystemSpec((3, SIDE, SIDE), 10, N), kwargs=TINY)
-    received = torch.randn(1, 2, 2 * N, generator=g())
-    combined, csi = attacker.transform(received, torch.tensor([[[0.0], [10 * math.log10(3)]]]))
+    # Each reception counts by its SNR.
+    combined, csi = attacker.transform(received[:1, :2], torch.tensor([[[0.0], [10 * math.log10(3)]]]))
     assert torch.allclose(combined[0], received[0, 0] / 4 + received[0, 1] * 3 / 4, atol=1e-5)
     assert float(csi) == pytest.approx(10 * math.log10(4), abs=1e-4)
 
@@ -609,9 +552,8 @@ def test_over_fading_links_the_combination_is_the_best_linear_estimate(source):
     assert torch.equal(blind, got.received.mean(1)), "without CSI there is the plain mean"
 
 
-@pytest.mark.parametrize("noise", [(), (Noise(SPEC),)], ids=["clean", "noisy"])
-def test_hearing_an_image_sixteen_times_leaks_more_than_hearing_it_once(source, test_source, noise):
-    scheme, leaked = make_scheme(Pixels(SPEC), stages=noise), {}
+def test_hearing_an_image_sixteen_times_leaks_more_than_hearing_it_once(source, test_source):
+    scheme, leaked = make_scheme(Pixels(SPEC), stages=[Noise(SPEC)]), {}
     for repeats in (1, 16):
         view, game, _ = view_of(source, scheme, snr_db=0.0, receptions=repeats)
         attacker = transformed("denoise", game.spec, kwargs={"inversion-mlp": {**LEARN, "epochs": 5}})
@@ -656,23 +598,3 @@ def test_a_codebook_of_another_shape_is_taken_from_the_scheme(source):
         attacker.fit(view, generator=g())
         assert (attacker.options["codewords"], attacker.options["dimension"]) == (16, 5)
         check_eavesdropper(attacker)
-
-
-def test_codewords_beat_the_floor(source, test_source, floor):
-    view, game, scheme = view_of(source, points(source))
-    attacker = transformed("codebook", game.spec)
-    attacker.fit(view, generator=g())
-    assert psnr(attacker, game, scheme, test_source) > floor + 2
-
-
-def test_a_scheme_without_a_codebook_is_refused_and_a_hidden_one_denied(source):
-    view, game, _ = view_of(source)
-    with pytest.raises(InputError, match=r"'codebook' attacks discrete schemes.*has no codebook"):
-        transformed("codebook", game.spec, kwargs=TINY).fit(view, generator=g())
-    view, game, _ = view_of(source, points(source), codebook=False)
-    with pytest.raises(DeniedError, match="codebook=False"):
-        transformed("codebook", game.spec, kwargs=TINY).fit(view, generator=g())
-
-
-def test_every_transformed_attack_is_registered():
-    assert all(issubclass(eavesdroppers[name], TransformedAttack) for name in TRANSFORMED)

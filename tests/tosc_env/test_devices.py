@@ -10,6 +10,7 @@ import pytest
 import torch
 from devices import CUDA, HostWait, gpu
 from fakes import SMALL, FakeEavesdropper, FakeScheme
+from refusals import refused
 from torch import nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
@@ -28,15 +29,14 @@ from tosc_env.envs.role import RoleEnv
 from tosc_env.envs.session import Session
 from tosc_env.envs.system import System
 from tosc_env.envs.vector import ToscVectorEnv
-from tosc_env.errors import DeniedError, InputError
-from tosc_env.game import Game, GameConfig
+from tosc_env.errors import DeniedError
+from tosc_env.game import Game
 from tosc_env.mixture import Mixture
 from tosc_env.modulation import constellation_points, hard_decision, modulate
 from tosc_env.nodes import WIRETAP, Node, wiretap
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
-from tosc_env.rollout import rollout
 from tosc_env.schemes import PrivacyScheme
 
 CHANNELS = ("awgn", "rayleigh", "rician", "tdl")
@@ -80,35 +80,31 @@ class Discrete(PrivacyScheme):
 # -- the stand-in for a GPU -------------------------------------------------------------------------
 
 RAISED = (HostWait, DataDependentOutputException, DynamicOutputShapeException, RuntimeError)
-WAITS = {
-    "item": lambda x, cpu: x.sum().item(),
-    "bool": lambda x, cpu: 1 if (x > 0).any() else 0,
-    "tolist": lambda x, cpu: x.tolist(),
-    "cpu": lambda x, cpu: x.cpu(),
-    "to the GPU": lambda x, cpu: cpu.to(CUDA),
-    "copy to the GPU": lambda x, cpu: x.copy_(cpu),
-    "tensor of numbers": lambda x, cpu: torch.tensor([1.0, 2.0], device=CUDA),
-    "tensor of an array": lambda x, cpu: torch.as_tensor(np.ones(3), device=CUDA),
-    "nonzero": lambda x, cpu: x.nonzero(),
-    "mask": lambda x, cpu: x[x > 0],
-    "list as index": lambda x, cpu: x[[0, 2]],
-    "new tensor": lambda x, cpu: x.new_tensor([1.0, 2.0]),
-    "index of the CPU": lambda x, cpu: x[torch.tensor([0, 2])],
-    "index of no dimension": lambda x, cpu: x[x.argmax()],
-    "equal": lambda x, cpu: torch.equal(x, x),
-    "unique": lambda x, cpu: torch.unique(x),
-}
+WAITS = (
+    lambda x, cpu: x.sum().item(),
+    lambda x, cpu: 1 if (x > 0).any() else 0,
+    lambda x, cpu: x.tolist(),
+    lambda x, cpu: x.cpu(),
+    lambda x, cpu: cpu.to(CUDA),
+    lambda x, cpu: x.copy_(cpu),
+    lambda x, cpu: torch.tensor([1.0, 2.0], device=CUDA),
+    lambda x, cpu: torch.as_tensor(np.ones(3), device=CUDA),
+    lambda x, cpu: x.nonzero(),
+    lambda x, cpu: x[x > 0],
+    lambda x, cpu: x[[0, 2]],
+    lambda x, cpu: x.new_tensor([1.0, 2.0]),
+    lambda x, cpu: x[torch.tensor([0, 2])],
+    lambda x, cpu: x[x.argmax()],
+    lambda x, cpu: torch.equal(x, x),
+    lambda x, cpu: torch.unique(x),
+)
 
 
-@pytest.mark.parametrize("name", WAITS)
-def test_a_wait_is_noticed(place, name):
+def test_a_wait_and_mixed_devices_are_noticed(place):
     x, cpu = torch.rand(3, device=CUDA), torch.rand(3)
-    with place.no_waits(), pytest.raises(RAISED):
-        WAITS[name](x, cpu)
-
-
-def test_mixed_devices_are_noticed(place):
-    x, cpu = torch.rand(3, device=CUDA), torch.rand(3)
+    for wait in WAITS:
+        with place.no_waits(), pytest.raises(RAISED):
+            wait(x, cpu)
     with pytest.raises((FakeTensorDeviceMismatchError, RuntimeError)):
         x + cpu
     with pytest.raises(RuntimeError):
@@ -177,9 +173,15 @@ def play(place, scheme, outside, *, nodes=WIRETAP, **rules):
 EVERYBODY = ("transmitter", "receiver", "eavesdropper_0", "eavesdropper_1", "eavesdropper_2")
 
 
-@pytest.mark.parametrize("channel", CHANNELS)
-@pytest.mark.parametrize("eavesdroppers", [1, 3])
-@pytest.mark.parametrize("role", ["transmitter", "receiver", "eavesdropper_0", "everybody"])
+@pytest.mark.parametrize(
+    ("role", "eavesdroppers", "channel"),
+    [
+        ("transmitter", 1, "awgn"),
+        ("receiver", 3, "rayleigh"),
+        ("eavesdropper_0", 1, "rician"),
+        ("everybody", 3, "tdl"),
+    ],
+)
 def test_no_role_waits_in_a_session(place, role, eavesdroppers, channel):
     outside = EVERYBODY[: 2 + eavesdroppers] if role == "everybody" else [role]
     play(place, FakeScheme, outside, nodes=wiretap(eavesdroppers), channel=channel)
@@ -194,9 +196,7 @@ def test_the_points_of_a_discrete_scheme_inside_are_checked_without_waiting(plac
     play(place, Discrete, [role], nodes=wiretap(2), channel="rayleigh")
 
 
-@pytest.mark.parametrize(
-    ("waits", "message"), [(True, "symbol 0 of message 0 is"), (False, "a symbol was no point of '16qam'")]
-)
+@pytest.mark.parametrize(("waits", "message"), [(True, "symbol 0"), (False, "'16qam'")])
 def test_a_wrong_point_of_a_scheme_inside_is_found_as_the_caller_resets(monkeypatch, waits, message):
     """On the CPU, where there are values: at once, and as on a GPU."""
     if not waits:
@@ -204,7 +204,7 @@ def test_a_wrong_point_of_a_scheme_inside_is_found_as_the_caller_resets(monkeypa
     game = Game(make_source("shapes", **SMALL), constellation="16qam")
     wrong = as_pipeline(Discrete(game.spec, scale=1.1)).eval()
     session = Session(System(game, wrong, {}, False, "shapes"), ["receiver", "eavesdropper"])
-    with pytest.raises(InputError, match=message):
+    with refused(message):
         session.reset(0)
 
 
@@ -224,7 +224,7 @@ def test_a_reward_that_is_not_finite_is_found_as_the_caller_resets(monkeypatch):
     session.reset(0)
     answers = {"receiver": torch.zeros(1, dtype=torch.int64), "eavesdropper": torch.rand(1, 3, 32, 32)}
     session.play({"transmitter": torch.rand(1, 128), **answers})
-    with pytest.raises(InputError, match="reward of the transmitter must be finite float32 numbers"):
+    with refused("transmitter finite"):
         session.reset(0)
 
 
@@ -233,8 +233,9 @@ def test_the_points_of_a_transmitter_outside_are_checked_at_once(place):
         play(place, FakeScheme, ["transmitter"], constellation="16qam")
 
 
-@pytest.mark.parametrize("mode", ["SAME_STEP", "NEXT_STEP"])
-@pytest.mark.parametrize("role", ["transmitter", "receiver", "eavesdropper"])
+@pytest.mark.parametrize(
+    ("role", "mode"), [("transmitter", "SAME_STEP"), ("receiver", "NEXT_STEP"), ("eavesdropper", "SAME_STEP")]
+)
 def test_a_vector_environment_waits_only_to_validate(place, role, mode):
     scheme = FakeScheme().to(CUDA).eval()
     attacker = None if role == "eavesdropper" else FakeEavesdropper().to(CUDA)
@@ -327,54 +328,23 @@ def test_what_is_played_in_numpy_arrives_on_the_gpu(place, monkeypatch, form):
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
-@pytest.mark.parametrize("transmit_antennas", [1, 2])
-def test_no_round_of_a_game_waits(place, channel, transmit_antennas):
-    """With several antennas at both ends, fades that outlive a message, and metrics that cost more."""
-    nodes = (Node("receiver", 2), Node("eve", 3, adversary=True), Node("mallory", snr_db=3.0, adversary=True))
-    options = {} if channel == "awgn" else {"channel_kwargs": {"coherence": 128}}
-    game = Game(
-        place.source,
-        GameConfig(
-            "shapes",
-            nodes=nodes,
-            channel=channel,
-            transmit_antennas=transmit_antennas,
-            transmitter_csi=["receiver", "eve"],
-            snr_db=[0.0, 12.0],
-            eavesdropper_snr_db={"low": 0.0, "high": 20.0},
-            metrics=["ssim"],
-            repeat=2,
-            **options,
-        ),
+def test_no_rule_of_a_game_makes_a_session_wait(place, channel):
+    """Several antennas at both ends, fades that outlive a message, drawn SNRs, and metrics that cost more."""
+    rules = {} if channel == "awgn" else {"channel_kwargs": {"coherence": 128}}
+    play(
+        place,
+        FakeScheme,
+        ["eve"],
+        nodes=(Node("receiver", 2), Node("eve", 3, adversary=True), Node("far", snr_db=3.0, adversary=True)),
+        channel=channel,
+        transmit_antennas=2,
+        transmitter_csi=["receiver", "eve"],
+        snr_db=[0.0, 12.0],
+        eavesdropper_snr_db={"low": 0.0, "high": 20.0},
+        metrics=["ssim"],
+        repeat=2,
+        **rules,
     )
-    stream = torch.Generator(CUDA).manual_seed(0)
-    restart = torch.arange(ROWS, device=CUDA) < 2
-
-    def play(previous=None):
-        symbols = torch.rand(ROWS, 128, device=CUDA, requires_grad=True)
-        round_ = game.draw(
-            ROWS, generator=stream, previous=previous, restart=None if previous is None else restart
-        )
-        gains = game.context(round_, stream).gains
-        precode = None
-        if transmit_antennas > 1:
-            aim = gains["receiver"].conj().mean(1)
-
-            def precode(waves):
-                return type(waves)(waves.signal[:, :1] * aim, waves.weights[:, :1] * aim)
-
-        sent = game.transmit(round_, symbols, precode=precode)
-        pooled = game.pool(round_, sent)
-        heard = [reception.received for reception in (*sent.receptions.values(), pooled)]
-        torch.stack(heard).square().sum().backward()
-        scores = game.score(round_, round_.targets, dict.fromkeys(game.adversaries, round_.batch.images))
-        return round_, [*heard, *gains.values(), symbols.grad, scores.worst.psnr_db, *scores.rewards.values()]
-
-    round_, _ = play()
-    with place.no_waits():
-        round_, results = play(round_)
-        play(round_)
-    assert {value.device for value in results} == {CUDA}
 
 
 def test_no_mixture_of_schemes_waits(place):
@@ -395,9 +365,9 @@ THREATS = {
 }
 
 
-@pytest.mark.parametrize("scheme", [FakeScheme, Discrete])
 @pytest.mark.parametrize("threat", THREATS)
-def test_no_attacker_waits_for_its_samples(place, threat, scheme):
+def test_no_attacker_waits_for_its_samples(place, threat):
+    scheme = Discrete if threat == "few queries" else FakeScheme
     game = Game(place.source, nodes=wiretap(2), channel="rayleigh")
     pipeline = as_pipeline(scheme(game.spec)).to(CUDA).eval()
     stream = torch.Generator(CUDA).manual_seed(0)
@@ -420,23 +390,12 @@ def test_an_image_beyond_the_budget_is_denied_at_once_or_when_synchronised():
     """On the CPU, where there are values."""
     game = Game(make_source("shapes", **SMALL))
     view = View(game, FakeScheme().eval(), ThreatModel(queries=8), torch.Generator().manual_seed(0))
-    with pytest.raises(DeniedError, match="its first 8 images sent; image 8 is asked for"):
+    with refused("8", DeniedError):
         view.sample(torch.tensor([0, 8]))
     for index, denied in (([0, 7], False), ([0, 8], True), ([-1, 0], True)):
         checks = AsyncChecks()
         with checks.collect():
             sent = view.symbols(torch.tensor(index))
         assert torch.equal(sent, view.symbols(torch.tensor(index).clamp(0, 7))), "nothing is learnt meanwhile"
-        with pytest.raises(DeniedError, match="its first 8 images sent") if denied else nullcontext():
+        with refused("8", DeniedError) if denied else nullcontext():
             checks.synchronize()
-
-
-def test_what_is_sent_outside_of_any_environment_stays_on_the_gpu(place):
-    """The points of a scheme are checked at once here, unless the checks are collected."""
-    game = Game(place.source, channel="rician")
-    for scheme in (FakeScheme(game.spec), Discrete(game.spec)):
-        stream = torch.Generator(CUDA).manual_seed(0)
-        with AsyncChecks().collect():
-            exchanges = list(rollout(game, scheme.to(CUDA).eval(), generator=stream, batch_size=32))
-        for exchange in exchanges:
-            assert exchange.logits().device == exchange.observed(ThreatModel()).received.device == CUDA

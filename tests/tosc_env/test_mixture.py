@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from refusals import refused
 from tosc_agents import evaluate, fit_eavesdropper
 
 from tosc_env.data import make_source
 from tosc_env.envs.common import make_system
 from tosc_env.envs.session import Session
-from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.mixture import Mixture
 from tosc_env.modulation import check_points, constellation_points
@@ -56,10 +56,6 @@ def exchanged(game, scheme, rows=ROWS):
     return send(game, scheme, game.draw(rows, generator=stream), stream)
 
 
-def symbols_of(scheme, source, context, index):
-    return scheme.constrain(scheme.send(source, index, context), context)
-
-
 @pytest.mark.parametrize("options", [{}, {"channel": "rayleigh", "channel_kwargs": {"coherence": 16}}])
 def test_each_row_is_sent_received_and_decided_as_by_its_scheme_alone(source, schemes, options):
     game = Game(source, **options)
@@ -75,22 +71,7 @@ def test_each_row_is_sent_received_and_decided_as_by_its_scheme_alone(source, sc
     assert logits.argmax(1).unique().numel() > 1
 
 
-def test_each_row_has_its_own_schemes_constraint(source, schemes):
-    sent = exchanged(Game(source), Mixture(schemes, by_row)).transmission.sent
-    points = constellation_points("16qam")
-    check_points(sent[CODEBOOK::3], points, "16qam")
-    energy = sent.square().sum(1) / SPEC.num_symbols
-    assert torch.allclose(energy[JSCC::3], torch.ones(ROWS // 3), atol=1e-5)
-    assert torch.allclose(energy[ENCRYPTED::3], torch.ones(ROWS // 3), atol=1e-5)
-    # Points are sent as they are, and not at unit energy of the message.
-    assert ((energy[CODEBOOK::3] - 1).abs() > 1e-3).any()
-    assert torch.equal(
-        sent[CODEBOOK::3], exchanged(Game(source), schemes[CODEBOOK]).transmission.sent[CODEBOOK::3]
-    )
-
-
-@pytest.mark.parametrize("absent", [JSCC, CODEBOOK, ENCRYPTED])
-def test_a_scheme_that_has_no_row_of_a_batch_minds_nobodys_symbols(source, schemes, absent):
+def test_a_scheme_that_has_no_row_of_a_batch_minds_nobodys_symbols(source, schemes, absent=CODEBOOK):
     left = torch.tensor([k for k in range(3) if k != absent])
     mixture = Mixture(schemes, lambda context: left[context.message[:, 0] % 2])
     sent = exchanged(Game(source), mixture).transmission.sent
@@ -106,16 +87,8 @@ def test_a_row_off_its_own_constellation_is_refused_and_anothers_is_not(source, 
     symbols[JSCC] *= 1.01
     mixture.constrain(symbols, exchange.context)
     symbols[CODEBOOK] *= 1.01
-    with pytest.raises(InputError, match=r"message 1 is .* no point of '16qam'"):
+    with refused("message 1 '16qam'"):
         mixture.constrain(symbols, exchange.context)
-
-
-def test_gradients_reach_the_symbols_of_every_row(source, schemes):
-    exchange = exchanged(Game(source), Mixture(schemes, by_row))
-    symbols = exchange.transmission.sent.clone().requires_grad_()
-    weights = torch.randn(symbols.shape, generator=torch.Generator().manual_seed(0))
-    (Mixture(schemes, by_row).constrain(symbols, exchange.context) * weights).sum().backward()
-    assert symbols.grad.isfinite().all() and (symbols.grad != 0).any(1).all()
 
 
 def test_knowing_the_key_undoes_the_keyed_rows_alone(source, schemes):
@@ -141,7 +114,7 @@ def test_a_key_is_for_the_keyed_parts(schemes):
     assert (
         not open_parts.keyed and open_parts.key_fingerprint is None and open_parts.use_key(None) is open_parts
     )
-    with pytest.raises(InputError, match=r"none of the schemes 'deepjscc \| lbvq' takes one"):
+    with refused("none 'deepjscc | lbvq'"):
         open_parts.use_key("11" * 32)
     assert twin.use_key("11" * 32).key_fingerprint == twin.key_fingerprint
 
@@ -211,14 +184,6 @@ def test_it_is_evaluated_attacked_and_played_like_any_scheme(source, schemes):
     assert session.play({"eavesdropper": torch.rand(6, 3, 32, 32)}).accuracy.shape == (6,)
 
 
-def test_a_copy_mixes_alike(source, schemes):
-    mixture = Mixture(schemes, by_row)
-    game = Game(source)
-    assert torch.equal(
-        exchanged(game, copy.deepcopy(mixture)).transmission.sent, exchanged(game, mixture).transmission.sent
-    )
-
-
 def test_training_goes_through_every_part(source, schemes):
     parts = [copy.deepcopy(scheme) for scheme in (schemes[JSCC], schemes[ENCRYPTED])]
     mixture = Mixture(parts, lambda context: context.message[:, 0] % 2).train()
@@ -236,13 +201,14 @@ def test_training_goes_through_every_part(source, schemes):
 
 
 def test_mistakes_are_one_sentence(schemes):
-    with pytest.raises(InputError, match="a mixture needs at least one scheme"):
-        Mixture([], by_row)
-    with pytest.raises(InputError, match="no mixtures themselves, and 'deepjscc' is one"):
-        Mixture([Mixture(schemes[:1], by_row)], by_row)
     other = make_scheme("label-only", replace(SPEC, num_symbols=32), **NETWORK)
-    with pytest.raises(InputError, match="belong to one system"):
-        Mixture([schemes[0], other], by_row)
+    for parts, words in (
+        ([], "scheme"),
+        ([Mixture(schemes[:1], by_row)], "'deepjscc'"),
+        ([schemes[0], other], "one system"),
+    ):
+        with refused(words):
+            Mixture(parts, by_row)
 
 
 def test_one_scheme_may_stand_at_several_places(source, schemes):

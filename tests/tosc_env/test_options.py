@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from tosc_env.errors import DataError, InputError, shown
 from tosc_env.options import (
@@ -44,47 +45,32 @@ def lamps():
     return table
 
 
-def test_a_name_is_built_with_its_options(lamps):
+def test_a_name_is_built_with_its_options_and_an_object_handed_back(lamps):
     lamp = build(lamps, Lamp, "plain", {"watts": 60}, "hall")
     assert (lamp.room, lamp.watts) == ("hall", 60)
-
-
-def test_an_object_is_handed_back_and_takes_no_options(lamps):
-    lamp = Lamp("hall")
     assert build(lamps, Lamp, lamp, {}, "kitchen") is lamp
-    with pytest.raises(InputError, match=r"a ready lamp takes no further options, but \['watts'\]"):
-        build(lamps, Lamp, lamp, {"watts": 3}, "hall")
+    check_options(lambda **anything: None, "free", {"x": 1})  # what takes anything is not second-guessed
 
 
-@pytest.mark.parametrize("value", [3, None, Lamp, ["plain"]])
-def test_neither_name_nor_object_is_refused(lamps, value):
-    with pytest.raises(InputError, match="given as a name or a Lamp"):
-        build(lamps, Lamp, value, {}, "hall")
-
-
-def test_an_unknown_option_names_those_there_are(lamps):
-    with pytest.raises(InputError, match=r"'plain' has no option 'wats'; its options are: watts, colour."):
-        build(lamps, Lamp, "plain", {"wats": 3}, "hall")
-
-
-def test_what_the_builder_gives_itself_is_no_option(lamps):
-    """Else the user's value would meet the builder's in a bare TypeError."""
-    with pytest.raises(InputError, match=r"has no option 'room'; its options are: watts, colour."):
-        build(lamps, Lamp, "plain", {"room": "attic"}, "hall")
-
-
-def test_a_missing_option_is_named(lamps):
+def test_what_cannot_be_built_is_refused(lamps):
     def needy(room, *, names):
         return Lamp(room)
 
     lamps.register("needy")(needy)
-    with pytest.raises(InputError, match=r"'needy' needs the option 'names'; its options are: names."):
-        build(lamps, Lamp, "needy", {}, "hall")
-
-
-def test_a_factory_that_takes_anything_is_not_second_guessed():
-    check_options(lambda **anything: None, "free", {"x": 1})
-    with pytest.raises(InputError, match="needs the option 'size'"):
+    for given, options, words in (
+        (Lamp("hall"), {"watts": 3}, "['watts']"),
+        (3, {}, "name Lamp 3"),
+        (Lamp, {}, "name Lamp"),
+        (["plain"], {}, "name Lamp ['plain']"),
+        ("plain", {"wats": 3}, "'plain' 'wats' watts colour"),
+        ("plain", {"room": "attic"}, "'room' watts colour"),  # which the builder gives itself
+        ("needy", {}, "'needy' 'names'"),
+        ("plain:watts=60", {}, "{'name': 'plain', option: value}"),
+        ("plane:watts=60", {}, "'plane:watts=60'"),
+    ):
+        with refused(words):
+            build(lamps, Lamp, given, options, "hall")
+    with refused("'size'"):
         check_options(lambda *, size, **anything: None, "free", {"x": 1})
 
 
@@ -92,22 +78,15 @@ KEY = "5a" * 32
 """What no message may show."""
 
 
-def one_sentence(caught, *parts) -> bool:
-    text = str(caught.value)
-    return "\n" not in text and text.endswith(".") and KEY not in text and all(part in text for part in parts)
+def test_whatever_a_factory_makes_of_its_options_is_one_sentence(lamps):
+    for error in (RuntimeError("a\n  b."), AttributeError("no x"), KeyError(), OverflowError("9")):
 
+        def broken(room, *, watts, error=error):
+            raise error
 
-@pytest.mark.parametrize(
-    "error", [RuntimeError("a\n  b."), AttributeError("no x"), KeyError(), OverflowError("9")]
-)
-def test_whatever_a_factory_makes_of_its_options_is_one_sentence(lamps, error):
-    @lamps.register("broken")
-    def broken(room, *, watts):
-        raise error
-
-    with pytest.raises(InputError) as caught:
-        build(lamps, Lamp, "broken", {"watts": -1}, "hall")
-    assert one_sentence(caught, "the lamp 'broken' cannot be made with watts=-1: ")
+        lamps.register(type(error).__name__)(broken)
+        with refused(f"'{type(error).__name__}' watts=-1"):
+            build(lamps, Lamp, type(error).__name__, {"watts": -1}, "hall")
 
 
 @pytest.mark.parametrize("kind", [InputError, DataError])
@@ -120,14 +99,6 @@ def test_what_a_factory_itself_says_is_said_without_a_key(lamps, kind):
         with pytest.raises(kind) as caught:
             build(lamps, Lamp, "strict", {"colour": colour}, "hall")
         assert str(caught.value) == told
-
-
-def test_options_in_the_form_of_the_command_line_are_told_the_other(lamps):
-    with pytest.raises(InputError) as caught:
-        build(lamps, Lamp, "plain:watts=60", {}, "hall")
-    assert one_sentence(caught, "a lamp with options is written {'name': 'plain', option: value}")
-    with pytest.raises(InputError, match="unknown lamp 'plane:watts=60'"):
-        build(lamps, Lamp, "plane:watts=60", {}, "hall")
 
 
 @pytest.mark.parametrize(
@@ -155,33 +126,32 @@ def test_no_message_shows_a_key_however_deep_it_lies(lamps, value):
         assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("given", [5, "watts", [1], {1: 2}, {"spec": 1}, {"stages": []}, KEY])
-def test_what_is_no_dictionary_of_options_is_one_sentence(given):
-    with pytest.raises(InputError) as caught:
-        named_options("scheme_kwargs", given)
-    assert one_sentence(caught, "scheme_kwargs")
-
-
-def test_options_come_as_a_dictionary_of_their_own():
+def test_options_are_a_dictionary_of_their_own_and_anything_else_is_refused():
+    for wrong in (5, "watts", [1], {1: 2}, {"spec": 1}, {"stages": []}, KEY):
+        with refused("scheme_kwargs") as caught:
+            named_options("scheme_kwargs", wrong)
+        assert KEY not in str(caught.value)
     given = {"watts": 60}
     assert named_options("lamp_kwargs", given) == given and named_options("lamp_kwargs", given) is not given
     assert named_options("lamp_kwargs", None) == {}
     assert named_options("task_kwargs", {"spec": 1}, beside=("task",)) == {"spec": 1}
 
 
-@pytest.mark.parametrize("check", [check_positive, check_weight, check_number])
-def test_a_number_is_one_that_float32_holds(check):
-    assert check(LARGEST, "x") == LARGEST and torch.full((), check(1, "x")) == 1
-    for value in (1e39, 10**400, float("inf"), float("nan"), "1", [1], True, None, KEY):
-        with pytest.raises(InputError) as caught:
-            check(value, "x")
-        assert one_sentence(caught, "x must be a")
-    with pytest.raises(InputError, match=r"from 1\.18e-38 to 3\.4e\+38, which float32 holds, not 1e-300"):
+def test_a_number_is_one_that_float32_holds_and_a_count_a_whole_one_from_1_on():
+    for check in (check_positive, check_weight, check_number):
+        assert check(LARGEST, "x") == LARGEST and torch.full((), check(1, "x")) == 1
+        for value in (1e39, float("inf"), float("nan"), "1", [1], True, None, KEY):
+            with refused("x") as caught:
+                check(value, "x")
+            assert KEY not in str(caught.value)
+        with pytest.raises(InputError):
+            check(10**400, "x")
+    with refused("1.18e-38 3.4e+38 1e-300"):
         check_positive(1e-300, "x")
     for value in (1.5, "1", -1, True, KEY):
-        with pytest.raises(InputError) as caught:
+        with refused("x 1") as caught:
             check_count(value, "x")
-        assert one_sentence(caught, "x must be a whole number of at least 1")
+        assert KEY not in str(caught.value)
 
 
 # -- what a type hint allows
@@ -247,7 +217,7 @@ def test_what_fits_stays_the_very_object_that_was_given():
 def test_what_a_hint_does_not_allow_is_one_sentence(change, told):
     with pytest.raises(InputError) as caught:
         Setting(**change)
-    assert told in str(caught.value) and one_sentence(caught)
+    assert told in str(caught.value)
 
 
 def test_a_checked_function_gets_what_its_hints_say():
@@ -287,9 +257,8 @@ def test_an_option_that_is_called_a_key_is_never_shown(lamps):
     ],
 )
 def test_shapes_of_a_system_are_checked_where_something_is_made_for_them(change):
-    with pytest.raises(InputError) as caught:
+    with refused(next(iter(change))):
         check_spec(SystemSpec(**{"image_shape": (3, 8, 8), "num_outputs": 2, **change}))
-    assert one_sentence(caught, next(iter(change)))
 
 
 def test_shapes_are_kept_as_a_tuple():

@@ -14,20 +14,22 @@ import numpy as np
 import pytest
 import torch
 from fakes import SMALL, SPEC, FakeScheme
+from pixels import Rounded
+from refusals import refused
 from torch import nn
 
 from tosc_env import memory
 from tosc_env.data import make_source
 from tosc_env.envs.common import make_system
 from tosc_env.envs.session import Session
-from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.memory import evaluating
 from tosc_env.pipeline import Pipeline, as_pipeline, make_scheme
-from tosc_env.schemes import PrivacyScheme, Stage, make_stage
+from tosc_env.schemes import Stage, make_stage
+from tosc_env.testing.laws import global_streams_untouched
 from tosc_env.types import Context
 
-SIZES = (1, 2, 3, 5, 8, 64)
+SIZES = (1, 3, 8, 64)
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +88,10 @@ class Flip(Stage):
 # -- what is remembered changes no bit --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("order", ["forwards", "backwards", "repeated", "after others"])
+@pytest.mark.parametrize(
+    ("size", "order"),
+    [*((size, "forwards") for size in SIZES), (8, "backwards"), (3, "repeated"), (3, "after others")],
+)
 def test_remembered_symbols_are_those_of_encode_bit_for_bit(source, network, size, order):
     scheme = Pipeline(network)
     if order == "after others":
@@ -106,13 +110,6 @@ def test_remembered_symbols_are_those_of_encode_bit_for_bit(source, network, siz
             wanted = network.encode(source.gather(part).images, context(size))
         assert torch.equal(scheme.send(source, part, context(size)), wanted)
         assert torch.equal(scheme.send(source, part, context(size, seed=9, snr_db=0.0, message=4)), wanted)
-
-
-def test_an_empty_and_a_repeated_question_have_their_answers(source, network):
-    scheme = Pipeline(network)
-    assert scheme.send(source, torch.empty(0, dtype=torch.int64), context(0)).shape == (0, 128)
-    twice = scheme.send(source, torch.tensor([4, 4, 4]), context(3))
-    assert torch.equal(twice[0], twice[1]) and torch.equal(twice[0], twice[2])
 
 
 def episode(scheme, source, rows, steps, seed, between=lambda: None):
@@ -180,16 +177,6 @@ class Air:
 # -- the backbone runs once per image ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1, 7, 8, 20])
-def test_the_backbone_runs_once_per_image(source, size):
-    scheme = counting()
-    for seed in range(3):
-        for part in torch.arange(len(source)).split(size):
-            if len(part) == size:
-                scheme.send(source, part, context(size, seed, snr_db=4.0 * seed))
-    assert scheme.backbone.count <= len(source)
-
-
 def test_environments_and_stages_share_what_is_known_of_a_source(source):
     scheme = counting()
     for seed, rows in enumerate((16, 40, 64)):
@@ -206,15 +193,6 @@ def test_stages_run_every_time_and_the_backbone_does_not(source):
     assert not torch.equal(first, second) and torch.equal(first, again)
     assert torch.equal(first.abs(), second.abs())
     assert scheme.backbone.count <= len(source) + 4  # and the two questions of two images
-
-
-def test_without_a_key_the_keyed_stages_are_left_out(source):
-    scheme = Pipeline(FakeScheme().eval(), ["keyed", Flip(SPEC)])
-    index = torch.arange(8)
-    bare = scheme.backbone.encode(source.gather(index).images, context(8))
-    without = scheme.send(source, index, context(8), keyed=False)
-    assert torch.equal(without.abs(), bare.abs()) and not torch.equal(without, bare)
-    assert not torch.equal(scheme.send(source, index, context(8)).abs(), bare.abs())
 
 
 # -- what must not be remembered --------------------------------------------------------------------
@@ -239,11 +217,19 @@ class Careful(FakeScheme):
 
 
 class GlobalNoise(FakeScheme):
-    """Random, and reads nothing."""
+    """Random, reads nothing, and a constant image would not show it."""
 
     def encode(self, images, context):
         symbols = super().encode(images, context)
-        return symbols + torch.randn_like(symbols)
+        return symbols + images.std((1, 2, 3), keepdim=False)[:, None] * torch.randn_like(symbols)
+
+
+class Coin(FakeScheme):
+    """Random by the streams of other libraries."""
+
+    def encode(self, images, context):
+        flips = random.random() < 0.5, np.random.rand() < 0.5  # noqa: NPY002
+        return super().encode(images, context) * (1.0 if flips[0] else -1.0) * (2.0 if flips[1] else 1.0)
 
 
 class Drifting(FakeScheme):
@@ -275,44 +261,9 @@ def test_what_is_random_is_drawn_anew_each_time(source, kind):
 
 
 def test_asking_whether_symbols_are_random_moves_no_global_stream():
-    state = torch.get_rng_state()
-    assert Pipeline(GlobalNoise()).stochastic and not Pipeline(FakeScheme()).stochastic
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_a_plain_attribute_that_changes_is_a_change_of_the_scheme(source):
-    class Loud(FakeScheme):
-        loudness = 1.0
-
-        def encode(self, images, context):
-            return self.loudness * super().encode(images, context)
-
-    scheme = Pipeline(Loud().eval())
-    index = torch.arange(8)
-    first = scheme.send(source, index, context(8))
-    scheme.backbone.loudness = 2.0
-    assert torch.equal(scheme.send(source, index, context(8)), 2.0 * first)
-
-
-def test_weights_that_are_put_into_other_memory_are_seen(source):
-    scheme = Pipeline(FakeScheme().eval())
-    index = torch.arange(8)
-    first = scheme.send(source, index, context(8))
-    with torch.no_grad():
-        vector = nn.utils.parameters_to_vector(scheme.backbone.parameters())
-        nn.utils.vector_to_parameters(2.0 * vector, scheme.backbone.parameters())
-    assert torch.allclose(scheme.send(source, index, context(8)), 2.0 * first)
-
-
-@pytest.mark.parametrize("draw", [random.random, np.random.rand])
-def test_randomness_from_other_libraries_is_found_out_and_their_streams_stay_where_they_were(source, draw):
-    class Coin(FakeScheme):
-        def encode(self, images, context):
-            return super().encode(images, context) * (1.0 if draw() < 0.5 else -1.0)
-
-    states = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    assert all(Pipeline(Coin().eval()).stochastic for _ in range(20))
-    assert states == (random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+    with global_streams_untouched("the question"):
+        assert Pipeline(GlobalNoise()).stochastic and not Pipeline(FakeScheme()).stochastic
+        assert all(Pipeline(Coin().eval()).stochastic for _ in range(10))
 
 
 def test_candidates_meet_the_backbone_once_whatever_the_stages_draw():
@@ -340,21 +291,6 @@ def test_what_is_handed_out_is_the_callers_and_what_is_written_into_images_is_se
     assert not torch.equal(scheme.send(own, index, context(20)), before)
 
 
-def test_a_submodule_that_is_replaced_is_a_change_of_the_scheme(source):
-    class Bent(FakeScheme):
-        def __init__(self):
-            super().__init__()
-            self.bend = nn.ReLU()
-
-        def encode(self, images, context):
-            return self.bend(super().encode(images, context))
-
-    scheme, index = Pipeline(Bent().eval()), torch.arange(8)
-    first = scheme.send(source, index, context(8))
-    scheme.backbone.bend = nn.Identity()
-    assert (scheme.send(source, index, context(8)) < 0).any() and (first >= 0).all()
-
-
 def test_threads_are_sent_the_same_as_one_after_the_other(source):
     scheme, stream = Pipeline(FakeScheme().eval()), torch.Generator().manual_seed(0)
     asked = [torch.randint(len(source), (12,), generator=stream) for _ in range(60)]
@@ -362,29 +298,6 @@ def test_threads_are_sent_the_same_as_one_after_the_other(source):
     with ThreadPoolExecutor(6) as pool:
         sent = list(pool.map(lambda index: scheme.send(source, index, context(12)), asked))
     assert all(torch.equal(one, other) for one, other in zip(sent, wanted, strict=True))
-
-
-def test_a_stage_made_for_other_symbols_is_refused():
-    with pytest.raises(
-        InputError, match=r"was made for the constellation None, and gets '16qam' here; give it by name"
-    ):
-        make_scheme("lbvq", SPEC, stages=[make_stage("keyed", SPEC)])
-    with pytest.raises(InputError, match="made for channel uses 8, and gets 64 here"):
-        make_scheme("deepjscc", SPEC, stages=[make_stage("keyed", replace(SPEC, num_symbols=8))])
-    assert make_scheme("lbvq", SPEC, stages=[make_stage("keyed", SPEC, "16qam")]).bits == 256.0
-
-
-def test_a_scheme_that_reads_its_context_for_some_images_only_is_believed_when_it_does(source):
-    class Sometimes(FakeScheme):
-        def encode(self, images, context):
-            symbols = super().encode(images, context)
-            return symbols * context.snr_db[:, None] if len(images) > 4 else symbols
-
-    scheme = Pipeline(Sometimes().eval())
-    few, many = torch.arange(3), torch.arange(16)
-    assert torch.equal(scheme.send(source, few, context(3)), scheme.send(source, few, context(3, snr_db=3.0)))
-    sent = [scheme.send(source, many, context(16, snr_db=snr)) for snr in (1.0, 10.0)]
-    assert torch.equal(10.0 * sent[0], sent[1]) and scheme.stochastic
 
 
 def test_a_scheme_in_training_mode_is_sent_as_in_evaluation_mode_and_left_as_it_is(source):
@@ -421,9 +334,10 @@ class Normed(FakeScheme):
         super().__init__(spec, **options)
         self.norm = nn.BatchNorm1d(2 * spec.num_symbols)
         self.part = nn.Linear(2 * spec.num_symbols, 2 * spec.num_symbols)
+        self.loudness = 1.0
 
     def encode(self, images, context):
-        return self.part(self.norm(super().encode(images, context)))
+        return self.loudness * self.part(self.norm(super().encode(images, context)))
 
 
 def by_an_optimizer_step(scheme):
@@ -456,6 +370,10 @@ def by_writing_into_it(scheme):
         scheme.backbone.up[3, 4] += 100.0
 
 
+def by_a_plain_attribute(scheme):
+    scheme.backbone.loudness = 2.0
+
+
 def by_a_new_weight_at_the_old_address(scheme):
     """What is freed first may be where the next one lies."""
     values, old = scheme.backbone.up.detach() + 1.0, id(scheme.backbone.up)
@@ -477,6 +395,7 @@ def by_one_weight_less(scheme):
         by_another_part,
         by_moving_statistics,
         by_writing_into_it,
+        by_a_plain_attribute,
         by_a_new_weight_at_the_old_address,
         by_one_weight_less,
     ],
@@ -529,7 +448,7 @@ def test_a_source_that_dies_takes_its_symbols_along():
     assert alive() is None and remembered(scheme) == 0
 
 
-@pytest.mark.parametrize("tables", [0, 1, 2])
+@pytest.mark.parametrize("tables", [0, 2])
 def test_no_more_is_remembered_of_a_source_than_the_limit(source, monkeypatch, tables):
     """Batches below 8 have symbols of their own each: all of them together keep to the limit."""
     monkeypatch.setattr(memory, "MEMORY_LIMIT", tables * 8 * 64 * len(source))
@@ -541,15 +460,6 @@ def test_no_more_is_remembered_of_a_source_than_the_limit(source, monkeypatch, t
         assert torch.equal(sent, wanted.encode(source.gather(index).images, context(size)))
     assert remembered(scheme) <= memory.MEMORY_LIMIT
     assert len(scheme._memory._known.get(source, {})) == tables
-
-
-def test_sources_are_not_mixed_up(source):
-    scheme = counting()
-    other = make_source("shapes", split="test", num_images=70)
-    index = torch.arange(16)
-    sent = [scheme.send(one, index, context(16)) for one in (source, other, source, other)]
-    assert torch.equal(sent[0], sent[2]) and torch.equal(sent[1], sent[3])
-    assert not torch.equal(sent[0], sent[1])
 
 
 @pytest.mark.parametrize("way", ["copy", "pickle"])
@@ -572,21 +482,7 @@ def test_a_copy_begins_with_an_empty_memory_and_sends_the_same(source, way):
     assert torch.equal(scheme.send(source, index, context(16)), wanted)
 
 
-def test_the_memory_is_no_part_of_the_state(source):
-    scheme = counting()
-    before = set(scheme.state_dict())
-    scheme.send(source, torch.arange(64), context(64))
-    assert set(scheme.state_dict()) == before == {"backbone.up", "backbone.down"}
-
-
 # -- the smallest thing that is a scheme ------------------------------------------------------------
-
-
-def test_a_scheme_has_few_members_and_two_that_an_author_must_write():
-    members = {name for name in vars(PrivacyScheme) if not name.startswith("_")} | {"spec", "options"}
-    assert len(members) <= 10, members
-    assert PrivacyScheme.__abstractmethods__ == {"encode", "decode"}
-    assert not hasattr(Stage, "__abstractmethods__")  # a stage may act on waves alone
 
 
 # -- what follows from the parts --------------------------------------------------------------------
@@ -596,7 +492,7 @@ def test_a_ready_scheme_is_its_own_pipeline_and_a_bare_one_is_one_of_it_alone():
     scheme, bare = make_scheme("deepjscc", SPEC), FakeScheme()
     assert as_pipeline(scheme) is scheme and make_scheme(scheme) is scheme
     assert as_pipeline(bare).backbone is bare and list(as_pipeline(bare).stages) == []
-    with pytest.raises(InputError, match="backbone is a scheme without stages; use with_stages"):
+    with refused("backbone with_stages"):
         Pipeline(scheme)
 
 
@@ -612,16 +508,6 @@ def test_title_and_composition_tell_which_system_it_is():
     # However it is said, the same system is the same composition.
     other = make_scheme("deepjscc", SPEC, stages=[{"name": "keyed", "mode": "shuffle"}, laplace])
     assert other.composition == composition and other.title != scheme.title
-
-
-def test_a_composition_holds_no_key():
-    scheme = make_scheme("deepjscc", SPEC, stages=["keyed"], key="ab" * 32)
-    told = (
-        f"{scheme.composition} {scheme.title} {scheme.options} {scheme} {[s.plain() for s in scheme.added]}"
-    )
-    assert "ab" * 32 not in told and list(scheme.state_dict()) == list(
-        scheme.backbone.state_dict(prefix="backbone.")
-    )
 
 
 def test_more_stages_are_another_pipeline_around_the_same_weights():
@@ -661,40 +547,6 @@ def test_the_order_of_protect_is_that_of_the_stages_and_recover_goes_back(source
     assert torch.equal(scheme.decode(sent, csi, context(2)), scheme.backbone.decode(symbols, csi, context(2)))
 
 
-def test_one_key_for_all_keyed_stages_that_have_none_of_their_own():
-    own = {"name": "keyed", "lifetime": "fixed", "key": "22" * 32}
-    pair = [
-        Pipeline(FakeScheme(), ["keyed", own, {"name": "keyed", "lifetime": "fixed"}]).use_key("11" * 32)
-        for _ in range(2)
-    ]
-    symbols = torch.randn(2, 128, generator=torch.Generator().manual_seed(0))
-    first, second = (one.protect(symbols, context(2)) for one in pair)
-    assert torch.equal(first, second)
-    assert pair[0].key_fingerprint == pair[1].key_fingerprint
-    prints = pair[0].key_fingerprint.split("+")
-    assert prints[0] == prints[2] != prints[1]
-    # Stages that share a key draw from it for their own place: two shuffles must not undo each other.
-    alone = [stage.protect(symbols, context(2)) for stage in (pair[0].stages[0], pair[0].stages[2])]
-    assert not torch.equal(alone[0], alone[1])
-    assert pair[0].use_key(None) is pair[0] and torch.equal(pair[0].protect(symbols, context(2)), first)
-
-
-def test_a_key_for_a_scheme_that_takes_none_is_refused():
-    with pytest.raises(InputError, match="a key was given, but the scheme 'deepjscc' takes none"):
-        make_scheme("deepjscc", SPEC, key="11" * 32)
-    with pytest.raises(InputError, match="the stage 'flip' takes no key"):
-        Flip(SPEC).use_key("11" * 32, 0)
-
-
-def test_remove_key_undoes_the_keyed_stages_and_leaves_the_others():
-    scheme = make_scheme("deepjscc", SPEC, stages=[{"name": "laplace", "epsilon": 5.0}, "keyed"])
-    symbols, csi = torch.randn(2, 128), torch.full((2, 1), 12.0)
-    sent = scheme.protect(symbols, context(2))
-    bare = scheme.protect(symbols, context(2), keyed=False)
-    assert not torch.equal(sent, bare)
-    assert torch.equal(scheme.without_key(sent, csi, context(2)), bare)
-
-
 def test_bits_and_constellation_are_those_of_what_is_sent():
     scheme = make_scheme("lbvq", SPEC, stages=["keyed"])
     assert (scheme.constellation, scheme.bits) == ("16qam", 256.0)
@@ -702,63 +554,34 @@ def test_bits_and_constellation_are_those_of_what_is_sent():
     assert (label.constellation, label.bits) == ("qpsk", 4.0)
     assert (make_scheme("deepjscc", SPEC).constellation, make_scheme("deepjscc", SPEC).bits) == (None, None)
 
-    class Snap(Flip):
-        def __init__(self, spec):
-            super().__init__(spec)
-            self.constellation = "qpsk"
-
-    assert Pipeline(FakeScheme(), [Snap(SPEC)]).bits == 128.0
+    assert Pipeline(FakeScheme(), [Rounded(SPEC), "keyed"]).bits == 256.0
 
 
 @pytest.mark.parametrize(
-    ("stages", "told"),
+    ("name", "stages", "words"),
     [
-        (["keyd"], "unknown stage 'keyd', did you mean 'keyed'"),
-        ([{"name": "keyed", "mood": "shuffle"}], "'keyed' has no option 'mood'"),
-        ([{"mode": "shuffle"}], r"a stage with options is written \{'name': ..., option: value\}"),
-        ([7], "a stage is given as a name or a Stage, not 7"),
-        (7, "stages takes a list of names, dictionaries or objects, not 7"),
-        ([{"name": "keyed", "mode": "rotation"}], "'rotation' does not send points of '16qam' to points"),
+        ("lbvq", ["keyd"], "'keyd' 'keyed'"),
+        ("lbvq", [{"name": "keyed", "mood": "shuffle"}], "'keyed' 'mood'"),
+        ("lbvq", [{"mode": "shuffle"}], "{'name': ..., option: value}"),
+        ("lbvq", [7], "7"),
+        ("lbvq", 7, "stages 7"),
+        ("lbvq", [{"name": "keyed", "mode": "rotation"}], "'rotation' '16qam'"),
+        ("lbvq", [make_stage("keyed", SPEC)], "None '16qam'"),
+        ("deepjscc", [make_stage("keyed", replace(SPEC, num_symbols=8))], "8 64"),
+        ("deepjscc", ["keyed", Rounded(SPEC)], "'keyed' 'rounded-test' '16qam'"),
+        ("deepjscc", [Rounded(SPEC)] * 2, "once"),
     ],
 )
-def test_a_slip_in_the_stages_gets_one_sentence(stages, told):
-    with pytest.raises(InputError, match=told) as caught:
-        make_scheme("lbvq", SPEC, stages=stages)
-    assert "\n" not in str(caught.value)
+def test_a_slip_in_the_stages_gets_one_sentence(name, stages, words):
+    with refused(words):
+        make_scheme(name, SPEC, stages=stages)
 
 
-def test_a_stage_that_rounds_to_points_may_not_come_after_a_key():
-    class Snap(Stage):
-        name = "snap"
-
-        def __init__(self, spec, constellation=None):
-            super().__init__(spec, "qpsk")
-
-        def protect(self, symbols, context):
-            return symbols.sign() * 0.5**0.5
-
-    with pytest.raises(
-        InputError, match="the stage 'keyed' comes before 'snap', which rounds to points of 'qpsk'"
-    ):
-        Pipeline(FakeScheme(), ["keyed", Snap(SPEC)])
-    assert Pipeline(FakeScheme(), [Snap(SPEC), "keyed"]).constellation == "qpsk"
-
-
-def test_a_message_may_have_a_knob_of_its_own_and_the_receiver_is_told():
-    scheme = make_scheme("dp-laplace", SPEC, epsilon=20.0, epsilon_range=[1.0, 100.0]).eval()
-    received, csi = torch.randn(2, 128), torch.full((2, 1), 12.0)
-    usual, named, other = (
-        scheme.decode(received, csi, Context(torch.full((2,), 12.0), torch.zeros(2, 5), knobs=knobs))
-        for knobs in ({}, {"epsilon": torch.full((2,), 20.0)}, {"epsilon": torch.full((2,), 2.0)})
-    )
-    assert torch.equal(usual, named)
-    with torch.no_grad():
-        scheme.backbone.told.weight.fill_(0.1)
-    told = [
-        scheme.decode(received, csi, Context(torch.full((2,), 12.0), torch.zeros(2, 5), knobs=knobs))
-        for knobs in ({}, {"epsilon": torch.full((2,), 2.0)})
-    ]
-    assert not torch.equal(told[0], told[1]) and torch.equal(usual, other)
+def test_a_key_for_what_takes_none_is_refused():
+    with refused("key 'deepjscc'"):
+        make_scheme("deepjscc", SPEC, key="11" * 32)
+    with refused("'flip'"):
+        Flip(SPEC).use_key("11" * 32, 0)
 
 
 def test_two_stages_with_the_same_knob_have_one_each():
@@ -791,59 +614,3 @@ def test_a_keyed_object_in_two_pipelines_is_two_stages():
     before = first.key_fingerprint
     second.use_key("5a" * 32)
     assert first.stages[0] is stage and first.key_fingerprint == before != second.key_fingerprint
-
-
-def test_what_is_proven_of_each_part_is_said_of_the_whole():
-    scheme = make_scheme("dp-laplace", SPEC, epsilon=5.0, stages=["keyed"])
-    assert "5-DP for its image" in scheme.guarantee(2) and "10-DP" in scheme.guarantee(2)
-    assert make_scheme("deepjscc", SPEC, stages=["keyed"]).guarantee() is None
-
-
-def test_a_scheme_is_sent_in_an_environment_as_it_is_outside(source):
-    """The session sends what ``send`` says, over its own context."""
-    scheme = counting()
-    system = make_system("shapes", {"eavesdropper"}, {"data_kwargs": SMALL, "scheme": scheme}, ())
-    session = Session(system, {"eavesdropper"}, num_envs=4)
-    session.reset(3)
-    batch = session.present.round.batch
-    wanted = session.game.normalise(scheme.backbone.encode(batch.images, context(4)))
-    assert torch.equal(session.present.transmission.sent, wanted)
-
-
-# -- keys and randomness that are easily missed -----------------------------------------------------------
-
-
-class VanishingNoise(FakeScheme):
-    """Noise of the global stream that a constant image does not show."""
-
-    def encode(self, images, context):
-        symbols = super().encode(images, context)
-        return symbols + images.std((1, 2, 3), keepdim=False)[:, None] * torch.randn_like(symbols)
-
-
-def test_noise_that_a_constant_image_does_not_show_is_noticed():
-    assert Pipeline(VanishingNoise(SPEC)).stochastic
-
-
-def test_stages_that_are_each_given_one_key_share_no_stream():
-    key = "11" * 32
-    each = Pipeline(FakeScheme(SPEC), [{"name": "keyed", "key": key}, {"name": "keyed", "key": key}])
-    bare = torch.arange(2.0 * each.spec.num_symbols).repeat(4, 1)
-    told = Context(torch.full((4,), 12.0), torch.zeros(4, 5, dtype=torch.int64))
-    first, second = (stage.protect(bare, told) for stage in each.stages)
-    assert not torch.equal(first, second)
-    together = Pipeline(FakeScheme(SPEC), ["keyed", "keyed"]).use_key(key)
-    assert torch.equal(together.protect(bare, told), each.protect(bare, told))
-
-
-def test_a_key_for_a_longer_pipeline_leaves_the_shorter_one_alone():
-    short = Pipeline(FakeScheme(SPEC), ["keyed"]).use_key("11" * 32)
-    before = short.key_fingerprint
-    short.with_stages("keyed").use_key("22" * 32)
-    assert short.key_fingerprint == before
-
-
-def test_a_stage_stands_once():
-    (stage,) = Pipeline(FakeScheme(SPEC), ["keyed"]).stages
-    with pytest.raises(InputError, match="stands once"):
-        Pipeline(FakeScheme(SPEC), [stage, stage])

@@ -8,6 +8,7 @@ import gymnasium as gym
 import pytest
 import torch
 from fakes import SMALL, options_for
+from refusals import refused
 
 import tosc_env
 from tosc_env import metrics
@@ -33,8 +34,8 @@ def outcome():
     return Outcome(score, error, metrics.psnr_from_mse(error), images, rebuilt, floor=0.06)
 
 
-@pytest.mark.parametrize("weight", [0, 0.5, 3.0])
-def test_the_system_gets_the_score_less_weighted_quality_and_the_eavesdropper_the_quality(outcome, weight):
+def test_the_system_gets_the_score_less_weighted_quality_and_the_eavesdropper_the_quality(outcome):
+    weight = 0.5
     paid = PrivacyUtility(privacy_weight=weight)(outcome)
     q = (0.06 - outcome.mse) / (0.06 + outcome.mse)
     assert tuple(paid) == ROLES
@@ -48,30 +49,26 @@ def test_structural_similarity_can_be_the_quality(outcome):
     assert torch.allclose(paid["eavesdropper"], metrics.ssim(outcome.reconstruction, outcome.images))
 
 
-@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf"), "1", None])
-def test_a_weight_out_of_its_range_is_refused(weight):
-    with pytest.raises(InputError, match="privacy_weight must be a number of at least 0"):
-        PrivacyUtility(privacy_weight=weight)
+def test_what_makes_no_reward_is_refused():
+    for weight in (-0.1, float("nan"), float("inf"), "1", None):
+        with refused(f"privacy_weight 0 {weight!r}"):
+            PrivacyUtility(privacy_weight=weight)
+    for arguments, options, words in (
+        ((), {"quality": "sim"}, "'sim' 'ssim'"),
+        (("privacy-utilty",), {}, "reward 'privacy-utilty'"),
+        (("privacy-utility",), {"weight": 1}, "'weight'"),
+        ((3,), {}, "name Reward 3"),
+        ((lambda outcome: {},), {"privacy_weight": 1.0}, "'privacy_weight'"),
+    ):
+        with refused(words):
+            make_reward(*arguments, **options)
 
 
-def test_unknown_names_and_options_are_refused_in_one_sentence():
-    with pytest.raises(InputError, match="unknown reconstruction quality 'sim', did you mean 'ssim'"):
-        make_reward(quality="sim")
-    with pytest.raises(InputError, match="unknown reward"):
-        make_reward("privacy-utilty")
-    with pytest.raises(InputError, match="no option 'weight'"):
-        make_reward("privacy-utility", weight=1)
-    with pytest.raises(InputError, match="as a name or a Reward"):
-        make_reward(3)
-
-
-def test_any_callable_is_a_reward_and_takes_no_options(outcome):
+def test_any_callable_is_a_reward():
     def constant(outcome):
         return {role: torch.ones(4) for role in ROLES}
 
     assert make_reward(constant) is constant
-    with pytest.raises(InputError, match="no further options"):
-        make_reward(constant, privacy_weight=1.0)
 
 
 def test_a_registered_reward_is_made_by_its_name(monkeypatch):

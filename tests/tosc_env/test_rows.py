@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor
 
-from tosc_env.data import make_source
-from tosc_env.envs.session import InFlight
-from tosc_env.game import Game
-from tosc_env.nodes import wiretap
 from tosc_env.rows import select, take
 from tosc_env.types import Link
 
@@ -25,8 +21,10 @@ class Remembering(Link):
     state: Tensor
 
 
-@pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 1, 4, 2), (3, 0)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.bool, torch.complex64])
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((3,), torch.float32), ((3, 2), torch.int64), ((3, 1, 4, 2), torch.complex64), ((3, 0), torch.bool)],
+)
 def test_rows_of_a_tensor_are_the_one_or_the_other(shape, dtype):
     new, old = torch.ones(shape).to(dtype), torch.zeros(shape).to(dtype)
     chosen = select(MASK, new, old)
@@ -54,32 +52,3 @@ def test_what_has_no_rows_is_the_new():
     assert select(MASK, "new", "old") == "new"
     assert select(MASK, torch.tensor(1.0), torch.tensor(2.0)) == 1.0
     assert take(slice(0, 1), "same") == "same" and take(slice(0, 1), torch.tensor(1.0)) == 1.0
-
-
-def test_rows_of_a_whole_message_are_chosen_down_to_every_nodes_link():
-    game = Game(make_source("shapes", num_images=30), channel="rayleigh", nodes=wiretap(2), snr_db=[0.0, 9.0])
-
-    def message(seed):
-        stream = torch.Generator().manual_seed(seed)
-        round_ = game.draw(3, generator=stream)
-        return InFlight(round_, game.transmit(round_, torch.randn(3, 128, generator=stream)))
-
-    one, other = message(1), message(2)
-    mixed = select(MASK, one, other)
-    for rows, whole in ((MASK, one), (~MASK, other)):
-        for name, link in mixed.round.links.items():
-            theirs = whole.round.links[name]
-            assert torch.equal(link.fades[rows], theirs.fades[rows])
-            assert torch.equal(link.snr_db[rows], theirs.snr_db[rows])
-            got = (m.transmission.receptions[name].raw for m in (mixed, whole))
-            assert torch.equal(*(raw[rows] for raw in got))
-        assert torch.equal(mixed.round.batch.images[rows], whole.round.batch.images[rows])
-        assert torch.equal(mixed.transmission.sent[rows], whole.transmission.sent[rows])
-    assert mixed.transmission.weights is None
-
-
-def test_a_message_that_is_not_on_the_air_yet_stays_so():
-    game = Game(make_source("shapes", num_images=30))
-    message = InFlight(game.draw(3, generator=torch.Generator().manual_seed(0)), None)
-    chosen = select(MASK, message, replace(message))
-    assert chosen.transmission is None

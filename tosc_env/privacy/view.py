@@ -249,7 +249,8 @@ class _Referee:
     def __init__(
         self, game: Game, scheme: PrivacyScheme, threat: ThreatModel, generator: torch.Generator
     ) -> None:
-        self._threat = replace(threat)
+        # Who plays a game in which all pool what they receive does so whatever else is granted.
+        self._threat = replace(threat, colluding=threat.colluding or game.config.colluding)
         self._game, self._scheme, self._generator = game, as_pipeline(scheme), generator
         self._asked = torch.zeros(len(game.source), dtype=torch.bool, device=game.device)
         self._repeated, self._encoded = 0, 0

@@ -170,9 +170,9 @@ class _Check(Ends):
                 for scale in (0.0, 1e-6, 1e4):
                     self.transmit(self.send(scale * self.given(3), self.context(3)))
             self.check_any_reception()
+            self._precode()
             self._flags()
             self._knobs()
-            self._precode()
             if self.stage.keyed:
                 self._key()
         if self.incoming is None and self.stage.constellation is None:
@@ -191,11 +191,14 @@ class _Check(Ends):
         symbols = self.given(7)
         sent = self.send(symbols, self.context(7))
         alike = [laws.same(sent, self.send(symbols, self.context(7, later))) for later in (1, 2, 3)]
+        if type(self.stage).precode is not Stage.precode:
+            waves = self._waves().signal
+            alike += [torch.equal(waves, self._waves(later).signal) for later in (1, 2, 3)]
         if not self.stage.stochastic:
             if self.draws or not all(alike):
                 fail(
-                    f"{self.who}: protect depends on generator or message, but the stage says stochastic = False; set "
-                    "it to True."
+                    f"{self.who}: what is sent depends on generator or message, but the stage says "
+                    "stochastic = False; set it to True."
                 )
         elif self.stage.constellation is None and all(alike):  # noise may be rounded away to points
             fail(
@@ -223,28 +226,28 @@ class _Check(Ends):
         if type(self.stage).precode is Stage.precode:
             return
         shape = (7, 2, self.spec.num_symbols)
-
-        def waves() -> Waves:
-            stream = laws.generator(self.seed + 2)
-            gains = torch.randn(7, 1, *shape[1:], dtype=torch.complex64, generator=stream).to(self.device)
-            signal = torch.zeros(shape, dtype=torch.complex64, device=self.device)
-            signal[:, 0] = torch.randn(7, shape[2], dtype=torch.complex64, generator=stream).to(self.device)
-            first = torch.zeros_like(signal)
-            first[:, 0] = 1.0
-            context = replace(self.context(7), gains={"receiver": gains})
-            return laws.undisturbed(f"{self.who}: precode", self.stage.precode, Waves(signal, first), context)
-
-        made = waves()
+        made = self._waves()
         if not isinstance(made, Waves):
             fail(f"{self.who}: precode returns {type(made).__name__}, not Waves.")
         for name in ("signal", "weights"):
             laws.require_tensor(
                 getattr(made, name), shape, f"{self.who}: the {name} that precode returns", torch.complex64
             )
-        if not torch.equal(made.signal, waves().signal):
+        if not torch.equal(made.signal, self._waves().signal):
             fail(
                 f"{self.who}: precode gives two answers to the same generator; its randomness is context.generator's."
             )
+
+    def _waves(self, later: int = 0) -> Waves:
+        """What precode makes of messages on the first of two antennas."""
+        shape, stream = (7, 2, self.spec.num_symbols), laws.generator(self.seed + 2)
+        gains = torch.randn(7, 1, *shape[1:], dtype=torch.complex64, generator=stream).to(self.device)
+        signal = torch.zeros(shape, dtype=torch.complex64, device=self.device)
+        signal[:, 0] = torch.randn(7, shape[2], dtype=torch.complex64, generator=stream).to(self.device)
+        first = torch.zeros_like(signal)
+        first[:, 0] = 1.0
+        context = replace(self.context(7, later), gains={"receiver": gains})
+        return laws.undisturbed(f"{self.who}: precode", self.stage.precode, Waves(signal, first), context)
 
     def _key(self) -> None:
         who, symbols = self.who, self.given(7)

@@ -142,6 +142,8 @@ class NodeOptions:
     """The receiver's antennas, combined by maximum ratio."""
     eavesdropper_antennas: int | None = None
     """Each eavesdropper's antennas, combined likewise."""
+    transmitter_csi: tuple[str, ...] | None = None
+    """Nodes whose channel gains the transmitter knows, for stages that precode, e.g. receiver."""
 
     def with_nodes(self, setting: GameConfig) -> GameConfig:
         """The setting with the nodes and antennas that were given."""
@@ -160,7 +162,11 @@ class NodeOptions:
             transmit_antennas=(
                 setting.transmit_antennas if self.transmit_antennas is None else self.transmit_antennas
             ),
-            transmitter_csi=tuple(node.name for node in nodes if node.name in setting.transmitter_csi),
+            transmitter_csi=(
+                tuple(node.name for node in nodes if node.name in setting.transmitter_csi)
+                if self.transmitter_csi is None
+                else self.transmitter_csi
+            ),
         )
 
 

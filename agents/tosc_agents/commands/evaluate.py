@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +27,9 @@ from tosc_agents.training.evaluate import evaluate
 from tosc_env.attackers import Eavesdropper
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError
+from tosc_env.game import GameConfig
 from tosc_env.io.checkpoints import check_fits, load_checkpoint, read_header
+from tosc_env.nodes import WIRETAP, as_nodes
 from tosc_env.pipeline import Pipeline
 from tosc_env.privacy.threat import ThreatModel
 
@@ -81,6 +84,8 @@ class Evaluate(SystemOptions, NodeOptions):
                 "some of these attackers collude and others do not; evaluate them one kind at a time."
             )
         check_colluding(together == {True}, setting)
+        for path in self.attacker:
+            _warn_of_other_nodes(path, read_header(path)["card"], setting)
         found = evaluate(
             game,
             scheme,
@@ -91,8 +96,9 @@ class Evaluate(SystemOptions, NodeOptions):
             threat=ThreatModel(colluding=together == {True}),
         )
         note = (
-            f"{game.source.provenance} {len(game.source)} test images, {self.seeds} seeds of channel noise."
-        )
+            f"{game.source.provenance} {len(game.source)} test images, {self.seeds} seeds of channel noise. "
+            f"{found.terms}"
+        ).rstrip()
         print_evaluation(scheme.title, found, note)
         if found.usage is not None:
             print(f"{scheme.title}: {describe_usage(found.usage)}")
@@ -110,6 +116,24 @@ class Evaluate(SystemOptions, NodeOptions):
             write_results(self.output, record, found, note, f"{scheme.title}, {self.scheme}")
             print(f"results are in {self.output}")
         return 0
+
+
+def _warn_of_other_nodes(path: Path, card: dict[str, Any], setting: GameConfig) -> None:
+    """Say so where an attacker's card tells of other eavesdroppers than those that play."""
+    if "setting" not in card:
+        return
+    theirs, ours = (_antennas(plain) for plain in (card["setting"], setting.plain()))
+    if theirs != ours:
+        print(
+            f"tosc: warning: {path} was trained beside eavesdroppers of {theirs} antennas, and those that play have "
+            f"{ours}.",
+            file=sys.stderr,
+        )
+
+
+def _antennas(setting: Mapping[str, Any]) -> str:
+    """The numbers of the eavesdroppers' antennas in a setting's plain values, ``1 + 1``."""
+    return " + ".join(str(node.antennas) for node in as_nodes(setting.get("nodes", WIRETAP))[1:])
 
 
 def _warn_of_another(path: Path, card: dict[str, Any], scheme: Pipeline, own: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ class LoopConfig:
 class Step:
     """One step of a training: a batch's loss, its gradient, the optimizer, the average of the weights.
 
-    It queues work on the device and waits for nothing (``tests/tosc_agents/test_no_host_waits.py``).
+    It queues work on the device and waits for nothing (``tests/tosc_agents/test_devices.py``).
 
     Args:
         module: what is trained, on its device.

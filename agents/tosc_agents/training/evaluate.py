@@ -76,6 +76,8 @@ class Evaluation:
         chance: of the label and each private attribute, see :func:`chance`.
         usage: the share of each point of a discrete scheme's constellation among all symbols of all images.
         receiver_snr_db: by an eavesdropper's SNR the receiver's at the same time, where they may differ.
+        threat: what the attackers knew of their link; None where none was evaluated.
+        nodes: the eavesdroppers' antennas, by node.
     """
 
     accuracy: dict[float, Figure]
@@ -86,6 +88,16 @@ class Evaluation:
     chance: dict[str, float] = field(default_factory=dict)
     usage: list[float] | None = None
     receiver_snr_db: dict[float, float] = field(default_factory=dict)
+    threat: ThreatModel | None = None
+    nodes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def terms(self) -> str:
+        """The threat model and the eavesdroppers in a sentence, for captions; empty where there was none."""
+        if self.threat is None:
+            return ""
+        antennas = ", ".join(f"{name} with {count}" for name, count in self.nodes.items())
+        return f"Attackers: {self.threat}; antennas: {antennas}."
 
     def plain(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -103,6 +115,8 @@ class Evaluation:
             "chance": self.chance,
             **({"codeword_usage": self.usage} if self.usage is not None else {}),
             **({"receiver_snr_db": keyed(self.receiver_snr_db, float)} if self.receiver_snr_db else {}),
+            **({"threat_model": self.threat.plain()} if self.threat is not None else {}),
+            **({"antennas": self.nodes} if self.nodes else {}),
             "test_images": self.images,
             "seeds": self.seeds,
             "candidates": min(CANDIDATES, self.images),
@@ -238,6 +252,8 @@ def evaluate(
         chance(game),
         (usage / usage.sum()).tolist() if len(usage) else None,
         {snr_e: snr_b for snr_e, snr_b in beside.items() if snr_e != snr_b},
+        threat if names else None,
+        {node.name: node.antennas for node in game.nodes[1:]} if names else {},
     )
 
 

@@ -63,12 +63,18 @@ def fit_eavesdropper(
     # One stream for the order of images and the noise on the air, so that a resumed run goes on with both.
     generator = torch.Generator(game.device).manual_seed(seed)
     view, count = counted_view(game, scheme, threat, generator)
+    threat = view.threat
     parts = _parts(attacker, game, scheme, threat)
     setting = {
         "options": attacker.options,
         "threat_model": threat.plain(),
         "snr_db": view.snr_db.plain(),
         "seed": seed,
+        **(
+            {"nodes_snr_db": {n: game.snr_of(n).plain() for n in game.adversaries}}
+            if threat.colluding
+            else {}
+        ),
     }
     if state_path is not None and hasattr(attacker, "run"):
         attacker.run = Run(state_path, parts, asked or {}, count)  # type: ignore[assignment]

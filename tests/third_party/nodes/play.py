@@ -11,12 +11,7 @@ import torch
 import tosc_env
 from tosc_env.rollout import rollout
 
-FOUR = {
-    "channel": "rayleigh",
-    "snr_db": 0.0,
-    "transmit_antennas": 4,
-    "transmitter_csi": ["receiver"],
-}
+FOUR = {"channel": "rayleigh", "snr_db": 0.0, "transmit_antennas": 4, "transmitter_csi": ["receiver"]}
 
 
 def labels_read(stages=(), colluding=False, **rules):

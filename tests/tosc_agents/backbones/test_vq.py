@@ -6,28 +6,22 @@ import math
 
 import pytest
 import torch
+from links import seeded as g
 from physics import theoretical_ser
-from tosc_agents import LoopConfig, SchemeTraining, evaluate, fit_scheme
+from refusals import refused
 from tosc_agents.backbones.vq import VQ
-from tosc_agents.complexity import complexity
 from tosc_agents.learning.seeding import weights_from
-from tosc_agents.records import describe_usage
 
 from tosc_env.channels.flat import Rayleigh
 from tosc_env.data import make_source
-from tosc_env.errors import InputError
-from tosc_env.game import Game, GameConfig
+from tosc_env.game import Game
 from tosc_env.modulation import hard_decision, modulate
 from tosc_env.testing import check_scheme
 from tosc_env.types import Context, SystemSpec
 
 TINY = {"stem": 4, "widths": (4, 8, 8), "blocks": (0, 0, 0), "receiver_width": 16, "receiver_depth": 1}
 SPEC = SystemSpec((3, 16, 16), 10, 8)
-SNRS = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0)
-
-
-def g(seed=0):
-    return torch.Generator().manual_seed(seed)
+SNRS = (0.0, 8.0, 16.0)
 
 
 def make(spec=SPEC, seed=0, **options):
@@ -39,16 +33,7 @@ def context(batch_size, snr_db=12.0):
     return Context(torch.full((batch_size,), float(snr_db)), torch.zeros(batch_size, 5, dtype=torch.long))
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"codewords": 4},
-        {"codewords": 64},
-        {"codewords": 64, "dimension": 1},
-        {"dimension": 3},
-    ],
-)
+@pytest.mark.parametrize("options", [{"codewords": 4, "dimension": 3}, {"codewords": 64, "dimension": 1}])
 def test_every_codebook_keeps_the_laws_of_schemes(options):
     check_scheme(make(**options))
 
@@ -65,7 +50,7 @@ def test_every_index_is_the_nearest_codeword_and_its_own_point():
     assert float(symbols.square().sum(1).mean()) > 0
 
 
-@pytest.mark.parametrize("codewords", [4, 16, 64])
+@pytest.mark.parametrize("codewords", [4, 64])
 def test_its_symbol_error_rate_is_the_theorys_at_every_snr(codewords):
     """Uniformly used indices over the game's own channel, decided by the scheme's own receiver."""
     for snr_db in SNRS:
@@ -150,7 +135,7 @@ def test_gradients_pass_straight_through_quantiser_and_channel():
     assert torch.allclose(gradient.flatten(1), wanted, atol=1e-7) and float(wanted.abs().max()) > 0
 
 
-@pytest.mark.parametrize("dimension", [1, 2, 3])
+@pytest.mark.parametrize("dimension", [1, 3])
 def test_what_the_attacker_hears_passes_a_gradient_to_each_feature_at_its_own_symbol(dimension):
     scheme = make(dimension=dimension).train()
     found, _, _ = trial(scheme, 4)
@@ -182,7 +167,7 @@ def test_usage_is_counted_in_training_and_left_alone_in_evaluation():
         scheme = make().train(training)
         trial(scheme, 64)
         assert torch.equal(scheme.usage, torch.full((16,), 1 / 16)) != training
-        assert float(scheme.usage.sum()) == pytest.approx(1.0)
+    assert make(SystemSpec((3, 16, 16), 10, 128)).bits == 512
 
 
 @pytest.mark.parametrize("dead", [2, 13])
@@ -203,11 +188,10 @@ def test_dead_codewords_are_revived_beside_the_busiest(dead):
     assert scheme.revive() == 0
 
 
-@pytest.mark.parametrize("dimension", [1, 2, 4])
 @pytest.mark.parametrize("living", [1, 2])
-def test_few_survivors_are_revived_to_different_codewords(dimension, living):
+def test_few_survivors_are_revived_to_different_codewords(living):
     """A single one has no spread (a standard deviation of one number is none), and equal ones have one of 0."""
-    scheme = make(dimension=dimension)
+    scheme = make()
     with torch.no_grad():
         scheme.usage.zero_()[:living] = 1.0 / living
         scheme.codewords.fill_(0.7)
@@ -216,38 +200,13 @@ def test_few_survivors_are_revived_to_different_codewords(dimension, living):
     assert len(torch.unique(scheme.codewords[living - 1 :].detach(), dim=0)) == 17 - living
 
 
-@pytest.mark.slow
-def test_training_uses_and_moves_every_codeword_and_learns_the_task():
-    config = GameConfig("shapes", {"num_images": 1500, "size": 16}, num_symbols=16, constellation="16qam")
-    train = config.game(half="system")
-    scheme = make(train.spec, widths=(8, 16, 32), receiver_width=64)
-    start = scheme.codewords.detach().clone()
-    loop = LoopConfig(epochs=14, batch_size=50, learning_rate=4e-3, optimizer="adamw", average=0.98)
-    trained = fit_scheme(scheme, train, SchemeTraining(loop, flip=False, cutout=0, pad=0))
-    assert math.isfinite(trained["loss"]) and "distortion" in trained
-    moved = (scheme.codewords.detach() - start).norm(dim=1)
-    assert float(moved.min()) > 1e-3, moved
-    found = evaluate(config.game(split="test"), scheme, {}, snr_db=(12.0,), seeds=1, with_ssim=False)
-    assert found.accuracy[12.0].mean > 0.4
-    assert found.usage is not None and sum(found.usage) == pytest.approx(1.0)
-    assert sum(share > 0.01 / 16 for share in found.usage) >= 14, found.usage
-    assert describe_usage(found.usage).startswith(("14 of 16", "15 of 16", "16 of 16"))
-
-
-def test_128_channel_uses_are_an_option():
-    spec = SystemSpec((3, 16, 16), 10, 128)
-    scheme = make(spec, dimension=1).eval()
-    assert scheme.encode(torch.rand(2, 3, 16, 16), context(2)).shape == (2, 256)
-    assert scheme.bits == 512 and complexity(scheme).bits == 512
-
-
 def test_wrong_options_are_named():
     for options, told in [
-        ({"codewords": 32}, "no square QAM of 32 points; choose 4, 16, 64 or 256"),
-        ({"codewords": 0}, "no square QAM of 0 points"),
-        ({"dimension": 0}, "dimension must be a whole number from 1 to 1024, not 0"),
-        ({"sharpness": 4.0}, "sharpness belongs to symbols of any value"),
-        ({"told": {"epsilon": [1, 100]}}, "told belongs to symbols of any value"),
+        ({"codewords": 32}, "32 4 16 64 256"),
+        ({"codewords": 0}, "0"),
+        ({"dimension": 0}, "dimension 1 0"),
+        ({"sharpness": 4.0}, "sharpness"),
+        ({"told": {"epsilon": [1, 100]}}, "told"),
     ]:
-        with pytest.raises(InputError, match=told):
+        with refused(told):
             make(**options)

@@ -6,15 +6,15 @@ import math
 
 import pytest
 import torch
+from links import seeded as g
+from refusals import refused
 from tosc_agents import LoopConfig, SchemeTraining, fit_scheme
-from tosc_agents.complexity import complexity
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.objectives.adversary import Adversary, SimulatedAdversary, min_norm_weight
 from tosc_agents.training.fit_scheme import SYSTEM, Trainee
 
 from tosc_env.data import make_source
-from tosc_env.errors import InputError
-from tosc_env.game import Game, GameConfig
+from tosc_env.game import Game
 from tosc_env.pipeline import as_pipeline, make_scheme
 from tosc_env.schemes import make_objectives
 from tosc_env.testing import check_objective
@@ -23,10 +23,6 @@ from tosc_env.types import SystemSpec
 TINY = {"stem": 4, "widths": (4, 8, 8), "blocks": (0, 0, 0), "receiver_width": 16, "receiver_depth": 1}
 SPEC = SystemSpec((3, 16, 16), 10, 8)
 both = pytest.mark.parametrize("weighting", ["fixed", "multiple-gradient"])
-
-
-def g(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")
@@ -84,18 +80,14 @@ def test_a_leak_sends_its_gradient_to_the_reception_and_never_to_the_adversary()
     assert float(found.detach()) == pytest.approx(max(0.0, float(leak.detach())), abs=1e-6)
     (found + 0.0 * received.sum()).backward()
     assert received.grad is not None and all(p.grad is None for p in adversary.parameters())
-
-
-def test_an_adversary_that_is_worse_than_the_mean_image_gives_no_slope_to_fool_it_by():
-    with weights_from(0):
-        adversary = SimulatedAdversary(SPEC, width=8, side=4)
+    # Worse than the mean image, it gives no slope to fool it by.
     with torch.no_grad():
         adversary.network[-1].bias.fill_(8.0)
     adversary.prepare(torch.full((3, 16, 16), 0.5))
-    received = torch.randn(16, 16, generator=g(), requires_grad=True)
-    leak = adversary.leak(received, torch.zeros(16, 1), torch.rand(16, 3, 16, 16, generator=g()))
+    deaf = received.detach().requires_grad_()
+    leak = adversary.leak(deaf, torch.zeros(16, 1), torch.rand(16, 3, 16, 16, generator=g()))
     leak.backward()
-    assert float(leak.detach()) == 0.0 and float(received.grad.abs().max()) == 0.0
+    assert float(leak.detach()) == 0.0 and float(deaf.grad.abs().max()) == 0.0
 
 
 def test_the_common_step_is_the_shortest_convex_combination():
@@ -108,7 +100,7 @@ def test_the_common_step_is_the_shortest_convex_combination():
 
 
 def test_the_common_step_descends_both_objectives():
-    for seed in range(20):
+    for seed in range(5):
         a, b = torch.randn(2, 30, generator=g(seed))
         w = min_norm_weight(a, b)
         common = w * a + (1 - w) * b
@@ -129,7 +121,7 @@ def test_a_leak_is_measured_by_the_data_sets_mean_image_whatever_else_is_in_the_
     with weights_from(0):
         adversary = SimulatedAdversary(SPEC, width=8, side=4)
     received, csi = torch.zeros(1, 16), torch.zeros(1, 1)
-    with pytest.raises(InputError, match=r"prepare\(game\) comes first"):
+    with refused("prepare(game)"):
         adversary.leak(received, csi, torch.rand(1, 3, 16, 16))
     mean = torch.full((3, 16, 16), 0.5)
     adversary.prepare(mean)
@@ -147,16 +139,14 @@ def test_a_leak_is_measured_by_the_data_sets_mean_image_whatever_else_is_in_the_
 # -- the objective ----------------------------------------------------------------------------------
 
 
-@both
-@pytest.mark.parametrize("name", ["deepjscc", "lbvq"])
+@pytest.mark.parametrize(("weighting", "name"), [("fixed", "deepjscc"), ("multiple-gradient", "lbvq")])
 def test_it_keeps_the_laws_of_objectives(weighting, name):
     check_objective(Adversary(SPEC, width=32, weighting=weighting), make_scheme(name, SPEC, **TINY))
 
 
 @both
 @pytest.mark.parametrize(
-    ("name", "stages"),
-    [("deepjscc", []), ("lbvq", []), ("deepjscc", ["laplace", {"name": "keyed", "key": "5a" * 32}])],
+    ("name", "stages"), [("lbvq", []), ("deepjscc", ["laplace", {"name": "keyed", "key": "5a" * 32}])]
 )
 def test_the_systems_pass_trains_everything_but_the_system_never_helps_its_adversary(
     game, weighting, name, stages
@@ -188,26 +178,11 @@ def test_its_weight_weighs_the_leak_by_what_there_is_to_hide(game):
     assert losses[2] - losses[0] == pytest.approx(1.5 / (1 + sigma), rel=1e-5)
 
 
-def test_two_adversaries_learn_in_one_pass_each_from_what_it_hears_itself(game):
-    pair = trainee(game, "task", told(), told(width=8))
-    assert pair.passes == ("adversary", SYSTEM)
-    pair.begin("adversary", 0, 2)
-    pair(torch.arange(32))[0].backward()
-    first, second = (list(one.parameters()) for one in pair.objectives[1:])
-    assert first and second and all(p.grad is not None for p in (*first, *second))
-    alone = trainee(game, "task", told())
-    alone.begin("adversary", 0, 2)
-    alone(torch.arange(32))[0].backward()
-    assert all(torch.equal(a.grad, b.grad) for a, b in zip(first, alone.objectives.parameters(), strict=True))
-
-
 @pytest.mark.parametrize(("objectives", "name"), [([], "deepjscc"), (["task"], "label-only")])
 def test_a_common_step_needs_two_objectives_that_reach_the_features(game, objectives, name):
     """Nothing stands before it, or the symbols that are heard pass no gradient."""
     system = trainee(game, *objectives, told(weighting="multiple-gradient"), name=name)
-    with pytest.raises(
-        InputError, match="weighs the leak against the objectives before it, and both must reach"
-    ):
+    with refused("leak objectives"):
         system(torch.arange(32))
 
 
@@ -239,50 +214,10 @@ def test_a_common_step_trains_the_task_while_the_leak_is_cut_off(game):
 
 def test_wrong_options_are_named():
     for options, said in [
-        ({"weight": float("inf")}, "weight must be a number of at least 0, not inf"),
-        ({"weight": -1.0}, "weight must be a number of at least 0, not -1.0"),
-        ({"weighting": "mgda"}, "unknown weighting 'mgda'"),
-        ({"width": 0}, "width must be a whole number from 1 to 16384, not 0"),
+        ({"weight": float("inf")}, "weight 0 inf"),
+        ({"weight": -1.0}, "weight 0 -1.0"),
+        ({"weighting": "mgda"}, "'mgda'"),
+        ({"width": 0}, "1 0"),
     ]:
-        with pytest.raises(InputError, match=said):
+        with refused(said):
             Adversary(SPEC, **options)
-
-
-def test_its_parameters_count_for_training_only():
-    scheme = make_scheme("deepjscc", SPEC, **TINY)
-    plain, adversarial = complexity(scheme), complexity(scheme, make_objectives(told(), SPEC))
-    assert plain.parameters == plain.training_parameters == adversarial.parameters
-    own = sum(p.numel() for p in Adversary(SPEC, width=32).parameters())
-    assert adversarial.training_parameters == adversarial.parameters + own
-
-
-@pytest.mark.slow
-def test_training_against_the_adversary_starves_it():
-    """The same short training twice, with and without the adversary's weight: what a fresh linear attacker gets of
-    the coarse image must fall clearly, and the task must stay far above chance."""
-    config = GameConfig("shapes", {"num_images": 1500, "size": 16}, num_symbols=16)
-    train, other = config.game(half="system"), config.game(half="attacker")
-    index = torch.arange(len(other.source))
-    round_ = other.draw(len(index), generator=g(), index=index)
-    leaks, accuracies = [], []
-    for weight in (0.0, 5.0):
-        with weights_from(0):
-            scheme = make_scheme("ibal", train.spec, **{**TINY, "widths": (8, 16, 32), "receiver_width": 64})
-            objectives = make_objectives(["task", told(weight=weight)], train.spec)
-        loop = LoopConfig(epochs=14, batch_size=50, learning_rate=4e-3, optimizer="adamw", average=0.98)
-        flat = SchemeTraining(loop, flip=False, cutout=0, pad=0)
-        trained = fit_scheme(scheme, train, flat, objectives=objectives)
-        with torch.no_grad():
-            heard = other.transmit(
-                round_, scheme.backbone.transmitter(round_.batch.images)
-            ).eavesdropper.received
-        pixels = objectives[1].adversary.small(round_.batch.images).flatten(1)
-        fit, held = slice(0, 500), slice(500, None)
-        inputs = torch.cat([heard, torch.ones(len(heard), 1)], 1)
-        ridge = inputs[fit].T @ inputs[fit] + torch.eye(inputs.shape[1])
-        weights = torch.linalg.solve(ridge, inputs[fit].T @ pixels[fit])
-        error = (inputs[held] @ weights - pixels[held]).square().mean()
-        leaks.append(float(1 - error / (pixels[fit].mean(0) - pixels[held]).square().mean()))
-        accuracies.append(trained["accuracy"])
-    assert leaks[1] < 0.75 * leaks[0], leaks
-    assert min(accuracies) > 0.3, accuracies

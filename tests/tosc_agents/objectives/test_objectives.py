@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from refusals import refused
 from tosc_agents import LoopConfig, SchemeTraining, fit_scheme
 from tosc_agents.learning.loop import Step
 from tosc_agents.learning.seeding import weights_from
@@ -11,9 +12,9 @@ from tosc_agents.objectives.task import TaskLoss
 from tosc_agents.training.fit_scheme import SYSTEM, Trainee, usual_objectives
 
 from tosc_env.data import make_source
-from tosc_env.errors import CheckpointError, InputError
+from tosc_env.errors import CheckpointError
 from tosc_env.game import Game
-from tosc_env.io.checkpoints import load_checkpoint, read_tensors, save_checkpoint
+from tosc_env.io.checkpoints import read_tensors, save_checkpoint
 from tosc_env.pipeline import make_scheme
 from tosc_env.schemes import Objective, make_objectives, objectives
 from tosc_env.testing import check_objective
@@ -90,23 +91,17 @@ def test_a_stranger_keeps_the_laws_and_is_made_by_its_name():
 
 def test_what_is_none_is_one_sentence():
     for given, said in [
-        ("tsk", "unknown objective 'tsk', did you mean 'task'"),
-        (["task", {"name": "adversary", "wieght": 1}], "'adversary' has no option 'wieght'"),
-        ([{"name": "task", "weight": 1}], "'task' has no option 'weight'"),
-        ([{"weight": 1}], "objective with options is written {'name': ..., option: value}"),
-        ([3], "given as a name or a .*Objective, not 3"),
-        (7, "objectives takes a list of names, dictionaries or objects, not 7"),
+        ("tsk", "'tsk' 'task'"),
+        (["task", {"name": "adversary", "wieght": 1}], "'adversary' 'wieght'"),
+        ([{"name": "task", "weight": 1}], "'task' 'weight'"),
+        ([{"weight": 1}], "objective {'name': ..., option: value}"),
+        ([3], "3"),
+        (7, "objectives 7"),
     ]:
-        with pytest.raises(InputError, match=said):
+        with refused(said):
             make_objectives(given, SPEC)
-        with pytest.raises(InputError, match=said):
+        with refused(said):
             fit_scheme(make()[0], game(make()[0]), SchemeTraining(LOOP), objectives=given)
-
-
-def test_a_training_without_an_objective_is_refused():
-    scheme = make()[0]
-    with pytest.raises(InputError, match="a training needs at least one objective, such as 'task'"):
-        fit_scheme(scheme, game(scheme), SchemeTraining(LOOP), objectives=[])
 
 
 # -- the row ----------------------------------------------------------------------------------------
@@ -143,15 +138,13 @@ def usual_plain(name):
 
 def test_each_epoch_passes_through_the_phases_and_then_the_system():
     scheme, made = make(wanted=["task", "test-norm", "adversary"])
-    fit_scheme(scheme, game(scheme), SchemeTraining(LOOP), objectives=made)
+    told = fit_scheme(scheme, game(scheme), SchemeTraining(LOOP), objectives=made)
     passes = ("norm", "adversary", SYSTEM)
     assert made[1].begun == [(name, epoch, 2) for epoch in range(2) for name in passes]
+    assert {"norm", "guess"} < set(told), "a figure of an earlier pass stands until there is a newer one"
 
 
-@pytest.mark.parametrize(
-    ("name", "phase", "owner"),
-    [("deepjscc", "adversary", 2), ("deepjscc", "norm", 3), ("ibal", "norm", 3), ("lbvq", "adversary", 2)],
-)
+@pytest.mark.parametrize(("name", "phase", "owner"), [("deepjscc", "norm", 3), ("lbvq", "adversary", 2)])
 def test_a_phase_trains_the_weights_of_its_objective_and_no_others(name, phase, owner):
     """Neither the loss nor the optimizer, which decays weights, touches the rest."""
     for stages in [[], ["keyed", "laplace"]]:
@@ -167,23 +160,7 @@ def test_a_phase_trains_the_weights_of_its_objective_and_no_others(name, phase, 
         assert moved == {n for n in before if n.startswith(f"objectives.{owner}.")} != set()
 
 
-def test_a_figure_of_an_earlier_pass_stands_until_there_is_a_newer_one():
-    scheme, made = make(wanted=["task", "test-norm"])
-    told = fit_scheme(scheme, game(scheme), SchemeTraining(LOOP), objectives=made)
-    assert set(told) == {"loss", "accuracy", "norm", "guess", "gradient"}
-
-
 # -- files ------------------------------------------------------------------------------------------
-
-
-def test_a_checkpoint_holds_the_scheme_and_nothing_of_its_objectives(tmp_path):
-    scheme, made = make("ibal", ["task", "adversary", "test-norm"])
-    fit_scheme(scheme, game(scheme), SchemeTraining(LOOP), objectives=made)
-    path = tmp_path / "a.safetensors"
-    save_checkpoint(path, scheme, {})
-    assert read_tensors(path).keys() == make("deepjscc")[0].state_dict().keys()
-    again, images = load_checkpoint(path).policy, torch.rand(2, 3, 16, 16)
-    assert torch.equal(again.backbone.transmitter(images), scheme.backbone.transmitter(images))
 
 
 def test_an_interrupted_run_resumes_with_its_objectives_and_refuses_others(tmp_path):
@@ -205,8 +182,12 @@ def test_an_interrupted_run_resumes_with_its_objectives_and_refuses_others(tmp_p
     for one, other in ((scheme, whole), (made[1], first[1])):
         assert all(torch.equal(t, other.state_dict()[n]) for n, t in one.state_dict().items())
     other = ["task", {"name": "adversary", "width": 8, "weight": 2.0}]
-    with pytest.raises(CheckpointError, match=r"another objectives\.1"):
+    with refused("objectives.1", CheckpointError):
         fit_scheme(make("ibal")[0], game(scheme), SchemeTraining(LOOP), objectives=other, state_path=state)
     stages = make("ibal", stages=["keyed"])[0]
-    with pytest.raises(CheckpointError, match=r"another scheme\.stages\.0"):
+    with refused("scheme.stages.0", CheckpointError):
         fit_scheme(stages, game(stages), SchemeTraining(LOOP), objectives=row, state_path=state)
+    with refused("'task'"):
+        fit_scheme(scheme, game(scheme), SchemeTraining(LOOP), objectives=[])
+    save_checkpoint(tmp_path / "a.safetensors", scheme, {})
+    assert read_tensors(tmp_path / "a.safetensors").keys() == make("deepjscc")[0].state_dict().keys()

@@ -7,21 +7,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from accuracy import accuracy_bound
+from links import seeded as g
+from refusals import refused
 from scipy.stats import kstest
 from tosc_agents.stages.laplace import Laplace
 
 from tosc_env.data import make_source
-from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points, modulate
 from tosc_env.types import Context, SystemSpec
 
 CALIBRATED = {"mode": "calibrated", "constant": 0.01, "epsilon": 0.05}
-
-
-def g(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def context(batch_size, seed=0, **knobs):
@@ -31,11 +27,6 @@ def context(batch_size, seed=0, **knobs):
 
 def make(n=16, constellation=None, **options):
     return Laplace(SystemSpec((3, 16, 16), 4, n), constellation, **options)
-
-
-def binomial_slack(rate, count):
-    """Five standard deviations of a rate measured ``count`` times."""
-    return 5 * math.sqrt(rate * (1 - rate) / count)
 
 
 # -- the mechanism ----------------------------------------------------------------------------------
@@ -60,16 +51,6 @@ def test_calibrated_noise_has_scale_constant_over_epsilon_on_unit_energy():
     noise = stage.protect(symbols, context(200, 1)).double() - clean
     assert kstest(noise.flatten().numpy(), "laplace", args=(0, 0.3)).pvalue > 1e-3
     assert torch.allclose(clean.square().sum(1) / 64, torch.ones(200, dtype=torch.float64))
-
-
-def test_every_message_may_have_a_budget_of_its_own():
-    stage = make(64, epsilon=20.0)
-    symbols, epsilon = torch.randn(400, 128, generator=g()), torch.logspace(-1, 2, 400)
-    noise = stage.protect(symbols, context(400, 1, epsilon=epsilon)).double() - stage.bounded(symbols)
-    standard = noise * epsilon[:, None] / 2
-    for part in (standard[:100], standard[-100:]):
-        # float32 symbols resolve the small scales well enough for this test.
-        assert kstest(part.flatten().numpy(), "laplace").pvalue > 1e-3
 
 
 def hard_vectors(count=100):
@@ -110,30 +91,6 @@ def test_no_output_tells_two_inputs_apart_by_more_than_epsilon():
         )
 
 
-@pytest.mark.parametrize("epsilon", [0.5, 2.0, 5.0])
-def test_who_knows_everything_but_the_noise_stays_under_the_bound(epsilon):
-    """The maximum-likelihood attacker: it has all candidates' features, and takes the nearest in L1 norm."""
-    for kind in ["random", "corners", "opposite"]:
-        stage = make(16, epsilon=epsilon)
-        candidates = {
-            "random": torch.randn(20, 32, generator=g()),
-            "corners": torch.cat([torch.eye(32), -torch.eye(32)])[:40],
-            "opposite": torch.stack([torch.eye(32)[0], -torch.eye(32)[0]]),
-        }[kind]
-        trials = 40_000
-        truth = torch.randint(len(candidates), (trials,), generator=g(2))
-        messages = stage.protect(candidates[truth], context(trials, 1)).double()
-        found = torch.cdist(messages, stage.bounded(candidates), p=1).argmin(1)
-        rate = float((found == truth).double().mean())
-        bound = accuracy_bound(epsilon, len(candidates))
-        assert rate <= bound + binomial_slack(bound, trials)
-        assert rate > 1 / len(candidates), "the attacker is no straw man"
-        if kind == "opposite":
-            # Two inputs at the full distance: right with probability 1 - e^(-eps/2) / 2, exactly.
-            exact = 1 - math.exp(-epsilon / 2) / 2
-            assert rate == pytest.approx(exact, abs=binomial_slack(exact, trials))
-
-
 def test_noise_comes_from_the_contexts_generator_alone():
     stage, symbols = make(16), torch.randn(4, 32, generator=g())
     torch.manual_seed(0)
@@ -172,11 +129,12 @@ def test_a_discrete_message_snaps_to_points(options):
 
 def test_a_guarantee_names_budget_and_composition():
     stage = make(epsilon=20)
+    assert repr(stage) == "Laplace(epsilon=20, clip=1)"
     assert stage.guarantee().startswith("each message is 20-DP for its image (pure;")
     assert stage.guarantee(16).endswith("16 transmissions of the same image: 320-DP by basic composition")
     many = make(epsilon=0.01).guarantee(100_000)
     assert many.endswith("100000 transmissions of the same image: (25.2, 1e-05)-DP by advanced composition")
-    with pytest.raises(InputError, match="transmissions must be a whole number of at least 1, not 0"):
+    with refused("transmissions 1 0"):
         stage.guarantee(0)
 
 
@@ -187,11 +145,6 @@ def test_calibrated_noise_is_called_that_and_never_private():
             assert "calibrated" in text and "0.2" in text
             assert "DP" not in text and "epsilon" not in text
             assert "privacy" not in text or "no differential privacy is claimed" in text
-
-
-def test_it_is_shown_with_its_budget():
-    assert repr(make(epsilon=20)) == "Laplace(epsilon=20, clip=1)"
-    assert "DP" not in repr(make(**CALIBRATED)) and "epsilon" not in repr(make(**CALIBRATED))
 
 
 # -- the knob ---------------------------------------------------------------------------------------
@@ -220,28 +173,19 @@ def test_elsewhere_it_draws_nothing_and_the_knob_is_the_option():
 
 # -- options ----------------------------------------------------------------------------------------
 
-POSITIVE = "must be a finite number above 0, not"
-
 
 def test_a_wrong_option_is_one_sentence():
     for options, said in [
-        *[({"epsilon": v}, f"epsilon {POSITIVE} {v!r}") for v in (0, math.inf, math.nan, "20")],
-        *[({"clip": v}, f"clip {POSITIVE} {v!r}") for v in (0.0, math.nan, False)],
-        ({"mode": "dishonest"}, "mode must be one of laplace, calibrated, not 'dishonest'"),
-        ({"mode": "calibrated"}, "mode 'calibrated' needs its calibrated constant, a number above 0"),
-        ({"mode": "calibrated", "constant": -1}, f"constant {POSITIVE} -1"),
-        ({"constant": 0.1}, r"mode 'laplace' takes none, not 0\.1"),
-        ({"epsilon_range": [1]}, r"None or two numbers \[low, high\], not \[1\]"),
-        ({"epsilon_range": [100, 1]}, r"low < high, not \[100, 1\]"),
-        ({"epsilon_range": [0, 100]}, rf"each bound of the range of epsilon, \[0, 100\], {POSITIVE} 0"),
-        ({"epsilon": 5, "epsilon_range": [10, 100]}, r"epsilon must lie in epsilon_range \[10, 100\], not 5"),
+        *[({"epsilon": v}, f"epsilon 0 {v!r}") for v in (0, math.inf, math.nan, "20")],
+        *[({"clip": v}, f"clip 0 {v!r}") for v in (0.0, math.nan, False)],
+        ({"mode": "dishonest"}, "mode laplace calibrated 'dishonest'"),
+        ({"mode": "calibrated"}, "mode 'calibrated' 0"),
+        ({"mode": "calibrated", "constant": -1}, "constant 0 -1"),
+        ({"constant": 0.1}, "mode 'laplace' 0.1"),
+        ({"epsilon_range": [1]}, "None [low, high] [1]"),
+        ({"epsilon_range": [100, 1]}, "[100, 1]"),
+        ({"epsilon_range": [0, 100]}, "epsilon [0, 100] 0"),
+        ({"epsilon": 5, "epsilon_range": [10, 100]}, "epsilon epsilon_range [10, 100] 5"),
     ]:
-        with pytest.raises(InputError, match=said):
+        with refused(said):
             make(**options)
-
-
-def test_its_options_make_it_again():
-    stage = make(epsilon=20, clip=2, epsilon_range=(1, 100))
-    assert stage.plain() == {"name": "laplace", **stage.options}
-    assert make(**stage.options).options == stage.options
-    assert stage.options["epsilon_range"] == [1.0, 100.0]

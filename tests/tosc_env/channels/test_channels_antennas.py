@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 import torch
 from links import as_complex, at, draw, receive, seeded
 from physics import rayleigh_diversity_ber
 
-from tosc_env.channels.base import equalise, noise_power
+from tosc_env.channels.base import noise_power
 from tosc_env.channels.flat import AWGN, Rayleigh, Rician
 from tosc_env.channels.sionna import TDL
 from tosc_env.channels.sionna_rng import import_sionna, lend_generator
@@ -36,22 +36,8 @@ def noise(*shape: int, seed: int = 1) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", EVERY_CHANNEL)
-def test_one_antenna_is_the_default_bit_for_bit(name):
-    channel = EVERY_CHANNEL[name]
-    usual, said = draw(channel, 3, 32), draw(channel, 3, 32, antennas=[1, 1], transmit_antennas=1)
-    for one, other in zip(usual, said, strict=True):
-        assert torch.equal(one.fades, other.fades) and torch.equal(one.noise, other.noise)
-    symbols = noise(3, 32)
-    raw = channel.apply(symbols[:, None], usual[0])
-    received = as_complex(channel.observe(raw, usual[0]).received)
-    gain, n0 = channel.gains(usual[0], 32)[:, 0, 0], noise_power(usual[0].snr_db)[:, None]
-    bare = equalise(raw[:, 0], gain, n0, channel.equaliser) if channel.fading else raw[:, 0]
-    assert torch.equal(received, bare)
-
-
-@pytest.mark.parametrize("name", EVERY_CHANNEL)
 def test_every_pair_of_antennas_has_a_fade_of_unit_power_and_every_antenna_its_noise(name):
-    channel, rows = EVERY_CHANNEL[name], 3000
+    channel, rows = EVERY_CHANNEL[name], 1500
     links = draw(channel, rows, 24, nodes=3, antennas=[2, 3, 1], transmit_antennas=2)
     for link, antennas in zip(links, (2, 3, 1), strict=True):
         assert link.fades.shape == (rows, antennas, 2, channel.num_fades(24))
@@ -60,22 +46,21 @@ def test_every_pair_of_antennas_has_a_fade_of_unit_power_and_every_antenna_its_n
         assert torch.allclose(power, torch.ones(antennas, 2), atol=5 / math.sqrt(rows))
         cross = torch.einsum("ban,bcn->ac", link.noise.conj(), link.noise) / (rows * 24)
         assert torch.allclose(cross, torch.eye(antennas, dtype=cross.dtype), atol=0.03)
+    if channel.fading and not name.endswith(
+        ("rician", "los")
+    ):  # without a line of sight, pairs are independent
+        h = links[0].fades[..., 0].flatten(1)
+        cross = h.conj().T @ h / rows
+        assert torch.allclose(cross, torch.eye(4, dtype=cross.dtype), atol=5 / math.sqrt(rows))
 
 
-@pytest.mark.parametrize("channel", [Rayleigh(), TDL()], ids=["rayleigh", "tdl"])
-def test_fades_of_different_antenna_pairs_are_independent(channel):
-    h = draw(channel, 4000, 8, antennas=[2, 1], transmit_antennas=2)[0].fades[..., 0].flatten(1)
-    cross = h.conj().T @ h / len(h)
-    assert torch.allclose(cross, torch.eye(4, dtype=cross.dtype), atol=5 / math.sqrt(4000))
-
-
-@pytest.mark.parametrize("correlation", [0.0, 0.6, 1.0])
 @pytest.mark.parametrize(
-    ("kind", "line"), [(Rayleigh, 0.0), (lambda **o: Rician(k_factor_db=0.0, **o), 0.5), (TDL, 0.0)]
+    ("kind", "line", "correlation"),
+    [(Rayleigh, 0.0, 0.0), (lambda **o: Rician(k_factor_db=0.0, **o), 0.5, 0.6), (TDL, 0.0, 1.0)],
 )
 def test_each_eavesdropping_antenna_is_correlated_with_that_receiving_antenna(kind, line, correlation):
     """Antenna a with antenna a modulo the receiver's two; the scattered part alone, and for every transmit antenna."""
-    channel, rows = kind(correlation=correlation), 8000
+    channel, rows = kind(correlation=correlation), 4000
     links = draw(channel, rows, 2, nodes=3, antennas=[2, 3, 1], transmit_antennas=2)
     heard = links[0].fades[..., 0] - math.sqrt(line)
     for link in links[1:]:
@@ -84,14 +69,13 @@ def test_each_eavesdropping_antenna_is_correlated_with_that_receiving_antenna(ki
             for b in range(2):
                 cross = torch.einsum("bt,bu->tu", heard[:, b].conj(), theirs[:, a]) / rows / (1.0 - line)
                 wanted = torch.eye(2) * (correlation if b == a % 2 else 0.0)
-                assert torch.allclose(cross.real, wanted, atol=0.06), (a, b)
-                assert torch.allclose(cross.imag, torch.zeros(2, 2), atol=0.06)
+                assert torch.allclose(cross.real, wanted, atol=0.08), (a, b)
+                assert torch.allclose(cross.imag, torch.zeros(2, 2), atol=0.08)
                 if correlation == 1.0 and b == a % 2:
                     assert torch.allclose(heard[:, b], theirs[:, a], atol=1e-6)
 
 
-@pytest.mark.parametrize("model", ["B", "E"])
-def test_several_antennas_of_a_tdl_are_those_of_sionnas(model):
+def test_several_antennas_of_a_tdl_are_those_of_sionnas(model="E"):
     channel, ofdm = import_sionna("sionna.phy.channel"), import_sionna("sionna.phy.ofdm")
     ours = TDL(model=model)
     (link,) = draw(ours, 4, 64, nodes=1, antennas=[3], transmit_antennas=2)
@@ -124,21 +108,10 @@ def test_gains_are_the_fades_that_fade_of_use_names(channel, n):
     assert torch.equal(channel.gains(link, n), link.fades[..., uses])
 
 
-def test_gains_follow_a_strangers_order_of_the_fades():
-    class Interleaved(Rayleigh):
-        def fade_of_use(self, num_symbols):
-            return super().fade_of_use(num_symbols).flip(0)
-
-    channel = Interleaved(coherence=1)
-    link, _ = draw(channel, 2, 6)
-    assert torch.equal(channel.gains(link, 6), link.fades.flip(-1))
-
-
 # -- combining --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("antennas", [2, 4, 7])
-def test_over_awgn_so_many_antennas_are_that_gain_in_snr(antennas):
+def test_over_awgn_so_many_antennas_are_that_gain_in_snr(antennas=4):
     channel = AWGN()
     link, _ = draw(channel, 200, 500, snr_db=3.0, antennas=[antennas, 1])
     symbols = noise(200, 500)
@@ -150,7 +123,7 @@ def test_over_awgn_so_many_antennas_are_that_gain_in_snr(antennas):
     assert abs((error * symbols.conj()).mean().item()) < 5 * 10 ** (-(3.0 + gain) / 20) / math.sqrt(100_000)
 
 
-@pytest.mark.parametrize(("branches", "snr_db"), [(1, 6.0), (2, 6.0), (3, 4.0), (4, 2.0)])
+@pytest.mark.parametrize(("branches", "snr_db"), [(1, 6.0), (3, 4.0)])
 def test_over_rayleigh_so_many_antennas_are_that_order_of_diversity(branches, snr_db):
     generator, points, channel = seeded(branches), constellation_points("qpsk"), Rayleigh(coherence=1)
     sent = torch.randint(4, (3000, 64), generator=generator)
@@ -174,16 +147,18 @@ def effective(channel, link, n: int, weights: torch.Tensor | None) -> torch.Tens
     return gains[:, :, 0] if weights is None else (gains * weights[:, None]).sum(2)
 
 
-@pytest.mark.parametrize("equaliser", ["zf", "mmse", None])
-@pytest.mark.parametrize("transmit", [1, 3])
 @pytest.mark.parametrize(
-    "channel",
-    [Rayleigh(coherence=4), Rician(k_factor_db=6.0), TDL(num_subcarriers=8)],
-    ids=["rayleigh", "rician", "tdl"],
+    ("kind", "options", "transmit", "equaliser"),
+    [
+        (Rayleigh, {"coherence": 4}, 1, "mmse"),
+        (Rayleigh, {"coherence": 4}, 3, "zf"),
+        (Rician, {"k_factor_db": 6.0}, 3, None),
+        (TDL, {"num_subcarriers": 8}, 3, "mmse"),
+    ],
 )
-def test_what_is_combined_tells_as_much_of_a_symbol_as_all_antennas(channel, transmit, equaliser):
+def test_what_is_combined_tells_as_much_of_a_symbol_as_all_antennas(kind, options, transmit, equaliser):
     """Zero forcing is least squares with the known gains, MMSE the linear estimate of least error from all of them."""
-    channel = type(channel)(**{**options(channel), "equaliser": equaliser})
+    channel = kind(equaliser=equaliser, **options)
     link, _ = draw(channel, 6, 16, snr_db=5.0, antennas=[3, 1], transmit_antennas=transmit)
     symbols = noise(6, 16)
     weights = None if transmit == 1 else noise(6, transmit, 1, seed=2).expand(-1, -1, 16) / 3**0.5
@@ -208,21 +183,6 @@ def test_what_is_combined_tells_as_much_of_a_symbol_as_all_antennas(channel, tra
     assert reception.raw is raw
 
 
-def options(channel) -> dict:
-    """What makes a channel of the same law."""
-    if isinstance(channel, TDL):
-        return {"num_subcarriers": channel.num_subcarriers}
-    return {"coherence": channel.coherence}
-
-
-def test_the_noise_of_what_is_combined_is_that_of_one_antenna():
-    channel = Rayleigh(equaliser=None)
-    link, _ = draw(channel, 500, 200, snr_db=0.0, antennas=[3, 1])
-    heard = receive(channel, torch.zeros(500, 200, dtype=torch.complex64), link)
-    assert heard.real.var().item() == pytest.approx(0.5, rel=0.02)
-    assert heard.imag.var().item() == pytest.approx(0.5, rel=0.02)
-
-
 def test_over_awgn_weights_add_up_and_are_divided_out():
     """Without fading every pair has the gain 1: the symbol arrives with the sum of the weights, phase and all."""
     channel = AWGN()
@@ -234,15 +194,6 @@ def test_over_awgn_weights_add_up_and_are_divided_out():
     assert torch.allclose(reception.csi, torch.full((4, 1), snr_db), atol=1e-4)
     error = as_complex(reception.received) - symbols
     assert error.abs().square().mean().item() == pytest.approx(10 ** (-snr_db / 10), rel=0.03)
-
-
-def test_weights_that_change_within_a_fade_are_undone_use_by_use():
-    channel = Rayleigh(equaliser="zf")
-    link, _ = draw(channel, 5, 12, snr_db=200.0, antennas=[2, 1], transmit_antennas=2)
-    weights, symbols = noise(5, 2, 12, seed=3), noise(5, 12)
-    raw = channel.apply(symbols[:, None] * weights, link)
-    received = as_complex(channel.observe(raw, link, weights).received)
-    assert torch.allclose(received, symbols, atol=1e-3)
 
 
 def test_a_symbol_that_no_antenna_radiates_leaves_finite_numbers():
@@ -271,21 +222,6 @@ def pooled(channel, symbols, links):
     """What nodes make of the symbols together: complex [B, n] and CSI."""
     reception = channel.pool([channel.apply(symbols[:, None], one) for one in links], links)
     return as_complex(reception.received), reception.csi
-
-
-@pytest.mark.parametrize("channel", [AWGN(), Rayleigh(coherence=4), TDL()], ids=["awgn", "rayleigh", "tdl"])
-def test_equal_nodes_together_are_one_node_with_all_their_antennas(channel):
-    links = draw(channel, 3, 16, snr_db=4.0, nodes=4, antennas=[1, 1, 2, 1])[1:]
-    whole = replace(
-        links[0],
-        fades=torch.cat([one.fades for one in links], 1),
-        noise=torch.cat([one.noise for one in links], 1),
-    )
-    symbols = noise(3, 16)
-    received, csi = pooled(channel, symbols, links)
-    one = channel.observe(channel.apply(symbols[:, None], whole), whole)
-    assert torch.allclose(received, as_complex(one.received), atol=1e-5)
-    assert torch.allclose(csi, one.csi, atol=1e-5)
 
 
 def test_over_awgn_the_snrs_of_pooled_nodes_add_up():
@@ -322,22 +258,6 @@ def test_over_fading_pooled_nodes_estimate_by_weighted_least_squares():
     assert torch.allclose(csi[:, 1::2].square(), total, rtol=1e-4)
 
 
-def test_nodes_of_very_different_noise_are_pooled_without_overflow():
-    for channel in (AWGN(), Rayleigh(coherence=4)):
-        links = draw(channel, 50, 16, nodes=3)[1:]
-        links = [
-            replace(one, snr_db=torch.full((50,), snr))
-            for one, snr in zip(links, (-200.0, 10.0), strict=True)
-        ]
-        symbols = noise(50, 16)
-        received, csi = pooled(channel, symbols, links)
-        alone = channel.observe(channel.apply(symbols[:, None], links[1]), links[1])
-        error = (received - symbols).abs().square().mean()
-        assert csi.isfinite().all() and float(error) == pytest.approx(
-            float((as_complex(alone.received) - symbols).abs().square().mean()), rel=1e-3
-        )
-
-
 class Turned(Rayleigh):
     """Fading with a phase per antenna that is a field of its links."""
 
@@ -360,10 +280,9 @@ class TurnedLink(Link):
     phase: torch.Tensor
 
 
-@pytest.mark.parametrize("antennas", [[1, 1, 1], [2, 1, 3]])
-def test_a_field_of_a_links_own_is_in_what_antennas_and_nodes_combine(antennas):
+def test_a_field_of_a_links_own_is_in_what_antennas_and_nodes_combine():
     channel, symbols = Turned(coherence=4, equaliser="zf"), noise(20, 16)
-    links = draw(channel, 20, 16, snr_db=60.0, nodes=3, antennas=antennas)
+    links = draw(channel, 20, 16, snr_db=60.0, nodes=3, antennas=[2, 1, 3])
     for one in links:
         received = as_complex(channel.observe(channel.apply(symbols[:, None], one), one).received)
         assert (received - symbols).abs().square().median() < 1e-3

@@ -8,11 +8,11 @@ import pytest
 import torch
 from links import draw, receive, seeded
 from physics import theoretical_ser
+from refusals import refused
 from scipy import stats
 
 from tosc_env.channels.flat import AWGN, Rayleigh, Rician
 from tosc_env.channels.sionna_rng import import_sionna, lend_generator
-from tosc_env.errors import InputError
 from tosc_env.modulation import constellation_points, hard_decision, modulate
 
 
@@ -22,8 +22,7 @@ def fades(channel, count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tenso
     return one.fades[:, 0, 0, 0], other.fades[:, 0, 0, 0]
 
 
-@pytest.mark.parametrize("snr_db", [0.0, 12.0, 20.0])
-def test_awgn_noise_is_n0_half_per_real_dimension(snr_db):
+def test_awgn_noise_is_n0_half_per_real_dimension(snr_db=12.0):
     link, _ = draw(AWGN(), 100, 2000, snr_db=snr_db)
     sent = torch.full((100, 2000), 0.6 - 0.8j, dtype=torch.complex64)
     noise = receive(AWGN(), sent, link) - sent
@@ -34,16 +33,6 @@ def test_awgn_noise_is_n0_half_per_real_dimension(snr_db):
     assert abs((noise.real * noise.imag).mean().item()) < 5 * half / math.sqrt(200_000)
     scaled = (noise.real / math.sqrt(half)).flatten()[:20_000]
     assert stats.kstest(scaled.numpy(), "norm").pvalue > 1e-3
-
-
-def test_awgn_has_the_noise_of_sionnas_block():
-    no = 10 ** (-12.0 / 10)
-    silence = torch.zeros(100, 2000, dtype=torch.complex64)
-    block = import_sionna("sionna.phy.channel").AWGN(precision="single", device="cpu")
-    with lend_generator(seeded(1), "cpu"):
-        theirs = torch.view_as_real(block(silence, no))
-    ours = receive(AWGN(), silence, draw(AWGN(), 100, 2000, snr_db=12.0)[0])
-    assert torch.view_as_real(ours).var().item() == pytest.approx(theirs.var().item(), rel=0.016)
 
 
 def test_rayleigh_power_is_exponential_and_its_phase_uniform():
@@ -64,7 +53,7 @@ def test_rician_moments(k_factor_db):
         assert power.square().mean().item() == pytest.approx((k * k + 4 * k + 2) / (k + 1) ** 2, rel=0.04)
 
 
-@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("correlation", [0.0, 0.9])
 def test_correlation_of_the_links_is_that_of_sionnas_kronecker_model(correlation):
     count = 100_000
     ours = torch.stack(fades(Rayleigh(correlation=correlation), count), dim=1)
@@ -83,12 +72,11 @@ def test_correlation_of_the_links_is_that_of_sionnas_kronecker_model(correlation
             assert abs(complex(value) - wanted) < 0.04
 
 
-def test_full_correlation_gives_both_links_the_same_fades():
-    one, other = fades(Rayleigh(correlation=1.0), 100)
-    assert torch.equal(one, other)
-
-
 def test_rician_correlates_the_scattered_part_alone():
+    assert torch.equal(*fades(Rayleigh(correlation=1.0), 100))
+    for value in (float("nan"), float("inf"), 4000.0, -101, "3", None, True):
+        with refused(f"k_factor_db {value!r}"):
+            Rician(k_factor_db=value)
     one, other = fades(Rician(k_factor_db=3.0, correlation=0.6), 100_000)
     line = math.sqrt(10**0.3 / (10**0.3 + 1))
     scattered = ((other - line) * (one - line).conj()).mean() / (one - line).abs().square().mean()
@@ -96,7 +84,7 @@ def test_rician_correlates_the_scattered_part_alone():
 
 
 # Uncoded square 16-QAM over AWGN, rounded: 1 - (1 - 3/2 Q(sqrt(Es/N0 / 5)))^2 (Proakis, section 5.2).
-KNOWN = {0: 0.74, 4: 0.59, 8: 0.35, 12: 0.11, 16: 0.007, 20: 0.0}
+KNOWN = {0: 0.74, 12: 0.11, 20: 0.0}
 
 
 @pytest.mark.parametrize("snr_db", KNOWN)
@@ -112,27 +100,3 @@ def test_symbol_error_rate_of_16_qam(snr_db):
     measured = (decided != sent).float().mean().item()
     assert measured == pytest.approx(theory, abs=5 * math.sqrt(theory * (1 - theory) / sent.numel()) + 1e-5)
     assert round(theory, 3 if snr_db >= 16 else 2) == KNOWN[snr_db]
-
-
-@pytest.mark.parametrize(("equaliser", "undo"), [("zf", False), ("mmse", True)])
-def test_symbol_error_rate_of_qpsk_over_rayleigh(equaliser, undo):
-    # Per axis, E[Q(sqrt(g |h|^2))] = (1 - sqrt(g / (2 + g))) / 2 with g = Es/N0 (Proakis, section 14.3).
-    generator, points, snr_db = seeded(), constellation_points("qpsk"), 10.0
-    channel = Rayleigh(coherence=1, equaliser=equaliser)
-    sent = torch.randint(4, (3000, 64), generator=generator)
-    link, _ = draw(channel, 3000, 64, snr_db=snr_db, generator=generator)
-    waves = torch.view_as_complex(modulate(sent, points).unflatten(1, (64, 2)))
-    received = receive(channel, waves, link)
-    if undo:
-        power = link.fades[:, 0, 0].abs().square()
-        received = received * (power + 0.1) / power
-    decided = torch.view_as_real(points[hard_decision(torch.view_as_real(received).flatten(1), points)])
-    wrong = (decided - torch.view_as_real(waves)).abs() > 0.1
-    ratio = 10.0 ** (snr_db / 10)
-    assert wrong.float().mean().item() == pytest.approx((1 - math.sqrt(ratio / (2 + ratio))) / 2, rel=0.03)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 4000.0, -101, "3", None, True])
-def test_bad_k_factor_is_refused(value):
-    with pytest.raises(InputError, match="k_factor_db must be a number of dB in"):
-        Rician(k_factor_db=value)

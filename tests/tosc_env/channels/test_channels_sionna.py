@@ -11,12 +11,12 @@ import sys
 import pytest
 import torch
 from links import draw, receive, seeded
-from scipy import special, stats
+from refusals import refused
+from scipy import special
 
 from tosc_env.channels.base import complex_normal
 from tosc_env.channels.sionna import CYCLIC_PREFIX, TDL
 from tosc_env.channels.sionna_rng import import_sionna, lend_generator, sionna_device
-from tosc_env.errors import InputError
 
 CPU = torch.device("cpu")
 NOISELESS = 200.0
@@ -34,16 +34,7 @@ def profile(model: str, delay_spread: float):
     return tdl(model, delay_spread, 3.5e9, num_rx_ant=2, precision="single", device="cpu")
 
 
-@pytest.mark.parametrize("model", ["A", "B", "C", "D", "E"])
-def test_mean_power_is_one_at_every_subcarrier(model):
-    for h in fades(TDL(model=model)):
-        assert h.shape == (COUNT, 64)
-        assert h.dtype == torch.complex64
-        power = h.abs().square().mean(0)
-        assert (power - 1).abs().max().item() < 5 / math.sqrt(COUNT)
-
-
-@pytest.mark.parametrize(("model", "delay_spread"), [("A", 300e-9), ("C", 100e-9), ("D", 1e-6)])
+@pytest.mark.parametrize(("model", "delay_spread"), [("A", 300e-9), ("D", 1e-6)])
 def test_frequency_correlation_is_the_transform_of_the_power_delay_profile(model, delay_spread):
     # E[h(f + d) h(f)*] = sum_l p_l exp(-j 2 pi d tau_l)
     block = profile(model, delay_spread)
@@ -54,11 +45,6 @@ def test_frequency_correlation_is_the_transform_of_the_power_delay_profile(model
             measured = (h[:, step:] * h[:, :-step].conj()).mean().item()
             expected = (powers * torch.exp(-2j * math.pi * step * 30e3 * delays)).sum().item()
             assert abs(measured - expected) < 0.05
-
-
-def test_a_subcarrier_without_line_of_sight_is_rayleigh():
-    for h in fades(TDL(model="A")):
-        assert stats.kstest(h[:, 20].abs().square().numpy(), "expon").pvalue > 1e-3
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.6])
@@ -72,8 +58,7 @@ def test_a_subcarrier_with_line_of_sight_is_rician_for_both_links(correlation):
         assert power.mean().item() == pytest.approx(1.0, abs=0.03)
 
 
-@pytest.mark.parametrize("model", ["A", "D", "E"])
-@pytest.mark.parametrize("correlation", [0.0, 0.6, 0.95])
+@pytest.mark.parametrize(("model", "correlation"), [("A", 0.6), ("D", 0.6), ("E", 1.0)])
 def test_correlation_is_that_of_the_scattered_taps(model, correlation):
     one, other = fades(TDL(model=model, correlation=correlation))
     block = profile(model, 100e-9)
@@ -82,13 +67,7 @@ def test_correlation_is_that_of_the_scattered_taps(model, correlation):
     assert abs((other * one.conj()).mean().item() - expected) < 0.05
     # The part that differs has the power 2 (1 - rho) of the scattering.
     difference = (other - one).abs().square().mean().item()
-    assert difference == pytest.approx(2 * (1 - correlation) * (1 - line), rel=0.06)
-
-
-@pytest.mark.parametrize("model", ["A", "D"])
-def test_full_correlation_gives_both_links_the_same_gains(model):
-    one, other = fades(TDL(model=model, correlation=1.0), 50)
-    assert torch.equal(one, other)
+    assert difference == pytest.approx(2 * (1 - correlation) * (1 - line), rel=0.06, abs=1e-9)
 
 
 @pytest.mark.parametrize(("model", "antennas"), [("B", 2), ("E", 2)])
@@ -140,38 +119,6 @@ def test_ageing_follows_the_bessel_function_of_the_doppler_frequency():
     for step in (1, 5, 10, 20):
         measured = (h[:, step:] * h[:, :-step].conj()).mean().item()
         assert abs(measured - special.j0(2 * math.pi * doppler * step * period)) < 0.05
-
-
-def test_a_channel_at_rest_repeats_over_the_ofdm_symbols_of_a_message():
-    channel = TDL(num_subcarriers=24)
-    link, _ = draw(channel, 3, 64)
-    assert link.fades.shape == (3, 1, 1, 24)
-    assert channel.num_csi(64) == 49
-    gains = channel.gains(link, 64)
-    assert gains.shape == (3, 1, 1, 64)
-    assert torch.equal(gains, link.fades[..., torch.arange(64) % 24])
-
-
-def test_no_delay_spread_is_flat_fading():
-    h = fades(TDL(delay_spread=0.0), 20)[0]
-    assert torch.allclose(h, h[:, :1].expand(-1, 64), atol=1e-6)
-
-
-@pytest.mark.parametrize("num_symbols", [1, 5, 64, 65, 200])
-def test_any_message_length(num_symbols):
-    for channel in (TDL(), TDL(speed=3.0, model="D", correlation=0.3)):
-        one, other = draw(channel, 2, num_symbols, snr_db=[5.0, 9.0])
-        assert one.fades.shape == other.fades.shape == (2, 1, 1, channel.num_fades(num_symbols))
-        received = receive(channel, torch.ones_like(one.noise[:, 0]), one)
-        assert received.shape == (2, num_symbols)
-
-
-def test_zero_forcing_returns_the_symbols():
-    channel = TDL(equaliser="zf")
-    _, link = draw(channel, 16, 64, snr_db=NOISELESS)
-    symbols = complex_normal(16, 64, generator=seeded(1), device=CPU)
-    received = receive(channel, symbols, link)
-    assert torch.allclose(received, symbols, atol=1e-4)
 
 
 # -- random streams --------------------------------------------------------------------------------
@@ -261,12 +208,6 @@ def test_a_channel_first_used_in_inference_mode_can_be_trained_through():
     assert symbols.grad.isfinite().all()
 
 
-def test_device_names():
-    assert sionna_device("cpu") == sionna_device(CPU) == "cpu"
-    with pytest.raises(InputError, match="nonsense"):
-        sionna_device("nonsense")
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_blocks_follow_the_device():
     channel = TDL()
@@ -282,43 +223,30 @@ def test_the_blocks_follow_the_device():
     assert torch.equal(theirs.get_state(), before)
     assert torch.equal(torch.cuda.get_rng_state("cuda:0"), world)
     assert torch.equal(draw(channel, 2, 64)[0].fades, on_cpu[0].fades)
-    with pytest.raises(InputError, match="generator lives on cpu"):
+    with refused("generator"):
         channel.draw([torch.zeros(2, device="cuda:0")], 64, generator=seeded())
 
 
-# -- bad input --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"model": "F"}, "unknown TDL model 'F'.*A, B, C, D, E"),
-        ({"model": None}, "unknown TDL model None"),
-        (
-            {"delay_spread": -1e-9},
-            "delay_spread .in seconds. must be a number of at least 0, not -1e-09",
-        ),
-        ({"delay_spread": "long"}, "delay_spread .*, not 'long'"),
-        ({"delay_spread": float("nan")}, "delay_spread .*, not nan"),
-        ({"speed": -1}, "speed .in m/s. must be a number of at least 0, not -1"),
-        ({"speed": float("inf")}, "speed .*, not inf"),
-        ({"carrier_frequency": 0}, "carrier_frequency .in Hz. must be a finite number above 0, not 0"),
-        ({"subcarrier_spacing": -30e3}, "subcarrier_spacing .in Hz. must be a finite number above 0"),
-        ({"num_subcarriers": 0}, "num_subcarriers must be a whole number of at least 1, not 0"),
-        ({"num_subcarriers": 6.5}, "num_subcarriers must .*, not 6.5"),
-    ],
-)
-def test_bad_options_are_refused_in_one_sentence(options, sentence):
-    with pytest.raises(InputError, match=sentence) as caught:
-        TDL(**options)
-    assert "\n" not in str(caught.value)
-
-
-def test_coherence_must_be_whole_messages():
+def test_what_makes_no_tdl_is_refused():
+    for options, words in (
+        ({"model": "F"}, "'F' A B C D E"),
+        ({"model": None}, "None A B C D E"),
+        ({"delay_spread": -1e-9}, "delay_spread 0 -1e-09"),
+        ({"delay_spread": "long"}, "delay_spread 'long'"),
+        ({"speed": -1}, "speed 0 -1"),
+        ({"speed": float("inf")}, "speed inf"),
+        ({"carrier_frequency": 0}, "carrier_frequency 0"),
+        ({"subcarrier_spacing": -30e3}, "subcarrier_spacing 0 -30000.0"),
+        ({"num_subcarriers": 0}, "num_subcarriers 1 0"),
+        ({"num_subcarriers": 6.5}, "num_subcarriers 6.5"),
+    ):
+        with refused(words):
+            TDL(**options)
     TDL(coherence=64, speed=3.0).check(64)
     TDL(coherence=640).check(64)
-    for coherence in (16, 100):
-        with pytest.raises(InputError, match=f"whole multiple of the message length, 64 .*, not {coherence}"):
-            TDL(coherence=coherence).check(64)
-    with pytest.raises(InputError, match=r"coherence of 128 .* needs speed=0, not 3 m/s"):
-        TDL(coherence=128, speed=3.0).check(64)
+    for coherence, speed, words in ((16, 0.0, "64 16"), (100, 0.0, "64 100"), (128, 3.0, "128 speed=0 3")):
+        with refused(words):
+            TDL(coherence=coherence, speed=speed).check(64)
+    assert sionna_device("cpu") == sionna_device(CPU) == "cpu"
+    with refused("nonsense"):
+        sionna_device("nonsense")

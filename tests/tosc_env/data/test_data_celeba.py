@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from refusals import refused
 
 from tosc_env.data import celeba, data_set, make_source
-from tosc_env.data.celeba import decode_face
-from tosc_env.errors import DataError, InputError
+from tosc_env.errors import DataError
 
 COUNT = 12
 NAMES = ["Mustache", "Smiling", "Wavy_Hair"]
@@ -61,30 +61,11 @@ def test_the_crop_keeps_the_centre():
     assert (outer[:, :, 8, 8].float() - levels[:, :, 0, 0]).abs().max() <= 3
 
 
-def test_shrinking_while_decoding_changes_little(faces, tmp_path):
-    rng = np.random.default_rng(1)
-    smooth = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((1024, 1024))
-    smooth.save(tmp_path / "big.jpg", quality=95)
-    direct = np.asarray(smooth.resize((32, 32), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
-    assert np.abs(decode_face(tmp_path / "big.jpg", 32, 1.0).astype(int) - direct).mean() < 2
-
-
 def test_chosen_attributes_come_in_the_order_asked():
     source = make_source("celeba", size=16, attributes=["Wavy_Hair", "Mustache"])
     assert source.attributes.tolist() == (SIGNS[:8, [2, 0]] == 1).astype(int).tolist()
     assert make_source("celeba", size=16, attributes="Smiling").attribute_names == ("Smiling",)
-
-
-def test_halves_are_taken_of_the_training_split_only():
     assert len(make_source("celeba", size=16, half="attacker")) == 4
-    with pytest.raises(InputError, match="not divided"):
-        make_source("celeba", split="valid", half="system")
-
-
-def test_images_are_decoded_once(faces, monkeypatch):
-    before = make_source("celeba", size=16).images.clone()
-    monkeypatch.setattr(celeba, "decode_face", None)
-    assert torch.equal(make_source("celeba", size=16).images, before)
 
 
 def test_an_image_that_was_replaced_under_its_name_is_decoded_again(faces):
@@ -99,11 +80,18 @@ def test_an_image_that_was_replaced_under_its_name_is_decoded_again(faces):
     assert changed == [2] and after.sha256 != before.sha256
 
 
-def test_writing_to_the_images_leaves_the_cache_as_it_was():
+def test_images_are_decoded_once_into_a_cache_that_nobody_writes_to_and_whose_damage_is_named(
+    tmp_path, monkeypatch
+):
     first = make_source("celeba", size=16)
     kept = first.images.clone()
     first.images.fill_(3)
+    monkeypatch.setattr(celeba, "decode_face", None)
     assert torch.equal(make_source("celeba", size=16).images, kept)
+    (path,) = (tmp_path / "cache").iterdir()
+    path.write_bytes(path.read_bytes()[:100])
+    with refused(f"{path.name} delete", DataError):
+        make_source("celeba", size=16)
 
 
 def test_the_cache_is_written_whole_or_not_at_all(faces, tmp_path, monkeypatch):
@@ -118,73 +106,56 @@ def test_the_cache_is_written_whole_or_not_at_all(faces, tmp_path, monkeypatch):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_damaged_cache_is_named(tmp_path):
-    make_source("celeba", size=16)
-    (path,) = (tmp_path / "cache").iterdir()
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(DataError, match="delete it"):
-        make_source("celeba", size=16)
-
-
 @pytest.mark.parametrize("part", ["img_align_celeba", "list_attr_celeba.txt", "list_eval_partition.txt"])
 def test_a_missing_part_is_named_with_the_way_to_get_it(faces, part):
     assert data_set("celeba").is_available()
     (faces / part).rename(faces / "elsewhere")
     assert not data_set("celeba").is_available()
-    with pytest.raises(DataError, match=rf"{part} is missing; run 'tosc data get celeba'"):
+    with refused(f"{part} 'tosc data get celeba'", DataError):
         make_source("celeba")
-
-
-def test_a_listed_image_that_is_missing_is_named(faces):
-    (faces / "img_align_celeba" / "000003.jpg").unlink()
-    with pytest.raises(DataError, match=r"000003\.jpg is listed but missing"):
-        make_source("celeba", size=16)
-
-
-@pytest.mark.parametrize("damage", ["cut in half", "empty", "no JPEG"])
-def test_a_damaged_image_is_named(faces, damage):
-    path = faces / "img_align_celeba" / "000007.jpg"
-    raw = path.read_bytes()
-    path.write_bytes({"cut in half": raw[: len(raw) // 2], "empty": b"", "no JPEG": b"GIF89a" + raw}[damage])
-    with pytest.raises(DataError, match=r"000007\.jpg is damaged"):
-        make_source("celeba", size=16)
 
 
 @pytest.mark.parametrize(
     ("name", "damage", "words"),
     [
-        ("list_attr_celeba.txt", lambda t: t.rsplit("\n", 2)[0], "11 rows where its first line promises 12"),
-        ("list_attr_celeba.txt", lambda t: t.replace("000002.jpg", "000002.jpg 1"), "holds 37 attributes"),
-        ("list_attr_celeba.txt", lambda t: t.replace("-1", "-x", 1), "neither 1 nor -1"),
-        ("list_attr_celeba.txt", lambda t: "hello", "not CelebA's attribute list"),
+        ("list_attr_celeba.txt", lambda t: t.rsplit("\n", 2)[0], "11 12"),
+        ("list_attr_celeba.txt", lambda t: t.replace("000002.jpg", "000002.jpg 1"), "37 attributes"),
+        ("list_attr_celeba.txt", lambda t: t.replace("-1", "-x", 1), "1 -1"),
+        ("list_attr_celeba.txt", lambda t: "hello", "CelebA's attribute"),
         ("list_eval_partition.txt", lambda t: t.replace("000004.jpg 0", "000004.jpg 7"), "line 4"),
-        (
-            "list_eval_partition.txt",
-            lambda t: t.replace("000004.jpg 0\n", ""),
-            "no split for the image 000004",
-        ),
+        ("list_eval_partition.txt", lambda t: t.replace("000004.jpg 0\n", ""), "000004"),
     ],
 )
 def test_a_damaged_list_is_named(faces, name, damage, words):
     path = faces / name
     path.write_text(damage(path.read_text()))
-    with pytest.raises(DataError, match=words) as caught:
+    with refused(words, DataError) as caught:
         make_source("celeba", size=16)
     assert name in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"size": 0}, "size"),
-        ({"crop": 0}, "crop"),
-        ({"crop": 1.5}, "crop"),
-        ({"crop": "half"}, "crop"),
-        ({"attributes": "Smilling"}, "did you mean 'Smiling'"),
-        ({"attributes": []}, "one or several"),
-        ({"split": "all"}, "'valid'"),
-    ],
-)
-def test_options_out_of_range_are_refused(options, words):
-    with pytest.raises(InputError, match=words):
-        make_source("celeba", **options)
+def test_a_missing_or_damaged_image_is_named(faces):
+    path = faces / "img_align_celeba" / "000007.jpg"
+    raw = path.read_bytes()
+    for content in (raw[: len(raw) // 2], b"", b"GIF89a" + raw):
+        path.write_bytes(content)
+        with refused("000007.jpg", DataError):
+            make_source("celeba", size=16)
+    path.unlink()
+    with refused("000007.jpg", DataError):
+        make_source("celeba", size=16)
+
+
+def test_options_out_of_range_are_refused():
+    for options, words in (
+        ({"size": 0}, "size 0"),
+        ({"crop": 0}, "crop 0"),
+        ({"crop": 1.5}, "crop 1.5"),
+        ({"crop": "half"}, "crop 'half'"),
+        ({"attributes": "Smilling"}, "'Smilling' 'Smiling'"),
+        ({"attributes": []}, "several"),
+        ({"split": "all"}, "'valid' 'all'"),
+        ({"split": "valid", "half": "system"}, "half='system' valid"),
+    ):
+        with refused(words):
+            make_source("celeba", **options)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from tosc_env.data import cifar10, data_set, make_source
 from tosc_env.data.files import file_digest
@@ -69,8 +70,7 @@ def test_the_binary_layout_is_read_in_the_official_order(tmp_path):
     assert test.statistics.mean_image_mse == train.statistics.mean_image_mse
 
 
-@pytest.mark.parametrize("keys_as_bytes", [True, False])
-@pytest.mark.parametrize("protocol", [4, 5])
+@pytest.mark.parametrize(("keys_as_bytes", "protocol"), [(True, 4), (False, 5)])
 def test_both_layouts_give_the_same_images(tmp_path, keys_as_bytes, protocol):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -106,57 +106,39 @@ def test_a_complete_layout_is_preferred_to_a_partial_one(tmp_path):
     assert "cifar-10-batches-py" in make_source("cifar10").provenance
 
 
-def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path):
+def test_what_is_missing_or_damaged_in_the_binary_layout_is_named(tmp_path):
     assert not data_set("cifar10").is_available()
-    with pytest.raises(DataError, match="tosc data get cifar10") as caught:
+    with refused(f"{tmp_path} TOSC_DATA_DIR tosc data get cifar10", DataError):
         make_source("cifar10")
-    assert str(tmp_path) in str(caught.value)
-    assert "TOSC_DATA_DIR" in str(caught.value)
-
-
-def test_a_missing_batch_is_named(tmp_path):
-    (write_binary(tmp_path) / "data_batch_4.bin").unlink()
-    with pytest.raises(DataError, match=r"data_batch_4\.bin"):
-        make_source("cifar10")
-
-
-@pytest.mark.parametrize("change", [lambda raw: raw[:-1], lambda raw: raw + b"0", lambda raw: b""])
-def test_a_batch_of_the_wrong_size_is_named_with_the_size_expected(tmp_path, change):
-    path = write_binary(tmp_path) / "data_batch_2.bin"
-    path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(DataError, match=r"data_batch_2\.bin has .* 61,460 are expected"):
-        make_source("cifar10")
-
-
-def test_a_label_out_of_range_is_named(tmp_path):
     path = write_binary(tmp_path) / "test_batch.bin"
-    path.write_bytes(b"\x0b" + path.read_bytes()[1:])
-    with pytest.raises(DataError, match=r"test_batch\.bin holds the label 11 where 0\.\.9"):
+    raw = path.read_bytes()
+    for content in (raw[:-1], raw + b"0", b""):
+        path.write_bytes(content)
+        with refused(f"test_batch.bin {len(content):,} 61,460", DataError):
+            make_source("cifar10", split="test")
+    path.write_bytes(b"\x0b" + raw[1:])
+    with refused("test_batch.bin 11 0..9", DataError):
         make_source("cifar10", split="test")
+    path.unlink()
+    with refused("test_batch.bin", DataError):
+        make_source("cifar10")
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
+def test_a_damaged_pickle_is_named(tmp_path):
+    path = write_python(tmp_path) / "test_batch"
+    images = np.zeros((RECORDS, 3072), np.uint8)
+    for raw in (
         b"",
         b"not a pickle",
+        path.read_bytes()[:1000],
         pickle.dumps([1, 2]),
-        pickle.dumps({b"data": np.zeros((3, 3072), np.uint8), b"labels": [0] * 3}),
-        pickle.dumps({b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": ["0"] * RECORDS}),
-        pickle.dumps({b"data": np.zeros((RECORDS, 3072), np.uint8), b"labels": [10] * RECORDS}),
-    ],
-)
-def test_a_damaged_pickle_is_named(tmp_path, raw):
-    (write_python(tmp_path) / "test_batch").write_bytes(raw)
-    with pytest.raises(DataError, match="test_batch"):
-        make_source("cifar10", split="test")
-
-
-def test_a_truncated_pickle_is_named(tmp_path):
-    path = write_python(tmp_path) / "test_batch"
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(DataError, match="test_batch"):
-        make_source("cifar10", split="test")
+        pickle.dumps({b"data": images[:3], b"labels": [0] * 3}),
+        pickle.dumps({b"data": images, b"labels": ["0"] * RECORDS}),
+        pickle.dumps({b"data": images, b"labels": [10] * RECORDS}),
+    ):
+        path.write_bytes(raw)
+        with refused("test_batch", DataError):
+            make_source("cifar10", split="test")
 
 
 class Malice:
@@ -170,7 +152,7 @@ class Malice:
 def test_a_pickle_that_asks_for_code_runs_none(tmp_path):
     folder = write_python(tmp_path)
     (folder / "data_batch_1").write_bytes(pickle.dumps({b"data": Malice(tmp_path / "owned")}))
-    with pytest.raises(DataError, match="mkdir"):
+    with refused("mkdir", DataError):
         make_source("cifar10")
     assert not (tmp_path / "owned").exists()
 
@@ -283,5 +265,5 @@ def test_a_record_of_a_download_vouches_only_for_the_files_it_lists(tmp_path):
     (folder / "data_batch_1.bin").write_bytes((folder / "data_batch_2.bin").read_bytes())
     assert "do not carry the official checksums" in make_source("cifar10").provenance
     (folder / "VERIFIED.json").write_text("[]")
-    with pytest.raises(DataError, match="VERIFIED"):
+    with refused("VERIFIED", DataError):
         _ = make_source("cifar10").provenance

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import refused
 
 from tosc_env.data import celeba, cifar10, download, make_source
 from tosc_env.data.download import fetch, status
-from tosc_env.errors import DataError, InputError
+from tosc_env.errors import DataError
 
 RECORDS = 30
 FOLDER = "cifar-10-batches-bin"
@@ -101,17 +102,13 @@ def test_a_fetched_set_is_read_and_known_to_be_official(cifar, tmp_path, progres
     source = make_source("cifar10")
     assert len(source) == 5 * RECORDS
     assert "files carry the official checksums" in source.provenance
-
-
-def test_fetching_again_asks_nobody(cifar):
     fetch("cifar10", progress=False)
-    fetch("cifar10", progress=False)
-    assert len(cifar.asked) == 1
+    assert len(cifar.asked) == 1, "fetching again asks nobody"
 
 
 def test_an_interrupted_download_continues_where_it_stopped(cifar, tmp_path):
     cifar.stop_after = 200_000
-    with pytest.raises(DataError, match=r"stopped after .* run the same command again"):
+    with refused("stopped", DataError):
         fetch("cifar10", progress=False)
     assert left_in(tmp_path) == ["cifar-10-binary.tar.gz.part"]
     have = (tmp_path / "cifar-10-binary.tar.gz.part").stat().st_size
@@ -122,77 +119,37 @@ def test_an_interrupted_download_continues_where_it_stopped(cifar, tmp_path):
     assert left_in(tmp_path) == [FOLDER]
 
 
-def test_a_server_without_ranges_makes_the_download_start_over(cifar, tmp_path):
-    (tmp_path / "cifar-10-binary.tar.gz.part").write_bytes(cifar.body[:500])
-    cifar.ranges = False
-    fetch("cifar10", progress=False)
-    assert left_in(tmp_path) == [FOLDER]
-
-
-def test_a_part_that_is_whole_already_is_used(cifar, tmp_path):
-    (tmp_path / "cifar-10-binary.tar.gz.part").write_bytes(cifar.body)
-    fetch("cifar10", progress=False)
-    assert left_in(tmp_path) == [FOLDER]
-
-
 @pytest.mark.parametrize("start", [0, 700])
 def test_wrong_content_is_deleted_and_named(cifar, tmp_path, start):
     if start:
         (tmp_path / "cifar-10-binary.tar.gz.part").write_bytes(b"x" * start)
     cifar.body = cifar.body[:-1] + b"x"
-    with pytest.raises(DataError, match="does not carry the checksum md5:"):
+    with refused("md5:", DataError):
         fetch("cifar10", progress=False)
     assert left_in(tmp_path) == []
-
-
-def test_an_archive_left_damaged_is_fetched_again(cifar, tmp_path):
-    (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"damaged")
-    fetch("cifar10", progress=False)
-    assert left_in(tmp_path) == [FOLDER]
-
-
-def test_a_refusing_server_is_reported_with_its_code(cifar, tmp_path):
-    cifar.status = 503
-    with pytest.raises(DataError, match="HTTP 503"):
-        fetch("cifar10", progress=False)
-    assert left_in(tmp_path) == []
-
-
-def test_no_server_at_all_is_one_sentence(cifar):
-    cifar.http.server_close()
-    with pytest.raises(DataError, match="stopped after 0 bytes") as caught:
-        fetch("cifar10", progress=False)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("body", "words"),
     [
         (archive(["test_batch.bin"]), "data_batch_1"),
-        (archive(folder="../outside"), "cannot be unpacked"),
-        (b"no archive", "cannot be unpacked"),
-        (archive()[:5000], "cannot be unpacked"),
+        (archive(folder="../outside"), "unpacked"),
+        (b"no archive", "unpacked"),
+        (archive()[:5000], "unpacked"),
     ],
 )
 def test_an_archive_of_something_else_leaves_no_data_set(cifar, tmp_path, monkeypatch, body, words):
     cifar.body = body
     monkeypatch.setattr(cifar10.CIFAR10, "md5", hashlib.md5(body).hexdigest())
-    with pytest.raises(DataError, match=words):
+    with refused(words, DataError):
         fetch("cifar10", root=tmp_path / "root", progress=False)
     assert left_in(tmp_path) == ["root"]
     assert left_in(tmp_path / "root") == ["cifar-10-binary.tar.gz"]
 
 
-def test_an_incomplete_folder_of_the_user_is_left_alone(cifar, tmp_path):
-    (tmp_path / FOLDER).mkdir()
-    with pytest.raises(DataError, match=r"lacks data_batch_1\.bin; move it away"):
-        fetch("cifar10", progress=False)
-    assert cifar.asked == []
-
-
 def test_weights_are_checked_by_the_digits_in_their_name(server, tmp_path, monkeypatch):
     server.body = b"weights"
-    with pytest.raises(DataError, match="sha256:397923af"):
+    with refused("sha256:397923af", DataError):
         fetch("vgg", root=tmp_path, url=server.url, progress=False)
     assert left_in(tmp_path) == []
     monkeypatch.setattr(download, "VGG_SHA256", hashlib.sha256(b"weights").hexdigest()[:8])
@@ -214,23 +171,45 @@ def test_celeba_is_explained_and_verified_once_it_is_there(tmp_path, monkeypatch
     for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
         (folder / name).write_text(name)
         sums[name] = hashlib.md5(name.encode()).hexdigest()
-    with pytest.raises(DataError, match="not the official 75e246fa4810816ffd6ee81facbd2244"):
+    with refused("75e246fa4810816ffd6ee81facbd2244", DataError):
         fetch("celeba", root=tmp_path)
     monkeypatch.setattr(celeba, "OFFICIAL_MD5", celeba.OFFICIAL_MD5 | sums)
     assert fetch("celeba", root=tmp_path) == folder
 
 
-def test_unknown_names_and_a_mirror_of_celeba_are_refused(tmp_path):
-    with pytest.raises(InputError, match="did you mean 'cifar10'"):
+def test_what_was_left_by_an_earlier_download_is_used_or_fetched_again(cifar, tmp_path):
+    for name, left, ranges in (
+        ("cifar-10-binary.tar.gz.part", cifar.body[:500], False),  # a server without ranges: from the start
+        ("cifar-10-binary.tar.gz.part", cifar.body, True),
+        ("cifar-10-binary.tar.gz", b"damaged", True),
+    ):
+        root = tmp_path / f"{len(left)} bytes"
+        root.mkdir()
+        (root / name).write_bytes(left)
+        cifar.ranges = ranges
+        fetch("cifar10", root=root, progress=False)
+        assert left_in(root) == [FOLDER]
+
+
+def test_what_cannot_be_fetched_is_refused(cifar, tmp_path):
+    with refused("'cifar' 'cifar10'"):
         fetch("cifar", root=tmp_path)
-    with pytest.raises(InputError, match="no url"):
+    with refused("url celeba"):
         fetch("celeba", root=tmp_path, url="http://127.0.0.1/")
-
-
-def test_a_root_that_cannot_be_a_folder_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="cannot write"):
+    with refused("file", OSError):
         fetch("cifar10", root=tmp_path / "file" / "data", progress=False)
+    (tmp_path / "root" / FOLDER).mkdir(parents=True)
+    with refused("data_batch_1.bin", DataError):  # an incomplete folder of the user's own
+        fetch("cifar10", root=tmp_path / "root", progress=False)
+    assert cifar.asked == []
+    cifar.status = 503
+    with refused("503", DataError):
+        fetch("cifar10", progress=False)
+    cifar.http.server_close()
+    with refused("0 bytes", DataError):
+        fetch("cifar10", progress=False)
+    assert left_in(tmp_path) == ["file", "root"]
 
 
 def test_status_tells_what_is_here(cifar, tmp_path):

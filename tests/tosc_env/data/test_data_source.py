@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from tosc_env.data import Source, compute_statistics, data_set, make_source, register_source, sources
 from tosc_env.devices import resolve_device
-from tosc_env.errors import InputError
 
 
 def some_images(count: int = 9, channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -72,7 +69,7 @@ def test_statistics_of_a_half_or_a_subset_are_those_of_the_whole_training_split(
     assert test.statistics is whole.statistics
 
 
-@pytest.mark.parametrize("count", [1, 255, 256, 700])
+@pytest.mark.parametrize("count", [1, 256, 700])
 def test_statistics_equal_their_definition(count):
     images = torch.from_numpy(some_images(count, seed=count))
     labels = torch.arange(count) % 2
@@ -87,36 +84,20 @@ def test_statistics_equal_their_definition(count):
     assert torch.allclose(found.channel_std.double(), pixels.std((0, 2, 3), correction=0), atol=1e-6)
 
 
-def test_the_mean_image_is_the_best_constant_guess():
-    source = a_source()
-    pixels = source.images.float() / 255
-    floor = source.statistics.mean_image_mse
-    for shift in (-0.05, 0.05):
-        assert (pixels - source.statistics.mean_image - shift).square().mean() > floor
-
-
-def test_grey_images_without_labels_have_one_class_and_label_zero():
-    source = Source.from_arrays(some_images(channels=1), name="grey")
-    assert source.num_classes == 1
-    assert source.image_shape == (1, 8, 8)
-    assert source.labels.tolist() == [0] * 9
-
-
 def test_attributes_keep_their_names_and_values():
     columns = np.stack([np.arange(9) % 2, np.arange(9) % 4], axis=1)
     source = a_source(
-        attributes=columns,
-        attribute_names=["a", "b"],
-        attribute_values=[("no", "yes"), ("n", "e", "s", "w")],
+        attributes=columns, attribute_names=["a", "b"], attribute_values=[("no", "yes"), ("n", "e", "s", "w")]
     )
     assert source.attribute_values[1][source.gather(torch.tensor([3])).attributes[0, 1]] == "w"
     assert a_source(attributes=columns).attribute_values == (("0", "1"), ("0", "1", "2", "3"))
 
 
-def test_read_only_arrays_are_accepted_without_a_warning(recwarn):
-    images = some_images()
+def test_grey_read_only_images_without_labels_have_one_class_and_no_warning(recwarn):
+    images = some_images(channels=1)
     images.flags.writeable = False
-    Source.from_arrays(images, name="mine")
+    source = Source.from_arrays(images, name="grey")
+    assert (source.num_classes, source.image_shape, source.labels.tolist()) == (1, (1, 8, 8), [0] * 9)
     assert not recwarn.list
 
 
@@ -124,64 +105,51 @@ def test_read_only_arrays_are_accepted_without_a_warning(recwarn):
     ("change", "words"),
     [
         ({"images": some_images().astype(np.float32)}, "uint8"),
-        ({"images": some_images()[0]}, r"\[N, C, H, W\]"),
-        ({"images": some_images().transpose(0, 2, 3, 1)}, "channels first"),
+        ({"images": some_images()[0]}, "[N, C, H, W]"),
+        ({"images": some_images().transpose(0, 2, 3, 1)}, "channels"),
         ({"images": some_images()[:0]}, "empty"),
-        ({"images": [[1]]}, "not list"),
-        ({"labels": [0, 1]}, r"\[9\]"),
+        ({"images": [[1]]}, "list"),
+        ({"labels": [0, 1]}, "[9]"),
         ({"labels": np.linspace(0, 1, 9)}, "integers"),
-        ({"labels": [-1] * 9}, "-1 does not"),
-        ({"labels": [5] * 9, "class_names": ["a", "b"]}, r"0\.\.1"),
+        ({"labels": [-1] * 9}, "-1"),
+        ({"labels": [5] * 9, "class_names": ["a", "b"]}, "0..1"),
         ({"class_names": ["a", "a", "b"]}, "different"),
-        ({"class_names": "abc"}, "class_names must be a list of strings or None"),
-        ({"attributes": np.zeros(9, int)}, r"\[9, A\]"),
+        ({"class_names": "abc"}, "sequence"),
+        ({"attributes": np.zeros(9, int)}, "[9, A]"),
         ({"attributes": np.zeros((9, 2), int), "attribute_names": ["one"]}, "2 attribute_names"),
-        ({"attributes": np.full((9, 1), 2), "attribute_values": [("no", "yes")]}, r"0\.\.1"),
-        ({"attribute_names": ["a"]}, "need attributes"),
+        ({"attributes": np.full((9, 1), 2), "attribute_values": [("no", "yes")]}, "0..1"),
+        ({"attribute_names": ["a"]}, "attributes"),
         ({"split": "dev"}, "'dev'"),
-        ({"training": a_source().take_half(None), "images": some_images()[:, :, :4]}, "do not fit"),
+        ({"training": a_source().take_half(None), "images": some_images()[:, :, :4]}, "fit"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused_in_one_sentence(change, words):
     arguments = {"images": some_images(), "labels": np.arange(9) % 3, "name": "mine"} | change
-    with pytest.raises(InputError, match=words) as caught:
+    with refused(words):
         Source.from_arrays(**arguments)
-    assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("index", [[], [[0]], [9], [-1]])
-def test_a_subset_takes_positions_of_the_source_only(index):
-    with pytest.raises(InputError, match="subset"):
-        a_source().subset(index)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"name": "cifar"}, "did you mean 'cifar10'"),
-        ({"split": "valid"}, "'train' or 'test'"),
-        ({"split": 3}, "not 3"),
-        ({"half": "mine"}, "'system', 'attacker' or None"),
-        ({"half": "system", "split": "test"}, "not divided"),
-        ({"colour": "red"}, "no option 'colour'; its options are: size, seed, num_images, binary_attributes"),
-        ({"device": "gpu"}, "'gpu'"),
-        ({"device": "meta"}, "not supported"),
-        ({"device": 0}, "not 0"),
-    ],
-)
-def test_make_source_says_what_is_allowed(arguments, words):
-    with pytest.raises(InputError, match=words):
-        make_source(**({"name": "shapes"} | arguments))
-
-
-def test_a_device_this_machine_lacks_is_refused():
-    with pytest.raises(InputError, match="not available"):
-        resolve_device("cuda:99")
-
-
-def test_a_halved_source_is_not_halved_again():
-    with pytest.raises(InputError, match="already"):
+def test_a_part_or_a_source_that_there_is_not_is_refused():
+    for index in ([], [[0]], [9], [-1]):
+        with refused("subset"):
+            a_source().subset(index)
+    with refused("already"):
         a_source().take_half("system").take_half("system")
+    with refused("'cuda:99'"):
+        resolve_device("cuda:99")
+    for arguments, words in (
+        ({"name": "cifar"}, "'cifar' 'cifar10'"),
+        ({"split": "valid"}, "'train' 'test' 'valid'"),
+        ({"split": 3}, "3"),
+        ({"half": "mine"}, "'system' 'attacker' None 'mine'"),
+        ({"half": "system", "split": "test"}, "test"),
+        ({"colour": "red"}, "'colour' size, seed, num_images, binary_attributes"),
+        ({"device": "gpu"}, "'gpu'"),
+        ({"device": "meta"}, "meta"),
+        ({"device": 0}, "0"),
+    ):
+        with refused(words):
+            make_source(**({"name": "shapes"} | arguments))
 
 
 @pytest.fixture
@@ -199,20 +167,9 @@ def test_a_registered_function_gets_halves_and_probing_for_free():
     assert "mine" in sources
     assert len(make_source("mine", half="attacker", count=7)) == 4
     assert not data_set("mine").is_available()
-
-
-@pytest.mark.usefixtures("own_registry")
-def test_a_registered_function_must_give_a_source():
     register_source("wrong")(lambda split="train": [])
-    with pytest.raises(InputError, match="must give a Source, not list"):
+    with refused("Source list"):
         make_source("wrong")
-
-
-def test_importing_the_package_loads_no_reader_of_data():
-    heavy = ("PIL", "pooch", "requests", "rich", "torchvision")
-    code = f"import sys, tosc_env.data; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -60,8 +60,7 @@ def same(one, two):
     return np.array_equal(one, two)
 
 
-@pytest.mark.parametrize("case", CASES, ids=NAMES)
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(("role", "case"), [(ROLES[k % 3], case) for k, case in enumerate(CASES)], ids=NAMES)
 def test_two_episodes_in_a_row_are_reproduced_under_interference(role, case):
     quiet = episode(make(role, case), 11)
     other = make(role, case)
@@ -72,14 +71,14 @@ def test_two_episodes_in_a_row_are_reproduced_under_interference(role, case):
     assert not all(same(a, b) for a, b in zip(quiet, episode(make(role, case), 12), strict=True))
 
 
-@pytest.mark.parametrize("case", CASES, ids=NAMES)
-def test_stepping_leaves_the_global_generators_alone(case):
-    env = make("receiver", case)
-    env.reset(seed=0)
-    with global_streams_untouched("the environment"):
-        env.reset()
-        env.step(0)
-        env.reset(seed=1)
+def test_stepping_leaves_the_global_generators_alone():
+    for case in CASES:
+        env = make("receiver", case)
+        env.reset(seed=0)
+        with global_streams_untouched("the environment"):
+            env.reset()
+            env.step(0)
+            env.reset(seed=1)
 
 
 def test_a_reset_without_a_seed_uses_entropy_and_not_the_global_generators():
@@ -109,17 +108,3 @@ def test_all_three_roles_outside(case):
         return story
 
     assert all(same(a, b) for a, b in zip(turns(False), turns(True), strict=True))
-
-
-@pytest.mark.parametrize("case", CASES, ids=NAMES)
-def test_a_fade_lives_as_long_as_its_coherence(case):
-    env = make("receiver", case)
-    csi = [env.reset(seed=0)[0]["csi"]]
-    csi += [env.step(0)[0]["csi"] for _ in range(3)]
-    if case["channel"] == "awgn":
-        assert csi[0].shape == (1,)
-    elif case.get("channel_kwargs"):
-        assert np.array_equal(csi[0], csi[1])
-        assert not np.array_equal(csi[1], csi[2])
-    else:
-        assert not np.array_equal(csi[0], csi[1])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from fakes import SMALL
+from refusals import refused
 
 import tosc_env
 from tosc_env.envs.reward_shift import shift_transmitter_rewards
-from tosc_env.errors import InputError
 
 AGENTS = ["transmitter_0", "receiver_0", "eavesdropper_0"]
 KEYS = ["accuracy", "psnr_db", "mse", "snr_db", "stand_in"]
@@ -54,12 +54,6 @@ def test_an_episode_of_t_messages_takes_t_plus_one_steps():
         assert all(np.isfinite(v) for info in infos.values() for v in info.values())
 
 
-def test_nothing_has_arrived_at_reset():
-    observations, _ = make().reset(seed=0)
-    assert not observations["receiver_0"]["received"].any()
-    assert observations["transmitter_0"]["image"].any()
-
-
 @pytest.mark.parametrize("channel", ["awgn", "rician"])
 def test_shifted_credit_is_that_of_the_turns(channel):
     kwargs = {"channel": channel, "snr_db": {"low": 0, "high": 20}}
@@ -97,12 +91,14 @@ def test_the_whole_episode_is_deterministic():
 
 def test_every_agent_must_act_and_acts_well():
     env = make()
-    with pytest.raises(InputError, match="over"):
+    with refused("over"):
         env.step(actions(0))
+    with refused("'Shapes'"):
+        tosc_env.parallel_env("Shapes")
     env.reset(seed=0)
-    with pytest.raises(InputError, match="receiver_0: no action was given"):
+    with refused("receiver_0"):
         env.step({"transmitter_0": actions(0)["transmitter_0"]})
-    with pytest.raises(InputError, match="eavesdropper_0: action contains NaN"):
+    with refused("eavesdropper_0 NaN"):
         env.step(actions(0) | {"eavesdropper_0": np.full((3, 32, 32), np.nan, np.float32)})
 
 
@@ -114,20 +110,6 @@ def test_an_early_reset_starts_afresh():
     assert not observations["receiver_0"]["received"].any()
     assert infos["receiver_0"]["mse"] == 0.0
     assert set(env.step(actions(0))[1].values()) == {0.0}
-
-
-def test_unknown_ids_are_refused():
-    with pytest.raises(InputError, match="unknown environment 'Shapes'"):
-        tosc_env.parallel_env("Shapes")
-
-
-def test_render():
-    env = make(render_mode="rgb_array")
-    env.reset(seed=0)
-    env.step(actions(0))
-    env.step(actions(1))
-    assert env.render().dtype == np.uint8
-    env.close()
 
 
 def test_shift_of_arrays_tensors_and_lists():
@@ -145,28 +127,20 @@ def test_shift_of_arrays_tensors_and_lists():
     assert tensor.tolist() == rewards
 
 
-def test_shift_keeps_other_axes_and_agents():
+def test_shift_keeps_other_axes_and_agents_and_ends_with_each_episode():
     rewards = {"transmitter_0": np.arange(6.0).reshape(3, 2), "receiver_0": np.arange(3.0)}
     moved = shift_transmitter_rewards(rewards)
     assert moved["transmitter_0"].tolist() == [[2, 3], [4, 5], [0, 0]]
     assert moved["receiver_0"].tolist() == [0, 1, 2]
-
-
-def test_shift_of_step_dictionaries_over_several_episodes():
     steps = [{"transmitter_0": r, "receiver_0": r} for r in (0.0, 1.0, 0.0, 2.0)]
     ends = [{"transmitter_0": e, "receiver_0": e} for e in (False, True, False, True)]
     moved = shift_transmitter_rewards(steps, ends)
     assert [step["transmitter_0"] for step in moved] == [1.0, 0.0, 2.0, 0.0]
     assert [step["receiver_0"] for step in moved] == [0.0, 1.0, 0.0, 2.0]
-
-
-def test_a_cut_rollout_is_paid_by_the_following_step():
+    # A cut rollout is paid by the step that follows.
     assert shift_transmitter_rewards([0.0, 1.0], following=5.0) == [1.0, 5.0]
     assert shift_transmitter_rewards([0.0, 1.0], terminations=[0, 1], following=5.0) == [1.0, 0.0]
-
-
-def test_shift_refuses_what_has_no_time_or_other_ends():
-    with pytest.raises(InputError, match="time axis"):
+    with refused("time"):
         shift_transmitter_rewards(np.float32(1.0))
-    with pytest.raises(InputError, match="terminations have shape"):
+    with refused("terminations"):
         shift_transmitter_rewards([1.0, 2.0], terminations=[True])

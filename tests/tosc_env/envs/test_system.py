@@ -7,14 +7,14 @@ import warnings
 import pytest
 import torch
 from fakes import SMALL, FakeEavesdropper, FakeScheme
+from refusals import refused
 
 from tosc_env.channels.flat import Rayleigh
 from tosc_env.data import data_set, make_source, sources
 from tosc_env.data.base import Source
 from tosc_env.envs.common import make_system
-from tosc_env.errors import DataError, InputError
+from tosc_env.errors import DataError
 from tosc_env.pipeline import make_scheme
-from tosc_env.registration import environments
 from tosc_env.types import SystemSpec
 
 EVERYONE = ("transmitter", "receiver", "eavesdropper")
@@ -40,13 +40,8 @@ def small_stand_ins(monkeypatch):
 # -- data -------------------------------------------------------------------------------------------
 
 
-def test_every_id_has_a_data_set():
-    assert set(environments().values()) <= set(sources)
-
-
 @pytest.mark.parametrize(
-    ("data_id", "shape", "outputs"),
-    [("cifar10", (3, 32, 32), 10), ("celeba", (3, 64, 64), 3)],
+    ("data_id", "shape", "outputs"), [("cifar10", (3, 32, 32), 10), ("celeba", (3, 64, 64), 3)]
 )
 def test_a_missing_data_set_is_stood_in_for_with_a_warning_and_the_same_spaces(data_id, shape, outputs):
     with pytest.warns(
@@ -55,13 +50,6 @@ def test_a_missing_data_set_is_stood_in_for_with_a_warning_and_the_same_spaces(d
         system = build(data_id)
     assert system.stand_in and system.data_id == data_id and system.game.source.name == "shapes"
     assert system.game.source.image_shape == shape and system.game.task.num_outputs == outputs
-
-
-def test_the_embedded_data_set_needs_no_stand_in():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        system = build("shapes")
-    assert not system.stand_in
 
 
 def test_the_stand_in_for_faces_has_their_attributes():
@@ -73,24 +61,19 @@ def test_the_stand_in_for_faces_has_their_attributes():
     assert game.task.num_outputs == 2 and game.source.image_shape == (3, 32, 32)
 
 
-@pytest.mark.parametrize("name", ["cifar10", "celeba"])
-def test_a_data_set_asked_for_by_name_never_falls_back(name):
-    with pytest.raises(DataError, match=f"not found.*tosc data get {name}"):
-        build(name, data=name)
-    with pytest.raises(DataError):
-        build("shapes", data=name, data_kwargs=None)
-
-
-def test_another_data_set_can_be_named():
-    system = build("cifar10", data="shapes")
+def test_a_data_set_asked_for_by_name_never_falls_back():
+    for name in ("cifar10", "celeba"):
+        with refused(f"tosc data get {name}", DataError):
+            build(name, data=name)
+        with pytest.raises(DataError):
+            build("shapes", data=name, data_kwargs=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        system = build("cifar10", data="shapes")
     assert system.game.source.name == "shapes" and not system.stand_in and system.data_id == "cifar10"
-
-
-def test_unknown_data_and_options_are_refused():
-    with pytest.raises(InputError, match="unknown data set 'cifar', did you mean 'cifar10'"):
-        build("shapes", data="cifar")
-    with pytest.raises(InputError, match="no option 'nun_images'"):
-        build("shapes", data_kwargs={"nun_images": 4})
+    assert system.scheme is None and not system.eavesdroppers, (
+        "nobody plays inside when all roles are outside"
+    )
 
 
 def test_ones_own_images_take_the_place_of_a_data_set():
@@ -98,7 +81,7 @@ def test_ones_own_images_take_the_place_of_a_data_set():
     system = build("celeba", source=mine)
     assert system.game.source is mine and system.game.task.num_outputs == 3 and not system.stand_in
     for options in ({"data": "shapes"}, {"data_kwargs": {"seed": 1}}):
-        with pytest.raises(InputError, match=r"either source= .* or data="):
+        with refused("source= data="):
             build("celeba", source=mine, **options)
 
 
@@ -124,18 +107,10 @@ def test_each_side_plays_on_its_own_half_of_the_training_images(outside, half):
     whole = make_source("shapes", num_images=64)
     wanted = whole.images[32:] if half == "attacker" else whole.images[:32]
     assert torch.equal(source.images, wanted)
-
-
-def test_the_test_split_is_whole_for_everyone():
-    for outside in (EVERYONE, ("eavesdropper",)):
-        inside = {} if outside is EVERYONE else {"scheme": FakeScheme()}
-        source = build(outside=outside, split="test", **inside).game.source
-        assert (source.split, source.half, len(source)) == ("test", None, 64)
-
-
-def test_an_unknown_split_is_refused():
-    with pytest.raises(InputError, match="'tset'"):
-        build(split="tset")
+    source = build(outside=outside, split="test", **inside).game.source
+    assert (source.split, source.half, len(source)) == ("test", None, 64), (
+        "the test split is whole for everyone"
+    )
 
 
 # -- tasks and rewards ------------------------------------------------------------------------------
@@ -144,50 +119,19 @@ def test_an_unknown_split_is_refused():
 def test_one_attribute_of_many_values_and_several_binary_ones():
     assert build(attributes="colour").game.task.num_outputs == 8
     assert build(attributes=["texture"]).game.task.num_outputs > 2
-    with pytest.raises(InputError, match="binary ones only"):
-        build(attributes=["colour", "texture"])
+    labels = build(task="attributes", task_kwargs={"names": "size"}).game.task.labels
+    assert labels == ("small", "medium", "large")
     source = make_source("shapes", num_images=20, binary_attributes=["a", "b"])
     assert build(source=source, attributes=["b", "a"]).game.task.labels == ("b", "a")
-
-
-def test_an_unknown_attribute_lists_what_there_is():
-    with pytest.raises(InputError, match="unknown attribute of shapes 'color', did you mean 'colour'"):
-        build(attributes=["color"])
-
-
-def test_attributes_and_task_exclude_each_other():
-    with pytest.raises(InputError, match="either task= or attributes="):
-        build(task="classification", attributes=["colour"])
-
-
-def test_a_task_by_name_with_its_options():
-    assert build(task="attributes", task_kwargs={"names": "size"}).game.task.labels == (
-        "small",
-        "medium",
-        "large",
-    )
-
-
-def test_a_classification_task_can_be_put_on_faces():
-    with pytest.warns(UserWarning):
-        assert build("celeba", task="classification").game.task.num_outputs == 10
 
 
 def test_the_privacy_weight_belongs_to_the_default_reward():
     assert build(privacy_weight=0.5).game.reward.privacy_weight == 0.5
     assert build().game.reward.privacy_weight == 1.0
-    mine = lambda outcome: {}  # noqa: E731
     assert build(reward_fn=mine).game.reward is mine
-    with pytest.raises(InputError, match="privacy_weight belongs to the default reward"):
-        build(reward_fn=mine, privacy_weight=0.5)
 
 
 # -- players ----------------------------------------------------------------------------------------
-
-
-def test_nobody_plays_inside_when_all_roles_are_outside():
-    system = build()
-    assert system.scheme is None and not system.eavesdroppers
 
 
 def test_the_same_scheme_plays_the_other_half_of_the_link():
@@ -196,39 +140,32 @@ def test_the_same_scheme_plays_the_other_half_of_the_link():
     assert system.scheme.backbone is scheme and system.eavesdroppers["eavesdropper"].name == "mean-image"
 
 
+def mine(outcome):
+    """A reward of one's own."""
+    return {}
+
+
 @pytest.mark.parametrize(
-    ("outside", "options", "sentence"),
+    ("outside", "options", "words"),
     [
-        (("eavesdropper",), {"eavesdropper": "linear"}, "eavesdropper is played from outside"),
-        (("eavesdropper",), {"eavesdropper_kwargs": {"ridge": 1.0}}, "eavesdropper is played from outside"),
-        (EVERYONE, {"scheme": "deepjscc"}, "both played from outside"),
-        (EVERYONE, {"scheme_kwargs": {"stem": 4}}, "both played from outside"),
-        (EVERYONE, {"stages": ["keyd"]}, "unknown stage 'keyd', did you mean 'keyed'"),
-        (("receiver",), {"scheme": FakeScheme(), "stages": ["keyd"]}, "unknown stage 'keyd', did you mean"),
-        (("eavesdropper",), {"constellation": "16qam"}, "constellation='16qam' is for a transmitter"),
-        (("jammer",), {}, "unknown role 'jammer'"),
-        (("receiver",), {"scheme": "lbqv"}, "unknown scheme 'lbqv'"),
-        (("receiver",), {"scheme": 7}, "not 7"),
-        (("receiver",), {"scheme": FakeScheme(), "eavesdropper": "lineer"}, "unknown eavesdropper 'lineer'"),
-        (("receiver",), {"scheme": FakeScheme(), "scheme_kwargs": {"seed": 1}}, "scheme_kwargs go with"),
-        (EVERYONE, {"channel": "awng"}, "unknown channel 'awng', did you mean 'awgn'"),
-        (EVERYONE, {"channel": Rayleigh(), "channel_kwargs": {"coherence": 4}}, "takes no further options"),
-        (EVERYONE, {"channel_kwargs": {"coherence": 4}}, "no option 'coherence'"),
-        (EVERYONE, {"num_symbols": 0}, "num_symbols must be a whole number from 1 to"),
-        (EVERYONE, {"snr_db": float("nan")}, "snr_db must be .* not nan"),
-        (EVERYONE, {"snr_db": {"low": 20, "high": 0}}, "reversed range"),
-        (EVERYONE, {"eavesdropper_snr_db": float("inf")}, "eavesdropper_snr_db must be"),
-        (EVERYONE, {"metrics": ("ssmi",)}, "unknown metric 'ssmi'"),
-        (EVERYONE, {"device": "cuda:7"}, "'cuda:7' is not available"),
-        (EVERYONE, {"device": "gpu"}, "'gpu'"),
-        (EVERYONE, {"reward_fn": "privacy"}, "unknown reward 'privacy'"),
-        (EVERYONE, {"task": "clasification"}, "unknown task 'clasification'"),
+        (("eavesdropper",), {"eavesdropper": "linear"}, "eavesdropper outside"),
+        (("eavesdropper",), {"constellation": "16qam"}, "constellation='16qam'"),
+        (EVERYONE, {"scheme": "deepjscc"}, "outside"),
+        (EVERYONE, {"scheme_kwargs": {"stem": 4}}, "outside"),
+        (EVERYONE, {"stages": ["keyd"]}, "'keyd' 'keyed'"),
+        (("receiver",), {"scheme": FakeScheme(), "stages": ["keyd"]}, "'keyd' 'keyed'"),
+        (("jammer",), {}, "'jammer'"),
+        (EVERYONE, {"channel": Rayleigh(), "channel_kwargs": {"coherence": 4}}, "'coherence'"),
+        (EVERYONE, {"eavesdropper_snr_db": float("inf")}, "eavesdropper_snr_db inf"),
+        (EVERYONE, {"device": "cuda:7"}, "'cuda:7'"),
+        (EVERYONE, {"attributes": ["colour", "texture"]}, "binary"),
+        (EVERYONE, {"attributes": ["colour"], "task": "classification"}, "task= attributes="),
+        (EVERYONE, {"reward_fn": mine, "privacy_weight": 0.5}, "privacy_weight"),
     ],
 )
-def test_a_slip_gets_one_sentence(outside, options, sentence):
-    with pytest.raises(InputError, match=sentence) as caught:
+def test_a_slip_gets_one_sentence(outside, options, words):
+    with refused(words):
         build(outside=outside, **options)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_discrete_scheme_brings_its_constellation_only_where_it_transmits():

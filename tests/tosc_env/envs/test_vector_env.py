@@ -9,8 +9,8 @@ import torch
 from fakes import FakeScheme, options_for, spec_of
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import ArrayConversion, DictInfoToList, RecordEpisodeStatistics
+from refusals import refused
 
-from tosc_env.errors import InputError
 from tosc_env.testing.vector import FIGURES, check_vector_env
 
 ROLES = ("transmitter", "receiver", "eavesdropper")
@@ -24,8 +24,7 @@ def make(role="transmitter", num_envs=4, max_cycles=3, **kwargs):
     )
 
 
-@pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@pytest.mark.parametrize(("role", "mode"), zip(ROLES, MODES, strict=True))
 def test_our_own_checker_passes(role, mode):
     check_vector_env(make(role, autoreset_mode=mode))
 
@@ -64,9 +63,10 @@ def test_one_row_is_the_single_environment_bit_for_bit(role, channel):
 
 
 def test_everything_is_a_torch_tensor_on_the_device():
-    env = make(num_envs=5)
+    env = make(num_envs=5, render_mode="rgb_array")
     observation, info = env.reset(seed=0)
     assert observation["image"].shape == (5, 3, 32, 32)
+    assert [frame.dtype for frame in env.render()] == [np.uint8] * 5
     _, rewards, terminations, truncations, infos = env.step(torch.zeros(5, 128))
     assert rewards.dtype == torch.float32
     assert terminations.dtype == truncations.dtype == torch.bool
@@ -83,43 +83,8 @@ def test_the_mode_is_attribute_and_metadata_of_the_instance():
             assert env.autoreset_mode is mode
             assert env.metadata["autoreset_mode"] is mode
     assert make().autoreset_mode is AutoresetMode.SAME_STEP
-    with pytest.raises(InputError, match="autoreset_mode must be one of NEXT_STEP, SAME_STEP, DISABLED"):
+    with refused("autoreset_mode NEXT_STEP SAME_STEP DISABLED"):
         make(autoreset_mode="never")
-
-
-def test_same_step():
-    env = make("eavesdropper", max_cycles=2)
-    first, _ = env.reset(seed=0)
-    action = torch.full((4, 3, 32, 32), 0.5)
-    last, _, terminations, _, infos = env.step(action)
-    assert not terminations.any()
-    assert "final_obs" not in infos
-    following, rewards, terminations, _, infos = env.step(action)
-    assert terminations.all()
-    assert (rewards != 0).all()
-    assert torch.equal(infos["final_obs"]["received"], last["received"])
-    assert infos["_final_obs"].all()
-    assert (infos["final_info"]["mse"] > 0).all()
-    assert (infos["mse"] == 0).all()
-    assert not torch.equal(following["received"], last["received"])
-    assert not torch.equal(following["received"], first["received"])
-
-
-def test_next_step():
-    env = make("eavesdropper", max_cycles=2, autoreset_mode="NEXT_STEP")
-    env.reset(seed=0)
-    action = torch.full((4, 3, 32, 32), 0.5)
-    last = env.step(action)[0]
-    final, rewards, terminations, _, infos = env.step(action)
-    assert terminations.all()
-    assert torch.equal(final["received"], last["received"])
-    assert "final_obs" not in infos
-    fresh, rewards, terminations, _, infos = env.step(action)
-    assert not terminations.any()
-    assert (rewards == 0).all()
-    assert (infos["mse"] == 0).all()
-    assert not torch.equal(fresh["received"], last["received"])
-    assert (env.step(action)[1] != 0).all()
 
 
 def test_disabled_wants_a_reset_of_what_is_over():
@@ -128,37 +93,11 @@ def test_disabled_wants_a_reset_of_what_is_over():
     action = torch.full((4, 3, 32, 32), 0.5)
     env.step(action)
     terminations = env.step(action)[2]
-    with pytest.raises(InputError, match=r"4 of 4 episodes are over.*reset_mask"):
+    with refused("4 reset_mask"):
         env.step(action)
     _, infos = env.reset(options={"reset_mask": terminations})
     assert infos["_mse"].all()
     assert not env.step(action)[2].any()
-
-
-@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
-@pytest.mark.parametrize("as_tensor", [False, True])
-def test_a_partial_reset_moves_no_other_row(mode, as_tensor):
-    rows = np.array([True, False, True, False])
-    mask = torch.tensor(rows) if as_tensor else rows
-    action = torch.full((4, 3, 32, 32), 0.5)
-
-    def play(partial):
-        env = make("eavesdropper", max_cycles=6, autoreset_mode=mode)
-        env.reset(seed=0)
-        seen = []
-        for t in range(5):
-            if partial and t == 2:
-                observation, infos = env.reset(options={"reset_mask": mask})
-                assert infos["_mse"].tolist() == rows.tolist()
-                assert torch.equal(observation["received"][~rows], seen[-1][~rows])
-                assert not torch.equal(observation["received"][rows], seen[-1][rows])
-            seen.append(env.step(action)[0]["received"])
-        return torch.stack(seen), env
-
-    (plain, _), (mixed, env) = play(False), play(True)
-    assert torch.equal(plain[:, ~rows], mixed[:, ~rows])
-    # The rows are out of step now: they end at different times.
-    assert env.step(action)[2].tolist() == (~rows).tolist()
 
 
 def test_rows_out_of_step_restart_alone():
@@ -191,20 +130,22 @@ def test_bad_actions_are_refused_unless_told_otherwise():
     env.reset(seed=0)
     action = torch.zeros(4, 128)
     action[2, 5] = torch.nan
-    with pytest.raises(InputError, match="transmitter_0: action contains NaN"):
+    with refused("transmitter_0"):
         env.step(action)
-    with pytest.raises(InputError, match=r"has shape \(4, 64\); expected float32 \(4, 128\)"):
+    with refused("(4, 64) (4, 128)"):
         env.step(torch.zeros(4, 64))
+    with refused("num_envs 1 0"):
+        make(num_envs=0)
+    discrete = make(constellation="qpsk")
+    discrete.reset(seed=0)
+    discrete.action_space.seed(0)
+    discrete.step(discrete.action_space.sample())
+    with refused("transmitter_0"):
+        discrete.step(torch.full((4, 128), 0.5))
     env = make(validate=False)
     env.reset(seed=0)
     _, rewards, _, _, infos = env.step(action)
     assert rewards.isfinite().all() and all(infos[key].isfinite().all() for key in FIGURES)
-
-
-@pytest.mark.parametrize("num_envs", [0, -2, 1.5, True])
-def test_num_envs_is_at_least_one(num_envs):
-    with pytest.raises(InputError, match="num_envs must be a whole number from 1 to"):
-        make(num_envs=num_envs)
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
@@ -218,7 +159,7 @@ def test_max_episode_steps_truncates(mode):
     assert truncations.all()
     assert not terminations.any()
     if mode is AutoresetMode.DISABLED:
-        with pytest.raises(InputError, match="4 of 4 episodes are over"):
+        with refused("4 of 4"):
             env.step(torch.zeros(4, 128))
 
 
@@ -241,12 +182,10 @@ def test_rows_out_of_step_are_truncated_alone():
     assert [row[1] for row in ends] == [False, True, False, False, True, False]
 
 
-@pytest.mark.parametrize("limit", [0, -2, 1.5, True])
-def test_max_episode_steps_is_at_least_one(limit):
-    with pytest.raises(
-        InputError, match=r"max_episode_steps must be a whole number (of at least 1|or None), not"
-    ):
-        make(max_episode_steps=limit)
+def test_max_episode_steps_is_at_least_one():
+    for limit in (0, -2, 1.5, True):
+        with refused(f"max_episode_steps 1 {limit!r}"):
+            make(max_episode_steps=limit)
     assert not make(max_episode_steps=-1).reset(seed=0)[0]["csi"].isnan().any()
 
 
@@ -272,24 +211,6 @@ def test_gymnasiums_own_vectorisers_work_too():
     assert not np.array_equal(observation["received"][0], observation["received"][1])
     env.step(env.action_space.sample())
     assert env.step(env.action_space.sample())[2].all()
-
-
-def test_discrete_samples_are_points():
-    env = make(constellation="qpsk")
-    env.reset(seed=0)
-    env.action_space.seed(0)
-    env.step(env.action_space.sample())
-    with pytest.raises(InputError, match="transmitter_0"):
-        env.step(torch.full((4, 128), 0.5))
-
-
-def test_frames_of_all_rows():
-    env = gym.make_vec("ToSC-Shapes-v0", num_envs=2, render_mode="rgb_array", **options_for("receiver"))
-    env.reset(seed=0)
-    frames = env.render()
-    assert len(frames) == 2
-    assert all(frame.dtype == np.uint8 for frame in frames)
-    env.close()
 
 
 class _Broken:

@@ -6,16 +6,16 @@ import errno
 import json
 import os
 import resource
-from dataclasses import replace
 
 import pytest
 import torch
 from fakes import SPEC, FakeEavesdropper, FakeScheme
+from refusals import refused
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from tosc_env.attackers import eavesdroppers
-from tosc_env.errors import CheckpointError, InputError
+from tosc_env.errors import CheckpointError, ToscError
 from tosc_env.io.checkpoint_files import card_path, read_card, read_header, read_tensors, sha256
 from tosc_env.io.checkpoints import check_fits, load_checkpoint, save_checkpoint
 from tosc_env.io.files import WriteError
@@ -106,11 +106,6 @@ def rewrite(path, change=None, tensors=None):
     card_path(path).write_text(json.dumps({"sha256": sha256(path), **CARD}))
 
 
-def one_sentence(caught, *parts) -> bool:
-    text = str(caught.value)
-    return "\n" not in text and text.endswith(".") and all(str(part) in text for part in parts)
-
-
 # -- round trip -------------------------------------------------------------------------------------
 
 
@@ -133,14 +128,18 @@ def test_half_precision_files_hold_float16_and_load_as_exactly_those_numbers(pat
     for name, tensor in load_checkpoint(path).policy.state_dict().items():
         assert tensor.dtype == torch.float32
         assert torch.equal(tensor, scheme.state_dict()[name].half().float())
+    again = path.with_name("again.safetensors")
+    save_checkpoint(again, load_checkpoint(path).policy, CARD, half=True)
+    assert again.read_bytes() == path.read_bytes(), "saved again it loses nothing"
 
 
-def test_saving_a_loaded_half_precision_file_again_loses_nothing(path, tmp_path):
-    saved(path, half=True)
-    first = load_checkpoint(path).policy
-    save_checkpoint(tmp_path / "again.safetensors", first, CARD, half=True)
-    second = load_checkpoint(tmp_path / "again.safetensors").policy.state_dict()
-    assert all(torch.equal(t, second[name]) for name, t in first.state_dict().items())
+def test_an_eavesdropper_comes_back_as_one_and_is_no_scheme(path):
+    save_checkpoint(path, StoredEavesdropper(seed=4), CARD)
+    loaded = load_checkpoint(path, kind="eavesdropper")
+    assert isinstance(loaded.policy, StoredEavesdropper)
+    assert torch.equal(loaded.policy.out, StoredEavesdropper(seed=4).out)
+    with refused(f"{path} stored-test scheme", CheckpointError):
+        load_checkpoint(path, kind="scheme")
 
 
 def test_a_scheme_without_stages_is_saved_as_the_pipeline_of_it(path, tmp_path):
@@ -160,29 +159,6 @@ def test_added_stages_come_back_and_those_that_the_name_stands_for_are_not_there
     assert [stage.options["factor"] for stage in longer.added] == [0.5, 2.0]
 
 
-def test_a_file_holds_no_key_and_another_key_can_be_given(path):
-    scheme = make_scheme("stored-test", SPEC, stages=["keyed"], key="11" * 32)
-    save_checkpoint(path, scheme, CARD)
-    assert b"11" * 32 not in path.read_bytes() and b"key_" not in path.read_bytes()
-    again = load_checkpoint(path, options={"key": "11" * 32}).policy
-    assert again.key_fingerprint == scheme.key_fingerprint != load_checkpoint(path).policy.key_fingerprint
-
-
-def test_an_eavesdropper_comes_back_as_one(path):
-    save_checkpoint(path, StoredEavesdropper(seed=4), CARD)
-    loaded = load_checkpoint(path, kind="eavesdropper")
-    assert isinstance(loaded.policy, StoredEavesdropper)
-    assert torch.equal(loaded.policy.out, StoredEavesdropper(seed=4).out)
-
-
-def test_the_header_is_read_without_the_tensors(path):
-    saved(path)
-    header = read_header(path)
-    assert (header["kind"], header["name"], header["card"]) == ("scheme", "stored-test", CARD)
-    assert (header["options"], header["stages"]) == ({"stochastic": False, "seed": 7}, [])
-    assert set(read_tensors(path)) == {"backbone.up", "backbone.down"}
-
-
 # -- the card ---------------------------------------------------------------------------------------
 
 
@@ -191,46 +167,36 @@ def test_the_card_lies_beside_the_weights_in_lines_with_their_digest(path):
     text = card_path(path).read_text()
     assert json.loads(text) == {"sha256": sha256(path), **CARD} and text.count("\n") > len(CARD)
     assert read_header(path)["card"] == read_card(path) == CARD
-
-
-def test_weights_without_their_card_load_with_an_empty_one(path):
-    scheme = saved(path)
+    assert set(read_tensors(path)) == {"backbone.up", "backbone.down"}
     card_path(path).unlink()
-    loaded = load_checkpoint(path)
-    assert loaded.card == {} and torch.equal(loaded.policy.backbone.up, scheme.backbone.up)
+    assert load_checkpoint(path).card == {}
+    names = {"m-1.5dB": "m-1.5dB.json", "m-1.7dB": "m-1.7dB.json", "m.7.safetensors": "m.7.json"}
+    for name, card in names.items():
+        saved(path.with_name(name))
+        assert load_checkpoint(path.with_name(name)).card == CARD and path.with_name(card).exists()
 
 
 def test_a_card_of_other_weights_is_refused(path, tmp_path):
     saved(path)
     save_checkpoint(tmp_path / "other.safetensors", Stored(seed=8), CARD)
     card_path(tmp_path / "other.safetensors").replace(card_path(path))
-    with pytest.raises(CheckpointError) as caught:
+    with refused(f"{card_path(path)} {path.name}", CheckpointError):
         load_checkpoint(path)
-    assert one_sentence(caught, card_path(path), "of other weights than", path.name)
 
 
 def test_what_is_no_card_is_a_checkpoint_error(path):
     saved(path)
     for text in ("", "{", "[]", "7", '"sha256"', "{}", "null", "\udcff"):
         card_path(path).write_bytes(text.encode(errors="surrogateescape"))
-        with pytest.raises(CheckpointError) as caught:
+        with refused(str(card_path(path)), CheckpointError):
             load_checkpoint(path)
-        assert one_sentence(caught, card_path(path))
-
-
-def test_every_name_of_weights_has_a_card_of_its_own(tmp_path):
-    cards = {"m-1.5dB": "m-1.5dB.json", "m-1.7dB": "m-1.7dB.json", "m.7.safetensors": "m.7.json"}
-    for name in cards:
-        saved(tmp_path / name)
-        assert load_checkpoint(tmp_path / name).card == CARD
-    assert {path.name for path in tmp_path.iterdir()} == {*cards, *cards.values()}
 
 
 def test_weights_are_not_called_like_a_card(tmp_path):
     for name in ("m.json", "m.JSON", ".x.json"):
-        with pytest.raises(InputError) as caught:
+        with refused(f"{name} '.json' '.safetensors'"):
             saved(tmp_path / name)
-        assert one_sentence(caught, name, "'.json'", "'.safetensors'") and not list(tmp_path.iterdir())
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("data", ["shapes", None, {}])
@@ -238,9 +204,8 @@ def test_a_card_that_tells_of_no_data_set_breaks_nothing(path, data):
     save_checkpoint(path, Stored(), {"data": data})
     assert load_checkpoint(path).card == {"data": data}
     check_fits(read_header(path), path, SPEC)
-    with pytest.raises(CheckpointError) as caught:
+    with refused(f"{path} None 'shapes'", CheckpointError):
         check_fits(read_header(path), path, SPEC, "shapes")
-    assert one_sentence(caught, path, "data set None", "'shapes'")
 
 
 # -- what can be saved ------------------------------------------------------------------------------
@@ -248,9 +213,9 @@ def test_a_card_that_tells_of_no_data_set_breaks_nothing(path, data):
 
 def test_a_file_holds_a_scheme_or_an_eavesdropper(path):
     for policy in (None, 5, Scaled(SPEC), torch.nn.Linear(2, 2)):
-        with pytest.raises(InputError) as caught:
+        with refused("scheme eavesdropper"):
             save_checkpoint(path, policy, CARD)
-        assert one_sentence(caught, "policy must be a PrivacyScheme or an Eavesdropper") and not path.exists()
+        assert not path.exists()
 
 
 class Nameless(Stage):
@@ -260,37 +225,16 @@ class Nameless(Stage):
 @pytest.mark.parametrize(
     ("policy", "told"),
     [
-        (FakeScheme(), "no scheme is registered as 'fake'"),
-        (FakeEavesdropper(), "no eavesdropper is registered as"),
-        (Pipeline(Stored(), [Nameless(SPEC)]), "no stage is registered as"),
+        (FakeScheme(), "scheme 'fake'"),
+        (FakeEavesdropper(), "eavesdropper"),
+        (Pipeline(Stored(), [Nameless(SPEC)]), "stage"),
     ],
     ids=["scheme", "eavesdropper", "stage"],
 )
 def test_what_could_not_be_found_again_is_not_saved(path, policy, told):
-    with pytest.raises(InputError) as caught:
+    with refused(f"{told} @tosc_env.register_ entry point"):
         save_checkpoint(path, policy, CARD)
-    assert one_sentence(caught, told, "@tosc_env.register_", "entry point") and not path.exists()
-
-
-def test_what_is_registered_without_a_name_of_its_own_is_saved_and_comes_back(path, monkeypatch):
-    for registry in (schemes, stages, eavesdroppers):
-        monkeypatch.setattr(registry, "_table", dict(registry._table))
-
-    @schemes.register("plain-test")
-    class Plain(FakeScheme):
-        pass
-
-    @stages.register("plain-test")
-    class PlainStage(Stage):
-        pass
-
-    @eavesdroppers.register("plain-test")
-    class PlainEavesdropper(FakeEavesdropper):
-        pass
-
-    for policy in (Plain(), Pipeline(Plain(), [PlainStage(SPEC)]), PlainEavesdropper()):
-        save_checkpoint(path, policy, CARD)
-        assert load_checkpoint(path).policy.name == "plain-test"
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("value", [65520.0, -1e30])
@@ -298,9 +242,9 @@ def test_weights_beyond_float16_are_not_saved_as_such(path, value):
     scheme = Stored()
     with torch.no_grad():
         scheme.up[0, 0] = value
-    with pytest.raises(InputError) as caught:
+    with refused(f"'backbone.up' {abs(value):.3g} 65504"):
         save_checkpoint(path, scheme, CARD, half=True)
-    assert one_sentence(caught, "'backbone.up'", f"{abs(value):.3g}", "65504") and not path.exists()
+    assert not path.exists()
     save_checkpoint(path, scheme, CARD)
 
 
@@ -316,10 +260,9 @@ def test_a_full_disk_keeps_the_older_file(path, monkeypatch, call):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, call, full)
-    with pytest.raises(WriteError) as caught:
+    with refused(f"{path} No space left", WriteError):
         save_checkpoint(path, Stored(seed=8), CARD)
     monkeypatch.undo()
-    assert one_sentence(caught, path, "No space left on device")
     assert everything_in(path.parent) == before
 
 
@@ -342,9 +285,8 @@ def test_a_kill_leaves_the_older_pair_or_says_how_to_load_the_weights(path, monk
     monkeypatch.setattr(os, "replace", killed_after_the_first)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(path, Stored(seed=8), CARD)
-    with pytest.raises(CheckpointError) as caught:
+    with refused("remove the card", CheckpointError):
         load_checkpoint(path)
-    assert one_sentence(caught, "remove the card to load the weights")
     card_path(path).unlink()
     assert torch.equal(load_checkpoint(path).policy.backbone.up, Stored(seed=8).up)
 
@@ -355,64 +297,47 @@ def test_a_write_that_the_system_cuts_short_keeps_the_older_file(path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        with pytest.raises(WriteError) as caught:
+        with refused(str(path), WriteError):
             save_checkpoint(path, Stored(), CARD)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert one_sentence(caught, path)
     assert path.read_bytes() == b"old" and list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(
     ("card", "told"),
-    [
-        ({"when": object()}, "plain values only"),
-        ({1 + 2j: "a"}, "card must be a dictionary of names and values or None"),
-        ({"sha256": "0" * 64}, "'sha256'"),
-    ],
+    [({"when": object()}, "plain"), ({1 + 2j: "a"}, "plain"), ({"sha256": "0" * 64}, "'sha256'")],
 )
 def test_what_is_no_card_is_refused_before_anything_is_written(path, card, told):
     saved(path)
     before = everything_in(path.parent)
-    with pytest.raises(InputError) as caught:
+    with refused(told):
         save_checkpoint(path, Stored(seed=8), card)
-    assert one_sentence(caught, told) and everything_in(path.parent) == before
+    assert everything_in(path.parent) == before
 
 
 # -- files that are no good -------------------------------------------------------------------------
 
 
-def test_a_missing_file_and_a_folder_are_no_checkpoint(path):
-    for there in (path, path.parent):
-        with pytest.raises(CheckpointError) as caught:
-            load_checkpoint(there)
-        assert str(caught.value) == f"no checkpoint at {there}."
-
-
 def test_a_truncated_file_and_one_of_another_kind_are_a_checkpoint_error(path):
     saved(path)
     whole = path.read_bytes()
+    for there in (path.with_name("none"), path.parent):
+        with refused(f"checkpoint {there}", CheckpointError):
+            load_checkpoint(there)
+    with refused("cuda:7"):
+        load_checkpoint(path, device="cuda:7")
     for content in (b"", whole[:7], whole[:200], whole[:-1], b"hello, world", bytes(range(256))):
         path.write_bytes(content)
-        with pytest.raises(CheckpointError) as caught:
+        with refused(str(path), CheckpointError):
             load_checkpoint(path)
-        assert one_sentence(caught, path)
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"tosc_env": "{"}, {"tosc_env": "[1]"}])
 def test_safetensors_of_somebody_else_are_a_checkpoint_error(path, metadata):
     save_file({"a": torch.zeros(3)}, path, metadata=metadata)
-    with pytest.raises(CheckpointError) as caught:
+    with refused(f"{path}", CheckpointError):
         load_checkpoint(path)
-    assert one_sentence(caught, path, "not a checkpoint of tosc-env")
-
-
-def test_a_file_of_another_version_names_both_formats(path):
-    saved(path)
-    rewrite(path, lambda header: {**header, "format": "tosc-env/9"})
-    with pytest.raises(CheckpointError) as caught:
-        load_checkpoint(path)
-    assert one_sentence(caught, path, "tosc-env/9", "tosc-env/2")
 
 
 @pytest.mark.parametrize("key", ["kind", "name", "options", "spec", "stages"])
@@ -426,36 +351,24 @@ def test_a_damaged_header_is_a_checkpoint_error_that_names_the_entry(path, key):
     for change in changes:
         path.write_bytes(whole)
         rewrite(path, lambda h, change=change: {k: v for k, v in h.items() if k != key} | change)
-        with pytest.raises(CheckpointError) as caught:
+        with refused(f"{path} {key!r}", CheckpointError):
             load_checkpoint(path)
-        assert one_sentence(caught, path, repr(key))
-
-
-def test_a_file_of_the_other_kind_is_refused(path):
-    saved(path)
-    with pytest.raises(CheckpointError) as caught:
-        load_checkpoint(path, kind="eavesdropper")
-    assert one_sentence(caught, path, "stored-test", "not an eavesdropper")
 
 
 @pytest.mark.parametrize(
-    ("tensors", "parts"),
+    ("tensors", "words"),
     [
-        (lambda stored: {"backbone.up": stored["backbone.up"]}, ("lacks", "'backbone.down'")),
-        (lambda stored: {**stored, "extra": torch.zeros(1)}, ("unexpected", "'extra'")),
-        (
-            lambda stored: {**stored, "backbone.down": torch.zeros(2, 10)},
-            ("'backbone.down'", "[2, 10]", "[128, 10]"),
-        ),
+        (lambda stored: {"backbone.up": stored["backbone.up"]}, "lacks 'backbone.down'"),
+        (lambda stored: {**stored, "extra": torch.zeros(1)}, "unexpected 'extra'"),
+        (lambda stored: {**stored, "backbone.down": torch.zeros(2, 10)}, "'backbone.down' [2, 10] [128, 10]"),
     ],
     ids=["missing", "unexpected", "another shape"],
 )
-def test_a_tensor_that_does_not_fit_is_named(path, tensors, parts):
+def test_a_tensor_that_does_not_fit_is_named(path, tensors, words):
     saved(path)
     rewrite(path, tensors=tensors)
-    with pytest.raises(CheckpointError) as caught:
+    with refused(f"{path} {words}", CheckpointError):
         load_checkpoint(path)
-    assert one_sentence(caught, path, *parts)
 
 
 # -- what a file may not do -------------------------------------------------------------------------
@@ -469,45 +382,38 @@ def test_a_file_holds_no_import_path(path):
     assert "fakes" not in text and "tosc_env." not in text and "Stored" not in text
 
 
-@pytest.mark.parametrize("name", ["os:system", "fakes:FakeScheme"])
-def test_a_name_that_is_not_registered_builds_nothing(path, name):
-    saved(path)
-    rewrite(path, lambda header: {**header, "name": name})
-    with pytest.raises(InputError, match="unknown scheme") as caught:
-        load_checkpoint(path)
-    assert one_sentence(caught, name)
-
-
-def test_options_that_the_class_does_not_have_are_refused(path):
-    saved(path)
-    rewrite(path, lambda header: {**header, "options": {"hook": "print(1)"}})
-    with pytest.raises(InputError, match="no option 'hook'"):
-        load_checkpoint(path)
-
-
 @pytest.mark.parametrize("name", ["key", "stages", "backbone", "spec", "scheme", "eavesdropper"])
 def test_a_file_sets_nothing_that_is_given_beside_the_options(path, name):
     """A stranger's key above all: whoever made the file would read along."""
     saved(path)
     rewrite(path, lambda header: {**header, "options": {name: "00" * 32}})
-    with pytest.raises(CheckpointError) as caught:
+    with refused(f"{path} {name!r}", CheckpointError) as caught:
         load_checkpoint(path)
-    assert one_sentence(caught, path, repr(name)) and "00" * 32 not in str(caught.value)
+    assert "00" * 32 not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": "tosc-env/9"}, "tosc-env/9 tosc-env/2"),
+        ({"name": "os:system"}, "scheme os:system"),
+        ({"name": "fakes:FakeScheme"}, "scheme fakes:FakeScheme"),
+        ({"options": {"hook": "print(1)"}}, "'hook'"),
+        ({"stages": [{"name": "keyed", "key": "00" * 32}]}, "'key'"),
+    ],
+)
+def test_a_header_that_asks_for_more_than_it_may_builds_nothing(path, change, words):
+    saved(path)
+    rewrite(path, lambda header: {**header, **change})
+    with refused(words, ToscError):
+        load_checkpoint(path)
 
 
 @pytest.mark.parametrize("stage", ["os:system", {"name": ["keyed"]}, None, {"name": "keyed", "hook": 1}, {}])
 def test_a_stage_that_is_not_registered_builds_nothing(path, stage):
     saved(path)
     rewrite(path, lambda header: {**header, "stages": [stage]})
-    with pytest.raises((InputError, CheckpointError), match=r"stage|no option 'hook'") as caught:
-        load_checkpoint(path)
-    assert one_sentence(caught)
-
-
-def test_a_stage_in_a_file_cannot_bring_a_key(path):
-    saved(path)
-    rewrite(path, lambda header: {**header, "stages": [{"name": "keyed", "key": "00" * 32}]})
-    with pytest.raises(CheckpointError, match="may set the option 'key'"):
+    with refused("", ToscError):
         load_checkpoint(path)
 
 
@@ -528,25 +434,18 @@ def test_a_pickle_under_our_name_is_not_executed(path, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("spec", "data", "parts"),
+    ("spec", "data", "words"),
     [
-        (SystemSpec((3, 32, 32), 10, 32), "shapes", ("code length", 64, 32)),
-        (SystemSpec((3, 64, 64), 10), "shapes", ("image shape", 32, 64)),
-        (SystemSpec((3, 32, 32), 2), "shapes", ("number of outputs", 10, 2)),
-        (SPEC, "cifar10", ("data set", "'shapes'", "'cifar10'")),
+        (SystemSpec((3, 32, 32), 10, 32), "shapes", "code length 64 32"),
+        (SystemSpec((3, 64, 64), 10), "shapes", "image shape 32 64"),
+        (SystemSpec((3, 32, 32), 2), "shapes", "outputs 10 2"),
+        (SPEC, "cifar10", "data set 'shapes' 'cifar10'"),
     ],
 )
-def test_a_checkpoint_of_another_system_is_refused_with_both_values(path, spec, data, parts):
+def test_a_checkpoint_of_another_system_is_refused_with_both_values(path, spec, data, words):
     saved(path)
-    with pytest.raises(CheckpointError) as caught:
+    with refused(f"{path} {words}", CheckpointError):
         check_fits(read_header(path), path, spec, data)
-    assert one_sentence(caught, path, *parts)
-
-
-def test_a_fitting_checkpoint_passes_over_any_channel_and_any_data_when_none_is_named(path):
-    saved(path)
-    check_fits(read_header(path), path, SPEC, "shapes")
-    check_fits(read_header(path), path, replace(SPEC, num_csi=9))
 
 
 # -- another scheme with the weights ----------------------------------------------------------------
@@ -559,12 +458,6 @@ def test_another_scheme_may_play_with_the_weights_and_with_options_of_its_own(pa
     assert [stage.name for stage in policy.added] == ["keyed"]
     assert torch.equal(policy.backbone.up, scheme.backbone.up) and policy.backbone.options["seed"] == 7
     assert not policy.training and not any(p.requires_grad for p in policy.parameters())
-
-
-def test_stages_of_the_file_stand_before_those_that_are_asked_for(path):
-    save_checkpoint(path, make_scheme("stored-test", SPEC, stages=["scaled-test"]), CARD)
-    policy = load_checkpoint(path, stages=["keyed"]).policy
-    assert [stage.name for stage in policy.added] == ["scaled-test", "keyed"]
 
 
 def test_stages_that_were_added_to_the_files_scheme_stay_under_another_scheme_trained_as_they_are(path):
@@ -591,21 +484,5 @@ def test_stages_that_were_added_to_the_files_scheme_stay_under_another_scheme_tr
 def test_a_scheme_that_does_not_take_the_weights_is_refused(path, scheme, name):
     """Weights that ``name`` does not stand for: under stages of their own name, or of another backbone."""
     save_checkpoint(path, make_scheme(scheme, SPEC), CARD)
-    with pytest.raises(CheckpointError) as caught:
+    with refused(f"{path} {scheme} {name}", CheckpointError):
         load_checkpoint(path, name=name)
-    assert one_sentence(caught, path, scheme, name, "does not take")
-
-
-@pytest.mark.parametrize("policy", [Stored, StoredEavesdropper])
-def test_options_that_are_none_are_one_sentence(path, policy):
-    save_checkpoint(path, policy(), CARD)
-    for options in (5, "factor", [1], {1: 2}, {"stages": [1]}, {"spec": SPEC}):
-        with pytest.raises(InputError) as caught:
-            load_checkpoint(path, options=options)
-        assert one_sentence(caught, "options")
-
-
-def test_a_device_that_does_not_exist_is_refused(path):
-    saved(path)
-    with pytest.raises(InputError, match="cuda:7"):
-        load_checkpoint(path, device="cuda:7")

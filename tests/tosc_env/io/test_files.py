@@ -8,6 +8,7 @@ import stat
 import time
 
 import pytest
+from refusals import refused
 
 from tosc_env.errors import InputError
 from tosc_env.io.files import (
@@ -44,16 +45,11 @@ def test_the_new_file_replaces_the_old_and_no_part_is_left(target):
     assert target.read_text() == "new" and [p.name for p in target.parent.iterdir()] == [target.name]
 
 
-def test_missing_folders_are_made(tmp_path):
-    write(tmp_path / "a" / "b" / "c.txt")
-    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "new"
-
-
 def test_the_file_has_the_permissions_of_any_other_new_file(tmp_path):
     """Temporary files are private; results are not."""
-    write(tmp_path / "a.txt")
+    write(tmp_path / "a" / "b" / "a.txt")  # missing folders are made
     (tmp_path / "b.txt").write_text("plain")
-    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.txt", "b.txt")}
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a/b/a.txt", "b.txt")}
     assert len(modes) == 1
 
 
@@ -63,16 +59,22 @@ def test_a_full_disk_is_a_write_error_and_leaves_the_old_file(target, monkeypatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, call, full)
-    with pytest.raises(WriteError, match=r"cannot write .*result\.json: No space left on device\."):
+    with refused("result.json No space left", WriteError):
         write(target)
-    assert intact(target)
-
-
-def test_a_disk_that_fills_up_while_writing_is_a_write_error(target):
-    with pytest.raises(WriteError, match="No space left"), replacing(target) as part:
+    with refused("No space left", WriteError), replacing(target) as part:
         part.write_text("half")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        full()
     assert intact(target)
+
+
+def test_what_is_in_the_files_or_a_folders_place_is_a_write_error(target, tmp_path):
+    with refused("below.txt", WriteError):
+        write(target / "below.txt")
+    assert intact(target)
+    (tmp_path / "taken").mkdir()
+    with refused("taken", WriteError):
+        write(tmp_path / "taken")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [target.name, "taken"]
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, ZeroDivisionError, InputError])
@@ -83,17 +85,6 @@ def test_whatever_stops_the_block_leaves_the_old_file_and_comes_through(target, 
     assert intact(target)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder_is_a_write_error(target):
-    target.parent.chmod(0o555)
-    try:
-        with pytest.raises(WriteError, match=r"cannot write .*: Permission denied"):
-            write(target)
-        assert intact(target)
-    finally:
-        target.parent.chmod(0o755)
-
-
 def test_a_folder_that_refuses_new_files_is_a_write_error(target, monkeypatch):
     """The same as a read-only folder, also when the tests run as root."""
     import tempfile
@@ -102,21 +93,8 @@ def test_a_folder_that_refuses_new_files_is_a_write_error(target, monkeypatch):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(tempfile, "mkstemp", refuse)
-    with pytest.raises(WriteError, match="Permission denied"):
+    with refused("Permission", WriteError):
         write(target)
-    assert intact(target)
-
-
-def test_a_folder_in_the_files_place_is_a_write_error(tmp_path):
-    (tmp_path / "taken").mkdir()
-    with pytest.raises(WriteError, match="taken"):
-        write(tmp_path / "taken")
-    assert [p.name for p in tmp_path.iterdir()] == ["taken"]
-
-
-def test_a_file_in_a_folders_place_is_a_write_error(target):
-    with pytest.raises(WriteError, match="cannot write"):
-        write(target / "below.txt")
     assert intact(target)
 
 
@@ -147,10 +125,7 @@ def test_files_that_belong_together_are_all_on_the_disk_before_the_first_name_ch
 
 def test_of_files_that_belong_together_none_is_replaced_if_one_cannot_be(target):
     (target.parent / "taken").mkdir()
-    with (
-        pytest.raises(WriteError, match=r"cannot write .*taken: Is a directory"),
-        replacing_all(target, target.with_name("taken")) as parts,
-    ):
+    with refused("write directory", WriteError), replacing_all(target, target.with_name("taken")) as parts:
         for part in parts:
             part.write_text("new")
     assert target.read_text() == "old" and {p.name for p in target.parent.iterdir()} == {target.name, "taken"}

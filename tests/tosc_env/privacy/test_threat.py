@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from refusals import refused
 
-from tosc_env.errors import InputError
 from tosc_env.privacy.threat import ThreatModel
 
 
 @pytest.mark.parametrize("queries", [0, -3])
 def test_a_budget_below_one_is_refused(queries):
-    with pytest.raises(InputError, match=f"not {queries}"):
+    with refused(f"queries {queries}"):
         ThreatModel(queries=queries)
 
 
@@ -30,15 +30,15 @@ def test_a_threat_model_is_plain_values_and_one_line():
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"receptions": 0}, "receptions must be a whole number from 1 to 1000, not 0"),
-        ({"candidates": 0}, "candidates must be a whole number from 1 to .* or None, not 0"),
-        ({"queries": 10, "candidate_queries": True}, "queries=10 limits .* say how many candidates"),
-        ({"keys": "stolen"}, "keys must be 'with-pairs', 'without-pairs' or 'with-key', not 'stolen'"),
-        ({"images": "all"}, "images must be 'other-half', 'same-half' or 'other-data', not 'all'"),
+        ({"receptions": 0}, "receptions 1 0"),
+        ({"candidates": 0}, "candidates 1 0"),
+        ({"queries": 10, "candidate_queries": True}, "queries=10 candidates"),
+        ({"keys": "stolen"}, "keys with-pairs without-pairs with-key 'stolen'"),
+        ({"images": "all"}, "images other-half same-half other-data 'all'"),
     ],
 )
 def test_a_threat_model_that_is_none_is_refused(given, told):
-    with pytest.raises(InputError, match=told):
+    with refused(told):
         ThreatModel(**given)
 
 

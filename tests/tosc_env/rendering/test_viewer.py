@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from tosc_env.channels.flat import AWGN
 from tosc_env.data import make_source
@@ -72,12 +73,9 @@ def test_a_frame_is_a_uint8_picture_of_fixed_size_and_says_everything(viewer):
                   "PSNR 13.0 dB", "+0.40", "+0.60"):  # fmt: skip
         assert words in texts(viewer)
     assert "stand-in" not in texts(viewer)
-
-
-def test_the_title_says_stand_in_when_the_images_stand_in(source):
-    viewer = Viewer(Game(source), stand_in=True)
-    viewer.frame(snapshot(viewer.game))
-    assert "shapes (stand-in)" in texts(viewer)
+    standing_in = Viewer(viewer.game, stand_in=True)
+    standing_in.frame(shot)
+    assert "shapes (stand-in)" in texts(standing_in)
 
 
 def test_a_wrong_decision_is_called_wrong_and_shows_both_words(viewer):
@@ -89,7 +87,7 @@ def test_a_wrong_decision_is_called_wrong_and_shows_both_words(viewer):
     assert "(wrong)" in texts(viewer)
 
 
-@pytest.mark.parametrize("count", [2, 4, 5, 16])
+@pytest.mark.parametrize("count", [2, 5])
 def test_of_several_eavesdroppers_each_is_drawn(source, count):
     """In a picture of the same size; what one has changes its own tiles alone."""
     viewer = Viewer(Game(source, nodes=wiretap(count)))
@@ -128,20 +126,6 @@ def test_what_is_not_known_yet_leaves_no_trace_of_the_last_frame(viewer):
     fresh = viewer.frame(bare)
     viewer.frame(shot)
     assert np.array_equal(viewer.frame(bare), fresh)
-
-
-def test_frames_of_equal_snapshots_are_equal_and_independent_copies(viewer):
-    first = viewer.frame(snapshot(viewer.game))
-    kept = first.copy()
-    viewer.frame(
-        snapshot(
-            viewer.game,
-            psnr_db={"eavesdropper": 30.0},
-            reconstructions={"eavesdropper": torch.ones(3, 32, 32)},
-        )
-    )
-    assert np.array_equal(first, kept)
-    assert np.array_equal(viewer.frame(snapshot(viewer.game)), first)
 
 
 def test_discrete_games_show_their_ideal_points(source):
@@ -204,16 +188,12 @@ def test_show_without_a_display_warns_once_and_leaves_no_figure(viewer, monkeypa
         viewer.show(snapshot(viewer.game))
     assert pyplot.get_fignums() == before
 
-
-def test_show_survives_a_backend_that_cannot_start(viewer, monkeypatch):
-    from matplotlib import pyplot
-
     def fail(*args, **kwargs):
         raise ImportError("Cannot load backend 'TkAgg' which requires the 'tk' interactive framework")
 
     monkeypatch.setattr(pyplot, "figure", fail)
     with pytest.warns(UserWarning, match="no display"):
-        viewer.show(snapshot(viewer.game))
+        Viewer(viewer.game).show(snapshot(viewer.game))
 
 
 def test_show_updates_one_window_and_a_closed_window_stays_closed(viewer, monkeypatch):
@@ -244,18 +224,7 @@ def test_show_updates_one_window_and_a_closed_window_stays_closed(viewer, monkey
     assert not pyplot.fignum_exists(windows[1].number)
 
 
-@pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
-def test_a_comparison_grid_is_written_in_the_format_of_its_name(tmp_path, ending):
-    images = torch.rand(12, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    path = comparison_grid(
-        images, {"grey": torch.full_like(images, 0.5)}, tmp_path / f"grid.{ending}", title="noise"
-    )
-    start = path.read_bytes()[:100]
-    assert {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[ending] in start
-    assert [p.name for p in tmp_path.iterdir()] == [f"grid.{ending}"]
-
-
-def test_the_grid_averages_the_psnr_over_all_images_not_only_those_shown(tmp_path, monkeypatch):
+def test_the_grid_averages_the_psnr_over_all_images_or_has_a_note_of_its_own(tmp_path, monkeypatch):
     from tosc_env.rendering import figure as viewer_figure
 
     seen, draw = {}, viewer_figure.grid
@@ -264,22 +233,15 @@ def test_the_grid_averages_the_psnr_over_all_images_not_only_those_shown(tmp_pat
     )
     images = torch.zeros(4, 1, 16, 16)
     rebuilt = torch.stack([torch.full((1, 16, 16), e) for e in (0.1, 0.1, 1.0, 1.0)])
-    comparison_grid(images, {"half": rebuilt}, tmp_path / "a.png", columns=2)
-    (_, _, first), (name, note, shown) = seen["rows"]
-    assert (name, note, len(first), len(shown)) == ("half", "10.0 dB", 2, 2)
-
-
-def test_a_note_of_its_own_stands_under_a_name_in_place_of_the_psnr(tmp_path, monkeypatch):
-    from tosc_env.rendering import figure as viewer_figure
-
-    seen, draw = {}, viewer_figure.grid
-    monkeypatch.setattr(
-        viewer_figure, "grid", lambda rows, title: seen.update(rows=rows) or draw(rows, title)
-    )
-    images = torch.zeros(2, 1, 16, 16)
-    rebuilt = {"a": torch.full_like(images, 0.1), "b": torch.full_like(images, 0.1)}
-    comparison_grid(images, rebuilt, tmp_path / "a.png", notes={"a": "of 750 images"})
-    assert [note for _, note, _ in seen["rows"]] == ["2 images", "of 750 images", "20.0 dB"]
+    rows, notes = {"half": rebuilt, "noted": rebuilt}, {"noted": "of 750 images"}
+    for ending, start in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
+        path = comparison_grid(
+            images, rows, tmp_path / f"grid.{ending}", columns=2, notes=notes, title="noise"
+        )
+        assert start in path.read_bytes()[:100], "in the format of its name"
+    (_, _, first), (name, note, shown), (_, own, _) = seen["rows"]
+    assert (name, note, len(first), len(shown), own) == ("half", "10.0 dB", 2, 2, "of 750 images")
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_no_label_of_a_grid_runs_into_its_pictures():
@@ -292,17 +254,16 @@ def test_no_label_of_a_grid_runs_into_its_pictures():
     assert all(text.get_window_extent().x1 < left for text in figure.texts)
 
 
-def test_a_comparison_grid_refuses_what_does_not_fit_in_one_sentence(tmp_path):
+def test_a_comparison_grid_refuses_what_does_not_fit(tmp_path):
     images = torch.rand(2, 3, 16, 16)
-    with pytest.raises(InputError, match="'wrong' have the shape"):
-        comparison_grid(images, {"wrong": images[:1]}, tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"must end in .png"):
-        comparison_grid(images, {}, tmp_path / "a.xyz")
-    with pytest.raises(InputError, match="at least one"):
-        comparison_grid(images[:0], {}, tmp_path / "a.png")
-    with pytest.raises(InputError, match="columns"):
-        comparison_grid(images, {}, tmp_path / "a.png", columns=0)
     (tmp_path / "file").write_text("")
-    with pytest.raises(WriteError, match="cannot write"):
-        comparison_grid(images, {}, tmp_path / "file" / "a.png")
+    for shown, rebuilt, path, options, words, error in (
+        (images, {"wrong": images[:1]}, "a.png", {}, "'wrong'", InputError),
+        (images, {}, "a.xyz", {}, ".png xyz", InputError),
+        (images[:0], {}, "a.png", {}, "one", InputError),
+        (images, {}, "a.png", {"columns": 0}, "columns 0", InputError),
+        (images, {}, "file/a.png", {}, "a.png", WriteError),
+    ):
+        with refused(words, error):
+            comparison_grid(shown, rebuilt, tmp_path / path, **options)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from tosc_env.pipeline import make_scheme
-from tosc_env.registry import Registry
 from tosc_env.schemes import Objective, make_objectives, objectives
 from tosc_env.testing import check_objective
 from tosc_env.types import SystemSpec
@@ -60,9 +59,8 @@ def test_every_registered_objective_passes_on_a_scheme_that_it_trains(name):
 
 
 @pytest.mark.parametrize("kind", [Small, Guess, Silent])
-@pytest.mark.parametrize("num_csi", [1, 3])
-def test_honest_objectives_pass(kind, num_csi):
-    check_objective(kind(replace(SPEC, num_csi=num_csi)))
+def test_honest_objectives_pass(kind):
+    check_objective(kind(replace(SPEC, num_csi=3)))
 
 
 def test_checking_leaves_objective_scheme_and_global_stream_as_they_were():
@@ -73,23 +71,6 @@ def test_checking_leaves_objective_scheme_and_global_stream_as_they_were():
     assert not scheme.training and all(torch.equal(v, before[k]) for k, v in scheme.state_dict().items())
     assert all(p.grad is None for part in (objective, scheme) for p in part.parameters())
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_a_registered_objective_is_rebuilt_by_its_name(monkeypatch):
-    table = Registry("objective")
-    for module in ("tosc_env.testing.objective", "tosc_env.schemes"):
-        monkeypatch.setattr(f"{module}.objectives", table)
-
-    @table.register("named")
-    class Named(Small):
-        name = "named"
-
-    class Impostor(Named):
-        pass
-
-    check_objective(Named(SPEC))
-    with pytest.raises(AssertionError, match="rebuilt by its name, is a Named"):
-        check_objective(Impostor(SPEC))
 
 
 def test_an_objective_that_cannot_train_the_scheme_says_why():
@@ -129,11 +110,6 @@ class FailsLater(Small):
         {"system": {0: None}}[phase][epoch]
 
 
-class NoPlainOption(Small):
-    def __init__(self, spec, how=torch.neg):
-        super().__init__(spec, how=how)
-
-
 class OtherOptions(Guess):
     def __init__(self, spec, *, width=1):
         super().__init__(spec, width=width)
@@ -157,10 +133,7 @@ BROKEN = [
         "gradient that is not finite",
         gives(lambda loss, trial: (loss + (trial.features * 0.0).square().sum().sqrt(), {})),
     ),
-    (
-        "forgets the loss it is given",
-        gives(lambda loss, trial: (trial.features.square().mean(), {})),
-    ),
+    ("forgets the loss it is given", gives(lambda loss, trial: (trial.features.square().mean(), {}))),
     ("the gradient of its loss failed", gives(lambda loss, trial: (loss.detach(), {}))),
     ("two losses to the same step", Lottery),
     ("has no phase 'warm-up'", but(Small, phases=("warm-up",))),
@@ -172,7 +145,6 @@ BROKEN = [
     ("each once and none 'system'", but(Guess, phases=("guessing", "guessing"))),
     ("each once and none 'system'", but(Guess, phases=("system",))),
     ("in the pass 'system' of epoch 1, begin failed with KeyError", FailsLater),
-    ("plain values", NoPlainOption),
     ("has others", OtherOptions),
     ("must be a SystemSpec; call super", lambda spec: Small(None)),
     (r"must derive from tosc_env\.Objective", lambda spec: nn.Linear(1, 1)),

@@ -101,16 +101,27 @@ class WithDropout(Honest):
         return nn.functional.dropout(self.norm(super().encode(images, context)), training=self.training)
 
 
+class Adaptive(Honest):
+    """Louder over a better link."""
+
+    def encode(self, images, context):
+        return super().encode(images, context) * context.snr_db[:, None]
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
 
 
-@pytest.mark.parametrize("kind", [Honest, Discrete, Noisy, Keyed, Untrained, WithDropout])
-@pytest.mark.parametrize("num_csi", [1, 3, 4])
-def test_honest_schemes_pass_over_every_csi(kind, num_csi):
+@pytest.mark.parametrize("kind", [Honest, Discrete, Noisy, Keyed, Untrained, WithDropout, Adaptive])
+def test_honest_schemes_pass(kind):
+    check_scheme(kind(replace(SPEC, num_csi=3)))
+
+
+def test_honest_schemes_pass_over_every_csi():
     """4 is the CSI of no block fading: then AWGN alone is checked."""
-    check_scheme(kind(replace(SPEC, num_csi=num_csi)))
+    for num_csi in (1, 4):
+        check_scheme(Honest(replace(SPEC, num_csi=num_csi)))
 
 
 def test_checking_leaves_scheme_and_global_stream_as_they_were():
@@ -279,6 +290,7 @@ BROKEN = [
     ),
     ("encode gives a row alone", looks(lambda images: images - images.mean(0) * 0.5)),
     ("encode gives a row alone", looks(lambda images: images - images.mean(0), Discrete)),
+    ("encode gives a row alone", looks(lambda images: images - images.mean(0), Adaptive)),
     ("decode gives a row alone", hears(lambda received: received - received.mean(0))),
     ("encode draws from .* torch", encodes(lambda symbols: symbols + torch.randn_like(symbols))),
     ("decode draws from .* torch", hears(lambda received: received + 0.1 * torch.randn_like(received))),
@@ -330,11 +342,6 @@ def test_broken_schemes_are_caught_with_the_right_sentence(sentence, kind):
         check_scheme(kind(SPEC))
 
 
-def test_the_sentence_is_about_the_scheme_and_readable():
-    with pytest.raises(AssertionError, match=r"^the scheme Unused over AWGN: [^\n]*\.$"):
-        check_scheme(Unused(SPEC))
-
-
 def test_pipelines_pass_with_their_stages_and_are_rebuilt_with_them():
     stages = [{"name": "laplace", "epsilon": 50.0}, "keyed"]
     check_scheme(Pipeline(Honest(SPEC), stages))
@@ -358,13 +365,3 @@ def test_a_scheme_is_checked_on_what_it_is_trained_for():
     check_scheme(Rated(SPEC), objectives=["task", bottleneck])
     with pytest.raises(AssertionError, match="no gradient to the parameter 'width'"):
         check_scheme(Rated(SPEC))
-
-
-def test_a_scheme_that_reads_its_context_is_checked_row_by_row_too():
-    class Adaptive(Honest):
-        def encode(self, images, context):
-            return super().encode(images, context) * context.snr_db[:, None]
-
-    check_scheme(Adaptive(SPEC))
-    with pytest.raises(AssertionError, match="encode gives a row alone"):
-        check_scheme(looks(lambda images: images - images.mean(0), Adaptive)(SPEC))

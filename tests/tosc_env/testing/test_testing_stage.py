@@ -8,11 +8,10 @@ from types import MappingProxyType
 
 import pytest
 import torch
+from pixels import Rounded
 from torch import nn
 
 from tosc_env.errors import InputError
-from tosc_env.modulation import constellation_points, hard_decision, modulate
-from tosc_env.registry import Registry
 from tosc_env.schemes import Stage, make_stage, stages
 from tosc_env.testing import check_stage
 from tosc_env.types import SystemSpec, Waves
@@ -39,17 +38,6 @@ class Learned(Stage):
 
     def protect(self, symbols, context):
         return self.mix(symbols)
-
-
-class Rounded(Stage):
-    """Points of its own, whatever comes in; no gradient passes them, and none need."""
-
-    def __init__(self, spec, constellation=None):
-        super().__init__(spec, "16qam")
-
-    def protect(self, symbols, context):
-        points = constellation_points("16qam", device=symbols.device)
-        return modulate(hard_decision(symbols, points), points)
 
 
 class Reals(Stage):
@@ -133,9 +121,8 @@ def test_a_rotation_passes_with_and_without_a_key_of_its_own(key):
 
 
 @pytest.mark.parametrize("kind", [Negate, Learned, Rounded, Reals, Noise, FreshSigns, NoisySigns])
-@pytest.mark.parametrize("num_csi", [1, 9])
-def test_honest_stages_pass(kind, num_csi):
-    check_stage(kind(replace(SPEC, num_csi=num_csi)))
+def test_honest_stages_pass(kind):
+    check_stage(kind(replace(SPEC, num_csi=9)))
 
 
 def test_options_that_are_not_the_usual_ones_are_checked_with_the_stage():
@@ -151,23 +138,6 @@ def test_checking_leaves_stage_and_global_stream_as_they_were():
     assert stage.training and all(p.grad is None for p in stage.parameters())
     assert all(torch.equal(v, before[k]) for k, v in stage.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_a_registered_stage_is_rebuilt_by_its_name(monkeypatch):
-    table = Registry("stage")
-    for module in ("tosc_env.testing.stage", "tosc_env.schemes"):
-        monkeypatch.setattr(f"{module}.stages", table)
-
-    @table.register("named")
-    class Named(Negate):
-        name = "named"
-
-    class Impostor(Named):
-        pass
-
-    check_stage(Named(SPEC))
-    with pytest.raises(AssertionError, match="rebuilt by its name, is a Named"):
-        check_stage(Impostor(SPEC))
 
 
 # -- broken ones ------------------------------------------------------------------------------------------------------
@@ -197,30 +167,6 @@ def drawn(self, symbols, context):
     return symbols + torch.randn(symbols.shape, generator=context.generator)
 
 
-class OneSNR(Negate):
-    def recover(self, received, csi, context):
-        if not 0 <= float(csi[0, 0]) <= 20:
-            raise ValueError("unknown SNR")
-        return -received
-
-
-class Counter(free(Negate)):
-    calls = 0
-
-    def protect(self, symbols, context):
-        self.calls += 1
-        return symbols + self.calls
-
-
-class Remembers(Negate):
-    def protect(self, symbols, context):
-        self.last = symbols
-        return -symbols
-
-    def recover(self, received, csi, context):
-        return self.last + 0 * received
-
-
 class OffTheGrid(Negate):
     def protect(self, symbols, context):
         return symbols + 0.1
@@ -247,18 +193,6 @@ class MovesInEval(Negate):
     def protect(self, symbols, context):
         self.sent += len(symbols)
         return -symbols
-
-
-class NoPlainOption(Negate):
-    def __init__(self, spec, constellation=None, *, how=torch.neg):
-        super().__init__(spec, constellation, how=how)
-
-
-class ForgetsOptions(Negate):
-    def __init__(self, spec, constellation=None, **options):
-        super().__init__(spec, constellation, width=3)
-        if options:
-            raise TypeError("width is not mine")
 
 
 class HiddenState(Negate):
@@ -305,6 +239,7 @@ class NotBehindPower(FreshSigns):
         return super().recover(received - 1.0, csi, context)
 
 
+# Of what both ends of a scheme and a stage have in common (test_testing_scheme.py) one of each kind stands here.
 BROKEN = [
     ("stochastic = False", but(free(Negate), protect=drawn)),
     (
@@ -316,17 +251,8 @@ BROKEN = [
         "protect draws from .* torch",
         protects(lambda symbols: symbols + torch.randn_like(symbols), stochastic=True),
     ),
-    ("recover draws from .* torch", recovers(lambda received: received + torch.randn_like(received))),
-    ("what protect returns .* must have the shape", protects(lambda symbols: symbols[:, 1:])),
-    ("what recover returns .* must be torch.float32", recovers(lambda received: received.double())),
     ("not finite", protects(lambda symbols: symbols / symbols.norm(dim=1, keepdim=True))),
-    ("recover failed with ValueError", OneSNR),
-    ("protect writes into", protects(lambda symbols: symbols.neg_())),
-    ("recover writes into", recovers(lambda received: received.neg_())),
-    ("other symbols for the same", Counter),
-    ("recover depends on something else", Remembers),
     ("protect gives a row alone", protects(lambda symbols: symbols - symbols.mean(0))),
-    ("recover gives a row alone", recovers(lambda received: received - received.mean(0))),
     ("no points of 'qpsk'", OffTheGrid),
     ("no points of", partial(OffTheGrid, constellation="16qam")),
     ("unknown constellation '17qam'", UnknownGrid),
@@ -335,8 +261,6 @@ BROKEN = [
     ("zero everywhere", protects(lambda symbols: 0.0 * symbols + 1.0, Reals)),
     ("no gradient to the parameter 'spare'", Unused),
     ("changes its state in eval mode", MovesInEval),
-    ("plain values", NoPlainOption),
-    ("rebuilding .* failed with TypeError", ForgetsOptions),
     ("cannot be rebuilt from its options: not today", Nothing),
     ("does something else: what matters is in neither", HiddenState),
     ("keyed must be True or False", but(Negate, keyed=None)),
@@ -372,7 +296,7 @@ def test_broken_stages_are_caught_with_the_right_sentence(sentence, kind):
 class _Turns(Stage):
     """Sends from the second antenna, with a random phase."""
 
-    name, stochastic = "turns", False
+    name, stochastic = "turns", True
 
     def precode(self, waves, context):
         phase = torch.rand(len(waves.signal), 1, 1, generator=context.generator) * 6.28
@@ -396,6 +320,15 @@ class _GlobalPhase(_Turns):
         return Waves(waves.signal * turn, waves.weights * turn)
 
 
+class _SaysItIsNot(_Turns):
+    stochastic = False
+
+
+class _Still(_Turns):
+    def precode(self, waves, context):
+        return Waves(waves.signal.flip(1), waves.weights.flip(1))
+
+
 class _NotANumber(_Turns):
     def precode(self, waves, context):
         return Waves(waves.signal / 0.0, waves.weights)
@@ -407,6 +340,8 @@ def test_what_acts_on_waves_is_checked():
         (_Nothing, "precode returns NoneType, not Waves"),
         (_OneAntenna, "the signal that precode returns"),
         (_GlobalPhase, "global"),
+        (_SaysItIsNot, "stochastic = False; set it to True"),
+        (_Still, "stochastic = True, but sends the same"),
         (_NotANumber, "the signal that precode returns"),
     ):
         with pytest.raises(AssertionError, match=sentence):
