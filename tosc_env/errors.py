@@ -55,7 +55,7 @@ def one_line(text: str, longest: int) -> str:
     if len(text) <= longest:
         return text
     kept = longest - 5
-    return f"{text[: kept - kept // 3]} ... {text[-(kept // 3) :]}"
+    return f"{text[: kept - kept // 2]} ... {text[-(kept // 2) :]}"
 
 
 _KEY = re.compile(r"(?<=\bkey)[=:]\S+|[0-9a-f]{32,}", re.IGNORECASE)

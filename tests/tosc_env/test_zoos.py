@@ -322,7 +322,7 @@ def test_what_is_no_attacker_of_this_game_is_refused(game, scheme_file, attacker
 
 
 def test_missing_weights_name_the_whole_system_and_list_what_exists(game, zoo, monkeypatch):
-    system = "'trained-test' shapes (3, 16, 16) 10 outputs 8 channel uses 12 dB"
+    system = "'trained-test' shapes 3x16x16 10 outputs 8 channel uses 12 dB"
     with refused(f"{system} {zoo.listing()[0]}", longest=LISTED):
         resolve_scheme("trained-test", None, game)
     monkeypatch.setattr(zoos, "installed_zoos", list)
