@@ -1,4 +1,4 @@
-"""What ``import tosc_env`` costs a program that has torch, gymnasium and pettingzoo anyway.
+"""The cost of ``import tosc_env`` to a program that has torch, gymnasium and pettingzoo anyway.
 
 Each measurement is a fresh interpreter that times its own import statement. ``import tosc_env`` alone, with
 everything that it loads itself, is set against ``import torch, gymnasium, pettingzoo``; and as it loads no more of
@@ -41,7 +41,7 @@ class Arguments:
 
 
 def seconds(statement: str, clock: str) -> float:
-    """How long a statement takes in a fresh interpreter with one thread."""
+    """The time that a statement takes in a fresh interpreter with one thread."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(CLOCKS[clock], statement)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -1,4 +1,4 @@
-"""What it saves that a scheme's backbone runs once per image: evaluation, and a step of the environment.
+"""The saving when a scheme's backbone runs once per image: evaluation, and a step of the environment.
 
 Each is done twice in turn, in one process: as it is, and with :data:`tosc_env.memory.MEMORY_LIMIT` at zero, so that
 the backbone runs for every message.  Both must give the same figures and observations, bit for bit, or the benchmark
@@ -59,7 +59,7 @@ def forgetful() -> Iterator[None]:
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
-    """How long it takes, and what it gives."""
+    """The time that the work takes, and what it returns."""
     start = time.perf_counter()
     result = work()
     return time.perf_counter() - start, result

@@ -1,4 +1,4 @@
-"""What the modem of discrete schemes costs, against Sionna's own on the same points, noise and decisions.
+"""The cost of the modem of discrete schemes, against Sionna's own on the same points, noise and decisions.
 
 The way of a discrete message: the indices of its points become symbols, noise that was drawn beforehand is scaled
 and added, and each received symbol is decided. Ours is ``tosc_env.modulation``, a table and rounding on each axis of

@@ -91,7 +91,7 @@ STAGES = ((), ("laplace", "keyed"))
 
 
 def combinations() -> Iterator[dict[str, Any]]:
-    """What is played; where everybody is outside, roles make no difference."""
+    """The combinations that are played; where everybody is outside, roles make no difference."""
     for form, role, channel, count, stages in itertools.product(
         FORMS, ROLES, CHANNELS, EAVESDROPPERS, STAGES
     ):

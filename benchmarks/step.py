@@ -1,4 +1,4 @@
-"""What a step of the environment costs over the arithmetic that it cannot do without.
+"""The cost of a step of the environment over the arithmetic that it cannot do without.
 
 The same round is played in two ways, in turn, in one process: through ``gym.make_vec`` with an outside
 eavesdropper against a scheme that costs nothing, and as a bare loop of torch operations. The bare loop draws
@@ -59,7 +59,7 @@ class Arguments:
 
 
 class Null(tosc_env.PrivacyScheme):
-    """Sends and decides what it was given beforehand, at no cost."""
+    """A scheme that sends and decides what it was given beforehand, at no cost."""
 
     def __init__(self, spec: tosc_env.SystemSpec, symbols: Tensor, logits: Tensor) -> None:
         super().__init__(spec)

@@ -1,4 +1,4 @@
-"""How many images a second our LBVQ is trained on, in bf16 and in float32, with its simulated adversary and without.
+"""Training speed of LBVQ in images a second, in bf16 and in float32, with its simulated adversary and without.
 
 The network is the size of public code's on CIFAR-10, 9.60 M parameters and 0.396 G multiply-accumulates. The step is
 the real one, of ``tosc_agents.learning.loop``: drawing the batch and the channel, augmentation, both ends, the

@@ -35,7 +35,7 @@ import tosc_env
 
 
 class PrincipalComponents(VectorActionWrapper):
-    """Lets an agent answer with a few principal components instead of pixels.
+    """A wrapper that lets an agent answer with a few principal components instead of pixels.
 
     Args:
         env: a vector environment in the eavesdropper's role.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 import torch
+from tosc_agents import cli
 
 import tosc_env
 
@@ -98,3 +100,21 @@ def test_the_own_scheme_stage_and_objective_pass_the_checkers_and_are_saved(tmp_
     again = tosc_env.load_checkpoint(tmp_path / "coarse.safetensors").policy
     assert again.title == names["scheme"].title and names["Humble"](spec).plain() == {"name": "humble"}
     assert torch.equal(again.backbone.classifier.weight, names["scheme"].backbone.classifier.weight)
+
+
+DOCUMENTS = [
+    README,
+    *sorted((README.parent / "docs").glob("*.md")),
+    README.parent / "docs" / "results" / "README.md",
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: "/".join(path.parts[-2:]))
+def test_every_command_is_one_that_the_parser_takes(document: Path) -> None:
+    blocks = re.findall(r"```(?:bash|sh|console)?\n(.*?)```", document.read_text(), re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    commands = [line.strip().removeprefix("$ ") for line in lines]
+    for command in (command for command in commands if command.startswith("tosc ")):
+        words = shlex.split(command, comments=True)[1:]
+        cli.check_arguments(words)
+        cli.parsed(words)

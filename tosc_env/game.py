@@ -249,8 +249,8 @@ class Game:
         return Game(changes.pop("source", self.source), self.config, **changes)
 
     def identity(self) -> dict[str, Any]:
-        """What determines a result of this game (:mod:`tosc_env.identity`): its images, what is known of their data
-        set, and every rule."""
+        """Describe what determines a result of this game (:mod:`tosc_env.identity`): its images, what is known of
+        their data set, and every rule."""
         rules = {f.name: getattr(self.config, f.name) for f in fields(GameConfig)}
         for name in (
             "data",

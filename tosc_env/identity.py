@@ -1,4 +1,4 @@
-"""What determines a result: one description in plain values, and one digest of it.
+"""The identity of a result: one description, in plain values, of all that determines it, and one digest of it.
 
 Whoever keeps something to be used again (the state of a training, a trained attacker, a finished job) keeps beside it
 the :func:`identity` of the very objects that it was made with.  Whoever finds it makes the identity of what is at hand
@@ -40,7 +40,7 @@ _SECRET = ("key", "_key")
 
 
 def identity(**parts: Any) -> dict[str, Any]:
-    """What determines a result: its parts in plain values, and the version of the code.
+    """Describe what determines a result: its parts in plain values, and the version of the code.
 
     >>> identity(seed=3, images=torch.zeros(2))["seed"]
     3
@@ -228,7 +228,7 @@ def _module(module: nn.Module, above: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _attributes(module: nn.Module, above: tuple[int, ...]) -> dict[str, Any]:
-    """What a module was told. Of its private attributes those alone that are plain: others are memories and links."""
+    """The attributes of a module. Of the private ones those alone that are plain: others are memories and links."""
     told = {}
     for name, value in vars(module).items():
         private = name.startswith("_") and not isinstance(value, bool | int | float | str | None)

@@ -223,7 +223,7 @@ class Pipeline(PrivacyScheme):
         return {"weights": weights, "backbone": self.backbone.name, "stages": stages}
 
     def identity(self) -> dict[str, Any]:
-        """What determines a result of this scheme (:mod:`tosc_env.identity`): all that it was told, its weights, and
+        """Describe what determines a result of this scheme (:mod:`tosc_env.identity`): its options, its weights, and
         which keys it has."""
         return {"name": self.name, **describe_module(self), "key": self.key_fingerprint}
 

@@ -68,7 +68,7 @@ class Registry(Generic[T]):
         return iter(sorted(declared | set(self._table)))
 
     def declares(self, name: str) -> bool:
-        """Whether an installed package declares ``name``, so that any program finds the same under it."""
+        """Check that an installed package declares ``name``, so that any program finds the same under it."""
         return name in {entry.name for entry in self._entries() if entry.value == self.origin(name)}
 
     def origin(self, name: str) -> str:

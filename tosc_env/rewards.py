@@ -92,7 +92,7 @@ def make_reward(reward: Any = "privacy-utility", **options: Any) -> Reward:
 
 
 def checked_rewards(paid: Any, outcome: Outcome) -> dict[str, Tensor]:
-    """What a reward has returned for an outcome, as float32 [B] by role.
+    """The rewards that a reward has returned for an outcome, as float32 [B] by role.
 
     Raises:
         InputError: not exactly the roles' names, or of one of them no finite floating-point numbers [B].

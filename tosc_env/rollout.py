@@ -64,7 +64,7 @@ def rollout(
 
     Args:
         game: with the channel and SNRs.
-        scheme: the sender.
+        scheme: the scheme that sends.
         generator: the only source of randomness, on the game's device.
         index: int64 [N], images of the game's source; None: all of them.
         batch_size: images at once.
@@ -80,12 +80,12 @@ def rollout(
         >>> float(game.task.score(first.logits().argmax(1), first.round.targets).mean()) > 0.9
         True
     """
-    sender = as_pipeline(scheme)
+    pipeline = as_pipeline(scheme)
     whole = torch.arange(len(game.source), device=game.device) if index is None else index
     check_tensor(whole, "index", [whole.numel()], torch.int64)
     for part in whole.split(batch_size):
         round_ = game.draw(len(part), generator=generator, index=part)
-        yield send(game, sender, with_fresh_nonces(round_, sender, generator), generator, knobs)
+        yield send(game, pipeline, with_fresh_nonces(round_, pipeline, generator), generator, knobs)
 
 
 def send(

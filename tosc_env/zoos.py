@@ -20,7 +20,7 @@ import torch
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
 from tosc_env.envs.stand_in import game_of
-from tosc_env.errors import LONGEST, LONGEST_VALUE, InputError, one_line, shown
+from tosc_env.errors import LONGEST, LONGEST_VALUE, InputError, ToscError, one_line, shown
 from tosc_env.game import Game
 from tosc_env.io.checkpoint_files import SUFFIX, data_of, read_header
 from tosc_env.io.checkpoints import check_fits, load_checkpoint
@@ -37,7 +37,7 @@ USUAL_SCHEME, USUAL_EAVESDROPPER, UNTRAINED_EAVESDROPPER = "deepjscc", "inversio
 FITTED_IMAGES = 5000
 """Number of images that this substitute is fitted to at most: to encode them takes a few seconds."""
 
-NEAREST = 3
+NEAREST = 2
 """Number of a zoo's weights that a message names."""
 
 UNPROTECTED: Mapping[str, Any] = {"weights": USUAL_SCHEME, "backbone": "cnn", "stages": []}
@@ -85,8 +85,50 @@ class Zoo(Protocol):
 
 
 def installed_zoos() -> list[Zoo]:
-    """Every installed zoo."""
-    return [entry.load() for entry in entry_points(group="tosc_env.zoos")]
+    """Every installed zoo; one that cannot be imported is left out with a warning."""
+    found: list[Zoo] = []
+    for entry in entry_points(group="tosc_env.zoos"):
+        try:
+            found.append(entry.load())
+        except Exception as error:  # whatever another package's module raises when it is imported
+            warnings.warn(
+                f"the zoo {entry.name!r} is declared as {entry.value}, which cannot be loaded: {error}.",
+                stacklevel=2,
+            )
+    return found
+
+
+def listing() -> list[str]:
+    """One line for each set of weights in the installed zoos; a damaged zoo is left out with a warning."""
+    lines: list[str] = []
+    for zoo in installed_zoos():
+        try:
+            lines += zoo.listing()
+        except ToscError as error:
+            warnings.warn(f"a zoo is left out: {error}", stacklevel=2)
+    return lines
+
+
+def scheme_file(name: str, where: str | Game, options: Mapping[str, Any] | None = None) -> Path:
+    """Find the file that :func:`load_scheme` loads: that of the weights which a scheme's name stands for.
+
+    Raises:
+        InputError: no such name or id, or no weights; lists those that there are.
+    """
+    wanted, settled = _wanted(where), _settled(name, options or {})
+    path = _scheme_path(name, wanted, settled)
+    if path is None:
+        raise _no_scheme(name, wanted, settled)
+    return path
+
+
+def eavesdropper_file(name: str, data: str, game: Game, scheme: Pipeline) -> Path:
+    """Find the file of an attacker that was trained against a scheme on a data set; InputError where there is none."""
+    wanted = Wanted(data, game)
+    path = _eavesdropper_path(name, wanted, scheme)
+    if path is None:
+        raise _no_weights("eavesdropper", f"{name!r} against {_title(scheme)}", wanted)
+    return path
 
 
 @checked
@@ -239,18 +281,31 @@ def _fitted(
 
 
 def _find_scheme(name: str, wanted: Wanted, options: dict[str, Any], stages: Any) -> Pipeline:
-    usual = defaults_of(name)
-    settled = {k: v for k, v in options.items() if k != "key" and k not in usual.open}
-    for zoo in installed_zoos():
-        path = zoo.find("scheme", usual.weights or name, wanted, options=settled, against=None)
-        if path is not None:
-            return load_checkpoint(path, kind="scheme", name=name, options=options, stages=stages).policy
+    settled = _settled(name, options)
+    path = _scheme_path(name, wanted, settled)
+    if path is not None:
+        return load_checkpoint(path, kind="scheme", name=name, options=options, stages=stages).policy
     with torch.random.fork_rng(devices=[]):
         fresh = make_scheme(name, wanted.game.spec, stages=stages, **options)
     if fresh.trainable:
-        with_ = ", ".join(f"{k}={shown(v)}" for k, v in settled.items())
-        raise _no_weights("scheme", f"{name!r}{f' with {with_}' if with_ else ''}", wanted)
+        raise _no_scheme(name, wanted, settled)
     return fresh.eval()
+
+
+def _settled(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a scheme's weights do not leave open."""
+    return {k: v for k, v in options.items() if k != "key" and k not in defaults_of(name).open}
+
+
+def _scheme_path(name: str, wanted: Wanted, settled: Mapping[str, Any]) -> Path | None:
+    weights = defaults_of(name).weights or name
+    found = (zoo.find("scheme", weights, wanted, options=settled, against=None) for zoo in installed_zoos())
+    return next((path for path in found if path is not None), None)
+
+
+def _no_scheme(name: str, wanted: Wanted, settled: Mapping[str, Any]) -> InputError:
+    with_ = ", ".join(f"{k}={shown(v)}" for k, v in settled.items())
+    return _no_weights("scheme", f"{name!r}{f' with {with_}' if with_ else ''}", wanted)
 
 
 def _eavesdropper_path(name: str, wanted: Wanted, scheme: Pipeline | None) -> Path | None:
@@ -268,16 +323,15 @@ def _title(scheme: Pipeline | None) -> str:
 
 def _no_weights(kind: str, what: str, wanted: Wanted) -> InputError:
     game = wanted.game
-    there = [line for zoo in installed_zoos() for line in zoo.listing() if line.startswith(kind)]
-    near = get_close_matches(f"{kind} {what} for {wanted.data}", there, n=NEAREST, cutoff=0.0)
+    there = [line for line in listing() if line.startswith(kind)]
     shape = "x".join(map(str, game.spec.image_shape))
+    asked = f"{kind} {what} for {wanted.data} {shape}"
+    near = get_close_matches(asked, there, n=NEAREST, cutoff=0.0)
+    near = [line.removeprefix(f"{kind} ") for line in near] or ["none (is tosc_agents installed?)"]
     told = (
         f"no trained weights of the {kind} {one_line(what, 2 * LONGEST_VALUE)} for {wanted.data} {shape}, "
-        f"{game.spec.num_outputs} outputs, {game.num_symbols} channel uses, {game.snr_db} dB"
+        f"{game.num_symbols} channel uses, {game.snr_db} dB; nearest of {len(there)}: "
     )
-    if not there:
-        return InputError(f"{told}: there are none (is tosc_agents installed?).")
-    told += f"; make some ('tosc train', 'tosc attack') or take one of {len(there)} ('tosc list'), such as "
     while len(near) > 1 and len(told) + len("; ".join(near)) >= LONGEST:
         near.pop()
     return InputError(f"{told}{'; '.join(near)}.")

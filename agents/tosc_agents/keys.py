@@ -83,8 +83,10 @@ class SecretKey:
         try:
             with open(path, "rb") as file:
                 text = file.read(1024).decode("ascii", errors="replace").strip()
-        except OSError as error:
-            raise InputError(f"cannot read the key file {path}: {error.strerror or error}.") from None
+        except (OSError, ValueError) as error:  # ValueError: a name that no file system has
+            raise InputError(
+                f"cannot read the key file {path}: {getattr(error, 'strerror', None) or error}."
+            ) from None
         try:
             return cls(text)
         except InputError as error:
@@ -98,7 +100,7 @@ class SecretKey:
             InputError: the file holds no key.
             WriteError: it cannot be written.
         """
-        if not Path(path).exists():
+        if not os.path.exists(path):
             # If another process writes one in between, that one is the key of both.
             with suppress(InputError):
                 cls.random().write(path)
@@ -138,7 +140,7 @@ class SecretKey:
         return hashlib.shake_256(b"tosc-env key fingerprint\0" + self._bytes).hexdigest(8)
 
     def identity(self) -> dict[str, str]:
-        """Which key this is, without showing it (:mod:`tosc_env.identity`)."""
+        """Identify this key without showing it (:mod:`tosc_env.identity`)."""
         return {"fingerprint": self.fingerprint()}
 
     def subkey(self, environment: int, purpose: str, device: torch.device | str = "cpu") -> Tensor:

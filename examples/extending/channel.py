@@ -1,4 +1,4 @@
-"""A channel of your own: the door is ``tosc_env.register_channel``, here with fading by shadows.
+"""A channel of your own: registered by ``tosc_env.register_channel``, here with fading by shadows.
 
 A channel draws all its random numbers first and then applies them, so that rounds can be repeated and gradients pass.
 An installed package declares ``shadowed = "yourpackage:Shadowed"`` under the entry points ``tosc_env.channels``, and

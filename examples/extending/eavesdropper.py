@@ -1,4 +1,4 @@
-"""An attacker of your own: the door is ``tosc_env.register_eavesdropper``, here with a guess of private attributes.
+"""An attacker of your own: registered by ``tosc_env.register_eavesdropper``, here with a guess of private attributes.
 
 An attacker has one or more of ``reconstruct``, ``match`` and ``infer``; ``examples/custom_attacker.py`` rebuilds
 images, this one infers. An installed package declares ``linear-probe = "yourpackage:LinearProbe"`` under the entry

@@ -1,4 +1,4 @@
-"""An objective of your own: the door is ``tosc_env.register_objective``, here against a private attribute.
+"""An objective of your own: registered by ``tosc_env.register_objective``, here against a private attribute.
 
 A training's objectives stand in a row, and each adds its term to the loss of those before it. An installed package
 declares ``alike = "yourpackage:Alike"`` under the entry points ``tosc_env.objectives``, and
@@ -21,7 +21,7 @@ import tosc_env
 
 @tosc_env.register_objective("alike")
 class Alike(tosc_env.Objective):
-    """Draws together the mean messages of an attribute's values, which a linear attacker tells apart.
+    """A pull of an attribute's mean messages towards each other, which a linear attacker tells apart.
 
     Args:
         spec: the system's shapes.

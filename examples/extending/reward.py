@@ -1,4 +1,4 @@
-"""A reward of your own: the door is ``tosc_env.register_reward``, or any callable given as ``reward_fn=``.
+"""A reward of your own: registered by ``tosc_env.register_reward``, or any callable given as ``reward_fn=``.
 
 By its name a reward takes its default options; with others it is given as an object. An installed package declares
 ``caught = "yourpackage:Caught"`` under the entry points ``tosc_env.rewards``, and ``gym.make(..., reward_fn="caught")``

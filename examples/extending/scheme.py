@@ -1,4 +1,4 @@
-"""A scheme of your own: the door is ``tosc_env.register_scheme``, here with a thumbnail and a linear receiver.
+"""A scheme of your own: registered by ``tosc_env.register_scheme``, here with a thumbnail and a linear receiver.
 
 An installed package needs no decorator: ``thumbnail = "yourpackage:Thumbnail"`` under the entry points
 ``tosc_env.schemes`` of its pyproject.toml, and ``tosc train thumbnail`` and ``gym.make(..., scheme=...)`` know it.
@@ -19,7 +19,7 @@ import tosc_env
 
 @tosc_env.register_scheme("thumbnail")
 class Thumbnail(tosc_env.PrivacyScheme):
-    """Sends the image, made small; the game sees to the power and the channel."""
+    """The image, made small; the game sees to the power and the channel."""
 
     name = "thumbnail"
 

@@ -1,6 +1,6 @@
-"""Your own images: the doors are ``tosc_env.register_source`` and ``tosc_env.register_env``.
+"""Your own images: registered by ``tosc_env.register_source`` and ``tosc_env.register_env``.
 
-Arrays alone need no door: ``gym.make(..., source=tosc_env.Source.from_arrays(images, labels, name="mine"))``. Under
+Arrays alone need no name: ``gym.make(..., source=tosc_env.Source.from_arrays(images, labels, name="mine"))``. Under
 a name they also work in ``tosc train --data gratings`` and in checkpoints. An installed package declares
 ``gratings = "yourpackage:load_gratings"`` under the entry points ``tosc_env.sources``, and registers its
 environment id when it is imported: ``gym.make("yourpackage:ToSC-Gratings-v0")``.

@@ -1,4 +1,4 @@
-"""A stage of your own: the door is ``tosc_env.register_stage``, here with channel uses that are left out at random.
+"""A stage of your own: registered by ``tosc_env.register_stage``, here with channel uses that are left out at random.
 
 A stage stands between a scheme and the channel and goes with any scheme: it sees symbols alone, and what it does to
 them it may undo in ``recover``. An installed package declares ``punctured = "yourpackage:Punctured"`` under the entry
@@ -21,7 +21,7 @@ import tosc_env
 
 @tosc_env.register_stage("punctured")
 class Punctured(tosc_env.Stage):
-    """Stays silent in a share of the channel uses, in others for every message."""
+    """A stage that stays silent in a share of the channel uses, in others for every message."""
 
     name, stochastic = "punctured", True
 

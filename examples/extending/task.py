@@ -1,4 +1,4 @@
-"""A task of your own: the door is ``tosc_env.register_task``, here an ordered attribute with credit for near misses.
+"""A task of your own: registered by ``tosc_env.register_task``, here an ordered attribute with credit for near misses.
 
 An installed package declares ``ordered = "yourpackage:Ordered"`` under the entry points ``tosc_env.tasks``, and
 ``gym.make(..., task="ordered", task_kwargs=...)`` and ``tosc train ... --task ordered`` know it.

@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 EXTENDING = sorted(path.stem for path in (EXAMPLES / "extending").glob("*.py"))
 
-DOORS = {
+REGISTRIES = {
     "channel": ("tosc_env.channels", ("--messages", "500")),
     "eavesdropper": ("tosc_env.eavesdroppers", ("--queries", "1500")),
     "objective": ("tosc_env.objectives", ("--num-images", "800")),
@@ -29,7 +29,7 @@ DOORS = {
 
 
 def run(name: str, *arguments: str, folder: Path) -> str:
-    """What an example prints; it runs in a process of its own, in ``folder``, with one thread."""
+    """Run an example in a process of its own, in ``folder``, with one thread; return what it prints."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "COLUMNS": "200"}
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments],
@@ -107,10 +107,10 @@ def test_ppo_learns_to_see(tmp_path):
     assert after > max(before, 0.0) + 0.08
 
 
-def test_every_door_has_an_example_that_names_its_entry_points():
-    assert set(EXTENDING) == set(DOORS)
+def test_every_registry_has_an_example_that_names_its_entry_points():
+    assert set(EXTENDING) == set(REGISTRIES)
     listed = (EXAMPLES / "README.md").read_text()
-    for name, (group, _) in DOORS.items():
+    for name, (group, _) in REGISTRIES.items():
         docstring = (EXAMPLES / "extending" / f"{name}.py").read_text().split('"""')[1]
         assert f"``{group}``" in docstring
         assert f"python examples/extending/{name}.py" in docstring
@@ -121,9 +121,9 @@ def test_every_door_has_an_example_that_names_its_entry_points():
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "reward")) for name in EXTENDING]
 )
-def test_what_came_through_a_door_works(name, tmp_path):
+def test_what_is_registered_works(name, tmp_path):
     """Laws: the script ends well, its checker raising otherwise, and what learns beats what does not."""
-    printed = run(f"extending/{name}", *DOORS[name][1], folder=tmp_path)
+    printed = run(f"extending/{name}", *REGISTRIES[name][1], folder=tmp_path)
     rates = [float(rate) for rate in re.findall(r"(\d+\.\d)%", printed)]
     if name == "scheme":
         assert rates[0] > 20.0  # chance is 10 %

@@ -1,4 +1,4 @@
-"""What the golden record holds: named cases, each of which computes named tensors through public doors alone.
+"""The cases of the golden record: each has a name and computes named tensors by the public interface alone.
 
 An episode case plays a fixed seed with actions from a generator of its own and stacks what every step gave:
 ``observation/image``, ``reward``, ``info/accuracy`` and so on. Every stand-in is embedded, no data set is read.
@@ -289,7 +289,7 @@ def told_csi(spec: Any, rows: int) -> Tensor:
 
 @torch.no_grad()
 def weights(path: Path) -> Tensors:
-    """What trained weights make of fixed inputs."""
+    """The outputs of trained weights for fixed inputs."""
     policy = load(path)
     return of_scheme(policy) if hasattr(policy, "encode") else of_eavesdropper(policy)
 
@@ -308,7 +308,7 @@ def of_scheme(scheme: Any) -> Tensors:
 
 
 def of_eavesdropper(eavesdropper: Any) -> Tensors:
-    """What an eavesdropper makes of eight fixed receptions, in whichever ways it can."""
+    """The outputs of an eavesdropper for eight fixed receptions, of whichever kinds it has."""
     spec = eavesdropper.spec
     received, csi = noise((8, 2 * spec.num_symbols), seed=4) * 0.5**0.5, told_csi(spec, 8)
     extra = {"reconstruct": (), "match": (smooth_images(spec.image_shape, seed=5),), "infer": ()}
@@ -364,7 +364,7 @@ CASES = _cases()
 # -- claims ---------------------------------------------------------------------------------------------
 
 REPORTS = Path(__file__).parents[2] / "docs" / "results"
-DATA = {"cifar10": "part3", "shapes": "part3/shapes"}
+DATA = {"cifar10": "reproduction", "shapes": "reproduction/shapes"}
 """The folders of the stored reports that judge the claims, by their data."""
 
 

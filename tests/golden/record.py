@@ -23,7 +23,7 @@ RECORD = Path(__file__).with_name("golden.json")
 
 
 def fingerprint() -> dict[str, str]:
-    """What decides which floating-point kernels run: torch, its instruction set, and the processor."""
+    """The facts that decide which floating-point kernels run: torch, its instruction set, and the processor."""
     processor = platform.processor()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -123,7 +123,7 @@ def train(
 
 
 def entry(state: dict[str, Tensor], figures: dict[str, float]) -> dict[str, Any]:
-    """What the record keeps of a training."""
+    """The record's entry for a training."""
     numbers = [state[name].flatten() for name in sorted(state) if state[name].is_floating_point()]
     return {**digest(torch.cat(numbers)), "figures": dict(sorted(figures.items()))}
 

@@ -1,4 +1,4 @@
-"""What the tests of the command line share: a tiny training, and how a slip must look."""
+"""Helpers for the tests of the command line: a tiny training, and the form of an error message."""
 
 from __future__ import annotations
 
@@ -12,9 +12,21 @@ TRAIN = [
 ]
 
 
+def last_of(*arguments) -> list[str]:
+    """The arguments of a command without an option's earlier values, where it comes again: it may be given once."""
+    parts: dict[str, list[str]] = {}
+    name = ""
+    for text in map(str, arguments):
+        if text.startswith("--"):
+            name = text
+            parts[name] = []
+        parts.setdefault(name, []).append(text)
+    return [text for part in parts.values() for text in part]
+
+
 def slip(capsys, *arguments) -> str:
     """Run a command that must fail as a user's slip does; returns its one line."""
-    code = cli.main([str(a) for a in arguments])
+    code = cli.main(last_of(*arguments))
     told = capsys.readouterr()
     assert code == 2, told
     lines = [line for line in told.err.splitlines() if not line.startswith(("train ", "fit "))]

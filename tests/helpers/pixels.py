@@ -28,13 +28,13 @@ class Pixels(PrivacyScheme):
 
 
 def from_a_source(images):
-    """How many of the images [B, C, H, W] are a source's, of whole 255ths; what a pipeline probes with is not."""
+    """The number of images [B, C, H, W] that are a source's, of whole 255ths; what a pipeline probes with is not."""
     levels = 255 * images
     return int(((levels - levels.round()).abs() < 1e-3).flatten(1).all(1).sum())
 
 
 class Counted(Pixels):
-    """Counts the images of a source that it has encoded."""
+    """A scheme that counts the images of a source that it has encoded."""
 
     asked = 0
 

@@ -1,4 +1,4 @@
-"""How a mistake is told: an error of the kind people expect, whose one sentence names the value and what is allowed."""
+"""The form of a refusal: the built-in kind of error, in one sentence that names the value and what is allowed."""
 
 from __future__ import annotations
 

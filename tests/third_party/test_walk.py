@@ -57,13 +57,13 @@ ATTACK_FOR_THE_ZOO = "attack WEIGHTS/thumb.safetensors --eavesdropper ridge --se
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the strangers work."""
+    """The folder where the third-party packages work."""
     return tmp_path_factory.mktemp("walk")
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the packages are installed."""
+    """The folder where the packages are installed."""
     return tmp_path_factory.mktemp("walk-site")
 
 

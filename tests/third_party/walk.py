@@ -68,7 +68,7 @@ class Players:
 
     @torch.no_grad()
     def act(self, agent: str, observation: dict) -> np.ndarray | int:
-        """What one agent does about what it sees."""
+        """The action of one agent on what it sees."""
         seen = {key: torch.from_numpy(value)[None] for key, value in observation.items()}
         context = tosc_env.Context(seen["csi"][:, 0], torch.zeros(1, 5, dtype=torch.int64))
         if agent == "transmitter_0":

@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import json
 from functools import partial
+from importlib.metadata import EntryPoint, entry_points
 
 import numpy as np
 import pytest
 import torch
-from command_line import TRAIN, slip
+from command_line import TRAIN, last_of, slip
 from tosc_agents import cli
 from tosc_agents.commands.attack import Attack
 from tosc_agents.commands.common import setting_of
 from tosc_agents.learning.state import Run
 from tosc_agents.zoo import WEIGHTS
 
+from tosc_env import zoos
 from tosc_env.data import make_source, sources
 from tosc_env.io.checkpoint_files import read_header
 from tosc_env.io.checkpoints import load_checkpoint
@@ -162,7 +164,7 @@ PLAIN = [
         "epsilon_range": [1.0, 100.0],
     },
 ]
-QUICK_TRAIN = [*TRAIN, "--epochs", "1"]
+QUICK_TRAIN = last_of(*TRAIN, "--epochs", "1")
 KEY = "5a" * 32
 
 
@@ -270,7 +272,7 @@ def test_a_finished_checkpoint_is_not_overwritten_unless_asked(folder, capsys, n
         ((*TRAIN, "--stages", "keied"), "'keied' 'keyed'"),
         ((*TRAIN, "--stages", "laplace:"), "name=value ''"),
         ((*TRAIN, "--stages", "epsilon=1"), "NAME:option=value,option=value 'epsilon=1'"),
-        ((*TRAIN, "--stages", "laplace:epsilon=1,epsilon=2"), "'laplace' once"),
+        ((*TRAIN, "--stages", "laplace:epsilon=1,epsilon=2"), "once 'epsilon'"),
         ((*TRAIN, "--objectives", "taks"), "'taks' 'task'"),
         ((*TRAIN, "--freeze", "transmitter", "receiver"), "--freeze transmitter receiver"),
         ((*TRAIN, "--seed", str(2**63)), "seed 64"),
@@ -331,9 +333,56 @@ def test_help_has_an_example_that_begins_with_the_command(capsys):
 
 def test_an_argument_that_cannot_be_read_is_exit_code_2(capsys):
     for arguments in [["jam"], ["train"], ["train", "deepjscc", "--epochs", "many"], ["data", "put"]]:
-        with pytest.raises(SystemExit) as stopped:
-            cli.main(arguments)
-        assert stopped.value.code == 2 and "Traceback" not in capsys.readouterr().err
+        assert cli.main(arguments) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("tosc: error: ") and told.count("\n") == 1, told
+
+
+def test_the_version_is_told(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("tosc 0.")
+
+
+def test_what_cannot_be_imported_is_named_and_the_rest_listed(capsys, monkeypatch):
+    broken = EntryPoint("broken", "no_such_module:Thing", "tosc_env.zoos")
+    monkeypatch.setattr(zoos, "entry_points", lambda group: [broken, *entry_points(group=group)])
+    with pytest.warns(UserWarning, match="the zoo 'broken' is declared as no_such_module:Thing"):
+        assert cli.main(["list"]) == 0
+    assert "scheme 'deepjscc' for shapes" in capsys.readouterr().out
+    monkeypatch.setattr(sources, "_entries", lambda: [broken, *entry_points(group=sources.group)])
+    with pytest.warns(UserWarning, match="a data set is left out: the data set 'broken'"):
+        assert cli.main(["data", "list"]) == 0
+    assert "cifar10" in capsys.readouterr().out
+
+
+def test_trained_weights_are_evaluated_by_the_names_that_list_shows(folder, capsys):
+    arguments = ["--attacker", "inversion", "--snr-db", "12", "--seeds", "1", "--no-ssim", "--output", "out"]
+    assert cli.main(["evaluate", "deepjscc", "--data", "ToSC-Shapes-v0", *arguments]) == 0
+    record = json.loads((folder / "out" / "results.json").read_text())
+    assert record["target"] == "deepjscc-shapes.safetensors" and "inversion" in json.dumps(record["results"])
+    assert "--data says for which images" in slip(capsys, "evaluate", "deepjscc")
+    assert "unknown data set or environment" in slip(capsys, "evaluate", "deepjscc", "--data", "shaeps")
+    assert "no trained weights of the eavesdropper 'linear'" in slip(
+        capsys, "evaluate", "deepjscc", "--data", "shapes", "--attacker", "linear"
+    )
+
+
+def test_an_evaluation_is_over_the_channel_and_the_snrs_that_are_asked_for(checkpoint, folder):
+    asked = [
+        "--channel",
+        "rician",
+        "--channel-kwargs",
+        "k_factor_db=3",
+        "--snr-db",
+        "12",
+        "--eavesdropper-snr-db",
+        "3",
+    ]
+    assert (
+        cli.main(["evaluate", str(checkpoint), *asked, "--seeds", "1", "--no-ssim", "--output", "out"]) == 0
+    )
+    record = json.loads((folder / "out" / "results.json").read_text())
+    assert record["setting"]["channel"] == "rician"
 
 
 def test_list_shows_everything_that_has_a_name(capsys):

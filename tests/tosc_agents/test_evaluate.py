@@ -43,7 +43,7 @@ def scheme(game):
 
 
 class Oracle(Eavesdropper):
-    """Knows the images in the order in which the evaluation goes through them."""
+    """An attacker that knows the images in the order in which the evaluation goes through them."""
 
     name = "oracle"
 
@@ -187,7 +187,7 @@ LEVELS = (-4.0, 0.0, 4.0, 8.0, 12.0, 20.0)
 
 
 class Watched(PrivacyScheme):
-    """Sends what another scheme does, and counts the images of a source."""
+    """A scheme that sends what another one does, and counts the images of a source."""
 
     asked = 0
 
@@ -206,7 +206,7 @@ class Watched(PrivacyScheme):
 
 
 def test_each_image_is_encoded_once_and_figures_are_those_of_encoding_it_every_time(game, scheme):
-    """What reads its context is encoded afresh each time, and sends the very same."""
+    """A scheme that reads its context is encoded afresh each time, and sends the very same."""
     once, always = Watched(scheme), Watched(scheme, reads_context=True)
     attackers = {"none": mean_image(game), "linear": linear(game, scheme)}
     found = [
@@ -233,7 +233,7 @@ def test_a_scheme_in_training_is_evaluated_as_it_will_be_and_goes_on_training(ga
 
 
 class Knows(Eavesdropper):
-    """Infers the label of every image right, and colour 0 for all; takes R receptions when told to."""
+    """An attacker that infers every label right, and colour 0 for all; it takes R receptions when asked to."""
 
     name = "knows"
 
@@ -292,7 +292,7 @@ def test_the_use_of_codewords_is_counted_over_all_symbols(game):
 
 
 class Listener(Eavesdropper):
-    """Notes at which SNR it is told to be."""
+    """An attacker that notes the SNR which its CSI gives."""
 
     name = "listener"
 
@@ -361,3 +361,28 @@ def test_nearest_symbols_are_looked_for_in_what_colluding_eavesdroppers_have_tog
     (together,), (one,) = rates["together"].values(), rates["one"].values()
     assert sorted(rates["alone"]) == ["nearest-symbols@eavesdropper_0", "nearest-symbols@eavesdropper_1"]
     assert abs(together - one) < 0.1 and together > 1.3 * max(rates["alone"].values())
+
+
+class ByPosition(Eavesdropper):
+    """Says that the candidates stand in the messages' order, and spoils what it is handed."""
+
+    name = "by-position"
+
+    def fit(self, view, *, generator, progress=None):
+        return {}
+
+    def reconstruct(self, received, csi):
+        received.zero_()
+        return torch.full((len(received), *self.spec.image_shape), 0.5)
+
+    def match(self, received, csi, candidates):
+        received.zero_()
+        return torch.eye(len(candidates))
+
+
+def test_an_answer_by_position_is_chance_and_nobody_spoils_what_others_receive(game, scheme):
+    alone = evaluate(game, scheme, {"mean": make_eavesdropper("mean-image", game.spec)}, seeds=1)
+    attackers = {"position": ByPosition(game.spec), "mean": make_eavesdropper("mean-image", game.spec)}
+    found = evaluate(game, scheme, attackers, seeds=1)
+    assert found.leaks["position"][12.0]["reid_match"].mean < 0.1
+    assert found.leaks["mean"] == alone.leaks["mean"] and found.accuracy == alone.accuracy

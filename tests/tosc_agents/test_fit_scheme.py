@@ -133,8 +133,8 @@ def test_what_cannot_be_trained_is_refused(monkeypatch):
     game, _ = setting(num_images=20)
     with refused("'fixed'"):
         fit_scheme(Fixed(game.spec), game, quick())
-    honest = vq.modulate
-    monkeypatch.setattr(vq, "modulate", lambda index, points: 1.1 * honest(index, points))
+    modulate = vq.modulate
+    monkeypatch.setattr(vq, "modulate", lambda index, points: 1.1 * modulate(index, points))
     game, scheme = setting(num_images=200, name="lbvq", constellation="16qam")
     with refused("'16qam'"):  # found at the host's next look
         fit_scheme(scheme, game, quick())

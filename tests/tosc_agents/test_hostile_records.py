@@ -42,13 +42,16 @@ def test_real_numbers_of_any_kind_are_symbols(tmp_path, values):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (np.array([[object()] * 8] * 6, dtype=object), "allow_pickle=False"),
+        (np.array([[object()] * 8] * 6, dtype=object), "finite real numbers"),
         (GOOD + 1j, "finite real numbers"),
         (np.where(GOOD > 0, np.nan, GOOD), "finite real numbers"),
+        (GOOD.astype(np.float64) * 1e300, "finite real numbers"),
         (np.full((6, 8), "a"), "finite real numbers"),
         (np.zeros((6, 8), [("x", "f4")]), "finite real numbers"),
         (np.zeros(8, np.float32), r"\[N, 2n\]"),
         (np.zeros((6, 7), np.float32), r"\[N, 2n\]"),
+        (np.zeros((10**12, 0), np.float32), r"\[N, 2n\]"),
+        (np.zeros((0, 8), np.float32), r"\[N, 2n\]"),
     ],
 )
 def test_other_arrays_are_refused(tmp_path, values, words):
@@ -79,8 +82,16 @@ def test_archives_that_claim_too_much_or_are_damaged_are_refused_within_bounds(t
     (tmp_path / "cut.npz").write_bytes(raw[:200])
     (tmp_path / "flipped.npz").write_bytes(raw[:300] + bytes([raw[300] ^ 255]) + raw[301:])
     archive(
-        "bomb.npz", ("train_second_half.npy", npy("(1048576, 8)", bytes(2**25))), ("test.npy", npy("(0, 8)"))
+        "bomb.npz", ("train_second_half.npy", npy("(1048576, 8)", bytes(2**25))), ("test.npy", npy("(6, 8)"))
     )
+    # A byte becomes four as float32, and eight are held before they become four.
+    for kind, rows in (("|u1", 2**19), ("<f8", 2**18)):
+        body = bytes(rows * 8 * int(kind[2:]))
+        members = (
+            ("train_second_half.npy", npy(f"({rows}, 8)", body, kind)),
+            ("test.npy", npy("(1, 8)", bytes(32))),
+        )
+        archive(f"{kind[1:]}.npz", *members)
     code = """
     from pathlib import Path
     from tosc_agents.commands import attack

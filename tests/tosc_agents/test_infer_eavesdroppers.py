@@ -30,7 +30,7 @@ SMALL = {"width": 128, "epochs": 12, "batch_size": 100, "learning_rate": 3e-3}
 
 
 class Nothing(Pixels):
-    """Sends noise that has nothing to do with the image."""
+    """A scheme that sends noise which has nothing to do with the image."""
 
     def encode(self, images, context):
         return torch.randn(len(images), 2 * N, generator=context.generator)

@@ -72,7 +72,7 @@ class Key(Stage):
 
 
 class Points(Pixels):
-    """Quantises projections to the points of 16-QAM in an order that a codebook knows and the points do not."""
+    """Projections quantised to 16-QAM in an order that a codebook knows and the points do not."""
 
     constellation = "16qam"
 
@@ -93,7 +93,7 @@ class Points(Pixels):
 
 
 class Levels(PrivacyScheme):
-    """Sends shares of brightness levels: shuffled, all there is lies in the values, nothing in places."""
+    """Shares of brightness levels: shuffled, all there is lies in the values, nothing in places."""
 
     name = "levels"
 
@@ -199,7 +199,7 @@ def floor(test_source):
 
 @pytest.fixture(scope="module")
 def unprotected(source, test_source):
-    """What the same base gets where there is no key, in dB."""
+    """The PSNR in dB of the same base attack where there is no key."""
     view, game, scheme = view_of(source)
     with weights_from(0):
         attacker = make_eavesdropper("inversion-mlp", game.spec, **LEARN)

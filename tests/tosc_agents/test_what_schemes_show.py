@@ -1,4 +1,4 @@
-"""What each privacy scheme must show, small and quick, with the zoo's weights for Shapes; docs/results has CIFAR-10.
+"""Laws of each privacy scheme, small and quick, with the zoo's weights for Shapes; docs/results has CIFAR-10.
 
 The attackers are trained here, on images of the attackers' half, for the attack that fails must be a trained one.
 """
@@ -60,7 +60,7 @@ def attacked(target, attackers, seeds=2, **threat):
 
 
 def leak(found, attacker=None):
-    """How far a PSNR attack gets above the mean image, in dB."""
+    """The PSNR in dB that an attack gets above the mean image."""
     rows = {a: by[12.0] for a, by in found.leaks.items() if "psnr_db" in by[12.0]}
     best = max(row["psnr_db"].mean for a, row in rows.items() if attacker in (None, a))
     return best - found.floors["mean-image"]["psnr_db"]

@@ -68,7 +68,7 @@ def cards(kind, name, data, zoo=ZOO):
 
 
 def attacked(name, data):
-    """Whether the zoo has an attacker against a scheme on a data set."""
+    """Check that the zoo has an attacker against a scheme on a data set."""
     return any(card["against"] == name for card in cards("eavesdropper", "inversion", data))
 
 

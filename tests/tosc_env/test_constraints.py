@@ -1,4 +1,4 @@
-"""What a transmission may look like, and that each scheme brings its own."""
+"""Constraints of a transmission: each is obeyed, and each scheme brings its own."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def place(monkeypatch):
 
 
 class Discrete(PrivacyScheme):
-    """Sends points of 16-QAM that depend on the image."""
+    """A scheme that sends points of 16-QAM which depend on the image."""
 
     name = "discrete"
     constellation = "16qam"

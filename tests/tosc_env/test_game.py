@@ -100,7 +100,7 @@ def test_gradients_flow_from_each_reception_to_the_images_and_the_encoder(source
 
 
 class Overheard(AWGN):
-    """Keeps the waves that it was last given."""
+    """A channel that keeps the waves it was last given."""
 
     def apply(self, waves, link):
         self.waves = waves

@@ -1,4 +1,4 @@
-"""Which module may import which: no cycles, one direction, and nothing that knows one particular scheme.
+"""Import rules of modules: no cycles, one direction, and nothing that knows one particular scheme.
 
 Edges are the imports of a module wherever they stand: at its top, for type hints alone, or inside a function.
 """
@@ -160,7 +160,7 @@ def test_a_plug_in_imports_no_other_kind_of_plug_in():
 
 
 def test_nobody_asks_whether_it_is_one_particular_scheme_or_stage():
-    """What a part can do is asked of the part: by its attributes, or by the class that all of its kind share."""
+    """A part itself is asked what it can do: by its attributes, or by the class that all of its kind share."""
     asking = []
     for name, path in MODULES.items():
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -137,7 +137,7 @@ def test_stages_stand_behind_each_scheme(source, schemes):
 
 
 class Turn(Stage):
-    """Radiates from the last antenna, at some angle."""
+    """A stage that radiates from the last antenna, at some angle."""
 
     def __init__(self, spec, constellation=None, *, angle=1.0):
         super().__init__(spec, constellation, angle=angle)

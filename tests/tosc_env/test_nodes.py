@@ -1,4 +1,4 @@
-"""Who hears: what makes a node and a list of them, and what a game does with several."""
+"""Nodes and lists of them: what makes one, and what a game does with several."""
 
 from __future__ import annotations
 

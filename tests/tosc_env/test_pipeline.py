@@ -52,7 +52,7 @@ def context(batch, seed=0, snr_db=12.0, message=0):
 
 
 class Counting(FakeScheme):
-    """Counts the images it encodes, by their values: one number may be counted once."""
+    """A scheme that counts the images it encodes, by their values: one number may be counted once."""
 
     def __init__(self, spec=SPEC, **options):
         super().__init__(spec, **options)
@@ -206,7 +206,7 @@ class Adaptive(FakeScheme):
 
 
 class Careful(FakeScheme):
-    """Reads its context, and would swallow any exception."""
+    """A scheme that reads its context, and would swallow any exception."""
 
     def encode(self, images, context):
         try:
@@ -375,7 +375,7 @@ def by_a_plain_attribute(scheme):
 
 
 def by_a_new_weight_at_the_old_address(scheme):
-    """What is freed first may be where the next one lies."""
+    """A tensor that is freed first may leave its address to the next one."""
     values, old = scheme.backbone.up.detach() + 1.0, id(scheme.backbone.up)
     scheme.backbone.up = None
     others = [nn.Parameter(values) for _ in range(100)]

@@ -1,4 +1,4 @@
-"""What each role is paid."""
+"""Rewards of each role."""
 
 from __future__ import annotations
 

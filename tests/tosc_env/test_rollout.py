@@ -24,7 +24,7 @@ def source():
 
 
 class Points(FakeScheme):
-    """Sends the corner of 16-QAM whatever it sees."""
+    """A scheme that sends the corner of 16-QAM whatever it sees."""
 
     name = "points"
     constellation = "16qam"

@@ -213,7 +213,7 @@ def test_where_the_usual_attacker_was_never_trained_a_closed_form_plays_and_a_na
 
 
 def test_trained_policies_are_found_for_an_id_whose_images_are_not_there(zoo, tmp_path):
-    """Where images would stand in for others, the spaces are the same, and no warning is due."""
+    """Stand-in images have the same spaces, and no warning is due."""
     zoo.path = tmp_path / "s.safetensors"
     save_checkpoint(
         zoo.path, Trained(SystemSpec((3, 64, 64), 3, binary=True), seed=5), {"data": {"name": "celeba"}}
@@ -321,10 +321,13 @@ def test_what_is_no_attacker_of_this_game_is_refused(game, scheme_file, attacker
         resolve_eavesdropper(scheme_file if attacker == "FILE" else attacker, options, game, None)
 
 
-def test_missing_weights_name_the_whole_system_and_list_what_exists(game, zoo, monkeypatch):
-    system = "'trained-test' shapes 3x16x16 10 outputs 8 channel uses 12 dB"
-    with refused(f"{system} {zoo.listing()[0]}", longest=LISTED):
+def test_missing_weights_name_the_whole_system_and_list_what_exists(game, zoo):
+    system = "'trained-test' shapes 3x16x16 8 channel uses 12 dB"
+    with refused(f"{system} {zoo.listing()[0].removeprefix('scheme ')}", longest=LISTED):
         resolve_scheme("trained-test", None, game)
+
+
+def test_without_any_zoo_the_sentence_says_so(game, monkeypatch):
     monkeypatch.setattr(zoos, "installed_zoos", list)
     with refused("none tosc_agents", longest=LISTED):
         resolve_eavesdropper("attacker-test", None, game, make_scheme("trained-test", SPEC))

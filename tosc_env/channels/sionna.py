@@ -126,14 +126,15 @@ class TDL(Channel):
         utils = import_sionna("sionna.phy.channel")
         name = sionna_device(device)
         own = len(self._weights) - 1  # realisations behind each of an eavesdropper's antennas
-        block = self._block(name, reference + own * sum(size[1] for size in sizes[1:]), transmit)
+        receive = reference + own * sum(size[1] for size in sizes[1:])
+        block = self._block(name, receive, transmit)
         with lend_generator(generator, name), torch.no_grad():
             taps, delays = block(batch, steps, symbol_rate)
         spacing = self.subcarrier_spacing
         frequencies = utils.subcarrier_frequencies(width, spacing, precision="single", device=name)
         # All rows have the same delays; one row of them is enough, and saves an exponential per row.
         response = utils.cir_to_ofdm_channel(frequencies, taps, delays[:1])
-        drawn = response.reshape(batch, -1, transmit, steps * width)[..., :fades]
+        drawn = response.reshape(batch, receive, transmit, steps * width)[..., :fades]
         links, at = [drawn[:, :reference].contiguous()], reference
         for _, antennas, _, _ in sizes[1:]:
             parts = []

@@ -147,7 +147,7 @@ class Source:
         elif training is not None:
             statistics = training
         else:
-            statistics = partial(compute_statistics, pixels, tags, len(classes))
+            statistics = partial(compute_statistics, pixels, tags.to(pixels.device), len(classes))
         origin = provenance if provenance is not None else f"{name} (images given by the user)."
         make_provenance = origin if callable(origin) else lambda: origin
         arrays = pixels.to(target), tags.to(target), columns.to(target)
@@ -194,7 +194,7 @@ class Source:
         return digest([tensor_digest([self.images, self.labels, self.attributes]), names])
 
     def identity(self) -> dict[str, Any]:
-        """What determines a result that these images go into (:mod:`tosc_env.identity`)."""
+        """Describe what determines a result that these images go into (:mod:`tosc_env.identity`)."""
         named = {name: getattr(self, name) for name in ("name", "split", "half", "provenance")}
         return {**named, "images": len(self), "sha256": self.sha256}
 

@@ -286,8 +286,8 @@ def _decoded(folder: Path, store: Path, size: int, crop: float, split: str) -> n
             _decode_all([folder / IMAGE_FOLDER / name for name in names], target, size, crop)
             target.flush()
     try:
-        found = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (ValueError, OSError) as error:
+        found = np.lib.format.open_memmap(path, mode="c")
+    except Exception as error:  # a damaged header raises almost any
         raise DataError(f"{path} is damaged; delete it and it will be made again.") from error
     if found.shape != shape or found.dtype != np.uint8:
         raise DataError(f"{path} holds {found.dtype} {found.shape}, not uint8 {shape}; delete it.")
@@ -295,7 +295,7 @@ def _decoded(folder: Path, store: Path, size: int, crop: float, split: str) -> n
 
 
 def _newest(folder: Path, names: set[str]) -> float:
-    """When the last of some images was written; those that are gone are not missed here."""
+    """The time at which the last of some images was written; those that are gone are not missed here."""
     with os.scandir(folder) as entries:
         return max((entry.stat().st_mtime for entry in entries if entry.name in names), default=0.0)
 

@@ -14,6 +14,8 @@ from tosc_env.errors import InputError, shown, unknown
 from tosc_env.options import check_choice
 
 HALVES = (None, "system", "attacker")
+_MOST = 2**20
+"""Classes, or values of one attribute; each has a name."""
 
 
 def check_split(name: str, split: object, allowed: Sequence[str] = ("train", "test")) -> str:
@@ -70,7 +72,7 @@ def as_labels(labels: object, count: int, names: Sequence[str] | None) -> tuple[
     tags = _integers("labels", labels)
     if tags.shape != (count,):
         raise InputError(f"labels must have shape [{count}], one per image, not {list(tags.shape)}.")
-    classes = _names("class_names", names) if names is not None else _numbers(int(tags.max()) + 1)
+    classes = _names("class_names", names) if names is not None else _numbers(max(1, int(tags.max()) + 1))
     _in_range("labels", tags, len(classes))
     return tags, classes
 
@@ -144,15 +146,16 @@ def _array(what: str, values: object, dtype: Any = None) -> np.ndarray:
 def _integers(what: str, values: object) -> Tensor:
     refuse_masked(what, values)
     if isinstance(values, Tensor):
-        array = values
-        integers = not (array.is_floating_point() or array.is_complex())
-    else:
-        given = _array(what, values)
-        integers = given.dtype.kind in "biu"
-        array = torch.from_numpy(given.astype(np.int64)) if integers else given  # type: ignore[assignment]
-    if not integers:
-        raise InputError(f"{what} must be integers, not {array.dtype}.")
-    return array.detach().to(torch.int64)
+        if values.is_floating_point() or values.is_complex():
+            raise InputError(f"{what} must be integers, not {values.dtype}.")
+        values = values.detach().cpu().numpy()
+    given = _array(what, values)
+    if given.dtype.kind not in "biu":
+        raise InputError(f"{what} must be integers, not {given.dtype}.")
+    # As they were given: a large unsigned number becomes another in 64 bits with a sign.
+    if given.size and given.max() >= _MOST:
+        raise InputError(f"{what} must lie in 0..{_MOST - 1}, and {given.max()} does not.")
+    return torch.from_numpy(given.astype(np.int64))
 
 
 def _in_range(what: str, values: Tensor, count: int) -> None:

@@ -95,8 +95,8 @@ Files = tuple[tuple[Path, ...], tuple[int, ...]]
 
 def _listed(base: Path) -> tuple[tuple[str, ...], Files, Files]:
     """The classes, the training files and the test files."""
-    if not base.is_dir():
-        told = "is no folder (unpack an archive first)" if base.exists() else "does not exist"
+    if not os.path.isdir(base):
+        told = "is no folder (unpack an archive first)" if os.path.exists(base) else "does not exist"
         raise DataError(f"{path_name(base)} {told}; expected a folder with a folder of images per class.")
     if (base / "train").is_dir():
         classes, train = _of_classes(base / "train")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.utils.data import Subset
 
 from tosc_env.data.base import Source
 from tosc_env.data.checks import refuse_masked
@@ -115,7 +116,10 @@ def _of_items(
     facts: dict[str, Any],
 ) -> Source:
     """The source of a data set that gives one image at a time."""
-    columns = getattr(items, "features", None)
+    whole = items  # a part of a data set has no names of its own
+    while isinstance(whole, Subset):
+        whole = whole.dataset
+    columns = getattr(whole, "features", None)
     tags: dict[int, Any] = {}
 
     def read(i: int) -> np.ndarray:
@@ -134,7 +138,7 @@ def _of_items(
 
     images, kept = read_table(len(items), read, lambda i: f"item {i}", skip_broken=skip_broken)
     labels = None if all(tags[i] is None for i in kept) else [tags[i] for i in kept]
-    names = getattr(items, "classes", None)
+    names = getattr(whole, "classes", None)
     if columns is not None:
         names = getattr(columns.get(_keys(columns)[1]), "names", None)
     if names is not None and labels is not None and not isinstance(labels[0], str):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
+import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,9 @@ _LARGEST = 2**26
 """Pixels of one picture: 67 million, where a good camera makes 48 million."""
 _IN_MEMORY = 2**30
 """Bytes of a table that is held in memory; a larger one is mapped from a file that has no name."""
-_AHEAD = 256  # pictures in flight
+_LARGEST_TABLE = 2**34
+"""Bytes of the table of all pictures."""
+_STRIP = 64  # rows that are put on white at once
 _COLOURLESS = ("1", "L", "LA", "I;16", "I;16B", "I;16L")
 
 
@@ -78,26 +83,35 @@ def decode(picture: Any, channels: int | None, size: tuple[int, int] | None) -> 
     Raises:
         ValueError: like :func:`open_picture`, and for what turns out to be damaged.
     """
+    found = open_picture(picture)
+    with _share(found.width * found.height):
+        return _decoded(picture, found, channels, size)
+
+
+def _decoded(picture: Any, found: Any, channels: int | None, size: tuple[int, int] | None) -> np.ndarray:
     from PIL import Image, ImageOps
 
-    found = open_picture(picture)
     grey = channels == 1 or (channels is None and found.mode in _COLOURLESS)
     try:
-        image = ImageOps.exif_transpose(found)
+        if found is picture:
+            image = ImageOps.exif_transpose(found)
+        else:  # without a copy
+            image = found
+            ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I;16"):
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        mode = "L" if grey else "RGB"
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            layer = image.convert("RGBA")
-            image = Image.new("RGBA", layer.size, "white")
-            image.alpha_composite(layer)
-        image = image.convert("L" if grey else "RGB")
+            image = _on_white(image, mode)
+        elif image.mode != mode:
+            image = image.convert(mode)
         if size is not None and size != (image.height, image.width):
             scale = min(image.height / size[0], image.width / size[1])
             height, width = (max(1, round(side * scale)) for side in size)
             left, top = (image.width - width) // 2, (image.height - height) // 2
             # Bilinear in Pillow averages over the whole source area when shrinking: no aliasing.
-            part = image.crop((left, top, left + width, top + height))
-            image = part.resize(size[::-1], Image.Resampling.BILINEAR)
+            image = image.crop((left, top, left + width, top + height))
+            image = image.resize(size[::-1], Image.Resampling.BILINEAR)
         pixels = np.asarray(image)
     except Exception as error:  # damaged pixels raise almost any
         raise ValueError(_phrase(error)) from error
@@ -105,6 +119,40 @@ def decode(picture: Any, channels: int | None, size: tuple[int, int] | None) -> 
         if found is not picture:
             found.close()
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
+
+
+def _on_white(image: Any, mode: str) -> Any:
+    """A picture with transparency before a white ground, a few rows at a time, as each takes several copies."""
+    from PIL import Image
+
+    flat = Image.new(mode, image.size)
+    for top in range(0, image.height, _STRIP):
+        layer = image.crop((0, top, image.width, min(top + _STRIP, image.height))).convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        flat.paste(Image.alpha_composite(white, layer).convert(mode), (0, top))
+    return flat
+
+
+class _Share:
+    """Lets threads decode at once as long as their pictures have no more pixels together than one may have."""
+
+    def __init__(self) -> None:
+        self._free, self._changed = _LARGEST, threading.Condition()
+
+    @contextmanager
+    def __call__(self, pixels: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: pixels <= self._free)
+            self._free -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += pixels
+                self._changed.notify_all()
+
+
+_share = _Share()
 
 
 def read_table(
@@ -129,31 +177,44 @@ def read_table(
         InputError: they are of several shapes.
     """
 
-    def attempt(i: int) -> np.ndarray | str:
+    table: np.ndarray | None = None
+    first = 0
+    kept: list[int] = []
+    broken: list[str] = []
+
+    def put(i: int) -> str | None:
+        """Read one into its row; gives what is wrong with it."""
+        nonlocal table, first
         try:
-            return read(i)
+            pixels = read(i)
         except InputError:
             raise
         except ValueError as error:
             return _phrase(error)
-
-    table: np.ndarray | None = None
-    kept: list[int] = []
-    broken: list[str] = []
-    for i, pixels in enumerate(_in_turn(attempt, count, threads)):
-        if isinstance(pixels, str):
-            broken.append(f"{name(i)} ({pixels})")
-            continue
         if table is None:
-            table = _room((count, *pixels.shape))
+            table, first = _room((count, *pixels.shape)), i
         if pixels.shape != table.shape[1:]:
             one, other = ("x".join(map(str, shape)) for shape in (table.shape[1:], pixels.shape))
             raise InputError(
-                f"{name(kept[0])} is {one} and {name(i)} is {other}: give the size that all are cut and resized to "
+                f"{name(first)} is {one} and {name(i)} is {other}: give the size that all are cut and resized to "
                 "(size=64, size=[48, 64]) or their channels (channels=3)."
             )
-        table[len(kept)] = pixels
-        kept.append(i)
+        table[i] = pixels
+        return None
+
+    def note(i: int, wrong: str | None) -> None:
+        if wrong is None:
+            kept.append(i)
+        else:
+            broken.append(f"{name(i)} ({wrong})")
+
+    waiting = iter(range(count))
+    for i in waiting:  # alone until the first is read, which says how large the table is
+        note(i, put(i))
+        if table is not None:
+            break
+    for i, wrong in _in_turn(put, waiting, threads):
+        note(i, wrong)
     if broken:
         told = f"{len(broken):,} of {count:,} images cannot be read, the first being {broken[0]}"
         if table is None or not skip_broken:
@@ -161,23 +222,37 @@ def read_table(
         warnings.warn(f"{told}; they are left out.", stacklevel=2)
     if table is None:
         raise DataError("there are no images.")
+    if broken:
+        for row, i in enumerate(kept):
+            table[row] = table[i]
     return table[: len(kept)], kept
 
 
-def _in_turn(work: Callable[[int], Any], count: int, threads: int) -> Iterator[Any]:
+def _in_turn(work: Callable[[int], Any], waiting: Iterator[int], threads: int) -> Iterator[tuple[int, Any]]:
     if threads == 1:
-        yield from map(work, range(count))
+        yield from ((i, work(i)) for i in waiting)
         return
-    # Pillow decodes outside Python's lock, so threads help.
-    waiting = iter(range(count))
+    # Pillow decodes outside Python's lock, so threads help; few are begun ahead, so that an error stops the work soon.
+    begun: deque[tuple[int, Future[Any]]] = deque()
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        while chunk := list(islice(waiting, _AHEAD)):
-            yield from pool.map(work, chunk)
+        for i in waiting:
+            begun.append((i, pool.submit(work, i)))
+            if len(begun) > 2 * threads:
+                i, done = begun.popleft()
+                yield i, done.result()
+        for i, done in begun:
+            yield i, done.result()
 
 
 def _room(shape: tuple[int, ...]) -> np.ndarray:
     """A table of that shape in memory, or on the disk where it is large."""
-    if np.prod(shape, dtype=float) <= _IN_MEMORY:
+    size = math.prod(shape)
+    if size > _LARGEST_TABLE:
+        raise InputError(
+            f"{shape[0]:,} images of {'x'.join(map(str, shape[1:]))} are {size:,} bytes, more than {_LARGEST_TABLE:,}: "
+            "give a smaller size."
+        )
+    if size <= _IN_MEMORY:
         return np.empty(shape, dtype=np.uint8)
     try:
         with tempfile.TemporaryFile() as file:  # gone as soon as nobody maps it

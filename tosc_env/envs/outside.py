@@ -80,7 +80,7 @@ class EverybodyOutside(Rendered):
 
     @cached_property
     def state_parts(self) -> spaces.Dict:
-        """What :meth:`state` holds, by name and of fixed shape: ``progress`` and each message that is under way."""
+        """The parts of :meth:`state`, by name and of fixed shape: ``progress`` and each message that is under way."""
         game = self.session.game
         message = {
             "image": spaces.Box(0.0, 1.0, game.source.image_shape, np.float32),
@@ -101,7 +101,7 @@ class EverybodyOutside(Rendered):
         """All that the referee knows, float32 [S], for a centralised critic; no agent is told of it.
 
         Of each message that is under way: its ``image`` [C, H, W]; ``receptions``, what each agent but the
-        transmitter observes of it (zeros before it is on the air); ``sent`` [2n], the symbols as sent (likewise);
+        transmitter observes of it (zeros before it is transmitted); ``sent`` [2n], the symbols as sent (likewise);
         ``snr_db`` of their links, the receiver's first; and ``target``, the right answer as a one-hot vector or bits.
         And ``progress``, the share of the episode's messages that have been played, in the pipeline: sent. The turns
         have one message under way, ``message``; the pipeline has another before it, ``answered`` by the others (zeros

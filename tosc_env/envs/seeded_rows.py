@@ -1,4 +1,4 @@
-"""Rows with a seed of their own each: as many sessions of one row, behind the door of a session of many."""
+"""Rows with a seed of their own each: as many sessions of one row, with the interface of a session of many."""
 
 from __future__ import annotations
 

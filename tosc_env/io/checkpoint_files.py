@@ -27,6 +27,11 @@ _KEY = "tosc_env"
 _NO_OPTIONS = ("key", "stages", "backbone", "spec", "scheme", "eavesdropper")
 """Names that are no options of a policy and never come from a file, a key least of all."""
 Kind = Literal["scheme", "eavesdropper"]
+_SECTIONS = (
+    *("setting", "test_accuracy", "calibration"),
+    *("training", "training.loop", "training.threat_model"),
+)
+"""What of a card is read as names and values."""
 _LONGEST = 2**22
 """Bytes of a header or a card; those of the zoo have a few thousand."""
 _DEEPEST = 32
@@ -45,7 +50,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
         CheckpointError: missing, truncated, corrupt, or not written by tosc-env; a card of other weights.
     """
     path = check_path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"no checkpoint at {path}.")
     metadata = _open(path, lambda file: file.metadata()) or {}
     try:
@@ -85,7 +90,7 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
         CheckpointError: the file there is no card, or one of other weights.
     """
     place = card_path(path)
-    if not place.is_file():
+    if not os.path.isfile(place):
         return {}
     try:
         with open(place, "rb") as file:
@@ -94,12 +99,25 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (OSError, ValueError, KeyError) as error:
         told = "it has no 'sha256'" if isinstance(error, KeyError) else error
         raise CheckpointError(f"{place} is not the card of a checkpoint: {told}.") from None
+    _check_sections(card, Path(path))
     if about != sha256(path):
         raise CheckpointError(
             f"{place} is the card of other weights than {Path(path).name}; take both files of the same training, or "
             "remove the card to load the weights without one."
         )
     return card
+
+
+def _check_sections(card: Mapping[str, Any], path: Path) -> None:
+    """Raise CheckpointError for a section that holds something else than names and values."""
+    for section in _SECTIONS:
+        found: Any = card
+        for name in section.split("."):
+            found = found.get(name, {})
+            if not isinstance(found, Mapping):
+                raise CheckpointError(
+                    f"{path} has a damaged card: its {section!r} is {_brief(repr(found))}, not names and values."
+                )
 
 
 def write_checkpoint(

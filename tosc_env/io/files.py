@@ -139,7 +139,11 @@ def remove_leftovers(folder: Path) -> None:
 
 def _part_of(path: Path) -> Path:
     """A new, empty temporary file beside ``path``; older ones that a killed process has left there are removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.fsencode(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except ValueError as error:  # a zero byte, or half a character
+        raise OSError(errno.EINVAL, f"no name of a file, {error}") from None
     remove_leftovers(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)

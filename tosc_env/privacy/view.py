@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from tosc_env.async_checks import current_checks
 from tosc_env.data.base import Statistics
@@ -19,7 +21,7 @@ from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.rollout import Exchange, numbered_by_content, transmit, with_fresh_nonces
 from tosc_env.schemes import PrivacyScheme
-from tosc_env.types import Context, Reception, Round, SystemSpec
+from tosc_env.types import Batch, Context, Reception, Round, SystemSpec
 
 GRANTS = frozenset(
     (
@@ -74,7 +76,7 @@ class View:
     def __init__(
         self, game: Game, scheme: PrivacyScheme, threat: ThreatModel, generator: torch.Generator
     ) -> None:
-        object.__setattr__(self, "_ask", _door(_Referee(game, scheme, threat, generator)))
+        object.__setattr__(self, "_ask", _query_function(_Referee(game, scheme, threat, generator)))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(
@@ -185,7 +187,7 @@ class View:
 
         With the key (``keys="with-key"``) they are decrypted.
 
-        A deterministic sender is asked once per image and remembered, so repeated use costs one query; so is
+        A deterministic scheme is asked once per image and remembered, so repeated use costs one query; so is
         a stochastic one where the queries are limited. With unlimited queries it is asked afresh each time.
 
         Raises:
@@ -232,15 +234,31 @@ class View:
         return self._ask("encode", images)
 
 
-def _door(referee: _Referee) -> Callable[..., Any]:
-    """The one way to the referee: a grant by its name."""
+def _query_function(referee: _Referee) -> Callable[..., Any]:
+    """The one way to the referee: a grant by its name, one at a time, of tensors that are nothing but tensors."""
+    lock = threading.RLock()
 
     def ask(grant: str, *arguments: Any) -> Any:
         if grant not in GRANTS:
             raise DeniedError(f"an attacker's view has no {grant!r}; it grants {', '.join(sorted(GRANTS))}.")
-        return getattr(referee, grant)(*arguments)
+        # Neither a subclass of Tensor nor a mode sees what is computed for it, or changes what is counted.
+        with lock, torch._C.DisableTorchFunction():
+            return getattr(referee, grant)(*(_plain_tensor(grant, argument) for argument in arguments))
 
     return ask
+
+
+def _plain_tensor(grant: str, given: object) -> Tensor:
+    wanted = "images float32 [N, C, H, W]" if grant == "encode" else "an index int64 [B]"
+    if not isinstance(given, Tensor):
+        raise InputError(f"{grant} takes {wanted}, not {type(given).__name__}.")
+    if type(given) not in (Tensor, FakeTensor):
+        given = given.as_subclass(Tensor)
+    fits = (torch.float32, 4) if grant == "encode" else (torch.int64, 1)
+    if (given.dtype, given.dim()) != fits:
+        kind = str(given.dtype).removeprefix("torch.")
+        raise InputError(f"{grant} takes {wanted}, not {kind} {list(given.shape)}.")
+    return given.detach().clone()
 
 
 class _Referee:
@@ -318,19 +336,19 @@ class _Referee:
         return None if name is None else constellation_points(name, device=self.device())
 
     def images(self, index: Tensor) -> Tensor:
-        return self._game.source.gather(index).images
+        return self._gather(index).images
 
     def labels(self, index: Tensor) -> Tensor:
         if not self._threat.labels:
             raise DeniedError("the threat model denies the labels of the attacker's images (labels=False).")
-        return self._game.task.targets(self._game.source.gather(index))
+        return self._game.task.targets(self._gather(index))
 
     def attributes(self, index: Tensor) -> Tensor:
         if not self._threat.labels:
             raise DeniedError(
                 "the threat model denies the attributes of the attacker's images (labels=False)."
             )
-        return self._game.source.gather(index).attributes
+        return self._gather(index).attributes
 
     def symbols(self, index: Tensor) -> Tensor:
         symbols, round_ = self._send(index)
@@ -368,6 +386,9 @@ class _Referee:
                 "the threat model denies having candidate images encoded (candidate_queries=False)."
             )
         self._deny_pairs()
+        shape = self._game.source.image_shape
+        if tuple(images.shape[1:]) != shape:
+            raise InputError(f"encode takes images of the shape {list(shape)}, not {list(images.shape[1:])}.")
         if self._threat.candidates is not None and self._encoded + len(images) > self._threat.candidates:
             raise DeniedError(
                 f"the threat model lets the attacker have {self._threat.candidates} candidates encoded; "
@@ -440,12 +461,29 @@ class _Referee:
         self._asked[whole] = True
         return torch.cat(symbols), torch.cat(messages)
 
+    def _gather(self, index: Tensor) -> Batch:
+        self._check_range(index)
+        return self._game.source.gather(index)
+
+    def _check_range(self, index: Tensor) -> None:
+        """InputError where there is no such image; a GPU says so by itself."""
+        total = len(self._game.source)
+        if (
+            index.device.type == "cpu"
+            and len(index)
+            and not 0 <= int(index.min()) <= int(index.max()) < total
+        ):
+            raise InputError(
+                f"the attacker has the images 0 to {total - 1}; {int(index.min())} to {int(index.max())} are asked for."
+            )
+
     def _within_budget(self, index: Tensor) -> Tensor:
         """The index of images that may be sent; DeniedError, perhaps later, where there are others.
 
         Where the check is only noted, the others become images that may be sent: nobody learns by never looking at it.
         """
         if self._threat.queries is None or not len(index):
+            self._check_range(index)
             return index
         last = self.num_images() - 1
         allowed = f"the threat model lets the attacker have its first {last + 1} images sent"
@@ -459,7 +497,7 @@ class _Referee:
 
 
 class QueryCount:
-    """How often a view's encoder has been asked, as a state that a training which is resumed goes on with.
+    """The number of times a view's encoder has been asked, as a state that a resumed training goes on with.
 
     It leads to nothing but the count, and can only raise it: an attacker holds it with its run.
     """
@@ -470,6 +508,12 @@ class QueryCount:
         self, told: Callable[[], dict[str, Any]], raise_to: Callable[[dict[str, Any]], None]
     ) -> None:
         self._told, self._raise = told, raise_to
+
+    @property
+    def queries(self) -> int:
+        """The count as :attr:`View.queries` has it."""
+        told = self._told()
+        return int(told["asked"].sum()) + told["repeated"]
 
     def state_dict(self) -> dict[str, Any]:
         """The count as it is."""
@@ -486,7 +530,7 @@ def counted_view(
     """A :class:`View`, and its count for whoever keeps a run that is resumed."""
     referee = _Referee(game, scheme, threat, generator)
     view = object.__new__(View)
-    object.__setattr__(view, "_ask", _door(referee))
+    object.__setattr__(view, "_ask", _query_function(referee))
 
     def told() -> dict[str, Any]:
         return {"asked": referee._asked.clone(), "repeated": referee._repeated, "encoded": referee._encoded}

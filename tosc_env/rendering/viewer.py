@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Viewer:
-    """Draws snapshots of one game: image, both constellations, reconstruction, decision and rewards.
+    """A window or frames of one game: image, both constellations, reconstruction, decision and rewards.
 
     Args:
         game: with the data set, task and constellation that the pictures name.

@@ -239,7 +239,7 @@ class _Check(Ends):
             )
 
     def _waves(self, later: int = 0) -> Waves:
-        """What precode makes of messages on the first of two antennas."""
+        """The waves that precode makes of messages on the first of two antennas."""
         shape, stream = (7, 2, self.spec.num_symbols), laws.generator(self.seed + 2)
         gains = torch.randn(7, 1, *shape[1:], dtype=torch.complex64, generator=stream).to(self.device)
         signal = torch.zeros(shape, dtype=torch.complex64, device=self.device)

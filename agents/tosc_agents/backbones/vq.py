@@ -22,7 +22,7 @@ from tosc_env.types import Context, SystemSpec
 
 @defaults(weights="lbvq", objectives=("task", "codebook"))
 class VQ(CNN):
-    """The CNN's networks with a learned codebook between them, and M-QAM on the air.
+    """The CNN's networks with a learned codebook between them, and M-QAM over the channel.
 
     ::
 
@@ -190,7 +190,7 @@ def _start(points: Tensor, dimension: int) -> Tensor:
     """Codewords [M, d] at the constellation's points, scaled to the features' unit mean square."""
     plane = torch.view_as_real(points) * math.sqrt(2.0)
     if dimension == 1:
-        # Along the Gray order of I, then Q: neighbours on the line are neighbours on the air.
+        # Along the Gray order of I, then Q: neighbours on the line are neighbours in the constellation.
         side = math.isqrt(len(points))
         step = plane.max() * 2 / (side - 1)
         place = ((plane - plane.min()) / step).round()

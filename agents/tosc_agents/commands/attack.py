@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
+import os
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +21,8 @@ from tosc_agents.commands.common import (
     SystemOptions,
     asked_of,
     check_colluding,
-    check_seed,
+    check_folder,
+    check_snr_pairs,
     parse_options,
     parse_parts,
     part_names,
@@ -44,7 +48,7 @@ from tosc_agents.training.fit_eavesdropper import (
 )
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
-from tosc_env.errors import DataError, InputError, unknown
+from tosc_env.errors import DataError, InputError, shown, unknown
 from tosc_env.game import Game, GameConfig
 from tosc_env.identity import check_identity, identity
 from tosc_env.io.checkpoints import save_checkpoint
@@ -56,7 +60,7 @@ from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
 
 _LARGEST_RECORD = 2**31
-"""Bytes of recorded symbols, unpacked."""
+"""Bytes of recorded symbols in memory, where they are float32."""
 USUAL = ThreatModel(candidate_queries=True, unkeyed_encoder=True)
 """The threat model unless another is asked for, so that the strongest attackers are among those that run."""
 
@@ -92,8 +96,8 @@ class Attack(SystemOptions, NodeOptions):
     """Another data set of the same image size as the attackers' training images."""
     threat: Annotated[ThreatModel, tyro.conf.arg(name="")] = USUAL
     """Means of the attackers."""
-    data: str = "cifar10"
-    """The data set of recorded symbols (a checkpoint knows its own)."""
+    data: str | None = None
+    """The data set of recorded symbols, by default cifar10; a checkpoint knows its own, and another is refused."""
     seed: int = 0
     """Seed of the attackers' training."""
     output: Path | None = None
@@ -102,7 +106,6 @@ class Attack(SystemOptions, NodeOptions):
     def run(self) -> int:
         """Fit each attacker, measure all on the same receptions, write everything."""
         device = resolve_device(self.device)
-        check_seed(self.seed)
         options = parse_options(self.eavesdropper_kwargs)
         named_options("--eavesdropper-kwargs", {key.split(".")[-1]: value for key, value in options.items()})
         for name in (*self.eavesdropper, *(key.partition(".")[0] for key in options if "." in key)):
@@ -110,6 +113,8 @@ class Attack(SystemOptions, NodeOptions):
                 raise unknown("eavesdropper", name, eavesdroppers)
         threat = self._threat()
         folder = self.output or Path("runs") / self._folder_name()
+        check_folder(folder)
+        _check_options(list(eavesdroppers) if self.all else list(self.eavesdropper), options)
         setting, origin, systems = self._target(device, folder)
         train, test = self._games(setting, systems, device)
         tell_guarantee(systems[1], self.threat.receptions)
@@ -235,15 +240,19 @@ class Attack(SystemOptions, NodeOptions):
                     "--key-file belong to a checkpoint."
                 )
             first, second = (Recorded(symbols.to(device)) for symbols in _recorded(self.target))
-            setting = self.with_nodes(GameConfig(self.data, num_symbols=first.spec.num_symbols))
+            setting = self.with_nodes(GameConfig(self.data or "cifar10", num_symbols=first.spec.num_symbols))
             record = {"recorded_symbols": self.target.name, "setting": setting.plain()}
             return setting, record, (first, second)
         loaded = self.load(self.target)
         scheme, setting = loaded.policy, self.with_nodes(setting_of(loaded))
+        if self.data not in (None, setting.data):
+            raise InputError(
+                f"{self.target} was trained for the data set {setting.data!r}, not {self.data!r}."
+            )
         # Kept, so that a resumed attack meets the same key.
         keyed = scheme.keyed and "key" not in scheme_options(self.scheme_kwargs)
         key = self.key_file or (folder / "secret.key" if keyed else None)
-        if key is not None and not key.exists() and (folder / RESULTS).exists():
+        if key is not None and not os.path.exists(key) and (folder / RESULTS).exists():
             raise InputError(f"{folder / RESULTS} is of another target or key; choose another --output.")
         use_key_file(scheme, key)
         return setting, system_of(scheme, loaded.card), (scheme, scheme)
@@ -253,11 +262,7 @@ class Attack(SystemOptions, NodeOptions):
     ) -> tuple[Game, Game]:
         """The games on the attackers' own images and on the test images."""
         other_snr = snr_choices(self.eavesdropper_snr_db) if self.eavesdropper_snr_db else None
-        if other_snr is not None and len(self.eavesdropper_snr_db) != len(self.snr_db):
-            raise InputError(
-                f"--eavesdropper-snr-db pairs with --snr-db, but there are {len(self.eavesdropper_snr_db)} and "
-                f"{len(self.snr_db)} values."
-            )
+        check_snr_pairs(self.snr_db, self.eavesdropper_snr_db)
         snr = snr_choices(self.snr_db) if self.snr_db else setting.snr_db
         rules: dict[str, Any] = {"snr_db": snr, "constellation": systems[0].constellation, "device": device}
         check_colluding(self.threat.colluding, setting)
@@ -299,6 +304,24 @@ def _refuse_another(folder: Path, known: dict[str, Any], asked: dict[str, str]) 
         check_identity(path, theirs, known, asked_then=then, asked_now=asked)
 
 
+def _check_options(names: list[str], options: dict[str, Any]) -> None:
+    """Raise InputError for an option that would go to none of these attackers."""
+    applied = {name: _applicable(name, options) for name in names}
+    for key in options:
+        one, dot, _ = key.partition(".")
+        if one not in names if dot else not any(_holds(found, key) for found in applied.values()):
+            raise InputError(
+                f"--eavesdropper-kwargs sets {shown(key)}, which goes to none of the attackers {', '.join(names)}."
+            )
+
+
+def _holds(options: Mapping[str, Any], name: str) -> bool:
+    """Whether an option is among these, or among those that are handed on to base attacks."""
+    handed = options.get("base_attack_kwargs")
+    inner = handed.values() if isinstance(handed, Mapping) else ()
+    return name in options or any(_holds(one, name) for one in inner if isinstance(one, Mapping))
+
+
 def _applicable(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """The options that an attacker has (``epochs`` means nothing to a closed form), its very own before shared ones."""
     own = {
@@ -307,35 +330,56 @@ def _applicable(name: str, options: dict[str, Any]) -> dict[str, Any]:
     shared = {key: value for key, value in options.items() if "." not in key}
     known = inspect.signature(eavesdroppers[name]).parameters
     if "base_attack_kwargs" in known:
-        # A transformed attack hands the options on to its base attacks that have them.
+        # A transformed attack hands the options on to its base attacks that have them, and refuses any other thing.
         kwargs = own.get("base_attack_kwargs", {})
         bases = own.get("base_attacks", known["base_attacks"].default)
-        own["base_attack_kwargs"] = kwargs | {
-            base: {**_applicable(base, shared), **kwargs.get(base, {})} for base in bases
-        }
+        plain = isinstance(kwargs, dict) and all(isinstance(one, dict) for one in kwargs.values())
+        if plain and isinstance(bases, list | tuple) and all(base in eavesdroppers for base in bases):
+            own["base_attack_kwargs"] = kwargs | {
+                base: {**_applicable(base, shared), **kwargs.get(base, {})} for base in bases
+            }
     if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
         shared = {key: value for key, value in shared.items() if key in known}
     return {**shared, **own}
 
 
 def _recorded(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DataError(f"no recorded symbols at {path}.")
+    members = "train_second_half.npy", "test.npy"
     try:
         with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > _LARGEST_RECORD:
-            raise ValueError(f"it unpacks to {size:,} bytes, more than {_LARGEST_RECORD:,}")
-        with np.load(path, allow_pickle=False) as file:
-            found = [file[key] for key in ("train_second_half", "test")]
-        if any(a.dtype.kind not in "fiu" or not np.isfinite(a).all() for a in found):
-            raise ValueError("they must hold finite real numbers")
-        arrays = [torch.from_numpy(a.astype(np.float32, copy=False)) for a in found]
-    except (
-        Exception
-    ) as error:  # a damaged archive raises almost any; MemoryError where it claims too many numbers
-        told = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            # What the headers claim, before anything is unpacked.
+            size = sum(_claimed(archive, member) for member in members)
+            if size > _LARGEST_RECORD:
+                raise ValueError(f"they take {size:,} bytes in memory, more than {_LARGEST_RECORD:,}")
+            first, second = (_symbols(archive, member) for member in members)
+    except Exception as error:  # a damaged archive raises almost any
+        told = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
         raise DataError(f"{path} does not hold the arrays train_second_half and test: {told}.") from None
-    if any(a.dim() != 2 or a.shape[1] % 2 for a in arrays):
-        raise DataError(f"{path}: symbols must be [N, 2n], not {[list(a.shape) for a in arrays]}.")
-    return arrays[0], arrays[1]
+    return first, second
+
+
+def _claimed(archive: zipfile.ZipFile, member: str) -> int:
+    """The bytes that an array takes as float32, or as it is stored where that is more."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):  # the later one is for names of columns
+            raise ValueError("they must hold finite real numbers")
+        one = version == (1, 0)
+        shape, _, kind = (
+            np.lib.format.read_array_header_1_0(file) if one else np.lib.format.read_array_header_2_0(file)
+        )
+    if kind.kind not in "fiu":
+        raise ValueError("they must hold finite real numbers")
+    if len(shape) != 2 or min(shape) < 1 or shape[1] % 2:
+        raise ValueError(f"symbols must be [N, 2n], not {list(shape)}")
+    return math.prod(shape) * max(4, kind.itemsize)
+
+
+def _symbols(archive: zipfile.ZipFile, member: str) -> torch.Tensor:
+    with archive.open(member) as file, np.errstate(over="ignore"):
+        symbols = np.lib.format.read_array(file, allow_pickle=False).astype(np.float32, copy=False)
+    if not np.isfinite(symbols).all():
+        raise ValueError("they must hold finite real numbers")
+    return torch.from_numpy(symbols)

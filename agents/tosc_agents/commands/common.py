@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -14,7 +16,7 @@ import tyro
 from tosc_agents.keys import SecretKey
 from tosc_agents.learning.state import kept_identity
 from tosc_env.devices import resolve_device
-from tosc_env.errors import CheckpointError, InputError, shown, without_keys
+from tosc_env.errors import CheckpointError, InputError, shown, unknown, without_keys
 from tosc_env.game import GameConfig
 from tosc_env.identity import describe_module, digest
 from tosc_env.io.checkpoint_files import SUFFIX, card_path, read_card
@@ -22,6 +24,7 @@ from tosc_env.io.checkpoints import Checkpoint, load_checkpoint
 from tosc_env.nodes import WIRETAP, as_nodes, wiretap
 from tosc_env.options import named_options
 from tosc_env.pipeline import Pipeline
+from tosc_env.registration import environments
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -35,9 +38,11 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not name or not equals:
             raise InputError(f"an option is written name=value, not {shown(pair)}.")
+        if name in options:
+            raise InputError(f"each option is given once, but {shown(name)} is given twice.")
         try:
             options[name] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, a number of too many digits, too many brackets
             options[name] = text
     return options
 
@@ -53,7 +58,7 @@ def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
     Values are JSON where they can be, else text; a comma inside brackets belongs to its value.
 
     Raises:
-        InputError: a part without a name, an option that is not written name=value, or one given twice.
+        InputError: a part without a name, or an option that is not written name=value or given twice.
 
     Example:
         >>> parse_parts(["keyed", "laplace:epsilon=20,epsilon_range=[1,100],mode=laplace"])
@@ -68,13 +73,9 @@ def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
         if not colon:
             parts.append(name)
             continue
-        pairs = _pieces(listed)
-        options = parse_options(pairs)
-        if len(options) < len(pairs) or "name" in options:
-            raise InputError(
-                f"each option of {name!r} is given once, and 'name' is none, but there are "
-                f"{', '.join(without_keys(pair.partition('=')[0]) for pair in pairs)}."
-            )
+        options = parse_options(_pieces(listed))
+        if "name" in options:
+            raise InputError(f"'name' is no option of {name!r}; it is what stands before the colon.")
         parts.append({"name": name, **options})
     return parts
 
@@ -119,10 +120,13 @@ def snr_choices(values: Sequence[float]) -> Any:
     return values[0] if len(values) == 1 else list(values)
 
 
-def check_seed(seed: int) -> None:
-    """Raise InputError for a seed that no generator takes."""
-    if not -(2**63) <= seed < 2**63:
-        raise InputError(f"seed must be a whole number of 64 bits, not {seed}.")
+def check_snr_pairs(snr_db: Sequence[float], eavesdropper_snr_db: Sequence[float]) -> None:
+    """Raise InputError unless the eavesdropper's SNRs are none, or one for each of the receiver's."""
+    if eavesdropper_snr_db and len(eavesdropper_snr_db) != len(snr_db):
+        raise InputError(
+            f"--eavesdropper-snr-db pairs with --snr-db, but there are {len(eavesdropper_snr_db)} and "
+            f"{len(snr_db)} values."
+        )
 
 
 def part_names(parts: Sequence[str | Mapping[str, Any]]) -> list[str]:
@@ -188,16 +192,30 @@ class SystemOptions:
     device: str = "cpu"
     """Processor or accelerator to compute on, e.g. cuda:0."""
 
-    def load(self, path: Path) -> Checkpoint:
+    def load(self, path: Path, play: str | None = None) -> Checkpoint:
         """The system, in its checkpoint; CheckpointError for a file that is not a scheme's."""
         return load_checkpoint(
             path,
             device=resolve_device(self.device),
             kind="scheme",
-            name=self.play,
+            name=self.play or play,
             options=scheme_options(self.scheme_kwargs),
             stages=parse_parts(self.stages),
         )
+
+
+def is_file(given: str) -> bool:
+    """Whether what a command was given is a file, and not a name that 'tosc list' shows."""
+    return given.endswith(SUFFIX) or os.sep in given or os.path.isfile(given)
+
+
+def environment_of(data: str) -> str:
+    """An environment's id for the id itself, or for the name of a data set; InputError where there is none."""
+    known = environments()
+    by_data = {name: id for id, name in reversed(known.items())}
+    if data not in known and data not in by_data:
+        raise unknown("data set or environment", data, (*by_data, *known))
+    return data if data in known else by_data[data]
 
 
 def use_key_file(scheme: Pipeline, path: Path | None) -> None:
@@ -247,12 +265,14 @@ def colludes(card: Mapping[str, Any]) -> bool:
 
 def trained_against(card: Mapping[str, Any]) -> str | None:
     """The digest of the weights of the system that this attacker's card says it was trained against."""
-    return card.get("training", {}).get("identity", {}).get("scheme", {}).get("weights")
+    identity = card.get("training", {}).get("identity")
+    scheme = identity.get("scheme") if isinstance(identity, Mapping) else None
+    return scheme.get("weights") if isinstance(scheme, Mapping) else None
 
 
 def weights_of(scheme: Pipeline, card: Mapping[str, Any]) -> set[str]:
     """The digests by which a system's weights are known: as they are, and as they were before they were rounded."""
-    return {describe_module(scheme)["weights"], *([card["unrounded"]] if "unrounded" in card else [])}
+    return {describe_module(scheme)["weights"], *([str(card["unrounded"])] if "unrounded" in card else [])}
 
 
 def check_colluding(colluding: bool, setting: GameConfig) -> None:
@@ -261,6 +281,20 @@ def check_colluding(colluding: bool, setting: GameConfig) -> None:
         raise InputError(
             "colluding is for several eavesdroppers, and there is one: say how many with --eavesdroppers."
         )
+
+
+def check_folder(path: Path) -> None:
+    """Raise InputError for an --output that is no folder and cannot become one, before anything is computed for it."""
+    place = path
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{place} is no folder")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"{place} may not be written to")
+    except OSError as error:
+        raise InputError(f"--output cannot be in the folder {path}: {error.strerror}.") from None
 
 
 def refuse_overwriting(path: Path, overwrite: bool, state: Path | None = None) -> None:
@@ -272,7 +306,11 @@ def refuse_overwriting(path: Path, overwrite: bool, state: Path | None = None) -
     """
     if path.suffix != SUFFIX:
         raise InputError(f"--output names weights, whose files end in {SUFFIX!r}, not {path}.")
-    there = [one for one in (path, card_path(path)) if one.exists()]
+    check_folder(path.parent)
+    for one in (path, card_path(path)):
+        if os.path.isdir(one):
+            raise InputError(f"--output names a file, and {one} is a folder.")
+    there = [one for one in (path, card_path(path)) if os.path.exists(one)]
     if there and not overwrite and not (state is not None and state.exists() and _left_by(state, path)):
         raise InputError(f"{there[0]} exists; choose another --output, or give --overwrite.")
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from tosc_agents.commands.attack import Attack
+from tosc_agents.commands.common import check_folder
 from tosc_agents.zoo import WEIGHTS
 from tosc_env.io.checkpoints import load_checkpoint
 from tosc_env.io.files import replacing
@@ -31,6 +32,7 @@ class Demo:
 
     def run(self) -> int:
         """Play through ``gym.make``, then attack."""
+        check_folder(self.output)
         target = WEIGHTS / "deepjscc-shapes.safetensors"
         self._play(load_checkpoint(target, kind="scheme").policy)
         return Attack(

@@ -14,7 +14,13 @@ from tosc_agents.commands.common import (
     NodeOptions,
     SystemOptions,
     check_colluding,
+    check_folder,
+    check_snr_pairs,
     colludes,
+    environment_of,
+    is_file,
+    parse_options,
+    scheme_options,
     setting_of,
     system_of,
     tell_guarantee,
@@ -30,8 +36,11 @@ from tosc_env.errors import InputError
 from tosc_env.game import GameConfig
 from tosc_env.io.checkpoints import check_fits, load_checkpoint, read_header
 from tosc_env.nodes import WIRETAP, as_nodes
+from tosc_env.options import named_options
 from tosc_env.pipeline import Pipeline
 from tosc_env.privacy.threat import ThreatModel
+from tosc_env.registration import environments
+from tosc_env.zoos import eavesdropper_file, scheme_file
 
 
 @dataclass(kw_only=True)
@@ -40,19 +49,25 @@ class Evaluate(SystemOptions, NodeOptions):
 
     Of several eavesdroppers each is measured, colluding ones as one.
 
-    Example: tosc evaluate runs/deepjscc-cifar10-12dB.safetensors --snr-db 0 4 8 12 16 20
+    Example: tosc evaluate deepjscc --data shapes --attacker inversion --snr-db 0 4 8 12 16 20
     """
 
-    scheme: Annotated[Path, tyro.conf.Positional]
-    """A scheme's checkpoint."""
-    attacker: tuple[Path, ...] = ()
-    """Eavesdroppers' checkpoints."""
+    scheme: Annotated[str, tyro.conf.Positional]
+    """A scheme's checkpoint, or the name of a trained one ('tosc list'), with --data."""
+    attacker: tuple[str, ...] = ()
+    """Eavesdroppers' checkpoints, or names of some that were trained against this scheme."""
     key_file: Path | None = None
     """The secret key of a keyed scheme (64 hexadecimal digits); by default a fresh one in memory."""
     snr_db: tuple[float, ...] = (0.0, 4.0, 8.0, 12.0, 16.0, 20.0)
     """Es/N0 in dB of both links."""
+    eavesdropper_snr_db: tuple[float, ...] = ()
+    """Es/N0 in dB of the eavesdropper's link where it is another, paired with --snr-db."""
+    channel: str | None = None
+    """A registered channel; by default that of the checkpoint."""
+    channel_kwargs: tuple[str, ...] = ()
+    """The channel's options, as name=value."""
     data: str | None = None
-    """The data set the scheme is wanted for; by default its own, another is refused."""
+    """The data set (or environment) the scheme is wanted for; that of a checkpoint is its own, another is refused."""
     num_symbols: int | None = None
     """The code length the scheme is wanted for; by default its own, another is refused."""
     output: Path | None = None
@@ -61,22 +76,32 @@ class Evaluate(SystemOptions, NodeOptions):
     def run(self) -> int:
         """Load, measure, print, and write if asked."""
         device = resolve_device(self.device)
+        check_snr_pairs(self.snr_db, self.eavesdropper_snr_db)
         if not self.snr_db:
             raise InputError("at least one --snr-db in dB is needed.")
-        loaded = self.load(self.scheme)
-        scheme, setting = loaded.policy, self.with_nodes(setting_of(loaded))
+        if self.output is not None:
+            check_folder(self.output)
+        target, data, play = self._target()
+        loaded = self.load(target, play)
+        scheme, setting = loaded.policy, self._over_channel(self.with_nodes(setting_of(loaded)))
         use_key_file(scheme, self.key_file)
         tell_guarantee(scheme)
         game = setting.game(split="test", device=device, constellation=scheme.constellation)
         length = game.num_symbols if self.num_symbols is None else self.num_symbols
         wanted = replace(game.spec, num_symbols=length)
-        check_fits(read_header(self.scheme), self.scheme, wanted, self.data)
+        check_fits(read_header(target), target, wanted, data)
         attackers: dict[str, Eavesdropper] = {}
         together: set[bool] = set()
-        for path in self.attacker:
+        cards: dict[Path, dict[str, Any]] = {}
+        for given in self.attacker:
+            path = Path(given) if is_file(given) else eavesdropper_file(given, setting.data, game, scheme)
+            name = path.stem if is_file(given) else given
+            if name in attackers:
+                raise InputError(f"--attacker names {name!r} twice; files are told apart by their names.")
             check_fits(read_header(path), path, game.spec, setting.data)
             attacker = load_checkpoint(path, device=device, kind="eavesdropper")
-            attackers[path.stem] = attacker.policy
+            attackers[name] = attacker.policy
+            cards[path] = attacker.card
             together.add(colludes(attacker.card))
             _warn_of_another(path, attacker.card, scheme, loaded.card)
         if len(together) > 1:
@@ -84,13 +109,14 @@ class Evaluate(SystemOptions, NodeOptions):
                 "some of these attackers collude and others do not; evaluate them one kind at a time."
             )
         check_colluding(together == {True}, setting)
-        for path in self.attacker:
-            _warn_of_other_nodes(path, read_header(path)["card"], setting)
+        for path, card in cards.items():
+            _warn_of_other_nodes(path, card, setting)
         found = evaluate(
             game,
             scheme,
             attackers,
             snr_db=self.snr_db,
+            eavesdropper_snr_db=self.eavesdropper_snr_db or None,
             seeds=self.seeds,
             with_ssim=self.ssim,
             threat=ThreatModel(colluding=together == {True}),
@@ -104,7 +130,7 @@ class Evaluate(SystemOptions, NodeOptions):
             print(f"{scheme.title}: {describe_usage(found.usage)}")
         if self.output is not None:
             record = {
-                "target": self.scheme.name,
+                "target": target.name,
                 "system": system_of(scheme, loaded.card),
                 "setting": setting.plain(),
                 "channel_uses": game.num_symbols,
@@ -113,9 +139,28 @@ class Evaluate(SystemOptions, NodeOptions):
                 **provenance(game.source, device),
                 "results": found.plain(),
             }
-            write_results(self.output, record, found, note, f"{scheme.title}, {self.scheme}")
+            write_results(self.output, record, found, note, f"{scheme.title}, {target}")
             print(f"results are in {self.output}")
         return 0
+
+    def _target(self) -> tuple[Path, str | None, str | None]:
+        """The scheme's file, the data set it must be of, and the scheme that plays where it is another's weights."""
+        if is_file(self.scheme):
+            return Path(self.scheme), self.data, None
+        if self.data is None:
+            raise InputError(
+                f"{self.scheme!r} is no file; of a trained scheme by name ('tosc list'), --data says for which images."
+            )
+        id = environment_of(self.data)
+        path = scheme_file(self.scheme, id, scheme_options(self.scheme_kwargs))
+        return path, environments()[id], self.scheme
+
+    def _over_channel(self, setting: GameConfig) -> GameConfig:
+        """The setting with the channel that was given."""
+        options = named_options("--channel-kwargs", parse_options(self.channel_kwargs), ("channel",))
+        if self.channel is None:
+            return replace(setting, channel_kwargs=options) if options else setting
+        return replace(setting, channel=self.channel, channel_kwargs=options)
 
 
 def _warn_of_other_nodes(path: Path, card: dict[str, Any], setting: GameConfig) -> None:

@@ -12,7 +12,7 @@ from tosc_env.registry import Registry
 from tosc_env.rewards import rewards
 from tosc_env.schemes import objectives, schemes, stages
 from tosc_env.tasks import tasks
-from tosc_env.zoos import installed_zoos
+from tosc_env.zoos import listing
 
 
 @dataclass
@@ -42,7 +42,6 @@ class List:
         console = Console()
         console.print(table)
         console.print("trained weights:")
-        for zoo in installed_zoos():
-            for line in zoo.listing():
-                console.print(f"  {line}", highlight=False)
+        for line in listing():
+            console.print(f"  {line}", highlight=False)
         return 0

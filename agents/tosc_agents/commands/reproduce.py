@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from tosc_agents.commands.common import check_folder
 from tosc_agents.experiments.jobs import RunCache
 from tosc_agents.experiments.presets import preset
 from tosc_agents.experiments.reproduction import EXPERIMENTS, Reproduction
@@ -52,6 +53,7 @@ class Reproduce:
         if self.trainings is not None and self.trainings < 1:
             raise InputError(f"trainings must be at least 1, not {self.trainings}.")
         folder = self.output or Path("runs") / f"reproduce-{self.preset}"
+        check_folder(folder)
         cache = RunCache(folder / "jobs", device=resolve_device(self.device))
         reproduction = Reproduction(
             preset(self.preset),

@@ -11,7 +11,6 @@ import tyro
 from tosc_agents.commands.common import (
     NodeOptions,
     asked_of,
-    check_seed,
     parse_options,
     parse_parts,
     part_names,
@@ -113,7 +112,6 @@ class Train(NodeOptions):
         """Train, evaluate once at the training SNR, save."""
         device = resolve_device(self.device)
         stages = parse_parts(self.stages)
-        check_seed(self.seed)
         data = ("name", "split", "half", "device")
         start = None if self.warm_start is None else WarmStart(self.warm_start)
         setting = GameConfig(

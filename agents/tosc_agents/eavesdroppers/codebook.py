@@ -18,7 +18,7 @@ from tosc_env.types import SystemSpec
 
 
 class Codebook(TransformedAttack):
-    """Decides which points were sent and shows the base attacks the codewords that the points stand for.
+    """An attacker that decides which points were sent, and shows the base attacks the codewords they stand for.
 
     ::
 

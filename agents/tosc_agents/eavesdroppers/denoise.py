@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,11 +12,11 @@ from torch import Tensor
 from tosc_agents.eavesdroppers.transformed import BASE_ATTACKS, TransformedAttack
 from tosc_env.channels.base import matched, noise_power
 from tosc_env.privacy.view import View
-from tosc_env.types import Reception, SystemSpec
+from tosc_env.types import CSILayout, Reception, SystemSpec
 
 
 class Denoise(TransformedAttack):
-    """Combines R transmissions of one image into a reception of R times the SNR, and shows that to the base attacks.
+    """An attacker that combines R transmissions of one image into one of R times the SNR for the base attacks.
 
     Over AWGN it is the mean weighted by ``1 / N0`` of each transmission. Over a fading link it is maximum-ratio
     combining, of the raw receptions y_r whatever the equaliser has made of them: with ``g = sum |h_r|^2 / N0_r``
@@ -68,6 +69,9 @@ class Denoise(TransformedAttack):
         gains = torch.stack([size, torch.zeros_like(size)], dim=2).flatten(1)
         known = (powers > 0).any(2).any(1)[:, None]
         return torch.where(known, combined, received.mean(1)), torch.cat([snr_db, gains], dim=1)
+
+    def layout_of(self, width: int) -> CSILayout:
+        return replace(super().layout_of(width), equaliser="mmse")  # which is what it hands on
 
     def learn(self, view: View, generator: torch.Generator) -> dict[str, Any]:
         return {"receptions": view.threat.receptions}

@@ -63,7 +63,7 @@ class Inference(NeuralEavesdropper):
 
 
 class Label(Inference):
-    """Infers the task's answer.
+    """An attacker that infers the task's answer.
 
     For a choice the logits are those of the label, [B, K]; for K yes-or-no answers they are K pairs, [B, 2K].
 
@@ -121,7 +121,7 @@ class Label(Inference):
 
 
 class Attribute(Inference):
-    """Infers private attributes of the image.
+    """An attacker that infers private attributes of the image.
 
     How many values each has is a matter of the data, so the network is made when the attacker is fitted. The answers
     stand in the alphabetical order of their names.

@@ -13,7 +13,7 @@ from tosc_env.types import SystemSpec
 
 
 class MeanImage(Eavesdropper):
-    """Answers every message with the mean training image. An attacker below this one is broken, not defeated.
+    """The mean training image, whatever is received. An attacker below this one is broken, not defeated.
 
     Example:
         >>> attacker = MeanImage(SystemSpec((3, 32, 32), 10))

@@ -17,7 +17,7 @@ from tosc_env.types import Reception, SystemSpec
 
 
 class Sorted(TransformedAttack):
-    """Shows the base attacks statistics of a message that a permutation of its values does not change.
+    """An attacker that shows the base attacks statistics which no permutation of a message's values changes.
 
     ==========================  =======================================================================
     columns                     not changed by

@@ -23,11 +23,11 @@ BASE_ATTACKS = ("inversion-mlp", "label", "match")
 """The base attacks of a transformed attack unless its caller names others: one for each kind of leak."""
 
 CLEAN_DB = 100.0
-"""The SNR in the CSI of symbols that have not been on the air."""
+"""The SNR in the CSI of symbols that have not been transmitted."""
 
 
 class TransformedAttack(Eavesdropper):
-    """Transforms what was received, and lets ordinary attackers, its *base attacks*, learn from the result.
+    """A transformation of what was received, and ordinary attackers, its *base attacks*, that learn from the result.
 
     ::
 
@@ -102,7 +102,7 @@ class TransformedAttack(Eavesdropper):
     # -- for subclasses --------------------------------------------------------------------------------
 
     def layout_of(self, width: int) -> CSILayout:
-        """What the CSI says of each use of what the base attacks are shown: nothing if these are no channel uses."""
+        """The part of the CSI for each use that the base attacks are shown: nothing if these are no channel uses."""
         return self.spec.layout if width == 2 * self.spec.num_symbols else CSILayout()
 
     def build(self, width: int) -> None:
@@ -238,7 +238,7 @@ class TransformedView:
         return self._clean(self._view.encode(images))
 
     def _clean(self, symbols: Tensor) -> Tensor:
-        """Symbols that have not been on the air, transformed as if over a link of hardly any noise and no fade."""
+        """Symbols that have not been transmitted, transformed as if over a link of hardly any noise and no fade."""
         csi = symbols.new_zeros(len(symbols), self._view.spec.num_csi)
         csi[:, 0], csi[:, 1::2] = CLEAN_DB, 1.0
         return self._attack.through(Reception(symbols, csi)).received

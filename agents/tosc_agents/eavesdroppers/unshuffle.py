@@ -19,7 +19,7 @@ KINDS = ("permutation", "signed permutation", "rotation")
 
 
 class Unshuffle(TransformedAttack):
-    """Recovers a fixed key from encrypted receptions of images whose unencrypted symbols are known, and undoes it.
+    """An attacker that recovers a fixed key from receptions of images whose unencrypted symbols it has, and undoes it.
 
     For encrypted receptions Y [P, 2n] and the symbols S [P, 2n] of the same images without a key, the likeliest
     key under white noise is what agrees best with ``G = Y^T S``:

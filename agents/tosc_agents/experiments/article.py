@@ -1,4 +1,4 @@
-"""What the article prints, as constants: Guo, Zhang, Wang, Feng, Quek, arXiv 2408.04188 (IEEE Wireless
+"""The article's printed figures, as constants: Guo, Zhang, Wang, Feng, Quek, arXiv 2408.04188 (IEEE Wireless
 Communications 2024). Its curves over the SNR have no printed numbers and are not here.
 """
 

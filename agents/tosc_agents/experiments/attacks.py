@@ -66,7 +66,7 @@ class Attacker:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What methods and attackers are measured with.
+    """Settings of the evaluation of methods and attackers.
 
     Attributes:
         snr_db: of both links, one after the other.
@@ -178,7 +178,7 @@ def attack_job(
 
 
 def floors_job(systems: Systems) -> Job:
-    """What knowing nothing, and knowing the class, gives on the test images; how often a constant answer is right."""
+    """The floors on the test images: knowing nothing, knowing the class, and how often a constant answer is right."""
     setting = systems.setting
 
     def work(cache: RunCache, folder: Path) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def rebuild(
     seed: int = 0,
     threat: ThreatModel | None = None,
 ) -> Tensor:
-    """What an attacker makes of one transmission of each image, [N, C, H, W] in [0, 1].
+    """An attacker's reconstructions from one transmission of each image, [N, C, H, W] in [0, 1].
 
     ``index``, int64 [N], says which of the game's images; None: all. ``seed`` is the channel's.
     """

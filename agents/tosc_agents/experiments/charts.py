@@ -24,7 +24,7 @@ INK, MUTED, GRID = "#222222", "#6b6b6b", "#e3e6ea"
 
 
 class Style(NamedTuple):
-    """How a method is drawn, in every chart; a hollow one's markers are white inside."""
+    """The colour, line and marker of a method in every chart; a hollow one's markers are white inside."""
 
     colour: str
     marker: str
@@ -34,7 +34,7 @@ class Style(NamedTuple):
 
 
 # One hue per family (Okabe and Ito's, which colour-blind readers tell apart), one marker per budget or mode, so that
-# no two methods share colour and marker; dashed is honest DP, dotted the calibrated one.
+# no two methods share colour and marker; dashed is the Laplace mechanism, dotted calibrated noise.
 STYLES: Mapping[str, Style] = {
     "deepjscc": Style("#000000", "o", width=3.0),
     "label-only": Style("#8a8a8a", "X", line="-."),

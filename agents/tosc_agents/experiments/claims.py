@@ -92,7 +92,7 @@ def _one_point(results: Results, key: str) -> tuple[Value, Value]:
 
 
 def _degrades_less(key: str, rivals: tuple[str, ...]) -> Judge:
-    """That rivals lose less, unless all of them are so inaccurate that they have nothing to lose."""
+    """Judge that rivals lose less, unless all of them are so inaccurate that they have nothing to lose."""
     judge = every(above, _both(_loss), [key], rivals)
 
     def judged(results: Results) -> Outcome:
@@ -151,7 +151,7 @@ def _beside_chance(results: Results, key: str, metric: str) -> tuple[Value, Valu
 
 
 def _misled(key: str) -> Judge:
-    """That a classifier of faces is at chance on rebuilt ones; it must know the originals."""
+    """Judge that a classifier of faces is at chance on rebuilt ones; it must know the originals."""
     judge = every(at_most, _beside_chance, [key], ["gender_from_image"])
 
     def judged(results: Results) -> Outcome:

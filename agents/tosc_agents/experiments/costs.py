@@ -1,4 +1,4 @@
-"""What schemes cost: counted, and timed in turn in one run, so that a slow moment of the machine hits all alike."""
+"""The costs of schemes: counted, and timed in turn in one run, so that a slow moment of the machine hits all alike."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HORIZON = 10**6
 
 @dataclass(frozen=True)
 class Place:
-    """Where everything that is compared runs.
+    """The place where everything that is compared runs.
 
     Attributes:
         setting: task, channel, code length, SNR.
@@ -133,7 +133,7 @@ class TimedInference:
         self._single, self._batch = (self._call(size) for size in (1, place.batch_size))
 
     def complexity(self) -> Complexity:
-        """What can be counted."""
+        """Count what can be counted."""
         with weights_from(0):
             return complexity(self._scheme, self._recipe.made(self._scheme.spec))
 
@@ -176,7 +176,7 @@ def now(device: torch.device) -> float:
 
 
 def machine(device: torch.device, precision: Precision = "auto") -> dict[str, Any]:
-    """What seconds depend on, as plain values; the processor's name as the system tells it."""
+    """The machine that seconds depend on, as plain values; the processor's name as the system reports it."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

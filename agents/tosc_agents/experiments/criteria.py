@@ -31,7 +31,7 @@ class Absent(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a criterion: its kind, the figures or what it lacks, and with whom it failed.
+    """The outcome of a criterion: its kind, the figures or what it lacks, and with whom it failed.
 
     >>> str(Outcome(FAILED, " in 2 of 3: IBAL 86.0 % against LBVQ 86.4 %"))
     'fails in 2 of 3: IBAL 86.0 % against LBVQ 86.4 %'
@@ -68,7 +68,7 @@ class Judged:
 
     @property
     def verdict(self) -> str:
-        """What the criteria make of the claim; see ``RULES`` of the claims."""
+        """The verdict on a claim, from its criteria; see ``RULES`` of the claims."""
         kinds = {outcome.kind for _, outcome in self.criteria}
         if HELD in kinds:
             return HOLDS if kinds == {HELD} else IN_PART
@@ -106,7 +106,7 @@ class Results:
         return self._most("fig3", key, ("accuracy",), (snr_db,))
 
     def leak(self, key: str, snr_db: float = TRAINING_SNR_DB, kind: str = "psnr_db") -> Value:
-        """What the strongest attacker of fig3 has of a method: ``psnr_db`` above the floor, at least 0; or ``reid``."""
+        """A method's leak to the strongest attacker of fig3: ``psnr_db`` above the floor, at least 0; or ``reid``."""
         found = self._most("fig3", key, LEAKS[kind], (snr_db,))
         if kind != "psnr_db":
             return found
@@ -118,7 +118,7 @@ class Results:
         return self._most(experiment, key, (metric,), (math.nan, TRAINING_SNR_DB))
 
     def has(self, experiment: str, key: str, metric: str) -> bool:
-        """Whether there is such a figure."""
+        """Check that there is such a figure."""
         return any(row.metric == metric for row in self._rows[experiment, key])
 
     def _most(self, experiment: str, key: str, metrics: Sequence[str], snrs: Sequence[float]) -> Value:
@@ -139,7 +139,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Whether one turned out as claimed, by how much (negative where it did not), in words, and with whom."""
+    """One comparison: did it turn out as claimed, by how much (negative if not), in words, and with whom."""
 
     ok: bool
     slack: float

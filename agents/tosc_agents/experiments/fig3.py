@@ -157,7 +157,7 @@ class Fig3:
         return f"{name}: {done} epochs{differs}{start}{part}{given}"
 
     def _pictures(self, cache: RunCache, folder: Path) -> list[Plot]:
-        """What the strongest rebuilding attacker of each method makes of the same test images."""
+        """Reconstructions of the same test images by the strongest rebuilding attacker of each method."""
         snr_db = float(self.systems.setting.snr_db)  # type: ignore[arg-type]
         table = over_seeds(frame(self.rows(cache)))
         shown: dict[str, tuple[Path, Path, str]] = {}

@@ -77,11 +77,11 @@ class RunCache:
         self.folder, self.device, self.quiet = folder, torch.device(device), quiet
 
     def folder_of(self, job: Job) -> Path:
-        """Where a job's result and files lie."""
+        """The folder of a job's result and files."""
         return self.folder / job.slug
 
     def finished(self, job: Job) -> bool:
-        """Whether the job needs no work."""
+        """Check that the job needs no work."""
         return (self.folder_of(job) / RESULT).is_file()
 
     def record(self, job: Job) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class RunCache:
         return record
 
     def result(self, job: Job) -> dict[str, Any]:
-        """What a finished job's work returned."""
+        """The value that a finished job's work returned."""
         return self.record(job)["result"]
 
     def file(self, job: Job, name: str) -> Path:

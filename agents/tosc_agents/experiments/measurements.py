@@ -1,4 +1,4 @@
-"""What was measured: one DataFrame for all experiments, with a row for each figure.
+"""Measurements: one DataFrame for all experiments, with a row for each figure.
 
 =============  ================================================================================================
 ``experiment``  ``fig3``, ``table1``, ``table2``, ``fig4``
@@ -89,7 +89,7 @@ class Value:
         return 0.0 if math.isnan(self.interval) else self.interval
 
     def above(self, other: Value) -> bool:
-        """Whether it lies clearly above: by more than both 95 % intervals, ``a - b > sqrt(ia^2 + ib^2)``."""
+        """Check that it lies clearly above: by more than both 95 % intervals, ``a - b > sqrt(ia^2 + ib^2)``."""
         return self.mean - other.mean > math.hypot(self.half, other.half)
 
     def __sub__(self, other: Value) -> Value:
@@ -212,7 +212,7 @@ def values(table: pd.DataFrame) -> list[Value]:
 
 
 def intervals(table: pd.DataFrame) -> str:
-    """What the intervals of these rows mean, in a sentence.
+    """The meaning of these rows' intervals, in a sentence.
 
     >>> intervals(frame([dict(experiment="fig3", method="vq", metric="accuracy", value=0.8, interval=0.1, samples=3)]))
     '±: 95 % interval of the mean over 3 draws of the channel noise.'

@@ -1,4 +1,4 @@
-"""Who is compared: every scheme of the article, what it left out, and the obvious rivals."""
+"""The methods compared: every scheme of the article, what it left out, and the obvious rivals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Method:
     recipe: Mapping[str, Any] | None = None
 
     def plain(self) -> dict[str, Any]:
-        """What determines how it plays, for a job's inputs."""
+        """Describe what determines how it plays, for a job's inputs."""
         return {"key": self.key, "scheme": self.scheme, "options": dict(self.options)}
 
 
@@ -65,7 +65,7 @@ def _keyed(key: str, label: str, mode: str, lifetime: str, article: str | None) 
 METHODS: tuple[Method, ...] = (
     Method("deepjscc", "DeepJSCC", "baseline", "deepjscc", article="DeepJSCC"),
     Method("label-only", "label only", "baseline", "label-only"),
-    # Honest: each message is epsilon-DP for its image. Calibrated: noise c/epsilon with a fitted c, no proof.
+    # Laplace mechanism: each message is epsilon-DP for its image. Calibrated: noise c/epsilon, c fitted, no proof.
     *_noisy("dp", "DP {}", "dp"),
     *_noisy("dp-cal", "DP {} (calibrated)", "dp-calibrated"),
     _keyed("enc-fixed", "fixed shuffle", "shuffle", "fixed", "Encryption"),

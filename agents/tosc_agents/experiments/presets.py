@@ -1,4 +1,4 @@
-"""How much of each experiment is done: data, networks, trainings, attackers, seeds."""
+"""The size of each experiment: data, networks, trainings, attackers, seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tosc_env.errors import unknown
 from tosc_env.game import GameConfig
 
 NOISY = ("label-only", "dp-0.05", "dp-0.1", "dp-0.9", "enc-rotation")
-"""Methods that leave an attacker a label at most (a proof or Part 2's measurements say so): it trains for less time."""
+"""Methods that leave an attacker a label at most (a proof or measurements say so): it trains for less time."""
 
 CLEAR = tuple(key for key in KEYS if key not in NOISY)
 
@@ -91,7 +91,7 @@ def recipes(
     starved, milder = ({"name": "adversary", "weight": weight, **width} for weight in (2.0, 1.0))
     start = {"start": "baseline", **changes}
     behind = {**start, "receiver_only": True}
-    honest = {"epsilon": 0.1, "epsilon_range": [0.04, 1.0]}
+    laplace = {"epsilon": 0.1, "epsilon_range": [0.04, 1.0]}
     calibrated = {"mode": "calibrated", "constant": 1.0, "epsilon": 1.0, "epsilon_range": [0.3, 50.0]}
     return {
         "baseline": Recipe("deepjscc", {}, baseline, learning_rate=baseline_rate, **changes),
@@ -99,7 +99,7 @@ def recipes(
         "ibal": Recipe("ibal", {}, warm + 2, objectives=("task", bottleneck, starved), **start),
         "vq": Recipe("lbvq", {}, warm, **start),
         "lbvq": Recipe("lbvq", {}, warm, objectives=("task", "codebook", milder), **start),
-        "dp": Recipe("dp-laplace", honest, receiver, **behind),
+        "dp": Recipe("dp-laplace", laplace, receiver, **behind),
         "dp-calibrated": Recipe("dp-laplace", calibrated, receiver, **behind),
     }
 

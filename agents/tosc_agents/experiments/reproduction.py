@@ -74,7 +74,7 @@ class Reproduction:
         return self._made[name]
 
     def jobs(self, experiment: str) -> list[Job]:
-        """What an experiment needs, or ``all`` of them; what is timed comes last, when the machine is quiet.
+        """The jobs of an experiment, or of ``all``; what is timed comes last, when the machine is quiet.
 
         Raises:
             DataError: images, or the VGG weights of the article's attacker, are not there.

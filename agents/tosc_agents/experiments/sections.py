@@ -1,4 +1,4 @@
-"""What an experiment is, and what it hands to the report."""
+"""The interface of an experiment, and the section that it hands to the report."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Plot:
 
 @dataclass
 class Section:
-    """What is told of one experiment besides its measurements.
+    """The report of one experiment besides its measurements.
 
     Attributes:
         title: of the experiment.
@@ -57,13 +57,13 @@ class Experiment(Protocol):
 
     @property
     def jobs(self) -> Sequence[Job]:
-        """What is to be run; jobs know what they need. The name of one begins with the experiment's."""
+        """The jobs to run; they name those that they need. A job's name begins with the experiment's."""
 
     def rows(self, cache: RunCache) -> list[dict[str, Any]]:
         """The measurements of what is finished, by their columns; none where that is too little to show."""
 
     def section(self, cache: RunCache, folder: Path) -> Section:
-        """What else a reader must know; pictures are written into the folder."""
+        """The rest of what a reader must know; pictures are written into the folder."""
 
     @staticmethod
     def show(table: pd.DataFrame, folder: Path) -> tuple[list[Plot], list[Table]]:

@@ -37,7 +37,7 @@ POINTS = 3.5
 
 @dataclass(frozen=True)
 class Systems:
-    """What is trained on one data set, and how.
+    """The systems that are trained on one data set, and their recipes.
 
     Attributes:
         setting: data, task, channel, code length and SNR.
@@ -191,13 +191,13 @@ def source_of(
 
 
 def images_of(setting: GameConfig) -> dict[str, Any]:
-    """Which images a setting's name stands for on this machine, for a job's inputs: each part's identity."""
+    """The identities of the images that a setting's name stands for on this machine, by part, for a job's inputs."""
     parts = {"system": ("train", "system"), "attacker": ("train", "attacker"), "test": ("test", None)}
     return {name: source_of(setting, *part).identity() for name, part in parts.items()}
 
 
 def _told(path: Path) -> dict[str, Any]:
-    """What a checkpoint's card says, for the job's result."""
+    """The facts on a checkpoint's card, for the job's result."""
     card = read_header(path)["card"]
     kept = [
         "training",

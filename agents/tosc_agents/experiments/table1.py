@@ -146,7 +146,7 @@ class Table1:
         return rows
 
     def section(self, cache: RunCache, folder: Path) -> Section:
-        """What a reader must know to use the figures."""
+        """Notes that a reader needs to use the figures."""
         result = cache.result(self.jobs[0])
         notes = [
             f"Measured on {result['device']} ({result['processor']}, {result['cores']} cores), {result['threads']} "
@@ -188,7 +188,7 @@ class Table1:
 
 
 def _printed(key: str) -> dict[str, str]:
-    """What the article has of a scheme, with ratios to its DeepJSCC; nothing where it does not have the scheme."""
+    """The article's figures for a scheme, with ratios to its DeepJSCC; none if it does not have the scheme."""
     printed = article.COMPLEXITY.get(article.complexity_key(method(key).article or ""))
     first = article.COMPLEXITY["DeepJSCC"]
     if printed is None:

@@ -1,4 +1,4 @@
-"""How the systems under comparison are trained: recipes, and one function that follows them."""
+"""The training of the systems under comparison: recipes, and one function that follows them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ KEY = SecretKey(bytes(range(32)))
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one system is trained.
+    """The training of one system.
 
     Attributes:
         scheme, options: what is trained; the networks' sizes come from the preset.
@@ -74,7 +74,7 @@ class Recipe:
         return make_objectives(self.objectives, spec)
 
     def config(self, batch_size: int, **loop: Any) -> SchemeTraining:
-        """What the training loop is told; ``loop`` are further arguments of its :class:`LoopConfig`."""
+        """The settings of the training loop; ``loop`` are further arguments of its :class:`LoopConfig`."""
         chosen = {k: v for k in ("optimizer", "learning_rate") if (v := getattr(self, k)) is not None}
         loop |= {"batch_size": batch_size, **defaults_of(self.scheme).training, **chosen}
         return SchemeTraining(LoopConfig(**loop), pad=self.pad, flip=self.flip, cutout=self.cutout)

@@ -84,7 +84,7 @@ class SimulatedAdversary(nn.Module):
 
 
 class Adversary(Objective):
-    """Trains against a simulated attacker, which learns to rebuild the image while the scheme learns to prevent it.
+    """A simulated attacker, which learns to rebuild the image while the scheme learns to prevent it.
 
     ::
 

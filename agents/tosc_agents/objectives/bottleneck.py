@@ -16,7 +16,7 @@ from tosc_env.types import Round, SystemSpec
 
 
 class Bottleneck(Objective):
-    """Penalises the information in the symbols about the image; the channel's noise is the bottleneck's.
+    """A penalty on the information in the symbols about the image; the channel's noise is the bottleneck's.
 
     ::
 

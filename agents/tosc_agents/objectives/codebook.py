@@ -17,7 +17,7 @@ NO_CODEBOOK = "the objective 'codebook' trains a scheme with a codebook, such as
 
 
 class Codebook(Objective):
-    """Moves codewords to the features that chose them, and features to their codewords.
+    """A pull of codewords to the features that chose them, and of features to their codewords.
 
     ::
 

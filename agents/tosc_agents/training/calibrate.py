@@ -96,8 +96,9 @@ def calibrate(
 
 
 def unseen(data: str) -> dict[str, Any]:
-    """Which images of a data set neither a scheme's training nor a test has seen, as arguments of
-    :meth:`~tosc_env.game.GameConfig.game`: its validation split, else the half that schemes are not trained on.
+    """The images of a data set that neither a scheme's training nor a test has seen, as arguments of
+    :meth:`
+    tosc_env.game.GameConfig.game`: its validation split, else the half that schemes are not trained on.
 
     >>> unseen("celeba"), unseen("cifar10")
     ({'split': 'valid'}, {'half': 'attacker'})

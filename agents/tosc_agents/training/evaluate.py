@@ -182,12 +182,12 @@ def evaluate(
             f"SNRs x seeds x batch_size must be at most {MOST_AT_ONCE:,} messages, which are sent at once, not "
             f"{len(pairs)} x {seeds} x {min(batch_size, count)}."
         )
-    sender = as_pipeline(scheme)
-    if sender.receives:
-        check_shapes("scheme", sender, game)
+    pipeline = as_pipeline(scheme)
+    if pipeline.receives:
+        check_shapes("scheme", pipeline, game)
     for attacker in attackers.values():
         check_shapes("eavesdropper", attacker, game)
-    name = sender.constellation
+    name = pipeline.constellation
     points = None if name is None else constellation_points(name, device=game.device)
     usage = torch.zeros(0 if points is None else len(points), device=game.device)
     accuracy: dict[float, Figure] = {}
@@ -208,26 +208,40 @@ def evaluate(
     # A stream for each SNR and seed. The images are outermost, so that an attacker may remember candidates.
     streams = [torch.Generator(game.device).manual_seed(1000 + seed) for _, seed in draws]
     rollouts = [
-        rollout(games[pair], sender, generator=stream, batch_size=batch_size)
+        rollout(games[pair], pipeline, generator=stream, batch_size=batch_size)
         for (pair, _), stream in zip(draws, streams, strict=True)
     ]
     sums: list[dict[tuple[str, str], Any]] = [defaultdict(float) for _ in draws]  # by attacker and figure
     for exchanges in zip(*rollouts, strict=True):
+        # Whoever rebuilds or infers has not yet been shown these images as candidates, nor what others were handed.
+        order = torch.randperm(len(exchanges[0].round.targets), device=game.device, generator=_unknown(game))
+        received: list[dict[str, tuple[Reception, Reception]]] = []
         for (_, seed), exchange, stream, totals in zip(draws, exchanges, streams, sums, strict=True):
             if points is not None:
                 indices = hard_decision(exchange.transmission.sent, points)
                 usage += torch.bincount(indices.flatten(), minlength=len(usage))
-            if sender.receives:
+            if pipeline.receives:
                 decision = game.task.decide(exchange.logits())
                 totals["", "accuracy"] += game.task.score(decision, exchange.round.targets).sum()
             ssim = with_ssim and (ssim_seeds is None or seed < ssim_seeds)
+            received.append({})
             for node in nodes:
                 once = exchange.observed(threat, node)
                 many = _again(exchange, once, stream, threat, node) if repeated else once
+                received[-1][node] = once, many
                 for name, attacker in attackers.items():
-                    reception = many if attacker.repeated else once
+                    reception = _copied(many if attacker.repeated else once)
                     for figure, values in _leaks(attacker, exchange.round, reception, game, ssim).items():
                         totals[_at(name, node, nodes), figure] += values.sum()
+        for exchange, stream, totals, by_node in zip(exchanges, streams, sums, received, strict=True):
+            for node, (once, many) in by_node.items():
+                for name, attacker in attackers.items():
+                    if "match" in attacker.capabilities:
+                        reception = _copied(many if attacker.repeated else once)
+                        images = exchange.round.batch.images[order]
+                        scores = attacker.match(reception.received, reception.csi, images)[:, order.argsort()]
+                        hits = metrics.reidentification(scores).sum()
+                        totals[_at(name, node, nodes), attacker.match_figure] += hits
             if threat.candidate_queries:
                 candidates = _again_encoded(exchange, stream)
                 for node in nodes:
@@ -298,6 +312,18 @@ def _at(name: str, node: str, nodes: Sequence[str]) -> str:
     return name if len(nodes) == 1 else f"{name}@{node}"
 
 
+def _unknown(game: Game) -> torch.Generator:
+    """A stream of the system's own entropy: an order of candidates that no attacker knows changes no figure."""
+    stream = torch.Generator(game.device)
+    stream.seed()
+    return stream
+
+
+def _copied(reception: Reception) -> Reception:
+    """The reception for one attacker, which may write to it."""
+    return Reception(reception.received.clone(), reception.csi.clone())
+
+
 def _leaks(
     attacker: Eavesdropper, round_: Round, reception: Reception, game: Game, with_ssim: bool
 ) -> dict[str, Tensor]:
@@ -308,13 +334,6 @@ def _leaks(
         rebuilt = attacker.reconstruct(received, csi)
         found = _image_figures(rebuilt, images, game, with_ssim)
         found["reid_pixels"] = metrics.reidentification(metrics.pixel_scores(rebuilt, images))
-    if "match" in attacker.capabilities:
-        # In another order than the messages, so that an answer by position is right by chance alone.
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(len(images))).to(
-            images.device
-        )
-        scores = attacker.match(received, csi, images[order])[:, order.argsort()]
-        found[attacker.match_figure] = metrics.reidentification(scores)
     if "infer" in attacker.capabilities:
         logits = attacker.infer(received, csi)
         sizes = [size for _, size in attacker.inferred]

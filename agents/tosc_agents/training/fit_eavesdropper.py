@@ -60,7 +60,7 @@ def fit_eavesdropper(
     threat = threat or ThreatModel()
     with weights_from(seed):
         attacker = make_eavesdropper(eavesdropper, game.spec, **(options or {})).to(game.device)
-    # One stream for the order of images and the noise on the air, so that a resumed run goes on with both.
+    # One stream for the order of images and the channel's noise, so that a resumed run goes on with both.
     generator = torch.Generator(game.device).manual_seed(seed)
     view, count = counted_view(game, scheme, threat, generator)
     threat = view.threat
@@ -85,7 +85,8 @@ def fit_eavesdropper(
         "name": attacker.name,
         **setting,
         "options": attacker.options,  # with what it has learnt of its own shape
-        "queries": view.queries,
+        # Of the count that the attacker cannot reach: it has had the view in its hands.
+        "queries": count.queries,
         "seconds": round(time.perf_counter() - start, 1),
         "fit": fitted,
         "identity": identity(seed=seed, **parts),
@@ -97,7 +98,7 @@ def fit_eavesdropper(
 def attack_identity(
     attacker: Eavesdropper, game: Game, scheme: PrivacyScheme, *, threat: ThreatModel, seed: int
 ) -> dict[str, Any]:
-    """What determines an attacker that is trained: itself when fresh, the system, the images, what it is given."""
+    """Describe what determines a trained attacker: itself when fresh, the system, the images, what it is given."""
     return identity(seed=seed, **_parts(attacker, game, scheme, threat))
 
 

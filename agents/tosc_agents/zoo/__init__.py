@@ -104,12 +104,15 @@ def _check_card(path: Path, header: Mapping[str, Any]) -> None:
     fits = {
         "data": data_of(card) is not None,
         "labels": isinstance(card.get("labels"), list),
-        "setting": isinstance(card.get("setting"), dict) and "channel" in card["setting"],
-        "valid_snr_db": isinstance(snrs, list) and len(snrs) == 2,
+        "setting": isinstance(card.get("setting"), dict) and isinstance(card["setting"].get("channel"), str),
+        "valid_snr_db": isinstance(snrs, list)
+        and len(snrs) == 2
+        and all(type(snr) in (int, float) for snr in snrs),
     }
     if header["kind"] == "eavesdropper":
         fits["against"] = isinstance(card.get("against"), str)
-        fits["composition"] = isinstance(card.get("composition"), dict)
+        stages = card["composition"].get("stages") if isinstance(card.get("composition"), dict) else None
+        fits["composition"] = isinstance(stages, list) and all(isinstance(stage, dict) for stage in stages)
     for name, right in fits.items():
         if not right:
             raise CheckpointError(

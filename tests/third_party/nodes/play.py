@@ -1,4 +1,4 @@
-"""What a stage for four antennas does, and colluding eavesdroppers, all by name; prints the figures as JSON."""
+"""Play a stage for four antennas, and colluding eavesdroppers, all by name; print the figures as JSON."""
 
 from __future__ import annotations
 

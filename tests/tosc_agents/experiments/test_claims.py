@@ -105,7 +105,7 @@ def kinds(one):
 
 
 def told(one, start):
-    """What became of the criterion whose name begins so."""
+    """The outcome of the criterion whose name begins so."""
     return next(str(outcome) for name, outcome in one.criteria if name.startswith(start))
 
 
@@ -139,7 +139,7 @@ def fails_3(measurements):
 
 
 def in_part_3(measurements):
-    """What PSNR does not see."""
+    """The article's claims on privacy that PSNR does not measure."""
     return put(measurements, 0.95, "reid_match", SEMANTIC)
 
 
@@ -152,7 +152,7 @@ def fails_4(measurements):
 
 
 def in_part_4(measurements):
-    """Honest DP near chance, as its bound demands."""
+    """The Laplace mechanism near chance, as its bound demands."""
     for method, accuracy in zip(HONEST, (0.10, 0.101, 0.15), strict=True):
         measurements = put(measurements, accuracy, "accuracy", [method])
     return put(measurements, FLOOR, "psnr_db", HONEST, experiment="fig3")

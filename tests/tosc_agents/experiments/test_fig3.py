@@ -1,4 +1,4 @@
-"""What is shown of fig3 is what was measured: the strongest attacker, above the floor, and nothing unmeasured."""
+"""Laws of fig3: it shows what was measured, the strongest attacker, above the floor, and nothing unmeasured."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_the_bottleneck_is_off_at_first_and_then_ramps_up():
 
 
 def seen(name):
-    """What a step of a training has seen."""
+    """The values that a step of a training has seen."""
     with weights_from(0):
         scheme = make_scheme(name, SPEC, **TINY).train()
     game = Game(

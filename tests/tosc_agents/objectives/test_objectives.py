@@ -1,4 +1,4 @@
-"""What all objectives share: they are named, made again, add up in a row, and train nothing that is not theirs."""
+"""Laws of every objective: named, made again, added up in a row, and training nothing that is not its own."""
 
 from __future__ import annotations
 

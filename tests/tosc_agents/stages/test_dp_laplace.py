@@ -46,7 +46,7 @@ def test_an_image_enters_its_message_through_the_clipped_features_alone():
 
 @pytest.mark.parametrize(("options", "sharp"), [({}, True), (CALIBRATED, False)])
 def test_the_honest_mode_alone_sharpens_what_it_sends(options, sharp):
-    """Where nothing is clipped there is no norm to spare."""
+    """No norm is to spare without clipping."""
     symbols = make(**options).backbone.encode(torch.rand(20, 3, 16, 16, generator=g()), context(20))
     assert torch.allclose(symbols.abs().sum(1), torch.ones(20)) == sharp
 
@@ -55,7 +55,7 @@ def test_the_honest_mode_alone_sharpens_what_it_sends(options, sharp):
 
 
 class Watched(Laplace):
-    """Remembers each message's budget."""
+    """A stage that remembers each message's budget."""
 
     def protect(self, symbols, context):
         self.spent = context.knobs.get("epsilon")

@@ -74,7 +74,7 @@ def test_over_awgn_the_key_costs_nothing():
 
 
 def shows(value):
-    """Whether the key, in digits, raw or as a list, is in some text or bytes."""
+    """Check that the key, in digits, raw or as a list, is in some text or bytes."""
     raw = bytes.fromhex(HEX)
     texts = (HEX, HEX.upper(), str(raw), str(list(raw)))
     if isinstance(value, bytes):

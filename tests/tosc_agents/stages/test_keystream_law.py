@@ -47,7 +47,7 @@ class Plain(PrivacyScheme):
 
 
 class Watched(Keyed):
-    """Remembers for each key stream (by the order that it gives) what was sent under it."""
+    """A stage that remembers for each key stream (by the order that it gives) what was sent under it."""
 
     def __init__(self, spec):
         super().__init__(spec, key=HEX)
@@ -119,7 +119,7 @@ def vector(scheme, *, seed=7, num_envs=3, mask=None, **options):
 
 
 def sent(seen):
-    """What an honest agent sends for the image that it sees: what follows from the image."""
+    """The message that an agent by the rules sends for the image that it sees."""
     return seen["image"].flatten()[::24]
 
 

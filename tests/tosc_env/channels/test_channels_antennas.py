@@ -219,7 +219,7 @@ def test_gradients_pass_through_several_antennas(name):
 
 
 def pooled(channel, symbols, links):
-    """What nodes make of the symbols together: complex [B, n] and CSI."""
+    """The combination of the nodes' symbols: complex [B, n] and CSI."""
     reception = channel.pool([channel.apply(symbols[:, None], one) for one in links], links)
     return as_complex(reception.received), reception.csi
 

@@ -1,4 +1,4 @@
-"""What CSI says of each channel use is true: decisions by it err as often as those by the channel's own gains."""
+"""Laws of the CSI of each channel use: decisions by it err as often as those by the channel's own gains."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from tosc_env.errors import DataError
 COUNT = 12
 NAMES = ["Mustache", "Smiling", "Wavy_Hair"]
 SIGNS = np.random.default_rng(0).choice([-1, 1], (COUNT, 3))
+HEADER = b"\x93NUMPY\x01\x00\x80\x00{'descr': %-116b}\n"
 PARTITION = [0] * 8 + [1] * 2 + [2] * 2
 
 
@@ -91,6 +92,29 @@ def test_images_are_decoded_once_into_a_cache_that_nobody_writes_to_and_whose_da
     (path,) = (tmp_path / "cache").iterdir()
     path.write_bytes(path.read_bytes()[:100])
     with refused(f"{path.name} delete", DataError):
+        make_source("celeba", size=16)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x93NUMPY",
+        b"\x93NUMPY\x01\x00\x05\x00{((((",
+        b"\x93NUMPY\x09\x00\x05\x00{}   ",
+        b"PK\x03\x04" + bytes(30),
+        b"\x80\x04}.",
+        HEADER % b"'|O', 'fortran_order': False, 'shape': (8, 3, 16, 16)",
+        HEADER % b"'|u1', 'fortran_order': False, 'shape': (8, 3, 16, 16)",
+        HEADER % b"'|u1', 'fortran_order': False, 'shape': (1000000000000, 3, 16, 16)",
+        HEADER % b"'|u1', 'fortran_order': False, 'shape': (-8, 3, 16, 16)",
+    ],
+)
+def test_a_cache_that_is_no_array_is_one_sentence(faces, tmp_path, content):
+    make_source("celeba", size=16)
+    (path,) = (tmp_path / "cache").iterdir()
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"\.npy is damaged; delete it and it will be made again\.$"):
         make_source("celeba", size=16)
 
 

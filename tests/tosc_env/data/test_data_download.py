@@ -37,7 +37,7 @@ def archive(names: list[str] | None = None, folder: str = FOLDER) -> bytes:
 
 
 class Server:
-    """Serves ``body``; closes the connection after ``stop_after`` bytes, and may ignore ranges."""
+    """A server of ``body``; it closes the connection after ``stop_after`` bytes, and may ignore ranges."""
 
     def __init__(self) -> None:
         self.body, self.stop_after, self.ranges, self.status = b"", None, True, None

@@ -6,9 +6,12 @@ import io
 import os
 import struct
 import tempfile
+import threading
+import time
 import warnings
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -322,6 +325,71 @@ def test_pictures_that_claim_more_than_they_have_are_refused_within_bounds(tmp_p
             sentence.startswith("DataError: 1 of 1 images cannot be read, the first being ")
             and name in sentence
         )
+
+
+def test_a_table_beyond_the_bound_is_refused_once_its_first_picture_says_so():
+    read = []
+    with pytest.raises(
+        InputError, match=r"1,000,000 images of 3x128x128 are 49,152,000,000 bytes, more than"
+    ):
+        pictures.read_table(
+            10**6,
+            lambda i: read.append(i) or np.zeros((3, 128, 128), np.uint8),
+            str,
+            skip_broken=False,
+            threads=4,
+        )
+    assert read == [0]
+
+
+def test_few_pictures_are_read_beyond_one_that_stops_the_work():
+    read = []
+    with pytest.raises(InputError, match="0 is 1x8x8 and 1 is 1x8x9"):
+        pictures.read_table(
+            1000,
+            lambda i: read.append(i) or np.zeros((1, 8, 8 + i), np.uint8),
+            str,
+            skip_broken=False,
+            threads=2,
+        )
+    assert len(read) <= 8
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_rows_are_those_that_can_be_read_in_their_order(threads):
+    def read(i):
+        if i in (0, 1, 5, 19):
+            raise ValueError("broken")
+        return np.full((1, 8, 8), i, np.uint8)
+
+    with pytest.warns(UserWarning, match=r"4 of 20 images cannot be read, the first being 0 \(broken\)"):
+        images, kept = pictures.read_table(20, read, str, skip_broken=True, threads=threads)
+    assert images[:, 0, 0, 0].tolist() == kept == [i for i in range(20) if i not in (0, 1, 5, 19)]
+
+
+def test_pictures_decoded_at_once_have_no_more_pixels_than_the_largest_alone():
+    share, lock, now, most = pictures._Share(), threading.Lock(), [0], [0]
+
+    def work(pixels):
+        with share(pixels):
+            with lock:
+                now[0] += pixels
+                most[0] = max(most[0], now[0])
+            time.sleep(0.002)
+            with lock:
+                now[0] -= pixels
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, [pictures._LARGEST // n for n in (3, 1, 2, 4, 2, 1, 3, 3) * 4]))
+    assert pictures._LARGEST // 2 < most[0] <= pictures._LARGEST and now == [0]
+
+
+def test_white_behind_a_tall_picture_is_the_same_in_every_row():
+    layer = Image.fromarray(noise(150, 9, 4))
+    whole = Image.new("RGBA", layer.size, "white")
+    whole.alpha_composite(layer)
+    wanted = np.asarray(whole.convert("RGB")).transpose(2, 0, 1)
+    assert np.array_equal(decode(layer, None, None), wanted)
 
 
 def jpeg() -> bytes:

@@ -1,4 +1,4 @@
-"""What a data set says of itself is all that anybody else knows of it, whether it is a class or a plain function."""
+"""Laws of a data set: its own declaration is all that anybody else knows of it, be it a class or a plain function."""
 
 from __future__ import annotations
 

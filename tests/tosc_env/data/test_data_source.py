@@ -1,4 +1,4 @@
-"""Laws of every source: what is drawn, what is gathered, and what is refused at the door."""
+"""Laws of every source: what is drawn, what is gathered, and what is refused when it is made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people hand over as images works, or is refused in one sentence that says what to do."""
+"""Images handed over by users work, or are refused in one sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -71,6 +71,16 @@ def test_a_data_set_of_hugging_face_is_read():
     source = as_source(Rows(lambda i: {"img": Image.fromarray(IMAGES[i]), "label": LABELS[i]}), split="test")
     assert torch.equal(source.images, WANTED) and source.labels.tolist() == LABELS
     assert (source.split, source.class_names) == ("test", ("x", "y", "z"))
+
+
+@pytest.mark.parametrize(
+    "items", [Items(FORMS["Pillow"]), Rows(lambda i: {"img": IMAGES[i], "label": LABELS[i]})]
+)
+def test_a_part_of_a_data_set_has_the_names_of_the_whole(items):
+    part = torch.utils.data.Subset(torch.utils.data.Subset(items, range(6)), [4, 0, 1])
+    source = as_source(part)
+    assert torch.equal(source.images, WANTED[[4, 0, 1]]) and source.labels.tolist() == [1, 0, 1]
+    assert source.class_names == as_source(items).class_names and source.num_classes == 3
 
 
 def test_items_without_labels_or_with_names_for_labels_are_read():
@@ -217,6 +227,19 @@ def test_labels_of_any_kind_of_integer_or_as_names_are_read(labels):
 def test_masked_values_and_mixed_labels_are_refused(change, words):
     with pytest.raises(InputError, match=words):
         Source.from_arrays(**{"images": WANTED, "labels": LABELS, "name": "mine", **change})
+
+
+@pytest.mark.parametrize("what", ["labels", "attributes"])
+@pytest.mark.parametrize("largest", [2**20, 10**9, 2**63])
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_numbers_are_bounded_as_they_were_given_before_each_is_named(what, largest, kind):
+    values = np.zeros(8, np.uint64)
+    values[3] = largest
+    values = values if what == "labels" else values[:, None]
+    with pytest.raises(InputError, match=rf"{what} must lie in 0\.\.1048575, and {largest} does not\."):
+        Source.from_arrays(WANTED, **{"labels": LABELS, what: kind(values)}, name="mine")
+    with pytest.raises(InputError, match=r"must lie in 0\.\.[01], and -1 does not\."):
+        Source.from_arrays(WANTED, **{what: kind(np.full(values.shape, -1))}, name="mine")
 
 
 # -- halves -----------------------------------------------------------------------------------------

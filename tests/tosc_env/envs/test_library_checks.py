@@ -106,7 +106,7 @@ def test_pettingzoos_api_and_seed_tests(zoo):
 
 @pytest.mark.filterwarnings("ignore:.*state space value is.*", "error:State")
 def test_pettingzoos_state_test(zoo):
-    """That CSI and received symbols have no bounds is the physics; no other warning is allowed."""
+    """CSI and received symbols have no bounds, by physics; no other warning is allowed."""
     state_test(zoo.env(max_cycles=4), zoo.parallel_env())
 
 

@@ -29,7 +29,7 @@ def both(role, mode, *, num_envs=3, limit=None, **kwargs):
 
 
 def assert_same(ours, theirs):
-    """What two resets or steps returned is the same, wherever their masks say that it means anything."""
+    """Assert that two resets or steps returned the same, wherever their masks say that it means anything."""
     (observation, *rest, infos), (expected, *others, told) = ours, theirs
     for key, value in expected.items():
         assert np.array_equal(observation[key].numpy(), value), key

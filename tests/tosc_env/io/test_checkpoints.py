@@ -47,7 +47,7 @@ class Scaled(Stage):
 
 @defaults(weights="stored-test", open=("factor",))
 def player(spec, *, backbone=None, factor=3.0):
-    """Plays with the weights of another scheme."""
+    """Play with the weights of another scheme."""
     stage = Scaled(spec, factor=factor)
     return Pipeline(backbone or Stored(spec), [stage], name="player-test", options={"factor": factor})
 

@@ -1,4 +1,4 @@
-"""What a stranger made of a checkpoint is one sentence: no crash, no code, no memory, no recursion."""
+"""Hostile checkpoints are refused in one sentence: no crash, no code, no memory, no recursion."""
 
 from __future__ import annotations
 

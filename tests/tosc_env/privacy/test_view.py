@@ -5,13 +5,17 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import sys
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 
 import pytest
 import torch
 from links import seeded as g
 from pixels import Counted, Noise
 from refusals import refused
+from torch.overrides import TorchFunctionMode
 
 from tosc_env.async_checks import AsyncChecks
 from tosc_env.data import make_source
@@ -345,7 +349,7 @@ def test_the_view_gives_the_attackers_half_and_only_that(source):
     view, _ = make_view(source)
     whole = make_source("shapes", num_images=1000, size=16)
     assert torch.equal(view.images(torch.arange(500)), whole.gather(torch.arange(500, 1000)).images)
-    with pytest.raises(IndexError):
+    with refused("499 500"):
         view.images(torch.tensor([500]))
 
 
@@ -463,3 +467,81 @@ def test_a_game_in_which_all_collude_is_said_so_whatever_the_threat_model(source
     assert float(view.sample(torch.arange(2))[0].csi[0, 0]) == pytest.approx(
         -10 + 10 * math.log10(4), abs=1e-3
     )
+
+
+class Spy(torch.Tensor):
+    """A tensor that is shown all that is computed with it, and lies about its length."""
+
+    seen = []  # noqa: RUF012
+
+    def __len__(self):
+        return 0
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        cls.seen.append(function)
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+class Mode(TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        Spy.seen.append(function)
+        return function(*args, **(kwargs or {}))
+
+
+def test_no_kind_of_tensor_sees_what_is_computed_for_it_or_is_not_counted(source):
+    view, _ = make_view(source, stages=[Mixed(SPEC)], queries=10, candidate_queries=True, candidates=4)
+    index, images = torch.arange(3).as_subclass(Spy), view.images(torch.arange(3)).as_subclass(Spy)
+    beyond = torch.arange(20).as_subclass(Spy)
+    Spy.seen.clear()
+    for ask in (view.symbols, view.sample, view.images):
+        ask(index)
+    view.encode(images)
+    plain = torch.arange(3)
+    with Mode():
+        view.symbols(plain)
+    assert Spy.seen == [] and view.candidates == 3 and view.queries == 3
+    with pytest.raises(DeniedError):
+        view.symbols(beyond)
+    with pytest.raises(DeniedError):
+        view.encode(images)
+
+
+def test_threads_do_not_share_a_budget_twice(source):
+    view, _ = make_view(source, candidate_queries=True, candidates=4)
+    images, encoded = view.images(torch.arange(1)), []
+
+    def ask():
+        with suppress(DeniedError):
+            encoded.append(view.encode(images))
+
+    pause = sys.getswitchinterval()
+    sys.setswitchinterval(1e-9)
+    try:
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(pause)
+    assert len(encoded) == 4 == view.candidates
+
+
+@pytest.mark.parametrize(
+    ("ask", "given", "words"),
+    [
+        ("symbols", [1, 2], "int64 list"),
+        ("images", torch.tensor(1), "int64 []"),
+        ("sample", torch.tensor([0.5]), "float32"),
+        ("symbols", torch.tensor([500]), "499 500"),
+        ("labels", torch.tensor([-1]), "499 -1"),
+        ("encode", torch.zeros(2, 3, 8, 8), "16 8"),
+        ("encode", torch.zeros(2, 3, 16, 16, dtype=torch.uint8), "float32 uint8"),
+    ],
+)
+def test_what_is_asked_for_in_the_wrong_form_is_one_sentence(source, ask, given, words):
+    view, _ = make_view(source, candidate_queries=True)
+    with refused(words):
+        getattr(view, ask)(given)
+    assert (view.queries, view.candidates) == (0, 0)

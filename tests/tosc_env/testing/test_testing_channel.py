@@ -1,4 +1,4 @@
-"""check_channel passes every honest channel and catches each broken law."""
+"""check_channel passes every lawful channel and catches each broken law."""
 
 from __future__ import annotations
 

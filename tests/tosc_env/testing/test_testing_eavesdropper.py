@@ -1,4 +1,4 @@
-"""check_eavesdropper passes honest attackers and catches each broken law."""
+"""check_eavesdropper passes lawful attackers and catches each broken law."""
 
 from __future__ import annotations
 

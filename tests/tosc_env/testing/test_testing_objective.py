@@ -1,4 +1,4 @@
-"""check_objective passes honest objectives and catches each broken law."""
+"""check_objective passes lawful objectives and catches each broken law."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Small(Objective):
 
 
 class Guess(Objective):
-    """Has a network of its own, which learns in a pass of its own."""
+    """An objective with a network of its own, which learns in a pass of its own."""
 
     phases = ("guessing",)
 
@@ -43,7 +43,7 @@ class Guess(Objective):
 
 
 class Silent(Objective):
-    """Adds nothing, and logs."""
+    """An objective that adds nothing, and logs."""
 
     def loss(self, loss, trial, round_, task):
         return loss, {"energy": trial.transmission.sent.detach().square().mean()}

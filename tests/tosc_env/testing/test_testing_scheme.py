@@ -1,4 +1,4 @@
-"""check_scheme passes honest schemes and catches each broken law."""
+"""check_scheme passes lawful schemes and catches each broken law."""
 
 from __future__ import annotations
 

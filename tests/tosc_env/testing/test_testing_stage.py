@@ -1,4 +1,4 @@
-"""check_stage passes honest stages and catches each broken law."""
+"""check_stage passes lawful stages and catches each broken law."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Learned(Stage):
 
 
 class Reals(Stage):
-    """Refuses points, so that it need not send any."""
+    """A stage that refuses points, so that it need not send any."""
 
     def __init__(self, spec, constellation=None):
         if constellation is not None:
@@ -294,7 +294,7 @@ def test_broken_stages_are_caught_with_the_right_sentence(sentence, kind):
 
 
 class _Turns(Stage):
-    """Sends from the second antenna, with a random phase."""
+    """A stage that sends from the second antenna, with a random phase."""
 
     name, stochastic = "turns", True
 

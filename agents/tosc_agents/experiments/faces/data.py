@@ -63,7 +63,7 @@ def values_of(source: Source, attribute: str) -> tuple[Tensor, int]:
 
 
 def rarest(source: Source, names: Sequence[str]) -> str:
-    """That of the named attributes which has the least frequent value."""
+    """The one of the named attributes whose rarest value is the rarest of all."""
 
     def count(name: str) -> int:
         values, number = values_of(source, name)

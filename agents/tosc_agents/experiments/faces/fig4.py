@@ -53,7 +53,7 @@ SNR_DB = article.TRAINING_SNR_DB
 
 
 class Fig4:
-    """Which jobs the figure needs, and what their results say.
+    """The jobs that the figure needs, and the measurements that their results give.
 
     Per method: the attacker ``inversion`` and what a classifier reads off its images, once trained on real images and
     once on such reconstructions; and the attacker ``attribute``, which reads the gender straight off the symbols.
@@ -137,7 +137,7 @@ class Fig4:
     def _read_images(
         self, method: Method, trained: Job, attack: Job, cache: RunCache, folder: Path
     ) -> dict[str, Any]:
-        """What classifiers of real and of rebuilt images recognise in reconstructions of the test images."""
+        """The accuracy on reconstructions of the test images, of classifiers of real and of rebuilt images."""
         scheme = load_method(cache.file(trained, SCHEME), method, cache.device)
         attacker = load_checkpoint(cache.file(attack, ATTACKER), device=cache.device).policy
         assert isinstance(attacker, Eavesdropper)

@@ -28,7 +28,7 @@ BATCH = 500
 
 @dataclass(frozen=True)
 class ClassifierTraining:
-    """How a classifier is trained, the same for real and for rebuilt images.
+    """Settings of a classifier's training, the same for real and for rebuilt images.
 
     Attributes:
         epochs, batch_size, learning_rate: of the loop.

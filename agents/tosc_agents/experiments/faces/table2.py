@@ -39,7 +39,7 @@ SNR_DB = article.TRAINING_SNR_DB
 
 
 class Table2:
-    """Which jobs the table needs, and the table that their results make.
+    """The jobs that the table needs, and the table that their results make.
 
     One model per fold and training recognises all attributes of the task at once. Every method that plays with its
     weights is measured on the fold's test images.
@@ -207,7 +207,7 @@ class Table2:
         return rows
 
     def section(self, cache: RunCache, folder: Path) -> Section:
-        """What a reader must know of data, folds and fitted noise."""
+        """Notes on data, folds and fitted noise."""
         key = self.methods[0].training
         folds = [cache.result(self.measured[key, k]) for k in range(self.folds)]
         images = sum(one["images"] for one in folds)
@@ -265,7 +265,7 @@ class Table2:
 
 
 def fit_note(fitted: Calibration) -> str:
-    """What a reader must know of the fitted noise."""
+    """A note on the fitted noise."""
     text = (
         f"Calibrated DP: fitted, not found. Its constant c = {fitted.constant:.3g} is one for all folds, fitted on the "
         f"test images of the first so that DP 0.05 lies {POINTS:g} points of mean balanced accuracy under "
