@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tosc_env.errors import InputError
-from tosc_env.options import build
+from tosc_env.options import build, check_spec
 from tosc_env.privacy.view import View
 from tosc_env.registry import Registry
 from tosc_env.types import SystemSpec
@@ -46,7 +46,7 @@ class Eavesdropper(nn.Module, ABC):
 
     def __init__(self, spec: SystemSpec, **options: Any) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec = check_spec(spec)
         self.options = options
 
     @classmethod
@@ -91,7 +91,13 @@ def make_eavesdropper(
     eavesdropper: str | Eavesdropper, spec: SystemSpec | None = None, **options: Any
 ) -> Eavesdropper:
     """Make a fresh, untrained eavesdropper from its registered name; an object is handed back as it is."""
-    made = build(eavesdroppers, Eavesdropper, eavesdropper, options, spec or SystemSpec((3, 32, 32), 10))
+    made = build(
+        eavesdroppers,
+        Eavesdropper,
+        eavesdropper,
+        options,
+        SystemSpec((3, 32, 32), 10) if spec is None else spec,
+    )
     if isinstance(eavesdropper, str):
         made.name = made.name or eavesdropper
     return made

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -20,7 +20,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         device(type='cpu')
     """
     if not isinstance(device, (str, torch.device)):
-        raise InputError(f"device must be a name such as 'cpu' or 'cuda:0', not {device!r}.")
+        raise InputError(f"device must be a name such as 'cpu' or 'cuda:0', not {shown(device)}.")
     try:
         found = torch.device(device)
     except RuntimeError as error:

@@ -7,11 +7,25 @@ argument, ``OSError`` for a file).  The command line prints the sentence and exi
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from itertools import islice
+
+LONGEST = 299
+"""Characters of a sentence; a longer one is shortened in its middle."""
+
+LONGEST_VALUE = 80
+"""Characters of a value in a sentence."""
+
+MOST_NAMES = 120
+"""Characters of the names that a sentence lists."""
 
 
 class ToscError(Exception):
-    """Base of every error that tosc-env raises on purpose."""
+    """Base of every error that tosc-env raises on purpose: one line of :data:`LONGEST` characters at most."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(one_line(arg, LONGEST) if isinstance(arg, str) else arg for arg in args))
 
 
 class InputError(ToscError, ValueError):
@@ -34,13 +48,79 @@ class TrainingError(ToscError, RuntimeError):
     """Training cannot go on, for instance because the loss is no longer a number."""
 
 
+def one_line(text: str, longest: int) -> str:
+    """A text as one line, shortened in its middle: the end of a sentence often says what is allowed."""
+    lines = text.splitlines()
+    text = text if len(lines) == 1 else " ".join(line.strip() for line in lines)
+    if len(text) <= longest:
+        return text
+    kept = longest - 5
+    return f"{text[: kept - kept // 2]} ... {text[-(kept // 2) :]}"
+
+
+_KEY = re.compile(r"(?<=\bkey)[=:]\S+|[0-9a-f]{32,}", re.IGNORECASE)
+
+
+def without_keys(text: str) -> str:
+    """A text without anything that is called a key or looks like one.
+
+    >>> without_keys("keyed:key:" + "5a" * 32)
+    'keyed:key...'
+    """
+    return _KEY.sub("...", text)
+
+
+def shown(value: object) -> str:
+    """Return a value as a message may show it: one short line for anything, without keys.
+
+    >>> shown([{"name": "keyed", "key": "abc"}, "keyed:key:" + "5a" * 32])
+    "[{'name': 'keyed'}, 'keyed:key...']"
+    """
+    try:
+        text = _written(value)
+    except Exception:  # whatever a stranger's repr raises
+        text = f"<an object of the class {type(value).__name__}>"
+    return one_line(text, LONGEST_VALUE)
+
+
+def _written(value: object) -> str:
+    if isinstance(value, Mapping):
+        pairs = islice(((k, v) for k, v in value.items() if k != "key"), LONGEST_VALUE)
+        return "{" + ", ".join(f"{shown(k)}: {shown(v)}" for k, v in pairs) + "}"
+    if isinstance(value, list | tuple | set | frozenset):
+        return "[" + ", ".join(map(shown, islice(value, LONGEST_VALUE))) + "]"
+    if isinstance(value, bytes | bytearray):
+        return "bytes"  # perhaps a key
+    shape = getattr(value, "shape", ())
+    if not isinstance(value, type) and isinstance(shape, tuple) and len(shape):
+        return f"{type(value).__name__} of {getattr(value, 'dtype', '?')} {list(shape)}"
+    if isinstance(value, int | float):
+        return repr(value)
+    return repr(without_keys(value)) if isinstance(value, str) else without_keys(repr(value))
+
+
 def unknown(kind: str, name: object, allowed: Iterable[str]) -> InputError:
-    """The error for a name that is not registered, with the closest match and everything allowed.
+    """The error for a name that is not registered, with the closest match and what is allowed.
 
     >>> str(unknown("channel", "awng", ["awgn", "rayleigh"]))
     "unknown channel 'awng', did you mean 'awgn'? Available: awgn, rayleigh."
     """
     names = sorted(allowed)
-    close = difflib.get_close_matches(str(name), names, n=1)
+    written = name[:LONGEST] if isinstance(name, str) else ""
+    close = difflib.get_close_matches(written, names, n=1)
     hint = f", did you mean {close[0]!r}? Available" if close else "; available"
-    return InputError(f"unknown {kind} {name!r}{hint}: {', '.join(names) or 'none'}.")
+    return InputError(f"unknown {kind} {shown(name)}{hint}: {listing(names, written)}.")
+
+
+def listing(names: Iterable[str], like: str = "") -> str:
+    """Names in a row, or the nearest to one that somebody wrote where they are too many.
+
+    >>> listing(["awgn", "rayleigh"]), listing(map(str, range(200)), "99")[-12:]
+    ('awgn, rayleigh', 'and 172 more')
+    """
+    every = list(names)
+    kept = difflib.get_close_matches(like, every, n=len(every), cutoff=0.0) if like and every else list(every)
+    while len(", ".join(kept)) > MOST_NAMES:
+        kept.pop()
+    told = ", ".join(name for name in every if name in set(kept)) or "none"
+    return told if len(kept) == len(every) else f"{told} and {len(every) - len(kept)} more"

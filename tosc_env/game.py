@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Real
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -27,11 +27,22 @@ from tosc_env.channels import Channel, make_channel
 from tosc_env.constraints import ENERGY_EPSILON, Constraint, constraint_of
 from tosc_env.data import make_source, usual_attributes
 from tosc_env.data.base import Source
-from tosc_env.errors import InputError, unknown
+from tosc_env.errors import InputError, shown, unknown
 from tosc_env.identity import digest
 from tosc_env.modulation import constellation_points
-from tosc_env.nodes import WIRETAP, Node, as_nodes
-from tosc_env.options import check_count, named_options
+from tosc_env.nodes import MOST_ANTENNAS, WIRETAP, Node, as_nodes
+from tosc_env.options import (
+    MOST_MESSAGES,
+    MOST_SYMBOLS,
+    Count,
+    Weight,
+    Within,
+    check_count,
+    check_fields,
+    check_is,
+    check_tensor,
+    named_options,
+)
 from tosc_env.rewards import Outcome, PrivacyUtility, Reward, checked_rewards, make_reward
 from tosc_env.snr import SNR, SNRRange
 from tosc_env.tasks import Task, make_task
@@ -41,6 +52,9 @@ EXTRA_METRICS: dict[str, Callable[[Outcome], Tensor]] = {
     "ssim": lambda outcome: metrics.ssim(outcome.reconstruction, outcome.images),
 }
 """Costly figures computed on request only (``metrics=("ssim",)``), float [B]; a larger one is a worse leak."""
+
+
+_KWARGS = ("data_kwargs", "task_kwargs", "channel_kwargs", "reward_kwargs")
 
 
 @dataclass(frozen=True)
@@ -82,18 +96,18 @@ class GameConfig:
     task_kwargs: Mapping[str, Any] | None = None
     channel: Channel | str = "awgn"
     channel_kwargs: Mapping[str, Any] | None = None
-    num_symbols: int = 64
+    num_symbols: Annotated[int, Within(1, MOST_SYMBOLS)] = 64
     snr_db: SNR | SNRRange = 12.0
     eavesdropper_snr_db: SNR | SNRRange | None = None
     nodes: Sequence[Node | Mapping[str, Any]] = WIRETAP
-    transmit_antennas: int = 1
+    transmit_antennas: Annotated[int, Within(1, MOST_ANTENNAS)] = 1
     transmitter_csi: Sequence[str] = ()
     colluding: bool = False
     reward_fn: Reward | str | None = None
     reward_kwargs: Mapping[str, Any] | None = None
-    privacy_weight: float | None = None
+    privacy_weight: Weight | None = None
     constellation: str | None = None
-    repeat: int = 1
+    repeat: Count = 1
     metrics: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -101,6 +115,7 @@ class GameConfig:
             raise InputError(
                 "data is the name of a data set; a Source of your own is played with Game(source, ...)."
             )
+        check_fields(self, but=("nodes", "snr_db", "eavesdropper_snr_db", *_KWARGS))
         for name, beside in (
             ("data_kwargs", ("name", "split", "half", "device")),
             ("task_kwargs", ("task", "source")),
@@ -185,7 +200,9 @@ class Game:
             raise InputError(
                 f"a game is played on a Source, not on {type(source).__name__}; GameConfig(...).game() makes both."
             )
-        rules = config or GameConfig(source.name, task="classification")
+        if config is None:
+            config = GameConfig(source.name, task="classification")
+        rules = check_is(config, GameConfig, "config")
         for name in changes:
             if name not in _RULES:
                 raise unknown("rule of a game", name, _RULES)
@@ -195,16 +212,14 @@ class Game:
         if {"privacy_weight", "reward_kwargs"} & changes.keys():
             changes.setdefault("reward_fn", None if callable(rules.reward_fn) else rules.reward_fn)
         rules = replace(rules, **changes)
-        self.num_symbols = check_count(rules.num_symbols, "num_symbols")
-        self.repeat = check_count(rules.repeat, "repeat")
-        self.nodes = as_nodes(rules.nodes)
-        self.transmit_antennas = check_count(rules.transmit_antennas, "transmit_antennas")
-        if not isinstance(rules.colluding, bool):
-            raise InputError(f"colluding is True or False, not {rules.colluding!r}.")
+        self.num_symbols, self.repeat = rules.num_symbols, rules.repeat
+        self.nodes, self.transmit_antennas = as_nodes(rules.nodes), rules.transmit_antennas
         _check_names(rules, "transmitter_csi", "node", [node.name for node in self.nodes])
         _check_names(rules, "metrics", "metric", EXTRA_METRICS)
         self.source = source
-        self.task = make_task(rules.task or "classification", source, **(rules.task_kwargs or {}))
+        self.task = make_task(
+            "classification" if rules.task is None else rules.task, source, **(rules.task_kwargs or {})
+        )
         self.channel = make_channel(rules.channel, **(rules.channel_kwargs or {}))
         self.channel.check(self.num_symbols)
         self.snr_db = SNRRange.parse(rules.snr_db if self.nodes[0].snr_db is None else self.nodes[0].snr_db)
@@ -275,7 +290,7 @@ class Game:
 
     def with_only(self, node: str) -> Game:
         """A copy of the game with this eavesdropper alone."""
-        if node not in self.adversaries:
+        if not isinstance(node, str) or node not in self.adversaries:
             raise unknown("eavesdropper", node, self.adversaries)
         kept = (self.nodes[0], *(one for one in self.nodes[1:] if one.name == node))
         names = [one.name for one in kept]
@@ -326,6 +341,8 @@ class Game:
         How many numbers are taken from the stream depends on B alone, never on ``restart``.
         """
         device = self.device
+        batch_size = check_count(batch_size, "batch_size", 0, MOST_MESSAGES)
+        _check_drawing(batch_size, generator, previous, restart, index, self.source)
         drawn = self.source.draw(batch_size, generator)
         snrs = [self.snr_db.draw(batch_size, generator, device)]
         for own in self._snrs.values():
@@ -373,6 +390,8 @@ class Game:
 
     def checked(self, symbols: Tensor) -> Tensor:
         """Return symbols as float32; InputError unless their shape is [B, 2n]."""
+        if not isinstance(symbols, Tensor) or symbols.is_complex():
+            raise InputError(f"symbols must be a tensor of real numbers, I and Q, not {shown(symbols)}.")
         if symbols.dim() != 2 or symbols.shape[1] != 2 * self.num_symbols:
             raise InputError(
                 f"symbols must have the shape [B, {2 * self.num_symbols}] (I and Q of {self.num_symbols} channel "
@@ -404,7 +423,18 @@ class Game:
         Raises:
             InputError: the wrong shape, or a symbol that is none of the constellation's points.
         """
-        sent = (constraint or self._constraint)(self.checked(symbols))
+        check_is(round_, Round, "round_")
+        for name, function in (("constraint", constraint), ("precode", precode)):
+            if function is not None and not callable(function):
+                raise InputError(f"{name} must be a function or None, not {shown(function)}.")
+        symbols = self.checked(symbols)
+        if len(symbols) != len(round_.message):
+            raise InputError(
+                f"symbols must be of the round's {len(round_.message)} messages, not {len(symbols)}."
+            )
+        sent = (self._constraint if constraint is None else constraint)(symbols)
+        if not isinstance(sent, Tensor) or sent.shape != symbols.shape:
+            raise InputError(f"constraint must return symbols {list(symbols.shape)}, not {shown(sent)}.")
         signal = torch.view_as_complex(sent.unflatten(1, (self.num_symbols, 2)))[:, None]
         weights = None
         if precode is not None or self.transmit_antennas > 1:
@@ -443,8 +473,13 @@ class Game:
             InputError: a shape that does not fit; or a reward of one's own gave something else than finite
                 floating-point numbers [B] for each role.
         """
+        check_is(round_, Round, "round_")
         if isinstance(reconstructions, Tensor):
             reconstructions = {self.adversaries[0]: reconstructions}
+        elif not isinstance(reconstructions, Mapping):
+            raise InputError(
+                f"reconstructions must be a tensor, or tensors by node, not {shown(reconstructions)}."
+            )
         for name in self.adversaries:
             if name not in reconstructions:
                 raise InputError(f"the reconstruction of {name} is missing.")
@@ -477,17 +512,39 @@ def _least(rewards: Sequence[Tensor]) -> Tensor:
     return rewards[0] if len(rewards) == 1 else torch.stack(list(rewards)).amin(0)
 
 
+def _check_drawing(
+    batch_size: int, generator: Any, previous: Any, restart: Any, index: Any, source: Source
+) -> None:
+    """Raise InputError for arguments of :meth:`Game.draw` that do not fit; waits for no device."""
+    device = source.device
+    if generator is not None and check_is(generator, torch.Generator, "generator").device.type != device.type:
+        raise InputError(f"generator must be on the game's device, {device}, not on {generator.device}.")
+    if previous is not None and len(check_is(previous, Round, "previous").message) != batch_size:
+        raise InputError(f"previous must be a round of {batch_size} messages, not {len(previous.message)}.")
+    if restart is not None:
+        check_tensor(restart, "restart", [batch_size], torch.bool)
+    if index is not None:
+        check_tensor(index, "index", [batch_size], torch.int64)
+        if (
+            device.type == "cpu"
+            and batch_size
+            and not 0 <= int(index.min()) <= int(index.max()) < len(source)
+        ):
+            raise InputError(
+                f"index must hold positions from 0 to {len(source) - 1}, not from {int(index.min())} to "
+                f"{int(index.max())}."
+            )
+
+
 def _check_shape(what: str, given: Tensor, like: Tensor) -> None:
     # It would be broadcast to a wrong score.
-    if given.shape != like.shape:
-        raise InputError(f"{what} must have the shape {list(like.shape)}, not {list(given.shape)}.")
+    if not isinstance(given, Tensor) or given.shape != like.shape:
+        has = list(given.shape) if isinstance(given, Tensor) else shown(given)
+        raise InputError(f"{what} must have the shape {list(like.shape)}, not {has}.")
 
 
 def _check_names(rules: GameConfig, rule: str, kind: str, allowed: Collection[str]) -> None:
-    given = getattr(rules, rule)
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        raise InputError(f"{rule} takes a list of names, not {given!r}.")
-    for name in given:
+    for name in getattr(rules, rule):
         if name not in allowed:
             raise unknown(kind, name, allowed)
 
@@ -532,11 +589,11 @@ class _Gains(dict[str, Tensor]):
         )
 
 
-_RULES = tuple(f.name for f in fields(GameConfig))
+_RULES = tuple(f.name for f in fields(GameConfig) if f.name not in ("data", "data_kwargs"))
 
 
 def _make_reward(rules: GameConfig) -> Reward:
     kwargs = dict(rules.reward_kwargs or {})
     if rules.privacy_weight is not None:
         kwargs["privacy_weight"] = rules.privacy_weight
-    return make_reward(rules.reward_fn or "privacy-utility", **kwargs)
+    return make_reward("privacy-utility" if rules.reward_fn is None else rules.reward_fn, **kwargs)

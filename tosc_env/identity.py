@@ -152,7 +152,7 @@ def _differences(
 
 def _shown(value: Any) -> str:
     text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _plain(value: Any, above: tuple[int, ...]) -> Any:

@@ -12,6 +12,7 @@ from tosc_env.data.base import Source
 from tosc_env.errors import InputError
 from tosc_env.memory import evaluating
 from tosc_env.modulation import constellation_points
+from tosc_env.options import checked
 from tosc_env.pipeline import Pipeline, as_pipeline
 from tosc_env.schemes import PrivacyScheme, Stage, listed
 from tosc_env.types import Context, Waves
@@ -37,6 +38,7 @@ class Mixture(Pipeline):
         'deepjscc | lbvq'
     """
 
+    @checked
     def __init__(
         self, schemes: Sequence[PrivacyScheme], choose: Callable[[Context], Tensor], stages: Any = ()
     ) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from tosc_env.async_checks import current_checks
+from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError, unknown
 
 CONSTELLATIONS = {"qpsk": 4, "4qam": 4, "16qam": 16, "64qam": 64, "256qam": 256}
@@ -45,7 +46,8 @@ def constellation_points(name: str, device: torch.device | str = "cpu") -> Tenso
     """
     if not isinstance(name, str) or name not in CONSTELLATIONS:
         raise unknown("constellation", name, CONSTELLATIONS)
-    return _points(CONSTELLATIONS[name], str(torch.device(device)))
+    where = device if isinstance(device, torch.device) else resolve_device(device)
+    return _points(CONSTELLATIONS[name], str(where))
 
 
 @lru_cache(maxsize=32)

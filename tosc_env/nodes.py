@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tosc_env.errors import InputError, unknown
+from tosc_env.errors import InputError, shown, unknown
 from tosc_env.options import check_count
 from tosc_env.snr import SNR, SNRRange
 
@@ -35,9 +35,13 @@ class Node:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z][\w-]*", self.name):
-            raise InputError(f"a node's name is a word of letters, digits, '_' and '-', not {self.name!r}.")
+            raise InputError(
+                f"a node's name is a word of letters, digits, '_' and '-', not {shown(self.name)}."
+            )
         if not isinstance(self.adversary, bool | np.bool_):
-            raise InputError(f"adversary of node {self.name!r} is True or False, not {self.adversary!r}.")
+            raise InputError(
+                f"adversary of node {self.name!r} is True or False, not {shown(self.adversary)}."
+            )
         object.__setattr__(self, "adversary", bool(self.adversary))
         count = check_count(self.antennas, f"the antennas of node {self.name!r}", high=MOST_ANTENNAS)
         object.__setattr__(self, "antennas", count)
@@ -66,7 +70,7 @@ def wiretap(eavesdroppers: int = 1, **each: Any) -> tuple[Node, ...]:
     >>> [node.name for node in wiretap(2, snr_db=-10.0)]
     ['receiver', 'eavesdropper_0', 'eavesdropper_1']
     """
-    count = check_count(eavesdroppers, "eavesdroppers")
+    count = check_count(eavesdroppers, "eavesdroppers", high=MOST_ANTENNAS)
     return WIRETAP[0], *(Node(f"eavesdropper_{k}", adversary=True, **each) for k in range(count))
 
 
@@ -80,7 +84,7 @@ def as_nodes(given: Any) -> tuple[Node, ...]:
     2
     """
     if isinstance(given, str | Mapping) or not isinstance(given, Sequence):
-        raise InputError(f"nodes takes a list of nodes, not {given!r}.")
+        raise InputError(f"nodes takes a list of nodes, not {shown(given)}.")
     nodes = [_node(one) for one in given]
     if [node.adversary for node in nodes] != [False, *[True] * (len(nodes) - 1)] or len(nodes) < 2:
         found = ", ".join(f"{node.name} ({'adversary' if node.adversary else 'receiver'})" for node in nodes)
@@ -89,7 +93,7 @@ def as_nodes(given: Any) -> tuple[Node, ...]:
         )
     names = [node.name for node in nodes]
     if names[0] != "receiver":
-        raise InputError(f"the first node is the receiver and is called so, not {names[0]!r}.")
+        raise InputError(f"the first node is the receiver and is called so, not {shown(names[0])}.")
     agents = [f"eavesdropper_{k}" for k in range(len(nodes) - 1)]
     for agent, name in zip(agents, names[1:], strict=True):
         if name in {"transmitter", "transmitter_0", "receiver_0", *agents} - {agent}:
@@ -105,7 +109,7 @@ def _node(given: Any) -> Node:
     if isinstance(given, Node):
         return given
     if not isinstance(given, Mapping):
-        raise InputError(f"a node is given as a Node or a dictionary of its fields, not {given!r}.")
+        raise InputError(f"a node is given as a Node or a dictionary of its fields, not {shown(given)}.")
     allowed = [f.name for f in fields(Node)]
     for name in given:
         if name not in allowed:

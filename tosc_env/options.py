@@ -1,21 +1,389 @@
-"""Building registered objects from names and plain options, with one-sentence errors."""
+"""Reading options: what a function's annotations allow, and building registered objects from names and options.
+
+An option's type hint is its rule: :func:`check_annotated` reads it, :func:`checked` puts it before a function, and
+:func:`check_fields` before a dataclass.  ``Annotated[int, Within(1, 8)]`` has bounds besides.  NumPy's numbers and
+strings are taken for Python's, and become them.
+"""
 
 from __future__ import annotations
 
+import collections.abc as abc
+import functools
 import inspect
 import math
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+import sys
+import types
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from dataclasses import fields as fields_of
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
-from tosc_env.errors import InputError, ToscError
+import numpy as np
+import torch
+
+from tosc_env.errors import InputError, ToscError, listing, shown, without_keys
 from tosc_env.registry import Registry
+from tosc_env.types import SystemSpec
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 SMALLEST, LARGEST = 2.0**-126, (2.0 - 2.0**-23) * 2.0**127
 """The least positive normal number and the greatest that float32 holds."""
+
+MOST_SYMBOLS = 2**20
+"""Channel uses of a message."""
+
+MOST_MESSAGES = 2**20
+"""Messages in a batch."""
+
+
+# -- what a type hint allows ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Within:
+    """Bounds of a number, for ``Annotated``: from ``low`` to ``high``, both included."""
+
+    low: float
+    high: float
+
+
+Size = Annotated[int, Within(1, 2**14)]
+"""A width, depth or number of channels: a layer of the largest has a gigabyte of weights."""
+Count = Annotated[int, Within(1, 2**31)]
+"""How often something is done."""
+Seed = Annotated[int, Within(0, 2**63 - 1)]
+Positive = Annotated[float, Within(SMALLEST, LARGEST)]
+Weight = Annotated[float, Within(0.0, LARGEST)]
+Share = Annotated[float, Within(0.0, 1.0)]
+
+
+class _Misfit(Exception):
+    """A value that is not what a type hint allows."""
+
+
+def check_annotated(factory: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as the type hints of a function or class have them.
+
+    Arguments without a hint, or with one that says nothing of values, are returned as they are.
+
+    Raises:
+        InputError: one that its hint does not allow.
+
+    >>> def train(epochs: Annotated[int, Within(1, 100)] = 5): ...
+    >>> check_annotated(train, {"epochs": "many"})
+    Traceback (most recent call last):
+    ...
+    tosc_env.errors.InputError: epochs must be a whole number from 1 to 100, not 'many'.
+    """
+    hints = _hints(getattr(factory, "__func__", factory))
+    return {
+        name: check_hint(value, hints[name], name) if name in hints else value
+        for name, value in given.items()
+    }
+
+
+def check_hint(value: Any, hint: Any, name: str) -> Any:
+    """Return ``value`` as a type hint has it; InputError otherwise."""
+    try:
+        return _fitted(value, hint)
+    except _Misfit:
+        told = "what was given" if name == "key" else shown(value)
+        raise InputError(f"{name} must be {described(hint)}, not {told}.") from None
+
+
+def checked(function: Callable[P, T]) -> Callable[P, T]:
+    """A decorator that has the arguments of a function checked by their type hints (:func:`check_annotated`)."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        bound = signature.bind(*args, **kwargs)
+        bound.arguments.update(check_annotated(function, bound.arguments))
+        return function(*bound.args, **bound.kwargs)
+
+    return call
+
+
+def check_fields(record: Any, but: Collection[str] = ()) -> None:
+    """Bring the fields of a dataclass to what their type hints have, but for some that have checks of their own."""
+    given = {f.name: getattr(record, f.name) for f in fields_of(record) if f.name not in but}
+    for name, value in check_annotated(type(record), given).items():
+        if value is not given[name]:
+            object.__setattr__(record, name, value)
+
+
+@functools.lru_cache(maxsize=512)
+def _hints(factory: Any) -> dict[str, Any]:
+    """The type hints of the parameters of a function or class that mean something where it is defined."""
+    function: Any = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
+    function = inspect.unwrap(function)
+    scope = getattr(function, "__globals__", {}) or vars(sys.modules.get(factory.__module__, math))
+    found = {}
+    for p in inspect.signature(factory).parameters.values():
+        hint = p.annotation
+        if hint is p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+            continue
+        try:
+            hint = eval(hint, scope) if isinstance(hint, str) else hint
+            found[p.name] = Union[hint, None] if p.default is None else hint  # noqa: UP007 (any hint can be in it)
+        except Exception:  # a name for type checkers alone, or no type
+            continue
+    return found
+
+
+def _fitted(value: Any, hint: Any) -> Any:
+    """``value`` as a hint has it."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _bounded(_fitted(value, parts[0]), [part for part in parts[1:] if isinstance(part, Within)])
+    if origin in (Union, types.UnionType):
+        for part in parts:
+            try:
+                return _fitted(value, part)
+            except _Misfit:
+                pass
+        raise _Misfit
+    if hint is bool:
+        return bool(_instance(value, bool | np.bool_))
+    if hint is int:
+        return _bounded(_whole(value), [Within(-(2**63), 2**63 - 1)])
+    if hint is float:
+        number = _bounded(_real(value), [Within(-sys.float_info.max, sys.float_info.max)])
+        return int(value) if isinstance(value, Integral) else number
+    if hint is str:
+        return str(_instance(value, str))
+    if origin is Literal:
+        if not isinstance(value, str | int) or value not in parts:
+            raise _Misfit
+        return parts[parts.index(value)]
+    if origin is tuple and parts and parts[-1] is not Ellipsis:
+        if not isinstance(value, list | tuple) or len(value) != len(parts):
+            raise _Misfit
+        return _same(tuple(value), [_fitted(one, part) for one, part in zip(value, parts, strict=True)])
+    if origin is abc.Collection and isinstance(value, Set):
+        return {_fitted(one, parts[0]) for one in value}
+    if origin in (tuple, list, abc.Sequence, abc.Collection):
+        if isinstance(value, str | bytes | bytearray) or not isinstance(value, Sequence):
+            raise _Misfit
+        return _same(value, [_fitted(one, parts[0]) for one in value])
+    if origin in (dict, abc.Mapping):
+        _instance(value, Mapping)
+        return _same(value, {_fitted(k, parts[0]): _fitted(v, parts[1]) for k, v in value.items()})
+    if origin is abc.Callable:
+        return _instance(value, abc.Callable)
+    kind = type(None) if hint is None else origin or hint
+    return _instance(value, kind) if isinstance(kind, type) and kind is not object else value
+
+
+def _instance(value: Any, kind: Any) -> Any:
+    try:
+        fits = isinstance(value, kind)
+    except TypeError:  # a protocol, of which only that can be asked
+        fits = "__call__" not in vars(kind) or callable(value)
+    if not fits:
+        raise _Misfit
+    return value
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise _Misfit
+    return int(value)
+
+
+def _bounded(value: Any, bounds: Sequence[Within]) -> Any:
+    for within in bounds:
+        if not within.low <= value <= within.high:
+            raise _Misfit
+    return value
+
+
+def _same(given: Any, fitted: Any) -> Any:
+    """The container that was given where nothing in it has changed, else one of the same kind."""
+    if isinstance(given, Mapping):
+        return given if all(k in given and fitted[k] is given[k] for k in fitted) else fitted
+    if all(new is old for new, old in zip(fitted, given, strict=True)):
+        return given
+    return tuple(fitted) if isinstance(given, tuple) else fitted
+
+
+def described(hint: Any) -> str:
+    """What a type hint allows, in words.
+
+    >>> described(Size | None), described(Sequence[str]), described(Literal["zf", "mmse"])
+    ('a whole number from 1 to 16384 or None', 'a list of strings', "'zf' or 'mmse'")
+    """
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        bounds = [
+            f" from {_number(part.low)} to {_number(part.high)}"
+            for part in parts[1:]
+            if isinstance(part, Within)
+        ]
+        return described(parts[0]) + "".join(bounds)
+    if origin in (Union, types.UnionType):
+        return _either(map(described, parts))
+    if origin is Literal:
+        return _either(map(repr, parts))
+    if origin is tuple and parts and parts[-1] is not Ellipsis:
+        return f"{len(parts)} of {described(parts[0])}"
+    if origin in (tuple, list, abc.Sequence, abc.Collection):
+        return f"a list of {_PLURALS.get(parts[0], described(parts[0]))}"
+    if hint in _WORDS:
+        return _WORDS[hint]
+    if origin is abc.Callable:
+        return "a function"
+    if origin in (dict, abc.Mapping):
+        return "a dictionary of names and values" if parts and parts[0] is str else "a dictionary"
+    return _a(getattr(origin or hint, "__name__", str(hint)))
+
+
+_WORDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a finite number",
+    str: "a string",
+    type(None): "None",
+    None: "None",
+}
+_PLURALS = {int: "whole numbers", float: "finite numbers", str: "strings"}
+
+
+def _either(words: Iterable[str]) -> str:
+    """Different words with "or" before the last, which is None if that is one of them."""
+    *first, last = sorted(dict.fromkeys(words), key=lambda word: word == "None")
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _a(name: str) -> str:
+    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+# -- one value --------------------------------------------------------------------------------------------
+
+
+def check_is(value: object, kind: type[T], name: str) -> T:
+    """Return ``value`` if it is of a class; InputError otherwise."""
+    if not isinstance(value, kind):
+        raise InputError(f"{name} must be {_a(kind.__name__)}, not {shown(value)}.")
+    return value
+
+
+def check_tensor(value: object, name: str, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """Return ``value`` if it is a tensor of a shape and type; InputError otherwise. Its values are not looked at."""
+    if not isinstance(value, torch.Tensor) or list(value.shape) != list(shape) or value.dtype != dtype:
+        kind = str(dtype).removeprefix("torch.")
+        raise InputError(f"{name} must be a tensor {kind} {list(shape)}, not {shown(value)}.")
+    return value
+
+
+def check_choice(value: object, name: str, allowed: Sequence[str | None]) -> Any:
+    """Return ``value`` if it is one of a few names; InputError otherwise.
+
+    >>> check_choice("zf", "equaliser", ("zf", "mmse", None))
+    'zf'
+    """
+    if not isinstance(value, str | None) or value not in allowed:
+        raise InputError(f"{name} must be {_either(map(repr, allowed))}, not {shown(value)}.")
+    return value
+
+
+def check_spec(spec: object) -> SystemSpec:
+    """Return a system's shapes if they are such; InputError otherwise."""
+    spec = check_is(spec, SystemSpec, "spec")
+    check_fields(spec)
+    shape = spec.image_shape
+    if not all(1 <= side <= MOST_SYMBOLS for side in shape):
+        raise InputError(f"image_shape must be [channels, height, width] from 1, not {shown(shape)}.")
+    check_count(spec.num_outputs, "num_outputs", high=MOST_SYMBOLS)
+    check_count(spec.num_symbols, "num_symbols", high=MOST_SYMBOLS)
+    check_count(spec.num_csi, "num_csi", high=2 * MOST_SYMBOLS + 1)
+    return spec
+
+
+def check_positive(value: object, name: str) -> float:
+    """Return ``value`` as a float if it is a finite number above 0 that float32 holds.
+
+    >>> check_positive(-1, "epsilon")
+    Traceback (most recent call last):
+    ...
+    tosc_env.errors.InputError: epsilon must be a finite number above 0, not -1.
+    """
+    number = _real(value)
+    if not 0 < number < math.inf:
+        raise InputError(f"{name} must be a finite number above 0, not {shown(value)}.")
+    if not SMALLEST <= number <= LARGEST:
+        raise InputError(
+            f"{name} must be a number from {SMALLEST:.3g} to {LARGEST:.3g}, which float32 holds, not {shown(value)}."
+        )
+    return number
+
+
+def check_weight(value: object, name: str) -> float:
+    """Return ``value`` as a float if it is a finite number of at least 0; InputError otherwise."""
+    if not 0 <= _real(value) < math.inf:
+        raise InputError(f"{name} must be a number of at least 0, not {shown(value)}.")
+    return check_number(value, name, low=0.0)
+
+
+def check_number(value: object, name: str, *, low: float = -LARGEST) -> float:
+    """Return ``value`` as a float if it is a number of at least ``low`` that float32 holds; InputError otherwise."""
+    number = _real(value)
+    if not low <= number <= LARGEST:
+        raise InputError(f"{name} must be a number from {low:.3g} to {LARGEST:.3g}, not {shown(value)}.")
+    return number
+
+
+def _real(value: object) -> float:
+    """``value`` as a float; NaN for what is no real number."""
+    try:
+        return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # a whole number of more than 308 digits
+        return math.inf
+
+
+def check_count(value: object, name: str, low: int = 1, high: int | None = None, multiple: int = 1) -> int:
+    """Return ``value`` if it is a whole number of at least ``low``, at most ``high``, and a multiple of ``multiple``.
+
+    >>> check_count(20, "size", 16, 128, multiple=8)
+    Traceback (most recent call last):
+    ...
+    tosc_env.errors.InputError: size must be a whole number from 16 to 128, a multiple of 8, not 20.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high) or value % multiple:  # type: ignore[operator]
+        bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
+        step = f", a multiple of {multiple}" if multiple > 1 else ""
+        raise InputError(f"{name} must be a whole number {bounds}{step}, not {shown(value)}.")
+    return int(value)  # type: ignore[call-overload]
+
+
+def check_range(name: str, given: Sequence[float] | None) -> list[float] | None:
+    """Return a range of positive numbers as two floats, None as it is; InputError for anything else.
+
+    >>> check_range("epsilon", (1, 100))
+    [1.0, 100.0]
+    """
+    if given is None:
+        return None
+    if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != 2:
+        raise InputError(f"the range of {name} must be None or two numbers [low, high], not {shown(given)}.")
+    low, high = (
+        check_positive(bound, f"each bound of the range of {name}, {shown(given)},") for bound in given
+    )
+    if not low < high:
+        raise InputError(f"the range of {name} must have low < high, not {shown(given)}.")
+    return [low, high]
+
+
+# -- building from names and options ----------------------------------------------------------------------
 
 
 def check_options(factory: Callable[..., Any], name: str, options: Mapping[str, Any], given: int = 0) -> None:
@@ -34,14 +402,15 @@ def check_options(factory: Callable[..., Any], name: str, options: Mapping[str, 
     """
     known = [p for p in inspect.signature(factory).parameters.values() if p.kind is not p.VAR_POSITIONAL]
     named = [p for p in known[given:] if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    listing = ", ".join(p.name for p in named) or "none"
+    names = [p.name for p in named]
     if not any(p.kind is p.VAR_KEYWORD for p in known):
         for option in options:
-            if option not in {p.name for p in named}:
-                raise InputError(f"{name!r} has no option {shown(option)!r}; its options are: {listing}.")
+            if option not in names:
+                told = listing(names, str(option))
+                raise InputError(f"{name!r} has no option {shown(option)}; its options are: {told}.")
     for p in named:
         if p.default is p.empty and p.name not in options:
-            raise InputError(f"{name!r} needs the option {p.name!r}; its options are: {listing}.")
+            raise InputError(f"{name!r} needs the option {p.name!r}; its options are: {listing(names)}.")
 
 
 def named_options(
@@ -67,7 +436,7 @@ def named_options(
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-        raise InputError(f"{what} takes a dictionary of names and values, not {shown(given)!r}.")
+        raise InputError(f"{what} takes a dictionary of names and values, not {shown(given)}.")
     for name in given:
         if name in beside:
             raise InputError(f"{what} sets {name!r}, which is no option: it has an argument of its own.")
@@ -88,115 +457,26 @@ def build(registry: Registry[T], base: type, value: object, options: Mapping[str
             )
         return value  # type: ignore[return-value]
     if not isinstance(value, str):
-        raise InputError(f"a {registry.kind} is given as a name or a {base.__name__}, not {shown(value)!r}.")
+        raise InputError(f"a {registry.kind} is given as a name or a {base.__name__}, not {shown(value)}.")
     head = value.partition(":")[0]
     if head != value and head in registry and value not in registry:
         raise InputError(
-            f"a {registry.kind} with options is written {{'name': {head!r}, option: value}}, not {shown(value)!r}."
+            f"a {registry.kind} with options is written {{'name': {head!r}, option: value}}, not {shown(value)}."
         )
-    factory = registry[shown(value)]  # an unknown name is shown
+    factory = registry[value]
     check_options(factory, value, options, given=len(args))
+    given = inspect.signature(factory).bind_partial(*args).arguments
+    if "spec" in given:
+        check_spec(given["spec"])
+    options = check_annotated(factory, options)
     try:
         return factory(*args, **options)
     except ToscError as error:
-        text = shown(str(error))
+        text = without_keys(str(error))
         if text == str(error):
             raise
         raise type(error)(text) from None  # a key was given as something else
     except Exception as error:  # whatever a factory makes of an option that it did not expect
-        listing = ", ".join(f"{k}={shown(v)!r}" for k, v in options.items() if k != "key") or "no options"
-        why = shown(" ".join(str(error).split()).rstrip(".")) or type(error).__name__
-        raise InputError(f"the {registry.kind} {value!r} cannot be made with {listing}: {why}.") from error
-
-
-_KEY = re.compile(r"(?<=\bkey)[=:]\S+|[0-9a-f]{32,}", re.IGNORECASE)
-
-
-def shown(value: Any) -> Any:
-    """Return an option as a message may show it: without anything that is called a key or looks like one.
-
-    >>> shown([{"name": "keyed", "key": "abc"}, "keyed:key:" + "5a" * 32])
-    [{'name': 'keyed'}, 'keyed:key...']
-    """
-    if isinstance(value, Mapping):
-        return {shown(k): shown(v) for k, v in value.items() if k != "key"}
-    if isinstance(value, list | tuple | set | frozenset):
-        return list(map(shown, value))
-    if isinstance(value, bytes | bytearray):
-        return "..."
-    return _KEY.sub("...", value) if isinstance(value, str) else value
-
-
-def check_positive(value: object, name: str) -> float:
-    """Return ``value`` as a float if it is a finite number above 0 that float32 holds.
-
-    >>> check_positive(-1, "epsilon")
-    Traceback (most recent call last):
-    ...
-    tosc_env.errors.InputError: epsilon must be a finite number above 0, not -1.
-    """
-    number = _real(value)
-    if not 0 < number < math.inf:
-        raise InputError(f"{name} must be a finite number above 0, not {shown(value)!r}.")
-    if not SMALLEST <= number <= LARGEST:
-        raise InputError(
-            f"{name} must be a number from {SMALLEST:.3g} to {LARGEST:.3g}, which float32 holds, not {value!r}."
-        )
-    return number
-
-
-def check_weight(value: object, name: str) -> float:
-    """Return ``value`` as a float if it is a finite number of at least 0; InputError otherwise."""
-    if not 0 <= _real(value) < math.inf:
-        raise InputError(f"{name} must be a number of at least 0, not {shown(value)!r}.")
-    return check_number(value, name, low=0.0)
-
-
-def check_number(value: object, name: str, *, low: float = -LARGEST) -> float:
-    """Return ``value`` as a float if it is a number of at least ``low`` that float32 holds; InputError otherwise."""
-    number = _real(value)
-    if not low <= number <= LARGEST:
-        raise InputError(f"{name} must be a number from {low:.3g} to {LARGEST:.3g}, not {shown(value)!r}.")
-    return number
-
-
-def _real(value: object) -> float:
-    """``value`` as a float; NaN for what is no real number."""
-    try:
-        return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
-    except OverflowError:  # a whole number of more than 308 digits
-        return math.inf
-
-
-def check_count(value: object, name: str, low: int = 1, high: int | None = None, multiple: int = 1) -> int:
-    """Return ``value`` if it is a whole number of at least ``low``, at most ``high``, and a multiple of ``multiple``.
-
-    >>> check_count(20, "size", 16, 128, multiple=8)
-    Traceback (most recent call last):
-    ...
-    tosc_env.errors.InputError: size must be a whole number from 16 to 128, a multiple of 8, not 20.
-    """
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high) or value % multiple:  # type: ignore[operator]
-        bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
-        step = f", a multiple of {multiple}" if multiple > 1 else ""
-        raise InputError(f"{name} must be a whole number {bounds}{step}, not {shown(value)!r}.")
-    return int(value)  # type: ignore[call-overload]
-
-
-def check_range(name: str, given: Sequence[float] | None) -> list[float] | None:
-    """Return a range of positive numbers as two floats, None as it is; InputError for anything else.
-
-    >>> check_range("epsilon", (1, 100))
-    [1.0, 100.0]
-    """
-    if given is None:
-        return None
-    if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != 2:
-        raise InputError(f"the range of {name} must be None or two numbers [low, high], not {given!r}.")
-    low, high = (
-        check_positive(bound, f"each bound of the range of {name}, {list(given)!r},") for bound in given
-    )
-    if not low < high:
-        raise InputError(f"the range of {name} must have low < high, not {list(given)!r}.")
-    return [low, high]
+        told = ", ".join(f"{k}={shown(v)}" for k, v in options.items() if k != "key") or "no options"
+        why = without_keys(" ".join(str(error).split()).rstrip(".")) or type(error).__name__
+        raise InputError(f"the {registry.kind} {value!r} cannot be made with {told}: {why}.") from error

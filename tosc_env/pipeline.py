@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from tosc_env.constraints import constraint_of
 from tosc_env.data.base import Source
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
 from tosc_env.identity import describe_module
 from tosc_env.memory import Memory, evaluating
-from tosc_env.options import build, shown
+from tosc_env.options import build, checked
 from tosc_env.schemes import PrivacyScheme, Stage, Transmit, Trial, defaults_of, listed, make_stage, schemes
 from tosc_env.types import Context, SystemSpec, Transmission, Waves
 
@@ -61,6 +61,7 @@ class Pipeline(PrivacyScheme):
 
     receives: bool = True
 
+    @checked
     def __init__(
         self,
         backbone: PrivacyScheme,
@@ -341,7 +342,9 @@ def make_scheme(
         >>> make_scheme("deepjscc", stages=["keyed"]).keyed
         True
     """
-    made = build(schemes, PrivacyScheme, scheme, options, spec or SystemSpec((3, 32, 32), 10))
+    made = build(
+        schemes, PrivacyScheme, scheme, options, SystemSpec((3, 32, 32), 10) if spec is None else spec
+    )
     if isinstance(scheme, str):
         made.name = made.name or scheme
     return as_pipeline(made).with_stages(stages).use_key(key)
@@ -355,7 +358,7 @@ def as_pipeline(scheme: PrivacyScheme) -> Pipeline:
     """
     if not isinstance(scheme, PrivacyScheme):
         raise InputError(
-            f"a ready scheme is needed here, such as make_scheme or load_scheme give, not {shown(scheme)!r}."
+            f"a ready scheme is needed here, such as make_scheme or load_scheme give, not {shown(scheme)}."
         )
     return scheme if isinstance(scheme, Pipeline) else Pipeline(scheme)
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import gymnasium as gym
 
-from tosc_env.errors import unknown
+from tosc_env.errors import InputError, shown, unknown
+from tosc_env.options import checked
 
 ENTRY_POINT = "tosc_env.envs.role:RoleEnv"
 VECTOR_ENTRY_POINT = "tosc_env.envs.vector:ToscVectorEnv"
 
 
+@checked
 def register_env(id: str, data_id: str, **options: Any) -> None:
     """Register an environment id over a data set, for ``gym.make(id)`` and all other forms.
 
@@ -28,12 +30,15 @@ def register_env(id: str, data_id: str, **options: Any) -> None:
         {'data_id': 'shapes', 'num_symbols': 32}
         >>> del gym.registry["ToSC-Test-v0"]
     """
-    gym.register(
-        id,
-        entry_point=ENTRY_POINT,
-        vector_entry_point=VECTOR_ENTRY_POINT,
-        kwargs={"data_id": data_id, **options},
-    )
+    try:
+        gym.register(
+            id,
+            entry_point=ENTRY_POINT,
+            vector_entry_point=VECTOR_ENTRY_POINT,
+            kwargs={"data_id": data_id, **options},
+        )
+    except gym.error.Error as error:
+        raise InputError(f"an environment cannot be registered as {shown(id)}: {error}.") from None
 
 
 def register_all() -> None:
@@ -66,6 +71,7 @@ def environments() -> dict[str, str]:
     }
 
 
+@checked
 def data_of(id: str) -> dict[str, Any]:
     """The keyword arguments behind an id.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
-from tosc_env.errors import InputError, unknown
+from tosc_env.errors import InputError, shown, unknown
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class Registry(Generic[T]):
         InputError.
         """
         if not isinstance(name, str) or not name:
-            raise InputError(f"a {self.kind} is registered under a non-empty string, not {name!r}.")
+            raise InputError(f"a {self.kind} is registered under a non-empty string, not {shown(name)}.")
 
         def enter(factory: Callable[..., T]) -> Callable[..., T]:
             known = self._table.get(name)

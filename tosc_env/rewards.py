@@ -83,6 +83,8 @@ class PrivacyUtility:
 
 def make_reward(reward: Any = "privacy-utility", **options: Any) -> Reward:
     """Make a reward from its registered name and options; any other callable is handed back as it is."""
+    if isinstance(reward, type):
+        raise InputError(f"a reward is a name or a function of an outcome, not the class {reward.__name__}.")
     made = build(rewards, Reward, reward, options)
     if not callable(made):
         raise InputError(f"the reward {reward!r} must be made as a callable, not {type(made).__name__}.")

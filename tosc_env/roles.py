@@ -53,7 +53,7 @@ def player_of(role: str, nodes: Sequence[Node] = WIRETAP) -> str:
     agents = agents_of(nodes)
     known = {**{agent: player for player, agent in agents.items()}, "eavesdropper": nodes[1].name}
     known |= {player: player for player in agents}
-    if role not in known:
+    if not isinstance(role, str) or role not in known:
         raise unknown("role", role, agents)
     return known[role]
 

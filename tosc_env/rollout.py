@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from tosc_env.data.base import content_numbers
 from tosc_env.game import Game
 from tosc_env.memory import evaluating
+from tosc_env.options import MOST_MESSAGES, Within, check_tensor, checked
 from tosc_env.pipeline import Pipeline, as_pipeline
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.schemes import PrivacyScheme
@@ -48,13 +50,14 @@ class Exchange:
         return as_known(reception, self.context, self.scheme, threat)
 
 
+@checked
 def rollout(
     game: Game,
     scheme: PrivacyScheme,
     *,
     generator: torch.Generator,
     index: Tensor | None = None,
-    batch_size: int = 500,
+    batch_size: Annotated[int, Within(1, MOST_MESSAGES)] = 500,
     knobs: Mapping[str, float] | None = None,
 ) -> Iterator[Exchange]:
     """Send each of these images once, under message numbers that no other message has.
@@ -79,6 +82,7 @@ def rollout(
     """
     pipeline = as_pipeline(scheme)
     whole = torch.arange(len(game.source), device=game.device) if index is None else index
+    check_tensor(whole, "index", [whole.numel()], torch.int64)
     for part in whole.split(batch_size):
         round_ = game.draw(len(part), generator=generator, index=part)
         yield send(game, pipeline, with_fresh_nonces(round_, pipeline, generator), generator, knobs)

@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from tosc_env.errors import InputError, unknown
+from tosc_env.errors import InputError, shown, unknown
 from tosc_env.game import Game
 from tosc_env.modulation import CONSTELLATIONS
-from tosc_env.options import build, shown
+from tosc_env.options import build, check_spec
 from tosc_env.registry import Registry
 from tosc_env.tasks import Task
 from tosc_env.types import Context, Round, SystemSpec, Transmission, Waves
@@ -90,9 +90,7 @@ class PrivacyScheme(nn.Module, ABC):
 
     def __init__(self, spec: SystemSpec, **options: Any) -> None:
         super().__init__()
-        if spec.num_symbols < 1:
-            raise InputError(f"num_symbols must be at least 1, not {spec.num_symbols}.")
-        self.spec = spec
+        self.spec = check_spec(spec)
         self.options = options
 
     @abstractmethod
@@ -341,7 +339,7 @@ def named(kind: str, given: Any) -> tuple[Any, dict[str, Any]]:
         name = options.pop("name", None)
         if not isinstance(name, str) or not all(isinstance(key, str) for key in options):
             raise InputError(
-                f"a {kind} with options is written {{'name': ..., option: value}}, not {shown(given)!r}."
+                f"a {kind} with options is written {{'name': ..., option: value}}, not {shown(given)}."
             )
         return name, options
     return given, {}
@@ -354,5 +352,5 @@ def listed(what: str, given: Any) -> list[Any]:
     if isinstance(given, str | Mapping | nn.Module):
         return [given]
     if not isinstance(given, list | tuple | nn.ModuleList):
-        raise InputError(f"{what} takes a list of names, dictionaries or objects, not {shown(given)!r}.")
+        raise InputError(f"{what} takes a list of names, dictionaries or objects, not {shown(given)}.")
     return list(given)

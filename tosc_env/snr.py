@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
 
 SNR = float | Sequence[float] | Mapping[str, float]
 _FORMS = 'a number of dB, a list of numbers, or {"low": number, "high": number}'
@@ -45,7 +45,7 @@ class SNRRange:
             return value
         if isinstance(value, Mapping):
             if set(value) != {"low", "high"}:
-                raise InputError(f"{name} must be {_FORMS}, not {dict(value)!r}.")
+                raise InputError(f"{name} must be {_FORMS}, not {shown(dict(value))}.")
             low, high = (_finite(value[k], name) for k in ("low", "high"))
             if low > high:
                 raise InputError(f"{name} has a reversed range: low {low:g} is above high {high:g}.")
@@ -96,10 +96,10 @@ def _table(choices: tuple[float, ...], device: str) -> Tensor:
 def _finite(value: object, name: str) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must be {_FORMS}, not {value!r}.") from None
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name} must be {_FORMS}, not {shown(value)}.") from None
     if isinstance(value, bool) or not math.isfinite(number):
-        raise InputError(f"{name} must be {_FORMS}, finite, not {value!r}.")
+        raise InputError(f"{name} must be {_FORMS}, finite, not {shown(value)}.")
     if abs(number) > MAX_DB:
-        raise InputError(f"{name} must lie between {-MAX_DB:g} and {MAX_DB:g} dB, not {value!r}.")
+        raise InputError(f"{name} must lie between {-MAX_DB:g} and {MAX_DB:g} dB, not {shown(value)}.")
     return number

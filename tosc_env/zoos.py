@@ -18,12 +18,13 @@ from typing import Any, Protocol
 import torch
 
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
+from tosc_env.devices import resolve_device
 from tosc_env.envs.stand_in import game_of
-from tosc_env.errors import InputError, ToscError
+from tosc_env.errors import LONGEST, LONGEST_VALUE, InputError, ToscError, one_line, shown
 from tosc_env.game import Game
 from tosc_env.io.checkpoint_files import SUFFIX, data_of, read_header
 from tosc_env.io.checkpoints import check_fits, load_checkpoint
-from tosc_env.options import named_options, shown
+from tosc_env.options import checked, named_options
 from tosc_env.pipeline import Pipeline, as_pipeline, in_words, make_scheme
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
@@ -130,6 +131,7 @@ def eavesdropper_file(name: str, data: str, game: Game, scheme: Pipeline) -> Pat
     return path
 
 
+@checked
 def load_scheme(
     name: str, where: str | Game, *, stages: Any = (), device: str | torch.device = "cpu", **options: Any
 ) -> Pipeline:
@@ -150,9 +152,12 @@ def load_scheme(
         'encryption'
     """
     wanted = _wanted(where)
-    return _find_scheme(name, wanted, named_options("load_scheme", options), stages).to(device)
+    return _find_scheme(name, wanted, named_options("load_scheme", options), stages).to(
+        resolve_device(device)
+    )
 
 
+@checked
 def load_eavesdropper(
     name: str,
     where: str | Game,
@@ -179,7 +184,7 @@ def load_eavesdropper(
     path = _eavesdropper_path(name, wanted, target)
     if path is None:
         raise _no_weights("eavesdropper", f"{name!r} against {_title(target)}", wanted)
-    return load_checkpoint(path, kind="eavesdropper").policy.to(device)
+    return load_checkpoint(path, kind="eavesdropper").policy.to(resolve_device(device))
 
 
 def resolve_scheme(
@@ -299,7 +304,7 @@ def _scheme_path(name: str, wanted: Wanted, settled: Mapping[str, Any]) -> Path 
 
 
 def _no_scheme(name: str, wanted: Wanted, settled: Mapping[str, Any]) -> InputError:
-    with_ = ", ".join(f"{k}={shown(v)!r}" for k, v in settled.items())
+    with_ = ", ".join(f"{k}={shown(v)}" for k, v in settled.items())
     return _no_weights("scheme", f"{name!r}{f' with {with_}' if with_ else ''}", wanted)
 
 
@@ -322,11 +327,14 @@ def _no_weights(kind: str, what: str, wanted: Wanted) -> InputError:
     shape = "x".join(map(str, game.spec.image_shape))
     asked = f"{kind} {what} for {wanted.data} {shape}"
     near = get_close_matches(asked, there, n=NEAREST, cutoff=0.0)
-    nearest = "; ".join(line.removeprefix(f"{kind} ") for line in near) or "none (is tosc_agents installed?)"
-    return InputError(
-        f"no trained weights of the {asked}, {game.num_symbols} channel uses, {game.snr_db} dB; nearest of "
-        f"{len(there)}: {nearest}."
+    near = [line.removeprefix(f"{kind} ") for line in near] or ["none (is tosc_agents installed?)"]
+    told = (
+        f"no trained weights of the {kind} {one_line(what, 2 * LONGEST_VALUE)} for {wanted.data} {shape}, "
+        f"{game.num_symbols} channel uses, {game.snr_db} dB; nearest of {len(there)}: "
     )
+    while len(near) > 1 and len(told) + len("; ".join(near)) >= LONGEST:
+        near.pop()
+    return InputError(f"{told}{'; '.join(near)}.")
 
 
 def _wanted(where: str | Game) -> Wanted:
@@ -351,8 +359,8 @@ def _check_open(header: dict[str, Any], options: Mapping[str, Any], path: str) -
     for name in options:
         if name not in allowed:
             raise InputError(
-                f"scheme_kwargs of the trained weights {path} may set {', '.join(allowed)}, not {name!r}: that was "
-                "settled when they were trained."
+                f"scheme_kwargs of the trained weights {path} may set {', '.join(allowed)}, not {shown(name)}: "
+                "that was settled when they were trained."
             )
 
 
@@ -361,7 +369,7 @@ def _name(kind: str, value: object, default: str) -> str:
         return default
     if not isinstance(value, (str, os.PathLike)):
         raise InputError(
-            f"{kind}= takes a registered name, a checkpoint's path or a ready {kind}, not {shown(value)!r}."
+            f"{kind}= takes a registered name, a checkpoint's path or a ready {kind}, not {shown(value)}."
         )
     return os.fspath(value)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
 from tosc_env.options import check_count, check_positive
 
 DELTA = 1e-5
@@ -32,7 +32,7 @@ def advanced_composition(epsilon: float, transmissions: int, delta: float = DELT
     """
     epsilon, k = check_positive(epsilon, "epsilon"), check_count(transmissions, "transmissions")
     if not check_positive(delta, "delta") < 1:
-        raise InputError(f"delta must lie between 0 and 1, not {delta!r}.")
+        raise InputError(f"delta must lie between 0 and 1, not {shown(delta)}.")
     # Above 700 the exponential leaves the floats, and the bound has said nothing for long.
     growth = math.expm1(epsilon) if epsilon < 700 else math.inf
     return math.sqrt(2 * k * math.log(1 / delta)) * epsilon + k * epsilon * growth

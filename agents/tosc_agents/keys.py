@@ -21,13 +21,14 @@ import tempfile
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from tosc_env.errors import InputError
 from tosc_env.io.files import WriteError
+from tosc_env.options import Within, checked
 
 KEY_BYTES = 32
 _FORM = f"a secret key is {KEY_BYTES} bytes, written as {2 * KEY_BYTES} hexadecimal digits"
@@ -199,7 +200,14 @@ def _parse(value: object) -> bytes:
     return bytes.fromhex(value)
 
 
-def keystream(key: SecretKey, context_environment: int, message: Tensor, words: int, purpose: str) -> Tensor:
+@checked
+def keystream(
+    key: SecretKey,
+    context_environment: int,
+    message: Tensor,
+    words: Annotated[int, Within(1, 2**22)],
+    purpose: str,
+) -> Tensor:
     """Uniform 32-bit words for each message, the same at both ends of the link and unknown to everyone else.
 
     Another key, environment, purpose, row, episode, message number, image or source gives an unrelated stream. Row,
@@ -227,8 +235,6 @@ def keystream(key: SecretKey, context_environment: int, message: Tensor, words: 
     if message.dim() != 2 or message.shape[1] != 5 or message.dtype != torch.int64:
         kind = str(message.dtype).removeprefix("torch.")
         raise InputError(f"message must be int64 [B, 5], not {kind} {list(message.shape)}.")
-    if words < 1:
-        raise InputError(f"words must be at least 1, not {words}.")
     subkey = key.subkey(context_environment, purpose, message.device)
     sent = torch.stack((message[:, 3:] & _WORD, message[:, 3:] >> 32 & _WORD), dim=2).flatten(1)
     own = hchacha20(subkey, sent)

@@ -26,8 +26,7 @@ from tosc_agents.backbones.label import Label
 from tosc_agents.backbones.vq import VQ
 from tosc_agents.stages.keyed import Keyed
 from tosc_agents.stages.laplace import Laplace
-from tosc_env.errors import InputError
-from tosc_env.options import shown
+from tosc_env.errors import InputError, shown
 from tosc_env.pipeline import Pipeline
 from tosc_env.schemes import PrivacyScheme, defaults
 from tosc_env.types import SystemSpec
@@ -165,11 +164,11 @@ def _given(backbone: PrivacyScheme | None, options: Mapping[str, Any]) -> Privac
     if backbone is None:
         return None
     if not isinstance(backbone, PrivacyScheme):
-        raise InputError(f"backbone takes a ready scheme, not {shown(backbone)!r}.")
+        raise InputError(f"backbone takes a ready scheme, not {shown(backbone)}.")
     for name, value in options.items():
         has = backbone.options.get(name)
         if (list(value) if isinstance(value, tuple) else value) != has:
-            raise InputError(f"the weights that were given have {name}={has!r}, not {shown(value)!r}.")
+            raise InputError(f"the weights that were given have {name}={has!r}, not {shown(value)}.")
     return backbone
 
 
@@ -178,6 +177,6 @@ def _known(scheme: str, options: Mapping[str, Any], *known: str) -> Mapping[str,
     for option in options:
         if option not in known:
             raise InputError(
-                f"{scheme!r} has no option {shown(option)!r}; its options are: {', '.join(known)}."
+                f"{scheme!r} has no option {shown(option)}; its options are: {', '.join(known)}."
             )
     return options

@@ -20,6 +20,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from tosc_env import options
+
 CUDA = torch.device("cuda", 0)
 META = torch.device("meta")
 
@@ -64,8 +66,11 @@ def gpu() -> Iterator[GPU]:
         patch.setattr(torch, "Generator", _Generator)
         patch.setattr(nn.Module, "_apply", _apply)
         patch.setattr("tosc_env.data.base.resolve_device", torch.device)
-        with _FAKE:
-            yield GPU(_FAKE)
+        try:
+            with _FAKE:
+                yield GPU(_FAKE)
+        finally:
+            options._hints.cache_clear()  # type hints that were read meanwhile mean this Generator
 
 
 class _FakeCUDA(FakeTensorMode):

@@ -173,9 +173,9 @@ def test_a_wrong_setting_is_one_sentence():
     for options, sentence in [
         ({"epochs": 0}, "epochs 1 0"),
         ({"batch_size": 0}, "batch_size 1 0"),
-        ({"learning_rate": 0.0}, "positive 0.0"),
-        ({"learning_rate": math.nan}, "positive nan"),
-        ({"learning_rate": math.inf}, "positive inf"),
+        ({"learning_rate": 0.0}, "learning_rate 1.18e-38 0.0"),
+        ({"learning_rate": math.nan}, "learning_rate 1.18e-38 nan"),
+        ({"learning_rate": math.inf}, "learning_rate 3.4e+38 inf"),
     ]:
         with refused(sentence):
             LoopConfig(**options)

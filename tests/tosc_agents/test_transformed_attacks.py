@@ -301,7 +301,7 @@ def test_an_interrupted_attack_ends_in_the_very_same_attacker(source, tmp_path):
 def test_a_wrong_option_is_one_sentence():
     for name, options, sentence in [
         ("sorted", {"base_attacks": []}, "different"),
-        ("sorted", {"base_attacks": "linear"}, "different 'linear'"),
+        ("sorted", {"base_attacks": "linear"}, "list strings 'linear'"),
         ("sorted", {"base_attacks": ["linear", "linear"]}, "different"),
         ("sorted", {"base_attacks": ["lineer"]}, "lineer"),
         ("denoise", {"base_attacks": ["sorted"]}, "ordinary 'sorted'"),

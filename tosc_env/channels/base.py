@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
 from tosc_env.types import CSILayout, Link, Reception
 
 EQUALISERS = (None, "zf", "mmse")
@@ -68,12 +68,12 @@ class Channel:
     ) -> None:
         if coherence is not None and not (is_number(coherence) and coherence >= 1 and coherence % 1 == 0):
             raise InputError(
-                f"coherence must be a whole number (channel uses), at least 1, not {coherence!r}."
+                f"coherence must be a whole number (channel uses), at least 1, not {shown(coherence)}."
             )
         if not (is_number(correlation) and 0.0 <= correlation <= 1.0):
-            raise InputError(f"correlation must be a number in [0, 1], not {correlation!r}.")
+            raise InputError(f"correlation must be a number in [0, 1], not {shown(correlation)}.")
         if equaliser not in EQUALISERS:
-            raise InputError(f"equaliser must be 'zf', 'mmse' or None, not {equaliser!r}.")
+            raise InputError(f"equaliser must be 'zf', 'mmse' or None, not {shown(equaliser)}.")
         self.coherence = None if coherence is None else int(coherence)
         self.correlation = float(correlation)
         self.equaliser = equaliser

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tosc_env.channels.base import Channel, Sizes, complex_normal, is_number
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
 
 
 class AWGN(Channel):
@@ -62,7 +62,7 @@ class Rician(Channel):
     ) -> None:
         super().__init__(coherence=coherence, correlation=correlation, equaliser=equaliser)
         if not (is_number(k_factor_db) and -100.0 <= k_factor_db <= 100.0):
-            raise InputError(f"k_factor_db must be a number of dB in [-100, 100], not {k_factor_db!r}.")
+            raise InputError(f"k_factor_db must be a number of dB in [-100, 100], not {shown(k_factor_db)}.")
         self.k_factor = 10.0 ** (k_factor_db / 10.0)
 
     def draw_fades(

@@ -12,11 +12,12 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor
 
-from tosc_env.data.checks import as_attributes, as_images, as_labels, check_half, check_split
+from tosc_env.data.checks import as_attributes, as_images, as_labels, as_positions, check_half, check_split
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.devices import resolve_device
-from tosc_env.errors import DataError, InputError
+from tosc_env.errors import DataError, InputError, shown
 from tosc_env.identity import digest, tensor_digest
+from tosc_env.options import checked
 from tosc_env.types import Batch
 
 T = TypeVar("T")
@@ -83,6 +84,7 @@ class Source:
     _number: tuple[int, int] | None = field(default=None, init=False)
 
     @classmethod
+    @checked
     def from_arrays(
         cls,
         images: object,
@@ -133,7 +135,7 @@ class Source:
         columns, names, values = as_attributes(attributes, len(pixels), attribute_names, attribute_values)
         check_split(name, split, ("train", "valid", "test"))
         if halves not in get_args(Halves):
-            raise InputError(f"halves must be 'shuffled' or 'in-order', not {halves!r}.")
+            raise InputError(f"halves must be 'shuffled' or 'in-order', not {shown(halves)}.")
         statistics: Callable[[], Statistics]
         if isinstance(training, Source):
             if training.image_shape != tuple(pixels.shape[1:]):
@@ -221,7 +223,7 @@ class Source:
 
     def subset(self, index: Tensor | Sequence[int]) -> Source:
         """The source made of the images at ``index``; statistics stay those of the whole training split."""
-        where = torch.as_tensor(index, dtype=torch.int64, device=self.device)
+        where = as_positions("index", index, self.device)
         if where.ndim != 1 or where.numel() == 0:
             raise InputError(f"a subset needs a non-empty row of positions, not shape {tuple(where.shape)}.")
         if int(where.min()) < 0 or int(where.max()) >= len(self):

@@ -24,7 +24,7 @@ from tosc_env.data.base import Source
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import data_root, file_digest, stamps, with_note
 from tosc_env.data.statistics import Statistics, compute_statistics
-from tosc_env.errors import DataError, InputError, unknown
+from tosc_env.errors import DataError, InputError, shown, unknown
 from tosc_env.io.files import remove_leftovers, replacing
 from tosc_env.options import check_count
 
@@ -85,7 +85,9 @@ class CelebA(DataSet):
         """
         size = check_count(size, "size of celeba", 8, 256)
         if isinstance(crop, bool) or not isinstance(crop, numbers.Real) or not 0 < crop <= 1:
-            raise InputError(f"crop of celeba is a fraction of the shorter side in (0, 1], not {crop!r}.")
+            raise InputError(
+                f"crop of celeba is a fraction of the shorter side in (0, 1], not {shown(crop)}."
+            )
         base = data_root(root)
         gone = missing_part(base)
         if gone is not None:
@@ -123,11 +125,9 @@ class CelebA(DataSet):
             raise InputError("celeba cannot be downloaded by a program, so it takes no url.")
         folder = root / "celeba"
         if missing_part(root) is not None:
-            sums = ", ".join(f"{name} (MD5 {md5})" for name, md5 in OFFICIAL_MD5.items())
             raise DataError(
-                "CelebA is for non-commercial research and its owners distribute it through a browser only: get "
-                f"from its home page, mmlab.ie.cuhk.edu.hk/projects/CelebA.html, {sums}; place the two lists in "
-                f"{folder} and unpack the archive there, so that {folder / IMAGE_FOLDER} holds the JPEG files."
+                f"celeba is got through a browser only: place {' and '.join(LISTS)} of "
+                f"mmlab.ie.cuhk.edu.hk/projects/CelebA.html in {folder}, unpack {ARCHIVE} there, and run this again."
             )
         # The archive itself is checked where the user kept it beside the folder it was unpacked to.
         for name in (*LISTS, ARCHIVE) if (folder / ARCHIVE).is_file() else LISTS:
@@ -187,7 +187,7 @@ def _columns(faces: FaceList, names: str | Sequence[str] | None) -> list[int]:
         return list(range(len(faces.attribute_names)))
     wanted = [names] if isinstance(names, str) else list(names)
     if not wanted or len(set(wanted)) != len(wanted):
-        raise InputError(f"attributes of celeba must be one or several different names, not {names!r}.")
+        raise InputError(f"attributes of celeba must be one or several different names, not {shown(names)}.")
     for name in wanted:
         if name not in faces.attribute_names:
             raise unknown("CelebA attribute", name, faces.attribute_names)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tosc_env.errors import InputError, unknown
+from tosc_env.errors import InputError, shown, unknown
+from tosc_env.options import check_choice
 
 HALVES = (None, "system", "attacker")
 _MOST = 2**20
@@ -20,14 +22,13 @@ def check_split(name: str, split: object, allowed: Sequence[str] = ("train", "te
     """Return ``split`` if ``name`` has it; InputError otherwise."""
     if not isinstance(split, str) or split not in allowed:
         listing = " or ".join(repr(s) for s in allowed)
-        raise InputError(f"split of {name} must be {listing}, not {split!r}.")
+        raise InputError(f"split of {name} must be {listing}, not {shown(split)}.")
     return split
 
 
 def check_half(half: object, split: str) -> None:
     """Raise InputError for an unknown half, or one of another split than the training split."""
-    if half not in HALVES:
-        raise InputError(f"half must be 'system', 'attacker' or None, not {half!r}.")
+    check_choice(half, "half", HALVES)
     if half is not None and split != "train":
         raise InputError(f"half={half!r} belongs to split='train'; the {split} split is not divided.")
 
@@ -65,8 +66,8 @@ def as_labels(labels: object, count: int, names: Sequence[str] | None) -> tuple[
         return torch.zeros(count, dtype=torch.int64), classes
     refuse_masked("labels", labels)
     if not isinstance(labels, Tensor):
-        words = labels if isinstance(labels, np.ndarray) else np.asarray(labels, dtype=object)
-        if words.size and isinstance(words.flat[0], str):
+        words = labels if isinstance(labels, np.ndarray) else _array("labels", labels, dtype=object)
+        if words.size and words.ndim < 3 and isinstance(words.flat[0], str):
             labels, names = _numbered(words, names)
     tags = _integers("labels", labels)
     if tags.shape != (count,):
@@ -126,16 +127,29 @@ def refuse_masked(what: str, values: object) -> None:
         )
 
 
+def as_positions(what: str, values: object, device: torch.device) -> Tensor:
+    """Return positions of images as int64 [N] on a device; InputError for a mask and whatever holds no integers."""
+    if isinstance(values, Sequence) and not isinstance(values, str) and not len(values):
+        values = torch.zeros(0, dtype=torch.int64)
+    if getattr(values, "dtype", None) in (np.bool_, torch.bool):
+        raise InputError(f"{what} must be the positions of images, not a mask of them.")
+    return _integers(what, values).to(device)
+
+
+def _array(what: str, values: object, dtype: Any = None) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=dtype)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise InputError(f"{what} must be an array of integers: {error}.") from error
+
+
 def _integers(what: str, values: object) -> Tensor:
     refuse_masked(what, values)
     if isinstance(values, Tensor):
         if values.is_floating_point() or values.is_complex():
             raise InputError(f"{what} must be integers, not {values.dtype}.")
         values = values.detach().cpu().numpy()
-    try:
-        given = np.asarray(values)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{what} must be an array of integers: {error}.") from error
+    given = _array(what, values)
     if given.dtype.kind not in "biu":
         raise InputError(f"{what} must be integers, not {given.dtype}.")
     # As they were given: a large unsigned number becomes another in 64 bits with a sign.
@@ -152,10 +166,10 @@ def _in_range(what: str, values: Tensor, count: int) -> None:
 
 def _names(what: str, names: Sequence[str]) -> tuple[str, ...]:
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{what} must be a sequence of strings, not {names!r}.")
+        raise InputError(f"{what} must be a sequence of strings, not {shown(names)}.")
     named = tuple(names)
     if len(set(named)) != len(named) or not named:
-        raise InputError(f"{what} must be different from one another and at least one, not {named!r}.")
+        raise InputError(f"{what} must be different from one another and at least one, not {shown(named)}.")
     return named
 
 

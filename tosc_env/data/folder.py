@@ -16,6 +16,7 @@ from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import stamps
 from tosc_env.data.pictures import check_channels, check_size, decode, path_name, read_table, usual_threads
 from tosc_env.errors import DataError, InputError
+from tosc_env.io.files import check_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm")
 _FIFTH = 5  # one of so many images of each class is a test image, where no folder says which
@@ -63,7 +64,7 @@ class Folder(DataSet):
             raise InputError(
                 "the data set 'folder' needs path=, the folder that has a folder of images per class."
             )
-        sides, base = check_size(size), Path(path).expanduser()
+        sides, base = check_size(size), check_path(path).expanduser()
         classes, train, test = _listed(base)
         files, labels = train if split == "train" else test
         if not files:

@@ -16,10 +16,12 @@ from tosc_env.data.checks import refuse_masked
 from tosc_env.data.folder import Folder
 from tosc_env.data.pictures import check_channels, check_size, decode, read_table
 from tosc_env.errors import InputError
+from tosc_env.options import checked
 
 _IMAGE_KEYS, _LABEL_KEYS = ("image", "img"), ("label", "labels", "fine_label")
 
 
+@checked
 def as_source(
     given: Any,
     labels: Any = None,

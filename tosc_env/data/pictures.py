@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tosc_env.errors import DataError, InputError
+from tosc_env.errors import DataError, InputError, shown
 from tosc_env.options import check_count
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM")
@@ -37,7 +37,7 @@ def check_size(size: object) -> tuple[int, int] | None:
         return None
     sides = [size, size] if not isinstance(size, list | tuple) else list(size)
     if len(sides) != 2:
-        raise InputError(f"size must be a number of pixels or [height, width], not {size!r}.")
+        raise InputError(f"size must be a number of pixels or [height, width], not {shown(size)}.")
     height, width = (check_count(side, "size", 8, 1024) for side in sides)
     return height, width
 

@@ -12,6 +12,7 @@ from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats
 from tosc_env.envs.outside import EverybodyOutside
 from tosc_env.envs.session import InFlight
 from tosc_env.errors import InputError
+from tosc_env.options import checked
 from tosc_env.registration import data_of
 from tosc_env.roles import as_action
 from tosc_env.types import Scores
@@ -99,6 +100,7 @@ class AecEnv(EverybodyOutside, AECEnv[str, Any, Any]):
         self.infos = {a: to_floats(self.session.info(self._players[a], scores)) for a in self.agents}
 
 
+@checked
 def aec_env(id: str, *, raw: bool = False, **options: Any) -> AECEnv[str, Any, Any]:
     """The game of an environment id as a PettingZoo AEC environment.
 

@@ -69,8 +69,6 @@ def shown_as(space: spaces.Dict, flatten: bool) -> spaces.Space[Any]:
     >>> shown_as(spaces.Dict({"received": spaces.Box(-1, 1, (4,)), "csi": spaces.Box(0, 9, (1,))}), True).high
     array([9., 1., 1., 1., 1.], dtype=float32)
     """
-    if not isinstance(flatten, bool):
-        raise InputError(f"flatten is True or False, not {flatten!r}.")
     return spaces.flatten_space(space) if flatten else space
 
 
@@ -116,7 +114,9 @@ class Rendered:
 
     def _set_render_mode(self, render_mode: str | None) -> None:
         """Set None or a mode of the metadata; InputError for another."""
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+        if render_mode is not None and not (
+            isinstance(render_mode, str) and render_mode in self.metadata["render_modes"]
+        ):
             raise unknown("render_mode", render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
 

@@ -13,6 +13,7 @@ from tosc_env.envs.common import Rendered, make_system, shown_as, to_numpy
 from tosc_env.envs.session import InFlight, Session
 from tosc_env.errors import InputError
 from tosc_env.nodes import WIRETAP, as_nodes
+from tosc_env.options import Count, checked
 from tosc_env.roles import action_space, agents_of, observation_space
 
 OWN = ("max_cycles", "render_mode", "flatten")
@@ -36,11 +37,12 @@ class EverybodyOutside(Rendered):
     _stages: tuple[str, ...]
     """What the messages are called that are under way at once."""
 
+    @checked
     def __init__(
         self,
         data_id: str,
         *,
-        max_cycles: int = 16,
+        max_cycles: Count = 16,
         render_mode: str | None = None,
         flatten: bool = False,
         **options: Any,

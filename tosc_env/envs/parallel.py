@@ -12,7 +12,7 @@ from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats
 from tosc_env.envs.outside import EverybodyOutside
 from tosc_env.envs.session import InFlight
 from tosc_env.errors import InputError
-from tosc_env.options import check_count
+from tosc_env.options import check_count, checked
 from tosc_env.registration import data_of
 from tosc_env.roles import as_action
 from tosc_env.types import Scores
@@ -131,6 +131,7 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
         return {a: to_floats(session.info(player, scores, message)) for player, a in session.agents.items()}
 
 
+@checked
 def parallel_env(id: str, **options: Any) -> PipelinedEnv:
     """The game of an environment id as a PettingZoo parallel environment.
 

@@ -15,8 +15,9 @@ from tosc_env.envs.common import (
     to_floats,
     to_numpy,
 )
-from tosc_env.envs.session import Session
+from tosc_env.envs.session import Session, as_seed
 from tosc_env.errors import InputError
+from tosc_env.options import Count, checked
 from tosc_env.roles import action_space, as_action, observation_space, player_of
 
 OWN = ("role", "max_cycles", "render_mode", "flatten")
@@ -72,12 +73,13 @@ class RoleEnv(Rendered, gym.Env[Any, Any]):
         "render_fps": RENDER_FPS,
     }
 
+    @checked
     def __init__(
         self,
         data_id: str,
         *,
         role: str = "transmitter",
-        max_cycles: int = 16,
+        max_cycles: Count = 16,
         render_mode: str | None = None,
         flatten: bool = False,
         **options: Any,
@@ -94,7 +96,7 @@ class RoleEnv(Rendered, gym.Env[Any, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, float]]:
         """Begin an episode: (observation, info). ``options`` are not used."""
-        super().reset(seed=seed)
+        super().reset(seed=as_seed(seed))
         self.session.reset(seed)
         self._show()
         return self._observe(), to_floats(self.session.info(self.role, None))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from tosc_env.async_checks import AsyncChecks, check
 from tosc_env.devices import to_device
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
 from tosc_env.memory import evaluating
-from tosc_env.options import check_count
+from tosc_env.options import MOST_MESSAGES, check_count
 from tosc_env.roles import agents_of, player_of
 from tosc_env.rollout import transmit
 from tosc_env.rows import select
@@ -55,9 +55,9 @@ def as_seed(seed: Any) -> int | None:
     """A seed as a Python number; InputError unless it is a whole number of at least 0, or None."""
     if seed is None:
         return None
-    if not hasattr(seed, "__index__") or operator.index(seed) < 0:
-        raise InputError(f"seed must be a whole number of at least 0, or None, not {seed!r}.")
-    return operator.index(seed)
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        raise InputError(f"seed must be a whole number of at least 0, or None, not {shown(seed)}.")
+    return int(seed)
 
 
 class Session:
@@ -93,8 +93,8 @@ class Session:
     def __init__(
         self, system: System, outside: Collection[str], *, num_envs: int = 1, max_cycles: int = 16
     ) -> None:
-        self.num_envs = check_count(num_envs, "num_envs")
-        self.max_cycles = check_count(max_cycles, "max_cycles")
+        self.num_envs = check_count(num_envs, "num_envs", high=MOST_MESSAGES)
+        self.max_cycles = check_count(max_cycles, "max_cycles", high=2**31)
         self.system = system
         self.game = system.game
         self.agents = agents_of(self.game.nodes)
@@ -346,7 +346,10 @@ class Session:
         return self.game.context(round_, generator, self.environment)
 
     def _mask(self, mask: np.ndarray | Tensor) -> np.ndarray:
-        rows = mask.cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+        try:
+            rows = mask.cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+        except ValueError:  # lists within lists of different lengths
+            rows = np.zeros(0)
         if rows.shape != (self.num_envs,) or rows.dtype != np.bool_:
             raise InputError(
                 f"reset_mask must be bool of shape ({self.num_envs},), not {rows.dtype} {rows.shape}."

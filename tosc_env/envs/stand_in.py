@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 from tosc_env.data import data_set, make_source, usual_attributes
 from tosc_env.data.base import Source
 from tosc_env.game import Game, GameConfig
-from tosc_env.options import check_options
+from tosc_env.options import check_hint, check_options
 
 
 def with_task(
@@ -17,6 +18,7 @@ def with_task(
 ) -> tuple[GameConfig, tuple[str, ...]]:
     """The config with the task that is meant, and the attributes that it is about."""
     if attributes is not None:
+        check_hint(attributes, str | Sequence[str], "attributes")
         names = (attributes,) if isinstance(attributes, str) else tuple(attributes)
         return replace(config, task="attributes", task_kwargs={"names": list(names)}), names
     names = usual_attributes(config.data)

@@ -15,6 +15,7 @@ from tosc_env.envs.stand_in import find_source, with_task
 from tosc_env.errors import InputError, unknown
 from tosc_env.game import Game, GameConfig
 from tosc_env.nodes import as_nodes
+from tosc_env.options import checked, named_options
 from tosc_env.pipeline import Pipeline
 from tosc_env.privacy.oracle import Absent
 from tosc_env.roles import player_of
@@ -43,6 +44,7 @@ class System:
     data_id: str
 
 
+@checked
 def build_system(
     config: GameConfig,
     *,
@@ -79,6 +81,8 @@ def build_system(
         InputError, DataError, CheckpointError: bad input, in one sentence.
     """
     where = resolve_device(device)
+    scheme_kwargs = named_options("scheme_kwargs", scheme_kwargs)
+    eavesdropper_kwargs = named_options("eavesdropper_kwargs", eavesdropper_kwargs)
     nodes = as_nodes(config.nodes)
     outside = {player_of(role, nodes) for role in outside}
     inside = [node.name for node in nodes[1:] if node.name not in outside]

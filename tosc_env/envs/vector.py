@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -17,9 +17,9 @@ from torch import Tensor
 from tosc_env.devices import to_device
 from tosc_env.envs.common import RENDER_FPS, Rendered, make_system, shown_as
 from tosc_env.envs.seeded_rows import SeededRows
-from tosc_env.envs.session import Session
-from tosc_env.errors import InputError
-from tosc_env.options import check_count
+from tosc_env.envs.session import Session, as_seed
+from tosc_env.errors import InputError, shown
+from tosc_env.options import MOST_MESSAGES, Count, Within, check_count, checked, named_options
 from tosc_env.roles import action_space, as_action, observation_space, player_of
 from tosc_env.rows import select
 
@@ -73,13 +73,14 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
         "render_fps": RENDER_FPS,
     }
 
+    @checked
     def __init__(
         self,
         data_id: str,
         *,
-        num_envs: int = 1,
+        num_envs: Annotated[int, Within(1, MOST_MESSAGES)] = 1,
         role: str = "transmitter",
-        max_cycles: int = 16,
+        max_cycles: Count = 16,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         validate: bool = True,
         render_mode: str | None = None,
@@ -127,12 +128,12 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
             options: ``{"reset_mask": bool [B]}`` (tensor or array) restarts those rows only; the others'
                 observations are returned as they stand, and the info masks name the rows that restarted.
         """
-        mask = (options or {}).get("reset_mask")
+        mask = named_options("options", options).get("reset_mask")
         kind: Any = type(self.session)
-        if isinstance(seed, list | tuple | np.ndarray):
+        if isinstance(seed, list | tuple) or (isinstance(seed, np.ndarray) and seed.ndim):
             kind = SeededRows
         elif seed is not None:
-            super().reset(seed=seed)  # type: ignore[arg-type]
+            super().reset(seed=as_seed(seed))
             kind = Session
         if kind is type(self.session):
             self.session.reset(seed, mask)  # type: ignore[arg-type]
@@ -227,4 +228,4 @@ def _mode(value: AutoresetMode | str) -> AutoresetMode:
         if value in (mode, mode.name, mode.value):
             return mode
     listing = ", ".join(mode.name for mode in AutoresetMode)
-    raise InputError(f"autoreset_mode must be one of {listing}, not {value!r}.")
+    raise InputError(f"autoreset_mode must be one of {listing}, not {shown(value)}.")

@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from tosc_env.errors import CheckpointError, InputError
-from tosc_env.io.files import replacing_all
+from tosc_env.io.files import check_path, replacing_all
 from tosc_env.types import SystemSpec
 
 FORMAT = "tosc-env/2"
@@ -49,7 +49,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: missing, truncated, corrupt, or not written by tosc-env; a card of other weights.
     """
-    path = Path(path)
+    path = check_path(path)
     if not os.path.isfile(path):
         raise CheckpointError(f"no checkpoint at {path}.")
     metadata = _open(path, lambda file: file.metadata()) or {}
@@ -131,7 +131,7 @@ def write_checkpoint(
     """
     from safetensors.torch import save
 
-    if Path(path).suffix.lower() == CARD_SUFFIX:
+    if check_path(path).suffix.lower() == CARD_SUFFIX:
         raise InputError(
             f"{CARD_SUFFIX!r} is the ending of a card; weights end in {SUFFIX!r}, not as {path}."
         )

@@ -34,7 +34,7 @@ from tosc_env.io.checkpoint_files import (
     read_tensors,
     write_checkpoint,
 )
-from tosc_env.options import build, named_options
+from tosc_env.options import build, checked, named_options
 from tosc_env.pipeline import Pipeline, as_pipeline, make_scheme
 from tosc_env.registry import Registry
 from tosc_env.schemes import PrivacyScheme, defaults_of, schemes
@@ -59,6 +59,7 @@ class Checkpoint:
     path: Path
 
 
+@checked
 def save_checkpoint(
     path: str | os.PathLike[str],
     policy: PrivacyScheme | Eavesdropper,
@@ -100,6 +101,7 @@ def save_checkpoint(
     write_checkpoint(path, header, tensors, dict(card or {}))
 
 
+@checked
 def load_checkpoint(
     path: str | os.PathLike[str],
     *,

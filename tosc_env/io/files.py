@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tosc_env.errors import ToscError
+from tosc_env.errors import InputError, ToscError, shown
 
 LEFTOVER_AGE = 86_400.0
 """Seconds after which the temporary file of a killed process is removed."""
@@ -23,6 +23,24 @@ _OURS = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 
 class WriteError(ToscError, OSError):
     """A file could not be written; whatever stood there before is untouched."""
+
+
+def check_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path of a file, there or not; InputError for what no file can be called.
+
+    >>> check_path("a.txt").name
+    'a.txt'
+    """
+    try:
+        if not os.fspath(path):
+            raise ValueError("it is empty")
+        os.lstat(path)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"a path names a file, and {shown(path)} does not: {error}.") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(f"a path names a file, and {shown(path)} is too long for one.") from None
+    return Path(path)
 
 
 @contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from tosc_env.errors import InputError
+from tosc_env.options import Count, Within, check_fields
 
 Images = Literal["other-half", "same-half", "other-data"]
 KeyKnowledge = Literal["with-pairs", "without-pairs", "with-key"]
@@ -33,31 +34,18 @@ class ThreatModel:
 
     images: Images = "other-half"
     labels: bool = True
-    queries: int | None = None
+    queries: Count | None = None
     candidate_queries: bool = False
-    candidates: int | None = None
+    candidates: Count | None = None
     codebook: bool = True
     unkeyed_encoder: bool = False
     keys: KeyKnowledge = "with-pairs"
     csi: bool = True
-    receptions: int = 1
+    receptions: Annotated[int, Within(1, 1000)] = 1
     colluding: bool = False
 
     def __post_init__(self) -> None:
-        for name, allowed in (("images", get_args(Images)), ("keys", get_args(KeyKnowledge))):
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}.")
-        if self.receptions < 1:
-            raise InputError(f"receptions must be at least 1, not {self.receptions}.")
-        if self.queries is not None and self.queries < 1:
-            raise InputError(
-                f"queries must be at least 1, or None for as many as it likes, not {self.queries}."
-            )
-
-        if self.candidates is not None and self.candidates < 1:
-            raise InputError(
-                f"candidates must be at least 1, or None for as many as it likes, not {self.candidates}."
-            )
+        check_fields(self)
         if self.queries is not None and self.candidate_queries and self.candidates is None:
             raise InputError(
                 f"queries={self.queries} limits what may be encoded and candidate_queries=True does not; say how many "

@@ -16,6 +16,7 @@ from tosc_env.data.base import Statistics
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points
+from tosc_env.options import checked
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.rollout import Exchange, numbered_by_content, transmit, with_fresh_nonces
@@ -71,6 +72,7 @@ class View:
 
     batch_size = 500
 
+    @checked
     def __init__(
         self, game: Game, scheme: PrivacyScheme, threat: ThreatModel, generator: torch.Generator
     ) -> None:

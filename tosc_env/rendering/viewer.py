@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from tosc_env import metrics
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
 from tosc_env.io.files import replacing
 from tosc_env.rendering.snapshot import Snapshot
 
@@ -165,7 +165,7 @@ def comparison_grid(
     if images.dim() != 4 or len(images) == 0:
         raise InputError(f"a comparison needs images [N, C, H, W], at least one, not {list(images.shape)}.")
     if columns < 1:
-        raise InputError(f"columns must be at least 1, not {columns!r}.")
+        raise InputError(f"columns must be at least 1, not {shown(columns)}.")
     for name, rebuilt in reconstructions.items():
         if rebuilt.shape != images.shape:
             raise InputError(
@@ -178,7 +178,7 @@ def comparison_grid(
     ending = path.suffix.lower().lstrip(".")
     if ending not in FORMATS:
         raise InputError(
-            f"a picture's name must end in {', '.join('.' + f for f in FORMATS)}, not {path.name!r}."
+            f"a picture's name must end in {', '.join('.' + f for f in FORMATS)}, not {shown(path.name)}."
         )
     images = images.detach().float().cpu()
     rows = [("original", f"{len(images)} images", images[:columns])]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tosc_agents.networks import ImageEncoder, ResidualMLP, scaled_log, scaled_snr
-from tosc_env.errors import InputError
-from tosc_env.options import check_count, check_number, check_positive, check_range, shown
+from tosc_env.errors import InputError, shown
+from tosc_env.options import check_count, check_number, check_positive, check_range
 from tosc_env.schemes import PrivacyScheme, defaults
 from tosc_env.types import Context, SystemSpec
 
@@ -20,6 +20,9 @@ NETWORK = ("stem", "widths", "blocks", "receiver_width", "receiver_depth")
 
 OPTIONS = ("told_snr_db", *NETWORK, "sharpness", "told")
 """All options of a :class:`CNN`."""
+
+LARGEST_SIDE = 2**14
+"""Channels or width of a layer: one of this side has a gigabyte of weights."""
 
 LARGE_NETWORK: Mapping[str, Any] = MappingProxyType(
     {"stem": 64, "widths": (112, 224, 448), "blocks": (3, 2, 1), "receiver_width": 1024, "receiver_depth": 2}
@@ -75,18 +78,19 @@ class CNN(PrivacyScheme):
         told: Mapping[str, Sequence[float] | None] | None = None,
     ) -> None:
         if told_snr_db is not None:
-            check_number(told_snr_db, "told_snr_db")
+            number = check_number(told_snr_db, "told_snr_db")
+            told_snr_db = told_snr_db if isinstance(told_snr_db, int) else number
         if told is not None and not isinstance(told, Mapping):
-            raise InputError(f"told takes a dictionary of knobs and their ranges, not {shown(told)!r}.")
+            raise InputError(f"told takes a dictionary of knobs and their ranges, not {shown(told)}.")
         widths, blocks = check_counts(widths, "widths", 1), check_counts(blocks, "blocks", 0)
         super().__init__(
             spec,
             told_snr_db=told_snr_db,
-            stem=check_count(stem, "stem"),
+            stem=check_count(stem, "stem", high=LARGEST_SIDE),
             widths=widths,
             blocks=blocks,
-            receiver_width=check_count(receiver_width, "receiver_width"),
-            receiver_depth=check_count(receiver_depth, "receiver_depth", 0),
+            receiver_width=check_count(receiver_width, "receiver_width", high=LARGEST_SIDE),
+            receiver_depth=check_count(receiver_depth, "receiver_depth", 0, 1000),
         )
         self.told_snr_db = told_snr_db
         self.sharpness = None if sharpness is None else check_positive(sharpness, "sharpness")
@@ -158,5 +162,5 @@ def sharpened(features: Tensor, sharpness: float) -> Tensor:
 def check_counts(values: object, name: str, low: int) -> list[int]:
     """Values as a list if they are whole numbers of at least ``low``; InputError otherwise."""
     if isinstance(values, str) or not isinstance(values, Sequence):
-        raise InputError(f"{name} takes a list of whole numbers, not {shown(values)!r}.")
-    return [check_count(value, f"each of {name}", low) for value in values]
+        raise InputError(f"{name} takes a list of whole numbers, not {shown(values)}.")
+    return [check_count(value, f"each of {name}", low, LARGEST_SIDE) for value in values]

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from tosc_agents.backbones.cnn import CNN
 from tosc_env.channels.base import matched, noise_power
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
 from tosc_env.game import ENERGY_EPSILON
-from tosc_env.options import check_options, shown
+from tosc_env.options import check_options
 from tosc_env.schemes import PrivacyScheme, Transmit, Trial, defaults
 from tosc_env.types import Context, SystemSpec
 
@@ -52,7 +52,7 @@ class Label(PrivacyScheme):
     def __init__(self, spec: SystemSpec, *, backbone: PrivacyScheme | None = None, **options: Any) -> None:
         check_options(CNN, self.name, options, given=1)
         if backbone is not None and not isinstance(backbone, PrivacyScheme):
-            raise InputError(f"backbone takes a ready scheme, not {shown(backbone)!r}.")
+            raise InputError(f"backbone takes a ready scheme, not {shown(backbone)}.")
         decider = backbone or CNN(spec, **options)
         if decider.constellation is not None:
             raise InputError(

@@ -62,8 +62,9 @@ class VQ(CNN):
         **network: Any,
     ) -> None:
         check_options(CNN, self.name, network, given=1)
+        codewords = check_count(codewords, "codewords", low=0)
         constellation = constellation_for(codewords)
-        check_count(dimension, "dimension")
+        dimension = check_count(dimension, "dimension", high=1024)
         for option in ("sharpness", "told"):
             if network.get(option) is not None:
                 raise InputError(f"{option} belongs to symbols of any value; a codebook's are points.")

@@ -48,12 +48,12 @@ from tosc_agents.training.fit_eavesdropper import (
 )
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
-from tosc_env.errors import DataError, InputError, unknown
+from tosc_env.errors import DataError, InputError, shown, unknown
 from tosc_env.game import Game, GameConfig
 from tosc_env.identity import check_identity, identity
 from tosc_env.io.checkpoints import save_checkpoint
 from tosc_env.nodes import as_nodes
-from tosc_env.options import named_options, shown
+from tosc_env.options import named_options
 from tosc_env.pipeline import Pipeline
 from tosc_env.privacy.oracle import Recorded
 from tosc_env.privacy.threat import ThreatModel
@@ -311,7 +311,7 @@ def _check_options(names: list[str], options: dict[str, Any]) -> None:
         one, dot, _ = key.partition(".")
         if one not in names if dot else not any(_holds(found, key) for found in applied.values()):
             raise InputError(
-                f"--eavesdropper-kwargs sets {shown(key)!r}, which goes to none of the attackers {', '.join(names)}."
+                f"--eavesdropper-kwargs sets {shown(key)}, which goes to none of the attackers {', '.join(names)}."
             )
 
 

@@ -12,7 +12,7 @@ from tosc_agents.commands.common import refuse_overwriting, setting_of, tell_gua
 from tosc_agents.training.calibrate import ARTICLE_BUDGET, calibrate, unseen
 from tosc_agents.training.evaluate import evaluate
 from tosc_env.devices import resolve_device
-from tosc_env.errors import CheckpointError, InputError
+from tosc_env.errors import CheckpointError, InputError, shown
 from tosc_env.game import Game
 from tosc_env.io.checkpoint_files import read_header
 from tosc_env.io.checkpoints import check_fits, load_checkpoint
@@ -88,7 +88,7 @@ class Calibrate:
         if self.rival is None:
             assert self.target is not None
             if not 0 < self.target < 1:
-                raise InputError(f"target must lie between 0 and 1, not {self.target!r}.")
+                raise InputError(f"target must lie between 0 and 1, not {shown(self.target)}.")
             return self.target
         rival = load_checkpoint(self.rival, kind="scheme", device=game.device)
         if setting_of(rival).snr_db != snr_db:

@@ -16,13 +16,13 @@ import tyro
 from tosc_agents.keys import SecretKey
 from tosc_agents.learning.state import kept_identity
 from tosc_env.devices import resolve_device
-from tosc_env.errors import CheckpointError, InputError, unknown
+from tosc_env.errors import CheckpointError, InputError, shown, unknown, without_keys
 from tosc_env.game import GameConfig
 from tosc_env.identity import describe_module, digest
 from tosc_env.io.checkpoint_files import SUFFIX, card_path, read_card
 from tosc_env.io.checkpoints import Checkpoint, load_checkpoint
 from tosc_env.nodes import WIRETAP, as_nodes, wiretap
-from tosc_env.options import named_options, shown
+from tosc_env.options import named_options
 from tosc_env.pipeline import Pipeline
 from tosc_env.registration import environments
 
@@ -37,9 +37,9 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not name or not equals:
-            raise InputError(f"an option is written name=value, not {shown(pair)!r}.")
+            raise InputError(f"an option is written name=value, not {shown(pair)}.")
         if name in options:
-            raise InputError(f"each option is given once, but {shown(name)!r} is given twice.")
+            raise InputError(f"each option is given once, but {shown(name)} is given twice.")
         try:
             options[name] = json.loads(text)
         except (ValueError, RecursionError):  # no JSON, a number of too many digits, too many brackets
@@ -68,10 +68,8 @@ def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
     for text in texts:
         name, colon, listed = text.partition(":")
         # No message shows more than the piece that is wrong: another may be a key.
-        if not name or "=" in name or shown(name) != name:
-            raise InputError(
-                f"a part is written NAME or NAME:option=value,option=value, not {shown(name)!r}."
-            )
+        if not name or "=" in name or without_keys(name) != name:
+            raise InputError(f"a part is written NAME or NAME:option=value,option=value, not {shown(name)}.")
         if not colon:
             parts.append(name)
             continue

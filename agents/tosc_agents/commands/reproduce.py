@@ -13,7 +13,7 @@ from tosc_agents.experiments.jobs import RunCache
 from tosc_agents.experiments.presets import preset
 from tosc_agents.experiments.reproduction import EXPERIMENTS, Reproduction
 from tosc_env.devices import resolve_device
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
 
 TARGETS = tyro.extras.literal_type_from_choices((*EXPERIMENTS, "claims", "all"))
 
@@ -80,7 +80,7 @@ def parse_given(pairs: tuple[str, ...]) -> dict[tuple[str, str, int], Path]:
         training, equals, path = pair.partition("=")
         key, colon, seed = training.partition(":")
         if not key or not equals or not path or (colon and not seed.isdecimal()):
-            raise InputError(f"--use takes TRAINING=FILE or TRAINING:SEED=FILE, not {pair!r}.")
+            raise InputError(f"--use takes TRAINING=FILE or TRAINING:SEED=FILE, not {shown(pair)}.")
         faces = key.startswith("faces.")
         name = "faces" if faces else "images", key.removeprefix("faces."), int(seed or 0)
         if name in found:

@@ -39,6 +39,7 @@ class NeuralEavesdropper(Eavesdropper):
         precision: Precision,
         **options: Any,
     ) -> None:
+        LoopConfig(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, precision=precision)
         training = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
         super().__init__(spec, **options, **training, precision=precision)
 

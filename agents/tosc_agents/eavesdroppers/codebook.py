@@ -63,7 +63,7 @@ class Codebook(TransformedAttack):
         codewords: int = 16,
         dimension: int = 2,
     ) -> None:
-        check_count(dimension, "dimension")
+        check_count(dimension, "dimension", high=1024)
         constellation_for(codewords)
         width = spec.num_symbols * (dimension + 2 * soft)
         super().__init__(

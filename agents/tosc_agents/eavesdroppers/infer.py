@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, 
 from tosc_agents.learning.precision import Precision
 from tosc_agents.learning.seeding import weights_from
 from tosc_env.errors import InputError, unknown
+from tosc_env.options import Share, Size, Within
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
 
@@ -89,9 +90,9 @@ class Label(Inference):
         spec: SystemSpec,
         *,
         names: Sequence[str] | None = None,
-        width: int = 512,
-        depth: int = 2,
-        dropout: float = 0.2,
+        width: Size = 512,
+        depth: Annotated[int, Within(0, 1000)] = 2,
+        dropout: Share = 0.2,
         epochs: int = 25,
         batch_size: int = 500,
         learning_rate: float = 1e-3,
@@ -153,9 +154,9 @@ class Attribute(Inference):
         *,
         attributes: Sequence[str] | None = None,
         values: Mapping[str, int] | None = None,
-        width: int = 512,
-        depth: int = 2,
-        dropout: float = 0.2,
+        width: Size = 512,
+        depth: Annotated[int, Within(0, 1000)] = 2,
+        dropout: Share = 0.2,
         epochs: int = 25,
         batch_size: int = 500,
         learning_rate: float = 1e-3,

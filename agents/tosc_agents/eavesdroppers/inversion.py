@@ -12,7 +12,7 @@ from tosc_agents.eavesdroppers.restarts import best_restart
 from tosc_agents.learning.precision import Precision
 from tosc_agents.networks import ImageDecoder
 from tosc_agents.perceptual import PerceptualLoss
-from tosc_env.options import check_count, check_weight
+from tosc_env.options import Size, Weight, check_count, check_weight
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
 
@@ -44,8 +44,8 @@ class Inversion(NeuralEavesdropper):
         self,
         spec: SystemSpec,
         *,
-        perceptual_weight: float = 0.0,
-        widths: tuple[int, ...] = (192, 96, 48, 32),
+        perceptual_weight: Weight = 0.0,
+        widths: tuple[Size, ...] = (192, 96, 48, 32),
         restarts: int = 2,
         epochs: int = 10,
         batch_size: int = 250,
@@ -55,7 +55,7 @@ class Inversion(NeuralEavesdropper):
         options = {
             "perceptual_weight": check_weight(perceptual_weight, "perceptual_weight"),
             "widths": list(widths),
-            "restarts": check_count(restarts, "restarts"),
+            "restarts": check_count(restarts, "restarts", high=1000),
         }
         super().__init__(spec, epochs, batch_size, learning_rate, precision, **options)
         self.network = ImageDecoder(2 * spec.num_symbols + 1, spec.image_shape, widths=tuple(widths))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, 
 from tosc_agents.eavesdroppers.restarts import best_restart, split
 from tosc_agents.learning.precision import Precision
 from tosc_env.errors import InputError
-from tosc_env.options import check_count
+from tosc_env.options import Share, Size, Within, check_count
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
 
@@ -44,9 +44,9 @@ class InversionMLP(NeuralEavesdropper):
         spec: SystemSpec,
         *,
         components: int | None = None,
-        width: int = 1024,
-        depth: int = 2,
-        dropout: float = 0.1,
+        width: Size = 1024,
+        depth: Annotated[int, Within(0, 1000)] = 2,
+        dropout: Share = 0.1,
         restarts: int = 2,
         epochs: int = 40,
         batch_size: int = 500,
@@ -56,7 +56,7 @@ class InversionMLP(NeuralEavesdropper):
         pixels = torch.Size(spec.image_shape).numel()
         components = min(96, pixels) if components is None else components
         network = {"components": components, "width": width, "depth": depth, "dropout": dropout}
-        check_count(restarts, "restarts")
+        check_count(restarts, "restarts", high=1000)
         super().__init__(spec, epochs, batch_size, learning_rate, precision, restarts=restarts, **network)
         if not 1 <= components <= pixels:
             raise InputError(f"components must lie in 1..{pixels}, not {components}.")

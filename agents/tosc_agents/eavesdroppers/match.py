@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs
 from tosc_agents.learning.precision import Precision
 from tosc_agents.networks import ImageEncoder, ResidualMLP
+from tosc_env.options import Size, Within
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
 
@@ -46,11 +47,11 @@ class Match(NeuralEavesdropper):
         self,
         spec: SystemSpec,
         *,
-        embedding: int = 128,
-        stem: int = 16,
-        widths: tuple[int, ...] = (48, 96, 192),
-        blocks: tuple[int, ...] = (1, 1, 1),
-        width: int = 512,
+        embedding: Size = 128,
+        stem: Size = 16,
+        widths: tuple[Size, ...] = (48, 96, 192),
+        blocks: tuple[Annotated[int, Within(0, 1000)], ...] = (1, 1, 1),
+        width: Size = 512,
         epochs: int = 30,
         batch_size: int = 500,
         learning_rate: float = 2e-3,

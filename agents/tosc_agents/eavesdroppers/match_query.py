@@ -76,7 +76,9 @@ class MatchQuery(Eavesdropper):
 
     def __init__(self, spec: SystemSpec, *, encodings: int = 8, images: int = 500) -> None:
         super().__init__(
-            spec, encodings=check_count(encodings, "encodings"), images=check_count(images, "images", 2)
+            spec,
+            encodings=check_count(encodings, "encodings", high=1000),
+            images=check_count(images, "images", 2),
         )
         self._encode: Callable[[Tensor], Tensor] | None = None
         self._encodings = 1

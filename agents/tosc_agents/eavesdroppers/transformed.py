@@ -15,7 +15,7 @@ from tosc_agents.eavesdroppers.base import NeuralEavesdropper, part_of
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.learning.state import Run
 from tosc_env.attackers import Eavesdropper, make_eavesdropper
-from tosc_env.errors import DeniedError, InputError
+from tosc_env.errors import DeniedError, InputError, shown
 from tosc_env.privacy.view import View
 from tosc_env.types import CSILayout, Reception, SystemSpec
 
@@ -68,7 +68,9 @@ class TransformedAttack(Eavesdropper):
     ) -> None:
         names, kwargs = base_attacks, base_attack_kwargs or {}
         if isinstance(names, str) or not names or len(set(names)) < len(names):
-            raise InputError(f"base_attacks must be a list of different attackers' names, not {names!r}.")
+            raise InputError(
+                f"base_attacks must be a list of different attackers' names, not {shown(names)}."
+            )
         for name in kwargs:
             if name not in names:
                 raise InputError(

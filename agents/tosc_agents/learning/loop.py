@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,9 @@ from tosc_agents.learning.precision import Precision, autocast, resolve_precisio
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.state import Run
 from tosc_env.async_checks import AsyncChecks
-from tosc_env.errors import InputError, TrainingError
+from tosc_env.errors import TrainingError
 from tosc_env.identity import identity, tensor_digest
+from tosc_env.options import MOST_MESSAGES, Count, Positive, Share, Weight, Within, check_fields
 
 StepLoss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 """A function from image indices [B] to the loss and figures to log."""
@@ -32,31 +33,27 @@ SYNC_EVERY = 25
 class LoopConfig:
     """Settings of the training loop, whatever is trained."""
 
-    epochs: int = 60
+    epochs: Count = 60
     """Passes over the training images."""
-    batch_size: int = 256
+    batch_size: Annotated[int, Within(1, MOST_MESSAGES)] = 256
     """Images per step."""
-    learning_rate: float = 0.15
+    learning_rate: Positive = 0.15
     """Peak learning rate."""
-    weight_decay: float = 5e-4
+    weight_decay: Weight = 5e-4
     """Weight decay (decoupled for adamw)."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Nesterov momentum 0.9, or AdamW."""
-    warmup: float = 0.15
+    warmup: Share = 0.15
     """Fraction of the run in which the learning rate rises; then it falls along a cosine to zero."""
-    clip: float = 5.0
+    clip: Positive = 5.0
     """Largest norm of the gradient."""
-    average: float = 0.998
+    average: Share = 0.998
     """Decay of the exponential average of the weights that is kept in the end; 0 keeps the last weights."""
     precision: Precision = "auto"
     """bf16 where the processor has it, or float32."""
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("batch_size", 1)):
-            if getattr(self, name) < low:
-                raise InputError(f"{name} must be at least {low}, not {getattr(self, name)}.")
-        if not 0 < self.learning_rate < float("inf"):
-            raise InputError(f"learning_rate must be a positive number, not {self.learning_rate}.")
+        check_fields(self)
 
 
 class Step:

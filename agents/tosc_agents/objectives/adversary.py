@@ -12,7 +12,7 @@ from tosc_agents.networks import scaled_snr
 from tosc_env.channels import noise_power
 from tosc_env.errors import InputError, unknown
 from tosc_env.game import Game
-from tosc_env.options import check_weight
+from tosc_env.options import Size, Weight, check_weight
 from tosc_env.schemes import Objective, Trial
 from tosc_env.tasks import Task
 from tosc_env.types import Round, SystemSpec, Transmission
@@ -109,7 +109,7 @@ class Adversary(Objective):
     phases = ("adversary",)
 
     def __init__(
-        self, spec: SystemSpec, *, weight: float = 1.0, width: int = 384, weighting: str = "fixed"
+        self, spec: SystemSpec, *, weight: Weight = 1.0, width: Size = 384, weighting: str = "fixed"
     ) -> None:
         if weighting not in WEIGHTINGS:
             raise unknown("weighting", weighting, WEIGHTINGS)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tosc_agents.accounting import composed
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
 from tosc_env.game import ENERGY_EPSILON
 from tosc_env.modulation import constellation_points, hard_decision, modulate
 from tosc_env.options import check_count, check_positive, check_range
@@ -89,12 +89,12 @@ class Laplace(Stage):
     ) -> None:
         super().__init__(spec, constellation)
         if mode not in MODES:
-            raise InputError(f"mode must be one of {', '.join(MODES)}, not {mode!r}.")
+            raise InputError(f"mode must be one of {', '.join(MODES)}, not {shown(mode)}.")
         if (constant is None) == (mode == "calibrated"):
             raise InputError(
                 "mode 'calibrated' needs its calibrated constant, a number above 0."
                 if constant is None
-                else f"constant belongs to mode 'calibrated'; mode 'laplace' takes none, not {constant!r}."
+                else f"constant belongs to mode 'calibrated'; mode 'laplace' takes none, not {shown(constant)}."
             )
         self.epsilon, self.clip = check_positive(epsilon, "epsilon"), check_positive(clip, "clip")
         self.epsilon_range = check_range("epsilon", epsilon_range)

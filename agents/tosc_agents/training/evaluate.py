@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from tosc_env.attackers import Eavesdropper
 from tosc_env.errors import InputError, unknown
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points, hard_decision
+from tosc_env.options import MOST_MESSAGES, Count, Within, checked
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.rollout import Exchange, rollout, with_fresh_nonces
@@ -28,6 +29,9 @@ QUERY = "nearest-symbols"
 
 CANDIDATES = 1000
 """Images among which an attacker must find the right one."""
+
+MOST_AT_ONCE = 2**18
+"""Messages in memory at once: of each SNR and seed one batch."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ class Evaluation:
 
 
 @torch.no_grad()
+@checked
 def evaluate(
     game: Game,
     scheme: PrivacyScheme,
@@ -128,10 +133,10 @@ def evaluate(
     *,
     snr_db: Sequence[float] = (12.0,),
     eavesdropper_snr_db: Sequence[float] | None = None,
-    seeds: int = 3,
-    batch_size: int = CANDIDATES,
+    seeds: Annotated[int, Within(1, 10_000)] = 3,
+    batch_size: Annotated[int, Within(1, MOST_MESSAGES)] = CANDIDATES,
     with_ssim: bool = True,
-    ssim_seeds: int | None = None,
+    ssim_seeds: Count | None = None,
     with_floors: bool = True,
     threat: ThreatModel | None = None,
 ) -> Evaluation:
@@ -159,9 +164,12 @@ def evaluate(
         InputError: no seed, an SNR that is not a number, a scheme or attacker of other shapes, several SNRs and a
             node with its own, or one SNR of the eavesdropper beside two of the receiver.
     """
-    if seeds < 1:
-        raise InputError(f"seeds must be at least 1, not {seeds}.")
-    pairs = list(dict.fromkeys(zip(snr_db, eavesdropper_snr_db or snr_db, strict=True)))
+    others = snr_db if eavesdropper_snr_db is None else eavesdropper_snr_db
+    if not snr_db or len(others) != len(snr_db):
+        raise InputError(
+            f"snr_db and eavesdropper_snr_db must be as many, not {len(snr_db)} and {len(others)}."
+        )
+    pairs = list(dict.fromkeys(zip(snr_db, others, strict=True)))
     beside = {snr_e: snr_b for snr_b, snr_e in pairs}
     if len(beside) < len(pairs):
         raise InputError(
@@ -169,6 +177,11 @@ def evaluate(
             f"{list(snr_db)} dB has one twice: evaluate such pairs one by one."
         )
     count = len(game.source)
+    if len(pairs) * seeds * min(batch_size, count) > MOST_AT_ONCE:
+        raise InputError(
+            f"SNRs x seeds x batch_size must be at most {MOST_AT_ONCE:,} messages, which are sent at once, not "
+            f"{len(pairs)} x {seeds} x {min(batch_size, count)}."
+        )
     pipeline = as_pipeline(scheme)
     if pipeline.receives:
         check_shapes("scheme", pipeline, game)

@@ -16,12 +16,14 @@ from tosc_env.attackers import Eavesdropper, make_eavesdropper
 from tosc_env.game import Game
 from tosc_env.identity import check_identity, identity, plain
 from tosc_env.io.checkpoints import load_checkpoint
+from tosc_env.options import Seed, checked
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import counted_view
 from tosc_env.schemes import PrivacyScheme
 
 
+@checked
 def fit_eavesdropper(
     eavesdropper: str | Eavesdropper,
     game: Game,
@@ -29,7 +31,7 @@ def fit_eavesdropper(
     *,
     threat: ThreatModel | None = None,
     options: dict[str, Any] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: Progress | None = None,
     state_path: Path | None = None,
     asked: Mapping[str, str] | None = None,

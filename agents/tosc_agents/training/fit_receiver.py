@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from tosc_agents.training.fit_scheme import SchemeTraining, Trainee, usual_objec
 from tosc_env.errors import InputError
 from tosc_env.game import Game
 from tosc_env.identity import plain
+from tosc_env.options import Seed, Within, checked
 from tosc_env.pipeline import as_pipeline
 from tosc_env.schemes import PrivacyScheme, make_objectives
 from tosc_env.types import Round
@@ -26,14 +27,15 @@ from tosc_env.types import Round
 PART = "transmitter"
 
 
+@checked
 def fit_receiver(
     scheme: PrivacyScheme,
     game: Game,
     config: SchemeTraining | None = None,
     *,
     objectives: Any = None,
-    copies: int = 3,
-    seed: int = 0,
+    copies: Annotated[int, Within(1, 1000)] = 3,
+    seed: Seed = 0,
     state_path: Path | None = None,
     asked: Mapping[str, str] | None = None,
     progress: Progress | None = None,
@@ -59,8 +61,6 @@ def fit_receiver(
     transmitter = getattr(pipeline.backbone, PART, None)
     if not isinstance(transmitter, nn.Module):
         raise InputError(f"the scheme {scheme.name!r} has no part {PART!r} that could stay as it is.")
-    if copies < 1:
-        raise InputError(f"copies must be at least 1, not {copies}.")
     wanted = usual_objectives(scheme.name, scheme.spec) if objectives is None else objectives
     objectives = make_objectives(wanted, scheme.spec)
     if [one.name for one in objectives] != ["task"] or pipeline.keyed:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from tosc_agents.learning.seeding import weights_from
 from tosc_agents.learning.state import Run
 from tosc_env.errors import InputError
 from tosc_env.game import Game
+from tosc_env.options import Seed, Share, Within, check_fields, checked
 from tosc_env.pipeline import Pipeline, as_pipeline
 from tosc_env.rollout import transmit, with_fresh_nonces
 from tosc_env.schemes import Objective, PrivacyScheme, defaults_of, make_objectives, schemes
@@ -33,23 +34,27 @@ class SchemeTraining:
 
     loop: LoopConfig = field(default_factory=LoopConfig)
     """Epochs, optimizer, precision."""
-    pad: int = 4
+    pad: Annotated[int, Within(0, 2**14)] = 4
     """Largest random shift of an image in pixels."""
     flip: bool = True
     """Mirror images at random (off where left and right mean something)."""
-    cutout: int = 8
+    cutout: Annotated[int, Within(0, 2**14)] = 8
     """Side of the grey square laid over each image, 0 for none."""
-    colour: float = 0.0
+    colour: Share = 0.0
     """Largest random change of brightness, contrast and saturation."""
 
+    def __post_init__(self) -> None:
+        check_fields(self)
 
+
+@checked
 def fit_scheme(
     scheme: PrivacyScheme,
     game: Game,
     config: SchemeTraining | None = None,
     *,
     objectives: Any = None,
-    seed: int = 0,
+    seed: Seed = 0,
     state_path: Path | None = None,
     asked: Mapping[str, str] | None = None,
     progress: Progress | None = None,

@@ -102,7 +102,7 @@ def test_the_loss_must_meet_the_images_through_the_transmitter_alone():
     for name, objectives in (("ibal", None), ("deepjscc", ["task", "bottleneck"])):
         with pytest.raises(InputError, match="needs the images themselves"):
             fit_receiver(make_scheme(name, game.spec, **NETWORK), game, objectives=objectives)
-    with pytest.raises(InputError, match="copies must be at least 1, not 0"):
+    with pytest.raises(InputError, match="copies must be a whole number from 1 to 1000, not 0"):
         fit_receiver(make_scheme("deepjscc", game.spec, **NETWORK), game, copies=0)
 
 

@@ -102,5 +102,5 @@ def test_agents_see_the_same_numbers(form):
     ],
 )
 def test_flatten_is_true_or_false(make):
-    with pytest.raises(InputError, match="flatten is True or False, not 'csi'"):
+    with pytest.raises(InputError, match="flatten must be True or False, not 'csi'"):
         make(flatten="csi")

@@ -184,7 +184,7 @@ def test_rows_out_of_step_are_truncated_alone():
 
 def test_max_episode_steps_is_at_least_one():
     for limit in (0, -2, 1.5, True):
-        with refused(f"max_episode_steps 1 {limit!r}"):
+        with refused(f"max_episode_steps whole {limit!r}"):
             make(max_episode_steps=limit)
     assert not make(max_episode_steps=-1).reset(seed=0)[0]["csi"].isnan().any()
 

@@ -213,7 +213,7 @@ def test_a_card_that_tells_of_no_data_set_breaks_nothing(path, data):
 
 def test_a_file_holds_a_scheme_or_an_eavesdropper(path):
     for policy in (None, 5, Scaled(SPEC), torch.nn.Linear(2, 2)):
-        with refused("scheme eavesdropper"):
+        with refused("PrivacyScheme Eavesdropper"):
             save_checkpoint(path, policy, CARD)
         assert not path.exists()
 
@@ -306,7 +306,7 @@ def test_a_write_that_the_system_cuts_short_keeps_the_older_file(path):
 
 @pytest.mark.parametrize(
     ("card", "told"),
-    [({"when": object()}, "plain"), ({1 + 2j: "a"}, "plain"), ({"sha256": "0" * 64}, "'sha256'")],
+    [({"when": object()}, "plain"), ({1 + 2j: "a"}, "dictionary names"), ({"sha256": "0" * 64}, "'sha256'")],
 )
 def test_what_is_no_card_is_refused_before_anything_is_written(path, card, told):
     saved(path)
