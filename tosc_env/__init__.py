@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tosc_env.envs.parallel import parallel_env
     from tosc_env.envs.reward_shift import shift_transmitter_rewards
     from tosc_env.errors import InputError, ToscError
+    from tosc_env.exchange import rollout
     from tosc_env.game import Game, GameConfig
     from tosc_env.io.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
     from tosc_env.mixture import Mixture
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from tosc_env.privacy.view import View
     from tosc_env.registration import register_env
     from tosc_env.rewards import Outcome, make_reward, register_reward
-    from tosc_env.rollout import rollout
     from tosc_env.schemes import (
         Objective,
         PrivacyScheme,
@@ -64,6 +64,7 @@ _MODULES = {
     "envs.parallel": ("parallel_env",),
     "envs.reward_shift": ("shift_transmitter_rewards",),
     "errors": ("InputError", "ToscError"),
+    "exchange": ("rollout",),
     "game": ("Game", "GameConfig"),
     "io.checkpoints": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
     "mixture": ("Mixture",),
@@ -73,7 +74,6 @@ _MODULES = {
     "privacy.view": ("View",),
     "registration": ("register_env",),
     "rewards": ("Outcome", "make_reward", "register_reward"),
-    "rollout": ("rollout",),
     "schemes": (
         *("Objective", "PrivacyScheme", "Stage", "Trial", "defaults", "make_objectives", "make_stage"),
         *("register_objective", "register_scheme", "register_stage"),

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from tosc_env.attackers import Eavesdropper
+from tosc_env.exchange import rollout
 from tosc_env.game import Game
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.rendering.viewer import comparison_grid
-from tosc_env.rollout import rollout
 from tosc_env.schemes import PrivacyScheme
 
 

@@ -33,9 +33,9 @@ from tosc_env import modulation
 from tosc_env.attackers import eavesdroppers
 from tosc_env.channels import channels
 from tosc_env.errors import LONGEST, InputError, ToscError
+from tosc_env.exchange import rollout
 from tosc_env.options import check_positive
 from tosc_env.rewards import rewards
-from tosc_env.rollout import rollout
 from tosc_env.schemes import objectives, schemes, stages
 from tosc_env.tasks import tasks
 

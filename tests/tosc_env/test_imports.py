@@ -32,7 +32,7 @@ LAYERS = (
     ("tosc_env.schemes", "tosc_env.privacy.threat", "tosc_env.rendering"),
     ("tosc_env.memory",),
     ("tosc_env.pipeline",),
-    ("tosc_env.mixture", "tosc_env.rollout"),
+    ("tosc_env.mixture", "tosc_env.exchange"),
     ("tosc_env.privacy",),
     ("tosc_env.attackers",),
     ("tosc_env.io",),
@@ -218,3 +218,13 @@ def test_everything_that_tests_examples_and_benchmarks_import_is_declared():
     paths = [path for folder in ("tests", "examples", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
     beside = {path.stem for path in paths}  # helpers, and strangers' packages of our own
     assert strangers(paths) - beside <= declared([*project["dependencies"], *extras])
+
+
+def test_no_public_name_is_a_module_too():
+    """Importing the module would replace the name."""
+    import tosc_env
+
+    folder = Path(tosc_env.__file__).parent
+    assert not [
+        name for name in tosc_env.__all__ if (folder / f"{name}.py").exists() or (folder / name).is_dir()
+    ]

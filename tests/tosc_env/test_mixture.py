@@ -13,13 +13,13 @@ from tosc_agents import evaluate, fit_eavesdropper
 from tosc_env.data import make_source
 from tosc_env.envs.common import make_system
 from tosc_env.envs.session import Session
+from tosc_env.exchange import rollout, send
 from tosc_env.game import Game
 from tosc_env.mixture import Mixture
 from tosc_env.modulation import check_points, constellation_points
 from tosc_env.pipeline import make_scheme
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
-from tosc_env.rollout import rollout, send
 from tosc_env.schemes import Stage
 from tosc_env.types import SystemSpec, Waves
 

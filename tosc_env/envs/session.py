@@ -16,10 +16,10 @@ from torch import Tensor
 from tosc_env.async_checks import AsyncChecks, check
 from tosc_env.devices import to_device
 from tosc_env.errors import InputError, shown
+from tosc_env.exchange import transmit
 from tosc_env.memory import evaluating
 from tosc_env.options import MOST_MESSAGES, check_count
 from tosc_env.roles import agents_of, player_of
-from tosc_env.rollout import transmit
 from tosc_env.rows import select
 from tosc_env.types import Context, Reception, Round, Scores, Transmission
 

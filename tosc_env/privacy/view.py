@@ -14,12 +14,12 @@ from torch._subclasses.fake_tensor import FakeTensor
 from tosc_env.async_checks import current_checks
 from tosc_env.data.base import Statistics
 from tosc_env.errors import DeniedError, InputError
+from tosc_env.exchange import Exchange, numbered_by_content, transmit, with_fresh_nonces
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points
 from tosc_env.options import checked
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.threat import ThreatModel
-from tosc_env.rollout import Exchange, numbered_by_content, transmit, with_fresh_nonces
 from tosc_env.schemes import PrivacyScheme
 from tosc_env.types import Batch, Context, Reception, Round, SystemSpec
 

@@ -25,12 +25,12 @@ from tosc_agents.training.fit_eavesdropper import (
     without_identity,
 )
 from tosc_env.attackers import Eavesdropper, make_eavesdropper
+from tosc_env.exchange import rollout
 from tosc_env.game import Game, GameConfig
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.pipeline import Pipeline
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.rendering.viewer import comparison_grid
-from tosc_env.rollout import rollout
 
 ATTACKER = "attacker.safetensors"
 BASELINE = "deepjscc"

@@ -21,9 +21,9 @@ from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.fit_receiver import ReceiverTrainee
 from tosc_agents.training.fit_scheme import Trainee
 from tosc_env.data.base import Source
+from tosc_env.exchange import rollout
 from tosc_env.game import Game, GameConfig
 from tosc_env.pipeline import Pipeline, make_scheme
-from tosc_env.rollout import rollout
 
 SINGLES = 20
 """Images sent one by one for each step that is timed: one image takes far less time than a step."""

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tosc_env.data import data_set
 from tosc_env.errors import CheckpointError, InputError
+from tosc_env.exchange import rollout
 from tosc_env.game import Game
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.pipeline import Pipeline
-from tosc_env.rollout import rollout
 
 ARTICLE_BUDGET = 0.05
 """The budget at which the article's noise is fitted."""

@@ -14,12 +14,12 @@ from torch import Tensor
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper
 from tosc_env.errors import InputError, unknown
+from tosc_env.exchange import Exchange, rollout, with_fresh_nonces
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points, hard_decision
 from tosc_env.options import MOST_MESSAGES, Count, Within, checked
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.threat import ThreatModel
-from tosc_env.rollout import Exchange, rollout, with_fresh_nonces
 from tosc_env.schemes import PrivacyScheme
 from tosc_env.types import Reception, Round
 from tosc_env.zoos import check_shapes

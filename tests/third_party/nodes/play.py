@@ -9,7 +9,7 @@ import gymnasium as gym
 import torch
 
 import tosc_env
-from tosc_env.rollout import rollout
+from tosc_env.exchange import rollout
 
 FOUR = {"channel": "rayleigh", "snr_db": 0.0, "transmit_antennas": 4, "transmitter_csi": ["receiver"]}
 

@@ -26,9 +26,9 @@ from tosc_agents.training.calibrate import (
     noise_of,
 )
 from tosc_env.errors import InputError
+from tosc_env.exchange import rollout
 from tosc_env.game import Game
 from tosc_env.pipeline import Pipeline
-from tosc_env.rollout import rollout
 
 
 def log_odds(targets: Tensor) -> Tensor:

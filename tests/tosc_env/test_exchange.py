@@ -9,11 +9,11 @@ from links import seeded as g
 from refusals import refused
 
 from tosc_env.data import make_source
+from tosc_env.exchange import rollout, send, transmit, with_fresh_nonces
 from tosc_env.game import Game
 from tosc_env.nodes import wiretap
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.threat import ThreatModel
-from tosc_env.rollout import rollout, send, transmit, with_fresh_nonces
 
 KEYED = [{"name": "keyed", "mode": "shuffle", "key": "11" * 32}]
 
