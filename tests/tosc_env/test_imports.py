@@ -221,7 +221,7 @@ def test_everything_that_tests_examples_and_benchmarks_import_is_declared():
 
 
 def test_no_public_name_is_a_module_too():
-    """Importing the module would replace the name."""
+    """Importing the module would replace the name; ``testing`` is a package and nothing else."""
     import tosc_env
 
     folder = Path(tosc_env.__file__).parent
