@@ -272,6 +272,7 @@ ATTACKED_OTHERWISE = {
     "--labels": False,
     "--queries": 20,
     "--candidate-queries": False,
+    "--candidates": 50,
     "--codebook": False,
     "--unkeyed-encoder": False,
     "--keys": "with-key",
@@ -285,6 +286,7 @@ ATTACKED_OTHERWISE = {
 }
 ATTACKED_OTHERWISE |= others(Attack, ATTACKED_OTHERWISE) | others(ThreatModel, ATTACKED_OTHERWISE)
 ATTACKED_WITH = {
+    "--eavesdropper": {"--eavesdropper-kwargs": ["epochs=2", "width=8", "batch_size=10", "restarts=1"]},
     "--eavesdropper-snr-db": {"--snr-db": 12.0},
     "--images": {"--attacker-data": None},
     "--queries": {"--candidates": 100},
@@ -352,7 +354,7 @@ def test_an_attack_changed_after_a_kill_is_refused_by_name_or_ends_as_if_begun_a
     capsys.readouterr()
     code = cli.main(line)
     told = capsys.readouterr()
-    fresh = [*line, "--output", "fresh"]
+    fresh = arguments_of({k: v for k, v in {**changed, "--output": "fresh"}.items() if v is not None})
     if code == 0:
         assert option in MAY_BE_TAKEN, told.out
         assert cli.main(fresh) == 0

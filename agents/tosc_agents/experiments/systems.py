@@ -127,7 +127,12 @@ class Systems:
             wanted = {k: asked[k] for k in other}
             raise CheckpointError(f"{given} has the options {other}, where {wanted} are asked for.")
         if trained != meant:
-            raise CheckpointError(f"{given} was trained for {trained}, where {meant} is asked for.")
+            # Only those that differ: the whole lists are long.
+            old, new = (
+                [one for one in ours if one not in others]
+                for ours, others in ((trained, meant), (meant, trained))
+            )
+            raise CheckpointError(f"{given} was trained for {old}, where {new} is asked for.")
         output = folder / SCHEME
         for source, copy in ((given, output), (card_path(given), card_path(output))):
             with replacing(copy) as part:

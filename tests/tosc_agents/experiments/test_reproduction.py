@@ -102,7 +102,7 @@ def test_a_checkpoint_that_nothing_takes_is_refused(made):
 def test_an_output_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     told = slip(capsys, "reproduce", "fig3", "--methods", "deepjscc", "--output", tmp_path / "file")
-    assert "cannot write" in told and (tmp_path / "file").read_text() == "mine"
+    assert "is no folder" in told and (tmp_path / "file").read_text() == "mine"
 
 
 def test_bad_arguments_are_named():

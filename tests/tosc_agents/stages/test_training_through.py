@@ -74,7 +74,7 @@ def learn(name, more, epochs):
     ],
 )
 def test_several_stages_are_trained_through_and_the_receiver_decides_far_better_than_by_chance(name, more):
-    scheme, test = learn(name, more, epochs=6)
+    scheme, test = learn(name, more, epochs=9)
     found = evaluate(test, scheme, {}, seeds=1, with_ssim=False).accuracy[12.0].mean
     assert found > 0.35, "where chance is 1 in 8"
     if "keyed" in str(more):
