@@ -286,7 +286,7 @@ ATTACKED_OTHERWISE = {
 }
 ATTACKED_OTHERWISE |= others(Attack, ATTACKED_OTHERWISE) | others(ThreatModel, ATTACKED_OTHERWISE)
 ATTACKED_WITH = {
-    "--eavesdropper": {"--eavesdropper-kwargs": ["epochs=2", "width=8", "batch_size=10", "restarts=1"]},
+    "--eavesdropper": {"--eavesdropper-kwargs": ["epochs=2", "width=8", "batch_size=10"]},
     "--eavesdropper-snr-db": {"--snr-db": 12.0},
     "--images": {"--attacker-data": None},
     "--queries": {"--candidates": 100},

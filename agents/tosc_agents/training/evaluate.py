@@ -214,7 +214,10 @@ def evaluate(
     sums: list[dict[tuple[str, str], Any]] = [defaultdict(float) for _ in draws]  # by attacker and figure
     for exchanges in zip(*rollouts, strict=True):
         # Whoever rebuilds or infers has not yet been shown these images as candidates, nor what others were handed.
-        order = torch.randperm(len(exchanges[0].round.targets), device=game.device, generator=_unknown(game))
+        # In another order than the messages, so that an answer by position is right by chance alone; the same one each
+        # time, because scores of equal candidates may differ in their last bits with their places.
+        fixed = torch.Generator().manual_seed(len(exchanges[0].round.targets))
+        order = torch.randperm(len(exchanges[0].round.targets), generator=fixed).to(game.device)
         received: list[dict[str, tuple[Reception, Reception]]] = []
         for (_, seed), exchange, stream, totals in zip(draws, exchanges, streams, sums, strict=True):
             if points is not None:
@@ -310,13 +313,6 @@ def _image_figures(guess: Tensor, images: Tensor, game: Game, with_ssim: bool) -
 
 def _at(name: str, node: str, nodes: Sequence[str]) -> str:
     return name if len(nodes) == 1 else f"{name}@{node}"
-
-
-def _unknown(game: Game) -> torch.Generator:
-    """A stream of the system's own entropy: an order of candidates that no attacker knows changes no figure."""
-    stream = torch.Generator(game.device)
-    stream.seed()
-    return stream
 
 
 def _copied(reception: Reception) -> Reception:
