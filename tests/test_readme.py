@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 import warnings
 from pathlib import Path
 from typing import Any
@@ -116,5 +118,24 @@ def test_every_command_is_one_that_the_parser_takes(document: Path) -> None:
     commands = [line.strip().removeprefix("$ ") for line in lines]
     for command in (command for command in commands if command.startswith("tosc ")):
         words = shlex.split(command, comments=True)[1:]
+        cli.check_arguments(words)
+        cli.parsed(words)
+
+
+@pytest.mark.parametrize(
+    "script", sorted((README.parent / "docs/results").glob("*/run.sh")), ids=lambda path: path.parent.name
+)
+def test_every_command_behind_the_results_is_one_that_the_parser_takes(script: Path, tmp_path: Path) -> None:
+    """The script is run with a ``tosc`` that prints what it is asked for, an argument a line."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, body in (("tosc", 'printf "%s\\0" "$@"; printf "\\n"'), ("python", "exit 0")):
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    path = {"PATH": f"{folder}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", script], cwd=tmp_path, env=path, capture_output=True, text=True, check=True)
+    commands = [line.split("\0")[:-1] for line in done.stdout.splitlines()]
+    assert len(commands) > 5
+    for words in commands:
         cli.check_arguments(words)
         cli.parsed(words)

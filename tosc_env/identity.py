@@ -228,8 +228,10 @@ def _module(module: nn.Module, above: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _attributes(module: nn.Module, above: tuple[int, ...]) -> dict[str, Any]:
-    """The attributes of a module. Of the private ones those alone that are plain: others are memories and links, and None
-    is a memory that has nothing yet, so that a module is described alike before and after it was used."""
+    """The attributes of a module, alike before and after it was used.
+
+    Of the private ones those alone that are plain: others are memories and links, and None is a memory still empty.
+    """
     told = {}
     for name, value in vars(module).items():
         private = name.startswith("_") and not isinstance(value, bool | int | float | str)

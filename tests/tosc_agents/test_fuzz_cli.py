@@ -137,39 +137,9 @@ BASES = {
     ("demo",): ["demo", "--output", "out"],
     ("data", "get"): ["data", "get", "shapes"],
     ("train",): [*TINY, "--output", "out/x.safetensors", "--overwrite"],
-    ("attack",): [
-        "attack",
-        "tiny.safetensors",
-        "--eavesdropper",
-        "mean-image",
-        "--seeds",
-        "1",
-        "--no-ssim",
-        "--output",
-        "out",
-    ],
-    ("evaluate",): [
-        "evaluate",
-        "tiny.safetensors",
-        "--seeds",
-        "1",
-        "--no-ssim",
-        "--snr-db",
-        "12",
-        "--attacker",
-        "attacked/mean-image.safetensors",
-    ],
-    ("calibrate",): [
-        "calibrate",
-        "noisy.safetensors",
-        "--target",
-        "0.5",
-        "--budgets",
-        "0.05",
-        "--overwrite",
-        "--output",
-        "out/c.safetensors",
-    ],
+    ("attack",): [*ATTACK, "--output", "out"],
+    ("evaluate",): [*EVALUATE, "--attacker", "attacked/mean-image.safetensors"],
+    ("calibrate",): [*CALIBRATE, "--overwrite", "--output", "out/c.safetensors"],
     ("reproduce",): ["reproduce", "claims", "--output", "out"],
 }
 
@@ -298,17 +268,7 @@ def check(capsys, arguments, at, new):
 
 def test_every_field_of_an_attacks_results_and_of_its_finished_attackers_takes_odd_values(folder, capsys):
     stream, path = random.Random(13), folder / "attacked" / "results.json"
-    arguments = [
-        "attack",
-        "tiny.safetensors",
-        "--eavesdropper",
-        "mean-image",
-        "--seeds",
-        "1",
-        "--no-ssim",
-        "--output",
-        "attacked",
-    ]
+    arguments = [*ATTACK, "--output", "attacked"]
     results, card_file = json.loads(path.read_text()), folder / "attacked" / "mean-image.json"
     for at, new in cases(results, 40, stream):
         path.write_text(json.dumps(replaced(results, at, new)))

@@ -24,32 +24,31 @@ LONG="match.epochs=12 label.epochs=15 inversion-mlp.epochs=24 inversion-mlp.rest
 SHORT="inversion-mlp.epochs=10 inversion-mlp.restarts=1 label.epochs=10"
 SORTED='sorted.base_attack_kwargs={"inversion-mlp":{"epochs":10,"restarts":1},"label":{"epochs":10}}'
 ALL_SORTED='sorted.base_attack_kwargs={"inversion-mlp":{"epochs":10,"restarts":1},"label":{"epochs":10},"match":{"epochs":10}}'
-TOP="--ceiling runs/schemes/a-deepjscc/results.json"
 tosc attack $BASE $AT --output runs/schemes/a-deepjscc --eavesdropper-kwargs $LONG \
   --eavesdropper mean-image linear inversion-mlp match match-query label
-tosc attack runs/schemes/ibal.safetensors $AT $TOP --output runs/schemes/a-ibal --eavesdropper-kwargs $LONG \
+tosc attack runs/schemes/ibal.safetensors $AT --output runs/schemes/a-ibal --eavesdropper-kwargs $LONG \
   --eavesdropper mean-image linear inversion-mlp match match-query label
-tosc attack runs/schemes/lbvq.safetensors $AT $TOP --output runs/schemes/a-lbvq \
+tosc attack runs/schemes/lbvq.safetensors $AT --output runs/schemes/a-lbvq \
   --eavesdropper mean-image linear inversion-mlp match match-query label codebook \
   --eavesdropper-kwargs $LONG 'codebook.base_attacks=["inversion-mlp","label"]' \
   'codebook.base_attack_kwargs={"inversion-mlp":{"epochs":20,"restarts":1},"label":{"epochs":20}}'
-tosc attack $BASE --play encryption --scheme-kwargs mode=shuffle lifetime=fixed $AT --no-ssim $TOP \
+tosc attack $BASE --play encryption --scheme-kwargs mode=shuffle lifetime=fixed $AT --no-ssim \
   --output runs/schemes/a-enc-fixed --eavesdropper mean-image match match-query unshuffle \
   --eavesdropper-kwargs $LONG \
   'unshuffle.base_attack_kwargs={"inversion-mlp":{"epochs":12,"restarts":2},"label":{"epochs":12},"match":{"epochs":12}}'
-tosc attack $BASE --play encryption --scheme-kwargs mode=rotation $AT --no-ssim $TOP --output runs/schemes/a-enc-rotation \
+tosc attack $BASE --play encryption --scheme-kwargs mode=rotation $AT --no-ssim --output runs/schemes/a-enc-rotation \
   --eavesdropper mean-image linear inversion-mlp match-query label sorted --eavesdropper-kwargs $SHORT "$ALL_SORTED"
 for epsilon in 20 1 5 100; do
-  tosc attack runs/schemes/dp.safetensors --scheme-kwargs epsilon=$epsilon $AT --no-ssim $TOP \
+  tosc attack runs/schemes/dp.safetensors --scheme-kwargs epsilon=$epsilon $AT --no-ssim \
     --output runs/schemes/a-dp-$epsilon --eavesdropper mean-image linear inversion-mlp match-query label \
     --eavesdropper-kwargs $SHORT
 done
 for mode in shuffle shuffle+signs; do
-  tosc attack $BASE --play encryption --scheme-kwargs mode=$mode $AT --no-ssim $TOP --output runs/schemes/a-enc-$mode \
+  tosc attack $BASE --play encryption --scheme-kwargs mode=$mode $AT --no-ssim --output runs/schemes/a-enc-$mode \
     --eavesdropper mean-image match-query sorted --eavesdropper-kwargs "$SORTED" 'sorted.base_attacks=["inversion-mlp","label"]'
 done
 tosc attack runs/schemes/lbvq.safetensors --play layered --scheme-kwargs mode=shuffle $AT \
-  --no-ssim $TOP --output runs/schemes/a-layered --eavesdropper mean-image match-query sorted \
+  --no-ssim --output runs/schemes/a-layered --eavesdropper mean-image match-query sorted \
   --eavesdropper-kwargs "$SORTED" 'sorted.base_attacks=["inversion-mlp","label"]'
 
 # The zoo's attackers: the article's decoder, told its SNR, over 0 to 20 dB.

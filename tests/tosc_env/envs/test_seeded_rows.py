@@ -50,13 +50,8 @@ def assert_same(ours, theirs):
         assert np.array_equal(infos[key].numpy()[rows], told[key][rows].astype(np.float32)), key
 
 
-@pytest.mark.parametrize("role", ["transmitter", "receiver", "eavesdropper"])
-@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
-@pytest.mark.parametrize("limit", [None, 2, 3, 5])
-def test_a_list_of_seeds_gives_gymnasiums_vector_of_single_environments(role, mode, limit):
-    ours, theirs = both(role, mode, limit=limit, channel="rician", snr_db={"low": 0, "high": 20})
-    ours.action_space.seed(0)
-    assert_same(ours.reset(seed=SEEDS), theirs.reset(seed=SEEDS))
+def played_alike(ours, theirs, mode):
+    """Nine random steps of both, alike; what is not reset by itself is reset where it has ended."""
     for _ in range(9):
         action = ours.action_space.sample()
         one, two = ours.step(action), theirs.step(action)
@@ -64,6 +59,16 @@ def test_a_list_of_seeds_gives_gymnasiums_vector_of_single_environments(role, mo
         ended = (one[2] | one[3]).numpy()
         if mode is AutoresetMode.DISABLED and ended.any():
             assert_same(*(env.reset(options={"reset_mask": ended.copy()}) for env in (ours, theirs)))
+
+
+@pytest.mark.parametrize("role", ["transmitter", "receiver", "eavesdropper"])
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@pytest.mark.parametrize("limit", [None, 2, 3, 5])
+def test_a_list_of_seeds_gives_gymnasiums_vector_of_single_environments(role, mode, limit):
+    ours, theirs = both(role, mode, limit=limit, channel="rician", snr_db={"low": 0, "high": 20})
+    ours.action_space.seed(0)
+    assert_same(ours.reset(seed=SEEDS), theirs.reset(seed=SEEDS))
+    played_alike(ours, theirs, mode)
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
@@ -72,13 +77,7 @@ def test_one_row_of_one_seed_is_truncated_as_the_single_environment(mode, limit)
     ours, theirs = both("eavesdropper", mode, num_envs=1, limit=limit)
     ours.action_space.seed(0)
     assert_same(ours.reset(seed=5), theirs.reset(seed=5))
-    for _ in range(9):
-        action = ours.action_space.sample()
-        one, two = ours.step(action), theirs.step(action)
-        assert_same(one, two)
-        ended = (one[2] | one[3]).numpy()
-        if mode is AutoresetMode.DISABLED and ended.any():
-            assert_same(*(env.reset(options={"reset_mask": ended.copy()}) for env in (ours, theirs)))
+    played_alike(ours, theirs, mode)
 
 
 def test_rows_are_reset_alone_and_with_seeds():
