@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from tosc_env.async_checks import current_checks
 from tosc_env.data.base import Statistics
 from tosc_env.errors import DeniedError, InputError
-from tosc_env.exchange import Exchange, numbered_by_content, transmit, with_fresh_nonces
+from tosc_env.exchange import Exchange, as_known, numbered_by_content, transmit, with_fresh_nonces
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points
 from tosc_env.options import checked
@@ -428,13 +428,11 @@ class _Referee:
                 "the threat model denies pairs of images and encrypted symbols (keys='without-pairs')."
             )
 
-    @torch.no_grad()
     def _as_known(self, symbols: Tensor, round_: Round, context: Context) -> Tensor:
-        """Noiseless symbols as whoever may have the key undoes it."""
-        if self._threat.keys != "with-key":
-            return symbols
-        with torch.autocast(symbols.device.type, enabled=False):
-            return self._scheme.without_key(symbols, round_.snr_db[:, None], replace(context, generator=None))
+        """Noiseless symbols as known to an attacker that may have the key."""
+        return as_known(
+            Reception(symbols, round_.snr_db[:, None]), context, self._scheme, self._threat
+        ).received
 
     def _symbols(self, index: Tensor, round_: Round, generator: torch.Generator) -> Tensor:
         context = self._game.context(round_, generator)
