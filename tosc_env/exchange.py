@@ -21,7 +21,7 @@ from tosc_env.options import MOST_MESSAGES, Within, check_tensor, checked
 from tosc_env.pipeline import Pipeline, as_pipeline
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.schemes import PrivacyScheme
-from tosc_env.types import Context, Reception, Round, Transmission
+from tosc_env.types import Context, Reception, Round, SystemSpec, Transmission
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,13 @@ def with_fresh_nonces(round_: Round, scheme: Pipeline, generator: torch.Generato
 @torch.no_grad()
 def as_known(reception: Reception, context: Context, scheme: Pipeline, threat: ThreatModel) -> Reception:
     """A reception as the attacker knows it under a threat model: with or without the key and its CSI (then zeros)."""
-    received, csi = reception.received, reception.csi
+    received, csi = reception.received, reception.csi if threat.csi else torch.zeros_like(reception.csi)
     if threat.keys == "with-key":
         with torch.autocast(received.device.type, enabled=False):
-            received = scheme.without_key(received, csi, replace(context, generator=None))
-    return Reception(received, csi if threat.csi else torch.zeros_like(csi))
+            received, csi, _ = scheme.recover(received, csi, replace(context, generator=None), "keyed")
+    return Reception(received, csi)
+
+
+def known_spec(spec: SystemSpec, scheme: PrivacyScheme, threat: ThreatModel) -> SystemSpec:
+    """The shapes of what :func:`as_known` hands to an attacker, from the game's, which a key may change."""
+    return as_pipeline(scheme).spec_behind(spec, "keyed") if threat.keys == "with-key" else spec

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tosc_env.channels.base import aligned
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError
 from tosc_env.memory import evaluating
@@ -15,7 +17,7 @@ from tosc_env.modulation import constellation_points
 from tosc_env.options import checked
 from tosc_env.pipeline import Pipeline, as_pipeline
 from tosc_env.schemes import PrivacyScheme, Stage, listed
-from tosc_env.types import Context, Waves
+from tosc_env.types import Context, CSILayout, Waves
 
 
 class Mixture(Pipeline):
@@ -60,11 +62,25 @@ class Mixture(Pipeline):
         options = {"keyed": keyed, "added_only": added_only}
         return self._rows(context, lambda part: part.protect(symbols, context, **options))
 
-    def recover(self, received: Tensor, csi: Tensor, context: Context, *, added_only: bool = False) -> Tensor:
-        return self._rows(context, lambda part: part.recover(received, csi, context, added_only=added_only))
+    def recover(
+        self, received: Tensor, csi: Tensor, context: Context, part: str = "all"
+    ) -> tuple[Tensor, Tensor, Context]:
+        layout = self.layout_behind(context.layout, part)
+        if (
+            layout != context.layout and csi.shape[1] > 1
+        ):  # some rows' values are moved, and all rows have one layout
+            received, csi = aligned(received, csi, context.layout)
+            context = replace(context, layout=layout)
+        each = {one: one.recover(received, csi, context, part) for one in self.parts}
+        return (
+            self._rows(context, lambda one: each[one][0]),
+            self._rows(context, lambda one: each[one][1]),
+            context,
+        )
 
-    def without_key(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
-        return self._rows(context, lambda part: part.without_key(received, csi, context))
+    def layout_behind(self, layout: CSILayout, part: str = "all") -> CSILayout:
+        moved = [one.layout_behind(layout, part) for one in self.parts]
+        return next((behind for behind in moved if behind != layout), layout)
 
     def precode(self, waves: Waves, context: Context, *, added_only: bool = False) -> Waves:
         each = {part: part.precode(waves, context, added_only=added_only) for part in self.parts}

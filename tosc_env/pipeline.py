@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tosc_env.channels.base import aligned
 from tosc_env.constraints import constraint_of
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError, shown
@@ -18,7 +19,7 @@ from tosc_env.identity import describe_module
 from tosc_env.memory import Memory, evaluating
 from tosc_env.options import build, checked
 from tosc_env.schemes import PrivacyScheme, Stage, Transmit, Trial, defaults_of, listed, make_stage, schemes
-from tosc_env.types import Context, SystemSpec, Transmission, Waves
+from tosc_env.types import Context, CSILayout, SystemSpec, Transmission, Waves
 
 
 class Pipeline(PrivacyScheme):
@@ -108,8 +109,8 @@ class Pipeline(PrivacyScheme):
         return self.protect(self.backbone.encode(images, context), context)
 
     def decode(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
-        recovered = self.recover(received, csi, context)
-        return self.backbone.decode(recovered, csi, self._with_usual_knobs(context))
+        received, csi, context = self.recover(received, csi, context)
+        return self.backbone.decode(received, csi, self._with_usual_knobs(context))
 
     def forward(self, images: Tensor, context: Context, transmit: Transmit) -> Trial:
         drawn = {
@@ -122,10 +123,12 @@ class Pipeline(PrivacyScheme):
         def through(symbols: Tensor) -> Transmission:
             sent = transmit(self.protect(symbols, context))
             name, reception = next(iter(sent.receptions.items()))
-            recovered = self.recover(reception.received, reception.csi, context)
-            return replace(sent, receptions={**sent.receptions, name: replace(reception, received=recovered)})
+            received, csi, _ = self.recover(reception.received, reception.csi, context)
+            recovered = replace(reception, received=received, csi=csi)
+            return replace(sent, receptions={**sent.receptions, name: recovered})
 
-        return self.backbone(images, self._with_usual_knobs(context), through)
+        known = self._with_usual_knobs(context)
+        return self.backbone(images, replace(known, layout=self.layout_behind(context.layout)), through)
 
     def protect(
         self, symbols: Tensor, context: Context, *, keyed: bool = True, added_only: bool = False
@@ -151,19 +154,46 @@ class Pipeline(PrivacyScheme):
             waves = stage.precode(waves, _scoped(context, names))
         return waves
 
-    def recover(self, received: Tensor, csi: Tensor, context: Context, *, added_only: bool = False) -> Tensor:
-        """Received symbols [B, 2n] with all stages undone, or the added ones."""
-        for stage, names in reversed(self._with_knobs()[self._made if added_only else 0 :]):
-            received = stage.recover(received, csi, _scoped(context, names))
-        return received
+    def recover(
+        self, received: Tensor, csi: Tensor, context: Context, part: str = "all"
+    ) -> tuple[Tensor, Tensor, Context]:
+        """Received symbols [B, 2n] with stages undone, and the CSI and context that go with them.
 
-    def without_key(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
-        """Received symbols [B, 2n] with all stages undone from the last to the first keyed one."""
-        stages = self._with_knobs()
-        while any(stage.keyed for stage, _ in stages):
-            stage, names = stages.pop()
-            received = stage.recover(received, csi, _scoped(context, names))
-        return received
+        Over a fading link a stage that moves values moves the amplitudes that they have met too: the CSI is then
+        :func:`~tosc_env.channels.base.aligned`, as the context's layout says.
+
+        Args:
+            received, csi, context: as in :meth:`decode`.
+            part: ``"all"`` stages, the ``"added"`` ones, or the ``"keyed"`` ones with all that come after the first.
+        """
+        for stage, names in reversed(self._with_knobs()[self._first(part) :]):
+            moves = _moves(stage) and csi.shape[1] > 1
+            if moves and not context.layout.aligned:
+                received, csi = aligned(received, csi, context.layout)
+                context = replace(context, layout=CSILayout(aligned=True))
+            scoped, before = _scoped(context, names), csi
+            received = stage.recover(received, before, scoped)
+            if moves:
+                csi = torch.cat([csi[:, :1], stage.recover_gains(csi[:, 1:], before, scoped)], dim=1)
+        return received, csi, context
+
+    def layout_behind(self, layout: CSILayout, part: str = "all") -> CSILayout:
+        """The layout of a fading link's CSI behind :meth:`recover`."""
+        moves = any(_moves(stage) for stage in self._stages()[self._first(part) :])
+        return CSILayout(aligned=True) if moves else layout
+
+    def spec_behind(self, spec: SystemSpec, part: str = "all") -> SystemSpec:
+        """The shapes of what :meth:`recover` gives, from those of what the game's nodes receive."""
+        layout = self.layout_behind(spec.layout, part)
+        if spec.num_csi == 1 or layout == spec.layout:
+            return spec
+        return replace(spec, layout=layout, num_csi=1 + 2 * spec.num_symbols)
+
+    def _first(self, part: str) -> int:
+        """The place of the first stage of a part (:meth:`recover`)."""
+        stages = self._stages()
+        first_keyed = next((i for i, stage in enumerate(stages) if stage.keyed), len(stages))
+        return {"all": 0, "added": self._made, "keyed": first_keyed}[part]
 
     @torch.no_grad()
     def send(
@@ -361,6 +391,10 @@ def as_pipeline(scheme: PrivacyScheme) -> Pipeline:
             f"a ready scheme is needed here, such as make_scheme or load_scheme give, not {shown(scheme)}."
         )
     return scheme if isinstance(scheme, Pipeline) else Pipeline(scheme)
+
+
+def _moves(stage: Stage) -> bool:
+    return type(stage).recover_gains is not Stage.recover_gains
 
 
 def _outgoing(backbone: PrivacyScheme, stages: Iterable[Stage]) -> str | None:

@@ -79,8 +79,8 @@ class PointsBox(spaces.Box):
         return self.points[choice].reshape(self.shape)
 
 
-def observation_space(game: Game, role: str) -> spaces.Dict:
-    """The observation space of a role for one message, all float32.
+def observation_space(game: Game, role: str, num_csi: int | None = None) -> spaces.Dict:
+    """The observation space of a role for one message, all float32; ``num_csi`` None: as the game's nodes have it.
 
     >>> from tosc_env.data import make_source
     >>> from tosc_env.game import Game
@@ -90,7 +90,9 @@ def observation_space(game: Game, role: str) -> spaces.Dict:
     role = player_of(role, game.nodes)
     if role == "transmitter":
         return spaces.Dict({"image": _images(game), "csi": _reals(1)})
-    return spaces.Dict({"received": _reals(2 * game.num_symbols), "csi": _reals(game.spec.num_csi)})
+    return spaces.Dict(
+        {"received": _reals(2 * game.num_symbols), "csi": _reals(num_csi or game.spec.num_csi)}
+    )
 
 
 def action_space(game: Game, role: str, num_envs: int | None = None) -> spaces.Space[Any]:

@@ -175,6 +175,19 @@ class Stage(nn.Module):
         """Received symbols [B, 2n] for the scheme's ``decode``; by default the reception as it is."""
         return received
 
+    def recover_gains(self, gains: Tensor, csi: Tensor, context: Context) -> Tensor:
+        """The amplitudes that the *recovered* real numbers have met over a fading link, [B, 2n]; by default the same.
+
+        A stage whose :meth:`recover` moves or mixes values overrides this. Its ``recover`` then gets receptions that
+        are :func:`~tosc_env.channels.base.aligned`, and what decodes behind it the amplitudes in the new order.
+
+        Args:
+            gains: of the received numbers, at least 0.
+            csi: float32 [B, c], the SNR in dB first.
+            context: as in :meth:`recover`.
+        """
+        return gains
+
     def precode(self, waves: Waves, context: Context) -> Waves:
         """Waves for the transmitter's antennas; by default the same.
 

@@ -25,10 +25,13 @@ class CSILayout:
         fade_of_use: the number of the fade that each of the n channel uses has; () where one fade is that of all
             uses, or each use has its own in turn.
         equaliser: ``"mmse"``, ``"zf"`` or None, as in :class:`~tosc_env.channels.base.Channel`.
+        aligned: whether the CSI has an amplitude for each of the 2n real numbers in place of Re h and Im h of each
+            fade, as :func:`~tosc_env.channels.base.aligned` makes it.
     """
 
     fade_of_use: tuple[int, ...] = ()
     equaliser: str | None = "mmse"
+    aligned: bool = False
 
 
 @dataclass(frozen=True)

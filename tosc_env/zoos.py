@@ -30,6 +30,7 @@ from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
 from tosc_env.registration import data_of as registered
 from tosc_env.schemes import PrivacyScheme, defaults_of
+from tosc_env.types import SystemSpec
 
 USUAL_SCHEME, USUAL_EAVESDROPPER, UNTRAINED_EAVESDROPPER = "deepjscc", "inversion", "linear"
 """The default policies, and the substitute for a default eavesdropper that no zoo has weights of."""
@@ -386,15 +387,21 @@ def _refuse_options(kind: str, options: dict[str, Any] | None) -> None:
         )
 
 
-def check_shapes(kind: str, policy: PrivacyScheme | Eavesdropper, game: Game) -> None:
-    """Raise InputError when a scheme or eavesdropper was made for images, outputs or messages of another shape."""
+def check_shapes(
+    kind: str, policy: PrivacyScheme | Eavesdropper, game: Game, played: SystemSpec | None = None
+) -> None:
+    """Raise InputError when a scheme or eavesdropper was made for images, outputs or messages of another shape.
+
+    ``played`` are the shapes of what it gets, where these are not the game's.
+    """
+    played = played or game.spec
     for what in ("image_shape", "num_outputs", "num_symbols"):
-        has, needs = getattr(policy.spec, what), getattr(game.spec, what)
+        has, needs = getattr(policy.spec, what), getattr(played, what)
         if has != needs and not (kind == "eavesdropper" and what == "num_outputs"):
             raise InputError(
                 f"the {kind} {policy.name!r} was made for {what} {has!r}, but this game has {needs!r}."
             )
-    spec, played = policy.spec, game.spec
+    spec = policy.spec
     if kind == "eavesdropper" and spec.num_csi == played.num_csi > 1 and spec.layout != played.layout:
         raise InputError(
             f"the eavesdropper {policy.name!r} was made for CSI of the {spec.layout}, and this channel's is of the "

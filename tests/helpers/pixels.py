@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from tosc_env.channels.base import mixed
 from tosc_env.modulation import constellation_points, hard_decision, modulate
 from tosc_env.schemes import PrivacyScheme, Stage
 
@@ -91,6 +92,9 @@ class Linear(Stage):
 
     def recover(self, received, csi, context):
         return received @ self.back
+
+    def recover_gains(self, gains, csi, context):
+        return mixed(gains, csi)
 
 
 class Rounded(Stage):

@@ -96,9 +96,9 @@ def test_knowing_the_key_undoes_the_keyed_rows_alone(source, schemes):
     exchange = exchanged(game, mixture)
     sent, csi = exchange.transmission.sent, exchange.transmission.receiver.csi
     assert mixture.keyed and mixture.key_fingerprint == schemes[ENCRYPTED].key_fingerprint
-    bare = mixture.without_key(sent, csi, exchange.context)
+    bare = mixture.recover(sent, csi, exchange.context, "keyed")[0]
     assert torch.equal(bare[JSCC::3], sent[JSCC::3]) and torch.equal(bare[CODEBOOK::3], sent[CODEBOOK::3])
-    undone = schemes[ENCRYPTED].without_key(sent, csi, exchange.context)
+    undone = schemes[ENCRYPTED].recover(sent, csi, exchange.context, "keyed")[0]
     assert torch.equal(bare[ENCRYPTED::3], undone[ENCRYPTED::3])
     assert not torch.allclose(bare[ENCRYPTED::3], sent[ENCRYPTED::3], atol=0.1)
     # And what is sent without the keys is what undoing them gives.

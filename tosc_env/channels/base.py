@@ -318,24 +318,77 @@ def matched(received: Tensor, csi: Tensor, layout: CSILayout) -> tuple[Tensor, T
         layout: of that CSI (:meth:`Channel.layout`).
 
     Returns:
-        complex and real [..., n], in float32 or what is more precise.
+        both [..., 2n], in float32 or what is more precise.
 
     Example:
         >>> y = torch.tensor([[0.2, 0.0]])  # an MMSE equaliser shrank the symbol 1 at |h|^2 = 0.25, 0 dB
         >>> matched(y, torch.tensor([[0.0, 0.5, 0.0]]), CSILayout())
-        (tensor([[0.2500+0.j]]), tensor([[0.2500]]))
+        (tensor([[0.2500, 0.0000]]), tensor([[0.2500, 0.2500]]))
     """
-    uses = received.shape[-1] // 2
     wide = torch.promote_types(received.dtype, torch.float32)
-    wave = torch.view_as_complex(received.to(wide).unflatten(-1, (uses, 2)).contiguous())
-    fades = torch.complex(csi[..., 1::2].to(wide), csi[..., 2::2].to(wide))
-    gain = per_use(fades, layout, uses)
-    power = gain.real.square() + gain.imag.square()
-    if fades.shape[-1] == 0:
-        return wave, power
+    received, csi = received.to(wide), csi.to(wide)
+    if csi.shape[-1] == 1:
+        return received, torch.ones_like(received)
+    n0 = noise_power(csi[..., :1])
+    if layout.aligned:
+        power = csi[..., 1:].square()
+        return received * (power + n0), power
+    uses = received.shape[-1] // 2
+    gain = per_use(torch.complex(csi[..., 1::2], csi[..., 2::2]), layout, uses)
+    power = (gain.real.square() + gain.imag.square()).repeat_interleave(2, dim=-1)
     if layout.equaliser is None:
-        return wave * gain.conj(), power
-    return wave * (power + noise_power(csi[..., :1].to(wide)) if layout.equaliser == "mmse" else power), power
+        wave = torch.view_as_complex(received.unflatten(-1, (uses, 2)).contiguous())
+        return torch.view_as_real(wave * gain.conj()).flatten(-2), power
+    return received * (power + n0 if layout.equaliser == "mmse" else power), power
+
+
+def aligned(received: Tensor, csi: Tensor, layout: CSILayout) -> tuple[Tensor, Tensor]:
+    """Receptions behind an MMSE equaliser whatever the channel's, and CSI that stays true when values are moved.
+
+    Args:
+        received, csi, layout: as in :func:`matched`, of a link that fades.
+
+    Returns:
+        received float [B, 2n], and CSI [B, 1 + 2n]: the SNR in dB, then the amplitude that each real number has met;
+        its layout is ``CSILayout(aligned=True)``.  A message whose fades are all told as 0 (CSI that a threat
+        model denies) stays as it is.
+
+    Example:
+        >>> y = torch.tensor([[0.0, 0.5]])  # the symbol 1 over h = 0.5i, 0 dB, and no equaliser
+        >>> aligned(y, torch.tensor([[0.0, 0.0, 0.5]]), CSILayout(equaliser=None))
+        (tensor([[0.2000, 0.0000]]), tensor([[0.0000, 0.5000, 0.5000]]))
+    """
+    filtered, power = matched(received, csi, layout)
+    if layout.equaliser != "mmse":
+        known = (csi[:, 1:] != 0).any(1, keepdim=True)
+        received = torch.where(
+            known, filtered / (power + noise_power(csi[:, :1])), received.to(filtered.dtype)
+        )
+    return received, torch.cat([csi[:, :1], power.sqrt()], dim=1)
+
+
+def mixed(gains: Tensor, csi: Tensor) -> Tensor:
+    """The amplitude of values that were each spread over all channel uses, by a rotation that is undone.
+
+    Behind an MMSE equaliser each is ``b`` times what it was, b the mean of ``g^2 / (g^2 + N0)``, with an error of the
+    SINR ``b / (1 - b)`` (Tse and Viswanath, *Fundamentals of Wireless Communication*, section 8.3.3): as over a
+    link of the squared amplitude ``N0 b / (1 - b)``.
+
+    Args:
+        gains: float [B, L], of the channel uses.
+        csi: float [B, c], the SNR in dB first.
+
+    Returns:
+        float [B, L], equal in each row.
+
+    Example:
+        >>> mixed(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0]])).square()  # b = 1/4
+        tensor([[0.3333, 0.3333]])
+    """
+    noise = noise_power(csi[:, :1])
+    bias = gains.square() / (gains.square() + noise)
+    odds = bias.mean(1, keepdim=True) / (1.0 - bias).mean(1, keepdim=True)
+    return (noise * odds).sqrt().expand_as(gains)
 
 
 def to_constellation(received: Tensor, csi: Tensor, layout: CSILayout) -> Tensor:
@@ -352,10 +405,10 @@ def to_constellation(received: Tensor, csi: Tensor, layout: CSILayout) -> Tensor
         >>> to_constellation(y, torch.tensor([[0.0, 0.5, 0.0]]), CSILayout())
         tensor([[1., 0.]])
     """
-    if csi.shape[1] == 1 or layout.equaliser == "zf":
+    if csi.shape[1] == 1 or (layout.equaliser == "zf" and not layout.aligned):
         return received
     filtered, power = matched(received, csi, layout)
-    scaled = torch.view_as_real(filtered / power.clamp_min(1e-12)).flatten(1)
+    scaled = filtered / power.clamp_min(1e-12)
     return torch.where((csi[:, 1:] == 0).all(1, keepdim=True), received.to(scaled.dtype), scaled)
 
 

@@ -14,7 +14,7 @@ from tosc_env.envs.session import InFlight, Session
 from tosc_env.errors import InputError
 from tosc_env.nodes import WIRETAP, as_nodes
 from tosc_env.options import Count, checked
-from tosc_env.roles import action_space, agents_of, observation_space
+from tosc_env.roles import action_space, agents_of
 
 OWN = ("max_cycles", "render_mode", "flatten")
 
@@ -54,7 +54,7 @@ class EverybodyOutside(Rendered):
         game, agents = system.game, self.session.agents
         self.agents: list[str] = []
         self.possible_agents = list(agents.values())
-        parts = {agent: observation_space(game, player) for player, agent in agents.items()}
+        parts = {agent: self.session.observation_space(player) for player, agent in agents.items()}
         self.observation_spaces = {agent: shown_as(space, flatten) for agent, space in parts.items()}
         self._flat = parts if flatten else {}
         self.action_spaces = {agent: action_space(game, player) for player, agent in agents.items()}
@@ -87,7 +87,9 @@ class EverybodyOutside(Rendered):
             "target": spaces.Box(0.0, 1.0, spaces.flatten_space(game.task.space()).shape, np.float32),  # type: ignore[arg-type]
             "snr_db": _reals(len(game.nodes)),
             "sent": _reals(2 * game.num_symbols),
-            "receptions": spaces.Dict({a: observation_space(game, a) for a in self.possible_agents[1:]}),
+            "receptions": spaces.Dict(
+                {a: self.session.observation_space(self._players[a]) for a in self.possible_agents[1:]}
+            ),
         }
         progress = spaces.Box(0.0, 1.0, (1,), np.float32)
         return spaces.Dict({**{stage: spaces.Dict(message) for stage in self._stages}, "progress": progress})

@@ -117,7 +117,7 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
             if player == "transmitter":
                 shown = session.observe(player)
             elif self._arrived is None:
-                shown = session.silence()
+                shown = session.silence(player)
             else:
                 shown = session.observe(player, self._arrived)
             seen[agent] = self._numpy(agent, shown)

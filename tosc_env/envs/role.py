@@ -18,7 +18,7 @@ from tosc_env.envs.common import (
 from tosc_env.envs.session import Session, as_seed
 from tosc_env.errors import InputError
 from tosc_env.options import Count, checked
-from tosc_env.roles import action_space, as_action, observation_space, player_of
+from tosc_env.roles import action_space, as_action, player_of
 
 OWN = ("role", "max_cycles", "render_mode", "flatten")
 
@@ -86,7 +86,7 @@ class RoleEnv(Rendered, gym.Env[Any, Any]):
     ) -> None:
         self.session = Session(make_system(data_id, {role}, options, OWN), {role}, max_cycles=max_cycles)
         self.role = player_of(role, self.session.game.nodes)
-        parts = observation_space(self.session.game, role)
+        parts = self.session.observation_space(self.role)
         self.observation_space = shown_as(parts, flatten)
         self._flat = parts if flatten else None
         self.action_space = action_space(self.session.game, role)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from tosc_env.async_checks import AsyncChecks, check
@@ -19,7 +20,8 @@ from tosc_env.errors import InputError, shown
 from tosc_env.exchange import transmit
 from tosc_env.memory import evaluating
 from tosc_env.options import MOST_MESSAGES, check_count
-from tosc_env.roles import agents_of, player_of
+from tosc_env.pipeline import Pipeline
+from tosc_env.roles import agents_of, observation_space, player_of
 from tosc_env.rows import select
 from tosc_env.types import Context, Reception, Round, Scores, Transmission
 
@@ -245,13 +247,13 @@ class Session:
         if player == "transmitter":
             return {"image": round_.batch.images.clone(), "csi": round_.snr_db[:, None].clone()}
         if message.transmission is None:
-            return self.silence()
+            return self.silence(player)
         reception = self.reception(player, message)
-        scheme = self.system.scheme
-        if player == "receiver" and scheme is not None and scheme.added:
+        scheme = self._added_to(player)
+        if scheme is not None:
             context = self._context(round_, self._stream)
-            recovered = scheme.recover(reception.received, reception.csi, context, added_only=True)
-            reception = replace(reception, received=recovered)
+            received, csi, _ = scheme.recover(reception.received, reception.csi, context, "added")
+            reception = replace(reception, received=received, csi=csi)
         return {"received": reception.received.detach().clone(), "csi": reception.csi.detach().clone()}
 
     def reception(self, player: str, message: InFlight) -> Reception:
@@ -261,11 +263,14 @@ class Session:
             return self.game.pool(message.round, transmission)
         return transmission.receptions[player]
 
-    def silence(self) -> dict[str, Tensor]:
+    def silence(self, player: str) -> dict[str, Tensor]:
         """The observation of a node that has received nothing yet: zeros."""
-        spec = self.game.spec
-        sizes = {"received": 2 * spec.num_symbols, "csi": spec.num_csi}
+        sizes = {"received": 2 * self.game.num_symbols, "csi": self._num_csi(player)}
         return {key: torch.zeros(self.num_envs, size, device=self.game.device) for key, size in sizes.items()}
+
+    def observation_space(self, player: str) -> spaces.Dict:
+        """The space of a player's observations of one message."""
+        return observation_space(self.game, player, self._num_csi(player))
 
     def info(self, player: str, scores: Scores | None, message: InFlight | None = None) -> dict[str, Tensor]:
         """A player's info: ``accuracy``, ``psnr_db``, ``mse``, its own ``snr_db``, ``stand_in``, and the extra metrics.
@@ -288,6 +293,15 @@ class Session:
         return {key: value.detach().to(torch.float32, copy=True) for key, value in figures.items()}
 
     # -- inside -------------------------------------------------------------------------------------
+
+    def _added_to(self, player: str) -> Pipeline | None:
+        """The scheme whose added stages are undone before a player from outside sees a reception."""
+        scheme = self.system.scheme
+        return scheme if player == "receiver" and scheme is not None and scheme.added else None
+
+    def _num_csi(self, player: str) -> int:
+        scheme, spec = self._added_to(player), self.game.spec
+        return (spec if scheme is None else scheme.spec_behind(spec, "added")).num_csi
 
     @property
     def _present(self) -> InFlight:

@@ -20,7 +20,7 @@ from tosc_env.envs.seeded_rows import SeededRows
 from tosc_env.envs.session import Session, as_seed
 from tosc_env.errors import InputError, shown
 from tosc_env.options import MOST_MESSAGES, Count, Within, check_count, checked, named_options
-from tosc_env.roles import action_space, as_action, observation_space, player_of
+from tosc_env.roles import action_space, as_action, player_of
 from tosc_env.rows import select
 
 OWN = (
@@ -98,7 +98,7 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
         self.num_envs = num_envs
         self.validate = validate
         self.device = self.session.game.device
-        parts = observation_space(self.session.game, role)
+        parts = self.session.observation_space(self.role)
         self.single_observation_space = shown_as(parts, flatten)
         self._flat = list(parts.spaces) if flatten else None
         self.single_action_space = action_space(self.session.game, role)

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from tosc_env.async_checks import current_checks
 from tosc_env.data.base import Statistics
 from tosc_env.errors import DeniedError, InputError
-from tosc_env.exchange import Exchange, as_known, numbered_by_content, transmit, with_fresh_nonces
+from tosc_env.exchange import Exchange, as_known, known_spec, numbered_by_content, transmit, with_fresh_nonces
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points
 from tosc_env.options import checked
@@ -277,7 +277,7 @@ class _Referee:
         self._candidates = torch.Generator(game.device).manual_seed(generator.initial_seed() ^ 0x5EED)
 
     def spec(self) -> SystemSpec:
-        return self._game.spec
+        return known_spec(self._game.spec, self._scheme, self._threat)
 
     def threat(self) -> ThreatModel:
         # A copy: even a frozen dataclass can be written to by those who mean to.

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from tosc_env.channels import noise_power
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError
 from tosc_env.modulation import CONSTELLATIONS, TOLERANCE, constellation_points
@@ -18,7 +19,7 @@ from tosc_env.testing import laws
 from tosc_env.testing.ends import Ends
 from tosc_env.testing.games import unit_csi
 from tosc_env.testing.laws import fail
-from tosc_env.types import Context, SystemSpec, Waves
+from tosc_env.types import Context, CSILayout, SystemSpec, Waves
 
 _SPEC = SystemSpec((3, 32, 32), 10, num_symbols=16)
 _KEY, _OTHER_KEY = "5a" * 32, "c3" * 32
@@ -35,8 +36,8 @@ def check_stage(obj: Stage | str, *, device: torch.device | str = "cpu", seed: i
     sends the same for any message and generator, and a stochastic one does not always. The usual values of knobs
     change nothing when they are named. A ``keyed`` stage takes keys of 64 hexadecimal digits, does the same under the
     same key, something else under another one or in another place, and undoes it behind the power constraint unless
-    it adds noise; its key is in neither options nor state. Options are plain values that rebuild it, by its name
-    if it is registered.
+    it adds noise; its key is in neither options nor state. A ``recover`` that moves values has a ``recover_gains`` that
+    moves amplitudes likewise. Options are plain values that rebuild it, by its name if it is registered.
 
     Args:
         obj: the stage, which is copied, or a registered name.
@@ -170,6 +171,7 @@ class _Check(Ends):
                 for scale in (0.0, 1e-6, 1e4):
                     self.transmit(self.send(scale * self.given(3), self.context(3)))
             self.check_any_reception()
+            self._gains()
             self._precode()
             self._flags()
             self._knobs()
@@ -205,6 +207,45 @@ class _Check(Ends):
                 f"{self.who} says stochastic = True, but sends the same whatever generator and message; leave it "
                 "False, so that its symbols are computed once."
             )
+
+    def _gains(self) -> None:
+        """Over a link that carries every second channel use alone: recover_gains says what each value is made of."""
+        if type(self.stage).recover is Stage.recover:
+            return
+        count, moves = 300, type(self.stage).recover_gains is not Stage.recover_gains
+        symbols, context = self.given(count), replace(self.context(count), layout=CSILayout(aligned=True))
+        with laws.step(f"{self.who}: sending its symbols"):
+            sent, csi = self.transmit(self._powered(self.send(symbols, self.context(count))))
+        shares, told = [], torch.ones_like(symbols)
+        for gains in (torch.ones_like(symbols), self._every_second_use(count)):
+            known = torch.cat([csi[:, :1], gains], dim=1)
+            # As behind an MMSE equaliser.
+            received = sent * gains.square() / (gains.square() + noise_power(csi[:, :1]))
+            shares.append((self.receive(received, known, context) * symbols).mean(0))
+            if moves:
+                name, arguments = f"{self.who}: recover_gains", (gains, known, context)
+                told = laws.undisturbed(name, self.stage.recover_gains, *arguments)
+                laws.require_tensor(told, tuple(symbols.shape), f"what {name} returns")
+            else:
+                told = gains
+        power = told.square() / (told.square() + noise_power(csi[:, :1]))
+        whole = 1.0 / (1.0 + noise_power(csi[:1, :1]))
+        expected = (power / whole * symbols.square()).mean(0) / symbols.square().mean(0)
+        found = shares[1] / shares[0].clamp_min(1e-6)
+        undone = (
+            shares[0] > 0.5 * whole * symbols.square().mean(0)
+        ).all()  # else it is no inverse of protect
+        if (
+            undone and float((found - expected).square().mean()) > 0.12
+        ):  # of a message-wise shuffle, unsaid, 0.25
+            fail(
+                f"{self.who}: recover moves values, over a fading link away from the amplitudes that they have met; "
+                "override recover_gains, which moves those."
+            )
+
+    def _every_second_use(self, count: int) -> Tensor:
+        uses = torch.arange(2 * self.spec.num_symbols, device=self.device) // 2
+        return ((uses + 1) % 2).float().expand(count, -1)
 
     def _knobs(self) -> None:
         symbols, usual = self.given(3), self.context(3)

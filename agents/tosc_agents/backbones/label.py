@@ -83,7 +83,7 @@ class Label(PrivacyScheme):
         # with white noise of variance N0/2 per real dimension.
         scale = 2.0 / noise_power(csi[:, :1])
         filtered, _ = matched(received, csi, context.layout)
-        return scale * (torch.view_as_real(filtered).flatten(1) @ self.codewords.T)
+        return scale * (filtered @ self.codewords.T)
 
     def forward(self, images: Tensor, context: Context, transmit: Transmit) -> Trial:
         """The decision at the transmitter is what is trained: no gradient passes a hard label."""

@@ -49,6 +49,7 @@ from tosc_agents.training.fit_eavesdropper import (
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
 from tosc_env.errors import DataError, InputError, shown, unknown
+from tosc_env.exchange import known_spec
 from tosc_env.game import Game, GameConfig
 from tosc_env.identity import check_identity, identity
 from tosc_env.io.checkpoints import save_checkpoint
@@ -134,7 +135,9 @@ class Attack(SystemOptions, NodeOptions):
         wanted: dict[str, tuple[Eavesdropper, tuple[Eavesdropper, dict[str, Any]] | None]] = {}
         for name in self._names(threat, systems[0], train):
             with weights_from(self.seed):
-                fresh = make_eavesdropper(name, train.spec, **_applicable(name, options)).to(device)
+                fresh = make_eavesdropper(
+                    name, known_spec(train.spec, systems[0], threat), **_applicable(name, options)
+                ).to(device)
             mine = attack_identity(fresh, train, systems[0], threat=threat, seed=self.seed)
             # One with an encoder in its hands cannot be put away and taken out again.
             queries = "candidate_queries" in fresh.needs

@@ -63,12 +63,14 @@ class Denoise(TransformedAttack):
         # Where the CSI is denied all fades are zero, and the plain mean is all that can be had.
         filtered, powers = matched(received, csi, self.spec.layout)
         mean = (precision * filtered).sum(1) / ((precision * powers).sum(1) + 1.0)
-        combined = torch.view_as_real(mean).flatten(1)
-        fades = csi[..., 1:].unflatten(2, (-1, 2)).square().sum(3)
-        size = (weights * fades).sum(1).sqrt()
-        gains = torch.stack([size, torch.zeros_like(size)], dim=2).flatten(1)
+        if self.spec.layout.aligned:
+            gains = (weights * powers).sum(1).sqrt()
+        else:
+            fades = csi[..., 1:].unflatten(2, (-1, 2)).square().sum(3)
+            size = (weights * fades).sum(1).sqrt()
+            gains = torch.stack([size, torch.zeros_like(size)], dim=2).flatten(1)
         known = (powers > 0).any(2).any(1)[:, None]
-        return torch.where(known, combined, received.mean(1)), torch.cat([snr_db, gains], dim=1)
+        return torch.where(known, mean, received.mean(1)), torch.cat([snr_db, gains], dim=1)
 
     def layout_of(self, width: int) -> CSILayout:
         return replace(super().layout_of(width), equaliser="mmse")  # which is what it hands on

@@ -176,8 +176,7 @@ def fading_scores(received: Tensor, csi: Tensor, symbols: Tensor, layout: CSILay
     # In float64: these are differences of large numbers, and near ties must be told apart.
     filtered, power = matched(received.double(), csi, layout)
     x = symbols.double()
-    energy = x.square().unflatten(1, (-1, 2)).sum(2)
-    likelihood = 2 * torch.view_as_real(filtered).flatten(1) @ x.T - power @ energy.T
+    likelihood = 2 * filtered @ x.T - power @ x.square().T
     return (likelihood - likelihood.amax(1, keepdim=True)).float()
 
 

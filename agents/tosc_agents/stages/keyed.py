@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tosc_agents.keys import SecretKey, fixed_keystream, keystream
+from tosc_env.channels.base import mixed
 from tosc_env.errors import InputError, unknown
 from tosc_env.modulation import CONSTELLATIONS
 from tosc_env.schemes import Stage
@@ -46,8 +47,8 @@ class Keyed(Stage):
     secrecy:** a shuffle leaves the multiset of values, with signs that of magnitudes, a rotation the energy, and any
     ``fixed`` key is learnt from pairs of images and symbols.  What is left is measured, not promised.
 
-    Over a fading link the *equalised* symbols are transformed back, while CSI stays in the order of the channel: after
-    :meth:`recover` its entry i no longer belongs to symbol i.
+    Over a fading link the equalised symbols are transformed back, and the amplitudes that they have met with them
+    (:meth:`recover_gains`).
 
     Of a length that is no power of two, with m the largest power of two below 2n, the first m numbers are mixed, then
     the last m.  The two windows overlap, so that within three shuffled rounds every number reaches every place.
@@ -150,6 +151,13 @@ class Keyed(Stage):
             if signs is not None:
                 out = out * signs[:, i]
         return out
+
+    def recover_gains(self, gains: Tensor, csi: Tensor, context: Context) -> Tensor:
+        """The amplitudes moved with the values, or :func:`~tosc_env.channels.base.mixed` by a rotation."""
+        if self.mode == "rotation":
+            return mixed(gains, csi)
+        order, _ = self._secrets(gains, context)
+        return torch.zeros_like(gains).scatter(1, order[:, 0].expand(gains.shape), gains)
 
     def extra_repr(self) -> str:
         return f"mode={self.mode}, lifetime={self.lifetime}, key_fingerprint={self.key_fingerprint}"

@@ -14,7 +14,7 @@ from torch import Tensor
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper
 from tosc_env.errors import InputError, unknown
-from tosc_env.exchange import Exchange, rollout, with_fresh_nonces
+from tosc_env.exchange import Exchange, known_spec, rollout, with_fresh_nonces
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points, hard_decision
 from tosc_env.options import MOST_MESSAGES, Count, Within, checked
@@ -182,16 +182,15 @@ def evaluate(
             f"SNRs x seeds x batch_size must be at most {MOST_AT_ONCE:,} messages, which are sent at once, not "
             f"{len(pairs)} x {seeds} x {min(batch_size, count)}."
         )
-    pipeline = as_pipeline(scheme)
+    pipeline, threat = as_pipeline(scheme), threat or ThreatModel()
     if pipeline.receives:
         check_shapes("scheme", pipeline, game)
     for attacker in attackers.values():
-        check_shapes("eavesdropper", attacker, game)
+        check_shapes("eavesdropper", attacker, game, known_spec(game.spec, pipeline, threat))
     name = pipeline.constellation
     points = None if name is None else constellation_points(name, device=game.device)
     usage = torch.zeros(0 if points is None else len(points), device=game.device)
     accuracy: dict[float, Figure] = {}
-    threat = threat or ThreatModel()
     repeated = any(attacker.repeated for attacker in attackers.values())
     colluding = threat.colluding or game.config.colluding
     threat = replace(threat, colluding=colluding)

@@ -13,6 +13,7 @@ from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.learning.state import Run
 from tosc_env.attackers import Eavesdropper, make_eavesdropper
+from tosc_env.exchange import known_spec
 from tosc_env.game import Game
 from tosc_env.identity import check_identity, identity, plain
 from tosc_env.io.checkpoints import load_checkpoint
@@ -59,7 +60,9 @@ def fit_eavesdropper(
     """
     threat = threat or ThreatModel()
     with weights_from(seed):
-        attacker = make_eavesdropper(eavesdropper, game.spec, **(options or {})).to(game.device)
+        attacker = make_eavesdropper(
+            eavesdropper, known_spec(game.spec, scheme, threat), **(options or {})
+        ).to(game.device)
     # One stream for the order of images and the channel's noise, so that a resumed run goes on with both.
     generator = torch.Generator(game.device).manual_seed(seed)
     view, count = counted_view(game, scheme, threat, generator)

@@ -61,8 +61,8 @@ def test_over_awgn_the_key_costs_nothing():
             assert torch.equal(scheme.protect(symbols, context, keyed=False), symbols)
             sent = scheme.encode(images, context)
             assert torch.equal(scheme.protect(symbols, context), sent)
-            opened = scheme.without_key(sent + noise, csi, context)
-            plain = symbols + scheme.without_key(noise, csi, context)
+            opened = scheme.recover(sent + noise, csi, context, "keyed")[0]
+            plain = symbols + scheme.recover(noise, csi, context, "keyed")[0]
             logits, unprotected = scheme.decode(sent + noise, csi, context), bare.decode(plain, csi, context)
         if mode == "rotation":
             assert torch.allclose(opened, plain, atol=1e-5) and torch.allclose(logits, unprotected, atol=1e-4)

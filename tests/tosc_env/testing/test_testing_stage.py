@@ -120,7 +120,13 @@ def test_a_rotation_passes_with_and_without_a_key_of_its_own(key):
     check_stage(make_stage({"name": "keyed", "mode": "rotation", **key}, SPEC))
 
 
-@pytest.mark.parametrize("kind", [Negate, Learned, Rounded, Reals, Noise, FreshSigns, NoisySigns])
+def reversed_whole(spec):
+    return ReversedWhole(spec)
+
+
+@pytest.mark.parametrize(
+    "kind", [Negate, Learned, Rounded, Reals, Noise, FreshSigns, NoisySigns, reversed_whole]
+)
 def test_honest_stages_pass(kind):
     check_stage(kind(replace(SPEC, num_csi=9)))
 
@@ -239,6 +245,21 @@ class NotBehindPower(FreshSigns):
         return super().recover(received - 1.0, csi, context)
 
 
+class Reversed(Stage):
+    """The real numbers in another order, and no word of the amplitudes that they have met."""
+
+    def protect(self, symbols, context):
+        return symbols.flip(1)
+
+    def recover(self, received, csi, context):
+        return received.flip(1)
+
+
+class ReversedWhole(Reversed):
+    def recover_gains(self, gains, csi, context):
+        return gains.flip(1)
+
+
 # Of what both ends of a scheme and a stage have in common (test_testing_scheme.py) one of each kind stands here.
 BROKEN = [
     ("stochastic = False", but(free(Negate), protect=drawn)),
@@ -280,6 +301,8 @@ BROKEN = [
     ("shows its key", but(FreshSigns, extra_repr=lambda self: f"key={self.key}")),
     ("does not undo", but(FreshSigns, recover=lambda self, received, csi, context: received)),
     ("behind the power constraint, does not undo", NotBehindPower),
+    ("recover moves values", Reversed),
+    ("recover moves values", but(Negate, recover_gains=lambda self, gains, csi, context: gains.flip(1))),
     (r"must derive from tosc_env\.Stage", lambda spec: nn.Linear(1, 1)),
     ("unknown stage 'keyd', did you mean 'keyed'", lambda spec: "keyd"),
 ]

@@ -1,0 +1,163 @@
+"""Behind a key the amplitudes of a fading link belong to the values that met them."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from links import seeded as g
+from tosc_agents.eavesdroppers.match_query import fading_scores
+
+from tosc_env.channels import make_channel, noise_power
+from tosc_env.channels.base import matched, to_constellation
+from tosc_env.data import make_source
+from tosc_env.envs.vector import ToscVectorEnv
+from tosc_env.exchange import rollout
+from tosc_env.game import Game
+from tosc_env.metrics import reidentification
+from tosc_env.mixture import Mixture
+from tosc_env.modulation import constellation_points
+from tosc_env.pipeline import make_scheme
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.privacy.view import View
+from tosc_env.types import Context, CSILayout, SystemSpec
+
+N = 21
+CHANNELS = [
+    ("rayleigh", {"coherence": 4}),
+    ("rayleigh", {}),
+    ("tdl", {"num_subcarriers": 16}),
+]
+EQUALISERS = ("mmse", "zf", None)
+KEY = "5a" * 32
+
+
+def links():
+    for (name, options), equaliser in itertools.product(CHANNELS, EQUALISERS):
+        yield make_channel(name, equaliser=equaliser, **options)
+
+
+def sent_and_recovered(channel, scheme, symbols, snr_db):
+    """What a pipeline makes of a reception of its symbols [B, 2n]."""
+    count, snr = len(symbols), torch.full((len(symbols),), snr_db)
+    numbers = torch.zeros(count, 5, dtype=torch.int64)
+    numbers[:, 0] = torch.arange(count)
+    context = Context(snr, numbers, layout=channel.layout(N))
+    waves = torch.view_as_complex(scheme.protect(symbols, context).unflatten(1, (-1, 2)))[:, None]
+    link = channel.draw([snr], N, generator=g(1))[0]
+    reception = channel.observe(channel.apply(waves, link), link)
+    return reception, context, scheme.recover(reception.received, reception.csi, context)
+
+
+def keyed(mode: str, points: bool, lifetime: str = "per_message"):
+    stages = [{"name": "keyed", "mode": mode, "lifetime": lifetime, "key": KEY}]
+    options = {"codewords": 16} if points else {}
+    return make_scheme(
+        "lbvq" if points else "deepjscc", SystemSpec((3, 16, 16), 10, N), stages=stages, **options
+    )
+
+
+@pytest.mark.parametrize("points", [False, True])
+@pytest.mark.parametrize("mode", ["shuffle", "shuffle+signs"])
+def test_the_amplitudes_move_with_the_values(mode, points):
+    """Of hardly any noise, matched gives |h|^2 s and the |h|^2 that each value met; decisions are right."""
+    scheme = keyed(mode, points)
+    if points:
+        grid = torch.view_as_real(constellation_points("16qam"))
+        symbols = grid[torch.randint(16, (40, N), generator=g())].flatten(1)
+    else:
+        symbols = torch.randn(40, 2 * N, generator=g())
+    for channel in links():
+        reception, _, (received, csi, known) = sent_and_recovered(channel, scheme, symbols, 90.0)
+        filtered, power = matched(received, csi, known.layout)
+        assert torch.allclose(filtered, power * symbols, atol=2e-3)
+        # The same powers as before, in another order.
+        _, before = matched(reception.received, reception.csi, channel.layout(N))
+        assert torch.allclose(power.sort(1).values, before.sort(1).values, rtol=1e-4)
+        strong = power > 1e-3
+        back = to_constellation(received, csi, known.layout)
+        assert torch.allclose(back[strong], symbols[strong], atol=2e-2)
+
+
+def test_a_likelihood_behind_a_shuffle_is_that_in_front_of_it():
+    """Nothing is lost: scores of candidates [B, N] behind the key are those of shuffled candidates without it."""
+    scheme, symbols = keyed("shuffle", False, "fixed"), torch.randn(30, 2 * N, generator=g())
+    for channel in links():
+        reception, context, (received, csi, known) = sent_and_recovered(channel, scheme, symbols, 5.0)
+        behind = fading_scores(received, csi, symbols, known.layout)
+        shuffled = scheme.protect(symbols, context)
+        front = fading_scores(reception.received, reception.csi, shuffled, channel.layout(N))
+        assert torch.allclose(behind, front, atol=1e-3)
+        assert float(reidentification(behind).mean()) > 0.9
+
+
+def test_a_rotation_tells_the_sinr_behind_an_mmse_equaliser():
+    """The bias and error of each value are those of one link with the told amplitude."""
+    scheme, symbols = keyed("rotation", False), torch.randn(4000, 2 * N, generator=g()) * 0.5**0.5
+    for channel in links():
+        _, _, (received, csi, _) = sent_and_recovered(channel, scheme, symbols, 6.0)
+        power = csi[:, 1:].square()
+        assert torch.allclose(power, power[:, :1].expand_as(power))
+        noise = noise_power(csi[:, :1])
+        bias = power / (power + noise)
+        assert float((received * symbols).mean()) == pytest.approx(float(0.5 * bias.mean()), rel=0.03)
+        # The error of an MMSE estimate of variance 1/2: (1 - b) / 2.
+        error = (received - symbols).square().mean()
+        assert float(error) == pytest.approx(float(0.5 * (1 - bias).mean()), rel=0.03)
+
+
+def fading_game(**options):
+    source = make_source("shapes", num_images=200)
+    return Game(source, channel=make_channel("rayleigh", coherence=7, equaliser=None), **options)
+
+
+def test_a_label_behind_a_key_is_read_as_well_as_without():
+    """Maximum likelihood either way, over a link whose amplitude changes within the message."""
+    game = fading_game(snr_db=-4.0)
+    scheme = make_scheme("label-only", game.spec).eval()
+    right = {}
+    for mode in (None, "shuffle", "shuffle+signs"):
+        stages = [] if mode is None else [{"name": "keyed", "mode": mode, "key": KEY}]
+        sent = rollout(game, scheme.with_stages(stages), generator=g(3), batch_size=200)
+        hits = [
+            one.logits().argmax(1) == scheme.backbone.logits(one.round.batch.images).argmax(1) for one in sent
+        ]
+        right[mode] = float(torch.cat(hits).float().mean())
+    assert right[None] > 0.9
+    assert min(right.values()) > right[None] - 0.05
+
+
+def test_in_a_mixture_all_rows_have_one_layout():
+    game = fading_game(snr_db=80.0)
+    plain = make_scheme("lbvq", game.spec)
+    shuffled = make_scheme("lbvq", game.spec).with_stages([{"name": "keyed", "key": KEY}])
+    mixture = Mixture([plain, shuffled], lambda context: context.message[:, 0] % 2)
+    exchange = next(rollout(game, mixture, generator=g(3), batch_size=60))
+    reception = exchange.transmission.receiver
+    received, csi, known = mixture.recover(reception.received, reception.csi, exchange.context, "keyed")
+    symbols = mixture.recover(exchange.transmission.sent, reception.csi[:, :1], exchange.context, "keyed")[0]
+    assert known.layout == CSILayout(aligned=True)
+    back = to_constellation(received, csi, known.layout)
+    strong = csi[:, 1:] > 0.05
+    assert torch.allclose(back[strong], symbols[strong], atol=2e-2)
+
+
+def test_an_attacker_with_the_key_is_told_of_the_layout_and_of_denied_csi_nothing():
+    game = fading_game()
+    scheme = make_scheme("deepjscc", game.spec).with_stages([{"name": "keyed", "key": KEY}])
+    for csi in (True, False):
+        view = View(game, scheme, ThreatModel(keys="with-key", csi=csi), g())
+        reception, _ = view.sample(torch.arange(5))
+        assert reception.csi.shape == (5, view.spec.num_csi) == (5, 1 + 2 * game.num_symbols)
+        assert view.spec.layout.aligned and bool(reception.csi.any()) == csi
+
+
+def test_the_receiver_outside_observes_what_its_space_says():
+    channel = {"channel": "rayleigh", "channel_kwargs": {"coherence": 7}}
+    env = ToscVectorEnv(
+        "shapes", role="receiver", scheme="label-only", stages=["keyed"], num_envs=3, **channel
+    )
+    observation, _ = env.reset(seed=1)
+    assert env.observation_space.contains({name: value.numpy() for name, value in observation.items()})
+    assert observation["csi"].shape == (3, 1 + 2 * 64)
