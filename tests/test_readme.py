@@ -126,7 +126,7 @@ def test_every_command_is_one_that_the_parser_takes(document: Path) -> None:
     "script", sorted((README.parent / "docs/results").glob("*/run.sh")), ids=lambda path: path.parent.name
 )
 def test_every_command_behind_the_results_is_one_that_the_parser_takes(script: Path, tmp_path: Path) -> None:
-    """The script is run with a ``tosc`` that writes what it is asked for to a file of its own: some run side by side."""
+    """The script is run with a ``tosc`` that writes what it is asked for to a file of its own: two may run at once."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name, body in (("tosc", 'printf "%s\\0" "$@" > "$0.$$"'), ("python", "exit 0")):
