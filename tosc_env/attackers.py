@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tosc_env.errors import InputError
-from tosc_env.options import build, check_spec
+from tosc_env.options import build, check_reals, check_spec
 from tosc_env.privacy.view import View
 from tosc_env.registry import Registry
 from tosc_env.types import SystemSpec
@@ -85,6 +85,13 @@ class Eavesdropper(nn.Module, ABC):
     def _lacks(self, capability: str) -> InputError:
         has: Iterable[str] = self.capabilities or ("nothing",)
         return InputError(f"the eavesdropper {self.name!r} cannot {capability}; it can {', '.join(has)}.")
+
+
+def answered(attacker: Eavesdropper, capability: str, shape: Sequence[int], *seen: Tensor) -> Tensor:
+    """What one of an attacker's capabilities makes of what it has seen, if it is floating-point numbers of a shape;
+    InputError otherwise."""
+    what = f"{capability} of the eavesdropper {attacker.name!r}"
+    return check_reals(getattr(attacker, capability)(*seen), what, shape)
 
 
 def make_eavesdropper(

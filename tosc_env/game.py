@@ -38,8 +38,10 @@ from tosc_env.options import (
     Weight,
     Within,
     check_count,
+    check_dense,
     check_fields,
     check_is,
+    check_reals,
     check_tensor,
     named_options,
 )
@@ -382,7 +384,12 @@ class Game:
     ) -> Context:
         """The context of a round; outside of any environment ``environment`` is 0."""
         links = {name: round_.links[name] for name in self.config.transmitter_csi}
-        gains = _Gains({name: self.channel.gains(link, self.num_symbols) for name, link in links.items()})
+        gains = _Gains(
+            {
+                name: check_dense(self.channel.gains(link, self.num_symbols), f"the gains of {name}")
+                for name, link in links.items()
+            }
+        )
         layout = self.channel.layout(self.num_symbols)
         return Context(round_.snr_db, round_.message, environment, generator, gains=gains, layout=layout)
 
@@ -390,6 +397,7 @@ class Game:
 
     def checked(self, symbols: Tensor) -> Tensor:
         """Return symbols as float32; InputError unless their shape is [B, 2n]."""
+        check_dense(symbols, "symbols")
         if not isinstance(symbols, Tensor) or symbols.is_complex():
             raise InputError(f"symbols must be a tensor of real numbers, I and Q, not {shown(symbols)}.")
         if symbols.dim() != 2 or symbols.shape[1] != 2 * self.num_symbols:
@@ -433,8 +441,7 @@ class Game:
                 f"symbols must be of the round's {len(round_.message)} messages, not {len(symbols)}."
             )
         sent = (self._constraint if constraint is None else constraint)(symbols)
-        if not isinstance(sent, Tensor) or sent.shape != symbols.shape:
-            raise InputError(f"constraint must return symbols {list(symbols.shape)}, not {shown(sent)}.")
+        check_reals(sent, "what constraint returns", symbols.shape)
         signal = torch.view_as_complex(sent.unflatten(1, (self.num_symbols, 2)))[:, None]
         weights = None
         if precode is not None or self.transmit_antennas > 1:
@@ -446,6 +453,12 @@ class Game:
             name: self.channel.observe(self.channel.apply(signal, link), link, weights)
             for name, link in round_.links.items()
         }
+        for name, reception in receptions.items():
+            for what, size in (
+                ("received", 2 * self.num_symbols),
+                ("csi", self.channel.num_csi(self.num_symbols)),
+            ):
+                check_reals(getattr(reception, what), f"{what} of {name}", (len(symbols), size))
         return Transmission(receptions, sent, weights)
 
     def pool(self, round_: Round, transmission: Transmission) -> Reception:
@@ -537,6 +550,7 @@ def _check_drawing(
 
 
 def _check_shape(what: str, given: Tensor, like: Tensor) -> None:
+    check_dense(given, what)
     # It would be broadcast to a wrong score.
     if not isinstance(given, Tensor) or given.shape != like.shape:
         has = list(given.shape) if isinstance(given, Tensor) else shown(given)
@@ -561,7 +575,9 @@ def _checked(waves: Waves, given: Waves) -> Waves:
         raise InputError(f"precode must return Waves, not {type(waves).__name__}.")
     wanted = list(given.signal.shape)
     for name in ("signal", "weights"):
-        tensor = getattr(waves, name)
+        tensor = check_dense(getattr(waves, name), f"the {name} of precode's waves")
+        if not isinstance(tensor, Tensor):
+            raise InputError(f"precode must return a complex {name} {wanted}, not {shown(tensor)}.")
         if not tensor.is_complex() or list(tensor.shape) != wanted:
             raise InputError(
                 f"precode must return a complex {name} of the shape {wanted} (messages, antennas, channel uses), not "

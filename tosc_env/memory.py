@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError
+from tosc_env.options import check_dense
 from tosc_env.schemes import PrivacyScheme
 from tosc_env.types import Context
 
@@ -145,7 +146,8 @@ class Memory:
     def _encode(self, images: Tensor) -> Tensor:
         # Never in the reduced precision of a training around it: that is not what is sent.
         with torch.autocast(images.device.type, enabled=False):
-            symbols = self._backbone.encode(images, _NOTHING).float()
+            encoded = self._backbone.encode(images, _NOTHING)
+            symbols = check_dense(encoded, f"what {self._backbone.name!r} encodes", real=True).float()
         # What the backbone itself changes in encoding, such as a count of its calls, is not a change of what it does.
         self._attributes = _attributes(_parts(self._backbone))
         wanted = [len(images), 2 * self._backbone.spec.num_symbols]

@@ -276,11 +276,58 @@ def check_is(value: object, kind: type[T], name: str) -> T:
     return value
 
 
+def check_dense(value: T, name: str, *, real: bool = False) -> T:
+    """Return ``value`` unless it is a tensor or array whose numbers do not all lie in memory; InputError otherwise.
+
+    Everything that a stranger's code or data hands over goes through this before anything else is asked of it: of
+    sparse, quantized, nested and meta tensors not even the shape can be compared, and of masked arrays NumPy takes the
+    masked values.  With ``real`` complex numbers are refused too, whose imaginary part a conversion would drop.  What
+    is no tensor or array is returned as it is.
+
+    >>> check_dense(torch.eye(2).to_sparse(), "symbols")
+    Traceback (most recent call last):
+    ...
+    tosc_env.errors.InputError: symbols must be a dense tensor, whose numbers all lie in memory, not a sparse_coo one.
+    """
+    if isinstance(value, torch.Tensor):
+        dense = value.layout is torch.strided
+        meta = value.device.type == "meta"
+        if dense and not (value.is_nested or value.is_quantized or meta):
+            if real and value.is_complex():
+                raise InputError(f"{name} must be real numbers, not {shown(value)}.")
+            return value
+        # A nested tensor may be strided too.
+        told = {"nested": value.is_nested, "quantized": value.is_quantized, "meta": meta}
+        kind = next((word for word, holds in told.items() if holds), str(value.layout).rpartition(".")[2])
+        raise InputError(
+            f"{name} must be a dense tensor, whose numbers all lie in memory, not a {kind.strip('_')} one."
+        )
+    if isinstance(value, np.ma.MaskedArray):
+        raise InputError(
+            f"{name} must not be a masked array: fill the masked values (filled), or leave them out."
+        )
+    return value
+
+
 def check_tensor(value: object, name: str, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
     """Return ``value`` if it is a tensor of a shape and type; InputError otherwise. Its values are not looked at."""
+    check_dense(value, name)
     if not isinstance(value, torch.Tensor) or list(value.shape) != list(shape) or value.dtype != dtype:
         kind = str(dtype).removeprefix("torch.")
         raise InputError(f"{name} must be a tensor {kind} {list(shape)}, not {shown(value)}.")
+    return value
+
+
+def check_reals(value: object, name: str, shape: Sequence[int]) -> torch.Tensor:
+    """Return ``value`` if it is a tensor of floating-point numbers of a shape; InputError otherwise. Its values are not
+    looked at."""
+    check_dense(value, name)
+    if (
+        not isinstance(value, torch.Tensor)
+        or value.shape != torch.Size(shape)
+        or not value.is_floating_point()
+    ):
+        raise InputError(f"{name} must be a tensor of real numbers {list(shape)}, not {shown(value)}.")
     return value
 
 

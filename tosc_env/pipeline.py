@@ -17,7 +17,7 @@ from tosc_env.data.base import Source
 from tosc_env.errors import InputError, shown
 from tosc_env.identity import describe_module
 from tosc_env.memory import Memory, evaluating
-from tosc_env.options import build, checked
+from tosc_env.options import build, check_dense, check_reals, checked
 from tosc_env.schemes import PrivacyScheme, Stage, Transmit, Trial, defaults_of, listed, make_stage, schemes
 from tosc_env.types import Context, CSILayout, SystemSpec, Transmission, Waves
 
@@ -110,7 +110,8 @@ class Pipeline(PrivacyScheme):
 
     def decode(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
         received, csi, context = self.recover(received, csi, context)
-        return self.backbone.decode(received, csi, self._with_usual_knobs(context))
+        logits = self.backbone.decode(received, csi, self._with_usual_knobs(context))
+        return check_dense(logits, f"what {self.backbone.name!r} decodes", real=True)
 
     def forward(self, images: Tensor, context: Context, transmit: Transmit) -> Trial:
         drawn = {
@@ -134,9 +135,11 @@ class Pipeline(PrivacyScheme):
         self, symbols: Tensor, context: Context, *, keyed: bool = True, added_only: bool = False
     ) -> Tensor:
         """Symbols [B, 2n] of the backbone behind all stages; or behind those without key, or the added ones."""
+        check_dense(symbols, f"what {self.backbone.name!r} encodes", real=True)
         for stage, names in self._with_knobs()[self._made if added_only else 0 :]:
             if keyed or not stage.keyed:
-                symbols = stage.protect(symbols, _scoped(context, names))
+                protected = stage.protect(symbols, _scoped(context, names))
+                symbols = check_reals(protected, f"what the stage {stage.name!r} protects", symbols.shape)
         return symbols
 
     def constrain(self, symbols: Tensor, context: Context) -> Tensor:
@@ -172,9 +175,12 @@ class Pipeline(PrivacyScheme):
                 received, csi = aligned(received, csi, context.layout)
                 context = replace(context, layout=CSILayout(aligned=True))
             scoped, before = _scoped(context, names), csi
-            received = stage.recover(received, before, scoped)
+            recovered = stage.recover(received, before, scoped)
+            received = check_reals(recovered, f"what the stage {stage.name!r} recovers", received.shape)
             if moves:
-                csi = torch.cat([csi[:, :1], stage.recover_gains(csi[:, 1:], before, scoped)], dim=1)
+                gains = stage.recover_gains(csi[:, 1:], before, scoped)
+                check_reals(gains, f"the gains that the stage {stage.name!r} recovers", csi[:, 1:].shape)
+                csi = torch.cat([csi[:, :1], gains], dim=1)
         return received, csi, context
 
     def layout_behind(self, layout: CSILayout, part: str = "all") -> CSILayout:

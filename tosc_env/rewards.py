@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tosc_env import metrics
 from tosc_env.async_checks import check
-from tosc_env.errors import InputError, unknown
-from tosc_env.options import build, check_weight
+from tosc_env.errors import InputError, shown, unknown
+from tosc_env.options import build, check_dense, check_weight
 from tosc_env.registry import Registry
 
 ROLES = ("transmitter", "receiver", "eavesdropper")
@@ -102,11 +102,13 @@ def checked_rewards(paid: Any, outcome: Outcome) -> dict[str, Tensor]:
             f"a reward_fn must return a dictionary of tensors for {', '.join(ROLES)}, not {type(paid).__name__}."
         )
     if set(paid) != set(ROLES):
-        raise InputError(f"a reward_fn must return rewards for {', '.join(ROLES)}, not for {list(paid)}.")
+        raise InputError(
+            f"a reward_fn must return rewards for {', '.join(ROLES)}, not for {shown(list(paid))}."
+        )
     like = outcome.score
     rewards = {}
     for role in ROLES:
-        given = paid[role]
+        given = check_dense(paid[role], f"the reward_fn's reward of the {role}")
         known = isinstance(given, Tensor)
         if (
             not known

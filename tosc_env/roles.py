@@ -27,6 +27,7 @@ from torch import Tensor
 
 from tosc_env.errors import InputError, unknown
 from tosc_env.nodes import WIRETAP, Node
+from tosc_env.options import check_dense
 
 if TYPE_CHECKING:
     from tosc_env.game import Game
@@ -213,6 +214,7 @@ def _real_action(agent: str, tensor: Tensor, wanted: str, validate: bool) -> Ten
 
 def _tensor(agent: str, action: object, wanted: str) -> Tensor:
     """A tensor of its own memory where the action was an array, so that a caller may reuse the array."""
+    check_dense(action, f"{agent}: action")
     if isinstance(action, Tensor):
         return action.detach()
     try:
@@ -236,6 +238,7 @@ def _other_action(
     agent: str, action: object, space: spaces.Space[Any], batch: int | None, device: torch.device | str
 ) -> Tensor:
     """Actions of a task with a space of its own, checked by the space row by row."""
+    check_dense(action, f"{agent}: action")
     rows = [action] if batch is None else list(action)  # type: ignore[call-overload]
     plain = [row.cpu().numpy() if isinstance(row, Tensor) else np.asarray(row) for row in rows]
     for row in plain:

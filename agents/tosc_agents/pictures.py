@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from tosc_env.attackers import Eavesdropper
+from tosc_env.attackers import Eavesdropper, answered
 from tosc_env.exchange import rollout
 from tosc_env.game import Game
 from tosc_env.privacy.threat import ThreatModel
@@ -38,9 +38,10 @@ def attack_picture(
     index = torch.arange(min(10, len(game.source)), device=game.device)
     exchange = next(rollout(at, scheme, generator=generator, index=index, batch_size=len(index)))
     reception = exchange.observed(threat or ThreatModel())
+    images = exchange.round.batch.images
     rebuilt = {
-        name: attacker.reconstruct(reception.received, reception.csi)
+        name: answered(attacker, "reconstruct", images.shape, reception.received, reception.csi)
         for name, attacker in attackers.items()
         if "reconstruct" in attacker.capabilities
     }
-    comparison_grid(exchange.round.batch.images, rebuilt, path)
+    comparison_grid(images, rebuilt, path)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from tosc_env.errors import InputError, shown
+from tosc_env.options import check_dense
 from tosc_env.types import CSILayout, Link, Reception
 
 EQUALISERS = (None, "zf", "mmse")
@@ -153,6 +154,8 @@ class Channel:
         sizes = [(batch, count, transmit_antennas, fades_each) for count in ports]
         if fades_each:
             fades = list(self.draw_fades(sizes, generator, device))
+            for fade in fades:
+                check_dense(fade, f"what {type(self).__name__}.draw_fades gives")
             if [tuple(f.shape) for f in fades] != sizes or not all(f.is_complex() for f in fades):
                 found = [(list(f.shape), str(f.dtype)) for f in fades]
                 raise InputError(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tosc_env.errors import InputError, shown, unknown
-from tosc_env.options import check_choice
+from tosc_env.options import check_choice, check_dense
 
 HALVES = (None, "system", "attacker")
 _MOST = 2**20
@@ -35,7 +35,7 @@ def check_half(half: object, split: str) -> None:
 
 def as_images(images: object) -> Tensor:
     """Return ``images`` as a uint8 tensor [N, C, H, W] with C of 1 or 3."""
-    refuse_masked("images", images)
+    check_dense(images, "images")
     if not isinstance(images, (np.ndarray, Tensor)):
         raise InputError(f"images must be a uint8 array or tensor [N, C, H, W], not {type(images).__name__}.")
     if images.dtype not in (np.uint8, torch.uint8):
@@ -64,7 +64,7 @@ def as_labels(labels: object, count: int, names: Sequence[str] | None) -> tuple[
     if labels is None:
         classes = _names("class_names", names) if names is not None else ("image",)
         return torch.zeros(count, dtype=torch.int64), classes
-    refuse_masked("labels", labels)
+    check_dense(labels, "labels")
     if not isinstance(labels, Tensor):
         words = labels if isinstance(labels, np.ndarray) else _array("labels", labels, dtype=object)
         if words.size and words.ndim < 3 and isinstance(words.flat[0], str):
@@ -119,14 +119,6 @@ def _numbered(words: np.ndarray, names: Sequence[str] | None) -> tuple[np.ndarra
     return np.array([place[word] for word in words.flat]).reshape(words.shape), named
 
 
-def refuse_masked(what: str, values: object) -> None:
-    """Raise InputError for a masked array, whose masked values are none."""
-    if isinstance(values, np.ma.MaskedArray):
-        raise InputError(
-            f"{what} must not be a masked array: fill the masked values (filled) or leave their images out."
-        )
-
-
 def as_positions(what: str, values: object, device: torch.device) -> Tensor:
     """Return positions of images as int64 [N] on a device; InputError for a mask and whatever holds no integers."""
     if isinstance(values, Sequence) and not isinstance(values, str) and not len(values):
@@ -144,7 +136,7 @@ def _array(what: str, values: object, dtype: Any = None) -> np.ndarray:
 
 
 def _integers(what: str, values: object) -> Tensor:
-    refuse_masked(what, values)
+    check_dense(values, what)
     if isinstance(values, Tensor):
         if values.is_floating_point() or values.is_complex():
             raise InputError(f"{what} must be integers, not {values.dtype}.")

@@ -12,11 +12,10 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from tosc_env.data.base import Source
-from tosc_env.data.checks import refuse_masked
 from tosc_env.data.folder import Folder
 from tosc_env.data.pictures import check_channels, check_size, decode, read_table
 from tosc_env.errors import InputError
-from tosc_env.options import checked
+from tosc_env.options import check_dense, checked
 
 _IMAGE_KEYS, _LABEL_KEYS = ("image", "img"), ("label", "labels", "fine_label")
 
@@ -133,6 +132,7 @@ def _of_items(
             image, label = item[image_key], item.get(label_key)
         else:
             image, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
+        check_dense(label, "labels")
         tags[i] = label.item() if isinstance(label, Tensor | np.generic | np.ndarray) else label
         return decode(_picture(image), channels, size)
 
@@ -163,7 +163,7 @@ def _picture(image: Any) -> Any:
 
     if isinstance(image, Image.Image):
         return image
-    refuse_masked("images", image)
+    check_dense(image, "images")
     if not _is_array(image):
         raise InputError(
             f"an image is a picture of Pillow, an array or a tensor, not {type(image).__name__}."

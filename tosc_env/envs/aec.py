@@ -44,7 +44,8 @@ class AecEnv(EverybodyOutside, AECEnv[str, Any, Any]):
     }
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        """Begin an episode; ``options`` are not used."""
+        """Begin an episode. There are no ``options``."""
+        self._refuse_options(options)
         self.session.reset(seed)
         self.agents = list(self.possible_agents)
         self.rewards = dict.fromkeys(self.agents, 0.0)

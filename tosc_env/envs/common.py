@@ -13,8 +13,9 @@ from torch import Tensor
 
 from tosc_env.envs.session import Session
 from tosc_env.envs.system import System, build_system
-from tosc_env.errors import InputError, unknown
+from tosc_env.errors import InputError, listing, shown, unknown
 from tosc_env.game import GameConfig
+from tosc_env.options import named_options
 from tosc_env.rendering.snapshot import Snapshot
 from tosc_env.rendering.viewer import Viewer
 
@@ -51,6 +52,25 @@ def make_system(
     if players.get("attributes") is not None and given.get("task") is not None:
         raise InputError("give either task= or attributes=, not both.")
     return build_system(GameConfig(data_id, **given), outside=outside, **players)
+
+
+def reset_options(options: object, *allowed: str) -> dict[str, Any]:
+    """The ``options`` of a reset, of which ``allowed`` are known; None stands for none.
+
+    Raises:
+        InputError: no dictionary of names and values, or an unknown name.
+
+    >>> reset_options({"mask": [True]}, "reset_mask")
+    Traceback (most recent call last):
+    ...
+    tosc_env.errors.InputError: reset has no option 'mask' (given as [True]); its options: reset_mask.
+    """
+    given = named_options("options", options, beside=())
+    for name, value in given.items():
+        if name not in allowed:
+            told = f"its options: {listing(allowed)}" if allowed else "it takes none"
+            raise InputError(f"reset has no option {shown(name)} (given as {shown(value)}); {told}.")
+    return given
 
 
 def to_numpy(observation: Mapping[str, Tensor], flat: spaces.Dict | None = None) -> Any:

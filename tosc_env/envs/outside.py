@@ -9,12 +9,15 @@ import numpy as np
 from gymnasium import Space, spaces
 from torch import Tensor
 
-from tosc_env.envs.common import Rendered, make_system, shown_as, to_numpy
+from tosc_env.envs.common import Rendered, make_system, reset_options, shown_as, to_numpy
 from tosc_env.envs.session import InFlight, Session
 from tosc_env.errors import InputError
 from tosc_env.nodes import WIRETAP, as_nodes
-from tosc_env.options import Count, checked
+from tosc_env.options import Count, check_count, checked
 from tosc_env.roles import action_space, agents_of
+
+PROBE = {"options": 1}
+"""What PettingZoo's own tests hand to ``reset``, and mean nothing by."""
 
 OWN = ("max_cycles", "render_mode", "flatten")
 
@@ -68,7 +71,7 @@ class EverybodyOutside(Rendered):
 
     @max_cycles.setter
     def max_cycles(self, value: int) -> None:
-        self.session.max_cycles = value
+        self.session.max_cycles = check_count(value, "max_cycles")
 
     def observation_space(self, agent: str) -> Space[Any]:
         """The same object at every call."""
@@ -143,6 +146,10 @@ class EverybodyOutside(Rendered):
                 for agent in self.possible_agents[1:]
             },
         }
+
+    def _refuse_options(self, options: dict[str, Any] | None) -> None:
+        if options != PROBE:
+            reset_options(options)
 
     def _numpy(self, agent: str, observation: dict[str, Tensor]) -> Any:
         return to_numpy(observation, self._flat.get(agent))

@@ -68,7 +68,8 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
-        """Begin an episode: (observations, infos). ``options`` are not used."""
+        """Begin an episode: (observations, infos). There are no ``options``."""
+        self._refuse_options(options)
         self.session.reset(seed)
         self.agents = list(self.possible_agents)
         self._arrived = None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tosc_env.errors import InputError
+from tosc_env.options import check_dense
 
 Rewards = TypeVar("Rewards")
 
@@ -71,7 +72,9 @@ def _of(value: Any, agent: str) -> Any:
 
 
 def _shift(rewards: Any, terminations: Any, following: Any) -> Any:
+    check_dense(rewards, "rewards")
     values = rewards if isinstance(rewards, Tensor) else torch.tensor(np.asarray(rewards))
+    check_dense(values, "rewards", real=True)
     if values.dim() == 0:
         raise InputError("rewards need a time axis [T, ...], and this is a single number.")
     if not values.is_floating_point():
@@ -81,6 +84,7 @@ def _shift(rewards: Any, terminations: Any, following: Any) -> Any:
     if following is not None and len(values):
         shifted[-1] = torch.as_tensor(following)
     if terminations is not None:
+        check_dense(terminations, "terminations")
         ends = torch.as_tensor(terminations if isinstance(terminations, Tensor) else np.asarray(terminations))
         if ends.shape != values.shape:
             raise InputError(

@@ -11,6 +11,7 @@ from tosc_env.envs.common import (
     RENDER_MODES,
     Rendered,
     make_system,
+    reset_options,
     shown_as,
     to_floats,
     to_numpy,
@@ -95,7 +96,8 @@ class RoleEnv(Rendered, gym.Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, float]]:
-        """Begin an episode: (observation, info). ``options`` are not used."""
+        """Begin an episode: (observation, info). There are no ``options``."""
+        reset_options(options)
         super().reset(seed=as_seed(seed))
         self.session.reset(seed)
         self._show()

@@ -15,11 +15,12 @@ from gymnasium import spaces
 from torch import Tensor
 
 from tosc_env.async_checks import AsyncChecks, check
+from tosc_env.attackers import answered
 from tosc_env.devices import to_device
 from tosc_env.errors import InputError, shown
 from tosc_env.exchange import transmit
 from tosc_env.memory import evaluating
-from tosc_env.options import MOST_MESSAGES, check_count
+from tosc_env.options import MOST_MESSAGES, check_count, check_dense
 from tosc_env.pipeline import Pipeline
 from tosc_env.roles import agents_of, observation_space, player_of
 from tosc_env.rows import select
@@ -354,12 +355,15 @@ class Session:
     def _reconstruct(self, node: str, reception: Reception) -> Tensor:
         eavesdropper = self._policy(self.system.eavesdroppers.get(node), node)
         with evaluating(eavesdropper):
-            return eavesdropper.reconstruct(reception.received, reception.csi).clamp(0.0, 1.0)
+            shape = (len(reception.received), *self.game.source.image_shape)
+            seen = reception.received, reception.csi
+            return answered(eavesdropper, "reconstruct", shape, *seen).clamp(0.0, 1.0)
 
     def _context(self, round_: Round, generator: torch.Generator | None) -> Context:
         return self.game.context(round_, generator, self.environment)
 
     def _mask(self, mask: np.ndarray | Tensor) -> np.ndarray:
+        check_dense(mask, "reset_mask")
         try:
             rows = mask.cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
         except ValueError:  # lists within lists of different lengths

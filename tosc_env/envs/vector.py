@@ -15,11 +15,11 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from tosc_env.devices import to_device
-from tosc_env.envs.common import RENDER_FPS, Rendered, make_system, shown_as
+from tosc_env.envs.common import RENDER_FPS, Rendered, make_system, reset_options, shown_as
 from tosc_env.envs.seeded_rows import SeededRows
 from tosc_env.envs.session import Session, as_seed
 from tosc_env.errors import InputError, shown
-from tosc_env.options import MOST_MESSAGES, Count, Within, check_count, checked, named_options
+from tosc_env.options import MOST_MESSAGES, Count, Within, check_count, checked
 from tosc_env.roles import action_space, as_action, player_of
 from tosc_env.rows import select
 
@@ -128,7 +128,7 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
             options: ``{"reset_mask": bool [B]}`` (tensor or array) restarts those rows only; the others'
                 observations are returned as they stand, and the info masks name the rows that restarted.
         """
-        mask = named_options("options", options).get("reset_mask")
+        mask = reset_options(options, "reset_mask").get("reset_mask")
         kind: Any = type(self.session)
         if isinstance(seed, list | tuple) or (isinstance(seed, np.ndarray) and seed.ndim):
             kind = SeededRows

@@ -17,7 +17,7 @@ from tosc_env.errors import DeniedError, InputError
 from tosc_env.exchange import Exchange, as_known, known_spec, numbered_by_content, transmit, with_fresh_nonces
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points
-from tosc_env.options import checked
+from tosc_env.options import check_dense, checked
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.schemes import PrivacyScheme
@@ -250,6 +250,7 @@ def _query_function(referee: _Referee) -> Callable[..., Any]:
 
 def _plain_tensor(grant: str, given: object) -> Tensor:
     wanted = "images float32 [N, C, H, W]" if grant == "encode" else "an index int64 [B]"
+    check_dense(given, f"what {grant} takes")
     if not isinstance(given, Tensor):
         raise InputError(f"{grant} takes {wanted}, not {type(given).__name__}.")
     if type(given) not in (Tensor, FakeTensor):

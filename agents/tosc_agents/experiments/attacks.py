@@ -24,7 +24,7 @@ from tosc_agents.training.fit_eavesdropper import (
     forget_run,
     without_identity,
 )
-from tosc_env.attackers import Eavesdropper, make_eavesdropper
+from tosc_env.attackers import Eavesdropper, answered, make_eavesdropper
 from tosc_env.exchange import rollout
 from tosc_env.game import Game, GameConfig
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
@@ -218,7 +218,8 @@ def rebuild(
     images = []
     for exchange in rollout(game, scheme, generator=generator, index=index):
         reception = exchange.observed(threat or ThreatModel())
-        images.append(attacker.reconstruct(reception.received, reception.csi))
+        shape = exchange.round.batch.images.shape
+        images.append(answered(attacker, "reconstruct", shape, reception.received, reception.csi))
     return torch.cat(images)
 
 

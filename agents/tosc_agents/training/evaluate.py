@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tosc_env import metrics
-from tosc_env.attackers import Eavesdropper
+from tosc_env.attackers import Eavesdropper, answered
 from tosc_env.errors import InputError, unknown
 from tosc_env.exchange import Exchange, known_spec, rollout, with_fresh_nonces
 from tosc_env.game import Game
@@ -241,7 +241,11 @@ def evaluate(
                     if "match" in attacker.capabilities:
                         reception = _copied(many if attacker.repeated else once)
                         images = exchange.round.batch.images[order]
-                        scores = attacker.match(reception.received, reception.csi, images)[:, order.argsort()]
+                        seen, many_of = (
+                            (reception.received, reception.csi, images),
+                            (len(images), len(images)),
+                        )
+                        scores = answered(attacker, "match", many_of, *seen)[:, order.argsort()]
                         hits = metrics.reidentification(scores).sum()
                         totals[_at(name, node, nodes), attacker.match_figure] += hits
             if threat.candidate_queries:
@@ -326,12 +330,12 @@ def _leaks(
     images, received, csi = round_.batch.images, reception.received, reception.csi
     found: dict[str, Tensor] = {}
     if "reconstruct" in attacker.capabilities:
-        rebuilt = attacker.reconstruct(received, csi)
+        rebuilt = answered(attacker, "reconstruct", images.shape, received, csi)
         found = _image_figures(rebuilt, images, game, with_ssim)
         found["reid_pixels"] = metrics.reidentification(metrics.pixel_scores(rebuilt, images))
     if "infer" in attacker.capabilities:
-        logits = attacker.infer(received, csi)
         sizes = [size for _, size in attacker.inferred]
+        logits = answered(attacker, "infer", (len(images), sum(sizes)), received, csi)
         for (name, _), part in zip(attacker.inferred, logits.split(sizes, dim=1), strict=True):
             names = game.source.attribute_names
             if name != "label" and name not in names:

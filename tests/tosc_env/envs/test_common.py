@@ -10,6 +10,7 @@ from fakes import SMALL, options_for
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import FlattenObservation
+from refusals import refused
 
 import tosc_env
 from tosc_env.errors import InputError
@@ -104,3 +105,29 @@ def test_agents_see_the_same_numbers(form):
 def test_flatten_is_true_or_false(make):
     with pytest.raises(InputError, match="flatten must be True or False, not 'csi'"):
         make(flatten="csi")
+
+
+def test_options_of_a_reset_that_nothing_reads_are_refused_in_every_form():
+    alone = options_for("transmitter")
+    played = {"data_kwargs": SMALL, "max_cycles": 2}
+    forms = (
+        gym.make("ToSC-Shapes-v0", disable_env_checker=True, **alone).unwrapped,
+        gym.make_vec("ToSC-Shapes-v0", num_envs=2, **alone),
+        tosc_env.aec_env("ToSC-Shapes-v0", **played),
+        tosc_env.parallel_env("ToSC-Shapes-v0", **played),
+    )
+    for env in forms:
+        for given, words in (
+            ({"snr_db": 3}, "'snr_db' 3"),
+            ({"options": 2}, "'options' 2"),
+            ({"stages": "x" * 5000}, "'stages'"),
+            ({1: 2}, "dictionary"),
+            ([1], "dictionary [1]"),
+            ("reset_mask", "dictionary"),
+        ):
+            with refused(words):
+                env.reset(options=given)
+        for given in (None, {}):
+            env.reset(seed=0, options=given)
+    with refused("'mask' [True] reset_mask"):
+        forms[1].reset(options={"mask": [True]})
