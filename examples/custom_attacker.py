@@ -104,13 +104,13 @@ def main(arguments: Arguments) -> None:
     """Fit, check, play."""
     game = tosc_env.Game(tosc_env.make_source("shapes", half="attacker"), snr_db=arguments.snr_db)
     scheme = tosc_env.load_scheme(arguments.scheme, game)
-    generator = torch.Generator().manual_seed(arguments.seed)
-    view = tosc_env.View(game, scheme, tosc_env.ThreatModel(queries=arguments.remember), generator)
+    channel, own = (torch.Generator().manual_seed(2 * arguments.seed + k) for k in range(2))
+    view = tosc_env.View(game, scheme, tosc_env.ThreatModel(queries=arguments.remember), channel)
 
     attacker = tosc_env.make_eavesdropper(
         "likely-neighbours", game.spec, remember=arguments.remember, softness=arguments.softness
     )
-    record = attacker.fit(view, generator=generator)
+    record = attacker.fit(view, generator=own)
     tosc_env.testing.check_eavesdropper(attacker)
     print(
         f"fitted on {record['images']} images with {view.queries} queries, and the checker has no complaint"

@@ -275,9 +275,10 @@ def _fitted(
     with torch.random.fork_rng(devices=[]):
         policy = make_eavesdropper(name, game.spec, **options).to(game.device)
         target = scheme or make_scheme("label-only", game.spec)
-    generator = torch.Generator(game.device).manual_seed(0)
+    # The channel's and the attacker's own: who knows one is not to know the other.
+    channel, own = (torch.Generator(game.device).manual_seed(seed) for seed in (0, 1))
     threat = ThreatModel(queries=queries, colluding=game.config.colluding)
-    policy.fit(View(game, target, threat, generator), generator=generator)
+    policy.fit(View(game, target, threat, channel), generator=own)
     return policy.eval()
 
 

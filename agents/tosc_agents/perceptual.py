@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from tosc_env.data import data_root
 from tosc_env.errors import DataError
+from tosc_env.io.checkpoint_files import sha256
 
 FILES = ("vgg16-397923af.pth", "vgg19_normalised_conv3_1.pth")
 """Weights that are understood, in the order in which they are looked for under the data root."""
@@ -73,6 +75,20 @@ def find_weights() -> Path:
         f"a perceptual loss needs pretrained VGG weights, but neither {' nor '.join(FILES)} is under {root}: run "
         "'tosc data get vgg', set TOSC_DATA_DIR, or use perceptual_weight=0 (mean squared error alone)."
     )
+
+
+def weights_digest() -> str | None:
+    """The SHA-256 of the weights that are used by default; None where there are none."""
+    try:
+        path = find_weights()
+    except DataError:
+        return None
+    return _digest(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _digest(path: Path, changed: int) -> str:
+    return sha256(path)
 
 
 def _read(path: Path) -> tuple[list[nn.Module], str]:

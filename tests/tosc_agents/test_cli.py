@@ -131,7 +131,9 @@ def test_recorded_symbols_leak_to_an_attacker_what_their_scheme_does(checkpoint,
     assert cli.main(["attack", "a.npz", "--data", "few", *attack, "recorded"]) == 0
     assert cli.main(["attack", str(checkpoint), *attack, "played"]) == 0
     recorded, played = (results_in(folder / name)["results"] for name in ("recorded", "played"))
-    assert recorded["leaks"]["linear"] == played["leaks"]["linear"]
+    # Streams are keyed by the weights, which a recording has not: equal but for the draws of the noise.
+    heard = [one["leaks"]["linear"]["12"]["psnr_db"]["mean"] for one in (recorded, played)]
+    assert heard[0] == pytest.approx(heard[1], abs=0.5)
     assert recorded["accuracy"] == {} and "12" in played["accuracy"], "a recording has no receiver"
     assert "nearest-symbols" in recorded["leaks"], "the candidates are among the records"
     assert "belong to a checkpoint" in slip(capsys, "attack", "a.npz", "--stages", "keyed")

@@ -25,7 +25,7 @@ from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.modulation import constellation_points, modulate
 from tosc_env.pipeline import make_scheme
 from tosc_env.privacy.threat import ThreatModel
-from tosc_env.privacy.view import View
+from tosc_env.privacy.view import View, counted_view
 from tosc_env.schemes import PrivacyScheme, Stage
 from tosc_env.testing import check_eavesdropper
 from tosc_env.types import SystemSpec
@@ -271,18 +271,17 @@ def test_an_interrupted_attack_ends_in_the_very_same_attacker(source, tmp_path):
     kwargs = {base: {**TINY[base], "epochs": 3, "dropout": 0.1} for base in bases}
 
     def fitted(path=None, stop=None):
-        generator = g(2)  # one stream for both, as fit_eavesdropper has it
         game = Game(few, num_symbols=N)
-        view = View(game, shuffled_levels(), ThreatModel(), generator)
+        view, count = counted_view(game, shuffled_levels(), ThreatModel(), g(2))
         attacker = transformed("sorted", game.spec, base_attacks=bases, kwargs=kwargs)
         if path is not None:
-            attacker.run = Run(path, {"target": "x"})
+            attacker.run = Run(path, {"target": "x"}, {}, count)
 
         def progress(done, total, figures):
             if stop is not None and done > stop * total:
                 raise Stop
 
-        attacker.fit(view, generator=generator, progress=progress)
+        attacker.fit(view, generator=g(3), progress=progress)
         return attacker.state_dict()
 
     whole = fitted()

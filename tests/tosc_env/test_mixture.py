@@ -18,6 +18,7 @@ from tosc_env.game import Game
 from tosc_env.mixture import Mixture
 from tosc_env.modulation import check_points, constellation_points
 from tosc_env.pipeline import make_scheme
+from tosc_env.privacy.streams import secret_of, stream
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
 from tosc_env.schemes import Stage
@@ -170,7 +171,9 @@ def test_it_is_evaluated_attacked_and_played_like_any_scheme(source, schemes):
     right = torch.cat(
         [
             game.task.score(e.logits().argmax(1), e.round.targets)
-            for e in rollout(game, mixture, generator=torch.Generator().manual_seed(1000), batch_size=ROWS)
+            for e in rollout(
+                game, mixture, generator=stream(secret_of(mixture, 0), "noise", 0), batch_size=ROWS
+            )
         ]
     )
     assert figures.accuracy[12.0].mean == pytest.approx(float(right.mean()))

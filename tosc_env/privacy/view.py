@@ -17,8 +17,9 @@ from tosc_env.errors import DeniedError, InputError
 from tosc_env.exchange import Exchange, as_known, known_spec, numbered_by_content, transmit, with_fresh_nonces
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points
-from tosc_env.options import check_dense, checked
+from tosc_env.options import check_count, check_dense, check_tensor, checked
 from tosc_env.pipeline import as_pipeline
+from tosc_env.privacy.streams import secret_of, stream
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.schemes import PrivacyScheme
 from tosc_env.types import Batch, Context, Reception, Round, SystemSpec
@@ -46,7 +47,9 @@ class View:
 
     Everything is asked of a referee that the attacker does not hold: no name on a view, public or not, leads to the
     system, the key, the channel's randomness or another's images, nothing on it can be assigned, and what it hands over
-    are copies.  (Python has no walls: code that inspects the interpreter's frames and closures is not kept out.)
+    are copies.  Python has no walls: hostile code in the same process reaches the system's weights all the same, by the
+    interpreter's frames and closures, torch's dispatch modes or its global hooks of modules.  A view protects against
+    the mistakes of honest plug-ins, and keeps what records claim of them true.
 
     Args:
         game: on the attacker's own images, with its link's SNR; the referee's part of it stays hidden. Of several
@@ -54,7 +57,8 @@ class View:
             all of them where the threat model says that they collude.
         scheme: the system under attack.
         threat: what is allowed.
-        generator: the stream of the channel's randomness.
+        generator: its state and the system's weights decide the channel's randomness (:mod:`.streams`); nothing is
+            drawn from it.
 
     Example:
         >>> import torch, tosc_env
@@ -270,12 +274,13 @@ class _Referee:
     ) -> None:
         # Who plays a game in which all pool what they receive does so whatever else is granted.
         self._threat = replace(threat, colluding=threat.colluding or game.config.colluding)
-        self._game, self._scheme, self._generator = game, as_pipeline(scheme), generator
+        self._game, self._scheme = game, as_pipeline(scheme)
+        self._secret = secret_of(self._scheme, generator.get_state())
         self._asked = torch.zeros(len(game.source), dtype=torch.bool, device=game.device)
-        self._repeated, self._encoded = 0, 0
+        # Every transmission has a stream of its own by its number, so that a run that is resumed goes on with that
+        # number; and candidates have others, so that asking for them moves nothing that is received.
+        self._repeated, self._encoded, self._transmissions = 0, 0, 0
         self._sent: tuple[Tensor, Tensor] | None = None
-        # Candidates have a stream of their own, so that asking for them moves nothing that is received.
-        self._candidates = torch.Generator(game.device).manual_seed(generator.initial_seed() ^ 0x5EED)
 
     def spec(self) -> SystemSpec:
         return known_spec(self._game.spec, self._scheme, self._threat)
@@ -352,13 +357,14 @@ class _Referee:
         return self._gather(index).attributes
 
     def symbols(self, index: Tensor) -> Tensor:
-        symbols, round_ = self._send(index)
+        symbols, round_ = self._send(index, self._stream())
         return self._as_known(symbols, round_, self._game.context(round_))
 
     def sample(self, index: Tensor) -> tuple[Reception, Tensor]:
-        sent, round_ = self._send(index)
+        generator = self._stream()
+        sent, round_ = self._send(index, generator)
         # Sent again as they were: symbols that have met their constraint meet it still.
-        return self._observed(sent, round_, self._game.context(round_, self._generator)), round_.batch.images
+        return self._observed(sent, round_, self._game.context(round_, generator)), round_.batch.images
 
     def sample_repeated(self, index: Tensor) -> tuple[Reception, Tensor]:
         samples = [self.sample(index) for _ in range(self._threat.receptions)]
@@ -374,8 +380,9 @@ class _Referee:
             self._asked[index] = True
         else:
             self._repeated += len(index)
-        round_ = self._game.draw(len(index), generator=self._generator, index=index)
-        context = self._game.context(round_, self._generator)
+        generator = self._stream()
+        round_ = self._game.draw(len(index), generator=generator, index=index)
+        context = self._game.context(round_, generator)
         bare = self._scheme.send(self._game.source, index, context, keyed=False)
         symbols = self._scheme.constrain(bare, context)
         keyless = replace(self._threat, keys="with-pairs")
@@ -395,33 +402,39 @@ class _Referee:
                 f"the threat model lets the attacker have {self._threat.candidates} candidates encoded; "
                 f"{self._encoded} have been, and {len(images)} more are asked for."
             )
+        generator = stream(self._secret, "candidates", self._encoded, self.device())
         self._encoded += len(images)
         index = torch.zeros(len(images), dtype=torch.int64, device=self.device())
-        round_ = self._game.draw(len(images), generator=self._candidates, index=index)
-        round_ = with_fresh_nonces(round_, self._scheme, self._candidates)
+        round_ = self._game.draw(len(images), generator=generator, index=index)
+        round_ = with_fresh_nonces(round_, self._scheme, generator)
         round_ = numbered_by_content(round_, images, self._scheme)
-        context = self._game.context(round_, self._candidates)
+        context = self._game.context(round_, generator)
         with torch.no_grad(), torch.autocast(self.device().type, enabled=False):
             symbols = self._scheme.constrain(self._scheme.send_images(images, context), context)
         return self._as_known(symbols, round_, context)
 
     # -- inside ---------------------------------------------------------------------------------------
 
-    def _send(self, index: Tensor) -> tuple[Tensor, Round]:
+    def _stream(self) -> torch.Generator:
+        """The stream of the next transmission."""
+        self._transmissions += 1
+        return stream(self._secret, "transmission", self._transmissions, self.device())
+
+    def _send(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Round]:
         """Normalised symbols, and the round in which they are sent."""
         self._deny_pairs()
         index = self._within_budget(index)
-        round_ = self._game.draw(len(index), generator=self._generator, index=index)
+        round_ = self._game.draw(len(index), generator=generator, index=index)
         if not self._scheme.stochastic:
             self._asked[index] = True
-            return self._symbols(index, round_, self._generator), round_
+            return self._symbols(index, round_, generator), round_
         if self._threat.queries is not None:
             self._sent = self._sent or self._send_once()
             symbols, messages = self._sent
             return symbols[index], replace(round_, message=messages[index])
         self._repeated += len(index)
-        round_ = with_fresh_nonces(round_, self._scheme, self._generator)
-        return self._symbols(index, round_, self._generator), round_
+        round_ = with_fresh_nonces(round_, self._scheme, generator)
+        return self._symbols(index, round_, generator), round_
 
     def _deny_pairs(self) -> None:
         if self._scheme.keyed and self._threat.keys == "without-pairs":
@@ -450,7 +463,7 @@ class _Referee:
         """Symbols and message numbers of all images within the budget: a random scheme must not be asked twice."""
         whole = torch.arange(self.num_images(), device=self.device())
         # A stream of its own: whether the images are sent now or later must not move what the attacker hears.
-        aside = torch.Generator(self.device()).manual_seed(0)
+        aside = stream(self._secret, "once", 0, self.device())
         symbols, messages = [], []
         for part in whole.split(View.batch_size):
             drawn = self._game.draw(len(part), generator=aside, index=part)
@@ -496,7 +509,7 @@ class _Referee:
 
 
 class QueryCount:
-    """The number of times a view's encoder has been asked, as a state that a resumed training goes on with.
+    """How often a view's encoder was asked and has transmitted, as a state that a resumed training goes on with.
 
     It leads to nothing but the count, and can only raise it: an attacker holds it with its run.
     """
@@ -531,12 +544,16 @@ def counted_view(
     view = object.__new__(View)
     object.__setattr__(view, "_ask", _query_function(referee))
 
+    counts = ("repeated", "encoded", "transmissions")
+
     def told() -> dict[str, Any]:
-        return {"asked": referee._asked.clone(), "repeated": referee._repeated, "encoded": referee._encoded}
+        return {"asked": referee._asked.clone(), **{name: getattr(referee, f"_{name}") for name in counts}}
 
     def raise_to(state: dict[str, Any]) -> None:
-        referee._asked |= state["asked"].to(referee._asked.device)
-        referee._repeated = max(referee._repeated, int(state["repeated"]))
-        referee._encoded = max(referee._encoded, int(state["encoded"]))
+        asked = check_tensor(state.get("asked"), "asked", referee._asked.shape, torch.bool)
+        numbers = {name: check_count(state.get(name), name, 0, 2**62) for name in counts}
+        referee._asked |= asked.to(referee._asked.device)
+        for name, number in numbers.items():
+            setattr(referee, f"_{name}", max(getattr(referee, f"_{name}"), number))
 
     return view, QueryCount(told, raise_to)

@@ -177,6 +177,7 @@ class Attack(SystemOptions, NodeOptions):
             eavesdropper_snr_db=self.eavesdropper_snr_db or None,
             seeds=self.seeds,
             with_ssim=self.ssim,
+            seed=self.noise_seed,
             threat=replace(threat, candidate_queries=threat.candidate_queries and recorded),
         )
         top = strongest(found)

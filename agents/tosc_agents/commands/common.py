@@ -187,6 +187,9 @@ class SystemOptions:
     laplace:epsilon=20."""
     seeds: int = 3
     """Draws of the channel's noise in the test."""
+    noise_seed: int | None = 0
+    """Seed of that noise and of the candidates' order; None: one from the operating system, which no attacker could
+    know before. The record has it."""
     ssim: bool = True
     """Compute SSIM too, which takes longer than most attackers."""
     device: str = "cpu"

@@ -119,6 +119,7 @@ class Evaluate(SystemOptions, NodeOptions):
             eavesdropper_snr_db=self.eavesdropper_snr_db or None,
             seeds=self.seeds,
             with_ssim=self.ssim,
+            seed=self.noise_seed,
             threat=ThreatModel(colluding=together == {True}),
         )
         note = (

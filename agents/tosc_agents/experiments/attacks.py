@@ -15,6 +15,7 @@ from tosc_agents.experiments.methods import KEYS, Method, label, method
 from tosc_agents.experiments.systems import Systems, images_of, source_of
 from tosc_agents.experiments.trainings import SCHEME, load_method
 from tosc_agents.learning.seeding import weights_from
+from tosc_agents.perceptual import weights_digest
 from tosc_agents.records import provenance
 from tosc_agents.training.evaluate import CANDIDATES, chance, evaluate, floors
 from tosc_agents.training.fit_eavesdropper import (
@@ -104,7 +105,8 @@ def evaluation_job(systems: Systems, method: Method, seed: int, config: Evaluati
         }
 
     name = f"measure-{method.key}-{setting.data}-seed{seed}"
-    return Job(name, {"version": 1, "method": method.plain(), "config": asdict(config)}, work, (trained,))
+    inputs = {"version": 1, "method": method.plain(), "config": asdict(config), "threat": THREAT.plain()}
+    return Job(name, inputs, work, (trained,))
 
 
 def attack_job(
@@ -173,6 +175,7 @@ def attack_job(
         "config": asdict(config),
         "threat": THREAT.plain(),
         "seed": seed,
+        **({"vgg": weights_digest()} if attacker.options.get("perceptual_weight") else {}),
     }
     return Job(name, inputs, work, (trained,))
 

@@ -7,11 +7,13 @@ job holds its lock, which the system releases when the process dies; two process
 
 from __future__ import annotations
 
+import glob
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ import torch
 from filelock import FileLock, Timeout
 
 from tosc_agents.learning.progress import Progress, show_progress
-from tosc_agents.records import commit, write_json
-from tosc_env.errors import DataError
-from tosc_env.identity import digest, identity
+from tosc_agents.records import commit, finite, write_json
+from tosc_env.errors import DataError, shown
+from tosc_env.identity import difference, digest, identity
+from tosc_env.io.checkpoint_files import sha256
 from tosc_env.io.files import WriteError, remove_leftovers
 
 RESULT = "result.json"
@@ -47,12 +50,15 @@ class Job:
     work: Callable[[RunCache, Path], dict[str, Any]]
     needs: tuple[Job, ...] = ()
 
-    @property
+    @cached_property
+    def known(self) -> dict[str, Any]:
+        """Its :func:`~tosc_env.identity.identity`: the version of the code, the name, the inputs, everything needed."""
+        return identity(job=self.name, inputs=self.inputs, needs=[need.slug for need in self.needs])
+
+    @cached_property
     def slug(self) -> str:
-        """The name of its folder, with a digest of its :func:`~tosc_env.identity.identity`: the version of the code,
-        the name, the inputs and everything needed."""
-        known = identity(job=self.name, inputs=self.inputs, needs=[need.slug for need in self.needs])
-        return f"{self.name}-{digest(known)[:10]}"
+        """The name of its folder, with a digest of its identity."""
+        return f"{self.name}-{digest(self.known)[:10]}"
 
 
 class RunCache:
@@ -89,10 +95,12 @@ class RunCache:
         path = self.folder_of(job) / RESULT
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            record["result"]
+            told = record.pop("sha256")
+            if told != digest(record) or record["identity"] != job.known:
+                raise ValueError("it is not what was written")
         except FileNotFoundError:
             raise DataError(f"{job.name} is not finished: there is no {path}.") from None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"{path} is damaged ({error}); delete its folder to have it made again."
             ) from None
@@ -103,10 +111,12 @@ class RunCache:
         return self.record(job)["result"]
 
     def file(self, job: Job, name: str) -> Path:
-        """A file that a finished job left in its folder; a DataError says that it is gone."""
+        """A file that a finished job left in its folder; a DataError says that it is gone, or another."""
         path = self.folder_of(job) / name
         if not path.is_file():
             raise DataError(f"{path} is gone; delete its folder to have it made again.")
+        if self.record(job)["files"].get(name) != _digest(path, path.stat().st_mtime_ns):
+            raise DataError(f"{path} is not what the job has left; delete its folder to have it made again.")
         return path
 
     def progress(self, title: str) -> AbstractContextManager[Progress]:
@@ -116,11 +126,15 @@ class RunCache:
     def run(self, jobs: Sequence[Job]) -> None:
         """Finish all jobs and what they need; waits for those that another process works on.
 
+        What is finished already must lie there as it was left: a DataError names a result or a file that was changed.
         Whatever was finished stays when a job fails or the run is interrupted.
         """
         waiting = order(jobs)
         for job in waiting:
             remove_leftovers(self.folder_of(job))
+            if self.finished(job):
+                for name in self.record(job)["files"]:
+                    self.file(job, name)
         total, done = len(waiting), 0
         while waiting:
             left = []
@@ -149,26 +163,52 @@ class RunCache:
         try:
             if self.finished(job):  # by another, between our look and our lock
                 return True
+            if not self.quiet and (changed := self._changed(job)):
+                print(changed, flush=True)
             start = time.perf_counter()
             result = job.work(self, folder)
             seconds = time.perf_counter() - start
+            files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name[0] != "."]
             record = {
                 "job": job.name,
-                "inputs": dict(job.inputs),
-                "needs": [need.slug for need in job.needs],
+                "identity": job.known,
                 "result": result,
+                "files": {path.name: _digest(path, path.stat().st_mtime_ns) for path in files},
                 "seconds": round(seconds, 2),
                 "device": str(self.device),
                 "threads": torch.get_num_threads(),
                 "torch": torch.__version__,
                 "commit": commit(),
             }
-            write_json(folder / RESULT, record)
+            record = finite(record)
+            write_json(folder / RESULT, {**record, "sha256": digest(record)})
             if not self.quiet:
                 print(f"[{done + 1}/{total}] {job.name}: {seconds:.0f} s", flush=True)
             return True
         finally:
             lock.release()
+
+    def _changed(self, job: Job) -> str | None:
+        """What differs first between a job and the last one of its name that was finished; None: there is none."""
+        found: list[tuple[float, Path, Any]] = []
+        for path in self.folder.glob(f"{glob.escape(job.name)}-*/{RESULT}"):
+            try:
+                record = json.loads(path.read_text(encoding="utf-8"))
+                if record["job"] == job.name:
+                    found.append((path.stat().st_mtime, path.parent, record["identity"]))
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
+                continue  # damaged: whoever wants it is told
+        if not found:
+            return None
+        _, folder, theirs = max(found, key=lambda one: one[0])
+        name, old, new = difference(theirs, job.known) or ("nothing", None, None)
+        return f"{job.name} is made anew: {name} was {shown(old)} in {folder.name}, and is {shown(new)} now."
+
+
+@lru_cache(maxsize=1024)
+def _digest(path: Path, changed: int) -> str:
+    """The SHA-256 of a file, read once for each time that it was changed."""
+    return sha256(path)
 
 
 def order(jobs: Sequence[Job]) -> list[Job]:

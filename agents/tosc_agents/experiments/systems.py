@@ -68,7 +68,7 @@ class Systems:
         inputs = {"version": 1, "data": images_of(setting), "setting": setting.plain()}
         if given is not None:
             inputs |= {"recipe": asdict(recipe), "network": dict(self.network), "seed": seed}
-            inputs["given"] = {"file": given.name, "sha256": sha256(given)}
+            inputs["given"] = {"file": given.name, "sha256": sha256(given), "card": sha256(card_path(given))}
             return Job(name, inputs, lambda _, folder: self._adopt(folder, given, recipe))
         origin = 0 if self.shared_start else seed
         start = self.training(recipe.start, origin) if recipe.start else None
@@ -81,9 +81,9 @@ class Systems:
     def _calibrated(self, trained: Job, seed: int) -> Job:
         rival = self.training(RIVAL, seed)
         setting = self.setting
+        where = {"split": "train", "half": None, **unseen(setting.data)}
 
         def work(cache: RunCache, folder: Path) -> dict[str, Any]:
-            where = {"split": "train", "half": None, **unseen(setting.data)}
             images = source_of(setting, where["split"], where["half"], cache.device)
             scheme = load_checkpoint(cache.file(rival, SCHEME), device=cache.device).policy
             game = Game(images, setting, constellation=scheme.constellation)
@@ -102,6 +102,7 @@ class Systems:
             return {"given": None, **_told(output), "calibration": calibration}
 
         inputs = {"version": 2, "points": POINTS, "rival": RIVAL, "budgets": list(BUDGETS)}
+        inputs["data"] = source_of(setting, where["split"], where["half"]).identity()
         return Job(f"calibrate-{CALIBRATED}-{self.setting.data}-seed{seed}", inputs, work, (trained, rival))
 
     def _adopt(self, folder: Path, given: Path, recipe: Recipe) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tosc_agents.experiments.jobs import Job, RunCache
 from tosc_agents.experiments.measurements import REPEATS, knob
 from tosc_agents.experiments.methods import KEYS, label, method
 from tosc_agents.experiments.sections import Plot, Section, Table
+from tosc_agents.experiments.systems import source_of
 from tosc_agents.experiments.trainings import Recipe
 from tosc_agents.training.evaluate import Figure
 from tosc_env.errors import InputError
@@ -84,6 +85,7 @@ class Table1:
         inputs = {
             "version": 2,
             "setting": setting.plain(),
+            "data": source_of(setting, "train", "system").identity(),
             "network": dict(network),
             "methods": self.keys,
             "recipes": {key: {name: one[name] for name in OF_A_STEP} for key, one in plain.items()},
@@ -94,7 +96,7 @@ class Table1:
 
     def _measure(self, cache: RunCache, folder: Path) -> dict[str, Any]:
         """Count, then time all trainings and all schemes in turn."""
-        source = self.setting.source(split="train", half="system", device=cache.device)
+        source = source_of(self.setting, "train", "system", cache.device)
         place = Place(self.setting, source, min(self.size["batch_size"], len(source)))
         recipes = {key: self.recipes[method(key).training] for key in self.keys}
         schemes = {key: TimedInference(place, method(key), recipes[key], self.network) for key in self.keys}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,8 +18,9 @@ from tosc_env.errors import InputError, unknown
 from tosc_env.exchange import Exchange, known_spec, rollout, with_fresh_nonces
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points, hard_decision
-from tosc_env.options import MOST_MESSAGES, Count, Within, checked
+from tosc_env.options import MOST_MESSAGES, Count, Seed, Within, checked
 from tosc_env.pipeline import as_pipeline
+from tosc_env.privacy.streams import secret_of, stream
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.schemes import PrivacyScheme
 from tosc_env.types import Reception, Round
@@ -78,6 +80,7 @@ class Evaluation:
         receiver_snr_db: by an eavesdropper's SNR the receiver's at the same time, where they may differ.
         threat: what the attackers knew of their link; None where none was evaluated.
         nodes: the eavesdroppers' antennas, by node.
+        seed: of the channel's noise and the candidates' order.
     """
 
     accuracy: dict[float, Figure]
@@ -90,6 +93,7 @@ class Evaluation:
     receiver_snr_db: dict[float, float] = field(default_factory=dict)
     threat: ThreatModel | None = None
     nodes: dict[str, int] = field(default_factory=dict)
+    seed: int = 0
 
     @property
     def terms(self) -> str:
@@ -119,6 +123,7 @@ class Evaluation:
             **({"antennas": self.nodes} if self.nodes else {}),
             "test_images": self.images,
             "seeds": self.seeds,
+            "seed": self.seed,
             "candidates": min(CANDIDATES, self.images),
             "seeds_vary": "channel noise only",
         }
@@ -139,6 +144,7 @@ def evaluate(
     ssim_seeds: Count | None = None,
     with_floors: bool = True,
     threat: ThreatModel | None = None,
+    seed: Seed | None = 0,
 ) -> Evaluation:
     """Accuracy of the receiver and leaks to each attacker, all on the same receptions.
 
@@ -159,6 +165,9 @@ def evaluate(
         with_floors: whether to measure the floors too, which are the same for every attacker on these images.
         threat: what the attackers know of their link. With ``candidate_queries`` one more is added, which has
             the candidates encoded and takes the one whose symbols lie nearest (``reid_query``).
+        seed: of the channel's noise and of the candidates' order. They are keyed by the system's weights besides
+            (:mod:`tosc_env.privacy.streams`), which an attacker has not got; None takes a seed from the operating
+            system, which nobody could know before. The record has it, so that whoever runs it again replays it.
 
     Raises:
         InputError: no seed, an SNR that is not a number, a scheme or attacker of other shapes, several SNRs and a
@@ -199,43 +208,45 @@ def evaluate(
     names += [_at(QUERY, node, nodes) for node in nodes if threat.candidate_queries]
     own = _own_snrs(game, len(pairs)) if names and not eavesdropper_snr_db else {}
     leaks: dict[str, dict[float, dict[str, Figure]]] = {name: {} for name in names}
-    draws = [(pair, seed) for pair in range(len(pairs)) for seed in range(seeds)]
+    draws = [(pair, draw) for pair in range(len(pairs)) for draw in range(seeds)]
     everybody = tuple(node if node.name in own else replace(node, snr_db=None) for node in game.nodes)
     games = [
         game.with_rules(snr_db=snr_b, eavesdropper_snr_db=snr_e, nodes=everybody) for snr_b, snr_e in pairs
     ]
     # A stream for each SNR and seed. The images are outermost, so that an attacker may remember candidates.
-    streams = [torch.Generator(game.device).manual_seed(1000 + seed) for _, seed in draws]
+    seed = secrets.randbits(63) if seed is None else seed
+    secret = secret_of(pipeline, seed)
+    streams = [stream(secret, "noise", draw, game.device) for _, draw in draws]
     rollouts = [
-        rollout(games[pair], pipeline, generator=stream, batch_size=batch_size)
-        for (pair, _), stream in zip(draws, streams, strict=True)
+        rollout(games[pair], pipeline, generator=noise, batch_size=batch_size)
+        for (pair, _), noise in zip(draws, streams, strict=True)
     ]
     sums: list[dict[tuple[str, str], Any]] = [defaultdict(float) for _ in draws]  # by attacker and figure
-    for exchanges in zip(*rollouts, strict=True):
+    for place, exchanges in enumerate(zip(*rollouts, strict=True)):
         # Whoever rebuilds or infers has not yet been shown these images as candidates, nor what others were handed.
         # In another order than the messages, so that an answer by position is right by chance alone; the same one each
         # time, because scores of equal candidates may differ in their last bits with their places.
-        fixed = torch.Generator().manual_seed(len(exchanges[0].round.targets))
-        order = torch.randperm(len(exchanges[0].round.targets), generator=fixed).to(game.device)
+        shuffled = stream(secret, "candidates", place)
+        order = torch.randperm(len(exchanges[0].round.targets), generator=shuffled).to(game.device)
         received: list[dict[str, tuple[Reception, Reception]]] = []
-        for (_, seed), exchange, stream, totals in zip(draws, exchanges, streams, sums, strict=True):
+        for (_, draw), exchange, noise, totals in zip(draws, exchanges, streams, sums, strict=True):
             if points is not None:
                 indices = hard_decision(exchange.transmission.sent, points)
                 usage += torch.bincount(indices.flatten(), minlength=len(usage))
             if pipeline.receives:
                 decision = game.task.decide(exchange.logits())
                 totals["", "accuracy"] += game.task.score(decision, exchange.round.targets).sum()
-            ssim = with_ssim and (ssim_seeds is None or seed < ssim_seeds)
+            ssim = with_ssim and (ssim_seeds is None or draw < ssim_seeds)
             received.append({})
             for node in nodes:
                 once = exchange.observed(threat, node)
-                many = _again(exchange, once, stream, threat, node) if repeated else once
+                many = _again(exchange, once, noise, threat, node) if repeated else once
                 received[-1][node] = once, many
                 for name, attacker in attackers.items():
                     reception = _copied(many if attacker.repeated else once)
                     for figure, values in _leaks(attacker, exchange.round, reception, game, ssim).items():
                         totals[_at(name, node, nodes), figure] += values.sum()
-        for exchange, stream, totals, by_node in zip(exchanges, streams, sums, received, strict=True):
+        for exchange, noise, totals, by_node in zip(exchanges, streams, sums, received, strict=True):
             for node, (once, many) in by_node.items():
                 for name, attacker in attackers.items():
                     if "match" in attacker.capabilities:
@@ -249,7 +260,7 @@ def evaluate(
                         hits = metrics.reidentification(scores).sum()
                         totals[_at(name, node, nodes), attacker.match_figure] += hits
             if threat.candidate_queries:
-                candidates = _again_encoded(exchange, stream)
+                candidates = _again_encoded(exchange, noise)
                 for node in nodes:
                     scores = _nearest_symbols(exchange, candidates, colluding, node)
                     totals[_at(QUERY, node, nodes), "reid_query"] += metrics.reidentification(scores).sum()
@@ -274,6 +285,7 @@ def evaluate(
         {snr_e: snr_b for snr_e, snr_b in beside.items() if snr_e != snr_b},
         threat if names else None,
         {node.name: node.antennas for node in game.nodes[1:]} if names else {},
+        seed,
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.learning.state import Run
+from tosc_agents.perceptual import weights_digest
 from tosc_env.attackers import Eavesdropper, make_eavesdropper
 from tosc_env.exchange import known_spec
 from tosc_env.game import Game
@@ -19,6 +20,7 @@ from tosc_env.identity import check_identity, identity, plain
 from tosc_env.io.checkpoints import load_checkpoint
 from tosc_env.options import Seed, checked
 from tosc_env.pipeline import as_pipeline
+from tosc_env.privacy.streams import stream
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import counted_view
 from tosc_env.schemes import PrivacyScheme
@@ -63,9 +65,9 @@ def fit_eavesdropper(
         attacker = make_eavesdropper(
             eavesdropper, known_spec(game.spec, scheme, threat), **(options or {})
         ).to(game.device)
-    # One stream for the order of images and the channel's noise, so that a resumed run goes on with both.
-    generator = torch.Generator(game.device).manual_seed(seed)
-    view, count = counted_view(game, scheme, threat, generator)
+    # The attacker's own generator says nothing of the channel's, which is keyed by the system's weights besides.
+    own = torch.Generator(game.device).manual_seed(seed)
+    view, count = counted_view(game, scheme, threat, stream(str(seed), "channel", 0, game.device))
     threat = view.threat
     parts = _parts(attacker, game, scheme, threat)
     setting = {
@@ -82,7 +84,7 @@ def fit_eavesdropper(
     if state_path is not None and hasattr(attacker, "run"):
         attacker.run = Run(state_path, parts, asked or {}, count)  # type: ignore[assignment]
     start = time.perf_counter()
-    fitted = attacker.fit(view, generator=generator, progress=progress)
+    fitted = attacker.fit(view, generator=own, progress=progress)
     attacker.eval().requires_grad_(False)
     record = {
         "name": attacker.name,
@@ -108,7 +110,14 @@ def attack_identity(
 def _parts(attacker: Eavesdropper, game: Game, scheme: PrivacyScheme, threat: ThreatModel) -> dict[str, Any]:
     """As they are now, in plain values: an attacker changes as it learns."""
     system = as_pipeline(scheme)
-    parts = {"threat_model": threat.plain(), "attacker": attacker, "game": game, "scheme": system}
+    parts: dict[str, Any] = {
+        "threat_model": threat.plain(),
+        "attacker": attacker,
+        "game": game,
+        "scheme": system,
+    }
+    if attacker.options.get("perceptual_weight"):
+        parts["vgg"] = weights_digest()
     return {name: plain(part) for name, part in parts.items()}
 
 

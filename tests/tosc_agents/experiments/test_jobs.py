@@ -76,8 +76,8 @@ def test_a_record_says_how_it_was_made(cache):
     job = Job("one", {"epochs": 3}, lambda cache, folder: {"value": 1.5})
     cache.run([job])
     record = cache.record(job)
-    assert record["inputs"] == {"epochs": 3} and record["result"] == {"value": 1.5}
-    assert record.keys() >= {"seconds", "commit", "device", "threads", "torch", "needs"}
+    assert record["identity"]["inputs"] == {"epochs": 3} and record["result"] == {"value": 1.5}
+    assert record.keys() >= {"seconds", "commit", "device", "threads", "torch", "identity"}
 
 
 def test_a_damaged_result_and_a_lost_file_are_named(cache):
@@ -91,6 +91,47 @@ def test_a_damaged_result_and_a_lost_file_are_named(cache):
     (cache.folder_of(job) / RESULT).write_text('{"resul')
     with pytest.raises(DataError, match="is damaged"):
         cache.result(job)
+
+
+def test_a_job_that_is_made_anew_says_what_differs_first(tmp_path, capsys):
+    cache = RunCache(tmp_path)
+    data = {"data": {"sha256": "a" * 64, "images": 6}}
+    cache.run([counting("one", {"x": 1, **data}, [])])
+    cache.run([counting("one", {"x": 1, **data}, [])])
+    assert "made anew" not in capsys.readouterr().out
+    cache.run([counting("one", {"x": 1, "data": {"sha256": "b" * 64, "images": 6}}, [])])
+    assert "one is made anew: inputs.data.sha256 was" in capsys.readouterr().out
+    cache.run([counting("one", {"x": 2, "data": {"sha256": "c" * 64, "images": 6}}, [])])
+    assert "one is made anew: inputs.x was 1 in one-" in capsys.readouterr().out
+
+
+def test_a_finished_job_whose_result_or_files_were_changed_is_refused(cache):
+    def work(cache, folder):
+        (folder / "weights").write_bytes(b"one")
+        return {"value": 0.5, "of": [1, None]}
+
+    job = Job("one", {"x": 1}, work)
+    cache.run([job])
+    path, file = cache.folder_of(job) / RESULT, cache.folder_of(job) / "weights"
+    good = path.read_text()
+    for old, new in (
+        ("0.5", "0.6"),
+        ('"x": 1', '"x": 2'),
+        ("null", "1"),
+        ('"device": "cpu"', '"device": "gpu"'),
+    ):
+        assert old in good
+        path.write_text(good.replace(old, new, 1))
+        with pytest.raises(DataError, match="is damaged"):
+            cache.run([job])
+    path.write_text(good)
+    cache.run([job])
+    file.write_bytes(b"two")
+    with pytest.raises(DataError, match="weights is not what the job has left"):
+        cache.run([job])
+    file.unlink()
+    with pytest.raises(DataError, match="weights is gone"):
+        cache.run([job])
 
 
 SCRIPT = """

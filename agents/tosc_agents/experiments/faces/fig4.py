@@ -45,6 +45,7 @@ from tosc_agents.training.evaluate import Figure
 from tosc_env.attackers import Eavesdropper
 from tosc_env.game import Game
 from tosc_env.io.checkpoints import load_checkpoint
+from tosc_env.privacy.streams import stream
 from tosc_env.privacy.view import View
 
 CLASSIFIER = "classifier.safetensors"
@@ -156,7 +157,7 @@ class Fig4:
             for config in (self.classifier, self.adaptive)
         )
         generator = torch.Generator(cache.device).manual_seed(0)
-        view = View(own, scheme, THREAT, generator)
+        view = View(own, scheme, THREAT, stream("fig4", "channel", 0, cache.device))
 
         @torch.no_grad()
         def rebuilt(index: torch.Tensor) -> torch.Tensor:

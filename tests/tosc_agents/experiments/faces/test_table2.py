@@ -79,7 +79,20 @@ def test_every_image_is_tested_once(run):
     jobs = [job for job in table.jobs if job.name.startswith("table2-measure-baseline")]
     tested = [cache.result(job)["images"] for job in jobs]
     assert sum(tested) == 160 and any("over 160 images" in note for note in told.notes)
-    assert cache.result(table.training("baseline", 0))["card"]["data"]["images"] == 160 - tested[0]
+    trained, valid, test = table._fold(0, torch.device("cpu"))
+    assert len(test) == tested[0] and len(trained) + len(valid) + len(test) == 160
+    assert cache.result(table.training("baseline", 0))["card"]["data"]["images"] == len(trained)
+
+
+def test_the_constant_is_fitted_on_images_that_are_neither_trained_on_nor_tested(run, monkeypatch):
+    table, cache, _, _ = run
+    trained, valid, test = table._fold(0, torch.device("cpu"))
+    seen = {image.numpy().tobytes() for part in (trained, test) for image in part.images}
+    assert not any(image.numpy().tobytes() in seen for image in valid.images)
+    assert len(valid) == len(trained) // 9
+    monkeypatch.setattr(table, "_fold", lambda k, device: (trained, valid, None))  # no test's images at all
+    again = table.calibration.work(cache, cache.folder_of(table.calibration))
+    assert again == cache.result(table.calibration)
 
 
 def test_the_articles_figures_stand_beside_ours_and_the_constant_answer_beneath(run, tmp_path):
