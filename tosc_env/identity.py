@@ -123,11 +123,11 @@ def check_identity(
             f"{path} does not say all that determined it, as files of an older version do not; choose another output, "
             "or delete the file to start anew."
         )
-    found = difference(theirs, json.loads(json.dumps(ours)))
+    found = difference(plain(theirs), json.loads(json.dumps(ours)))
     if found is None:
         return
     name, old, new = found
-    then, now = asked_then or {}, asked_now or {}
+    then, now = asked_then if isinstance(asked_then, Mapping) else {}, asked_now or {}
     options = [name for name in now if name in then and then[name] != now[name]]
     told = f"; {', '.join(options)} {'was' if len(options) == 1 else 'were'} changed" if options else ""
     raise CheckpointError(

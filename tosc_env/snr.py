@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Real
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,7 +53,7 @@ class SNRRange:
             if low > high:
                 raise InputError(f"{name} has a reversed range: low {low:g} is above high {high:g}.")
             return cls(low, high)
-        if isinstance(value, Sequence) and not isinstance(value, str):
+        if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
             choices = tuple(_finite(v, name) for v in value)
             if not choices:
                 raise InputError(f"{name} must be {_FORMS}, not an empty list.")
@@ -94,11 +97,20 @@ def _table(choices: tuple[float, ...], device: str) -> Tensor:
 
 
 def _finite(value: object, name: str) -> float:
+    if (
+        isinstance(value, np.ndarray | Tensor)
+        and value.ndim == 0
+        and not isinstance(value, np.ma.MaskedArray)
+    ):
+        with suppress(RuntimeError):  # a tensor on the device "meta" has no number
+            value = value.item()
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputError(f"{name} must be {_FORMS}, not {shown(value)}.")
     try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name} must be {_FORMS}, not {shown(value)}.") from None
-    if isinstance(value, bool) or not math.isfinite(number):
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
         raise InputError(f"{name} must be {_FORMS}, finite, not {shown(value)}.")
     if abs(number) > MAX_DB:
         raise InputError(f"{name} must lie between {-MAX_DB:g} and {MAX_DB:g} dB, not {shown(value)}.")

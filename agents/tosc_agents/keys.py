@@ -28,7 +28,7 @@ from torch import Tensor
 
 from tosc_env.errors import InputError
 from tosc_env.io.files import WriteError
-from tosc_env.options import Within, checked
+from tosc_env.options import Within, check_dense, checked
 
 KEY_BYTES = 32
 _FORM = f"a secret key is {KEY_BYTES} bytes, written as {2 * KEY_BYTES} hexadecimal digits"
@@ -152,7 +152,7 @@ class SecretKey:
         return self._words(int(environment), purpose, str(device))
 
     def _derive(self, environment: int, purpose: str, device: str) -> Tensor:
-        info = f"{environment}\0{purpose}".encode()
+        info = f"{environment}\0{purpose}".encode(errors="surrogatepass")
         subkey = hashlib.shake_256(b"tosc-env keystream\0" + self._bytes + info).digest(KEY_BYTES)
         words = [int.from_bytes(subkey[i : i + 4], "little") for i in range(0, KEY_BYTES, 4)]
         return torch.tensor(words, dtype=torch.int64, device=device)
@@ -232,6 +232,7 @@ def keystream(
         >>> keystream(SecretKey("00" * 32), 7, message, words=3, purpose="example").shape
         torch.Size([2, 3])
     """
+    check_dense(message, "message")
     if message.dim() != 2 or message.shape[1] != 5 or message.dtype != torch.int64:
         kind = str(message.dtype).removeprefix("torch.")
         raise InputError(f"message must be int64 [B, 5], not {kind} {list(message.shape)}.")

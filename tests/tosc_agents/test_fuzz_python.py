@@ -11,8 +11,12 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import gymnasium as gym
@@ -53,6 +57,12 @@ class NoText:
 
     def __repr__(self) -> str:
         raise RuntimeError("no text")
+
+
+class Colour(Enum):
+    """A choice that is no choice of ours."""
+
+    RED = 1
 
 
 def ramp() -> np.ndarray:
@@ -108,6 +118,32 @@ ODD: dict[str, Callable[[], Any]] = {
     "empty tensor": lambda: torch.empty(0),
     "nan tensor": lambda: torch.tensor([math.nan]),
     "int tensor": lambda: torch.tensor(2),
+    "sparse tensor": lambda: torch.eye(3).to_sparse(),
+    "sparse rows": lambda: torch.eye(3).to_sparse_csr(),
+    "quantized tensor": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    "meta tensor": lambda: torch.ones(3, device="meta"),
+    "nested tensor": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    "complex tensor": lambda: torch.ones(3) * 1j,
+    "bfloat16 tensor": lambda: torch.ones(3, dtype=torch.bfloat16),
+    "float8 tensor": lambda: torch.ones(3).to(torch.float8_e4m3fn),
+    "uint64 tensor": lambda: torch.tensor([2**63], dtype=torch.uint64),
+    "bool tensor": lambda: torch.ones(3, dtype=torch.bool),
+    "uint64 array": lambda: np.array([2**64 - 1], np.uint64),
+    "half array": lambda: np.ones(3, np.float16),
+    "long double": lambda: np.longdouble("1e4000"),
+    "record array": lambda: np.zeros(3, [("x", "f4")]),
+    "dates": lambda: np.array(["2026-01-01"], "datetime64[D]"),
+    "read-only array": lambda: np.broadcast_to(np.float32(1), (2, 128)),
+    "fraction": lambda: Fraction(1, 3),
+    "decimal": lambda: Decimal("0.1"),
+    "colour": lambda: Colour.RED,
+    "own mapping": lambda: MappingProxyType({"a": 1}),
+    "own text": lambda: type("Own", (str,), {})("x"),
+    "own number": lambda: type("Own", (int,), {})(3),
+    "-0.0": lambda: -0.0,
+    "subnormal": lambda: 5e-324,
+    "surrogate": lambda: "\ud800",
+    "right to left": lambda: "\u202ex",
     "path": lambda: Path("nonexistent"),
     "range": lambda: range(3),
     "set": lambda: {1},
@@ -166,14 +202,44 @@ def played(make: Callable[..., Any], **options: Any) -> None:
         env.close()
 
 
-@cache
-def role_env() -> Any:
-    return gym.make(ID, data_kwargs=SMALL, scheme=scheme(), eavesdropper="mean-image").unwrapped
+def played_by(role: str) -> dict[str, Any]:
+    """Who plays the other roles."""
+    others = {} if role == "eavesdropper" else {"eavesdropper": "mean-image"}
+    return {"role": role, "data_kwargs": SMALL, "scheme": scheme(), **others}
 
 
 @cache
-def vector_env() -> Any:
-    return gym.make_vec(ID, num_envs=2, data_kwargs=SMALL, scheme=scheme(), eavesdropper="mean-image")
+def role_env(role: str = "transmitter") -> Any:
+    return gym.make(ID, disable_env_checker=True, **played_by(role)).unwrapped
+
+
+@cache
+def vector_env(role: str = "transmitter") -> Any:
+    return gym.make_vec(ID, num_envs=2, **played_by(role))
+
+
+@cache
+def aec() -> Any:
+    return tosc_env.aec_env(ID, data_kwargs=SMALL)
+
+
+@cache
+def parallel() -> Any:
+    return tosc_env.parallel_env(ID, data_kwargs=SMALL)
+
+
+FORMS = {"AecEnv": aec, "ParallelEnv": parallel}
+
+
+def actions() -> dict[str, Any]:
+    """What all agents of a pipelined environment may do."""
+    image = np.ones((3, 32, 32), np.float32)
+    return {"transmitter_0": np.ones(128, np.float32), "receiver_0": 1, "eavesdropper_0": image}
+
+
+def view() -> tosc_env.View:
+    threat = tosc_env.ThreatModel(candidate_queries=True, unkeyed_encoder=True, receptions=2)
+    return tosc_env.View(game(), scheme(), threat, torch.Generator())
 
 
 def stepped(env: Any) -> Callable[..., Any]:
@@ -272,7 +338,40 @@ def doors() -> dict[str, tuple[Callable[..., Any], dict[str, Any], list[str]]]:
             play,
             [*environment, "render_mode", "id"],
         ),
-        "RoleEnv.reset": (role_env().reset, {}, ["seed"]),
+        "RoleEnv.reset": (role_env().reset, {}, ["seed", "options"]),
+        **{
+            f"RoleEnv.step as {role}": (stepped(role_env(role)), {"action": action}, ["action"])
+            for role, action in (("receiver", 1), ("eavesdropper", np.ones((3, 32, 32), np.float32)))
+        },
+        **{
+            f"VectorEnv.step as {role}": (stepped(vector_env(role)), {"action": action}, ["action"])
+            for role, action in (("receiver", [1, 2]), ("eavesdropper", np.ones((2, 3, 32, 32), np.float32)))
+        },
+        **{f"{name}.reset": (env().reset, {}, ["seed", "options"]) for name, env in FORMS.items()},
+        "AecEnv.step": (stepped(aec()), {"action": np.ones(128, np.float32)}, ["action"]),
+        "ParallelEnv.step": (
+            lambda **o: stepped(parallel())({**actions(), **o}),
+            {},
+            ["transmitter_0", "receiver_0", "eavesdropper_0"],
+        ),
+        "ParallelEnv.step(actions)": (stepped(parallel()), {"action": actions()}, ["action"]),
+        **{
+            f"View.{name}": (lambda name=name, **o: getattr(view(), name)(**o), {key: usual}, [key])
+            for name, key, usual in (
+                *(
+                    (name, "index", torch.tensor([0, 1]))
+                    for name in ("images", "labels", "symbols", "sample")
+                ),
+                ("sample_repeated", "index", torch.tensor([0])),
+                ("unkeyed", "index", torch.tensor([0])),
+                ("encode", "images", torch.zeros(2, 3, 32, 32)),
+            )
+        },
+        "shift_transmitter_rewards": (
+            lambda **o: tosc_env.shift_transmitter_rewards(**{"rewards": np.ones(3), **o}),
+            {},
+            names(tosc_env.shift_transmitter_rewards),
+        ),
         "RoleEnv.step": (stepped(role_env()), {"action": np.ones(128, np.float32)}, ["action"]),
         "VectorEnv.reset": (vector_env().reset, {}, ["seed", "options"]),
         "VectorEnv.reset(reset_mask)": (

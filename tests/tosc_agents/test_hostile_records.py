@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from bounded import run_bounded
 from safetensors.torch import save
 from tosc_agents.commands.attack import _recorded
-from tosc_agents.learning.state import load_state
+from tosc_agents.learning.state import _digest, load_state, save_state
 
 from tosc_env.errors import CheckpointError, DataError
 
@@ -115,13 +114,14 @@ def test_archives_that_claim_too_much_or_are_damaged_are_refused_within_bounds(t
     ],
 )
 def test_a_damaged_state_is_one_sentence(tmp_path, text):
-    (tmp_path / "state").write_bytes(save({"a": torch.zeros(1)}, metadata={"tosc_run": text}))
+    tensors = {"a": torch.zeros(1)}
+    told = {"tosc_run": text, "sha256": _digest(text, tensors)}
+    (tmp_path / "state").write_bytes(save(tensors, metadata=told))
     with pytest.raises(CheckpointError, match="is not the state of a run") as caught:
         load_state(tmp_path / "state", torch.device("cpu"))
     assert "\n" not in str(caught.value)
 
 
 def test_a_state_comes_back(tmp_path):
-    plain = json.dumps({"epoch": 3, "a": {"tensor": "a"}})
-    (tmp_path / "state").write_bytes(save({"a": torch.ones(1)}, metadata={"tosc_run": plain}))
+    save_state(tmp_path / "state", {"epoch": 3, "a": torch.ones(1)})
     assert load_state(tmp_path / "state", torch.device("cpu")) == {"epoch": 3, "a": torch.ones(1)}

@@ -21,7 +21,7 @@ from tosc_env.data.dataset import DataSet
 from tosc_env.data.shapes_render import CLASS_NAMES, COLOURS, POSITIONS, SIZES, TEXTURES, Scene, render
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import InputError
-from tosc_env.options import check_count
+from tosc_env.options import check_count, check_hint
 
 ATTRIBUTES = {"colour": tuple(COLOURS), "texture": TEXTURES, "position": POSITIONS, "size": SIZES}
 DEFAULT_COUNT = {"train": 10_000, "test": 2_000}
@@ -74,6 +74,7 @@ class Shapes(DataSet):
         if binary_attributes is None:
             names, values, columns = tuple(ATTRIBUTES), tuple(ATTRIBUTES.values()), facts
         else:
+            check_hint(binary_attributes, str | Sequence[str], "binary_attributes")
             names = (binary_attributes,) if isinstance(binary_attributes, str) else tuple(binary_attributes)
             values = (("absent", "present"),) * len(names)
             columns = binary_columns(labels, facts, len(names))

@@ -11,7 +11,7 @@ from torch import Tensor
 from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats
 from tosc_env.envs.outside import EverybodyOutside
 from tosc_env.envs.session import InFlight
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
 from tosc_env.options import check_count, checked
 from tosc_env.registration import data_of
 from tosc_env.roles import as_action
@@ -88,6 +88,8 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
         """Take all agents' actions: (observations, rewards, terminations, truncations, infos)."""
         if not self.agents:
             raise InputError("the episode is over (or has not begun); call reset() before step().")
+        if not isinstance(actions, Mapping):
+            raise InputError(f"actions must be a dictionary of each agent's, not {shown(actions)}.")
         session, agents = self.session, self.agents
         chosen = {player: self._action(agent, actions) for player, agent in session.agents.items()}
         answered, scores = self._arrived, None

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
 from tosc_env.options import check_dense
 
 Rewards = TypeVar("Rewards")
@@ -44,12 +44,16 @@ def shift_transmitter_rewards(rewards: Rewards, terminations: Any = None, follow
         {'transmitter_0': [1.0, 0.0], 'receiver_0': [0.0, 1.0]}
     """
     if isinstance(rewards, Mapping):
+        if rewards and not any(map(_late, rewards)):
+            raise InputError(
+                f"rewards must have a transmitter's among the agents', not {shown(list(rewards))} alone."
+            )
         return {  # type: ignore[return-value]
             agent: _shift(value, _of(terminations, agent), _of(following, agent)) if _late(agent) else value
             for agent, value in rewards.items()
         }
     if isinstance(rewards, (list, tuple)) and rewards and isinstance(rewards[0], Mapping):
-        columns = {agent: [step[agent] for step in rewards] for agent in rewards[0] if _late(agent)}
+        columns = {agent: _of(rewards, agent) for agent in rewards[0] if _late(agent)}
         moved = shift_transmitter_rewards(columns, terminations, following)
         return [  # type: ignore[return-value]
             {**step, **{agent: values[t] for agent, values in moved.items()}}
@@ -58,34 +62,38 @@ def shift_transmitter_rewards(rewards: Rewards, terminations: Any = None, follow
     return _shift(rewards, terminations, following)
 
 
-def _late(agent: str) -> bool:
-    return agent.startswith("transmitter")
+def _late(agent: object) -> bool:
+    return isinstance(agent, str) and agent.startswith("transmitter")
 
 
 def _of(value: Any, agent: str) -> Any:
     """An agent's part of a mapping, of a sequence of mappings, or the plain value that is meant for it."""
-    if isinstance(value, Mapping):
-        return value[agent]
-    if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
-        return [step[agent] for step in value]
-    return value
+    steps = isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping)
+    if not steps and not isinstance(value, Mapping):
+        return value
+    try:
+        return [step[agent] for step in value] if steps else value[agent]
+    except (KeyError, TypeError):
+        raise InputError(f"{agent} is missing in {shown(value)}.") from None
 
 
 def _shift(rewards: Any, terminations: Any, following: Any) -> Any:
-    check_dense(rewards, "rewards")
-    values = rewards if isinstance(rewards, Tensor) else torch.tensor(np.asarray(rewards))
-    check_dense(values, "rewards", real=True)
+    values = _numbers(rewards, "rewards")
     if values.dim() == 0:
         raise InputError("rewards need a time axis [T, ...], and this is a single number.")
     if not values.is_floating_point():
         values = values.to(torch.float64)
     shifted = torch.zeros_like(values)
     shifted[:-1] = values[1:]
-    if following is not None and len(values):
-        shifted[-1] = torch.as_tensor(following)
+    if following is not None:
+        last = _numbers(following, "following")
+        if last.dim() and last.shape != values.shape[1:]:
+            raise InputError(
+                f"following has the shape {tuple(last.shape)}, but a step's rewards have {tuple(values.shape[1:])}."
+            )
+        shifted[-1:] = last
     if terminations is not None:
-        check_dense(terminations, "terminations")
-        ends = torch.as_tensor(terminations if isinstance(terminations, Tensor) else np.asarray(terminations))
+        ends = _numbers(terminations, "terminations")
         if ends.shape != values.shape:
             raise InputError(
                 f"terminations have shape {tuple(ends.shape)}, but the rewards have {tuple(values.shape)}."
@@ -94,3 +102,13 @@ def _shift(rewards: Any, terminations: Any, following: Any) -> Any:
     if isinstance(rewards, Tensor):
         return shifted
     return shifted.numpy() if isinstance(rewards, np.ndarray) else shifted.tolist()
+
+
+def _numbers(value: Any, name: str) -> Tensor:
+    """Real numbers as a tensor; InputError for anything else."""
+    check_dense(value, name)
+    try:
+        tensor = value if isinstance(value, Tensor) else torch.tensor(np.asarray(value))
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name} must be an array of real numbers, not {shown(value)}.") from None
+    return check_dense(tensor, name, real=True)

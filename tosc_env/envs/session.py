@@ -366,12 +366,10 @@ class Session:
         check_dense(mask, "reset_mask")
         try:
             rows = mask.cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
-        except ValueError:  # lists within lists of different lengths
+        except (TypeError, ValueError):  # a type that NumPy has not, lists within lists of different lengths
             rows = np.zeros(0)
         if rows.shape != (self.num_envs,) or rows.dtype != np.bool_:
-            raise InputError(
-                f"reset_mask must be bool of shape ({self.num_envs},), not {rows.dtype} {rows.shape}."
-            )
+            raise InputError(f"reset_mask must be bool of shape ({self.num_envs},), not {shown(mask)}.")
         if not rows.any():
             raise InputError("reset_mask must select at least one row, and selects none.")
         return rows

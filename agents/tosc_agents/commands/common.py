@@ -324,4 +324,6 @@ def _left_by(state: Path, path: Path) -> bool:
         card = read_card(path) if path.exists() else {}
     except CheckpointError:
         return True  # a card of other weights: those before it are gone
-    return not card or card.get("training", {}).get("identity") == digest(kept_identity(state))
+    training = card.get("training")
+    known = training.get("identity") if isinstance(training, dict) else None
+    return not card or known == digest(kept_identity(state))

@@ -95,8 +95,8 @@ class RunCache:
         path = self.folder_of(job) / RESULT
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            told = record.pop("sha256")
-            if told != digest(record) or record["identity"] != job.known:
+            told, named = record.pop("sha256"), isinstance(record["files"], dict)
+            if told != digest(record) or record["identity"] != job.known or not named:
                 raise ValueError("it is not what was written")
         except FileNotFoundError:
             raise DataError(f"{job.name} is not finished: there is no {path}.") from None

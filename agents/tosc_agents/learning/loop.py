@@ -6,6 +6,7 @@ epoch.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +17,23 @@ from torch import Tensor, nn
 
 from tosc_agents.learning.precision import Precision, autocast, resolve_precision
 from tosc_agents.learning.progress import Progress
-from tosc_agents.learning.state import Run
+from tosc_agents.learning.state import Run, check_form, fitting
 from tosc_env.async_checks import AsyncChecks
-from tosc_env.errors import TrainingError
+from tosc_env.errors import InputError, TrainingError
 from tosc_env.identity import identity, tensor_digest
-from tosc_env.options import MOST_MESSAGES, Count, Positive, Share, Weight, Within, check_fields
+from tosc_env.options import (
+    MOST_MESSAGES,
+    Count,
+    Positive,
+    Share,
+    Weight,
+    Within,
+    check_count,
+    check_fields,
+    check_hint,
+    check_is,
+    check_tensor,
+)
 
 StepLoss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 """A function from image indices [B] to the loss and figures to log."""
@@ -156,12 +169,8 @@ def train(
         )
         state = run.load(known, device)
         if state is not None:
-            module.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
-            for name, tensor in state["average"].items():
-                average[name].copy_(tensor)
-            generator.set_state(state["generator"].cpu())
-            epoch, figures = int(state["epoch"]), state["figures"]
+            with fitting(run.path):
+                epoch, figures = _take(state, module, optimizer, average, generator, config.epochs)
     module.train()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for epoch in range(epoch, config.epochs):  # noqa: B020
@@ -199,6 +208,58 @@ def train(
     module.load_state_dict(average)
     module.eval()
     return figures
+
+
+def _take(
+    state: dict[str, Any],
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    generator: torch.Generator,
+    epochs: int,
+) -> tuple[int, dict[str, float]]:
+    """Take a state that was kept, once all of it fits; returns the epochs that are done and the last one's figures."""
+    epoch = check_count(state.get("epoch"), "epoch", 1, epochs)
+    figures = check_hint(state.get("figures"), dict[str, float], "figures")
+    weights = check_form(state.get("model"), module.state_dict(), "model")
+    means = check_form(state.get("average"), average, "average")
+    stream = check_tensor(state.get("generator"), "generator", generator.get_state().shape, torch.uint8)
+    steps = _checked_optimizer(state.get("optimizer"), optimizer)
+    for name, fresh in module.state_dict().items():
+        # A buffer may hold what is not finite on purpose.
+        if any((fresh.isfinite() & ~one[name].isfinite()).any() for one in (weights, means)):
+            raise InputError(f"model.{name} is not finite")
+    generator.set_state(stream.cpu())
+    module.load_state_dict(weights)
+    optimizer.load_state_dict(steps)
+    for name, tensor in means.items():
+        average[name].copy_(tensor)
+    return epoch, figures
+
+
+def _checked_optimizer(given: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The state of an optimizer, if it is of one like this: the same settings but for the learning rate, which the
+    schedule sets, and for each parameter what this kind of optimizer keeps of it."""
+    given = check_is(given, dict, "optimizer")
+    groups = json.loads(json.dumps(optimizer.state_dict()["param_groups"]))
+    found = check_is(given.get("param_groups"), list, "optimizer.param_groups")
+    for group in (*groups, *found):
+        check_is(group, dict, "optimizer.param_groups").pop("lr", None)
+    if found != groups:
+        raise InputError("optimizer.param_groups must be those of this training")
+    rates = [group["lr"] for group in optimizer.param_groups]
+    kept = check_is(given.get("state"), dict, "optimizer.state")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for place, one in kept.items():
+        parameter = parameters[check_count(place, "optimizer.state", 0, len(parameters) - 1)]
+        whole = torch.zeros_like(parameter)
+        like = dict.fromkeys(("exp_avg", "exp_avg_sq"), whole) | {"step": torch.zeros(())}
+        if isinstance(optimizer, torch.optim.SGD):
+            like = {"momentum_buffer": whole}
+        for name, tensor in check_form(one, like, f"optimizer.state.{place}").items():
+            if not bool(tensor.isfinite().all()):
+                raise InputError(f"optimizer.state.{place}.{name} is not finite")
+    return {"state": kept, "param_groups": [{**g, "lr": r} for g, r in zip(groups, rates, strict=True)]}
 
 
 def _optimizer(parameters: list[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:

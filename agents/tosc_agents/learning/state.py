@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tosc_env.errors import CheckpointError
-from tosc_env.identity import check_identity
+from tosc_env.errors import CheckpointError, InputError, shown
+from tosc_env.identity import check_identity, digest, tensor_digest
 from tosc_env.io.files import replacing
+from tosc_env.options import check_is, check_tensor
 
-_KEY = "tosc_run"
+_KEY, _DIGEST = "tosc_run", "sha256"
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Run:
         theirs, then = state.get("identity"), state.get("asked")
         check_identity(self.path, theirs, identity, asked_then=then, asked_now=self.asked)
         if self.carried is not None:
-            self.carried.load_state_dict(state["carried"])
+            with fitting(self.path):
+                self.carried.load_state_dict(check_is(state.get("carried"), dict, "carried"))
         return state
 
     def save(self, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
@@ -67,6 +70,36 @@ class Run:
         """Remove the state, and those beside it: the result is where it belongs."""
         for path in (self.path, *self.path.parent.glob(f"{glob.escape(self.path.stem)}.*{self.path.suffix}")):
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def fitting(path: str | os.PathLike[str]) -> Iterator[None]:
+    """A context in which what is found in a state is checked and taken; what does not fit is a CheckpointError."""
+    try:
+        yield
+    except (InputError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        why = str(error).rstrip(".") or type(error).__name__
+        raise CheckpointError(
+            f"{path} is not the state of this run ({why}); delete it to start anew."
+        ) from None
+
+
+def check_form(value: Any, like: Any, name: str) -> Any:
+    """Return a part of a state if it has the form of another: the same names, and tensors of the same shapes and types;
+    InputError otherwise.
+
+    >>> check_form({"a": torch.zeros(2)}, {"a": torch.ones(3)}, "model")
+    Traceback (most recent call last):
+    ...
+    tosc_env.errors.InputError: model.a must be a tensor float32 [3], not Tensor of torch.float32 [2].
+    """
+    if isinstance(like, Tensor):
+        return check_tensor(value, name, like.shape, like.dtype)
+    named = {str(key): one for key, one in check_is(value, dict, name).items()}
+    for key in [*like, *named]:
+        if key not in named or key not in like:
+            raise InputError(f"{name} {'lacks' if key in like else 'has the unexpected'} {shown(key)}")
+    return {key: check_form(named[key], one, f"{name}.{key}") for key, one in like.items()}
 
 
 def flatten_state(tree: Any, prefix: str = "") -> tuple[dict[str, Tensor], Any]:
@@ -105,7 +138,9 @@ def save_state(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
     tensors, plain = flatten_state(tree)
     unique = {name: t.to("cpu", copy=True).contiguous() for name, t in tensors.items()}
     with replacing(path) as part:
-        part.write_bytes(save(unique, metadata={_KEY: json.dumps(plain)}))  # see save_checkpoint
+        text = json.dumps(plain)
+        told = {_KEY: text, _DIGEST: _digest(text, unique)}
+        part.write_bytes(save(unique, metadata=told))  # see save_checkpoint
 
 
 def load_state(path: str | os.PathLike[str], device: torch.device) -> dict[str, Any]:
@@ -118,15 +153,24 @@ def load_state(path: str | os.PathLike[str], device: torch.device) -> dict[str, 
 
     try:
         with safe_open(Path(path), framework="pt") as file:
-            plain = json.loads((file.metadata() or {})[_KEY])
-            tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
-        return restore_state(plain, tensors)
+            told = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if told[_DIGEST] != _digest(told[_KEY], tensors):
+            raise ValueError("it is not what was written")
+        tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+        return check_is(restore_state(json.loads(told[_KEY]), tensors), dict, "a state")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is not the state of a run ({error}); delete it to start anew."
         ) from None
 
 
+def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    names = sorted(tensors)
+    return digest([text, names, tensor_digest(tensors[name] for name in names)])
+
+
 def kept_identity(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The identity of the run whose state lies there (raises CheckpointError like :func:`load_state`)."""
-    return load_state(path, torch.device("cpu")).get("identity", {})
+    with fitting(path):
+        return check_is(load_state(path, torch.device("cpu")).get("identity"), dict, "identity")

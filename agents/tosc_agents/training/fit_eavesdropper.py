@@ -144,7 +144,8 @@ def finished_attacker(
     loaded = load_checkpoint(path, device=device, kind="eavesdropper")
     if not loaded.card:
         return None  # killed between weights and card: its run is still there
-    record = loaded.card.get("training", {})
+    record = loaded.card.get("training")
+    record = record if isinstance(record, dict) else {}
     check_identity(path, record.get("identity"), known, asked_then=record.get("asked"), asked_now=asked)
     # What it learnt is perhaps in no tensor of its state, so that its file holds nothing: then it is fitted again.
     return (loaded.policy, record) if loaded.policy.state_dict() else None

@@ -17,7 +17,7 @@ from tosc_agents.learning.loop import LoopConfig, train
 from tosc_agents.learning.precision import autocast
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
-from tosc_agents.learning.state import Run, load_state, save_state
+from tosc_agents.learning.state import Run, check_form, fitting, load_state, save_state
 from tosc_agents.networks import ImageEncoder
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError
@@ -120,7 +120,11 @@ class Classifier:
 
     def load(self, path: Path) -> Classifier:
         """Take the weights that :meth:`save` wrote; returns itself."""
-        self.network.load_state_dict(load_state(path, self.device)["network"])
+        state = load_state(path, self.device)
+        with fitting(path):
+            self.network.load_state_dict(
+                check_form(state.get("network"), self.network.state_dict(), "network")
+            )
         self.network.eval()
         return self
 
