@@ -51,7 +51,7 @@ class TrainingError(ToscError, RuntimeError):
 def one_line(text: str, longest: int) -> str:
     """A text as one line, shortened in its middle: the end of a sentence often says what is allowed."""
     lines = text.splitlines()
-    text = text if len(lines) == 1 else " ".join(line.strip() for line in lines)
+    text = text if lines == [text] else " ".join(line.strip() for line in lines)
     if len(text) <= longest:
         return text
     kept = longest - 5

@@ -18,6 +18,9 @@ from tosc_agents.training.evaluate import Evaluation, Figure
 from tosc_env.data.base import Source
 from tosc_env.io.files import replacing
 
+ESCAPED = "backslashreplace"
+"""What is written for half a character, which the name of a folder may hold, and UTF-8 does not."""
+
 RESULTS = "results.json"
 """The record's name in a folder of results."""
 
@@ -75,9 +78,9 @@ def finite(value: Any) -> Any:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write text, whole or not at all."""
+    """Write text, whole or not at all; names of files that are no UTF-8 with their bytes in escapes, as JSON has them."""
     with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors=ESCAPED)
 
 
 def columns(evaluation: Evaluation) -> tuple[str, ...]:
@@ -105,7 +108,7 @@ def rows(evaluation: Evaluation) -> list[dict[str, Any]]:
 def write_csv(path: str | os.PathLike[str], table: Sequence[dict[str, Any]]) -> None:
     """Write rows with the union of their columns, whole or not at all; see :func:`inert`."""
     names = list(dict.fromkeys(key for row in table for key in row))
-    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8", errors=ESCAPED) as file:
         writer = csv.DictWriter(file, names)
         writer.writerow({name: inert(name) for name in names})
         writer.writerows({name: inert(value) for name, value in row.items()} for row in table)

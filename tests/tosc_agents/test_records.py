@@ -127,3 +127,12 @@ def test_the_usual_task_of_a_data_set_is_written_out():
     assert faces.task == "attributes" and faces.task_kwargs == {"names": ["Mustache", "Smiling", "Wavy_Hair"]}
     smiling = {"names": ["Smiling"]}
     assert GameConfig("celeba", task="attributes", task_kwargs=smiling).task_kwargs == smiling
+
+
+def test_a_name_that_is_no_text_is_written_in_escapes(tmp_path):
+    """Such as Linux lets a folder have: half a character."""
+    name = b"caf\xe9".decode(errors="surrogateescape")
+    write_json(tmp_path / "a.json", {name: "ü"})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {name: "ü"}
+    write_csv(tmp_path / "a.csv", [{"class": name}])
+    assert r"caf\udce9" in (tmp_path / "a.csv").read_text(encoding="utf-8")

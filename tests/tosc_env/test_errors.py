@@ -52,6 +52,7 @@ class NoText:
 def test_an_error_is_one_line_that_keeps_both_its_ends(kind):
     text = str(kind(f"size must be even, not\n {'7' * 900}\u2028which is allowed."))
     assert len(text) == errors.LONGEST and len(text.splitlines()) == 1
+    assert [str(kind(text)) for text in ("a\n", "\na", "")] == ["a", " a", ""], "also where a line ends alone"
     assert text.startswith("size must be even, not 777") and text.endswith("777 which is allowed.")
 
 
