@@ -78,7 +78,7 @@ def finite(value: Any) -> Any:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write text, whole or not at all; names of files that are no UTF-8 with their bytes in escapes, as JSON has them."""
+    """Write text, whole or not at all; what is no UTF-8, as names of files may be, in JSON's escapes."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8", errors=ESCAPED)
 
