@@ -292,7 +292,7 @@ ATTACKED_WITH = {
     "--queries": {"--candidates": 100},
     "--labels": {"--eavesdropper": ["mean-image", "linear", "inversion-mlp"]},
 }
-MAY_BE_TAKEN = {"--all", "--eavesdropper", "--data", "--seeds", "--ssim"}
+MAY_BE_TAKEN = {"--all", "--eavesdropper", "--data", "--seeds", "--ssim", "--noise-seed"}
 """What a finished attacker does not depend on: who else attacks, the data of recorded symbols, how it is measured."""
 
 
