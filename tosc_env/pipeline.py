@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -403,11 +403,8 @@ def _moves(stage: Stage) -> bool:
     return type(stage).recover_gains is not Stage.recover_gains
 
 
-def _outgoing(backbone: PrivacyScheme, stages: Iterable[Stage]) -> str | None:
-    constellation = backbone.constellation
-    for stage in stages:
-        constellation = stage.constellation
-    return constellation
+def _outgoing(backbone: PrivacyScheme, stages: Sequence[Stage]) -> str | None:
+    return stages[-1].constellation if stages else backbone.constellation
 
 
 def _check_fits(stage: Stage, backbone: PrivacyScheme, incoming: str | None) -> None:
