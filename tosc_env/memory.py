@@ -33,9 +33,6 @@ CHUNK = 500
 NEARLY_ALL = 0.9
 """Share of a source's images after which the rest is encoded at once: one by one, the last ones take long."""
 
-CANDIDATES = 4
-"""Batches of images from no source whose symbols are remembered, the last ones."""
-
 SMALL_BATCH = 8
 """Networks add up in another order for batches smaller than this, so that the last bit of a symbol may differ."""
 
@@ -82,7 +79,6 @@ class Memory:
         self._attributes: list[Any] = []
         self._allowed: bool | None = None
         self._known: weakref.WeakKeyDictionary[Source, dict[int, _Known]] = weakref.WeakKeyDictionary()
-        self._batches: list[tuple[Tensor, Tensor]] = []
 
     def __reduce__(self) -> Any:
         # A copy or a pickle begins with an empty memory.
@@ -114,7 +110,6 @@ class Memory:
 
     def _forget(self) -> None:
         self._known.clear()
-        self._batches.clear()
 
     @torch.no_grad()
     def of_source(self, source: Source, index: Tensor, ahead: bool = False) -> Tensor | None:
@@ -126,20 +121,6 @@ class Memory:
         if batch not in known:
             known[batch] = _Known(len(source), width, source.device)
         return known[batch](index, lambda rows: self._encode(source.gather(rows).images), batch, ahead)
-
-    @torch.no_grad()
-    def of_images(self, images: Tensor) -> Tensor:
-        """The symbols of a batch of images, compared with those that were given before."""
-
-        def alike(given: Tensor) -> bool:
-            kind = given.dtype == images.dtype and given.device == images.device
-            return kind and torch.equal(given, images)
-
-        found = [one for one in self._batches if alike(one[0])]
-        if not found:
-            found = [(images.clone(), self._encode(images))]
-            self._batches = [*self._batches, *found][-CANDIDATES:]
-        return found[0][1].clone()
 
     def _encode(self, images: Tensor) -> Tensor:
         # Never in the reduced precision of a training around it: that is not what is sent.

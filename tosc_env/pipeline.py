@@ -340,14 +340,9 @@ class Pipeline(PrivacyScheme):
 
     @torch.no_grad()
     def send_images(self, images: Tensor, context: Context) -> Tensor:
-        """Symbols float32 [B, 2n] of images [B, C, H, W] from no source, in evaluation mode.
-
-        The backbone runs once for a batch that is given again, such as the candidates of a re-identification.
-        """
+        """Symbols float32 [B, 2n] of images [B, C, H, W] from no source, in evaluation mode; nothing is remembered."""
         with evaluating(self), torch.autocast(images.device.type, enabled=False):
-            symbols = self._memory.attempt(lambda: self._memory.of_images(images))
-            sent = self.encode(images, context) if symbols is None else self.protect(symbols, context)
-            return sent.float()
+            return self.encode(images, context).float()
 
     def _backbone_symbols(self, source: Source, index: Tensor, context: Context, ahead: bool) -> Tensor:
         symbols = self._memory.attempt(lambda: self._memory.of_source(source, index, ahead))
