@@ -9,7 +9,6 @@ import pickle
 import random
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -33,9 +32,6 @@ CHUNK = 500
 
 NEARLY_ALL = 0.9
 """Share of a source's images after which the rest is encoded at once: one by one, the last ones take long."""
-
-CANDIDATES = 4
-"""Batches of images from no source whose symbols are remembered, the last ones."""
 
 SMALL_BATCH = 8
 """Networks add up in another order for batches smaller than this, so that the last bit of a symbol may differ."""
@@ -83,7 +79,6 @@ class Memory:
         self._attributes: list[Any] = []
         self._allowed: bool | None = None
         self._known: weakref.WeakKeyDictionary[Source, dict[int, _Known]] = weakref.WeakKeyDictionary()
-        self._batches: OrderedDict[tuple[Any, ...], tuple[Tensor, Tensor]] = OrderedDict()
 
     def __reduce__(self) -> Any:
         # A copy or a pickle begins with an empty memory.
@@ -115,7 +110,6 @@ class Memory:
 
     def _forget(self) -> None:
         self._known.clear()
-        self._batches.clear()
 
     @torch.no_grad()
     def of_source(self, source: Source, index: Tensor, ahead: bool = False) -> Tensor | None:
@@ -124,24 +118,9 @@ class Memory:
         if len({*self._known.get(source, ()), batch}) * 4 * width * len(source) > MEMORY_LIMIT:
             return None
         known = self._known.setdefault(source, {})
-        version = 0 if source.images.is_inference() else source.images._version
-        if batch not in known or known[batch].version != version:
-            known[batch] = _Known(len(source), width, source.device, version)
+        if batch not in known:
+            known[batch] = _Known(len(source), width, source.device)
         return known[batch](index, lambda rows: self._encode(source.gather(rows).images), batch, ahead)
-
-    @torch.no_grad()
-    def of_images(self, images: Tensor) -> Tensor:
-        """The symbols of a batch of images, identified by its memory, which is held until the symbols are dropped."""
-        storage = images.untyped_storage()._cdata
-        if images.is_inference():  # which does not count writes
-            return self._encode(images)
-        key = storage, images.storage_offset(), tuple(images.shape), images.stride(), images._version
-        if key not in self._batches:
-            self._batches[key] = images, self._encode(images)
-        self._batches.move_to_end(key)
-        while len(self._batches) > CANDIDATES:
-            self._batches.popitem(last=False)
-        return self._batches[key][1].clone()
 
     def _encode(self, images: Tensor) -> Tensor:
         # Never in the reduced precision of a training around it: that is not what is sent.
@@ -188,10 +167,9 @@ def _streams_kept() -> Iterator[Callable[[], bool]]:
 
 
 class _Known:
-    """The symbols [N, 2n] of one version of a source's images, as far as they are computed."""
+    """The symbols [N, 2n] of a source's images, as far as they are computed."""
 
-    def __init__(self, length: int, width: int, device: torch.device, version: int) -> None:
-        self.version = version
+    def __init__(self, length: int, width: int, device: torch.device) -> None:
         self._lock = threading.Lock()
         self._symbols = torch.zeros(length, width, device=device)
         self._there = torch.zeros(length, dtype=torch.bool, device=device)

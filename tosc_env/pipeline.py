@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -340,14 +340,9 @@ class Pipeline(PrivacyScheme):
 
     @torch.no_grad()
     def send_images(self, images: Tensor, context: Context) -> Tensor:
-        """Symbols float32 [B, 2n] of images [B, C, H, W] from no source, in evaluation mode.
-
-        The backbone runs once for a batch that is given again, such as the candidates of a re-identification.
-        """
+        """Symbols float32 [B, 2n] of images [B, C, H, W] from no source, in evaluation mode; nothing is remembered."""
         with evaluating(self), torch.autocast(images.device.type, enabled=False):
-            symbols = self._memory.attempt(lambda: self._memory.of_images(images))
-            sent = self.encode(images, context) if symbols is None else self.protect(symbols, context)
-            return sent.float()
+            return self.encode(images, context).float()
 
     def _backbone_symbols(self, source: Source, index: Tensor, context: Context, ahead: bool) -> Tensor:
         symbols = self._memory.attempt(lambda: self._memory.of_source(source, index, ahead))
@@ -403,11 +398,8 @@ def _moves(stage: Stage) -> bool:
     return type(stage).recover_gains is not Stage.recover_gains
 
 
-def _outgoing(backbone: PrivacyScheme, stages: Iterable[Stage]) -> str | None:
-    constellation = backbone.constellation
-    for stage in stages:
-        constellation = stage.constellation
-    return constellation
+def _outgoing(backbone: PrivacyScheme, stages: Sequence[Stage]) -> str | None:
+    return stages[-1].constellation if stages else backbone.constellation
 
 
 def _check_fits(stage: Stage, backbone: PrivacyScheme, incoming: str | None) -> None:

@@ -190,7 +190,6 @@ def test_other_images_under_the_same_name_are_refused(capsys, monkeypatch):
     line = arguments_of({**TRAIN, "--data": "these", "--data-kwargs": []})
     killed_after(1, monkeypatch, line)
     monkeypatch.setitem(sources._table, "these", sources["those"])
-    monkeypatch.setattr(make_source("those"), "name", "these")
     capsys.readouterr()
     told = slip(capsys, *line)
     assert "another game.data." in told and "now);" in told, "no option was changed"

@@ -364,7 +364,7 @@ def test_a_transformed_view_denies_what_the_view_denies(source):
         ("codebook", "points", {"codebook": False}, "codebook=False", DeniedError),
     ],
 )
-def test_what_an_attack_cannot_do_without_is_told_before_more_is_spent(
+def test_what_an_attack_cannot_do_without_is_told_before_anything_is_spent(
     source, name, scheme, threat, words, error
 ):
     schemes = {"levels": shuffled_levels(), "points": points(source), "locked": locked(secret("permutation"))}
@@ -372,9 +372,16 @@ def test_what_an_attack_cannot_do_without_is_told_before_more_is_spent(
     attacker = transformed(name, game.spec, base_attacks=["inversion-mlp", "label"], kwargs=TINY)
     with refused(words, error):
         attacker.fit(view, generator=g())
-    assert view.queries == (1000 if threat.get("unkeyed_encoder") else 0), (
-        "the encoder without its key comes first"
-    )
+    assert view.queries == 0
+
+
+def test_a_base_attack_with_nothing_to_attack_is_told_before_anything_is_spent(source):
+    bare = Source.from_arrays(source.images, source.labels, name="bare")
+    view, game, _ = view_of(bare)
+    attacker = transformed("sorted", game.spec, base_attacks=["attribute"], kwargs={})
+    with refused("'attribute' 'sorted' no private attributes"):
+        attacker.fit(view, generator=g())
+    assert view.queries == 0
 
 
 def test_a_transformed_view_gives_what_the_attack_makes_of_receptions(source):

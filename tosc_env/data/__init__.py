@@ -8,6 +8,7 @@ device.  A data set is one file (:class:`DataSet`) under :func:`register_source`
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -119,7 +120,8 @@ def make_source(
         raise InputError(f"the data set {name!r} must give a Source, not {type(source).__name__}.")
     taken = source.take_half(half)
     if sources.declares(name):  # whoever unpickles it finds it by its name
-        taken._again = partial(make_source, name, split=split, half=half, **options)  # type: ignore[arg-type]
+        again = partial(make_source, name, split=split, half=half, **options)  # type: ignore[arg-type]
+        taken = replace(taken, _again=again)
     return taken.to(target)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache, partial
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, NoReturn, TypeVar, final, get_args
 
 import torch
 from torch import Tensor
@@ -41,20 +41,22 @@ def shuffled(labels: Tensor) -> Tensor:
     return torch.cat([order[first], order[~first]]).to(labels.device)
 
 
-@dataclass(eq=False, repr=False)
+@final
+@dataclass(frozen=True, eq=False, repr=False)
 class Source:
     """Images, labels and attributes of one split, held whole on one device.
 
     Build one from your own arrays with :meth:`from_arrays`, or a registered one with
     :func:`tosc_env.data.make_source`.
 
+    What it holds never changes: no attribute can be assigned, nobody else can write to its memory, and it is not
+    subclassed. Remembered symbols, the numbers of messages under a key and the identity of a result rely on it. Other
+    images are another source.
+
     Attributes:
         name: the data set.
         split: ``"train"``, ``"test"`` or ``"valid"``.
         half: ``None``, or the disjoint half of the training split: ``"system"`` or ``"attacker"``.
-        images: uint8 [N, C, H, W]; shared, not to be written to.
-        labels: int64 [N] in [0, num_classes).
-        attributes: int64 [N, A].
         class_names, attribute_names: of the labels and of the attributes' columns.
         attribute_values: for each attribute, the names of its values.
         halves: how the training split is divided (:meth:`take_half`).
@@ -67,9 +69,9 @@ class Source:
         torch.Size([4, 3, 32, 32])
     """
 
-    images: Tensor
-    labels: Tensor
-    attributes: Tensor
+    _images: Tensor
+    _labels: Tensor
+    _attributes: Tensor
     name: str
     split: str
     class_names: tuple[str, ...]
@@ -81,7 +83,12 @@ class Source:
     halves: Halves = "shuffled"
     _again: Callable[[], Source] | None = None
     """Loads the same images on the CPU; None: they are the user's own."""
-    _number: tuple[int, int] | None = field(default=None, init=False)
+
+    def __init_subclass__(cls) -> NoReturn:
+        raise InputError(
+            f"a Source is not subclassed, and {cls.__name__} would be one: its images are the same whenever they are "
+            "asked for; give changed images to Source.from_arrays, and augment them in training (SchemeTraining)."
+        )
 
     @classmethod
     @checked
@@ -104,8 +111,8 @@ class Source:
         """Make a source of your own images.
 
         Args:
-            images: uint8 [N, C, H, W], a tensor or NumPy array, C being 1 or 3. Not copied on the CPU; a
-                ``np.memmap`` stays on the disk.
+            images: uint8 [N, C, H, W], a tensor or NumPy array, C being 1 or 3. Copied, unless nobody can write to
+                them: a ``np.memmap`` of mode ``"r"`` stays on the disk.
             labels: integers [N] from 0, or the names of classes; ``None`` for images without classes.
             name: the data set's name in results.
             split: ``"train"``, ``"test"`` or ``"valid"``.
@@ -130,8 +137,9 @@ class Source:
             (6, 3, (3, 8, 8))
         """
         target = resolve_device(device)
-        pixels = as_images(images)
+        pixels = as_images(images).to(target)
         tags, classes = as_labels(labels, len(pixels), class_names)
+        tags = tags.to(target)
         columns, names, values = as_attributes(attributes, len(pixels), attribute_names, attribute_values)
         check_split(name, split, ("train", "valid", "test"))
         if halves not in get_args(Halves):
@@ -147,14 +155,14 @@ class Source:
         elif training is not None:
             statistics = training
         else:
-            statistics = partial(compute_statistics, pixels, tags.to(pixels.device), len(classes))
+            statistics = partial(compute_statistics, pixels, tags, len(classes))
         origin = provenance if provenance is not None else f"{name} (images given by the user)."
         make_provenance = origin if callable(origin) else lambda: origin
-        arrays = pixels.to(target), tags.to(target), columns.to(target)
+        arrays = pixels, tags, columns.to(target)
         return cls(*arrays, name, split, classes, names, values, statistics, make_provenance, halves=halves)
 
     def __len__(self) -> int:
-        return self.images.shape[0]
+        return self._images.shape[0]
 
     def __repr__(self) -> str:
         part = f", half={self.half!r}" if self.half else ""
@@ -163,13 +171,28 @@ class Source:
         )
 
     @property
+    def images(self) -> Tensor:
+        """A copy of all images, uint8 [N, C, H, W]; :meth:`gather` and :meth:`subset` give some of them."""
+        return self._images.clone()
+
+    @property
+    def labels(self) -> Tensor:
+        """A copy of all labels, int64 [N] in [0, num_classes)."""
+        return self._labels.clone()
+
+    @property
+    def attributes(self) -> Tensor:
+        """A copy of all attributes, int64 [N, A]."""
+        return self._attributes.clone()
+
+    @property
     def device(self) -> torch.device:
-        return self.images.device
+        return self._images.device
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        channels, height, width = self.images.shape[1:]
+        channels, height, width = self._images.shape[1:]
         return channels, height, width
 
     @property
@@ -191,7 +214,7 @@ class Source:
         """The digest of all images, labels and attributes, and of the names of these: which images they are, whatever
         they are called."""
         names = self.class_names, self.attribute_names, self.attribute_values
-        return digest([tensor_digest([self.images, self.labels, self.attributes]), names])
+        return digest([self._digest, tensor_digest([self._labels, self._attributes]), names])
 
     def identity(self) -> dict[str, Any]:
         """Describe what determines a result that these images go into (:mod:`tosc_env.identity`)."""
@@ -201,12 +224,14 @@ class Source:
     @property
     def number(self) -> int:
         """A number of 63 bits that follows from all of the images: what a place in the source means elsewhere too."""
-        if self._number is None or self._number[0] != _version(self.images):
-            kind = f"{self.images.dtype} {tuple(self.images.shape)}".encode()
-            pixels = self.images.cpu().contiguous().numpy()
-            digest = hashlib.blake2b(pixels, digest_size=16, key=kind[:64]).digest()
-            self._number = _version(self.images), int.from_bytes(digest[8:], "big") >> 1
-        return self._number[1]
+        return int.from_bytes(self._digest[8:], "big") >> 1
+
+    @cached_property
+    def _digest(self) -> bytes:
+        """128 bits that follow from all of the images: the one time that they are read for it."""
+        kind = f"{self._images.dtype} {tuple(self._images.shape)}".encode()
+        pixels = self._images.cpu().contiguous().numpy()
+        return hashlib.blake2b(pixels, digest_size=16, key=kind[:64]).digest()
 
     def draw(self, batch_size: int, generator: torch.Generator | None) -> Tensor:
         """Draw positions of images uniformly with replacement, int64 [batch_size], from a generator on this device."""
@@ -215,9 +240,9 @@ class Source:
     def gather(self, index: Tensor) -> Batch:
         """The images at ``index`` (int64 [B], on this device) as a :class:`Batch` of fresh tensors."""
         return Batch(
-            images=self.images.index_select(0, index).to(torch.float32).div_(255),
-            labels=self.labels.index_select(0, index),
-            attributes=self.attributes.index_select(0, index),
+            images=self._images.index_select(0, index).to(torch.float32).div_(255),
+            labels=self._labels.index_select(0, index),
+            attributes=self._attributes.index_select(0, index),
             index=index.clone(),
         )
 
@@ -249,9 +274,9 @@ class Source:
             raise InputError(f"a half needs at least 2 training images, and {self.name} has {len(self)}.")
         middle = len(self) // 2
         part = slice(0, middle) if half == "system" else slice(middle, None)
-        order = None if self.halves == "in-order" else shuffled(self.labels)
+        order = None if self.halves == "in-order" else shuffled(self._labels)
         taken = self._with(lambda values: values[part] if order is None else values[order[part]], half)
-        missing = sorted(set(self.labels.unique().tolist()) - set(taken.labels.unique().tolist()))
+        missing = sorted(set(self._labels.unique().tolist()) - set(taken._labels.unique().tolist()))
         if missing:
             told = ", ".join(repr(self.class_names[label]) for label in missing[:3])
             warnings.warn(
@@ -267,11 +292,11 @@ class Source:
         if target == self.device:
             return self
         there = replace(self._with(lambda values: values.to(target)), _again=self._again)
-        there._number = _version(there.images), self.number
+        vars(there)["_digest"] = self._digest
         return there
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Source:
-        # Images are not to be written to, so that games that are copied may share them.
+        # It never changes, so that games that are copied may share it.
         return self
 
     def __reduce__(self) -> Any:
@@ -279,7 +304,7 @@ class Source:
         if self._again is not None:
             return _loaded_again, (self._again, str(self.device), self.number)
         # Copies, as of a half the whole would be written.
-        held = {name: getattr(self, name).clone() for name in ("images", "labels", "attributes")}
+        held = {name: getattr(self, name).clone() for name in ("_images", "_labels", "_attributes")}
         told = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in held and f.init}
         told["_make_statistics"] = partial(_constant, self.statistics)
         told["_make_provenance"] = partial(_constant, self.provenance)
@@ -288,9 +313,9 @@ class Source:
     def _with(self, change: Callable[[Tensor], Tensor], half: str | None = None) -> Source:
         return replace(
             self,
-            images=change(self.images),
-            labels=change(self.labels),
-            attributes=change(self.attributes),
+            _images=change(self._images),
+            _labels=change(self._labels),
+            _attributes=change(self._attributes),
             half=half or self.half,
             _make_statistics=lambda: self.statistics,
             _make_provenance=lambda: self.provenance,
@@ -328,8 +353,3 @@ def _factors(length: int, device: str) -> Tensor:
     with torch.inference_mode(False):
         stream = torch.Generator().manual_seed(0xC0)
         return torch.randint(-(2**63), 2**63 - 1, (2, length), generator=stream).to(device)
-
-
-def _version(images: Tensor) -> int:
-    """The number of writes to the images, as far as torch counts it."""
-    return -1 if images.is_inference() else images._version

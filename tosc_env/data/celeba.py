@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from tosc_env.data.base import Source
+from tosc_env.data.checks import Owned
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import data_root, file_digest, stamps, with_note
 from tosc_env.data.statistics import Statistics, compute_statistics
@@ -104,7 +105,7 @@ class CelebA(DataSet):
             raise DataError(f"{folder / PARTITION_FILE} assigns no image to the {split} split.")
         description = f"{split} split, centred crop {crop:g}, {size}x{size}"
         return Source.from_arrays(
-            _decoded(*place, split),
+            Owned(_decoded(*place, split)),
             name=self.name,
             split=split,
             class_names=("face",),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,13 @@ from tosc_env.options import check_choice, check_dense
 HALVES = (None, "system", "attacker")
 _MOST = 2**20
 """Classes, or values of one attribute; each has a name."""
+
+
+@dataclass(frozen=True)
+class Owned:
+    """Images that nobody else will ever write to: a source takes them as they are, and many may share them."""
+
+    images: np.ndarray | Tensor
 
 
 def check_split(name: str, split: object, allowed: Sequence[str] = ("train", "test")) -> str:
@@ -34,7 +43,10 @@ def check_half(half: object, split: str) -> None:
 
 
 def as_images(images: object) -> Tensor:
-    """Return ``images`` as a uint8 tensor [N, C, H, W] with C of 1 or 3."""
+    """Return ``images`` as a uint8 tensor [N, C, H, W] with C of 1 or 3, in memory that nobody else can write to."""
+    owned = isinstance(images, Owned)
+    if isinstance(images, Owned):
+        images = images.images
     check_dense(images, "images")
     if not isinstance(images, (np.ndarray, Tensor)):
         raise InputError(f"images must be a uint8 array or tensor [N, C, H, W], not {type(images).__name__}.")
@@ -47,16 +59,25 @@ def as_images(images: object) -> Tensor:
     if shape[1] not in (1, 3):
         hint = "; move the channels first" if shape[3] in (1, 3) else ""
         raise InputError(f"images must have 1 or 3 channels in [N, C, H, W], not shape {list(shape)}{hint}.")
-    if isinstance(images, np.memmap) and images.flags.c_contiguous and not images.flags.writeable:
-        with (
-            warnings.catch_warnings()
-        ):  # torch has no read-only tensors; a source's images are not written to
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            return torch.from_numpy(images)  # and stay on the disk
-    if isinstance(images, np.ndarray):
-        # torch warns about read-only arrays, and has no negative strides.
-        return torch.from_numpy(np.require(images, requirements=("C", "W")))
-    return images.detach().contiguous()
+    if isinstance(images, Tensor):
+        images = images.detach()
+        return images.contiguous() if owned else images.clone(memory_format=torch.contiguous_format)
+    owned = owned or _is_read_only(images)
+    pixels = np.require(images, requirements="C") if owned else np.array(images, order="C")
+    with warnings.catch_warnings():  # torch has no read-only tensors, and a source writes to none
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(pixels)
+
+
+def _is_read_only(array: np.ndarray) -> bool:
+    """True if the memory itself cannot be written to, such as that of a file mapped with mode ``"r"``.
+
+    An array's own flag says less: another view of the same memory may have another.
+    """
+    memory: Any = array
+    while isinstance(memory, np.ndarray):
+        memory = memory.base
+    return isinstance(memory, bytes | mmap.mmap) and memoryview(memory).readonly
 
 
 def as_labels(labels: object, count: int, names: Sequence[str] | None) -> tuple[Tensor, tuple[str, ...]]:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from tosc_env.data.base import Source
+from tosc_env.data.checks import Owned
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import data_root, file_digest, retrieve, stamps, with_note
 from tosc_env.data.plain_pickle import Call, as_bytes, read_pickle
@@ -63,7 +64,7 @@ class CIFAR10(DataSet):
             raise _missing(data_root(root))
         images, labels = _arrays(layout, split, stamps(layout.paths(split)))
         return Source.from_arrays(
-            images,
+            Owned(images),
             labels,
             name=self.name,
             split=split,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tosc_env.data.base import Source, shuffled
+from tosc_env.data.checks import Owned
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import stamps
 from tosc_env.data.pictures import check_channels, check_size, decode, path_name, read_table, usual_threads
@@ -75,7 +76,7 @@ class Folder(DataSet):
         images, tags = _read(files, stamps(files), labels, check_channels(channels), sides, bool(skip_broken))
         again = partial(self.load, "train", path, size, images.shape[1], skip_broken)
         return Source.from_arrays(
-            images,
+            Owned(images),
             tags,
             name=self.name,
             split=split,

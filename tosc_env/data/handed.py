@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from tosc_env.data.base import Source
+from tosc_env.data.checks import Owned
 from tosc_env.data.folder import Folder
 from tosc_env.data.pictures import check_channels, check_size, decode, read_table
 from tosc_env.errors import InputError
@@ -38,7 +39,7 @@ def as_source(
     given                   how it is read
     ======================  ======================================================================================
     a source                as it is
-    an array or tensor      :meth:`Source.from_arrays`, uint8 [N, C, H, W]; a ``np.memmap`` stays on the disk
+    an array or tensor      :meth:`Source.from_arrays`, uint8 [N, C, H, W]; one mapped read-only stays on the disk
     (images, labels)        the same, as a tuple of two
     a path                  the data set ``"folder"``: a folder of images for each class
     a data set of torch     ``len(given)`` items (image, label), or images alone
@@ -143,7 +144,7 @@ def _of_items(
         names = getattr(columns.get(_keys(columns)[1]), "names", None)
     if names is not None and labels is not None and not isinstance(labels[0], str):
         facts = {"class_names": list(names), **facts}
-    return Source.from_arrays(images, labels, name=name, split=split, **facts)
+    return Source.from_arrays(Owned(images), labels, name=name, split=split, **facts)
 
 
 def _keys(columns: Mapping[str, Any]) -> tuple[str, str]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tosc_env.data.base import Source
+from tosc_env.data.checks import Owned
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.shapes_render import CLASS_NAMES, COLOURS, POSITIONS, SIZES, TEXTURES, Scene, render
 from tosc_env.data.statistics import Statistics, compute_statistics
@@ -79,7 +80,7 @@ class Shapes(DataSet):
             values = (("absent", "present"),) * len(names)
             columns = binary_columns(labels, facts, len(names))
         return Source.from_arrays(
-            images,
+            Owned(images),
             labels,
             name=self.name,
             split=split,

@@ -79,5 +79,9 @@ class SeededRows(Session):
         return join([row.observe(player) for row in self.rows])
 
     def _gather(self) -> None:
-        self.present = join([row._present for row in self.rows])
+        messages = [row._present for row in self.rows]
+        if any(message.transmission is None for message in messages):
+            # A transmitter outside sends them all again, those of rows that wait for their reset too.
+            messages = [InFlight(message.round, None) for message in messages]
+        self.present = join(messages)
         self.cycles = np.concatenate([row.cycles for row in self.rows])

@@ -158,7 +158,7 @@ def check_registered(policy: Pipeline | Eavesdropper) -> None:
     parts: list[tuple[Registry[Any], str]] = [(eavesdroppers, policy.name)]
     if isinstance(policy, Pipeline):
         parts = [(schemes, policy.name), *((registered_stages, stage.name) for stage in policy.added)]
-    for registry, name in parts:
+    for registry, name in dict.fromkeys(parts):  # a look-up reads what all installed packages declare
         if name not in registry:
             raise InputError(
                 f"a file holds names, and no {registry.kind} is registered as {name!r}: register its class with "

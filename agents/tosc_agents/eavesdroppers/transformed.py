@@ -153,12 +153,7 @@ class TransformedAttack(Eavesdropper):
         return next((base.match_figure for base in self._able("match")), Eavesdropper.match_figure)
 
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
-        for name, base in self.attackers.items():
-            denied = view.threat.grants(base.needs)
-            if denied is not None:
-                raise DeniedError(
-                    f"{name!r}, a base attack of {self.name!r}, is denied what it needs ({denied})."
-                )
+        self._check_allowed(view)
         self.to(view.device)
         record = self.learn(view, generator)
         self.to(view.device)
@@ -187,6 +182,17 @@ class TransformedAttack(Eavesdropper):
     def infer(self, received: Tensor, csi: Tensor) -> Tensor:
         able, shown = self._shown("infer", received, csi)
         return torch.cat([base.infer(shown.received, shown.csi) for base in able], dim=1)
+
+    def _check_allowed(self, view: View) -> None:
+        """Raise what a base attack would raise later, when queries have been spent."""
+        for name, base in self.attackers.items():
+            told = f"{name!r}, a base attack of {self.name!r},"
+            denied = view.threat.grants(base.needs)
+            if denied is not None:
+                raise DeniedError(f"{told} is denied what it needs ({denied}).")
+            nothing = base.nothing_to_attack(view)
+            if nothing is not None:
+                raise InputError(f"{told} has nothing to attack: {nothing}.")
 
     def _able(self, capability: str) -> list[Eavesdropper]:
         return [base for base in self.attackers.values() if capability in base.capabilities]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tosc_agents.eavesdroppers.transformed import BASE_ATTACKS, TransformedAttack
 from tosc_env.channels import noise_power
+from tosc_env.errors import DeniedError
 from tosc_env.options import check_count
 from tosc_env.privacy.view import View
 from tosc_env.types import Reception, SystemSpec
@@ -78,6 +79,9 @@ class Unshuffle(TransformedAttack):
 
     @torch.no_grad()
     def learn(self, view: View, generator: torch.Generator) -> dict[str, Any]:
+        denied = view.threat.grants(self.needs)
+        if denied is not None:
+            raise DeniedError(f"{self.name!r} is denied what it needs ({denied}).")
         count = min(self.options["pairs"], view.num_images)
         order = torch.randperm(view.num_images, generator=generator, device=view.device)[:count]
         parts = order.split(view.batch_size)

@@ -17,7 +17,7 @@ from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.learning.state import Run
 from tosc_env.errors import InputError
-from tosc_env.exchange import transmit, with_fresh_nonces
+from tosc_env.exchange import numbered_by_content, transmit, with_fresh_nonces
 from tosc_env.game import Game
 from tosc_env.options import Seed, Share, Within, check_fields, checked
 from tosc_env.pipeline import Pipeline, as_pipeline
@@ -171,7 +171,9 @@ class Trainee(nn.Module):
                 part.eval()
 
     def forward(self, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.loss(with_fresh_nonces(self._draw(index), self.scheme, self._generator))
+        round_ = with_fresh_nonces(self._draw(index), self.scheme, self._generator)
+        # Augmented images are no longer those of the source: a place there does not say which they are.
+        return self.loss(numbered_by_content(round_, round_.batch.images, self.scheme))
 
     def loss(self, round_: Round) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a round and figures to log."""

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 import torch
 from fakes import SMALL
+from tosc_agents.learning.loop import LoopConfig
 from tosc_agents.stages.keyed import Keyed
 from tosc_agents.training.evaluate import evaluate
+from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
 
 import tosc_env
 from tosc_env.channels.flat import AWGN, Rician
@@ -44,6 +46,17 @@ class Plain(PrivacyScheme):
 
     def decode(self, received, csi, context):
         return received[:, :10]
+
+
+class Trainable(Plain):
+    """The same with something to train."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def decode(self, received, csi, context):
+        return self.scale * super().decode(received, csi, context)
 
 
 class Watched(Keyed):
@@ -201,13 +214,16 @@ def test_sources_that_share_an_image_and_their_length(watched):
     images = first.images.clone()
     images[1:] = images[1:].flip(0)
     mine = Source.from_arrays(images, first.labels, name=first.name, class_names=first.class_names)
-    written = Source.from_arrays(
-        first.images.clone(), first.labels, name=first.name, class_names=first.class_names
-    )
+    array = first.images.numpy()
+    written = Source.from_arrays(array, first.labels, name=first.name, class_names=first.class_names)
     for source in (first, mine, first.take_half("system"), first.take_half("attacker"), written):
         rounds(scheme, source)
-    written.images[:] = 255 - written.images
+    # Whoever writes, here or there, writes to no source; who makes another of what was written has another.
+    array[:] = 255 - array
+    written.images.numpy()[:] = 7
     rounds(scheme, written)
+    again = Source.from_arrays(array, first.labels, name=first.name, class_names=first.class_names)
+    rounds(scheme, again)
     assert kept(stage) > 50
 
 
@@ -243,6 +259,27 @@ def test_evaluations_and_attacks_whatever_split_and_data(watched):
                 view.encode(1.0 - source.gather(torch.arange(12)).images)
                 view.unkeyed(torch.arange(10))
     assert kept(stage) > 300
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_trainings_of_one_seed_and_key_whatever_the_augmentation(passes):
+    """Padding, mirroring, squares and colours of one image are different images."""
+    stage = Watched(SPEC)
+    game = Game(make_source("shapes", **SMALL))
+    for options in (
+        {"pad": 0, "flip": False, "cutout": 0},
+        {"pad": 0, "flip": False, "cutout": 4},
+        {"pad": 0, "flip": False, "cutout": 8},
+        {"pad": 0, "flip": True, "cutout": 8},
+        {"pad": 2},
+        {"pad": 4},
+        {"colour": 0.2},
+        {"colour": 0.4},
+    ):
+        scheme = Pipeline(Trainable(SPEC), [stage.another()])
+        loop = LoopConfig(epochs=passes, batch_size=20)
+        fit_scheme(scheme, game, SchemeTraining(loop, **options), objectives="task", seed=3)
+    assert kept(stage) > 8 * 20 * passes
 
 
 def episode():

@@ -90,7 +90,7 @@ def test_halves_have_half_of_every_class_although_folders_are_sorted(tmp_path):
     whole = load(tmp_path)
     system, attacker = load(tmp_path, half="system"), load(tmp_path, half="attacker")
     assert (len(system), len(attacker)) == (10, 11)
-    assert system.images.data_ptr() == whole.images.data_ptr()  # no copy: they lie in that order
+    assert system._images.data_ptr() == whole._images.data_ptr()  # no copy: they lie in that order
     for half in (system, attacker):
         assert set(torch.bincount(half.labels).tolist()) <= {3, 4}
 

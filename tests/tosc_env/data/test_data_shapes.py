@@ -18,7 +18,9 @@ def test_sizes_names_and_shapes_are_as_documented():
     assert train.class_names == CLASS_NAMES
     assert [len(values) for values in train.attribute_values] == [8, 4, 9, 3]
     assert make_source("shapes", size=64, num_images=4).image_shape == (3, 64, 64)
-    assert make_source("shapes").images.data_ptr() == train.images.data_ptr(), "environments share the arrays"
+    assert make_source("shapes")._images.data_ptr() == train._images.data_ptr(), (
+        "environments share the arrays"
+    )
     assert test.statistics.mean_image_mse == train.statistics.mean_image_mse
     told = make_source("shapes", num_images=10, seed=3).provenance
     assert told == "Shapes (procedural, seed 3, 32x32, 10 train images)."

@@ -43,6 +43,60 @@ def test_a_batch_shares_no_memory_with_its_source():
     assert index.tolist() == list(range(9))
 
 
+def test_nothing_that_is_written_anywhere_changes_a_source():
+    """What follows from its images (remembered symbols, key streams, identities) would be that of others."""
+    given, tensor = some_images(), torch.from_numpy(some_images(seed=1))
+    views = given[:], torch.from_numpy(given), tensor.numpy()
+    frozen = given[:]
+    frozen.flags.writeable = False
+    labels, columns = np.arange(9) % 3, np.arange(9)[:, None] % 2
+    with torch.inference_mode():
+        inside = Source.from_arrays(tensor, labels, name="inside")
+    sources_ = [Source.from_arrays(given, labels, attributes=columns, name="mine"), inside]
+    sources_ += [Source.from_arrays(frozen, labels, name="frozen"), make_source("shapes", num_images=9)]
+    before = [[getattr(one, name) for name in ("images", "labels", "attributes")] for one in sources_]
+    told = [(one.number, one.sha256) for one in sources_]
+    for array in (*views, tensor, labels, columns):
+        array[:] = 1
+    for one in sources_:
+        for handed in (one.images, one.labels, one.attributes):
+            handed.numpy()[:] = 1
+            handed.data.fill_(2)
+            with torch.inference_mode():
+                handed.fill_(3)
+    after = [[getattr(one, name) for name in ("images", "labels", "attributes")] for one in sources_]
+    assert all(
+        torch.equal(old, new)
+        for one, other in zip(before, after, strict=True)
+        for old, new in zip(one, other, strict=True)
+    )
+    fresh = [Source.from_arrays(one.images, one.labels, name="again").number for one in sources_]
+    assert fresh == [one.number for one in sources_] and told == [
+        (one.number, one.sha256) for one in sources_
+    ]
+
+
+@pytest.mark.parametrize("name", ["images", "labels", "attributes", "name", "number", "sha256", "gather"])
+def test_nothing_of_a_source_can_be_assigned(name):
+    source = a_source()
+    with pytest.raises(AttributeError):
+        setattr(source, name, getattr(source, name))
+
+
+def test_a_source_is_not_subclassed():
+    """A ``gather`` of its own would give other images than those that its number and remembered symbols are of."""
+    with refused("subclassed Augmented from_arrays SchemeTraining"):
+
+        class Augmented(Source):  # type: ignore[misc]
+            def gather(self, index):
+                return super().gather(index)
+
+
+def test_its_number_is_what_key_streams_were_always_made_from():
+    images = np.arange(2 * 3 * 8 * 8, dtype=np.uint8).reshape(2, 3, 8, 8)
+    assert Source.from_arrays(images, name="counted").number == 4970183953896441801
+
+
 def test_draw_depends_on_the_generator_alone_and_is_uniform():
     source = a_source()
     torch.manual_seed(1)

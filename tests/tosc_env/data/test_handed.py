@@ -174,8 +174,11 @@ def test_a_map_of_a_file_stays_on_the_disk(tmp_path, recwarn):
     for mode in ("r", "r+", "c"):
         images = np.memmap(tmp_path / "images", np.uint8, mode, shape=tuple(WANTED.shape))
         source = Source.from_arrays(images, LABELS, name="mapped", halves="in-order")
-        assert source.images.data_ptr() == images.ctypes.data and torch.equal(source.images, WANTED)
-        assert source.take_half("attacker").images.data_ptr() == images[4:].ctypes.data
+        half = source.take_half("attacker")
+        assert torch.equal(source.images, WANTED) and torch.equal(half.images, WANTED[4:])
+        # What somebody can write to is copied.
+        assert (source._images.data_ptr() == images.ctypes.data) == (mode == "r")
+        assert (half._images.data_ptr() == images[4:].ctypes.data) == (mode == "r")
     assert not recwarn.list
 
 

@@ -145,3 +145,18 @@ def test_frames_of_rows_with_seeds():
     single.step(1)
     assert np.array_equal(env.render()[1], single.render())
     env.close()
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_a_transmitter_sends_for_rows_that_are_apart_and_for_one_that_waits(mode, waiting):
+    """A row that is over beside others that are not: its old transmission is let go with theirs."""
+    ours, theirs = both("transmitter", mode)
+    ours.action_space.seed(0)
+    assert_same(ours.reset(seed=SEEDS), theirs.reset(seed=SEEDS))
+    action = ours.action_space.sample()
+    ours.step(action), theirs.step(action)
+    mask = np.arange(3) != waiting
+    for env in (ours, theirs):
+        env.reset(options={"reset_mask": mask.copy()})
+    played_alike(ours, theirs, mode)

@@ -11,6 +11,7 @@ from torch import Tensor
 from tosc_agents.experiments.article import ATTRIBUTES
 from tosc_env.data import data_set
 from tosc_env.data.base import Source
+from tosc_env.data.checks import Owned
 from tosc_env.errors import InputError, unknown
 from tosc_env.game import GameConfig
 
@@ -120,7 +121,8 @@ def fold(source: Source, k: int, folds: int, seed: int, stratify: str) -> tuple[
     tested = tested.to(source.device)
     made: list[Source] = []
     for name, mask in (("training", ~tested), ("test", tested)):
-        arrays = source.images[mask], source.labels[mask], source.attributes[mask]
+        part = source.subset(mask.nonzero()[:, 0])
+        arrays = part.images, part.labels, part.attributes
         told = f"fold {k + 1} of {folds} (seed {seed}): {name} part of: {source.provenance}"
         made.append(_source(source, *arrays, told, source.device, made[0] if made else None))
     return made[0], made[1]
@@ -137,7 +139,7 @@ def _source(
 ) -> Source:
     """Images with the names of another source, and statistics of their own unless ``training`` has them."""
     return Source.from_arrays(
-        images,
+        Owned(images),
         labels,
         name=like.name,
         split="train" if training is None else "test",
