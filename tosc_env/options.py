@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args,
 import numpy as np
 import torch
 
-from tosc_env.errors import InputError, ToscError, listing, shown, without_keys
+from tosc_env.errors import InputError, ToscError, listing, one_line, shown, without_keys
 from tosc_env.registry import Registry
 from tosc_env.types import SystemSpec
 
@@ -91,7 +91,17 @@ def check_hint(value: Any, hint: Any, name: str) -> Any:
         return _fitted(value, hint)
     except _Misfit:
         told = "what was given" if name == "key" else shown(value)
-        raise InputError(f"{name} must be {described(hint)}, not {told}.") from None
+        listed = list_hint(value) if " list of " in f" {described(hint)}" else ""
+        raise InputError(f"{name} must be {described(hint)}, not {told}{listed}.") from None
+
+
+def list_hint(value: object) -> str:
+    """How a list is written, for who wrote its parts with commas alone on a command line.
+
+    >>> list_hint("32,64"), list_hint("32")
+    ('; a list is written [32,64]', '')
+    """
+    return f"; a list is written [{one_line(value, 40)}]" if isinstance(value, str) and "," in value else ""
 
 
 def checked(function: Callable[P, T]) -> Callable[P, T]:
@@ -229,7 +239,7 @@ def described(hint: Any) -> str:
     if origin is Literal:
         return _either(map(repr, parts))
     if origin is tuple and parts and parts[-1] is not Ellipsis:
-        return f"{len(parts)} of {described(parts[0])}"
+        return f"a list of {len(parts)} {_PLURALS.get(parts[0], described(parts[0]))}"
     if origin in (tuple, list, abc.Sequence, abc.Collection):
         return f"a list of {_PLURALS.get(parts[0], described(parts[0]))}"
     if hint in _WORDS:
@@ -237,7 +247,8 @@ def described(hint: Any) -> str:
     if origin is abc.Callable:
         return "a function"
     if origin in (dict, abc.Mapping):
-        return "a dictionary of names and values" if parts and parts[0] is str else "a dictionary"
+        each = f", each {described(parts[1])}" if parts and isinstance(parts[1], type) else ""
+        return f"a dictionary of names and values{each}" if parts and parts[0] is str else "a dictionary"
     return _a(getattr(origin or hint, "__name__", str(hint)))
 
 

@@ -144,7 +144,13 @@ class Pipeline(PrivacyScheme):
 
     def constrain(self, symbols: Tensor, context: Context) -> Tensor:
         """Apply the constraint of this scheme's symbols [B, 2n]: points, or unit mean energy."""
-        return constraint_of(self.constellation)(symbols)
+        try:
+            return constraint_of(self.constellation)(symbols)
+        except InputError as error:
+            if not self._stages():
+                raise
+            told = str(error).rstrip(".")
+            raise InputError(f"{told}; a stage that sends others sets its constellation, or None.") from None
 
     @property
     def precodes(self) -> bool:

@@ -88,6 +88,11 @@ class Registry(Generic[T]):
 
     def _load(self, name: str) -> None:
         entry = self._entry(name)
+        if entry is None and name.endswith(".safetensors"):
+            raise InputError(
+                f"{shown(name)} is a file and no {self.kind}'s name: tosc_env.load_checkpoint({shown(name)}).policy is "
+                "what it holds."
+            )
         if entry is None:
             raise unknown(self.kind, name, self)
         try:

@@ -41,6 +41,9 @@ FITTED_IMAGES = 5000
 NEAREST = 2
 """Number of a zoo's weights that a message names."""
 
+COMMANDS = {"scheme": "tosc train", "eavesdropper": "tosc attack"}
+"""The commands that make weights."""
+
 UNPROTECTED: Mapping[str, Any] = {"weights": USUAL_SCHEME, "backbone": "cnn", "stages": []}
 """The system that an attacker is looked up against where no scheme plays (:attr:`Pipeline.composition`)."""
 
@@ -126,10 +129,20 @@ def scheme_file(name: str, where: str | Game, options: Mapping[str, Any] | None 
 def eavesdropper_file(name: str, data: str, game: Game, scheme: Pipeline) -> Path:
     """Find the file of an attacker that was trained against a scheme on a data set; InputError where there is none."""
     wanted = Wanted(data, game)
+    check_has_weights(name)
     path = _eavesdropper_path(name, wanted, scheme)
     if path is None:
         raise _no_weights("eavesdropper", f"{name!r} against {_title(scheme)}", wanted)
     return path
+
+
+def check_has_weights(name: str) -> None:
+    """Raise InputError for an attacker whose work no file can hold: it asks the encoder while it attacks."""
+    if "candidate_queries" in eavesdroppers[name].needs:  # type: ignore[attr-defined]
+        raise InputError(
+            f"the eavesdropper {name!r} has candidates encoded while it attacks, which no file can do: 'tosc attack' "
+            f"runs it (--eavesdropper {name}), as fit_eavesdropper does, and evaluate takes what that returns."
+        )
 
 
 @checked
@@ -181,6 +194,7 @@ def load_eavesdropper(
         'inversion'
     """
     wanted = _wanted(where)
+    check_has_weights(name)
     target = _find_scheme(scheme, wanted, {}, ()) if isinstance(scheme, str) else as_pipeline(scheme)
     path = _eavesdropper_path(name, wanted, target)
     if path is None:
@@ -230,12 +244,13 @@ def resolve_eavesdropper(
     scheme: Pipeline | None,
     *,
     stand_in: bool = False,
+    warn: bool = True,
 ) -> Eavesdropper:
     """Find the attacker of a game, like :func:`resolve_scheme`.
 
     An ``instant`` attacker is fitted on the spot to the game's source. None means :data:`USUAL_EAVESDROPPER`; where no
     zoo has weights of it against this scheme, :data:`UNTRAINED_EAVESDROPPER` is fitted to :data:`FITTED_IMAGES` images
-    in its place, with a warning.
+    in its place, with a warning unless ``warn`` is False.
     """
     options = named_options("eavesdropper_kwargs", options)
     if isinstance(eavesdropper, Eavesdropper):
@@ -256,12 +271,13 @@ def resolve_eavesdropper(
         return load_checkpoint(path, kind="eavesdropper").policy.to(game.device)
     if eavesdropper is not None or UNTRAINED_EAVESDROPPER not in eavesdroppers:
         raise _no_weights("eavesdropper", f"{name!r} against {_title(scheme)}", wanted)
-    warnings.warn(
-        f"no zoo has weights of the usual eavesdropper {name!r} against {_title(scheme)} for this game: "
-        f"{UNTRAINED_EAVESDROPPER!r}, fitted on the spot to {FITTED_IMAGES:,} images at most, plays instead. Train a "
-        "stronger one with 'tosc attack' and give its path as eavesdropper=.",
-        stacklevel=3,
-    )
+    if warn:
+        warnings.warn(
+            f"no zoo has weights of the usual eavesdropper {name!r} against {_title(scheme)} for this game: "
+            f"{UNTRAINED_EAVESDROPPER!r}, fitted on the spot to {FITTED_IMAGES:,} images at most, plays instead. "
+            "Train a stronger one with 'tosc attack' and give its path as eavesdropper=.",
+            stacklevel=3,
+        )
     return _fitted(UNTRAINED_EAVESDROPPER, {}, game, scheme, FITTED_IMAGES)
 
 
@@ -325,6 +341,7 @@ def _title(scheme: Pipeline | None) -> str:
 
 def _no_weights(kind: str, what: str, wanted: Wanted) -> InputError:
     game = wanted.game
+    step = f"; '{COMMANDS[kind]}' makes some"
     there = [line for line in listing() if line.startswith(kind)]
     shape = "x".join(map(str, game.spec.image_shape))
     asked = f"{kind} {what} for {wanted.data} {shape}"
@@ -334,9 +351,9 @@ def _no_weights(kind: str, what: str, wanted: Wanted) -> InputError:
         f"no trained weights of the {kind} {one_line(what, 2 * LONGEST_VALUE)} for {wanted.data} {shape}, "
         f"{game.num_symbols} channel uses, {game.snr_db} dB; nearest of {len(there)}: "
     )
-    while len(near) > 1 and len(told) + len("; ".join(near)) >= LONGEST:
+    while len(near) > 1 and len(told) + len("; ".join(near)) + len(step) >= LONGEST:
         near.pop()
-    return InputError(f"{told}{'; '.join(near)}.")
+    return InputError(f"{told}{'; '.join(near)}{step}.")
 
 
 def _wanted(where: str | Game) -> Wanted:

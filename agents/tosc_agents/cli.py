@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import io
+import os
+import re
 import signal
 import sys
 import warnings
@@ -10,9 +13,10 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import is_dataclass
 from importlib.metadata import version
+from itertools import takewhile
 from typing import Annotated, Any
 
-from tosc_env.errors import InputError, ToscError
+from tosc_env.errors import LONGEST_VALUE, InputError, ToscError, listing, shown
 
 DESCRIPTION = (
     "Privacy in task-oriented semantic communication: train, attack, measure; list and get data. "
@@ -28,8 +32,15 @@ def _terminate(*_: Any) -> None:
     raise _Terminated
 
 
+_told: set[str] = set()
+"""Warnings that were shown: a data set that is read for each split says everything again."""
+
+
 def _show_warning(message: Warning | str, *_: Any) -> None:
-    print(f"tosc: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    text = " ".join(str(message).split())
+    if text not in _told:
+        _told.add(text)
+        print(f"tosc: warning: {text}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,13 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _terminate)
         warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
-        if given == ["--version"]:
-            print(f"tosc {version('tosc-env')}")
-            return 0
-        check_arguments(given)
-        command = parsed(given)
-        check_whole_numbers(command)
-        return int(command.run())
+        code = _run(given)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read the output, such as 'head', has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except ToscError as error:
         print(f"tosc: error: {error}", file=sys.stderr)
         return 2
@@ -58,6 +68,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _Terminated:
         print("tosc: terminated; the same command goes on from the last whole epoch.", file=sys.stderr)
         return 128 + signal.SIGTERM
+
+
+def _run(given: list[str]) -> int:
+    if given == ["--version"]:
+        print(f"tosc {version('tosc-env')}")
+        return 0
+    check_arguments(given)
+    command = parsed(given)
+    check_whole_numbers(command)
+    return int(command.run())
 
 
 def check_arguments(given: Sequence[str]) -> None:
@@ -74,6 +94,8 @@ def check_arguments(given: Sequence[str]) -> None:
             raise InputError(f"the argument after {before!r} is empty; leave it out, or give it a value.")
         if not all(letter.isprintable() or letter in "\t\n" for letter in text):
             raise InputError(f"arguments are text that can be printed, not {text!r}.")
+        if text == "--":
+            raise InputError("'--' alone means nothing to tosc; leave it out.")
         if text.startswith("--"):
             name = text.partition("=")[0].replace("_", "-").removeprefix("--").removeprefix("no-")
             if name in names:
@@ -123,25 +145,67 @@ def commands() -> Any:
 
 
 def parsed(given: list[str]) -> Any:
-    """The command of these arguments; raises InputError with what tyro tells in a box of several lines."""
+    """The command of these arguments; raises InputError for what tyro tells in a box of several lines."""
     import tyro
 
     told = io.StringIO()
     try:
         with redirect_stderr(told):
-            return tyro.cli(
+            command, unread = tyro.cli(
                 commands(),
                 prog="tosc",
                 args=given,
                 description=DESCRIPTION,
                 config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
+                return_unknown_args=True,
             )
     except SystemExit as stopped:
         if not stopped.code:  # --help
+            sys.stdout.flush()
             raise
-        boxed = [line.strip("│| ") for line in told.getvalue().splitlines()[1:-1]]
-        parts = " ".join(line if line.strip("─-") else ";" for line in boxed).split("; For full helptext")
-        raise InputError(f"{parts[0].replace(' ;', ';').strip().rstrip('.')}.") from None
+        raise InputError(_sentence(told.getvalue(), given)) from None
+    if unread:
+        raise _unknown(given[0], command, unread)
+    return command
+
+
+_NUMBERS = {"INT": "a whole number", "[INT": "whole numbers", "FLOAT": "a number", "[FLOAT": "numbers"}
+
+
+def _sentence(box: str, given: Sequence[str]) -> str:
+    """What tyro's box says of these arguments."""
+    boxed = [line.strip("│| ") for line in box.splitlines()[1:-1]]
+    text = " ".join(line if line.strip("─-") else ";" for line in boxed)
+    number = re.match(
+        r"Error parsing (--[\w-]+):.*; Argument helptext: \1 (?:\{None\}\|)?(\[?(?:INT|FLOAT))", text
+    )
+    if number:
+        flag, kind = number.groups()
+        return f"{flag} takes {_NUMBERS[kind]}, not {' '.join(map(repr, _values_of(flag, given)))}."
+    text = re.split("; (?:Argument helptext|For full helptext)", text)[0]
+    return f"{text.replace(' ;', ';').strip().rstrip('.')}."
+
+
+def _values_of(flag: str, given: Sequence[str]) -> list[str]:
+    for at, text in enumerate(given):
+        name, equals, value = text.partition("=")
+        if name.replace("_", "-") == flag:
+            return [value] if equals else list(takewhile(lambda one: one[:2] != "--", given[at + 1 :]))
+    return []
+
+
+def _unknown(name: str, command: Any, unread: Sequence[str]) -> InputError:
+    """The error for arguments that a command does not have."""
+    from tosc_agents.commands.common import asked_of
+
+    flag = next((text.partition("=")[0] for text in unread if text.startswith("--")), None)
+    if flag is None:
+        return InputError(f"'tosc {name}' takes no further argument, and {shown(unread[0])} was given.")
+    has = [option for option in asked_of(command) if option.startswith("--")]
+    near = difflib.get_close_matches(flag[:LONGEST_VALUE], has, n=1)
+    hint = f"did you mean {near[0]}?" if near else "its options are:"
+    more = f"'tosc {name} --help' lists all" if near else listing(has, flag)
+    return InputError(f"'tosc {name}' has no option {shown(flag)}; {hint} {more}.")
 
 
 if __name__ == "__main__":

@@ -98,8 +98,8 @@ def describe(top: CardLeaks, ceiling: dict[str, dict[str, float]]) -> list[str]:
                 got = f"{value:.2f} dB, a leak of {gain:.2f} dB above the floor {floor:.2f} dB"
                 if most is not None:
                     whole = most - floor
-                    share = f": {max(0.0, gain) / whole:.0%} of it" if whole > 0 else ""
-                    got += f" (unprotected {whole:.2f} dB{share})"
+                    share = max(0.0, gain) / whole if whole > 0 else 2.0
+                    got += f" (unprotected {whole:.2f} dB{f': {share:.0%} of it' if share <= 1 else ''})"
             else:
                 got = f"{value:.1%} by {best['figure']}"
                 got += f" (chance {best['chance']:.1%})" if "chance" in best else ""

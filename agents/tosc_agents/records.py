@@ -38,7 +38,12 @@ HEADINGS = {
 def provenance(source: Source, device: torch.device) -> dict[str, Any]:
     """Data and where it came from, device, versions and commit."""
     return {
-        "data": {"name": source.name, "provenance": source.provenance, "images": len(source)},
+        "data": {
+            "name": source.name,
+            "provenance": source.provenance,
+            "images": len(source),
+            "sha256": source.sha256,
+        },
         "device": str(device),
         "processor": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
@@ -143,6 +148,13 @@ LEGEND = (
 )
 
 
+def accuracies(evaluation: Evaluation) -> str:
+    """The accuracy at each SNR, and what the best constant answer gets: ``48.6% at 12 dB (chance 33.3%)``."""
+    shares = ", ".join(f"{f.mean:.1%} at {snr:g} dB" for snr, f in evaluation.accuracy.items())
+    chance = evaluation.chance.get("label")
+    return shares if chance is None else f"{shares} (chance {chance:.1%})"
+
+
 def print_evaluation(title: str, evaluation: Evaluation, note: str) -> None:
     """Print the tables a person reads: accuracy by SNR, each attacker with the floors beneath, what was inferred."""
     from rich.console import Console
@@ -150,8 +162,7 @@ def print_evaluation(title: str, evaluation: Evaluation, note: str) -> None:
 
     console = Console()
     if evaluation.accuracy:
-        shares = ", ".join(f"{f.mean:.1%} at {snr:g} dB" for snr, f in evaluation.accuracy.items())
-        console.print(f"[bold]{title}[/bold]: accuracy {shares}")
+        console.print(f"[bold]{title}[/bold]: accuracy {accuracies(evaluation)}")
     inferred = columns(evaluation)[len(HEADINGS) :]
     for part, caption in ((tuple(HEADINGS), f"{LEGEND}\n{note}"), (inferred, None)):
         if part:

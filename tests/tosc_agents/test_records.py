@@ -34,7 +34,12 @@ def evaluation():
 def test_provenance_names_data_device_versions_and_commit():
     source = make_source("shapes", num_images=20, size=16)
     record = provenance(source, torch.device("cpu"))
-    assert record["data"] == {"name": "shapes", "provenance": source.provenance, "images": 20}
+    assert record["data"] == {
+        "name": "shapes",
+        "provenance": source.provenance,
+        "images": 20,
+        "sha256": source.sha256,
+    }
     assert record["device"] == "cpu" and record["torch"] == torch.__version__ and record["threads"] == 1
     assert re.fullmatch(r"[0-9a-f]{7,}(-dirty)?|unknown|.*-g[0-9a-f]+(-dirty)?", record["commit"])
     json.dumps(record)

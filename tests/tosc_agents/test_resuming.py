@@ -267,6 +267,8 @@ ATTACKED_OTHERWISE = {
     "--snr-db": 3.0,
     "--eavesdropper-snr-db": 3.0,
     "--attacker-data": "those",
+    "--attacker-data-kwargs": ["num_images=60", "size=16"],
+    "--data-kwargs": ["num_images=50"],
     "--images": "same-half",
     "--labels": False,
     "--queries": 20,
@@ -288,11 +290,12 @@ ATTACKED_WITH = {
     "--eavesdropper": {"--eavesdropper-kwargs": ["epochs=2", "width=8", "batch_size=10"]},
     "--eavesdropper-snr-db": {"--snr-db": 12.0},
     "--images": {"--attacker-data": None},
+    "--attacker-data-kwargs": {"--attacker-data": "shapes"},
     "--queries": {"--candidates": 100},
     "--labels": {"--eavesdropper": ["mean-image", "linear", "inversion-mlp"]},
 }
-MAY_BE_TAKEN = {"--all", "--eavesdropper", "--data", "--seeds", "--ssim", "--noise-seed"}
-"""What a finished attacker does not depend on: who else attacks, the data of recorded symbols, how it is measured."""
+MAY_BE_TAKEN = {"--all", "--eavesdropper", "--data", "--data-kwargs", "--seeds", "--ssim", "--noise-seed"}
+"""What a finished attacker does not depend on: who else attacks, on what images and how it is measured."""
 
 
 @pytest.fixture(scope="module")

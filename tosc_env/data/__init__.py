@@ -7,6 +7,7 @@ device.  A data set is one file (:class:`DataSet`) under :func:`register_source`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -20,8 +21,8 @@ from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import data_root
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.devices import resolve_device
-from tosc_env.errors import InputError
-from tosc_env.options import check_options
+from tosc_env.errors import InputError, shown
+from tosc_env.options import check_annotated, check_options
 from tosc_env.registry import Registry
 
 __all__ = [
@@ -66,6 +67,12 @@ def data_set(name: str) -> DataSet:
         >>> data_set("celeba").usual_kwargs["size"], data_set("shapes").is_available()
         (64, True)
     """
+    if isinstance(name, str) and name not in sources and os.path.isdir(name):
+        folder = shown(name)
+        raise InputError(
+            f"{folder} is a folder, not the name of a data set: give the data set 'folder' with path={folder} (--data "
+            f"folder --data-kwargs path={folder})."
+        )
     found = sources[name]
     if isinstance(found, type) and issubclass(found, DataSet):
         made = found()
@@ -112,6 +119,7 @@ def make_source(
     if not callable(getattr(data, "load", None)):
         raise InputError(f"the data set {name!r} has no load(split), which gives its images.")
     check_options(data.load, name, options, given=1)
+    options = check_annotated(data.load, options)
     try:
         source = data.load(split=split, **options)
     except TypeError as error:

@@ -99,7 +99,10 @@ def _listed(base: Path) -> tuple[tuple[str, ...], Files, Files]:
     """The classes, the training files and the test files."""
     if not os.path.isdir(base):
         told = "is no folder (unpack an archive first)" if os.path.exists(base) else "does not exist"
-        raise DataError(f"{path_name(base)} {told}; expected a folder with a folder of images per class.")
+        raise DataError(
+            f"{path_name(base)} {told}; expected a folder with a folder of images per class, "
+            "which path= names (--data-kwargs path=FOLDER)."
+        )
     if (base / "train").is_dir():
         classes, train = _of_classes(base / "train")
         if not (base / "test").is_dir():

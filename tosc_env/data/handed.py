@@ -26,7 +26,7 @@ def as_source(
     given: Any,
     labels: Any = None,
     *,
-    name: str = "mine",
+    name: str | None = None,
     split: str = "train",
     size: int | tuple[int, int] | None = None,
     channels: int | None = None,
@@ -52,7 +52,8 @@ def as_source(
     Args:
         given: the images.
         labels: of an array: integers or names of classes.
-        name: what results call it.
+        name: what results and checkpoints call it; by default "folder" for a path, as ``--data folder`` does, else
+            "mine".
         split: ``"train"``, ``"test"`` or ``"valid"``.
         size: of a folder or data set: pixels, one number or [height, width] (:func:`.pictures.decode`).
         channels: of a folder or data set: 1 (grey) or 3; None: as they are, if all are alike.
@@ -72,6 +73,8 @@ def as_source(
     reading: dict[str, Any] = {"size": size, "channels": channels, "skip_broken": skip_broken}
     if isinstance(given, tuple) and len(given) == 2 and labels is None and _is_array(given[0]):
         given, labels = given
+    if name is None:
+        name = Folder.name if isinstance(given, str | os.PathLike) else "mine"
     if _is_array(given):
         _refuse("an array", reading)
         return Source.from_arrays(given, labels, name=name, split=split, **facts)

@@ -195,10 +195,12 @@ def read_table(
             table, first = _room((count, *pixels.shape)), i
         if pixels.shape != table.shape[1:]:
             one, other = ("x".join(map(str, shape)) for shape in (table.shape[1:], pixels.shape))
-            raise InputError(
-                f"{name(first)} is {one} and {name(i)} is {other}: give the size that all are cut and resized to "
-                "(size=64, size=[48, 64]) or their channels (channels=3)."
-            )
+            wanted = []
+            if pixels.shape[1:] != table.shape[2:]:
+                wanted.append("the size that all are cut and resized to (size=64, size=[48, 64])")
+            if pixels.shape[0] != table.shape[1]:
+                wanted.append("the channels that all get (channels=3)")
+            raise InputError(f"{name(first)} is {one} and {name(i)} is {other}: give {' and '.join(wanted)}.")
         table[i] = pixels
         return None
 

@@ -42,7 +42,7 @@ class Shapes(DataSet):
         size: int = 32,
         seed: int = 0,
         num_images: int | None = None,
-        binary_attributes: Sequence[str] | None = None,
+        binary_attributes: str | Sequence[str] | None = None,
     ) -> Source:
         """Images uint8 [N, 3, size, size].
 

@@ -115,13 +115,17 @@ def build_system(
         game = game.with_rules(constellation=pipeline.constellation)
     target = None if pipeline is None or not pipeline.receives else pipeline
     attackers: dict[str, Eavesdropper] = {}
+    told = False  # what plays in place of the usual eavesdropper, once for all of them
     for name in inside:
         if game.config.colluding and attackers:
             attackers[name] = next(iter(attackers.values()))
             continue
         policy = eavesdropper.get(name) if isinstance(eavesdropper, Mapping) else eavesdropper
         alone = game if game.config.colluding or len(nodes) == 2 else game.with_only(name)
-        attackers[name] = resolve_eavesdropper(policy, eavesdropper_kwargs, alone, target, stand_in=stand_in)
+        attackers[name] = resolve_eavesdropper(
+            policy, eavesdropper_kwargs, alone, target, stand_in=stand_in, warn=policy is not None or not told
+        )
+        told |= policy is None
     return System(game, pipeline, attackers, stand_in, config.data)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from tosc_env.errors import InputError
 from tosc_env.options import Count, Within, check_fields
 
-Images = Literal["other-half", "same-half", "other-data"]
+Images = Literal["other-half", "same-half", "no-half", "other-data"]
 KeyKnowledge = Literal["with-pairs", "without-pairs", "with-key"]
 
 
@@ -19,7 +19,8 @@ class ThreatModel:
 
     Attributes:
         images: the attacker's training images: the half of the training split that the system was not trained on,
-            the half that it was trained on, or another data set.
+            the half that it was trained on, a split that nobody halved, which may hold the system's images, or another
+            data set. A record has what is true of the images that were given (:meth:`on`).
         labels: whether those images come with labels and attributes.
         queries: the number of images that the encoder sends for it; None: unlimited.
         candidate_queries: whether it may also have the candidates of a re-identification encoded.
@@ -51,6 +52,15 @@ class ThreatModel:
                 f"queries={self.queries} limits what may be encoded and candidate_queries=True does not; say how many "
                 "candidates may be encoded (candidates=), or grant none."
             )
+
+    def on(self, half: str | None) -> ThreatModel:
+        """The threat model of an attacker whose images are this half of a source; other data stays other data.
+
+        >>> ThreatModel().on("system").images, ThreatModel().on(None).images
+        ('same-half', 'no-half')
+        """
+        true: Any = {"attacker": "other-half", "system": "same-half"}.get(half or "", "no-half")
+        return self if self.images == "other-data" else replace(self, images=true)
 
     def plain(self) -> dict[str, Any]:
         """Return the fields as plain values, for the record."""

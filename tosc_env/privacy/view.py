@@ -273,7 +273,8 @@ class _Referee:
         self, game: Game, scheme: PrivacyScheme, threat: ThreatModel, generator: torch.Generator
     ) -> None:
         # Who plays a game in which all pool what they receive does so whatever else is granted.
-        self._threat = replace(threat, colluding=threat.colluding or game.config.colluding)
+        held = threat.on(game.source.half)
+        self._threat = replace(held, colluding=threat.colluding or game.config.colluding)
         self._game, self._scheme = game, as_pipeline(scheme)
         self._secret = secret_of(self._scheme, generator.get_state())
         self._asked = torch.zeros(len(game.source), dtype=torch.bool, device=game.device)

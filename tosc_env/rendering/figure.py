@@ -38,30 +38,28 @@ class Board:
 
     Args:
         points: the complex points of a discrete game, drawn behind the symbols; else None.
-        adversaries: the eavesdroppers' nodes; several, of which the first 16 are drawn, share the space of one.
+        adversaries: the eavesdroppers' nodes; several, of which the 16 that are paid best are drawn, share the space
+            of one.
     """
 
     def __init__(self, points: np.ndarray | None, adversaries: Sequence[str] = ("eavesdropper",)) -> None:
         figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
         self.canvas = FigureCanvasAgg(figure)
         self.title = figure.text(0.5, 0.925, "", ha="center", va="center", fontsize=11, color=INK)
-        names = adversaries[:MOST_TILES]
-        one = len(names) == 1
+        self.adversaries = adversaries
+        count = min(len(adversaries), MOST_TILES)
+        one = count == 1
         symbols, images = ("symbols at the eavesdropper", "eavesdropper's image") if one else ("", "")
         self.image, self.truth = _picture(figure, _box(0.015), "image sent")
         self.receiver = _Constellation(figure, _box(0.217), "receiver", "symbols at the receiver", points)
-        self.eavesdroppers = {
-            name: _Constellation(figure, box, "eavesdropper", symbols, points)
-            for name, box in zip(names, _tiles(0.413, len(names)), strict=True)
-        }
-        self.reconstructions = {
-            name: _picture(figure, box, images)
-            for name, box in zip(names, _tiles(0.610, len(names)), strict=True)
-        }
+        self.eavesdroppers = [
+            _Constellation(figure, box, "eavesdropper", symbols, points) for box in _tiles(0.413, count)
+        ]
+        self.reconstructions = [_picture(figure, box, images) for box in _tiles(0.610, count)]
         if not one:
-            first = f" (first {MOST_TILES})" if len(adversaries) > MOST_TILES else ""
+            best = f" (best {MOST_TILES})" if len(adversaries) > MOST_TILES else ""
             for left, text in ((0.413, "symbols at the eavesdroppers"), (0.610, "eavesdroppers' images")):
-                figure.text(left + 0.087, 0.795, text + first, ha="center", fontsize=9, color=MUTED)
+                figure.text(left + 0.087, 0.795, text + best, ha="center", fontsize=9, color=MUTED)
         figure.text(0.812, 0.795, "receiver decides", fontsize=9, color=MUTED)
         self.decision = figure.text(0.812, 0.765, "", va="top", fontsize=12, linespacing=1.15)
         figure.text(0.812, 0.475, "rewards", fontsize=9, color=MUTED)
@@ -74,13 +72,14 @@ class Board:
         self.truth.set_text(_shorten(f"truth: {truth}", 28, 1))
         sent = _complex(snapshot.sent)
         received = {name: _complex(symbols) for name, symbols in snapshot.received.items()}
-        eavesdropped = {name: received.get(name, _complex(None)) for name in self.eavesdroppers}
+        names = self._drawn(snapshot.rewards)
+        eavesdropped = {name: received.get(name, _complex(None)) for name in names}
         at_receiver = next(iter(received.values()), _complex(None))
         limit = _limit(sent, at_receiver, *eavesdropped.values())
         self.receiver.draw(sent, at_receiver, limit)
-        for name, panel in self.eavesdroppers.items():
+        for name, panel in zip(names, self.eavesdroppers, strict=True):
             panel.draw(sent, eavesdropped[name], limit)
-        for name, (picture, caption) in self.reconstructions.items():
+        for name, (picture, caption) in zip(names, self.reconstructions, strict=True):
             rebuilt, psnr = snapshot.reconstructions.get(name), snapshot.psnr_db.get(name)
             picture.set_data(np.full((1, 1, 3), 0.95) if rebuilt is None else _pixels(rebuilt))
             unit = "PSNR {:.1f} dB" if len(self.reconstructions) == 1 else "{:.1f} dB"
@@ -89,6 +88,13 @@ class Board:
         self.bars.draw(snapshot.rewards)
         self.canvas.draw()
         return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
+
+    def _drawn(self, rewards: Mapping[str, float]) -> list[str]:
+        """The eavesdroppers of the tiles: all in order, or where they are too many the best paid, best first."""
+        if len(self.adversaries) == len(self.eavesdroppers):
+            return list(self.adversaries)
+        best = sorted(self.adversaries, key=lambda name: rewards.get(name, -math.inf), reverse=True)
+        return best[: len(self.eavesdroppers)]
 
     def _decide(self, decision: str | None, score: float) -> None:
         if decision is None:

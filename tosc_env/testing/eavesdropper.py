@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from tosc_env.attackers import Eavesdropper
+from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
+from tosc_env.identity import plain
 from tosc_env.testing import laws
 from tosc_env.testing.laws import fail
 
@@ -22,7 +23,8 @@ def check_eavesdropper(
 ) -> None:
     """Check an :class:`~tosc_env.Eavesdropper`: its capabilities, answers and randomness.
 
-    The laws: it has at least one capability and plain options; ``fit`` draws from the generator it is given
+    The laws: it has at least one capability and plain options, from which with its parameters and buffers, as a file
+    has them, another is made that answers alike; ``fit`` draws from the generator it is given
     only and returns plain values; ``reconstruct`` gives images in [0, 1], ``match`` a finite score per
     candidate, ``infer`` finite logits, for any batch size, SNR and finite reception; the same reception gives
     the same answer, whatever else is in its batch; and no global random stream is touched.
@@ -48,14 +50,62 @@ def check_eavesdropper(
         _fit(attacker, view, seed, who)
     attacker.eval()
     for count in laws.BATCH_SIZES:
-        stream = laws.generator(seed)
-        received = torch.randn(count, 2 * obj.spec.num_symbols, generator=stream).to(device)
-        csi = (0.7 * torch.randn(count, obj.spec.num_csi, generator=stream)).to(device)
-        csi[:, 0] = 12.0
+        received, csi = _reception(attacker, count, seed, device)
         for capability in attacker.capabilities:
-            _check_answers(
-                partial(_answer, attacker, capability, who), f"{who}.{capability}", received, csi, seed
+            answer = partial(_answer, attacker, capability, who)
+            _check_answers(answer, f"{who}.{capability}", received, csi, seed)
+    if "candidate_queries" not in attacker.needs:  # one that asks the encoder while it attacks is in no file
+        _check_file(attacker, who, *_reception(attacker, laws.BATCH_SIZES[-1], seed, device))
+
+
+def _reception(
+    attacker: Eavesdropper, count: int, seed: int, device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    stream = laws.generator(seed)
+    received = torch.randn(count, 2 * attacker.spec.num_symbols, generator=stream).to(device)
+    csi = (0.7 * torch.randn(count, attacker.spec.num_csi, generator=stream)).to(device)
+    csi[:, 0] = 12.0
+    return received, csi
+
+
+def _check_file(attacker: Eavesdropper, who: str, received: Tensor, csi: Tensor) -> None:
+    """Require the same answers of what a file gives back: one made of its options, with its parameters and buffers."""
+    if attacker.name in eavesdroppers:
+        make = partial(make_eavesdropper, attacker.name, attacker.spec)
+    else:
+        make = partial(type(attacker), attacker.spec)
+    again = laws.rebuilt(attacker, who, lambda options: make(**options))
+    for name in sorted(attacker.state_dict().keys() ^ again.state_dict().keys()):
+        has = "has, once fitted," if name in attacker.state_dict() else "lacks, once fitted,"
+        fail(
+            f"{who} {has} the tensor {name!r}, unlike one made of its options; it is to be registered in __init__."
+        )
+    laws.load_state(attacker, again, who)
+    again.to(received.device).eval()
+    for capability in attacker.capabilities:
+        answer = _answer(attacker, capability, who, received, csi)
+        try:
+            alike = laws.same(answer, _answer(again, capability, who, received, csi), laws.ROUNDING)
+        except AssertionError:
+            alike = False
+        if not alike:
+            fail(
+                f"{who}.{capability} answers otherwise once saved and loaded, as a file keeps options, parameters and "
+                f"buffers alone; what it lost: {', '.join(_lost(attacker, again)) or 'unknown'} (register_buffer)."
             )
+
+
+def _lost(attacker: Eavesdropper, again: Eavesdropper) -> list[str]:
+    """The attributes, of the attacker and its parts, that another with the same state has not; tensors if any."""
+    lost: dict[str, Any] = {}
+    parts = dict(again.named_modules())
+    for path, part in attacker.named_modules():
+        theirs = vars(parts[path]) if path in parts else {}
+        for name, value in vars(part).items():
+            own = name[0] != "_" or isinstance(value, Tensor)
+            if own and (name not in theirs or plain(value) != plain(theirs[name])):
+                lost[f"{path}.{name}" if path else name] = value
+    return [name for name, value in lost.items() if isinstance(value, Tensor)] or list(lost)
 
 
 def _fit(attacker: Eavesdropper, view: View, seed: int, who: str) -> None:

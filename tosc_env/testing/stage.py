@@ -147,7 +147,10 @@ class _Check(Ends):
                 points = torch.view_as_real(constellation_points(name, device=self.device))
             distance = (sent.reshape(-1, 1, 2) - points).abs().amax(-1).amin(1)
             if not (distance <= TOLERANCE).all():
-                fail(f"{self.who}: protect sends symbols that are no points of {name!r}.")
+                fail(
+                    f"{self.who}: protect sends symbols that are no points of {name!r}, its constellation; one that "
+                    "sends any symbols sets self.constellation = None when it is made."
+                )
         return sent, unit_csi(torch.full((len(sent),), 12.0, device=self.device), self.spec.num_csi)
 
     def width(self) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tosc_agents.networks import ImageEncoder, ResidualMLP, scaled_log, scaled_snr
 from tosc_env.errors import InputError, shown
-from tosc_env.options import check_count, check_number, check_positive, check_range
+from tosc_env.options import check_count, check_number, check_positive, check_range, list_hint
 from tosc_env.schemes import PrivacyScheme, defaults
 from tosc_env.types import Context, SystemSpec
 
@@ -162,5 +162,5 @@ def sharpened(features: Tensor, sharpness: float) -> Tensor:
 def check_counts(values: object, name: str, low: int) -> list[int]:
     """Values as a list if they are whole numbers of at least ``low``; InputError otherwise."""
     if isinstance(values, str) or not isinstance(values, Sequence):
-        raise InputError(f"{name} takes a list of whole numbers, not {shown(values)}.")
+        raise InputError(f"{name} takes a list of whole numbers, not {shown(values)}{list_hint(values)}.")
     return [check_count(value, f"each of {name}", low, LARGEST_SIDE) for value in values]

@@ -23,6 +23,7 @@ from tosc_agents.commands.common import (
     check_colluding,
     check_folder,
     check_snr_pairs,
+    data_options,
     parse_options,
     parse_parts,
     part_names,
@@ -32,6 +33,7 @@ from tosc_agents.commands.common import (
     system_of,
     tell_guarantee,
     use_key_file,
+    warn_of_other_images,
 )
 from tosc_agents.leaks import describe, strongest, unprotected
 from tosc_agents.learning.progress import show_progress
@@ -59,6 +61,7 @@ from tosc_env.pipeline import Pipeline
 from tosc_env.privacy.oracle import Recorded
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
+from tosc_env.zoos import UNPROTECTED
 
 _LARGEST_RECORD = 2**31
 """Bytes of recorded symbols in memory, where they are float32."""
@@ -95,6 +98,8 @@ class Attack(SystemOptions, NodeOptions):
     """Es/N0 in dB of the eavesdropper's link where it is another, paired with --snr-db."""
     attacker_data: str | None = None
     """Another data set of the same image size as the attackers' training images."""
+    attacker_data_kwargs: tuple[str, ...] = ()
+    """Options of that data set, as name=value."""
     threat: Annotated[ThreatModel, tyro.conf.arg(name="")] = USUAL
     """Means of the attackers."""
     data: str | None = None
@@ -139,10 +144,8 @@ class Attack(SystemOptions, NodeOptions):
                     name, known_spec(train.spec, systems[0], threat), **_applicable(name, options)
                 ).to(device)
             mine = attack_identity(fresh, train, systems[0], threat=threat, seed=self.seed)
-            # One with an encoder in its hands cannot be put away and taken out again.
-            queries = "candidate_queries" in fresh.needs
             path = folder / f"{name}.safetensors"
-            finished = None if queries else finished_attacker(path, mine, asked=asked, device=device)
+            finished = None if _queries(fresh) else finished_attacker(path, mine, asked=asked, device=device)
             wanted[name] = fresh, finished
         fitted: dict[str, Eavesdropper] = {}
         records: dict[str, Any] = {}
@@ -163,7 +166,10 @@ class Attack(SystemOptions, NodeOptions):
                         state_path=state,
                         asked=asked,
                     )
-                save_checkpoint(folder / f"{name}.safetensors", fitted[name], {**card, "training": record})
+                if not _queries(fresh):
+                    save_checkpoint(
+                        folder / f"{name}.safetensors", fitted[name], {**card, "training": record}
+                    )
             forget_run(state)
             records[name] = without_identity(record)
         levels = self.snr_db or train.snr_db.choices or (train.snr_db.low, train.snr_db.high)
@@ -195,7 +201,8 @@ class Attack(SystemOptions, NodeOptions):
             "strongest": top,
         }
         note = f"{test.source.provenance} Attackers: {threat}; {self.seeds} seeds of channel noise."
-        lines = describe(top, unprotected(test.source.name))
+        bare = systems[0].composition == UNPROTECTED
+        lines = describe(top, {} if bare else unprotected(test.source.name))
         title = f"{systems[1].title}, {self.target}"
         write_results(folder, record, found, "\n".join([note, "", *(f"* {line}" for line in lines)]), title)
         attack_picture(folder / "picture.png", test, systems[1], fitted, levels[0], threat=threat)
@@ -215,6 +222,8 @@ class Attack(SystemOptions, NodeOptions):
             return replace(self.threat, images="other-data")
         if self.threat.images == "other-data":
             raise InputError("--images other-data are those of --attacker-data, which names none.")
+        if self.attacker_data_kwargs:
+            raise InputError("--attacker-data-kwargs are options of --attacker-data, which names none.")
         return self.threat
 
     def _names(self, threat: ThreatModel, system: Pipeline, train: Game) -> list[str]:
@@ -244,11 +253,13 @@ class Attack(SystemOptions, NodeOptions):
                     "--key-file belong to a checkpoint."
                 )
             first, second = (Recorded(symbols.to(device)) for symbols in _recorded(self.target))
-            setting = self.with_nodes(GameConfig(self.data or "cifar10", num_symbols=first.spec.num_symbols))
+            data, options = self.data or "cifar10", data_options("--data-kwargs", self.data_kwargs)
+            setting = self.with_nodes(GameConfig(data, options, num_symbols=first.spec.num_symbols))
             record = {"recorded_symbols": self.target.name, "setting": setting.plain()}
             return setting, record, (first, second)
         loaded = self.load(self.target)
-        scheme, setting = loaded.policy, self.with_nodes(setting_of(loaded))
+        scheme, setting = loaded.policy, self.with_nodes(self.on_data(setting_of(loaded)))
+        warn_of_other_images(self.target, loaded.card, setting)
         if self.data not in (None, setting.data):
             raise InputError(
                 f"{self.target} was trained for the data set {setting.data!r}, not {self.data!r}."
@@ -275,10 +286,11 @@ class Attack(SystemOptions, NodeOptions):
             nodes = nodes[:2]  # the attackers are the first eavesdropper
         rules["transmitter_csi"] = [n.name for n in nodes if n.name in setting.transmitter_csi]
         rules["nodes"] = nodes if other_snr is None else [replace(node, snr_db=None) for node in nodes]
-        half: str | None = "attacker" if self.threat.images == "other-half" else "system"
+        half = {"other-half": "attacker", "same-half": "system"}.get(self.threat.images)
         own = setting
         if self.attacker_data is not None:
-            half, own = None, replace(setting, data=self.attacker_data, data_kwargs={})
+            theirs = data_options("--attacker-data-kwargs", self.attacker_data_kwargs)
+            half, own = None, replace(setting, data=self.attacker_data, data_kwargs=theirs)
         train = own.game(half=half, eavesdropper_snr_db=other_snr, **rules)
         test = setting.game(split="test", **rules)
         if train.source.image_shape != test.source.image_shape:
@@ -294,6 +306,11 @@ class Attack(SystemOptions, NodeOptions):
                     f"{len(game.source)} images ({game.source.split})."
                 )
         return train, test
+
+
+def _queries(attacker: Eavesdropper) -> bool:
+    """Whether it asks the encoder while it attacks, so that no file can hold it."""
+    return "candidate_queries" in attacker.needs
 
 
 def _refuse_another(folder: Path, known: dict[str, Any], asked: dict[str, str]) -> None:

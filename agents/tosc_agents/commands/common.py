@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -15,6 +16,7 @@ import tyro
 
 from tosc_agents.keys import SecretKey
 from tosc_agents.learning.state import kept_identity
+from tosc_env.data import data_set
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError, shown, unknown, without_keys
 from tosc_env.game import GameConfig
@@ -24,6 +26,7 @@ from tosc_env.io.checkpoints import Checkpoint, load_checkpoint
 from tosc_env.nodes import WIRETAP, as_nodes, wiretap
 from tosc_env.options import named_options
 from tosc_env.pipeline import Pipeline
+from tosc_env.privacy.threat import ThreatModel
 from tosc_env.registration import environments
 
 
@@ -50,6 +53,11 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
 def scheme_options(pairs: Sequence[str]) -> dict[str, Any]:
     """``--scheme-kwargs`` as a dictionary; InputError for what is no option of a scheme."""
     return named_options("--scheme-kwargs", parse_options(pairs))
+
+
+def data_options(flag: str, pairs: Sequence[str]) -> dict[str, Any]:
+    """The options of a data set that an argument gives, as a dictionary; InputError for what is no such option."""
+    return named_options(flag, parse_options(pairs), ("name", "split", "half", "device"))
 
 
 def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
@@ -185,6 +193,9 @@ class SystemOptions:
     stages: tuple[str, ...] = ()
     """More stages between the scheme and the channel, as NAME or NAME:option=value,option=value, e.g. keyed
     laplace:epsilon=20."""
+    data_kwargs: tuple[str, ...] = ()
+    """Options of the data set, as name=value, that go before those in the checkpoint's card, e.g. path=FOLDER where
+    the folder was moved."""
     seeds: int = 3
     """Draws of the channel's noise in the test."""
     noise_seed: int | None = 0
@@ -206,6 +217,27 @@ class SystemOptions:
             stages=parse_parts(self.stages),
         )
 
+    def on_data(self, setting: GameConfig) -> GameConfig:
+        """The setting on the data set with the options that were given."""
+        options = data_options("--data-kwargs", self.data_kwargs)
+        return replace(setting, data_kwargs={**setting.data_kwargs, **options}) if options else setting
+
+
+def warn_of_other_images(path: Path, card: Mapping[str, Any], setting: GameConfig) -> None:
+    """Say so where the data set no longer has the images that a checkpoint's card says it was trained on.
+
+    A folder that has grown is divided anew, so that images of the training may be among those of the test.
+    """
+    data, training = card.get("data"), card.get("training")
+    known = data.get("sha256") if isinstance(data, Mapping) else None
+    half = training.get("half") if isinstance(training, Mapping) else None
+    if known is not None and half == "system" and setting.game(half="system").source.sha256 != known:
+        print(
+            f"tosc: warning: the training images of {setting.data!r} are not those that {path} was trained on; some of "
+            "those may be among the test images now.",
+            file=sys.stderr,
+        )
+
 
 def is_file(given: str) -> bool:
     """Whether what a command was given is a file, and not a name that 'tosc list' shows."""
@@ -216,6 +248,8 @@ def environment_of(data: str) -> str:
     """An environment's id for the id itself, or for the name of a data set; InputError where there is none."""
     known = environments()
     by_data = {name: id for id, name in reversed(known.items())}
+    if os.path.isdir(data):
+        data_set(data)  # says how a folder is given
     if data not in known and data not in by_data:
         raise unknown("data set or environment", data, (*by_data, *known))
     return data if data in known else by_data[data]
@@ -261,9 +295,17 @@ def setting_of(loaded: Checkpoint) -> GameConfig:
         ) from None
 
 
-def colludes(card: Mapping[str, Any]) -> bool:
-    """True where the eavesdropper of this card was trained on what all of them received together."""
-    return bool(card.get("training", {}).get("threat_model", {}).get("colluding", False))
+def trained_under(card: Mapping[str, Any]) -> ThreatModel | None:
+    """The threat model that an attacker's card tells of, None where it tells of none; without candidates to encode,
+    as nobody who comes from a file encodes any."""
+    training = card.get("training")
+    told = training.get("threat_model") if isinstance(training, Mapping) else None
+    if told is None:
+        return None
+    try:
+        return ThreatModel(**{**told, "candidate_queries": False, "candidates": None})
+    except TypeError:
+        raise CheckpointError(f"the threat model in a card is none: {shown(told)}.") from None
 
 
 def trained_against(card: Mapping[str, Any]) -> str | None:

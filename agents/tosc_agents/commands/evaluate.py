@@ -16,7 +16,6 @@ from tosc_agents.commands.common import (
     check_colluding,
     check_folder,
     check_snr_pairs,
-    colludes,
     environment_of,
     is_file,
     parse_options,
@@ -25,7 +24,9 @@ from tosc_agents.commands.common import (
     system_of,
     tell_guarantee,
     trained_against,
+    trained_under,
     use_key_file,
+    warn_of_other_images,
     weights_of,
 )
 from tosc_agents.records import describe_usage, print_evaluation, provenance, write_results
@@ -40,7 +41,7 @@ from tosc_env.options import named_options
 from tosc_env.pipeline import Pipeline
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.registration import environments
-from tosc_env.zoos import eavesdropper_file, scheme_file
+from tosc_env.zoos import check_has_weights, eavesdropper_file, scheme_file
 
 
 @dataclass(kw_only=True)
@@ -83,7 +84,9 @@ class Evaluate(SystemOptions, NodeOptions):
             check_folder(self.output)
         target, data, play = self._target()
         loaded = self.load(target, play)
-        scheme, setting = loaded.policy, self._over_channel(self.with_nodes(setting_of(loaded)))
+        setting = self._over_channel(self.with_nodes(self.on_data(setting_of(loaded))))
+        scheme = loaded.policy
+        warn_of_other_images(target, loaded.card, setting)
         use_key_file(scheme, self.key_file)
         tell_guarantee(scheme)
         game = setting.game(split="test", device=device, constellation=scheme.constellation)
@@ -91,24 +94,20 @@ class Evaluate(SystemOptions, NodeOptions):
         wanted = replace(game.spec, num_symbols=length)
         check_fits(read_header(target), target, wanted, data)
         attackers: dict[str, Eavesdropper] = {}
-        together: set[bool] = set()
         cards: dict[Path, dict[str, Any]] = {}
         for given in self.attacker:
             path = Path(given) if is_file(given) else eavesdropper_file(given, setting.data, game, scheme)
             name = path.stem if is_file(given) else given
+            check_has_weights(read_header(path)["name"])
             if name in attackers:
                 raise InputError(f"--attacker names {name!r} twice; files are told apart by their names.")
             check_fits(read_header(path), path, game.spec, setting.data)
             attacker = load_checkpoint(path, device=device, kind="eavesdropper")
             attackers[name] = attacker.policy
             cards[path] = attacker.card
-            together.add(colludes(attacker.card))
             _warn_of_another(path, attacker.card, scheme, loaded.card)
-        if len(together) > 1:
-            raise InputError(
-                "some of these attackers collude and others do not; evaluate them one kind at a time."
-            )
-        check_colluding(together == {True}, setting)
+        threat = _threat_of(cards)
+        check_colluding(threat.colluding, setting)
         for path, card in cards.items():
             _warn_of_other_nodes(path, card, setting)
         found = evaluate(
@@ -120,7 +119,7 @@ class Evaluate(SystemOptions, NodeOptions):
             seeds=self.seeds,
             with_ssim=self.ssim,
             seed=self.noise_seed,
-            threat=ThreatModel(colluding=together == {True}),
+            threat=threat,
         )
         note = (
             f"{game.source.provenance} {len(game.source)} test images, {self.seeds} seeds of channel noise. "
@@ -134,6 +133,10 @@ class Evaluate(SystemOptions, NodeOptions):
                 "target": target.name,
                 "system": system_of(scheme, loaded.card),
                 "setting": setting.plain(),
+                "attackers": {
+                    name: {"threat_model": None if known is None else known.plain()}
+                    for name, known in zip(attackers, map(trained_under, cards.values()), strict=True)
+                },
                 "channel_uses": game.num_symbols,
                 "bits": scheme.bits,
                 "guarantee": scheme.guarantee(),
@@ -162,6 +165,34 @@ class Evaluate(SystemOptions, NodeOptions):
         if self.channel is None:
             return replace(setting, channel_kwargs=options) if options else setting
         return replace(setting, channel=self.channel, channel_kwargs=options)
+
+
+def _threat_of(cards: Mapping[Path, Mapping[str, Any]]) -> ThreatModel:
+    """The threat model under which these attackers were trained, as their cards tell; the candidates' encoder is asked
+    by nobody here.
+
+    Raises:
+        InputError: they need receptions of different kinds, which one evaluation does not give.
+    """
+    known = {path: found for path, card in cards.items() if (found := trained_under(card)) is not None}
+    if not known:
+        return ThreatModel()
+    (first, threat), *others = known.items()
+    for path, other in others:
+        for means in ("colluding", "receptions", "csi"):
+            ours, theirs = getattr(threat, means), getattr(other, means)
+            if ours != theirs:
+                raise InputError(
+                    f"{first} was trained with {means}={ours} and {path} with {means}={theirs}: evaluate them one kind "
+                    "at a time."
+                )
+        if other.images != threat.images:
+            print(
+                f"tosc: warning: {path} was trained on other images ({other.images}) than {first} ({threat.images}), "
+                "which the record names.",
+                file=sys.stderr,
+            )
+    return threat
 
 
 def _warn_of_other_nodes(path: Path, card: dict[str, Any], setting: GameConfig) -> None:

@@ -11,6 +11,7 @@ import tyro
 from tosc_agents.commands.common import (
     NodeOptions,
     asked_of,
+    data_options,
     parse_options,
     parse_parts,
     part_names,
@@ -27,7 +28,7 @@ from tosc_agents.learning.precision import Precision
 from tosc_agents.learning.progress import show_progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.learning.state import kept_identity
-from tosc_agents.records import describe_usage
+from tosc_agents.records import accuracies, describe_usage
 from tosc_agents.training.card import scheme_card
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme, usual_objectives
@@ -51,10 +52,10 @@ class Train(NodeOptions):
 
     scheme: Annotated[str, tyro.conf.Positional]
     """A registered scheme ('tosc list')."""
-    data: str = "shapes"
-    """A registered data set."""
+    data: str | None = None
+    """A registered data set; by default that in the card of --from, with its options and task, else shapes."""
     data_kwargs: tuple[str, ...] = ()
-    """The data set's options, as name=value."""
+    """The data set's options, as name=value; a folder of your own is --data folder --data-kwargs path=FOLDER."""
     task: str | None = None
     """A registered task; by default the usual one for the data."""
     task_kwargs: tuple[str, ...] = ()
@@ -77,7 +78,7 @@ class Train(NodeOptions):
     """Es/N0 of the legitimate link in dB; several are drawn from."""
     warm_start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """A checkpoint whose weights to start from, of any scheme, SNR, channel, task or data set: what fits is taken, and
-    the nodes in its card."""
+    the nodes in its card; its images and task too where --data names none."""
     freeze: tuple[str, ...] = ()
     """Parts that stay as they are, e.g. transmitter."""
     key_file: Path | None = None
@@ -112,21 +113,10 @@ class Train(NodeOptions):
         """Train, evaluate once at the training SNR, save."""
         device = resolve_device(self.device)
         stages = parse_parts(self.stages)
-        data = ("name", "split", "half", "device")
+        config = self._training()
         start = None if self.warm_start is None else WarmStart(self.warm_start)
-        setting = GameConfig(
-            self.data,
-            named_options("--data-kwargs", parse_options(self.data_kwargs), data),
-            self.task,
-            named_options("--task-kwargs", parse_options(self.task_kwargs), ("task", "source")) or None,
-            self.channel,
-            named_options("--channel-kwargs", parse_options(self.channel_kwargs), ("channel",)),
-            self.num_symbols,
-            snr_choices(self.snr_db),
-            **({} if start is None else start.nodes),
-        )
-        setting = self.with_nodes(setting)
-        output = self.output or Path("runs") / self._file_name(stages)
+        setting = self.with_nodes(self._setting(start))
+        output = self.output or Path("runs") / self._file_name(stages, setting.data)
         state = output.with_suffix(".run")
         refuse_overwriting(output, self.overwrite, state)
         game = setting.game(half="system", device=device)
@@ -151,14 +141,9 @@ class Train(NodeOptions):
         frozen = freeze(scheme, self.freeze)
         if frozen and not any(weight.requires_grad for weight in scheme.parameters()):
             raise InputError(f"--freeze {' '.join(frozen)} leaves nothing of {scheme.name!r} to train.")
-        options = {name: getattr(self, name) for name in ("optimizer", "learning_rate", "weight_decay")}
-        options = {name: value for name, value in options.items() if value is not None}
-        options |= {"epochs": self.epochs, "batch_size": self.batch_size, "precision": self.precision}
-        loop = LoopConfig(**{**defaults_of(self.scheme).training, **options})
-        config = SchemeTraining(loop, flip=self.flip, cutout=self.cutout)
         run: dict[str, Any] = {"objectives": objectives, "seed": self.seed}
         kept: dict[str, Any] = {"state_path": state, "asked": asked_of(self)}
-        with show_progress(f"train {self.scheme} on {self.data}") as progress:
+        with show_progress(f"train {self.scheme} on {setting.data}") as progress:
             figures = fit_scheme(scheme, game, config, **run, **kept, progress=progress)
         scheme.eval()
         test = setting.game(split="test", device=device, constellation=scheme.constellation)
@@ -168,17 +153,44 @@ class Train(NodeOptions):
         card["valid_snr_db"] = [game.snr_db.low, game.snr_db.high]
         save_checkpoint(output, scheme, card)
         state.unlink(missing_ok=True)
-        accuracy = ", ".join(f"{f.mean:.2%} at {s:g} dB" for s, f in found.accuracy.items())
-        print(f"{scheme.title}: test accuracy {accuracy}; {game.source.provenance}")
+        print(f"{scheme.title}: test accuracy {accuracies(found)}; {game.source.provenance}")
         if found.usage is not None:
             print(f"{scheme.title}: {describe_usage(found.usage)}")
         print(f"saved {output}")
         return 0
 
-    def _file_name(self, stages: list[Any]) -> str:
+    def _training(self) -> SchemeTraining:
+        """The loop and the augmentation; InputError for a number out of its range, before anything is computed."""
+        options = {name: getattr(self, name) for name in ("optimizer", "learning_rate", "weight_decay")}
+        options = {name: value for name, value in options.items() if value is not None}
+        options |= {"epochs": self.epochs, "batch_size": self.batch_size, "precision": self.precision}
+        loop = LoopConfig(**{**defaults_of(self.scheme).training, **options})
+        return SchemeTraining(loop, flip=self.flip, cutout=self.cutout)
+
+    def _setting(self, start: WarmStart | None) -> GameConfig:
+        """The data set, task and channel; those that were not given follow from the checkpoint to start from."""
+        given = data_options("--data-kwargs", self.data_kwargs)
+        task_kwargs = named_options("--task-kwargs", parse_options(self.task_kwargs), ("task", "source"))
+        own = {} if start is None or self.data is not None else start.images
+        task = self.task or own.get("task")
+        if self.task is None and own:
+            task_kwargs = {**own.get("task_kwargs", {}), **task_kwargs}
+        return GameConfig(
+            self.data or own.get("data", "shapes"),
+            {**own.get("data_kwargs", {}), **given},
+            task,
+            task_kwargs or None,
+            self.channel,
+            named_options("--channel-kwargs", parse_options(self.channel_kwargs), ("channel",)),
+            self.num_symbols,
+            snr_choices(self.snr_db),
+            **({} if start is None else start.nodes),
+        )
+
+    def _file_name(self, stages: list[Any], data: str) -> str:
         """``deepjscc+keyed-cifar10-12dB.safetensors`` and the like."""
         name = "+".join([self.scheme, *part_names(stages)])
-        return f"{name}-{self.data}-{'_'.join(f'{s:g}' for s in self.snr_db)}dB.safetensors"
+        return f"{name}-{data}-{'_'.join(f'{s:g}' for s in self.snr_db)}dB.safetensors"
 
     def _options(self, spec: SystemSpec, stages: list[Any], start: WarmStart | None) -> dict[str, Any]:
         """The scheme's options: those given, and, as far as it has them, those that follow from start and SNR."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -19,7 +20,7 @@ from tosc_agents.learning.precision import Precision, autocast, resolve_precisio
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.state import Run, check_form, fitting
 from tosc_env.async_checks import AsyncChecks
-from tosc_env.errors import InputError, TrainingError
+from tosc_env.errors import InputError, ToscError, TrainingError
 from tosc_env.identity import identity, tensor_digest
 from tosc_env.options import (
     MOST_MESSAGES,
@@ -103,7 +104,15 @@ class Step:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with autocast(config.precision, self._device), self.checks.collect():
-            loss, logs = self._step_loss(index)
+            try:
+                loss, logs = self._step_loss(index)
+            except ValueError as error:
+                if len(index) > 1 or isinstance(error, ToscError):
+                    raise
+                raise InputError(
+                    f"a step on a single image is not possible here ({error}); give at least 2 images, and a "
+                    "batch_size of at least 2."
+                ) from error
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self._parameters, config.clip)
         self.optimizer.step()
@@ -148,6 +157,12 @@ def train(
     take_step = Step(module, step_loss, config)
     optimizer, average = take_step.optimizer, take_step.average
     steps_per_epoch = max(1, num_images // config.batch_size)
+    if steps_per_epoch == 1 and num_images != config.batch_size:
+        warnings.warn(
+            f"a batch of {config.batch_size} of {num_images} images makes each epoch a single step; a smaller "
+            "batch_size, or more epochs, trains better.",
+            stacklevel=2,
+        )
     total = steps_per_epoch * config.epochs * len(passes)
     epoch = 0
     figures: dict[str, float] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -152,7 +153,8 @@ def evaluate(
     colluding ones are one.
 
     Args:
-        game: on the test images; its SNRs are replaced by those asked for, but for nodes that have their own where no
+        game: on the test images, which neither scheme nor attackers were trained on (of the training split it is
+            played with a warning); its SNRs are replaced by those asked for, but for nodes that have their own where no
             ``eavesdropper_snr_db`` is.
         scheme: whose transmitter sends and whose receiver decides (recorded symbols come without one).
         attackers: trained eavesdroppers by the name they shall have in the record.
@@ -163,7 +165,8 @@ def evaluate(
         with_ssim: whether to compute SSIM, which costs more than most attackers.
         ssim_seeds: of how many of the seeds; None: of all.
         with_floors: whether to measure the floors too, which are the same for every attacker on these images.
-        threat: what the attackers know of their link. With ``candidate_queries`` one more is added, which has
+        threat: under which the attackers were fitted, as the record of their training says. With
+            ``candidate_queries`` one more is added, which has
             the candidates encoded and takes the one whose symbols lie nearest (``reid_query``).
         seed: of the channel's noise and of the candidates' order. They are keyed by the system's weights besides
             (:mod:`tosc_env.privacy.streams`), which an attacker has not got; None takes a seed from the operating
@@ -184,6 +187,12 @@ def evaluate(
         raise InputError(
             f"each SNR of the eavesdropper has one row in a record, and {list(eavesdropper_snr_db or ())} dB beside "
             f"{list(snr_db)} dB has one twice: evaluate such pairs one by one."
+        )
+    if game.source.split == "train":
+        warnings.warn(
+            f"{game.source} is of a training split: figures on images that the scheme or an attacker was trained on "
+            "are no result. Evaluate on others: config.game(split='test'), or Source.from_arrays(..., split='test').",
+            stacklevel=3,
         )
     count = len(game.source)
     if len(pairs) * seeds * min(batch_size, count) > MOST_AT_ONCE:

@@ -111,7 +111,7 @@ def _parts(attacker: Eavesdropper, game: Game, scheme: PrivacyScheme, threat: Th
     """As they are now, in plain values: an attacker changes as it learns."""
     system = as_pipeline(scheme)
     parts: dict[str, Any] = {
-        "threat_model": threat.plain(),
+        "threat_model": threat.on(game.source.half).plain(),
         "attacker": attacker,
         "game": game,
         "scheme": system,

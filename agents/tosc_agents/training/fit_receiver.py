@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from tosc_agents.learning.augment import crop_flip_cutout
 from tosc_agents.learning.loop import train
 from tosc_agents.learning.precision import autocast
 from tosc_agents.learning.progress import Progress
@@ -117,9 +116,7 @@ def _outputs(
         for part in torch.arange(len(game.source), device=game.device).split(500):
             images = game.source.gather(part).images
             if copy:
-                images = crop_flip_cutout(
-                    images, generator, pad=config.pad, flip=config.flip, cutout=config.cutout
-                )
+                images = config.augmented(images, generator)
             with autocast(config.loop.precision, game.device):
                 found.append(transmitter(images).float())
     return torch.cat(found).unflatten(0, (copies, len(game.source)))

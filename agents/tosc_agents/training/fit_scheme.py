@@ -46,6 +46,12 @@ class SchemeTraining:
     def __post_init__(self) -> None:
         check_fields(self)
 
+    def augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Images [B, C, H, W], shifted, mirrored, partly covered and recoloured at random as the settings say."""
+        return crop_flip_cutout(
+            images, generator, pad=self.pad, flip=self.flip, cutout=self.cutout, colour=self.colour
+        )
+
 
 @checked
 def fit_scheme(
@@ -199,13 +205,5 @@ class Trainee(nn.Module):
 
     def _draw(self, index: Tensor) -> Round:
         round_ = self._game.draw(len(index), generator=self._generator, index=index)
-        config = self._config
-        images = crop_flip_cutout(
-            round_.batch.images,
-            self._generator,
-            pad=config.pad,
-            flip=config.flip,
-            cutout=config.cutout,
-            colour=config.colour,
-        )
+        images = self._config.augmented(round_.batch.images, self._generator)
         return replace(round_, batch=replace(round_.batch, images=images))

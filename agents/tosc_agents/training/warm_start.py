@@ -43,6 +43,13 @@ class WarmStart:
         setting = self.header["card"].get("setting", {})
         return {k: setting[k] for k in ("nodes", "transmit_antennas", "transmitter_csi") if k in setting}
 
+    @property
+    def images(self) -> dict[str, Any]:
+        """The data set and task in the checkpoint's card, as fields of :class:`~tosc_env.GameConfig`."""
+        setting = self.header["card"].get("setting", {})
+        wanted = ("data", "data_kwargs", "task", "task_kwargs")
+        return {k: setting[k] for k in wanted if setting.get(k) is not None}
+
     def load(self, scheme: Pipeline) -> str:
         """Copy every tensor that fits by name and shape into ``scheme``; returns what was done, in a sentence.
 

@@ -16,9 +16,9 @@ import tyro
 
 from tosc_agents.commands.common import (
     SystemOptions,
-    colludes,
     setting_of,
     trained_against,
+    trained_under,
     weights_of,
 )
 from tosc_agents.leaks import leaks_of_attacks
@@ -131,7 +131,7 @@ class Pack(SystemOptions):
             seeds=self.seeds,
             with_ssim=self.ssim,
             with_floors=bool(attackers),
-            threat=ThreatModel(colluding=colludes(shipped.card)),
+            threat=trained_under(shipped.card) or ThreatModel(),
         )
         if not attackers:
             guarantee = scheme.guarantee()

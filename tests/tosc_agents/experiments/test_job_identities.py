@@ -52,7 +52,7 @@ def test_one_pixel_of_the_images(usual, monkeypatch, split):
         if options["split"] == split:
             images = source.images.clone()
             images[:, 0, 0, 0] ^= 1
-            source = replace(source, images=images, _again=None)
+            source = replace(source, _images=images, _again=None)
         return source.take_half(half)
 
     load = games.make_source

@@ -59,7 +59,7 @@ def texts(viewer: Viewer) -> str:
         t.get_text()
         for t in [
             *(board.title, board.truth, board.decision, *board.bars.values),
-            *(caption for _, caption in board.reconstructions.values()),
+            *(caption for _, caption in board.reconstructions),
         ]
     )
 
@@ -113,10 +113,21 @@ def test_the_title_says_who_eavesdrops_and_whether_they_collude(source, count, w
 def test_captions_of_sixteen_eavesdroppers_do_not_overlap(source):
     viewer = Viewer(Game(source, nodes=wiretap(16)))
     viewer.frame(snapshot(viewer.game))
-    artists = [caption for _, caption in viewer._board.reconstructions.values()]
-    artists += [picture.axes for picture, _ in viewer._board.reconstructions.values()]
+    artists = [caption for _, caption in viewer._board.reconstructions]
+    artists += [picture.axes for picture, _ in viewer._board.reconstructions]
     boxes = [artist.get_window_extent() for artist in artists]
     assert not [1 for k, box in enumerate(boxes) for other in boxes[:k] if box.overlaps(other)]
+
+
+def test_of_more_eavesdroppers_than_tiles_the_best_paid_are_drawn(source):
+    viewer = Viewer(Game(source, nodes=wiretap(40)))
+    names = viewer.game.adversaries
+    shot = snapshot(viewer.game)
+    paid = {name: shot.rewards["receiver"] + k / 100 for k, name in enumerate(names)}
+    levels = {name: 10.0 + k for k, name in enumerate(names)}
+    viewer.frame(snapshot(viewer.game, rewards={**shot.rewards, **paid}, psnr_db=levels))
+    shown = [caption.get_text() for _, caption in viewer._board.reconstructions]
+    assert shown == [f"{levels[name]:.1f} dB" for name in reversed(names[-16:])]
 
 
 def test_what_is_not_known_yet_leaves_no_trace_of_the_last_frame(viewer):

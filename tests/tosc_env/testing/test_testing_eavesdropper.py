@@ -74,13 +74,17 @@ def test_a_fading_link_is_no_obstacle():
 
 def test_an_attacker_that_learns_lazily_needs_a_view():
     class Lazy(Honest):
-        mean = None
+        def __init__(self, spec, **options):
+            super().__init__(spec, **options)
+            self.register_buffer("mean", torch.tensor(-1.0))
 
         def fit(self, view, *, generator, progress=None):
-            self.mean = view.mean()
+            self.mean.copy_(view.mean())
             return {}
 
         def reconstruct(self, received, csi):
+            if self.mean < 0:
+                raise RuntimeError("not fitted")
             return self.mean.expand(len(received), 3, 8, 8)
 
     with pytest.raises(AssertionError, match="give check_eavesdropper a view"):
@@ -92,9 +96,13 @@ def test_a_real_view_is_handed_to_fit():
     game = Game(make_source("shapes", size=16, num_images=20), channel=AWGN(), num_symbols=4)
 
     class Mean(Eavesdropper):
+        def __init__(self, spec):
+            super().__init__(spec)
+            self.register_buffer("mean", torch.zeros(spec.image_shape))
+
         def fit(self, view, *, generator, progress=None):
             reception, images = view.sample(torch.arange(8))
-            self.register_buffer("mean", images.mean(0))
+            self.mean = images.mean(0)
             return {"messages": len(reception.received)}
 
         def reconstruct(self, received, csi):
@@ -102,6 +110,45 @@ def test_a_real_view_is_handed_to_fit():
 
     view = View(game, Pixels(game.spec), ThreatModel(), torch.Generator().manual_seed(0))
     check_eavesdropper(Mean(game.spec), view)
+
+
+def learns(store):
+    """An attacker that keeps the mean of its view by ``store(itself, mean)`` and answers with ``self.mean``."""
+
+    class Learns(Honest):
+        def __init__(self, spec, **options):
+            super().__init__(spec, **options)
+            self.mean = torch.zeros(())
+            self.scale = 0.5
+
+        def fit(self, view, *, generator, progress=None):
+            store(self, view.mean())
+            return {}
+
+        def reconstruct(self, received, csi):
+            return (self.mean * self.scale).expand(len(received), 3, 8, 8)
+
+    return Learns
+
+
+def plainly(self, mean):
+    self.mean = mean
+
+
+def in_a_number(self, mean):
+    self.mean, self.scale = torch.ones(()), float(mean)
+
+
+def late(self, mean):
+    del self.mean
+    self.register_buffer("mean", mean)
+
+
+@pytest.mark.parametrize(("store", "lost"), [(plainly, "mean"), (in_a_number, "mean"), (late, "mean")])
+def test_what_a_file_would_lose_is_named(store, lost):
+    """An attacker must be the same once saved and loaded; what it learnt and no file keeps is told by name."""
+    with pytest.raises(AssertionError, match=lost):
+        check_eavesdropper(learns(store)(SPEC), view=torch.rand(3, 8, 8))
 
 
 # -- broken ones ------------------------------------------------------------------------------------------------------
