@@ -312,7 +312,8 @@ def trained_against(card: Mapping[str, Any]) -> str | None:
     """The digest of the weights of the system that this attacker's card says it was trained against."""
     identity = card.get("training", {}).get("identity")
     scheme = identity.get("scheme") if isinstance(identity, Mapping) else None
-    return scheme.get("weights") if isinstance(scheme, Mapping) else None
+    weights = scheme.get("weights") if isinstance(scheme, Mapping) else None
+    return None if weights is None else str(weights)  # a card holds what somebody wrote into it
 
 
 def weights_of(scheme: Pipeline, card: Mapping[str, Any]) -> set[str]:

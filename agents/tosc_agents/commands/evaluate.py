@@ -86,13 +86,13 @@ class Evaluate(SystemOptions, NodeOptions):
         loaded = self.load(target, play)
         setting = self._over_channel(self.with_nodes(self.on_data(setting_of(loaded))))
         scheme = loaded.policy
-        warn_of_other_images(target, loaded.card, setting)
         use_key_file(scheme, self.key_file)
         tell_guarantee(scheme)
         game = setting.game(split="test", device=device, constellation=scheme.constellation)
         length = game.num_symbols if self.num_symbols is None else self.num_symbols
         wanted = replace(game.spec, num_symbols=length)
         check_fits(read_header(target), target, wanted, data)
+        warn_of_other_images(target, loaded.card, setting)
         attackers: dict[str, Eavesdropper] = {}
         cards: dict[Path, dict[str, Any]] = {}
         for given in self.attacker:
