@@ -388,10 +388,12 @@ def mixed(gains: Tensor, csi: Tensor) -> Tensor:
         >>> mixed(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0]])).square()  # b = 1/4
         tensor([[0.3333, 0.3333]])
     """
-    noise = noise_power(csi[:, :1])
-    bias = gains.square() / (gains.square() + noise)
-    odds = bias.mean(1, keepdim=True) / (1.0 - bias).mean(1, keepdim=True)
-    return (noise * odds).sqrt().expand_as(gains)
+    # 1 - b is the mean of N0 / (g^2 + N0), in which nothing is subtracted, and N0 is a factor of both sides.
+    power = gains.square()
+    whole = power + noise_power(csi[:, :1])
+    return (
+        ((power / whole).mean(1, keepdim=True) / (1.0 / whole).mean(1, keepdim=True)).sqrt().expand_as(gains)
+    )
 
 
 def to_constellation(received: Tensor, csi: Tensor, layout: CSILayout) -> Tensor:

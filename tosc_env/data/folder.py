@@ -16,7 +16,7 @@ from tosc_env.data.checks import Owned
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import stamps
 from tosc_env.data.pictures import check_channels, check_size, decode, path_name, read_table, usual_threads
-from tosc_env.errors import DataError, InputError
+from tosc_env.errors import DataError, InputError, shown
 from tosc_env.io.files import check_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm")
@@ -65,6 +65,8 @@ class Folder(DataSet):
             raise InputError(
                 "the data set 'folder' needs path=, the folder that has a folder of images per class."
             )
+        if split not in self.splits:
+            raise InputError(f"a folder has the splits 'train' and 'test', and no {shown(split)}.")
         sides, base = check_size(size), check_path(path).expanduser()
         classes, train, test = _listed(base)
         files, labels = train if split == "train" else test
@@ -100,8 +102,8 @@ def _listed(base: Path) -> tuple[tuple[str, ...], Files, Files]:
     if not os.path.isdir(base):
         told = "is no folder (unpack an archive first)" if os.path.exists(base) else "does not exist"
         raise DataError(
-            f"{path_name(base)} {told}; expected a folder with a folder of images per class, "
-            "which path= names (--data-kwargs path=FOLDER)."
+            f"{path_name(base)} {told}; expected a folder with a folder of images per class (on the command line "
+            "--data-kwargs path=FOLDER)."
         )
     if (base / "train").is_dir():
         classes, train = _of_classes(base / "train")

@@ -15,7 +15,7 @@ from tosc_env.data.base import Source
 from tosc_env.data.checks import Owned
 from tosc_env.data.folder import Folder
 from tosc_env.data.pictures import check_channels, check_size, decode, read_table
-from tosc_env.errors import InputError
+from tosc_env.errors import InputError, shown
 from tosc_env.options import check_dense, checked
 
 _IMAGE_KEYS, _LABEL_KEYS = ("image", "img"), ("label", "labels", "fine_label")
@@ -106,7 +106,10 @@ def _refuse(what: str, options: Mapping[str, Any]) -> None:
     """Raise InputError for an option that means nothing to what was given."""
     for option, value in options.items():
         if value not in (None, False):
-            raise InputError(f"{what} takes no {option}, and {value!r} was given.")
+            raise InputError(
+                f"{what} takes no {option}, and {shown(value)} was given; as_source reads labels, name, split, size, "
+                "channels and skip_broken, those that fit what is given."
+            )
 
 
 def _of_items(

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from tosc_env.async_checks import current_checks
+from tosc_env.channels.base import aligned
 from tosc_env.data.base import Statistics
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.exchange import Exchange, as_known, known_spec, numbered_by_content, transmit, with_fresh_nonces
@@ -282,6 +283,7 @@ class _Referee:
         # number; and candidates have others, so that asking for them moves nothing that is received.
         self._repeated, self._encoded, self._transmissions = 0, 0, 0
         self._sent: tuple[Tensor, Tensor] | None = None
+        self._bare: tuple[Tensor, Tensor] | None = None
 
     def spec(self) -> SystemSpec:
         return known_spec(self._game.spec, self._scheme, self._threat)
@@ -377,17 +379,23 @@ class _Referee:
         if not self._threat.unkeyed_encoder:
             raise DeniedError("the threat model denies the encoder without its key (unkeyed_encoder=False).")
         index = self._within_budget(index)
-        if not self._scheme.stochastic or self._threat.queries is not None:
-            self._asked[index] = True
-        else:
-            self._repeated += len(index)
         generator = self._stream()
         round_ = self._game.draw(len(index), generator=generator, index=index)
-        context = self._game.context(round_, generator)
-        bare = self._scheme.send(self._game.source, index, context, keyed=False)
-        symbols = self._scheme.constrain(bare, context)
+        if self._scheme.stochastic and self._threat.queries is not None:
+            self._bare = self._bare or self._send_once(keyed=False)
+            symbols = self._bare[0][index]
+        else:
+            if self._scheme.stochastic:
+                self._repeated += len(index)
+            else:
+                self._asked[index] = True
+            symbols = self._symbols(index, round_, generator, keyed=False)
         keyless = replace(self._threat, keys="with-pairs")
-        return symbols, self._observed(symbols, round_, context, keyless), round_.batch.images
+        reception = self._observed(symbols, round_, self._game.context(round_, generator), keyless)
+        if self.spec().layout.aligned:  # as all that is received with the key
+            received, csi = aligned(reception.received, reception.csi, self._game.spec.layout)
+            reception = Reception(received, csi)
+        return symbols, reception, round_.batch.images
 
     def encode(self, images: Tensor) -> Tensor:
         if not self._threat.candidate_queries:
@@ -449,9 +457,12 @@ class _Referee:
             Reception(symbols, round_.snr_db[:, None]), context, self._scheme, self._threat
         ).received
 
-    def _symbols(self, index: Tensor, round_: Round, generator: torch.Generator) -> Tensor:
+    def _symbols(
+        self, index: Tensor, round_: Round, generator: torch.Generator, *, keyed: bool = True
+    ) -> Tensor:
         context = self._game.context(round_, generator)
-        return self._scheme.constrain(self._scheme.send(self._game.source, index, context), context)
+        sent = self._scheme.send(self._game.source, index, context, keyed=keyed)
+        return self._scheme.constrain(sent, context)
 
     def _observed(
         self, symbols: Tensor, round_: Round, context: Context, threat: ThreatModel | None = None
@@ -460,8 +471,11 @@ class _Referee:
         air = transmit(self._game, self._scheme, round_, symbols, context)
         return Exchange(self._game, self._scheme, round_, context, air).observed(threat or self._threat)
 
-    def _send_once(self) -> tuple[Tensor, Tensor]:
-        """Symbols and message numbers of all images within the budget: a random scheme must not be asked twice."""
+    def _send_once(self, *, keyed: bool = True) -> tuple[Tensor, Tensor]:
+        """Symbols and message numbers of all images within the budget: a random scheme must not be asked twice.
+
+        With and without the key from one stream, so that noise under a key is the same noise.
+        """
         whole = torch.arange(self.num_images(), device=self.device())
         # A stream of its own: whether the images are sent now or later must not move what the attacker hears.
         aside = stream(self._secret, "once", 0, self.device())
@@ -469,7 +483,7 @@ class _Referee:
         for part in whole.split(View.batch_size):
             drawn = self._game.draw(len(part), generator=aside, index=part)
             round_ = with_fresh_nonces(drawn, self._scheme, aside)
-            symbols.append(self._symbols(part, round_, aside))
+            symbols.append(self._symbols(part, round_, aside, keyed=keyed))
             messages.append(round_.message)
         self._asked[whole] = True
         return torch.cat(symbols), torch.cat(messages)

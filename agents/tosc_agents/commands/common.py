@@ -227,11 +227,22 @@ def warn_of_other_images(path: Path, card: Mapping[str, Any], setting: GameConfi
     """Say so where the data set no longer has the images that a checkpoint's card says it was trained on.
 
     A folder that has grown is divided anew, so that images of the training may be among those of the test.
+
+    Raises:
+        InputError: its classes have other names.
     """
     data, training = card.get("data"), card.get("training")
     known = data.get("sha256") if isinstance(data, Mapping) else None
     half = training.get("half") if isinstance(training, Mapping) else None
-    if known is not None and half == "system" and setting.game(half="system").source.sha256 != known:
+    if known is None or half != "system":
+        return
+    game, labels = setting.game(half="system"), card.get("labels")
+    if isinstance(labels, list) and labels != list(game.task.labels):
+        raise InputError(
+            f"{path} answers with one of {shown(labels)}, and these images of {setting.data!r} are of "
+            f"{shown(list(game.task.labels))}."
+        )
+    if game.source.sha256 != known:
         print(
             f"tosc: warning: the training images of {setting.data!r} are not those that {path} was trained on; some of "
             "those may be among the test images now.",

@@ -153,7 +153,7 @@ class Evaluate(SystemOptions, NodeOptions):
             return Path(self.scheme), self.data, None
         if self.data is None:
             raise InputError(
-                f"{self.scheme!r} is no file; of a trained scheme by name ('tosc list'), --data says for which images."
+                f"{self.scheme!r} is no file of a scheme; one by its name ('tosc list') needs --data as well."
             )
         id = environment_of(self.data)
         path = scheme_file(self.scheme, id, scheme_options(self.scheme_kwargs))

@@ -212,8 +212,14 @@ class TransformedView:
 
     def __init__(self, view: View, attack: TransformedAttack) -> None:
         self.spec = next(iter(attack.attackers.values())).spec
-        self.fading = view.fading and self.spec.num_symbols == attack.spec.num_symbols
+        self._uses = self.spec.num_symbols == attack.spec.num_symbols
+        self.fading = view.fading and self._uses
         self._view, self._attack = view, attack
+
+    @property
+    def constellation(self) -> Tensor | None:
+        """The points that a channel use may have; None where what is shown are no channel uses."""
+        return self._view.constellation if self._uses else None
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -246,5 +252,6 @@ class TransformedView:
     def _clean(self, symbols: Tensor) -> Tensor:
         """Symbols that have not been transmitted, transformed as if over a link of hardly any noise and no fade."""
         csi = symbols.new_zeros(len(symbols), self._view.spec.num_csi)
-        csi[:, 0], csi[:, 1::2] = CLEAN_DB, 1.0
+        csi[:, 1 :: 1 if self._view.spec.layout.aligned else 2] = 1.0
+        csi[:, 0] = CLEAN_DB
         return self._attack.through(Reception(symbols, csi)).received

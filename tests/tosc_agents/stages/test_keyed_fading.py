@@ -9,8 +9,9 @@ import torch
 from links import seeded as g
 from tosc_agents.eavesdroppers.match_query import fading_scores
 
+from tosc_env.attackers import make_eavesdropper
 from tosc_env.channels import make_channel, noise_power
-from tosc_env.channels.base import matched, to_constellation
+from tosc_env.channels.base import matched, mixed, to_constellation
 from tosc_env.data import make_source
 from tosc_env.envs.vector import ToscVectorEnv
 from tosc_env.exchange import rollout
@@ -149,6 +150,7 @@ def test_an_attacker_with_the_key_is_told_of_the_layout_and_of_denied_csi_nothin
     for csi in (True, False):
         view = View(game, scheme, ThreatModel(keys="with-key", csi=csi), g())
         reception, _ = view.sample(torch.arange(5))
+        assert view.unkeyed(torch.arange(5))[1].csi.shape == reception.csi.shape
         assert reception.csi.shape == (5, view.spec.num_csi) == (5, 1 + 2 * game.num_symbols)
         assert view.spec.layout.aligned and bool(reception.csi.any()) == csi
 
@@ -161,3 +163,21 @@ def test_the_receiver_outside_observes_what_its_space_says():
     observation, _ = env.reset(seed=1)
     assert env.observation_space.contains({name: value.numpy() for name, value in observation.items()})
     assert observation["csi"].shape == (3, 1 + 2 * 64)
+
+
+def test_a_rotations_amplitude_is_finite_whatever_the_noise():
+    gains = torch.tensor([[0.5, 1.0], [0.0, 0.0]])
+    for snr_db in (-50.0, 80.0, 200.0):
+        found = mixed(gains, torch.full((2, 1), snr_db))
+        assert found.isfinite().all() and not found[1].any()
+    # Of hardly any noise the harmonic mean of the powers.
+    assert float(found[0, 0].square()) == pytest.approx(2 / (4 + 1), rel=1e-4)
+
+
+def test_clean_symbols_behind_the_key_are_decided_without_error():
+    game = fading_game(snr_db=90.0)
+    scheme = make_scheme("lbvq", game.spec).with_stages([{"name": "keyed", "key": KEY}]).eval()
+    view = View(game, scheme, ThreatModel(keys="with-key", candidate_queries=True), g())
+    attack = make_eavesdropper("codebook", view.spec, base_attacks=["match-query"], soft=False)
+    record = attack.fit(view, generator=g())
+    assert record["match-query"]["top1"]["symbols"] > 0.9

@@ -264,7 +264,7 @@ def test_archives_are_to_be_unpacked(tmp_path):
         ({"size": (8, 8, 8)}, r"a list of 2 whole numbers .*\[8, 8, 8\]"),
         ({"channels": 2}, "1, 3 or None"),
         ({"channels": 4}, "from 1 to 3"),
-        ({"split": "valid"}, "'train' or 'test'"),
+        ({"split": "valid"}, "'train' and 'test', and no 'valid'"),
     ],
 )
 def test_options_out_of_range_are_refused(tmp_path, options, words):

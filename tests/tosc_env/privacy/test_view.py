@@ -545,3 +545,10 @@ def test_what_is_asked_for_in_the_wrong_form_is_one_sentence(source, ask, given,
     with refused(words):
         getattr(view, ask)(given)
     assert (view.queries, view.candidates) == (0, 0)
+
+
+def test_a_random_scheme_without_its_key_is_asked_once_within_a_budget(source):
+    view, _ = make_view(source, stages=[{"name": "laplace", "epsilon": 5}], queries=5, unkeyed_encoder=True)
+    index = torch.arange(5)
+    first, again = view.unkeyed(index)[0], view.unkeyed(index)[0]
+    assert torch.equal(first, again) and torch.equal(first, view.symbols(index)) and view.queries == 5
