@@ -150,7 +150,9 @@ def outcome(capsys, *arguments) -> tuple[int, str]:
     code = cli.main(list(arguments))
     told = capsys.readouterr().err
     if code == 2:
-        lines = [line for line in told.splitlines() if not line.startswith(("train ", "fit ", "tosc: warning: "))]
+        lines = [
+            line for line in told.splitlines() if not line.startswith(("train ", "fit ", "tosc: warning: "))
+        ]
         assert len(lines) == 1 and lines[0].startswith("tosc: error: ") and lines[0].endswith("."), told[
             :2000
         ]
