@@ -49,9 +49,22 @@ def test_the_ten_lines_train_and_attack(capsys: pytest.CaptureFixture[str]) -> N
 def test_arrays_of_ones_own_are_trained_on() -> None:
     stream = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8, generator=stream)
-    code = block("from_arrays(").replace("epochs=5", "epochs=1, batch_size=10")
+    code = block('take_half("system")').replace("epochs=5", "epochs=1, batch_size=10")
     names = run(code, images=images.numpy(), labels=(torch.arange(40) % 4).numpy())
     assert len(names["game"].source) == 20 and names["scheme"].spec.num_outputs == 4
+
+
+def test_an_attacker_is_measured_on_arrays_that_were_kept_back(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (60, 3, 32, 32), dtype=torch.uint8, generator=stream).numpy()
+    labels = (torch.arange(60) % 4).numpy()
+    code = block('take_half("system")').replace("epochs=5", "epochs=1, batch_size=10")
+    names = run(code, images=images[:40], labels=labels[:40])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        given = {"source": names["source"], "scheme": names["scheme"]}
+        run(block("held_out"), **given, test_images=images[40:], test_labels=labels[40:])
+    assert "'linear'" in capsys.readouterr().out
 
 
 def test_every_form_of_the_environment_is_made() -> None:

@@ -173,17 +173,17 @@ _NUMBERS = {"INT": "a whole number", "[INT": "whole numbers", "FLOAT": "a number
 
 
 def _sentence(box: str, given: Sequence[str]) -> str:
-    """What tyro's box says of these arguments."""
+    """What tyro's box says of these arguments; where a terminal has no lines, its sides are blanks."""
     boxed = [line.strip("│| ") for line in box.splitlines()[1:-1]]
     text = " ".join(line if line.strip("─-") else ";" for line in boxed)
-    number = re.match(
+    number = re.search(
         r"Error parsing (--[\w-]+):.*; Argument helptext: \1 (?:\{None\}\|)?(\[?(?:INT|FLOAT))", text
     )
     if number:
         flag, kind = number.groups()
         return f"{flag} takes {_NUMBERS[kind]}, not {' '.join(map(repr, _values_of(flag, given)))}."
     text = re.split("; (?:Argument helptext|For full helptext)", text)[0]
-    return f"{text.replace(' ;', ';').strip().rstrip('.')}."
+    return f"{text.replace(' ;', ';').strip('; ').rstrip('.')}."
 
 
 def _values_of(flag: str, given: Sequence[str]) -> list[str]:

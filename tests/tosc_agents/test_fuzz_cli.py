@@ -172,6 +172,7 @@ def with_odd(name, action, value):
     return [*rest, f"{flag}={value}"] if action.nargs == 0 else [*rest, flag, value]
 
 
+@pytest.mark.timeout(900)  # thousands of commands, 20 ms each where nothing else runs
 def test_every_option_of_every_command_takes_odd_values(folder, capsys, monkeypatch):
     # What it does after its first episode is an attack, which is tried by itself.
     monkeypatch.setattr(demo, "Attack", lambda **options: SimpleNamespace(run=lambda: 0))
