@@ -66,7 +66,7 @@ class Folder(DataSet):
                 "the data set 'folder' needs path=, the folder that has a folder of images per class."
             )
         if split not in self.splits:
-            raise InputError(f"a folder has the splits 'train' and 'test', and no {shown(split)}.")
+            raise InputError(f"split of folder must be 'train' or 'test', not {shown(split)}.")
         sides, base = check_size(size), check_path(path).expanduser()
         classes, train, test = _listed(base)
         files, labels = train if split == "train" else test

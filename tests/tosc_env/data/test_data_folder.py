@@ -20,6 +20,7 @@ from bounded import run_bounded
 from PIL import Image
 
 from tosc_env.data import make_source, pictures
+from tosc_env.data.handed import as_source
 from tosc_env.data.pictures import decode
 from tosc_env.errors import DataError, InputError
 
@@ -264,7 +265,7 @@ def test_archives_are_to_be_unpacked(tmp_path):
         ({"size": (8, 8, 8)}, r"a list of 2 whole numbers .*\[8, 8, 8\]"),
         ({"channels": 2}, "1, 3 or None"),
         ({"channels": 4}, "from 1 to 3"),
-        ({"split": "valid"}, "'train' and 'test', and no 'valid'"),
+        ({"split": "valid"}, "'train' or 'test'"),
     ],
 )
 def test_options_out_of_range_are_refused(tmp_path, options, words):
@@ -432,3 +433,8 @@ print(*told)
 def test_damaged_pictures_are_read_or_refused(tmp_path, count):
     read, refused = map(int, run_bounded(FUZZ, tmp_path, count, megabytes=1024)[0].split())
     assert read + refused == count and read and refused
+
+
+def test_a_folder_as_a_source_has_no_third_split(tmp_path):
+    with pytest.raises(InputError, match="'train' or 'test', not 'valid'"):
+        as_source(tmp_path, split="valid")
