@@ -219,7 +219,8 @@ class TransformedView:
     @property
     def constellation(self) -> Tensor | None:
         """The points that a channel use may have; None where what is shown are no channel uses."""
-        return self._view.constellation if self._uses else None
+        known = self._view.constellation  # denied, perhaps, whatever is shown
+        return known if self._uses else None
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
