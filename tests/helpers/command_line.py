@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from tosc_agents import cli
 
 NETWORK = ["stem=4", "widths=[4,8]", "blocks=[0,0]", "receiver_width=16", "receiver_depth=1"]
@@ -33,3 +35,11 @@ def slip(capsys, *arguments) -> str:
     assert len(lines) == 1 and lines[0].startswith("tosc: error: ") and lines[0].endswith(".")
     assert "Traceback" not in told.err + told.out
     return lines[0]
+
+
+def work_in_copy(made, tmp_path, monkeypatch):
+    """A copy of a folder that a module has made, as the folder to work in."""
+    place = tmp_path / "work"
+    shutil.copytree(made, place)
+    monkeypatch.chdir(place)
+    return place

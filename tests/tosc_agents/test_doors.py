@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from command_line import NETWORK, TRAIN, last_of, slip
+from command_line import NETWORK, TRAIN, last_of, slip, work_in_copy
 from PIL import Image
 from refusals import refused
 from tosc_agents import cli
@@ -63,11 +63,8 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def folder(made, tmp_path, monkeypatch):
-    place = tmp_path / "work"
-    shutil.copytree(made, place)
-    monkeypatch.chdir(place)
     monkeypatch.setenv("COLUMNS", "160")
-    return place
+    return work_in_copy(made, tmp_path, monkeypatch)
 
 
 def evaluated(*more):

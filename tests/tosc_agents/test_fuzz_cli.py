@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tyro
-from command_line import NETWORK, TRAIN, last_of
+from command_line import NETWORK, TRAIN, last_of, work_in_copy
 from tosc_agents import cli
 from tosc_agents.commands import demo
 
@@ -124,10 +124,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def folder(made, tmp_path, monkeypatch):
-    place = tmp_path / "work"
-    shutil.copytree(made, place)
-    monkeypatch.chdir(place)
-    return place
+    return work_in_copy(made, tmp_path, monkeypatch)
 
 
 QUICK = ["--seeds", "1", "--no-ssim"]

@@ -391,9 +391,8 @@ def mixed(gains: Tensor, csi: Tensor) -> Tensor:
     # 1 - b is the mean of N0 / (g^2 + N0), in which nothing is subtracted, and N0 is a factor of both sides.
     power = gains.square()
     whole = power + noise_power(csi[:, :1])
-    return (
-        ((power / whole).mean(1, keepdim=True) / (1.0 / whole).mean(1, keepdim=True)).sqrt().expand_as(gains)
-    )
+    squared = (power / whole).mean(1, keepdim=True) / (1.0 / whole).mean(1, keepdim=True)
+    return squared.sqrt().expand_as(gains)
 
 
 def to_constellation(received: Tensor, csi: Tensor, layout: CSILayout) -> Tensor:

@@ -219,11 +219,11 @@ class _Check(Ends):
         symbols, context = self.given(count), replace(self.context(count), layout=CSILayout(aligned=True))
         with laws.step(f"{self.who}: sending its symbols"):
             sent, csi = self.transmit(self._powered(self.send(symbols, self.context(count))))
-        shares, told = [], torch.ones_like(symbols)
+        shares, told, noise = [], torch.ones_like(symbols), noise_power(csi[:, :1])
         for gains in (torch.ones_like(symbols), self._every_second_use(count)):
             known = torch.cat([csi[:, :1], gains], dim=1)
             # As behind an MMSE equaliser.
-            received = sent * gains.square() / (gains.square() + noise_power(csi[:, :1]))
+            received = sent * gains.square() / (gains.square() + noise)
             shares.append((self.receive(received, known, context) * symbols).mean(0))
             if moves:
                 name, arguments = f"{self.who}: recover_gains", (gains, known, context)
@@ -231,16 +231,13 @@ class _Check(Ends):
                 laws.require_tensor(told, tuple(symbols.shape), f"what {name} returns")
             else:
                 told = gains
-        power = told.square() / (told.square() + noise_power(csi[:, :1]))
-        whole = 1.0 / (1.0 + noise_power(csi[:1, :1]))
-        expected = (power / whole * symbols.square()).mean(0) / symbols.square().mean(0)
-        found = shares[1] / shares[0].clamp_min(1e-6)
-        undone = (
-            shares[0] > 0.5 * whole * symbols.square().mean(0)
-        ).all()  # else it is no inverse of protect
-        if (
-            undone and float((found - expected).square().mean()) > 0.12
-        ):  # of a message-wise shuffle, unsaid, 0.25
+        whole, energy = 1.0 / (1.0 + noise[:1]), symbols.square()
+        if not (shares[0] > 0.5 * whole * energy.mean(0)).all():
+            return  # recover is no inverse of protect
+        bias = told.square() / (told.square() + noise)
+        expected = (bias / whole * energy).mean(0) / energy.mean(0)
+        # Of a shuffle for each message that recover_gains does not tell of, the mean square is 1/4.
+        if float((shares[1] / shares[0] - expected).square().mean()) > 0.12:
             fail(
                 f"{self.who}: recover moves values, over a fading link away from the amplitudes that they have met; "
                 "override recover_gains, which moves those."
