@@ -35,6 +35,10 @@ HEADINGS = {
 """An attacker's figures, in the order in which tables show them, and what these call them."""
 
 
+INFERRED = {"infer": "", "auc": " AUC", "plain": " plain"}
+"""The figures of what is inferred, the balanced accuracy first, and what tables call them behind its name."""
+
+
 def provenance(source: Source, device: torch.device) -> dict[str, Any]:
     """Data and where it came from, device, versions and commit."""
     return {
@@ -89,9 +93,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def columns(evaluation: Evaluation) -> tuple[str, ...]:
-    """:data:`HEADINGS`, and what was inferred (``infer_label``, ``infer_`` and an attribute)."""
+    """:data:`HEADINGS`, and of the label and each attribute that was inferred balanced accuracy, AUC and share of right
+    answers."""
     found = {name for by in evaluation.leaks.values() for row in by.values() for name in row}
-    return *HEADINGS, *sorted(name for name in found if name.startswith("infer_"))
+    inferred = sorted(name.removeprefix("infer_") for name in found if name.startswith("infer_"))
+    return *HEADINGS, *(f"{figure}_{name}" for name in inferred for figure in INFERRED)
 
 
 def rows(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -200,7 +206,7 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> li
 def _leaks(evaluation: Evaluation, part: Sequence[str], *, interval: bool) -> list[list[str]]:
     """Headings and a row for each attacker and SNR that has some of these columns, then floors and chances."""
     names = [column.removeprefix("infer_") for column in part]
-    lines = [["attacker", "SNR dB", *(HEADINGS.get(name, name) for name in names)]]
+    lines = [["attacker", "SNR dB", *map(_heading, part)]]
     for attacker, by_snr in evaluation.leaks.items():
         for snr, figures in by_snr.items():
             cells = [_leak(figures[column], column, interval) if column in figures else "" for column in part]
@@ -213,8 +219,13 @@ def _leaks(evaluation: Evaluation, part: Sequence[str], *, interval: bool) -> li
     return [line for line in lines if any(line[2:])]
 
 
+def _heading(column: str) -> str:
+    figure, _, name = column.partition("_")
+    return HEADINGS.get(column) or name + INFERRED[figure]
+
+
 def _leak(figure: Figure, column: str, interval: bool) -> str:
-    digits, unit = (1, "%") if column.startswith(("reid", "infer")) else (3 if column == "ssim" else 2, "")
+    digits, unit = (1, "%") if column.startswith(("reid", *INFERRED)) else (3 if column == "ssim" else 2, "")
     return _figure(figure if interval else Figure(figure.mean, math.nan), digits, unit)
 
 

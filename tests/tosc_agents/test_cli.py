@@ -24,7 +24,7 @@ from tosc_env.io.checkpoints import load_checkpoint
 
 ATTACKS = [
     *("--eavesdropper", "mean-image", "linear", "inversion-mlp", "match", "--eavesdropper-kwargs"),
-    *("epochs=1", "width=8", "components=4", "stem=4", "widths=[4,8]", "blocks=[0,0]", "batch_size=10"),
+    *("steps=4", "width=8", "components=4", "stem=4", "widths=[4,8]", "blocks=[0,0]", "batch_size=10"),
 ]
 
 
@@ -88,9 +88,7 @@ def test_train_attack_and_evaluate_write_all_they_promise(folder, capsys):
         record["channel_uses"] == 8 and record["data"]["provenance"] and record["commit"] and record["device"]
     )
     assert record["attackers"]["linear"]["threat_model"]["images"] == "other-half"
-    assert record["attackers"]["match"]["options"]["epochs"] == 1, (
-        "options go to the attackers that have them"
-    )
+    assert record["attackers"]["match"]["options"]["steps"] == 4, "options go to the attackers that have them"
     assert (
         record["results"]["seeds"] == 2 and record["results"]["leaks"]["linear"]["12"]["psnr_db"]["mean"] > 5
     )

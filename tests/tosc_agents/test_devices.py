@@ -120,9 +120,9 @@ def take_steps(place, module, loss):
     config = LoopConfig(batch_size=ROWS, optimizer="adamw", learning_rate=1e-3, precision="float32")
     step = Step(module.train(), loss, config)
     index = torch.arange(ROWS, device=CUDA)
-    step(index, 0, 4)
+    step(index, 0, 1.0)
     with place.no_waits():
-        figures = step(index, 1, 4)
+        figures = step(index, 1, 1.0)
     assert {value.device for value in (*figures.values(), *step.average.values())} == {CUDA}
     step.checks.synchronize()
 

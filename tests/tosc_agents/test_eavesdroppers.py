@@ -35,11 +35,11 @@ OURS = [
     if eavesdroppers.origin(name).startswith("tosc_agents") and name not in ELSEWHERE
 ]
 QUICK = {
-    "inversion": {"widths": (8, 8, 4, 4), "restarts": 1, "epochs": 1, "batch_size": 32},
-    "inversion-mlp": {"components": 8, "width": 16, "restarts": 1, "epochs": 1, "batch_size": 32},
-    "match": {"stem": 4, "widths": (4, 8), "blocks": (0, 1), "width": 16, "epochs": 1, "batch_size": 32},
-    "label": {"width": 16, "epochs": 1, "batch_size": 32},
-    "attribute": {"width": 16, "epochs": 1, "batch_size": 32},
+    "inversion": {"widths": (8, 8, 4, 4), "restarts": 1, "steps": 4, "batch_size": 32},
+    "inversion-mlp": {"components": 8, "width": 16, "restarts": 1, "steps": 4, "batch_size": 32},
+    "match": {"stem": 4, "widths": (4, 8), "blocks": (0, 1), "width": 16, "steps": 4, "batch_size": 32},
+    "label": {"width": 16, "steps": 4, "batch_size": 32},
+    "attribute": {"width": 16, "steps": 4, "batch_size": 32},
 }
 ASK_FIRST = {"attribute": ("infer",), "match-query": ("match", "candidates")}
 """Attackers that cannot say anything before they are fitted, and what they would be asked."""
@@ -226,11 +226,11 @@ def test_over_a_fading_link_it_learns_from_receptions_with_the_noise_in_them(sou
     [
         (
             "inversion-mlp",
-            {"components": 32, "width": 128, "epochs": 20, "batch_size": 50, "dropout": 0.0, "restarts": 1},
+            {"components": 32, "width": 128, "steps": 300, "batch_size": 50, "dropout": 0.0, "restarts": 1},
         ),
         (
             "inversion",
-            {"widths": (32, 16, 16, 8), "epochs": 12, "batch_size": 50, "learning_rate": 5e-3, "restarts": 1},
+            {"widths": (32, 16, 16, 8), "steps": 300, "batch_size": 50, "learning_rate": 5e-3, "restarts": 1},
         ),
     ],
 )
@@ -253,7 +253,7 @@ def test_match_finds_the_image_far_more_often_than_chance(source, test_source):
         "blocks": (0, 0),
         "width": 64,
         "embedding": 32,
-        "epochs": 12,
+        "steps": 300,
         "batch_size": 50,
     }
     attacker = make("match", game.spec, **options, learning_rate=5e-3)

@@ -26,7 +26,7 @@ from tosc_env.testing import check_eavesdropper
 from tosc_env.types import SystemSpec
 
 SIDE, N = 16, 24
-SMALL = {"width": 128, "epochs": 12, "batch_size": 100, "learning_rate": 3e-3}
+SMALL = {"width": 128, "steps": 300, "batch_size": 100, "learning_rate": 3e-3}
 
 
 class Nothing(Pixels):
@@ -72,7 +72,7 @@ def test_the_label_is_read_off_an_unprotected_message():
 def test_noise_tells_nothing_of_label_or_attributes():
     train, test = games()
     for name in ("label", "attribute"):
-        *_, leak, chance = found(name, train, test, {**SMALL, "epochs": 3}, scheme=Nothing)
+        *_, leak, chance = found(name, train, test, {**SMALL, "steps": 60}, scheme=Nothing)
         assert leak
         for figure, rate in leak.items():
             best = chance[figure.removeprefix("infer_")]
@@ -90,7 +90,7 @@ def test_yes_or_no_answers_are_right_far_more_often_than_by_chance():
     )
     rules = {"task": "attributes", "task_kwargs": {"names": ["left", "upper"]}, "num_symbols": N}
     train, test = (Game(whole.subset(range(*part)), **rules) for part in ((0, 2500), (2500, 3000)))
-    attacker, _, leak, _ = found("label", train, test, {**SMALL, "epochs": 4})
+    attacker, _, leak, _ = found("label", train, test, {**SMALL, "steps": 200})
     assert attacker.inferred == (("left", 2), ("upper", 2)) and set(leak) == {"infer_left", "infer_upper"}
     assert attacker.infer(torch.zeros(3, 2 * N), torch.zeros(3, 1)).shape == (3, 4)
     assert min(leak.values()) > 0.95
@@ -119,7 +119,7 @@ def test_private_attributes_are_read_off_an_unprotected_message(tmp_path):
 
 def test_some_attributes_can_be_chosen_and_those_that_cannot_be_inferred_are_named():
     train, test = games()
-    options = {**SMALL, "epochs": 1}
+    options = {**SMALL, "steps": 10}
     attacker, _, leak, _ = found("attribute", train, test, {**options, "attributes": ["colour"]})
     assert [name for name, _ in attacker.inferred] == ["colour"] and set(leak) == {"infer_colour"}
     images = torch.randint(256, (20, 3, SIDE, SIDE), dtype=torch.uint8, generator=g())
@@ -143,8 +143,8 @@ def test_some_attributes_can_be_chosen_and_those_that_cannot_be_inferred_are_nam
 
 # -- several starts ---------------------------------------------------------------------------------
 
-MLP = {"components": 8, "width": 32, "epochs": 3, "batch_size": 50}
-CNN = {"widths": (8, 8, 4, 4), "epochs": 2, "batch_size": 50}
+MLP = {"components": 8, "width": 32, "steps": 30, "batch_size": 50}
+CNN = {"widths": (8, 8, 4, 4), "steps": 20, "batch_size": 50}
 
 
 def fit(name, options, count=800, progress=None, state=None):

@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from tosc_env.async_checks import current_checks
 from tosc_env.channels.base import aligned
+from tosc_env.data.augmentation import WAYS
 from tosc_env.data.base import Statistics
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.exchange import Exchange, as_known, known_spec, numbered_by_content, transmit, with_fresh_nonces
@@ -28,8 +29,10 @@ from tosc_env.types import Batch, Context, Reception, Round, SystemSpec
 GRANTS = frozenset(
     (
         *(
+            "additive",
             "attribute_values",
             "attributes",
+            "augmentations",
             "candidates",
             "codebook",
             "constellation",
@@ -131,6 +134,16 @@ class View:
         return self._ask("num_images")
 
     @property
+    def augmentations(self) -> int:
+        """The number V of ways in which the attacker may have each of its images changed and sent, the first as it is.
+
+        Every index of an image may also be ``index + way * num_images`` with a way below V: the same image, mirrored or
+        shifted (:func:`~tosc_env.data.augmentation.augment`), a query of its own. V is 1 where queries are limited, and
+        of symbols recorded elsewhere.
+        """
+        return self._ask("augmentations")
+
+    @property
     def statistics(self) -> Statistics:
         """Mean image and the like of the data set; no class means when the threat model gives no labels."""
         return self._ask("statistics")
@@ -144,6 +157,12 @@ class View:
     def fading(self) -> bool:
         """True if the eavesdropper's link fades; otherwise it adds noise of known power alone."""
         return self._ask("fading")
+
+    @property
+    def additive(self) -> bool:
+        """True if a reception is symbols through gains with white noise added, of the power and the gains that the CSI
+        tells: not where CSI is denied."""
+        return self._ask("additive")
 
     @property
     def deterministic(self) -> bool:
@@ -176,7 +195,8 @@ class View:
         return self._ask("constellation")
 
     def images(self, index: Tensor) -> Tensor:
-        """The attacker's own images, float32 [B, C, H, W]; index int64 [B] below :attr:`num_images`."""
+        """The attacker's own images, float32 [B, C, H, W]; index int64 [B] below :attr:`num_images`, or of changed
+        copies of them (:attr:`augmentations`)."""
         return self._ask("images", index)
 
     def labels(self, index: Tensor) -> Tensor:
@@ -276,9 +296,13 @@ class _Referee:
         # Who plays a game in which all pool what they receive does so whatever else is granted.
         held = threat.on(game.source.half)
         self._threat = replace(held, colluding=threat.colluding or game.config.colluding)
-        self._game, self._scheme = game, as_pipeline(scheme)
+        self._scheme = as_pipeline(scheme)
+        self._images = len(game.source)
+        # Of recorded symbols there are no others.
+        self._ways = WAYS if threat.queries is None and self._scheme.receives else 1
+        self._game = game if self._ways == 1 else game.with_rules(source=game.source.augmented)
         self._secret = secret_of(self._scheme, generator.get_state())
-        self._asked = torch.zeros(len(game.source), dtype=torch.bool, device=game.device)
+        self._asked = torch.zeros(len(self._game.source), dtype=torch.bool, device=game.device)
         # Every transmission has a stream of its own by its number, so that a run that is resumed goes on with that
         # number; and candidates have others, so that asking for them moves nothing that is received.
         self._repeated, self._encoded, self._transmissions = 0, 0, 0
@@ -302,8 +326,10 @@ class _Referee:
         return self._game.device
 
     def num_images(self) -> int:
-        total = len(self._game.source)
-        return total if self._threat.queries is None else min(total, self._threat.queries)
+        return self._images if self._threat.queries is None else min(self._images, self._threat.queries)
+
+    def augmentations(self) -> int:
+        return self._ways
 
     def statistics(self) -> Statistics:
         known = self._game.source.statistics
@@ -318,6 +344,9 @@ class _Referee:
 
     def fading(self) -> bool:
         return self._game.channel.fading
+
+    def additive(self) -> bool:
+        return self._threat.csi
 
     def deterministic(self) -> bool:
         return not self._scheme.stochastic

@@ -91,7 +91,7 @@ class Attack(SystemOptions, NodeOptions):
     all: bool = False
     """Every registered eavesdropper that the threat model allows and the scheme gives something to attack."""
     eavesdropper_kwargs: tuple[str, ...] = ()
-    """Options for every attacker that has them, as name=value, e.g. epochs=10; or for one, as inversion.epochs=10."""
+    """Options for every attacker that has them, as name=value, e.g. steps=1000; or for one, as inversion.steps=1000."""
     snr_db: tuple[float, ...] = ()
     """Es/N0 in dB of both links, for training the attackers and for testing; by default the scheme's."""
     eavesdropper_snr_db: tuple[float, ...] = ()
@@ -123,6 +123,9 @@ class Attack(SystemOptions, NodeOptions):
         _check_options(list(eavesdroppers) if self.all else list(self.eavesdropper), options)
         setting, origin, systems = self._target(device, folder)
         train, test = self._games(setting, systems, device)
+        if isinstance(systems[0], Recorded):
+            # That the candidates are among the records is as good as an encoder to ask.
+            systems[0].remember(test.source, systems[1].get_buffer("symbols"))
         tell_guarantee(systems[1], self.threat.receptions)
         known = identity(setting=setting.plain(), system=systems[1])
         asked = asked_of(self)
@@ -173,8 +176,6 @@ class Attack(SystemOptions, NodeOptions):
             forget_run(state)
             records[name] = without_identity(record)
         levels = self.snr_db or train.snr_db.choices or (train.snr_db.low, train.snr_db.high)
-        # Recorded symbols have no encoder to ask; that the candidates are among the records does as well.
-        recorded = not systems[1].receives
         found = evaluate(
             test,
             systems[1],
@@ -184,7 +185,7 @@ class Attack(SystemOptions, NodeOptions):
             seeds=self.seeds,
             with_ssim=self.ssim,
             seed=self.noise_seed,
-            threat=replace(threat, candidate_queries=threat.candidate_queries and recorded),
+            threat=threat,
         )
         top = strongest(found)
         record = {
@@ -344,7 +345,7 @@ def _holds(options: Mapping[str, Any], name: str) -> bool:
 
 
 def _applicable(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The options that an attacker has (``epochs`` means nothing to a closed form), its very own before shared ones."""
+    """The options that an attacker has (``steps`` means nothing to a closed form), its very own before shared ones."""
     own = {
         key.removeprefix(f"{name}."): value for key, value in options.items() if key.startswith(f"{name}.")
     }

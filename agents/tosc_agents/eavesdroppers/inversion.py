@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs
+from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, changed, input_width
 from tosc_agents.eavesdroppers.restarts import best_restart
 from tosc_agents.learning.precision import Precision
 from tosc_agents.networks import ImageDecoder
@@ -30,7 +30,7 @@ class Inversion(NeuralEavesdropper):
         perceptual_weight: weight of the VGG term, at least 0; above 0 it needs VGG weights under the data root.
         widths: channels of the decoder's four resolutions.
         restarts: independent initialisations, of which the best on held-out images is kept, at least 1.
-        epochs, batch_size, learning_rate, precision: of its training.
+        steps, batch_size, learning_rate, precision: of its training.
 
     Example:
         >>> attacker = Inversion(SystemSpec((3, 32, 32), 10), widths=(16, 8, 8, 8)).eval()
@@ -47,7 +47,7 @@ class Inversion(NeuralEavesdropper):
         perceptual_weight: Weight = 0.0,
         widths: tuple[Size, ...] = (192, 96, 48, 32),
         restarts: int = 2,
-        epochs: int = 10,
+        steps: int = 4000,
         batch_size: int = 250,
         learning_rate: float = 2e-3,
         precision: Precision = "auto",
@@ -57,8 +57,8 @@ class Inversion(NeuralEavesdropper):
             "widths": list(widths),
             "restarts": check_count(restarts, "restarts", high=1000),
         }
-        super().__init__(spec, epochs, batch_size, learning_rate, precision, **options)
-        self.network = ImageDecoder(2 * spec.num_symbols + 1, spec.image_shape, widths=tuple(widths))
+        super().__init__(spec, steps, batch_size, learning_rate, precision, **options)
+        self.network = ImageDecoder(input_width(spec), spec.image_shape, widths=tuple(widths))
 
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
         weight = self.options["perceptual_weight"]
@@ -73,8 +73,8 @@ class Inversion(NeuralEavesdropper):
             last.bias.copy_(torch.logit(colour))  # type: ignore[union-attr, operator]
 
         def step_loss(part: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            reception, images = view.sample(part)
-            rebuilt = self.network(attacker_inputs(reception.received, reception.csi))
+            reception, images = view.sample(changed(view, part, generator))
+            rebuilt = self.network(attacker_inputs(reception.received, reception.csi, self.spec.layout))
             error = (rebuilt - images).square().mean()
             if perceptual is None:
                 return error, {"mse": error.detach()}
@@ -88,4 +88,4 @@ class Inversion(NeuralEavesdropper):
         return {**record, "vgg": perceptual.file, "layers": layers, "reduction": perceptual.reduction}
 
     def reconstruct(self, received: Tensor, csi: Tensor) -> Tensor:
-        return self.network(attacker_inputs(received, csi))
+        return self.network(attacker_inputs(received, csi, self.spec.layout))

@@ -106,7 +106,7 @@ def test_an_attacker_trained_at_one_snr_is_another_job(systems):
 
 
 def test_an_attacker_that_was_fitted_before_an_interruption_is_not_fitted_again(systems, cache, monkeypatch):
-    one, attacker = method("deepjscc"), Attacker("label", "label", {"epochs": 1, "width": 8})
+    one, attacker = method("deepjscc"), Attacker("label", "label", {"steps": 4, "width": 8})
     job = attack_job(systems, one, attacker, 0, MEASURED)
     first = measure(cache, job, one)
     (cache.folder_of(job) / "result.json").unlink()

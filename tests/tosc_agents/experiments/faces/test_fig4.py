@@ -27,7 +27,7 @@ RECIPES = {
     "lbvq": Recipe("lbvq", epochs=1, batch_size=30, start="baseline", cutout=0),
 }
 METHODS = [method(key) for key in ("deepjscc", "label-only", "enc-rotation", "lbvq")]
-SMALL = {"epochs": 1, "batch_size": 30}
+SMALL = {"steps": 4, "batch_size": 30}
 OPTIONS = {
     "inversion": {"widths": [8, 4, 4, 4], "restarts": 1, **SMALL},
     "attribute": {"width": 16, "depth": 1, **SMALL},
