@@ -26,7 +26,7 @@ from tosc_env.privacy.view import View
 from tosc_env.testing import check_eavesdropper
 from tosc_env.types import SystemSpec
 
-ELSEWHERE = ("codebook", "sorted", "denoise", "unshuffle")
+ELSEWHERE = ("codebook", "sorted", "denoise", "unshuffle", "few-pairs")
 """Attackers that transform receptions for others or want a system of their own kind, with tests of their own."""
 
 OURS = [

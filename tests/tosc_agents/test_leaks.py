@@ -28,6 +28,7 @@ FOUND = Evaluation(
     floors={"mean-image": {"psnr_db": 12.5, "ssim": 0.1}},
     images=2000,
     seeds=1,
+    candidates=1000,
     chance={"label": 0.1, "colour": 0.2},
 )
 

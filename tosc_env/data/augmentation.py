@@ -30,10 +30,9 @@ def augment(images: Tensor, ways: Tensor) -> Tensor:
     height, width = images.shape[2:]
     shifts = torch.tensor(_SHIFTS, device=images.device) * max(1, min(height, width) // 16)
     down, right = shifts[ways // 2].unbind(1)
-    columns = torch.arange(width, device=images.device)
-    columns = torch.where(ways[:, None] % 2 == 1, columns.flip(0), columns) - right[:, None]
-    rows = torch.arange(height, device=images.device) - down[:, None]
-    rows, columns = _reflected(rows, height), _reflected(columns, width)
+    rows = _reflected(torch.arange(height, device=images.device) - down[:, None], height)
+    columns = _reflected(torch.arange(width, device=images.device) - right[:, None], width)
+    columns = torch.where(ways[:, None] % 2 == 1, width - 1 - columns, columns)
     images = images.gather(2, rows[:, None, :, None].expand(images.shape))
     return images.gather(3, columns[:, None, None, :].expand(images.shape))
 

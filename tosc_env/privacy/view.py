@@ -39,7 +39,18 @@ GRANTS = frozenset(
             "deterministic",
             "device",
         ),
-        *("encode", "fading", "images", "keyed", "labels", "num_images", "outputs", "queries", "sample"),
+        *(
+            "encode",
+            "encode_unkeyed",
+            "fading",
+            "images",
+            "keyed",
+            "labels",
+            "num_images",
+            "outputs",
+            "queries",
+            "sample",
+        ),
         *("sample_repeated", "snr_db", "spec", "statistics", "symbols", "threat", "unkeyed"),
     )
 )
@@ -258,6 +269,15 @@ class View:
         """
         return self._ask("encode", images)
 
+    def encode_unkeyed(self, images: Tensor) -> Tensor:
+        """The symbols [N, 2n] that any images [N, C, H, W] would have without the key, each one of
+        :attr:`candidates`.
+
+        Raises:
+            DeniedError: the threat model allows no candidate queries, no more of them, or no encoder without the key.
+        """
+        return self._ask("encode_unkeyed", images)
+
 
 def _query_function(referee: _Referee) -> Callable[..., Any]:
     """The one way to the referee: a grant by its name, one at a time, of tensors that are nothing but tensors."""
@@ -274,13 +294,13 @@ def _query_function(referee: _Referee) -> Callable[..., Any]:
 
 
 def _plain_tensor(grant: str, given: object) -> Tensor:
-    wanted = "images float32 [N, C, H, W]" if grant == "encode" else "an index int64 [B]"
+    wanted = "images float32 [N, C, H, W]" if grant.startswith("encode") else "an index int64 [B]"
     check_dense(given, f"what {grant} takes")
     if not isinstance(given, Tensor):
         raise InputError(f"{grant} takes {wanted}, not {type(given).__name__}.")
     if type(given) not in (Tensor, FakeTensor):
         given = given.as_subclass(Tensor)
-    fits = (torch.float32, 4) if grant == "encode" else (torch.int64, 1)
+    fits = (torch.float32, 4) if grant.startswith("encode") else (torch.int64, 1)
     if (given.dtype, given.dim()) != fits:
         kind = str(given.dtype).removeprefix("torch.")
         raise InputError(f"{grant} takes {wanted}, not {kind} {list(given.shape)}.")
@@ -427,11 +447,23 @@ class _Referee:
         return symbols, reception, round_.batch.images
 
     def encode(self, images: Tensor) -> Tensor:
+        self._count_candidates(images)
+        self._deny_pairs()
+        return self._encode(images)
+
+    def encode_unkeyed(self, images: Tensor) -> Tensor:
+        if not self._threat.unkeyed_encoder:
+            raise DeniedError("the threat model denies the encoder without its key (unkeyed_encoder=False).")
+        self._count_candidates(images)
+        return self._encode(images, keyed=False)
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _count_candidates(self, images: Tensor) -> None:
         if not self._threat.candidate_queries:
             raise DeniedError(
                 "the threat model denies having candidate images encoded (candidate_queries=False)."
             )
-        self._deny_pairs()
         shape = self._game.source.image_shape
         if tuple(images.shape[1:]) != shape:
             raise InputError(f"encode takes images of the shape {list(shape)}, not {list(images.shape[1:])}.")
@@ -440,6 +472,8 @@ class _Referee:
                 f"the threat model lets the attacker have {self._threat.candidates} candidates encoded; "
                 f"{self._encoded} have been, and {len(images)} more are asked for."
             )
+
+    def _encode(self, images: Tensor, *, keyed: bool = True) -> Tensor:
         generator = stream(self._secret, "candidates", self._encoded, self.device())
         self._encoded += len(images)
         index = torch.zeros(len(images), dtype=torch.int64, device=self.device())
@@ -448,10 +482,8 @@ class _Referee:
         round_ = numbered_by_content(round_, images, self._scheme)
         context = self._game.context(round_, generator)
         with torch.no_grad(), torch.autocast(self.device().type, enabled=False):
-            symbols = self._scheme.constrain(self._scheme.send_images(images, context), context)
-        return self._as_known(symbols, round_, context)
-
-    # -- inside ---------------------------------------------------------------------------------------
+            symbols = self._scheme.constrain(self._scheme.send_images(images, context, keyed=keyed), context)
+        return self._as_known(symbols, round_, context) if keyed else symbols
 
     def _stream(self) -> torch.Generator:
         """The stream of the next transmission."""

@@ -260,6 +260,10 @@ class TransformedView:
         """Transformed symbols of any images."""
         return self._clean(self._view.encode(images))
 
+    def encode_unkeyed(self, images: Tensor) -> Tensor:
+        """Transformed symbols of any images, without the key."""
+        return self._clean(self._view.encode_unkeyed(images))
+
     def _clean(self, symbols: Tensor) -> Tensor:
         """Symbols that have not been transmitted, transformed as if over a link of hardly any noise and no fade."""
         csi = symbols.new_zeros(len(symbols), self._view.spec.num_csi)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tosc_agents.learning.loop import Step, StepConfig, StepLoss, check_finite, identity_of
+from tosc_agents.learning.loop import SYNC_EVERY, Step, StepConfig, StepLoss, check_finite, identity_of
 from tosc_agents.learning.precision import autocast
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.state import Run, check_form, fitting
@@ -58,7 +58,7 @@ def train_until(
             trained on and always the same receptions.
         images: int64 [N], the indices to train on.
         generator: the only source of randomness, on the module's device.
-        progress: told the figures after each look.
+        progress: told the figures each time that the host reads them, with the best validation figure so far.
         run: where to keep the run's state after each look, to be resumed from, and what else its result depends on.
         figure: the name of the validation figure.
 
@@ -103,15 +103,21 @@ def train_until(
             order = _batches(len(images), batch, count, generator)
             module.train()
             sums: dict[str, Tensor] = {}
-            for step, rows in enumerate(order, first):
+            for done, rows in enumerate(order, 1):
+                step = first + done - 1
                 share = min(1.0, (step + 1) / WARMUP)
                 if falls_from:
                     share *= (ends() - step) / (ends() - falls_from)
                 for name, value in take_step(images[rows], step, share).items():
                     sums[name] = sums[name] + value if name in sums else value.float()
-            means = {name: float(value) / count for name, value in sums.items()}
-            check_finite(means, module, first + count - 1)
-            take_step.checks.synchronize()
+                if done % SYNC_EVERY == 0 or done == count:
+                    means = {name: float(value) / done for name, value in sums.items()}
+                    check_finite(means, module, step)
+                    take_step.checks.synchronize()
+                    if progress is not None:
+                        known_best = {figure: max(looks)} if looks else {}
+                        shown = {name: value for name, value in means.items() if name != "gradient"}
+                        progress(step + 1, ends(), {**known_best, **shown})
             looks.append(_looked(module, take_step.average, validate, config, figure))
             if looks[-1] >= max(looks):
                 best = {name: t.clone() for name, t in take_step.average.items()}
@@ -122,9 +128,6 @@ def train_until(
             if run is not None:
                 kept = {"looks": looks, "falls_from": falls_from, "best": best}
                 run.save(known, {**take_step.state(generator), **kept})
-            if progress is not None:
-                shown = {name: value for name, value in means.items() if name != "gradient"}
-                progress(first + count, ends(), {figure: looks[-1], **shown})
     module.load_state_dict(best)
     module.eval()
     taken = min(len(looks) * LOOK, ends())

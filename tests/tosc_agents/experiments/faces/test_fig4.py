@@ -31,7 +31,7 @@ SMALL = {"steps": 4, "batch_size": 30}
 OPTIONS = {
     "inversion": {"widths": [8, 4, 4, 4], "restarts": 1, **SMALL},
     "attribute": {"width": 16, "depth": 1, **SMALL},
-    "classifier": ClassifierTraining(**SMALL, stem=4, widths=(4, 4)),
+    "classifier": ClassifierTraining(epochs=1, batch_size=30, stem=4, widths=(4, 4)),
     "seeds": 2,
 }
 
