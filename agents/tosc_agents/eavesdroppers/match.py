@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +39,43 @@ WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 RECEPTIONS = 4
 """Receptions of each held-out image."""
 
+SURROGATE = 8.0
+"""Weight of the surrogate's loss, a mean over values, beside the embedding's."""
+
+
+class Tower(nn.Module):
+    """The networks of one member of the ensemble: of messages, and of images with two heads."""
+
+    def __init__(self, spec: SystemSpec, options: Mapping[str, Any]) -> None:
+        super().__init__()
+        width, length, points = options["width"], options["embedding"], options["points"]
+        posteriors, features = spec.num_symbols * points, 2 * length
+        self.symbols = nn.Sequential(
+            nn.Linear(input_width(spec) + posteriors, width),
+            nn.ReLU(inplace=True),
+            ResidualMLP(width, 2),
+            nn.Linear(width, length),
+        )
+        shape = {name: tuple(options[name]) for name in ("widths", "blocks")}
+        self.images = ImageEncoder(spec.image_shape[0], features, stem=options["stem"], **shape)
+        self.embedding = nn.Linear(features, length)
+        self.surrogate = nn.Sequential(
+            nn.Linear(features, width),
+            nn.ReLU(inplace=True),
+            nn.Linear(width, posteriors or 4 * spec.num_symbols),
+        )
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+
+    def of_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit embeddings [N, embedding] of images, and what the surrogate says of their symbols [N, K]."""
+        features = F.relu(self.images(images))
+        return F.normalize(self.embedding(features).float(), dim=1), self.surrogate(features).float()
+
+    def of_messages(self, inputs: Tensor) -> Tensor:
+        """Embeddings [B, embedding] of messages, as long as the temperature says."""
+        unit = F.normalize(self.symbols(inputs).float(), dim=1)
+        return unit * self.log_scale.clamp_max(math.log(100.0)).exp()
+
 
 class Match(NeuralEavesdropper):
     """Re-identification without asking the encoder about the candidates.
@@ -49,22 +87,24 @@ class Match(NeuralEavesdropper):
                            +--> what would be sent -------+--> log-likelihood x weight -+
         received [B, 2n], CSI ----------------------------+
 
-    Two networks share the images' features. The *embedding* learns with the symmetric InfoNCE loss: each message
-    against all images of the batch, each image against all messages. The *surrogate* learns what the encoder sends for
-    an image: the mean and variance of each value, along the principal axes of the symbols where the link does not fade;
-    or, of a discrete scheme with known codebook, each codeword's probability at each channel use. Its score is the
-    exact log-likelihood of the reception, over a fading link with the gain of each use. Where the noise is not known
-    (CSI is denied, or a transformed reception is shown), it learns the reception itself.
+    In each tower of a small ensemble two networks share the images' features. The *embedding* learns with the symmetric
+    InfoNCE loss: each message against all images of the batch, each image against all messages. The *surrogate* learns
+    what the encoder sends for an image: the mean and variance of each value, along the principal axes of the symbols
+    where the link does not fade; or, of a discrete scheme with known codebook, each codeword's probability at each
+    channel use. Its score is the exact log-likelihood of the reception, over a fading link with the gain of each use.
+    Where the noise is not known (CSI is denied, or a transformed reception is shown), it learns the reception itself.
 
     The attacker's images are learnt with their changed copies (:attr:`View.augmentations
     <tosc_env.View.augmentations>`). Weight of the surrogate and length of the training are chosen by held-out images.
 
     Args:
+        towers: members of the ensemble, whose scores are averaged.
         embedding: length of the embeddings.
-        stem, widths, blocks: of the image network.
-        width: of the symbol network.
+        stem, widths, blocks: of each one's image network.
+        width: of its symbol network.
         points: M of a discrete scheme, 0 for none; fitting takes it from the scheme it attacks, where the threat model
             shows the constellation.
+        known_noise: whether the noise is what the CSI tells, as fitting finds out; otherwise the surrogate learns it.
         steps, batch_size, learning_rate, precision: of the training.
 
     Example:
@@ -78,32 +118,41 @@ class Match(NeuralEavesdropper):
     axes: Tensor
     centre: Tensor
     weight: Tensor
-    noise: Tensor
 
     def __init__(
         self,
         spec: SystemSpec,
         *,
+        towers: Annotated[int, Within(1, 100)] = 2,
         embedding: Size = 128,
         stem: Size = 16,
         widths: tuple[Size, ...] = (48, 96, 192),
         blocks: tuple[Annotated[int, Within(0, 1000)], ...] = (1, 1, 1),
         width: Size = 512,
         points: int = 0,
+        known_noise: bool = True,
         steps: int = 3000,
         batch_size: int = 500,
         learning_rate: float = 2e-3,
         precision: Precision = "auto",
     ) -> None:
         network = {"embedding": embedding, "stem": stem, "widths": list(widths), "blocks": list(blocks)}
-        super().__init__(spec, steps, batch_size, learning_rate, precision, **network, width=width)
+        super().__init__(
+            spec,
+            steps,
+            batch_size,
+            learning_rate,
+            precision,
+            towers=towers,
+            width=width,
+            known_noise=known_noise,
+            **network,
+        )
         reals = 2 * spec.num_symbols
         self.register_buffer("axes", torch.eye(reals))
         self.register_buffer("centre", torch.zeros(reals))
         self.register_buffer("weight", torch.tensor(0.1))
-        # 1 where the noise of a reception is what its CSI tells, 0 where the surrogate has learnt it.
-        self.register_buffer("noise", torch.ones(()))
-        self._candidates: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
+        self._candidates: tuple[Tensor, list[tuple[Tensor, Tensor]]] | None = None
         self.build(points)
 
     def build(self, points: int) -> None:
@@ -111,39 +160,30 @@ class Match(NeuralEavesdropper):
         if points:
             constellation_for(points)
         self.options["points"] = points
-        spec, options = self.spec, self.options
-        width, features = options["width"], 2 * options["embedding"]
-        posteriors = spec.num_symbols * points
-        self.symbol_tower = nn.Sequential(
-            nn.Linear(input_width(spec) + posteriors, width),
-            nn.ReLU(inplace=True),
-            ResidualMLP(width, 2),
-            nn.Linear(width, options["embedding"]),
-        )
-        tower = {name: tuple(options[name]) for name in ("widths", "blocks")}
-        self.image_tower = ImageEncoder(spec.image_shape[0], features, stem=options["stem"], **tower)
-        self.embedding = nn.Linear(features, options["embedding"])
-        self.surrogate = nn.Sequential(
-            nn.Linear(features, width),
-            nn.ReLU(inplace=True),
-            nn.Linear(width, posteriors or 4 * spec.num_symbols),
-        )
-        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.towers = nn.ModuleList(Tower(self.spec, self.options) for _ in range(self.options["towers"]))
 
     # -- the two scores ---------------------------------------------------------------------------------
 
-    def embed_symbols(self, received: Tensor, csi: Tensor) -> Tensor:
-        """Unit embeddings [B, embedding] of received symbols."""
+    def of_messages(self, received: Tensor, csi: Tensor) -> list[Tensor]:
+        """Each tower's embeddings [B, embedding] of received symbols, as long as its temperature says."""
         inputs = attacker_inputs(received, csi, self.spec.layout)
         if self.options["points"]:
             posteriors = codeword_posteriors(received, csi, self.spec.layout, self._points(csi))
             inputs = torch.cat([inputs, posteriors.exp().flatten(1)], dim=1)
-        return F.normalize(self.symbol_tower(inputs).float(), dim=1)
+        return [tower.of_messages(inputs) for tower in self._towers()]
 
-    def of_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit embeddings [N, embedding] of images, and what the surrogate says of their symbols [N, K]."""
-        features = F.relu(self.image_tower(images))
-        return F.normalize(self.embedding(features).float(), dim=1), self.surrogate(features).float()
+    def of_images(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Each tower's unit embeddings [N, embedding] of images, and what it says of their symbols [N, K]."""
+        return [tower.of_images(images) for tower in self._towers()]
+
+    def scores(
+        self, received: Tensor, csi: Tensor, images: Sequence[Sequence[Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """The embeddings' scores and the surrogates' log-likelihoods, [B, N] each, of what :meth:`of_images` made."""
+        messages = self.of_messages(received, csi)
+        embedded = [m @ e.T for m, (e, _) in zip(messages, images, strict=True)]
+        fits = [self.likelihood(received, csi, told) for _, told in images]
+        return torch.stack(embedded).mean(0), torch.stack(fits).mean(0)
 
     def likelihood(self, received: Tensor, csi: Tensor, surrogate: Tensor) -> Tensor:
         """Log-likelihoods [B, N] of receptions, for what the surrogate says of N images; each row up to a constant."""
@@ -156,9 +196,8 @@ class Match(NeuralEavesdropper):
         return gaussian_likelihood(values, power, noise, mean, variance)
 
     def match(self, received: Tensor, csi: Tensor, candidates: Tensor) -> Tensor:
-        embedded, surrogate = self._of_candidates(candidates)
-        scores = self._scale() * self.embed_symbols(received, csi) @ embedded.T
-        return scores + self.weight * self.likelihood(received, csi, surrogate)
+        embedded, fits = self.scores(received, csi, self._of_candidates(candidates))
+        return embedded + self.weight * fits
 
     # -- learning ---------------------------------------------------------------------------------------
 
@@ -170,7 +209,7 @@ class Match(NeuralEavesdropper):
             with weights_from(generator.initial_seed()):
                 self.build(count)
         self.to(view.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.noise.fill_(float(view.additive))
+        self.options["known_noise"] = view.additive
         train, held = held_out(view)
         self._find_axes(view, train)
         tests = [view.sample(part)[0] for _ in range(RECEPTIONS) for part in held.split(view.batch_size)]
@@ -181,33 +220,33 @@ class Match(NeuralEavesdropper):
         def step_loss(part: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             index = changed(view, part, generator)
             reception, images = view.sample(index)
-            messages = self.embed_symbols(reception.received, reception.csi)
-            embedded, surrogate = self.of_images(images)
+            symbols = view.symbols(index) if view.deterministic else None
+            messages, seen = self.of_messages(reception.received, reception.csi), self.of_images(images)
+            places = torch.arange(len(part), device=view.device)
+            losses, hits = [], []
             # In float32: a hundredfold temperature would blow bf16's rounding up to whole units.
             with torch.autocast(view.device.type, enabled=False):
-                scores = self._scale() * messages @ embedded.T
-                told = self._surprise(
-                    surrogate, reception, view.symbols(index) if view.deterministic else None
-                )
-            places = torch.arange(len(part), device=scores.device)
-            contrast = (F.cross_entropy(scores, places) + F.cross_entropy(scores.T, places)) / 2
-            top1 = (scores.detach().argmax(1) == places).float().mean()
-            # The surrogate's loss is a mean over values, and of little weight beside the other without a factor.
-            return contrast + 8.0 * told, {"surprise": told.detach(), "batch_top1": top1}
+                for message, (embedded, told) in zip(messages, seen, strict=True):
+                    scores = message @ embedded.T
+                    losses.append((F.cross_entropy(scores, places) + F.cross_entropy(scores.T, places)) / 2)
+                    losses.append(SURROGATE * self._surprise(told, reception, symbols))
+                    hits.append((scores.detach().argmax(1) == places).float().mean())
+            return torch.stack(losses).sum(), {"batch_top1": torch.stack(hits).mean()}
 
         def shares() -> Tensor:
             """The share of held-out messages that are identified, for each of WEIGHTS."""
             parts = [self.of_images(part) for part in images.split(view.batch_size)]
-            embedded, surrogate = (torch.cat(one) for one in zip(*parts, strict=True))
-            hits = torch.zeros(len(WEIGHTS), device=view.device)
+            seen = [
+                tuple(torch.cat(one) for one in zip(*tower, strict=True))
+                for tower in zip(*parts, strict=True)
+            ]
+            found = torch.zeros(len(WEIGHTS), device=view.device)
             for rows in torch.arange(len(truth), device=view.device).split(1000):
                 with torch.autocast(view.device.type, enabled=False):
-                    scores = self._scale() * self.embed_symbols(received[rows], csi[rows]) @ embedded.T
-                    fits = self.likelihood(received[rows], csi[rows], surrogate)
+                    embedded, fits = self.scores(received[rows], csi[rows], seen)
                 for i, weight in enumerate(WEIGHTS):
-                    right = metrics.reidentification(scores + weight * fits, truth[rows])
-                    hits[i] += right.sum()
-            return hits / len(truth)
+                    found[i] += metrics.reidentification(embedded + weight * fits, truth[rows]).sum()
+            return found / len(truth)
 
         record = self.train_on(
             view, step_loss, lambda: float(shares().max()), generator, progress, figure="held_out_top1"
@@ -243,7 +282,7 @@ class Match(NeuralEavesdropper):
         values, power, noise = self._values(reception.received, reception.csi)
         mean, variance = self._moments(surrogate)
         spread = power * variance + noise
-        if symbols is not None and bool(self.noise):
+        if symbols is not None and self.options["known_noise"]:
             error = power * ((symbols - self.centre) @ self.axes - mean).square() + noise
         else:
             error = (values - power * mean).square() / power.clamp_min(1e-12)
@@ -255,7 +294,7 @@ class Match(NeuralEavesdropper):
         """Receptions [B, 2n] along the axes through the matched filter, the power gain of each [B or 1, 2n or 1], and
         the variance of the noise that met it [B, 1]."""
         one = torch.ones_like(csi[:1, :1])
-        if not bool(self.noise):
+        if not self.options["known_noise"]:
             return (received - self.centre) @ self.axes, one, torch.zeros_like(csi[:, :1])
         noise = noise_power(csi[:, :1]) / 2
         if csi.shape[1] == 1:
@@ -270,10 +309,10 @@ class Match(NeuralEavesdropper):
     def _points(self, like: Tensor) -> Tensor:
         return constellation_points(constellation_for(self.options["points"]), like.device)
 
-    def _scale(self) -> Tensor:
-        return self.log_scale.clamp_max(math.log(100.0)).exp()
+    def _towers(self) -> list[Tower]:
+        return cast(list[Tower], list(self.towers))
 
-    def _of_candidates(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    def _of_candidates(self, candidates: Tensor) -> list[tuple[Tensor, Tensor]]:
         """What is made of candidates, remembered while the same ones are asked about, as over several SNRs."""
         if self.training or torch.is_grad_enabled():
             return self.of_images(candidates)
