@@ -157,7 +157,7 @@ LEGEND = (
 def accuracies(evaluation: Evaluation) -> str:
     """The accuracy at each SNR, and what the best constant answer gets: ``48.6% at 12 dB (chance 33.3%)``."""
     shares = ", ".join(f"{f.mean:.1%} at {snr:g} dB" for snr, f in evaluation.accuracy.items())
-    chance = evaluation.chance.get("label")
+    chance = evaluation.chance.get("plain_label")
     return shares if chance is None else f"{shares} (chance {chance:.1%})"
 
 
@@ -214,8 +214,8 @@ def _leaks(evaluation: Evaluation, part: Sequence[str], *, interval: bool) -> li
     for name, floor in evaluation.floors.items():
         values = {"psnr_db": f"{floor['psnr_db']:.2f}", "ssim": f"{floor['ssim']:.3f}"}
         lines.append([f"{name} (floor)", "", *(values.get(column, "") for column in names)])
-    shares = {name: f"{share:.1%}" for name, share in evaluation.chance.items()}
-    lines.append(["best constant answer", "", *(shares.get(name, "") for name in names)])
+    shares = {figure: f"{share:.1%}" for figure, share in evaluation.chance.items()}
+    lines.append(["best constant answer", "", *(shares.get(column, "") for column in part)])
     return [line for line in lines if any(line[2:])]
 
 

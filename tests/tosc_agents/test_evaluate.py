@@ -264,7 +264,8 @@ def test_inference_is_scored_by_name_against_the_right_truth(game, scheme):
     assert row["infer_label"].mean == 1.0
     assert row["plain_colour"].mean == pytest.approx(float((colour == 0).float().mean()))
     values = len(colour.unique())
-    assert row["infer_colour"].mean == pytest.approx(1 / values) == found.chance["colour"]
+    assert row["infer_colour"].mean == pytest.approx(1 / values) == found.chance["infer_colour"]
+    assert row["plain_colour"].mean <= found.chance["plain_colour"]
     assert row["auc_label"].mean == 1.0 and row["auc_colour"].mean == pytest.approx(0.5)
 
 

@@ -164,7 +164,7 @@ def test_an_attackers_record_says_how_it_was_made():
     assert not attacker.training and not any(p.requires_grad for p in attacker.parameters())
     assert record["name"] == "inversion-mlp" and record["queries"] == 60 and record["seed"] == 4
     assert record["threat_model"] == threat.plain() and record["snr_db"] == 5.0
-    assert record["options"].items() >= options.items() and record["fit"]["images"] == 60
+    assert record["options"].items() >= options.items() and record["fit"]["images"] == 45
 
 
 def test_an_attacker_that_asks_for_what_is_denied_gets_no_further():

@@ -97,7 +97,7 @@ class Killed(BaseException):
 
 def killed_late(done: int, total: int, figures: Any) -> None:
     """After the first of two epochs."""
-    if done > 0.6 * total:
+    if done > 0.7 * total:
         raise Killed
 
 

@@ -66,7 +66,7 @@ def test_the_label_is_read_off_an_unprotected_message():
     train, test = games()
     attacker, record, leak, chance = found("label", train, test)
     assert attacker.inferred == (("label", 10),) and record["fit"]["inferred"] == [["label", 10]]
-    assert leak["infer_label"] > 4 * chance["label"]
+    assert leak["infer_label"] > 4 * chance["infer_label"]
 
 
 def test_noise_tells_nothing_of_label_or_attributes():
@@ -75,8 +75,10 @@ def test_noise_tells_nothing_of_label_or_attributes():
         *_, leak, chance = found(name, train, test, {**SMALL, "steps": 60}, scheme=Nothing)
         assert leak
         for figure, rate in leak.items():
-            best = chance[figure.removeprefix("infer_")]
-            assert rate < best + noise_of(best), figure
+            best = chance[figure]
+            # Of a rare value few images tell: a balanced accuracy is less certain than a share.
+            spread = 0.1 if figure.startswith(("auc", "infer")) else noise_of(best)
+            assert rate < best + spread, figure
 
 
 def test_yes_or_no_answers_are_right_far_more_often_than_by_chance():
@@ -91,7 +93,7 @@ def test_yes_or_no_answers_are_right_far_more_often_than_by_chance():
     rules = {"task": "attributes", "task_kwargs": {"names": ["left", "upper"]}, "num_symbols": N}
     train, test = (Game(whole.subset(range(*part)), **rules) for part in ((0, 2500), (2500, 3000)))
     attacker, _, leak, _ = found("label", train, test, {**SMALL, "steps": 200})
-    assert attacker.inferred == (("left", 2), ("upper", 2)) and set(leak) == {"infer_left", "infer_upper"}
+    assert attacker.inferred == (("left", 2), ("upper", 2)) and {"infer_left", "infer_upper"} <= set(leak)
     assert attacker.infer(torch.zeros(3, 2 * N), torch.zeros(3, 1)).shape == (3, 4)
     assert min(leak.values()) > 0.95
 
@@ -105,9 +107,9 @@ def test_private_attributes_are_read_off_an_unprotected_message(tmp_path):
     source = train.source
     sizes = {n: len(v) for n, v in zip(source.attribute_names, source.attribute_values, strict=True)}
     assert dict(attacker.inferred) == sizes == record["options"]["values"]
-    assert set(leak) == {f"infer_{name}" for name in sizes}
-    assert leak["infer_colour"] > chance["colour"] + 0.3
-    assert all(leak[f"infer_{name}"] > chance[name] - noise_of(chance[name]) for name in sizes)
+    assert set(leak) == {f"{figure}_{name}" for name in sizes for figure in ("infer", "plain", "auc")}
+    assert leak["infer_colour"] > chance["infer_colour"] + 0.3 and leak["auc_colour"] > 0.8
+    assert all(leak[f"infer_{name}"] > chance[f"infer_{name}"] - 0.1 for name in sizes)
     # A copy from a file knows its attributes, in the same order, and answers the same.
     save_checkpoint(tmp_path / "attribute.safetensors", attacker, {})
     copy = load_checkpoint(tmp_path / "attribute.safetensors").policy
@@ -121,7 +123,11 @@ def test_some_attributes_can_be_chosen_and_those_that_cannot_be_inferred_are_nam
     train, test = games()
     options = {**SMALL, "steps": 10}
     attacker, _, leak, _ = found("attribute", train, test, {**options, "attributes": ["colour"]})
-    assert [name for name, _ in attacker.inferred] == ["colour"] and set(leak) == {"infer_colour"}
+    assert [name for name, _ in attacker.inferred] == ["colour"] and set(leak) == {
+        "infer_colour",
+        "plain_colour",
+        "auc_colour",
+    }
     images = torch.randint(256, (20, 3, SIDE, SIDE), dtype=torch.uint8, generator=g())
     plain = Game(Source.from_arrays(images, [0, 1] * 10, name="plain"), num_symbols=N)
     for game, more, words in (
@@ -171,7 +177,7 @@ def test_the_best_of_several_starts_is_kept(name, options, monkeypatch):
     monkeypatch.setattr(restarts, "_psnr_db", watch)
     attacker, record = fit(name, {**options, "restarts": 3})
     told = record["fit"]
-    psnr = [start["validation_psnr_db"] for start in told["restarts"]]
+    psnr = [start["held_out_psnr_db"] for start in told["restarts"]]
     assert [start["seed"] for start in told["restarts"]] == [3, 3 + 1009, 3 + 2018]
     assert told["kept"] == psnr.index(max(psnr)) and len(set(psnr)) == 3
     assert told["images"] == 300 and told["validation"] == {"images": 100, "of": "held-out images"}

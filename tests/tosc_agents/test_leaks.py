@@ -29,7 +29,7 @@ FOUND = Evaluation(
     images=2000,
     seeds=1,
     candidates=1000,
-    chance={"label": 0.1, "colour": 0.2},
+    chance={"infer_label": 0.1, "infer_colour": 0.2},
 )
 
 

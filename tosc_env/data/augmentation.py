@@ -8,9 +8,6 @@ from torch import Tensor
 WAYS = 8
 """How many copies of an image there are, itself the first."""
 
-_SHIFTS = ((0, 0), (1, -1), (-1, 1), (1, 1))
-"""Down and right, in units of a sixteenth of the shorter side."""
-
 
 def augment(images: Tensor, ways: Tensor) -> Tensor:
     """Change each image in one of :data:`WAYS` ways.
@@ -28,8 +25,10 @@ def augment(images: Tensor, ways: Tensor) -> Tensor:
         tensor([3., 2., 1., 0.])
     """
     height, width = images.shape[2:]
-    shifts = torch.tensor(_SHIFTS, device=images.device) * max(1, min(height, width) // 16)
-    down, right = shifts[ways // 2].unbind(1)
+    by, shift = max(1, min(height, width) // 16), ways // 2
+    # (0, 0), (1, -1), (-1, 1), (1, 1): no table, which would be copied to a GPU each time.
+    down = by * ((shift == 1).long() + (shift == 3).long() - (shift == 2).long())
+    right = by * ((shift == 2).long() + (shift == 3).long() - (shift == 1).long())
     rows = _reflected(torch.arange(height, device=images.device) - down[:, None], height)
     columns = _reflected(torch.arange(width, device=images.device) - right[:, None], width)
     columns = torch.where(ways[:, None] % 2 == 1, width - 1 - columns, columns)

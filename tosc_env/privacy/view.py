@@ -561,8 +561,10 @@ class _Referee:
             and len(index)
             and not 0 <= int(index.min()) <= int(index.max()) < total
         ):
+            copies = f", and changed copies of them to {total - 1}" if self._ways > 1 else ""
             raise InputError(
-                f"the attacker has the images 0 to {total - 1}; {int(index.min())} to {int(index.max())} are asked for."
+                f"the attacker has the images 0 to {self._images - 1}{copies}; {int(index.min())} to "
+                f"{int(index.max())} are asked for."
             )
 
     def _within_budget(self, index: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ class FewPairs(Eavesdropper):
         for kind in KINDS:
             hits = []
             for k in range(min(TRIED, len(index))) if len(index) > 1 else ():
-                others = index != k
+                others = torch.cat([index[:k], index[k + 1 :]])
                 pairs = symbols[others], received[others], csi[others]
                 scores = _scores(kind, pairs, received[k : k + 1], csi[k : k + 1], symbols)
                 hits.append(metrics.reidentification(scores, index[k : k + 1]))

@@ -52,9 +52,7 @@ class Inference(NeuralEavesdropper):
         train, held = held_out(view)
         sizes = [size for _, size in self.inferred]
         # Of a value that never occurs there is half an image, so that its logarithm is finite.
-        counts = [
-            torch.bincount(truth[train, k], minlength=size).clamp_min(0.5) for k, size in enumerate(sizes)
-        ]
+        counts = [F.one_hot(truth[train, k], size).sum(0).clamp_min(0.5) for k, size in enumerate(sizes)]
         priors = torch.cat([(count / count.sum()).log() for count in counts])
         tests = [view.sample(part)[0] for part in held.split(view.batch_size)]
 

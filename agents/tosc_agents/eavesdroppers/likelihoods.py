@@ -33,7 +33,8 @@ def gaussian_likelihood(
         float32 [B, N].
     """
     power = power.clamp_min(1e-12)
-    if power.numel() == 1 and bool((noise == noise[:1]).all()):
+    # To compare noises on a GPU would be to wait for it, which is quick with all pairs.
+    if power.numel() == 1 and noise.device.type == "cpu" and bool((noise == noise[:1]).all()):
         # One spread for all messages: products of matrices.
         spread = power * variance + noise[:1]
         weight = power * mean / spread

@@ -36,6 +36,7 @@ class Linear(Eavesdropper):
 
     Args:
         ridge: added to the covariance's eigenvalues (unit symbol energy: they average 0.5), above 0.
+        known_noise: whether the noise is to be added to the moments, as fitting finds out; otherwise they have it.
         passes: where the noise is not known, how many receptions of each image the moments are averaged over.
 
     Example:
@@ -49,10 +50,12 @@ class Linear(Eavesdropper):
     basis: Tensor
     energies: Tensor
     weights: Tensor
-    clean: Tensor
 
-    def __init__(self, spec: SystemSpec, *, ridge: float = 1e-3, passes: int = 4) -> None:
-        super().__init__(spec, ridge=check_positive(ridge, "ridge"), passes=check_count(passes, "passes"))
+    def __init__(
+        self, spec: SystemSpec, *, ridge: float = 1e-3, passes: int = 4, known_noise: bool = True
+    ) -> None:
+        check_positive(ridge, "ridge"), check_count(passes, "passes")
+        super().__init__(spec, ridge=ridge, passes=passes, known_noise=known_noise)
         self.ridge, self.passes = ridge, passes
         inputs, pixels = 2 * spec.num_symbols, torch.Size(spec.image_shape).numel()
         self.register_buffer("mean_symbols", torch.zeros(inputs))
@@ -60,8 +63,6 @@ class Linear(Eavesdropper):
         self.register_buffer("basis", torch.eye(inputs))
         self.register_buffer("energies", torch.ones(inputs))
         self.register_buffer("weights", torch.zeros(inputs, pixels))
-        # 1 where the noise must still be added to the energies, 0 where the moments contain it.
-        self.register_buffer("clean", torch.ones(()))
 
     @torch.no_grad()
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
@@ -92,12 +93,13 @@ class Linear(Eavesdropper):
         self.mean_symbols, self.mean_pixels = means[:inputs].float(), means[inputs:].float()
         self.basis, self.energies = basis.float(), energies.clamp_min(0).float()
         self.weights = (basis.T @ covariance[:, inputs:]).float()
-        self.clean = torch.full((), float(clean), device=view.device)
+        self.options["known_noise"] = clean
         return {"images": total, "analytic_noise": clean}
 
     def reconstruct(self, received: Tensor, csi: Tensor) -> Tensor:
-        noise = self.clean * noise_power(csi[:, :1]) / 2
-        if bool(self.clean) and csi.shape[1] > 1:
+        known = self.options["known_noise"]
+        noise = known * noise_power(csi[:, :1]) / 2
+        if known and csi.shape[1] > 1:
             spread = self._through_fades(received, csi, noise)
         else:
             spread = (received - self.mean_symbols) @ self.basis / (self.energies + noise + self.ridge)

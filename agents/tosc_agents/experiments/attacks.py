@@ -194,7 +194,7 @@ def floors_job(systems: Systems) -> Job:
         game = Game(source_of(setting, "test", None, cache.device), setting)
         return {
             "floors": floors(game),
-            "chance": {**chance(game), "reid": 1.0 / min(CANDIDATES, len(game.source))},
+            "chance": {**chance(game), "reid_match": 1.0 / min(CANDIDATES, len(game.source))},
             "images": len(game.source),
             "provenance": game.source.provenance,
         }

@@ -146,7 +146,8 @@ def _score(results: Results, key: str) -> Value:
 
 
 def _beside_chance(results: Results, key: str, metric: str) -> tuple[Value, Value]:
-    chance = results.one("fig4", CONSTANT, f"chance_{GENDER}")
+    figure = "infer" if metric.startswith("infer_") else "plain"
+    chance = results.one("fig4", CONSTANT, f"chance_{figure}_{GENDER}")
     return results.one("fig4", key, metric), replace(chance, who="a constant answer")
 
 

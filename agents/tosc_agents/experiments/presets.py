@@ -138,7 +138,6 @@ def attackers(
         Attacker("match", "match", {"steps": match, **batch}, CLEAR),
         Attacker("match", "match", {"steps": match // 3, **batch}, NOISY),
         Attacker("label", "label", {"steps": steps["label"], **batch}),
-        Attacker("match-query", "match-query", {}, ("enc-shuffle", "enc-rotation")),
         Attacker("codebook", "codebook", both, ("vq", "lbvq")),
         Attacker("sorted", "sorted", both, ("enc-shuffle",)),
         Attacker("unshuffle", "unshuffle", image, ("enc-fixed",)),

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from tosc_agents.learning.loop import SYNC_EVERY, Step, StepConfig, StepLoss, check_finite, identity_of
-from tosc_agents.learning.precision import autocast
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.state import Run, check_form, fitting
 from tosc_env.errors import InputError
@@ -118,7 +117,7 @@ def train_until(
                         known_best = {figure: max(looks)} if looks else {}
                         shown = {name: value for name, value in means.items() if name != "gradient"}
                         progress(step + 1, ends(), {**known_best, **shown})
-            looks.append(_looked(module, take_step.average, validate, config, figure))
+            looks.append(_looked(module, take_step.average, validate, figure))
             if looks[-1] >= max(looks):
                 best = {name: t.clone() for name, t in take_step.average.items()}
             if not falls_from:
@@ -163,7 +162,6 @@ def _looked(
     module: nn.Module,
     average: dict[str, Tensor],
     validate: Callable[[], float],
-    config: StepConfig,
     name: str,
 ) -> float:
     """The validation figure of the averaged weights; the module goes on with its own."""
@@ -171,8 +169,7 @@ def _looked(
     module.load_state_dict(average)
     module.eval()
     try:
-        with autocast(config.precision, next(module.parameters()).device):
-            value = float(validate())
+        value = float(validate())  # in float32, as an attacker is measured
     finally:
         module.load_state_dict(own)
     if not math.isfinite(value):

@@ -76,7 +76,7 @@ class Evaluation:
         floors: of knowing nothing (``mean-image``) and of knowing the class (``class-mean``).
         images, seeds: numbers of test images and of draws of the channel's noise.
         candidates: the number of images among which the right one is to be found, for every message.
-        chance: of the label and each private attribute, see :func:`chance`.
+        chance: what knowing nothing gives, by figure (:func:`chance`).
         usage: the share of each point of a discrete scheme's constellation among all symbols of all images.
         receiver_snr_db: by an eavesdropper's SNR the receiver's at the same time, where they may differ.
         threat: what the attackers knew of their link; None where none was evaluated.
@@ -315,13 +315,19 @@ def evaluate(
 
 
 def chance(game: Game) -> dict[str, float]:
-    """The balanced accuracy of any constant answer, one over the number of values that occur, for the label and each
-    private attribute."""
+    """The figures of knowing nothing, by their names, for the label and each private attribute: the balanced accuracy of
+    any constant answer, the share of right answers of the best one, and the area under the ROC curve."""
     source = game.source
     columns = dict(zip(source.attribute_names, source.attributes.T, strict=True))
     if not game.task.binary:
         columns["label"] = game.task.targets(source.gather(torch.arange(len(source), device=source.device)))
-    return {name: 1.0 / len(values.unique()) for name, values in columns.items()}
+    table: dict[str, float] = {}
+    for name, values in columns.items():
+        counts = torch.bincount(values)
+        table[f"infer_{name}"] = 1.0 / int((counts > 0).sum())
+        table[f"plain_{name}"] = int(counts.max()) / len(source)
+        table[f"auc_{name}"] = 0.5
+    return table
 
 
 @torch.no_grad()

@@ -73,7 +73,8 @@ def test_every_method_has_every_figure_and_knows_whose_it_is(run):
 def test_the_constant_answer_is_the_majority_of_the_test_images(run):
     source = run[0].setting.source(split="test")
     share = float(source.attributes[:, source.attribute_names.index("Male")].float().mean())
-    assert pick(run[3], "chance_Male", "constant").value == pytest.approx(max(share, 1 - share))
+    assert pick(run[3], "chance_plain_Male", "constant").value == pytest.approx(max(share, 1 - share))
+    assert pick(run[3], "chance_infer_Male", "constant").value == 0.5
 
 
 def test_attackers_learn_from_the_other_half_and_the_note_says_so(run):
