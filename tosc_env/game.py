@@ -26,7 +26,7 @@ from tosc_env import metrics
 from tosc_env.channels import Channel, make_channel
 from tosc_env.constraints import ENERGY_EPSILON, Constraint, constraint_of
 from tosc_env.data import make_source, usual_attributes
-from tosc_env.data.base import Source
+from tosc_env.data.base import Source, check_source
 from tosc_env.errors import InputError, shown, unknown
 from tosc_env.identity import digest
 from tosc_env.modulation import constellation_points
@@ -113,9 +113,10 @@ class GameConfig:
     metrics: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.data, Source):
+        if not isinstance(self.data, str):
             raise InputError(
-                "data is the name of a data set; a Source of your own is played with Game(source, ...)."
+                f"data is the name of a data set, not {shown(self.data)}; images of your own are played with "
+                "Game(source, ...), and tosc_env.as_source makes a source of them."
             )
         check_fields(self, but=("nodes", "snr_db", "eavesdropper_snr_db", *_KWARGS))
         for name, beside in (
@@ -198,10 +199,7 @@ class Game:
     """
 
     def __init__(self, source: Source, config: GameConfig | None = None, **changes: Any) -> None:
-        if not isinstance(source, Source):
-            raise InputError(
-                f"a game is played on a Source, not on {type(source).__name__}; GameConfig(...).game() makes both."
-            )
+        check_source(source, "source")
         if config is None:
             config = GameConfig(source.name, task="classification")
         rules = check_is(config, GameConfig, "config")

@@ -183,6 +183,33 @@ def test_a_file_in_place_of_a_name_is_told_what_loads_it(load):
         load("a.safetensors", game if "load" in load.__name__ else game.spec)
 
 
+def figures_on_the_training():
+    game = Game(make_source("shapes", num_images=40, size=16), num_symbols=8)
+    evaluate(game, make_scheme("label-only", game.spec), {}, seeds=1, with_ssim=False)
+
+
+ARRAYS = (np.zeros((4, 3, 16, 16), np.uint8), [0, 1, 0, 1])
+MAKERS = [
+    lambda **options: gymnasium.make("ToSC-Shapes-v0", **options),
+    lambda **options: gymnasium.make_vec("ToSC-Shapes-v0", num_envs=2, **options),
+    lambda **options: tosc_env.aec_env("ToSC-Shapes-v0", **options),
+    lambda **options: tosc_env.parallel_env("ToSC-Shapes-v0", **options),
+]
+
+
+@pytest.mark.parametrize("make", [*MAKERS, Game, lambda source: GameConfig(data=source)])
+def test_images_in_place_of_a_source_are_told_what_makes_one(make):
+    with refused("tosc_env.as_source"):
+        make(source=ARRAYS)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_an_option_that_no_environment_has_is_told_all_that_it_has(make):
+    with refused("'sorce' 'source'? attributes _kwargs GameConfig") as caught:
+        make(sorce=ARRAYS)
+    assert " ... " not in str(caught.value)
+
+
 def test_an_attacker_by_name_is_no_attacker():
     game = Game(make_source("shapes", split="test", num_images=20))
     with refused("attackers Eavesdropper 'linear'"):
@@ -217,6 +244,19 @@ def test_what_cannot_be_read_is_one_whole_sentence(capsys, arguments, words):
     told = capsys.readouterr()
     assert told.out == "" and told.err.count("\n") == 1 and " ... " not in told.err
     assert all(word in told.err for word in words.split()), told.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian", "deepjscc"], "'trian' 'train'"),
+        (["data", "lst"], "'lst' 'list' get"),
+        ([], "demo train list"),
+    ],
+)
+def test_what_is_no_command_is_told_the_nearest(capsys, arguments, words):
+    told = slip(capsys, *arguments)
+    assert all(word in told for word in words.split()), told
 
 
 @pytest.mark.parametrize("drawn", [True, False])
@@ -255,6 +295,25 @@ def test_a_warning_is_shown_once(capsys, monkeypatch):
     for text in ("one", "two", "one", "one"):
         cli._show_warning(text)
     assert capsys.readouterr().err == "tosc: warning: one\ntosc: warning: two\n"
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        lambda: gymnasium.make("ToSC-CIFAR-v0", role="receiver"),
+        lambda: gymnasium.make_vec("ToSC-CIFAR-v0", num_envs=2, role="eavesdropper"),
+        lambda: tosc_env.parallel_env("ToSC-CIFAR-v0"),
+        lambda: Source.from_arrays(ARRAYS[0], [0, 2, 2, 0], name="mine"),
+        lambda: Source.from_arrays(ARRAYS[0], [0, 1, 1, 1], name="mine").take_half("system"),
+        lambda: figures_on_the_training(),
+    ],
+)
+def test_a_warning_points_at_the_users_line(door, monkeypatch, tmp_path):
+    monkeypatch.setenv("TOSC_DATA_DIR", str(tmp_path))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        door()
+    assert told and {one.filename for one in told} == {__file__}
 
 
 def test_what_plays_for_many_untrained_eavesdroppers_is_told_once():

@@ -18,19 +18,19 @@ class ThreatModel:
     """The knowledge and means of an attacker.
 
     Attributes:
-        images: the attacker's training images: the half of the training split that the system was not trained on,
-            the half that it was trained on, a split that nobody halved, which may hold the system's images, or another
-            data set. A record has what is true of the images that were given (:meth:`on`).
-        labels: whether those images come with labels and attributes.
-        queries: the number of images that the encoder sends for it; None: unlimited.
-        candidate_queries: whether it may also have the candidates of a re-identification encoded.
-        candidates: how many of them, each time anew; None: as many as it likes, where its queries are not limited.
-        codebook: whether it knows a discrete scheme's codebook and constellation.
-        unkeyed_encoder: whether it has the encoder without the key.
-        keys: its knowledge of a keyed scheme: pairs of images and encrypted symbols, no such pairs, or the key.
-        csi: whether it knows its own link's state.
-        receptions: the number of transmissions of the same image that it receives, each with fresh noise.
-        colluding: whether all eavesdroppers of the game pool their antennas' signals.
+        images: The attacker's training images: the half of the training split that the system was not trained on, the
+            half that it was trained on, images that may be the system's (of a split that nobody halved, or that has
+            changed since), or another data set. A record has what is true of the images that were given.
+        labels: Whether those images come with labels and attributes.
+        queries: The number of images that the encoder sends for it; None: unlimited.
+        candidate_queries: Whether it may also have the candidates of a re-identification encoded.
+        candidates: How many of them, each time anew; None: as many as it likes, where its queries are not limited.
+        codebook: Whether it knows a discrete scheme's codebook and constellation.
+        unkeyed_encoder: Whether it has the encoder without the key.
+        keys: Its knowledge of a keyed scheme: pairs of images and encrypted symbols, no such pairs, or the key.
+        csi: Whether it knows its own link's state.
+        receptions: The number of transmissions of the same image that it receives, each with fresh noise.
+        colluding: Whether all eavesdroppers of the game pool their antennas' signals.
     """
 
     images: Images = "other-half"

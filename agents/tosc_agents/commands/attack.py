@@ -84,8 +84,7 @@ class Attack(SystemOptions, NodeOptions):
     target: Annotated[Path, tyro.conf.Positional]
     """A scheme's checkpoint, or a .npz of recorded symbols."""
     key_file: Path | None = None
-    """The secret key of a keyed scheme (64 hexadecimal digits); made there if there is none; by default
-    secret.key in the output folder."""
+    """File of a keyed scheme's key (64 hexadecimal digits), made if it is missing; by default OUTPUT/secret.key."""
     eavesdropper: tuple[str, ...] = ("mean-image", "linear", "inversion-mlp", "inversion", "match", "label")
     """Registered eavesdroppers ('tosc list'), each with the same settings for every scheme."""
     all: bool = False

@@ -191,16 +191,13 @@ class SystemOptions:
     scheme_kwargs: tuple[str, ...] = ()
     """Options that the scheme's weights leave open, as name=value, e.g. epsilon=5 or mode=shuffle."""
     stages: tuple[str, ...] = ()
-    """More stages between the scheme and the channel, as NAME or NAME:option=value,option=value, e.g. keyed
-    laplace:epsilon=20."""
+    """More stages before the channel, as NAME or NAME:option=value,option=value, e.g. keyed laplace:epsilon=20."""
     data_kwargs: tuple[str, ...] = ()
-    """Options of the data set, as name=value, that go before those in the checkpoint's card, e.g. path=FOLDER where
-    the folder was moved."""
+    """Options of the data set, as name=value, that override those of the checkpoint, e.g. path=MOVED."""
     seeds: int = 3
     """Draws of the channel's noise in the test."""
     noise_seed: int | None = 0
-    """Seed of that noise and of the candidates' order; None: one from the operating system, which no attacker could
-    know before. The record has it."""
+    """Seed of that noise and of the candidates' order; None: one that nobody could know before. The record has it."""
     ssim: bool = True
     """Compute SSIM too, which takes longer than most attackers."""
     device: str = "cpu"

@@ -63,11 +63,9 @@ class Train(NodeOptions):
     scheme_kwargs: tuple[str, ...] = ()
     """The scheme's options, as name=value."""
     stages: tuple[str, ...] = ()
-    """More stages between the scheme and the channel, as NAME or NAME:option=value,option=value, e.g. keyed
-    laplace:epsilon=20."""
+    """More stages before the channel, as NAME or NAME:option=value,option=value, e.g. keyed laplace:epsilon=20."""
     objectives: tuple[str, ...] = ()
-    """Aims of the training, written like stages, e.g. task bottleneck:beta=0.01; by default those that the scheme's
-    name stands for."""
+    """Aims of the training, written like stages, e.g. task bottleneck:beta=0.01; by default the scheme's usual ones."""
     channel: str = "awgn"
     """A registered channel."""
     channel_kwargs: tuple[str, ...] = ()
@@ -77,13 +75,11 @@ class Train(NodeOptions):
     snr_db: tuple[float, ...] = (12.0,)
     """Es/N0 of the legitimate link in dB; several are drawn from."""
     warm_start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """A checkpoint whose weights to start from, of any scheme, SNR, channel, task or data set: what fits is taken, and
-    the nodes in its card; its images and task too where --data names none."""
+    """A scheme's checkpoint to start from: weights that fit, its nodes, and without --data its images and task."""
     freeze: tuple[str, ...] = ()
     """Parts that stay as they are, e.g. transmitter."""
     key_file: Path | None = None
-    """The secret key of a keyed scheme (64 hexadecimal digits); made there if there is none; by default one that
-    follows from the seed, which is in no file: whoever plays with the weights brings a key."""
+    """File of a keyed scheme's key (64 hexadecimal digits), made if it is missing; by default the seed's, unwritten."""
     epochs: int = 60
     """Passes over the system's half of the training images."""
     batch_size: int = 256
@@ -99,7 +95,7 @@ class Train(NodeOptions):
     cutout: int = 8
     """Side of the grey square laid over each image, 0 for none."""
     precision: Precision = "auto"
-    """bf16 where the processor has it ('auto'), or float32."""
+    """Use bf16 where the processor has it ('auto'), or float32."""
     seed: int = 0
     """Seed of the weights and of everything random in the run."""
     device: str = "cpu"

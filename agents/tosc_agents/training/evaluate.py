@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import secrets
-import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper, answered
-from tosc_env.errors import InputError, unknown
+from tosc_env.errors import InputError, unknown, warn_user
 from tosc_env.exchange import Exchange, known_spec, rollout, with_fresh_nonces
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points, hard_decision
@@ -189,10 +188,9 @@ def evaluate(
             f"{list(snr_db)} dB has one twice: evaluate such pairs one by one."
         )
     if game.source.split == "train":
-        warnings.warn(
+        warn_user(
             f"{game.source} is of a training split: figures on images that the scheme or an attacker was trained on "
-            "are no result. Evaluate on others: config.game(split='test'), or Source.from_arrays(..., split='test').",
-            stacklevel=3,
+            "are no result. Evaluate on others: config.game(split='test'), or Source.from_arrays(..., split='test')."
         )
     count = len(game.source)
     if len(pairs) * seeds * min(batch_size, count) > MOST_AT_ONCE:
