@@ -25,7 +25,7 @@ from torch.nn.functional import pad
 from tosc_env import metrics
 from tosc_env.channels import Channel, make_channel
 from tosc_env.constraints import ENERGY_EPSILON, Constraint, constraint_of
-from tosc_env.data import make_source, usual_attributes
+from tosc_env.data import absolute_paths, make_source, usual_attributes
 from tosc_env.data.base import Source, check_source
 from tosc_env.errors import InputError, shown, unknown
 from tosc_env.identity import digest
@@ -138,6 +138,7 @@ class GameConfig:
         # A card holds these however they were given, so that equal settings are equal.
         for name in ("data_kwargs", "task_kwargs", "channel_kwargs"):
             object.__setattr__(self, name, dict(getattr(self, name) or {}))
+        object.__setattr__(self, "data_kwargs", absolute_paths(self.data, self.data_kwargs))
 
     def source(self, *, split: str = "train", half: str | None = None, device: Any = "cpu") -> Source:
         """Load the images of a split, or of one half of the training split."""

@@ -75,18 +75,27 @@ def evaluated(*more):
 
 
 def test_a_folder_that_was_moved_takes_its_checkpoint_along(folder, capsys):
+    """Its images are known by what they are, not by where they lie: an attack goes on as well."""
     shutil.move("pictures", "moved")
-    assert "--data-kwargs" in slip(capsys, *evaluated())
+    assert "--data-kwargs" in slip(capsys, *evaluated("--data-kwargs", "path=pictures"))
     assert cli.main(evaluated("--data-kwargs", "path=moved")) == 0
     assert "warning" not in capsys.readouterr().err, "the same images in another place"
-    attack = ["attack", "own.safetensors", "--eavesdropper", "mean-image", *QUICK, "--output", "again"]
+    attack = ["attack", "own.safetensors", "--eavesdropper", "mean-image", *QUICK, "--output", "attacked"]
     assert cli.main([*attack, "--data-kwargs", "path=moved"]) == 0
+    assert "mean-image: trained before" in capsys.readouterr().out
+
+
+def test_a_checkpoint_finds_its_folder_from_everywhere(folder, monkeypatch):
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    assert cli.main(["evaluate", "../own.safetensors", *QUICK]) == 0
+    assert GameConfig("folder", {"path": "a"}).data_kwargs == {"path": str(folder / "elsewhere" / "a")}
 
 
 def test_a_folder_that_has_grown_since_is_told(folder, capsys):
     """It is divided anew, so that an image of the training may be one of the test."""
     draw(folder / "pictures", count=24)
-    assert cli.main(evaluated()) == 0
+    assert cli.main(evaluated("--data-kwargs", "path=pictures")) == 0
     assert "own.safetensors was trained on" in capsys.readouterr().err
 
 
@@ -118,7 +127,7 @@ def test_of_unlike_pictures_only_what_differs_is_asked_for(tmp_path, size, mode,
     assert ({"channels=", "size="} - {asks}).pop() not in str(caught.value)
 
 
-def test_a_training_from_a_checkpoint_goes_on_with_its_images(folder):
+def test_a_training_from_a_checkpoint_goes_on_with_its_images(made, folder):
     network = ["--scheme-kwargs", *NETWORK]
     start = [
         "train",
@@ -132,7 +141,7 @@ def test_a_training_from_a_checkpoint_goes_on_with_its_images(folder):
         "1",
     ]
     assert cli.main([*start, "--output", "on.safetensors"]) == 0
-    assert read_header("on.safetensors")["card"]["setting"]["data_kwargs"] == {"path": "pictures"}
+    assert read_header("on.safetensors")["card"]["setting"]["data_kwargs"] == {"path": str(made / "pictures")}
     assert (
         cli.main([*start, "--data", "shapes", "--data-kwargs", "num_images=60", "--output", "b.safetensors"])
         == 0

@@ -222,8 +222,8 @@ class Source:
 
     def identity(self) -> dict[str, Any]:
         """Describe what determines a result that these images go into (:mod:`tosc_env.identity`)."""
-        named = {name: getattr(self, name) for name in ("name", "split", "half", "provenance")}
-        return {**named, "images": len(self), "sha256": self.sha256}
+        named = {name: getattr(self, name) for name in ("name", "split", "half")}
+        return {**named, "images": len(self), "sha256": self.sha256}  # wherever they were found
 
     @property
     def number(self) -> int:

@@ -36,6 +36,7 @@ class Folder(DataSet):
     name = "folder"
     terms = "Folder: images of whoever ran this, on terms of their own."
     how = "your own: --data folder --data-kwargs path=FOLDER"
+    paths = ("path",)
 
     def load(
         self,
@@ -66,7 +67,7 @@ class Folder(DataSet):
             )
         if split not in self.splits:
             raise InputError(f"split of folder must be 'train' or 'test', not {shown(split)}.")
-        sides, base = check_size(size), check_path(path).expanduser()
+        sides, base = check_size(size), Path(os.path.expanduser(check_path(path)))
         classes, train, test = _listed(base)
         files, labels = train if split == "train" else test
         if not files:
@@ -75,7 +76,7 @@ class Folder(DataSet):
                 "folders train and test."
             )
         images, tags = _read(files, stamps(files), labels, check_channels(channels), sides, bool(skip_broken))
-        again = partial(self.load, "train", path, size, images.shape[1], skip_broken)
+        again = partial(self.load, "train", os.path.abspath(base), size, images.shape[1], skip_broken)
         return Source.from_arrays(
             Owned(images),
             tags,

@@ -123,7 +123,8 @@ class Attack(SystemOptions, NodeOptions):
         setting, origin, systems = self._target(device, folder)
         train, test = self._games(setting, systems, device)
         tell_guarantee(systems[1], self.threat.receptions)
-        known = identity(setting=setting.plain(), system=systems[1])
+        told = {name: value for name, value in setting.plain().items() if name != "data_kwargs"}
+        known = identity(setting=told, data=test.source, system=systems[1])
         asked = asked_of(self)
         _refuse_another(folder, known, asked)
         link_snr_db = train.snr_of(train.adversaries[0])
