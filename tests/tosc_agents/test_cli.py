@@ -263,6 +263,19 @@ def test_a_finished_checkpoint_is_not_overwritten_unless_asked(folder, capsys, n
     assert read_header(folder / "a.safetensors")["name"] == "deepjscc"
 
 
+def test_a_wrong_option_is_told_before_a_file_that_is_there(folder, capsys):
+    (folder / "a.safetensors").write_bytes(b"precious")
+    there = ("--output", "a.safetensors")
+    for wrong in (
+        ["--stages", "keied"],
+        ["--freeze", "nothing"],
+        ["--data-kwargs", "sise=3"],
+        ["--from", "none"],
+    ):
+        assert "exists" not in slip(capsys, *TRAIN, *there, *wrong)
+    assert "exists" not in slip(capsys, "calibrate", "a.safetensors", *there, "--target", "2")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

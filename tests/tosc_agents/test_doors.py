@@ -113,6 +113,16 @@ def test_a_folder_in_place_of_a_name_is_told_how_it_is_given(folder, capsys, com
     assert "--data folder --data-kwargs path='pictures'" in told
 
 
+def test_a_folder_is_named_in_the_name_of_its_checkpoint_and_one_without_test_images_is_not_trained_on(
+    folder, capsys
+):
+    draw(folder / "few", count=4)
+    told = slip(capsys, *last_of(*ON_PICTURES, "--data-kwargs", "path=few"))
+    assert "few has no test images" in told and not (folder / "runs").exists()
+    assert cli.main(ON_PICTURES) == 0
+    assert (folder / "runs" / "deepjscc-folder-pictures-12dB.safetensors").exists()
+
+
 def test_a_data_sets_option_is_what_its_type_hint_says(folder, capsys):
     told = slip(capsys, *last_of(*ON_PICTURES, "--data-kwargs", "path=pictures", "skip_broken=False"))
     assert "skip_broken must be True or False, not 'False'" in told
