@@ -175,6 +175,12 @@ def test_attackers_may_have_a_folder_of_their_own(folder):
     assert record["attackers"]["mean-image"]["threat_model"]["images"] == "other-data"
 
 
+def test_the_targets_own_images_are_no_other_data(made, capsys):
+    attack = ["attack", str(made / "own.safetensors"), "--eavesdropper", "mean-image", "--output", "own"]
+    own = ["--attacker-data", "folder", "--attacker-data-kwargs", f"path={made / 'pictures'}"]
+    assert "--images" in slip(capsys, *attack, *own)
+
+
 # -- names, files and what there is none of ---------------------------------------------------------
 
 
@@ -384,6 +390,7 @@ def test_figures_on_images_of_the_training_are_told_to_be_no_result(split, half,
         ("system", "other-half", "same-half"),
         ("attacker", "same-half", "other-half"),
         (None, "other-half", "no-half"),
+        ("attacker", "no-half", "no-half"),
         (None, "other-data", "other-data"),
     ],
 )
@@ -394,6 +401,38 @@ def test_a_record_says_which_images_the_attacker_had(half, said, true):
     assert record["threat_model"]["images"] == true
 
 
+def test_of_a_folder_that_has_changed_no_attacker_is_said_to_have_had_the_other_half(folder, capsys):
+    draw(folder / "pictures", count=24)
+    attack = ["attack", "own.safetensors", "--eavesdropper", "mean-image", *QUICK, "--output", "out"]
+    assert cli.main([*attack, "--data-kwargs", "path=pictures"]) == 0
+    told = capsys.readouterr()
+    assert "'no-half'" in told.err and "images: no-half" in " ".join(told.out.split())
+    record = json.loads((folder / "out" / "results.json").read_text())
+    assert record["threat_model"]["images"] == "no-half"
+    assert record["attackers"]["mean-image"]["threat_model"]["images"] == "no-half"
+
+
+def test_an_evaluation_in_python_says_what_each_attacker_had():
+    """Whoever was fitted knows it; of others nobody said, and nothing is made up."""
+    config = GameConfig("shapes", {"num_images": 40, "size": 16}, num_symbols=8)
+    scheme = make_scheme("label-only", config.game().spec)
+    fitted, _ = fit_eavesdropper("mean-image", config.game(half="system"), scheme)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a class that one of the halves has not
+        blind, _ = fit_eavesdropper(
+            "mean-image", config.game(half="attacker"), scheme, threat=ThreatModel(csi=False)
+        )
+    unknown = make_eavesdropper("mean-image", config.game().spec)
+    test, how = config.game(split="test"), {"seeds": 1, "with_ssim": False}
+    found = evaluate(test, scheme, {"a": fitted, "b": unknown}, **how)
+    models = found.plain()["threat_models"]
+    assert models["a"]["images"] == "same-half" and models["b"] is None
+    assert "Attackers a: images: same-half" in found.terms and "b: nobody said" in found.terms
+    with refused("a csi=True b csi=False one kind at a time"):
+        evaluate(test, scheme, {"a": fitted, "b": blind}, **how)
+    assert evaluate(test, scheme, {"b": blind}, **how).terms.startswith("Attackers: images: other-half")
+
+
 def test_an_evaluation_records_what_its_attackers_cards_say(folder, capsys):
     attack = ["attack", "own.safetensors", "--eavesdropper", "linear", *QUICK]
     assert cli.main([*attack, "--images", "same-half", "--output", "same"]) == 0
@@ -402,9 +441,10 @@ def test_an_evaluation_records_what_its_attackers_cards_say(folder, capsys):
     evaluation = ["evaluate", "own.safetensors", *QUICK, "--output", "out", "--attacker"]
     capsys.readouterr()
     assert cli.main([*evaluation, *files]) == 0
-    assert "same-half" in capsys.readouterr().err
-    record = json.loads((folder / "out" / "results.json").read_text())
-    images = {name: one["threat_model"]["images"] for name, one in record["attackers"].items()}
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Attackers linear: images: same-half" in told and "mean-image: images: other-half" in told
+    results = json.loads((folder / "out" / "results.json").read_text())["results"]
+    images = {name: one["images"] for name, one in results["threat_models"].items()}
     assert images == {"linear": "same-half", "mean-image": "other-half"}
     told = slip(capsys, *evaluation, "blind/linear.safetensors", "attacked/mean-image.safetensors")
     assert "csi" in told and "one kind at a time" in told

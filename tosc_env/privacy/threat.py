@@ -54,13 +54,15 @@ class ThreatModel:
             )
 
     def on(self, half: str | None) -> ThreatModel:
-        """The threat model of an attacker whose images are this half of a source; other data stays other data.
+        """The threat model of an attacker whose images are this half of a source.
+
+        Other data stays other data, and images that may be the system's, whatever they are a half of, stay that.
 
         >>> ThreatModel().on("system").images, ThreatModel().on(None).images
         ('same-half', 'no-half')
         """
         true: Any = {"attacker": "other-half", "system": "same-half"}.get(half or "", "no-half")
-        return self if self.images == "other-data" else replace(self, images=true)
+        return self if self.images in ("other-data", "no-half") else replace(self, images=true)
 
     def plain(self) -> dict[str, Any]:
         """Return the fields as plain values, for the record."""
