@@ -412,6 +412,15 @@ def test_of_a_folder_that_has_changed_no_attacker_is_said_to_have_had_the_other_
     assert record["attackers"]["mean-image"]["threat_model"]["images"] == "no-half"
 
 
+def test_nor_where_the_training_started_from_one_on_other_images_of_the_folder(folder, capsys):
+    draw(folder / "pictures", count=24)
+    train = last_of(*ON_PICTURES, "--from", "own.safetensors", "--output", "on.safetensors")
+    assert cli.main(train) == 0
+    attack = ["attack", "on.safetensors", "--eavesdropper", "mean-image", *QUICK, "--output", "out"]
+    assert cli.main(attack) == 0
+    assert "'no-half'" in capsys.readouterr().err
+
+
 def test_an_evaluation_in_python_says_what_each_attacker_had():
     """Whoever was fitted knows it; of others nobody said, and nothing is made up."""
     config = GameConfig("shapes", {"num_images": 40, "size": 16}, num_symbols=8)

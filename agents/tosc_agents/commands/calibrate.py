@@ -85,7 +85,7 @@ class Calibrate:
         return 0
 
     def _check_target(self) -> None:
-        """Raise InputError unless there is one target, that can be reached."""
+        """Raise InputError unless there is one target, and an accuracy given is one."""
         if (self.rival is None) == (self.target is None):
             raise InputError("give either --rival (with --points) or --target.")
         if self.target is not None and not 0 < self.target < 1:

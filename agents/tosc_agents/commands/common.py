@@ -21,7 +21,7 @@ from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError, shown, unknown, without_keys
 from tosc_env.game import GameConfig
 from tosc_env.identity import describe_module, digest
-from tosc_env.io.checkpoint_files import SUFFIX, card_path, read_card
+from tosc_env.io.checkpoint_files import SUFFIX, card_path, data_of, read_card
 from tosc_env.io.checkpoints import Checkpoint, load_checkpoint
 from tosc_env.nodes import WIRETAP, as_nodes, wiretap
 from tosc_env.options import named_options
@@ -247,7 +247,16 @@ def check_images(path: Path, card: Mapping[str, Any], setting: GameConfig) -> bo
             "those may be among the test images now.",
             file=sys.stderr,
         )
-    return game.source.sha256 == known
+    return game.source.sha256 == known and not _started_on_others(training, data_of(card), known)
+
+
+def _started_on_others(training: Mapping[str, Any], name: str | None, known: str) -> bool:
+    """Whether a training, or one that it started from, had other images of the same data set."""
+    start = training.get("warm_start")
+    if not isinstance(start, Mapping):
+        return False
+    others = start.get("data") == name and start.get("images", known) != known
+    return others or _started_on_others(start, name, known)
 
 
 def is_file(given: str) -> bool:
