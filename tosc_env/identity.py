@@ -147,7 +147,8 @@ def in_words(place: str, old: Any, new: Any) -> str:
     """
     parts = re.sub(r"\.(\d+)", r" \1", place).split(".")
     named = [part for part in parts if part not in (*DIGESTS, *_WHOLES)] or parts[-1:]
-    values = "other contents now" if parts[-1] in DIGESTS else f"{_shown(old)}, and {_shown(new)} now"
+    listed = parts[-1] in DIGESTS or isinstance(old, Mapping | list) or isinstance(new, Mapping | list)
+    values = "other contents now" if listed else f"{_shown(old)}, and {_shown(new)} now"
     return f"{' of '.join(reversed(named))} ({values}"
 
 
@@ -166,7 +167,7 @@ def _differences(
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value)
+    text = "none" if value is None else json.dumps(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 

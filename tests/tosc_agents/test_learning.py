@@ -137,7 +137,7 @@ def test_a_state_of_another_run_is_refused_and_says_in_what_it_differs(tmp_path)
         fit(state_path=state, identity={"scheme": "a", "options": {"widths": (4, 9)}})
     same = {"state_path": state, "identity": {"scheme": "a", "options": {"widths": (4, 8)}}}
     for field, value in (("epochs", 5), ("clip", 1.0), ("average", 0.5), ("precision", "bf16")):
-        with refused(f"loop.{field}", CheckpointError):
+        with refused(f"{field} loop", CheckpointError):
             fit(LoopConfig(**{**vars(CONFIG), field: value}), **same)
     with refused("seed 0 1", CheckpointError):
         fit(seed=1, **same)

@@ -185,7 +185,7 @@ def test_an_interrupted_run_resumes_with_its_objectives_and_refuses_others(tmp_p
     with refused("objectives 1", CheckpointError):
         fit_scheme(make("ibal")[0], game(scheme), SchemeTraining(LOOP), objectives=other, state_path=state)
     stages = make("ibal", stages=["keyed"])[0]
-    with refused("scheme.stages.0", CheckpointError):
+    with refused("stages 0 scheme", CheckpointError):
         fit_scheme(stages, game(stages), SchemeTraining(LOOP), objectives=row, state_path=state)
     with refused("'task'"):
         fit_scheme(scheme, game(scheme), SchemeTraining(LOOP), objectives=[])
