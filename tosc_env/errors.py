@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
@@ -46,6 +48,28 @@ class DeniedError(ToscError, PermissionError):
 
 class TrainingError(ToscError, RuntimeError):
     """Training cannot go on, for instance because the loss is no longer a number."""
+
+
+_LIBRARIES = (
+    *("tosc_env", "tosc_agents", "gymnasium", "pettingzoo", "torch", "functools", "contextlib", "importlib"),
+)
+"""Packages between a user's line and what warns of it."""
+
+
+def warn_user(message: str) -> None:
+    """Warn (``UserWarning``) of the user's line that led here, however many of ours lie between."""
+    frame = sys._getframe(1)
+    while frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES and frame.f_back is not None:
+        frame = frame.f_back
+    known = frame.f_globals
+    warnings.warn_explicit(
+        message,
+        UserWarning,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        module=known.get("__name__"),
+        registry=known.setdefault("__warningregistry__", {}),
+    )
 
 
 def one_line(text: str, longest: int) -> str:

@@ -25,8 +25,8 @@ from torch.nn.functional import pad
 from tosc_env import metrics
 from tosc_env.channels import Channel, make_channel
 from tosc_env.constraints import ENERGY_EPSILON, Constraint, constraint_of
-from tosc_env.data import make_source, usual_attributes
-from tosc_env.data.base import Source
+from tosc_env.data import absolute_paths, make_source, usual_attributes
+from tosc_env.data.base import Source, check_source
 from tosc_env.errors import InputError, shown, unknown
 from tosc_env.identity import digest
 from tosc_env.modulation import constellation_points
@@ -113,9 +113,10 @@ class GameConfig:
     metrics: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.data, Source):
+        if not isinstance(self.data, str):
             raise InputError(
-                "data is the name of a data set; a Source of your own is played with Game(source, ...)."
+                f"data is the name of a data set, not {shown(self.data)}; images of your own are played with "
+                "Game(source, ...), and tosc_env.as_source makes a source of them."
             )
         check_fields(self, but=("nodes", "snr_db", "eavesdropper_snr_db", *_KWARGS))
         for name, beside in (
@@ -137,6 +138,7 @@ class GameConfig:
         # A card holds these however they were given, so that equal settings are equal.
         for name in ("data_kwargs", "task_kwargs", "channel_kwargs"):
             object.__setattr__(self, name, dict(getattr(self, name) or {}))
+        object.__setattr__(self, "data_kwargs", absolute_paths(self.data, self.data_kwargs))
 
     def source(self, *, split: str = "train", half: str | None = None, device: Any = "cpu") -> Source:
         """Load the images of a split, or of one half of the training split."""
@@ -198,10 +200,7 @@ class Game:
     """
 
     def __init__(self, source: Source, config: GameConfig | None = None, **changes: Any) -> None:
-        if not isinstance(source, Source):
-            raise InputError(
-                f"a game is played on a Source, not on {type(source).__name__}; GameConfig(...).game() makes both."
-            )
+        check_source(source, "source")
         if config is None:
             config = GameConfig(source.name, task="classification")
         rules = check_is(config, GameConfig, "config")

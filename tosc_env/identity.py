@@ -15,6 +15,7 @@ import functools
 import hashlib
 import json
 import math
+import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -32,6 +33,9 @@ RECIPE = 2
 
 DIGESTS = ("sha256", "weights")
 """Names of entries that tell a reader nothing but that something differs."""
+
+_WHOLES = ("game", "setting")
+"""Entries whose parts are known to a reader by their own names."""
 
 _EXACT = 2**53
 _OF_TORCH = frozenset(vars(nn.Module()))
@@ -126,14 +130,26 @@ def check_identity(
     found = difference(plain(theirs), json.loads(json.dumps(ours)))
     if found is None:
         return
-    name, old, new = found
     then, now = asked_then if isinstance(asked_then, Mapping) else {}, asked_now or {}
     options = [name for name in now if name in then and then[name] != now[name]]
     told = f"; {', '.join(options)} {'was' if len(options) == 1 else 'were'} changed" if options else ""
     raise CheckpointError(
-        f"{path} belongs to a run with another {name} ({_shown(old)}, and {_shown(new)} now{told}); continue that one "
-        "with the same arguments, choose another output, or delete the file."
+        f"{path} belongs to a run with another {in_words(*found)}{told}); continue that one with the same arguments, "
+        "choose another output, or delete the file."
     )
+
+
+def in_words(place: str, old: Any, new: Any) -> str:
+    """What :func:`difference` found, as a reader knows it, with an open bracket for more.
+
+    >>> in_words("game.nodes.1.antennas", 1, 2), in_words("game.data.sha256", "5a", "6b")
+    ('antennas of nodes 1 (1, and 2 now', 'data (other contents now')
+    """
+    parts = re.sub(r"\.(\d+)", r" \1", place).split(".")
+    named = [part for part in parts if part not in (*DIGESTS, *_WHOLES)] or parts[-1:]
+    listed = parts[-1] in DIGESTS or isinstance(old, Mapping | list) or isinstance(new, Mapping | list)
+    values = "other contents now" if listed else f"{_shown(old)}, and {_shown(new)} now"
+    return f"{' of '.join(reversed(named))} ({values}"
 
 
 def _differences(
@@ -151,7 +167,7 @@ def _differences(
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value)
+    text = "none" if value is None else json.dumps(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 

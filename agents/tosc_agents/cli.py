@@ -16,7 +16,7 @@ from importlib.metadata import version
 from itertools import takewhile
 from typing import Annotated, Any
 
-from tosc_env.errors import LONGEST_VALUE, InputError, ToscError, listing, shown
+from tosc_env.errors import LONGEST_VALUE, InputError, ToscError, listing, shown, unknown
 
 DESCRIPTION = (
     "Privacy in task-oriented semantic communication: train, attack, measure; list and get data. "
@@ -182,6 +182,13 @@ def _sentence(box: str, given: Sequence[str]) -> str:
     if number:
         flag, kind = number.groups()
         return f"{flag} takes {_NUMBERS[kind]}, not {' '.join(map(repr, _values_of(flag, given)))}."
+    if commands := re.search(r"Expected one of \{(.+?)\}", text):
+        names = commands[1].split(", ")
+        # 'data' alone has commands of its own.
+        written = next((word for word in given if word != "data"), None)
+        return (
+            str(unknown("command", written, names)) if written else f"a command is one of {', '.join(names)}."
+        )
     text = re.split("; (?:Argument helptext|For full helptext)", text)[0]
     return f"{text.replace(' ;', ';').strip('; ').rstrip('.')}."
 

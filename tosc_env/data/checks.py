@@ -93,8 +93,8 @@ def as_labels(labels: object, count: int, names: Sequence[str] | None) -> tuple[
     tags = _integers("labels", labels)
     if tags.shape != (count,):
         raise InputError(f"labels must have shape [{count}], one per image, not {list(tags.shape)}.")
+    _in_range("labels", tags, _MOST if names is None else len(names))
     classes = _names("class_names", names) if names is not None else _numbers(max(1, int(tags.max()) + 1))
-    _in_range("labels", tags, len(classes))
     return tags, classes
 
 
@@ -124,7 +124,7 @@ def as_attributes(
             f"not {len(named)} and {len(valued)}."
         )
     for a, group in enumerate(valued):
-        _in_range(f"attribute {named[a]!r}", columns[:, a], len(group))
+        _in_range(f"attribute {named[a]!r}", columns[:, a], _MOST if values is None else len(group))
     return columns, named, valued
 
 

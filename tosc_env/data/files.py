@@ -29,7 +29,7 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
         import pooch  # here, because it is slow to import and rarely needed
 
         chosen = pooch.os_cache("tosc_env")
-    return Path(chosen).expanduser()
+    return Path(os.path.expanduser(chosen))
 
 
 def file_digest(path: Path, algorithm: str) -> str:

@@ -45,7 +45,7 @@ class DataGet:
     """
 
     name: Annotated[str, tyro.conf.Positional]
-    """A data set of `tosc data list`, or vgg; of one that is got by hand, how, and whether it is the official one."""
+    """A data set of 'tosc data list', or vgg; of one that is got by hand, how, and whether it is the official one."""
     root: Path | None = None
     """Folder to put it in; by default $TOSC_DATA_DIR, else the user's cache."""
 

@@ -86,6 +86,7 @@ def fit_eavesdropper(
     start = time.perf_counter()
     fitted = attacker.fit(view, generator=own, progress=progress)
     attacker.eval().requires_grad_(False)
+    attacker.fitted_under = threat
     record = {
         "name": attacker.name,
         **setting,
