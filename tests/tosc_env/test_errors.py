@@ -84,8 +84,12 @@ def test_any_value_is_shown_in_a_line(value, told):
 def test_a_value_without_end_is_shown_in_a_line():
     endless: list = []
     endless.append(endless)
+    twice: list = []
+    twice += [twice, twice]  # would take for ever
     for value in (
         endless,
+        twice,
+        {"a": twice},
         ["x" * 50] * 10**5,
         {i: i for i in range(10**5)},
         "ü" * 10**6,
