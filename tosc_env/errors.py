@@ -75,10 +75,19 @@ def warn_user(message: str) -> None:
     )
 
 
+CODES = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What is no text: codes that a terminal obeys, and half characters."""
+
+
+def printable(text: str) -> str:
+    """A text without codes, for a terminal or a picture."""
+    return CODES.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def one_line(text: str, longest: int) -> str:
-    """A text as one line, shortened in its middle: the end of a sentence often says what is allowed."""
+    """A text as one line without codes, shortened in its middle: the end of a sentence often says what is allowed."""
     lines = text.splitlines()
-    text = text if lines == [text] else " ".join(line.strip() for line in lines)
+    text = printable(text if lines == [text] else " ".join(line.strip() for line in lines))
     if len(text) <= longest:
         return text
     kept = longest - 5

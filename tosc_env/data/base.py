@@ -11,7 +11,15 @@ from typing import Any, Literal, NoReturn, TypeVar, final, get_args
 import torch
 from torch import Tensor
 
-from tosc_env.data.checks import as_attributes, as_images, as_labels, as_positions, check_half, check_split
+from tosc_env.data.checks import (
+    as_attributes,
+    as_images,
+    as_labels,
+    as_positions,
+    check_half,
+    check_names,
+    check_split,
+)
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.devices import resolve_device
 from tosc_env.errors import DataError, InputError, shown, warn_user
@@ -137,6 +145,7 @@ class Source:
             (6, 3, (3, 8, 8))
         """
         target = resolve_device(device)
+        check_names("name", [name])
         pixels = as_images(images).to(target)
         if class_names is None and labels is not None and isinstance(training, Source):
             class_names = training.class_names

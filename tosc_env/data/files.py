@@ -125,7 +125,12 @@ def _gather(url: str, part: Path, progress: bool) -> None:
         start = have if resumed else 0
         length = answer.headers.get("Content-Length", "")
         total = start + int(length) if length.isdigit() else None
-        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TimeRemainingColumn(),
+        )
         bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
         task = bar.add_task(part.name.removesuffix(".part"), total=total, completed=start)
         with open(part, "ab" if resumed else "wb") as file, bar:
