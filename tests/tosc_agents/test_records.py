@@ -130,7 +130,7 @@ def test_what_strangers_named_is_text_in_the_terminal_and_in_markdown(evaluation
     assert capsys.readouterr().out.count(name) >= 2 or "\n" in name
     records.write_results(tmp_path, {}, evaluation, name, name)
     text = (tmp_path / "results.md").read_text()
-    assert "<b>" not in text and text.count(name.replace("<", "&lt;")) >= 2 or "\n" in name
+    assert ("<b>" not in text and text.count(name.replace("<", "&lt;")) >= 2) or "\n" in name
     assert len({line.replace("\\|", "").count("|") for line in text.splitlines()[6:-2] if line}) == 1
 
 
