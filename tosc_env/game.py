@@ -201,6 +201,11 @@ class Game:
 
     def __init__(self, source: Source, config: GameConfig | None = None, **changes: Any) -> None:
         check_source(source, "source")
+        if torch.get_default_dtype() is not torch.float32:
+            raise InputError(
+                f"games are played in float32, and torch.set_default_dtype has made {torch.get_default_dtype()} the "
+                "usual type: set it back to torch.float32."
+            )
         if config is None:
             config = GameConfig(source.name, task="classification")
         rules = check_is(config, GameConfig, "config")

@@ -215,7 +215,8 @@ class Source:
     @cached_property
     def statistics(self) -> Statistics:
         """Statistics of the *whole training split* (also for a half or a test split), on this device."""
-        return self._make_statistics().to(self.device)
+        with torch.inference_mode(False):  # whoever asks first; trainings use them later
+            return self._make_statistics().to(self.device)
 
     @cached_property
     def provenance(self) -> str:

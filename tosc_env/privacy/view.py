@@ -247,9 +247,9 @@ def _query_function(referee: _Referee) -> Callable[..., Any]:
         # Exactly a string: of a subclass the name may be another each time that it is asked for.
         if type(grant) is not str or grant not in GRANTS:
             raise DeniedError(f"an attacker's view has no {grant!r}; it grants {', '.join(sorted(GRANTS))}.")
-        # Neither a subclass of Tensor nor a mode sees what is computed for it, or changes what is counted; and no graph
-        # leads from what is handed over to the weights of the system.
-        with lock, torch._C.DisableTorchFunction(), torch.no_grad():
+        # Neither a subclass of Tensor nor a mode sees what is computed for it, or changes what is counted; no graph
+        # leads from what is handed over to the weights of the system; and a training may go on with it.
+        with lock, torch._C.DisableTorchFunction(), torch.inference_mode(False), torch.no_grad():
             return getattr(referee, grant)(*(_plain_tensor(grant, argument) for argument in arguments))
 
     return ask
@@ -280,7 +280,8 @@ class _Referee:
         self._threat = replace(held, colluding=threat.colluding or game.config.colluding)
         self._game, self._scheme = game, as_pipeline(scheme)
         self._secret = secret_of(self._scheme, generator.get_state())
-        self._asked = torch.zeros(len(game.source), dtype=torch.bool, device=game.device)
+        with torch.inference_mode(False):
+            self._asked = torch.zeros(len(game.source), dtype=torch.bool, device=game.device)
         # Every transmission has a stream of its own by its number, so that a run that is resumed goes on with that
         # number; and candidates have others, so that asking for them moves nothing that is received.
         self._repeated, self._encoded, self._transmissions = 0, 0, 0
