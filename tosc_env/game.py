@@ -514,9 +514,8 @@ class Game:
             )
             extra = {figure: EXTRA_METRICS[figure](outcome) for figure in self.metrics}
             leaks[name] = Leak(error, outcome.psnr_db, extra)
-            paid = self.reward(outcome)
-            if type(self.reward) is not PrivacyUtility:  # ours needs no looking at
-                paid = checked_rewards(paid, outcome)
+            ours = type(self.reward) is PrivacyUtility  # which needs no looking at
+            paid = self.reward(outcome) if ours else checked_rewards(self.reward, outcome)
             rewards[name] = paid["eavesdropper"]
             system.append((paid["transmitter"], paid["receiver"]))
         transmitter, receiver = zip(*system, strict=True)
