@@ -270,3 +270,19 @@ def test_what_does_not_say_all_that_determined_it_is_refused(theirs):
 def test_another_version_of_the_code_is_another_identity():
     with pytest.raises(CheckpointError, match=r"another recipe \(0, and \d+ now\)"):
         check_identity(Path("a.run"), {**identity(seed=0), "recipe": 0}, identity(seed=0))
+
+
+def reward_class(factor):
+    """A stranger's class, as its author edits it between two runs; its name and state stay."""
+    text = f"class Reward:\n    def __call__(self, outcome):\n        return outcome * {factor}\n"
+    space = {"__name__": "stranger"}
+    exec(text, space)
+    return space["Reward"]
+
+
+def test_what_a_strangers_class_does_belongs_to_its_identity():
+    once, again, edited = reward_class(2)(), reward_class(2)(), reward_class(3)()
+    assert plain(once) == plain(again) != plain(edited)
+    assert plain(make_channel("awgn"))["class"] == "tosc_env.channels.flat:AWGN", (
+        "ours is counted by the recipe"
+    )
