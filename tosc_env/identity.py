@@ -239,8 +239,14 @@ def _object(value: Any, above: tuple[int, ...]) -> Any:
 def _module(module: nn.Module, above: tuple[int, ...]) -> dict[str, Any]:
     told: dict[str, Any] = {"class": _class(type(module)), **_attributes(module, above)}
     for name, part in module.named_modules():
-        own = _attributes(part, above) if name and not type(part).__module__.startswith("torch.") else {}
-        told |= {name: own} if own else {}
+        if not name:
+            continue
+        if type(part).__module__.startswith(
+            "torch."
+        ):  # whose attributes are many: what its repr tells of them
+            told[name] = f"{type(part).__name__}({part.extra_repr()})"
+        else:
+            told[name] = {"class": _class(type(part)), **_attributes(part, above)}
     # Buffers that no checkpoint holds too: recorded symbols are one.
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
     return {**told, "weights": digest([list(tensors), tensor_digest(tensors.values())])}
