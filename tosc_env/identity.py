@@ -11,6 +11,7 @@ determines it has a method ``identity()``.
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
 import inspect
@@ -219,7 +220,7 @@ def _object(value: Any, above: tuple[int, ...]) -> Any:
         return _plain({"call": value.__func__, "of": value.__self__}, above)
     if isinstance(value, types.FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        told = [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
+        told = [_code(value), value.__defaults__, value.__kwdefaults__, cells]
         return {"function": _name(value), "sha256": digest(_plain(told, above))}
     if isinstance(value, types.CodeType):
         return _plain([value.co_code, value.co_names, value.co_consts], above)
@@ -274,8 +275,19 @@ def _class(kind: type) -> str:
         for place, one in enumerate(strangers)
         for name, found in vars(one).items()
     }
-    codes = {name: found.__code__ for name, found in methods.items() if isinstance(found, types.FunctionType)}
+    codes = {name: _code(found) for name, found in methods.items() if isinstance(found, types.FunctionType)}
     return f"{_name(kind)} {digest(codes)[:16]}" if codes else _name(kind)
+
+
+def _code(function: types.FunctionType) -> list[Any]:
+    """The code of a function, and the numbers and strings of its module that it reads and does not count in."""
+    steps = list(dis.get_instructions(function.__code__))
+    read, written = (
+        {s.argval for s in steps if s.opname == name} for name in ("LOAD_GLOBAL", "STORE_GLOBAL")
+    )
+    found = {name: function.__globals__.get(name) for name in read - written}
+    constants = {name: value for name, value in found.items() if type(value) in (bool, int, float, str)}
+    return [function.__code__, constants]
 
 
 def _name(value: Any) -> str:

@@ -279,17 +279,20 @@ def test_what_a_networks_layers_are_belongs_to_its_identity():
     assert told[0] == told[1] and len(set(told)) == 4
 
 
-def reward_class(factor):
+def reward_class(factor, **module):
     """A stranger's class, as its author edits it between two runs; its name and state stay."""
-    text = f"class Reward:\n    def __call__(self, outcome):\n        return outcome * {factor}\n"
-    space = {"__name__": "stranger"}
+    text = "calls = 0\nclass Reward:\n    def __call__(self, outcome):\n        global calls\n        calls += 1\n"
+    text += f"        return outcome * {factor}\n"
+    space = {"__name__": "stranger", **module}
     exec(text, space)
     return space["Reward"]
 
 
 def test_what_a_strangers_class_does_belongs_to_its_identity():
     once, again, edited = reward_class(2)(), reward_class(2)(), reward_class(3)()
-    assert plain(once) == plain(again) != plain(edited)
+    before = plain(once)
+    assert once(1) == 2 and before == plain(once) == plain(again) != plain(edited)
+    assert plain(reward_class("GAIN", GAIN=2)()) != plain(reward_class("GAIN", GAIN=3)())
     assert plain(make_channel("awgn"))["class"] == "tosc_env.channels.flat:AWGN", (
         "ours is counted by the recipe"
     )
