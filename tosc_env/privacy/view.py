@@ -259,9 +259,9 @@ def _plain_tensor(grant: str, given: Any) -> Tensor:
     wanted = "images float32 [N, C, H, W]" if grant == "encode" else "an index int64 [B]"
     if not issubclass(type(given), Tensor):  # which no object can pretend, as it can to isinstance
         raise InputError(f"{grant} takes {wanted}, not {type(given).__name__}.")
+    check_dense(given, f"what {grant} takes")
     if type(given) not in (Tensor, FakeTensor):
         given = Tensor.as_subclass(given, Tensor)  # never a method of its own
-    check_dense(given, f"what {grant} takes")
     fits = (torch.float32, 4) if grant == "encode" else (torch.int64, 1)
     if (given.dtype, given.dim()) != fits:
         kind = str(given.dtype).removeprefix("torch.")
