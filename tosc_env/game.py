@@ -201,6 +201,11 @@ class Game:
 
     def __init__(self, source: Source, config: GameConfig | None = None, **changes: Any) -> None:
         check_source(source, "source")
+        if torch.get_default_dtype() is not torch.float32:
+            raise InputError(
+                f"games are played in float32, and torch.set_default_dtype has made {torch.get_default_dtype()} the "
+                "usual type: set it back to torch.float32."
+            )
         if config is None:
             config = GameConfig(source.name, task="classification")
         rules = check_is(config, GameConfig, "config")
@@ -509,9 +514,8 @@ class Game:
             )
             extra = {figure: EXTRA_METRICS[figure](outcome) for figure in self.metrics}
             leaks[name] = Leak(error, outcome.psnr_db, extra)
-            paid = self.reward(outcome)
-            if type(self.reward) is not PrivacyUtility:  # ours needs no looking at
-                paid = checked_rewards(paid, outcome)
+            ours = type(self.reward) is PrivacyUtility  # which needs no looking at
+            paid = self.reward(outcome) if ours else checked_rewards(self.reward, outcome)
             rewards[name] = paid["eavesdropper"]
             system.append((paid["transmitter"], paid["receiver"]))
         transmitter, receiver = zip(*system, strict=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 
@@ -312,6 +314,14 @@ STAGES_WITH_A_KEY = (
     *("keyed:key:KEY", "keyed:KEY", "KEY", "KEY:keyed", "keyed=KEY", "keyed:mode=KEY", "keyed:key=[KEY]"),
     *("keyed:key=KEY,key=KEY", "laplace:key=KEY"),
 )
+
+
+def test_an_output_that_takes_nothing_is_no_traceback():
+    command = "import sys; from tosc_agents.cli import main; sys.argv[1:] = ['--version']; sys.exit(main())"
+    both = f'{sys.executable} -c "{command}" >/dev/full; {sys.executable} -c "{command}" >&-; echo $?'
+    done = subprocess.run(both, shell=True, capture_output=True, text=True)
+    assert done.stdout == "0\n"
+    assert done.stderr == "tosc: error: cannot write the output: No space left on device.\n"
 
 
 def test_no_slip_shows_a_key(capsys, folder):

@@ -11,7 +11,15 @@ from typing import Any, Literal, NoReturn, TypeVar, final, get_args
 import torch
 from torch import Tensor
 
-from tosc_env.data.checks import as_attributes, as_images, as_labels, as_positions, check_half, check_split
+from tosc_env.data.checks import (
+    as_attributes,
+    as_images,
+    as_labels,
+    as_positions,
+    check_half,
+    check_names,
+    check_split,
+)
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.devices import resolve_device
 from tosc_env.errors import DataError, InputError, shown, warn_user
@@ -137,6 +145,7 @@ class Source:
             (6, 3, (3, 8, 8))
         """
         target = resolve_device(device)
+        check_names("name", [name])
         pixels = as_images(images).to(target)
         if class_names is None and labels is not None and isinstance(training, Source):
             class_names = training.class_names
@@ -206,7 +215,8 @@ class Source:
     @cached_property
     def statistics(self) -> Statistics:
         """Statistics of the *whole training split* (also for a half or a test split), on this device."""
-        return self._make_statistics().to(self.device)
+        with torch.inference_mode(False):  # whoever asks first; trainings use them later
+            return self._make_statistics().to(self.device)
 
     @cached_property
     def provenance(self) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tosc_env.errors import DataError, InputError, shown, warn_user
+from tosc_env.errors import DataError, InputError, printable, shown, warn_user
 from tosc_env.options import check_count
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM")
@@ -277,4 +277,4 @@ def usual_threads() -> int:
 
 def path_name(path: Path) -> str:
     """A path as any terminal shows it, also where its name is no text."""
-    return os.fsencode(path).decode("utf-8", "replace")
+    return printable(os.fsencode(path).decode("utf-8", "replace"))

@@ -333,7 +333,7 @@ def _refuse_another(folder: Path, known: dict[str, Any], asked: dict[str, str]) 
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             theirs, then = record.get("attacked"), record.get("asked")
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             theirs, then = None, None
         check_identity(path, theirs, known, asked_then=then, asked_now=asked)
 

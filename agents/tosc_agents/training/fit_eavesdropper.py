@@ -26,6 +26,8 @@ from tosc_env.privacy.view import counted_view
 from tosc_env.schemes import PrivacyScheme
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 @checked
 def fit_eavesdropper(
     eavesdropper: str | Eavesdropper,
