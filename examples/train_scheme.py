@@ -61,7 +61,12 @@ def main(arguments: Arguments) -> None:
     with show_progress("train deepjscc") as progress:
         fit_scheme(scheme, game, training, seed=arguments.seed, progress=progress)
     card = {
-        "data": {"name": game.source.name, "provenance": game.source.provenance},
+        "data": {
+            "name": game.source.name,
+            "provenance": game.source.provenance,
+            "sha256": game.source.sha256,
+        },
+        "training": {"half": game.source.half},
         "setting": config.plain(),
         "labels": list(game.task.labels),
     }

@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tosc_agents import cli
 
 import tosc_env
 
 README = Path(__file__).parents[1] / "README.md"
+DATA = README.parent / "docs" / "data.md"
 
 
-def block(containing: str) -> str:
+def block(containing: str, page: Path = README) -> str:
     found = [
-        code for code in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if containing in code
+        code for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.S) if containing in code
     ]
     assert len(found) == 1, containing
     return found[0]
@@ -65,6 +68,24 @@ def test_an_attacker_is_measured_on_arrays_that_were_kept_back(capsys: pytest.Ca
         given = {"source": names["source"], "scheme": names["scheme"]}
         run(block("held_out"), **given, test_images=images[40:], test_labels=labels[40:])
     assert "'linear'" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:.*plays instead.*")
+def test_every_kind_of_images_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 16, 16, 3), dtype=np.uint8)
+    pictures = [Image.fromarray(one) for one in pixels]
+    for i, picture in enumerate(pictures):
+        (tmp_path / "pictures" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        picture.save(tmp_path / "pictures" / "ab"[i % 2] / f"{i}.png")
+    arrays, labels = pixels.transpose(0, 3, 1, 2), [0, 1] * 5
+    given: dict[str, Any] = {"images": arrays, "labels": labels, "test_images": arrays, "test_labels": labels}
+    items = list(zip(pictures, labels, strict=True))
+    rows = [{"image": picture, "label": label} for picture, label in items]
+    given |= {"torchvision_or_other_dataset": items, "huggingface_dataset": {"train": rows}}
+    names = run(block("as_source", DATA), **given)
+    assert names["env"].reset(seed=0)[0]["received"].shape == (128,)
+    assert names["held_out"].class_names == names["source"].class_names
 
 
 def test_every_form_of_the_environment_is_made() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tosc_env.errors import InputError
 from tosc_env.options import build, check_reals, check_spec
+from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
 from tosc_env.registry import Registry
 from tosc_env.types import SystemSpec
@@ -33,6 +34,8 @@ class Eavesdropper(nn.Module, ABC):
         inferred: name and number of values of each quantity that :meth:`infer` gives logits of (``label``, or a
             private attribute), in the order of the logits' columns.
         match_figure: the name under which its :meth:`match` is reported.
+        fitted_under: the threat model under which it was fitted, which ``fit_eavesdropper`` and the card of a file
+            say; None: nobody did.
         repeated: whether it takes ``received`` [B, R, 2n] and ``csi`` [B, R, c] of R transmissions of the same
             image (``ThreatModel.receptions``).
     """
@@ -42,6 +45,7 @@ class Eavesdropper(nn.Module, ABC):
     needs: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     inferred: Sequence[tuple[str, int]] = ()
     match_figure: ClassVar[str] = "reid_match"
+    fitted_under: ThreatModel | None = None
     repeated: ClassVar[bool] = False
 
     def __init__(self, spec: SystemSpec, **options: Any) -> None:

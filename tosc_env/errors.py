@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
@@ -16,6 +18,9 @@ LONGEST = 299
 
 LONGEST_VALUE = 80
 """Characters of a value in a sentence."""
+
+_MOST_PARTS, _DEEPEST = LONGEST_VALUE // 3, 3
+"""How much of a container is written: what holds itself twice would take for ever."""
 
 MOST_NAMES = 120
 """Characters of the names that a sentence lists."""
@@ -48,10 +53,41 @@ class TrainingError(ToscError, RuntimeError):
     """Training cannot go on, for instance because the loss is no longer a number."""
 
 
+_LIBRARIES = (
+    *("tosc_env", "tosc_agents", "gymnasium", "pettingzoo", "torch", "functools", "contextlib", "importlib"),
+)
+"""Packages between a user's line and what warns of it."""
+
+
+def warn_user(message: str) -> None:
+    """Warn (``UserWarning``) of the user's line that led here, however many of ours lie between."""
+    frame = sys._getframe(1)
+    while frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES and frame.f_back is not None:
+        frame = frame.f_back
+    known = frame.f_globals
+    warnings.warn_explicit(
+        message,
+        UserWarning,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        module=known.get("__name__"),
+        registry=known.setdefault("__warningregistry__", {}),
+    )
+
+
+CODES = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What is no text: codes that a terminal obeys, and half characters."""
+
+
+def printable(text: str) -> str:
+    """A text without codes, for a terminal or a picture."""
+    return CODES.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def one_line(text: str, longest: int) -> str:
-    """A text as one line, shortened in its middle: the end of a sentence often says what is allowed."""
+    """A text as one line without codes, shortened in its middle: the end of a sentence often says what is allowed."""
     lines = text.splitlines()
-    text = text if lines == [text] else " ".join(line.strip() for line in lines)
+    text = printable(text if lines == [text] else " ".join(line.strip() for line in lines))
     if len(text) <= longest:
         return text
     kept = longest - 5
@@ -70,25 +106,27 @@ def without_keys(text: str) -> str:
     return _KEY.sub("...", text)
 
 
-def shown(value: object) -> str:
+def shown(value: object, levels: int = _DEEPEST) -> str:
     """Return a value as a message may show it: one short line for anything, without keys.
 
     >>> shown([{"name": "keyed", "key": "abc"}, "keyed:key:" + "5a" * 32])
     "[{'name': 'keyed'}, 'keyed:key...']"
     """
     try:
-        text = _written(value)
+        text = _written(value, levels)
     except Exception:  # whatever a stranger's repr raises
         text = f"<an object of the class {type(value).__name__}>"
     return one_line(text, LONGEST_VALUE)
 
 
-def _written(value: object) -> str:
+def _written(value: object, levels: int) -> str:
+    if isinstance(value, Mapping | list | tuple | set | frozenset) and not levels:
+        return "..."
     if isinstance(value, Mapping):
-        pairs = islice(((k, v) for k, v in value.items() if k != "key"), LONGEST_VALUE)
-        return "{" + ", ".join(f"{shown(k)}: {shown(v)}" for k, v in pairs) + "}"
+        pairs = islice(((k, v) for k, v in value.items() if k != "key"), _MOST_PARTS)
+        return "{" + ", ".join(f"{shown(k, levels - 1)}: {shown(v, levels - 1)}" for k, v in pairs) + "}"
     if isinstance(value, list | tuple | set | frozenset):
-        return "[" + ", ".join(map(shown, islice(value, LONGEST_VALUE))) + "]"
+        return "[" + ", ".join(shown(part, levels - 1) for part in islice(value, _MOST_PARTS)) + "]"
     if isinstance(value, bytes | bytearray):
         return "bytes"  # perhaps a key
     shape = getattr(value, "shape", ())

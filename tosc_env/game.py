@@ -25,8 +25,8 @@ from torch.nn.functional import pad
 from tosc_env import metrics
 from tosc_env.channels import Channel, make_channel
 from tosc_env.constraints import ENERGY_EPSILON, Constraint, constraint_of
-from tosc_env.data import make_source, usual_attributes
-from tosc_env.data.base import Source
+from tosc_env.data import absolute_paths, make_source, usual_attributes
+from tosc_env.data.base import Source, check_source
 from tosc_env.errors import InputError, shown, unknown
 from tosc_env.identity import digest
 from tosc_env.modulation import constellation_points
@@ -113,9 +113,10 @@ class GameConfig:
     metrics: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.data, Source):
+        if not isinstance(self.data, str):
             raise InputError(
-                "data is the name of a data set; a Source of your own is played with Game(source, ...)."
+                f"data is the name of a data set, not {shown(self.data)}; images of your own are played with "
+                "Game(source, ...), and tosc_env.as_source makes a source of them."
             )
         check_fields(self, but=("nodes", "snr_db", "eavesdropper_snr_db", *_KWARGS))
         for name, beside in (
@@ -137,6 +138,7 @@ class GameConfig:
         # A card holds these however they were given, so that equal settings are equal.
         for name in ("data_kwargs", "task_kwargs", "channel_kwargs"):
             object.__setattr__(self, name, dict(getattr(self, name) or {}))
+        object.__setattr__(self, "data_kwargs", absolute_paths(self.data, self.data_kwargs))
 
     def source(self, *, split: str = "train", half: str | None = None, device: Any = "cpu") -> Source:
         """Load the images of a split, or of one half of the training split."""
@@ -198,9 +200,11 @@ class Game:
     """
 
     def __init__(self, source: Source, config: GameConfig | None = None, **changes: Any) -> None:
-        if not isinstance(source, Source):
+        check_source(source, "source")
+        if torch.get_default_dtype() is not torch.float32:
             raise InputError(
-                f"a game is played on a Source, not on {type(source).__name__}; GameConfig(...).game() makes both."
+                f"games are played in float32, and torch.set_default_dtype has made {torch.get_default_dtype()} the "
+                "usual type: set it back to torch.float32."
             )
         if config is None:
             config = GameConfig(source.name, task="classification")
@@ -510,9 +514,8 @@ class Game:
             )
             extra = {figure: EXTRA_METRICS[figure](outcome) for figure in self.metrics}
             leaks[name] = Leak(error, outcome.psnr_db, extra)
-            paid = self.reward(outcome)
-            if type(self.reward) is not PrivacyUtility:  # ours needs no looking at
-                paid = checked_rewards(paid, outcome)
+            ours = type(self.reward) is PrivacyUtility  # which needs no looking at
+            paid = self.reward(outcome) if ours else checked_rewards(self.reward, outcome)
             rewards[name] = paid["eavesdropper"]
             system.append((paid["transmitter"], paid["receiver"]))
         transmitter, receiver = zip(*system, strict=True)

@@ -11,10 +11,13 @@ determines it has a method ``identity()``.
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
+import inspect
 import json
 import math
+import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -33,8 +36,13 @@ RECIPE = 2
 DIGESTS = ("sha256", "weights")
 """Names of entries that tell a reader nothing but that something differs."""
 
+_WHOLES = ("game", "setting")
+"""Entries whose parts are known to a reader by their own names."""
+
 _EXACT = 2**53
 _OF_TORCH = frozenset(vars(nn.Module()))
+_COUNTED = ("tosc_env", "tosc_agents", "torch", "numpy", "builtins", "typing", "abc", "collections")
+"""Packages whose code is known by a version: ours by :data:`RECIPE`."""
 _SECRET = ("key", "_key")
 """Attributes that are never described: a keyed part tells which key it has by its ``key_fingerprint``."""
 
@@ -126,14 +134,26 @@ def check_identity(
     found = difference(plain(theirs), json.loads(json.dumps(ours)))
     if found is None:
         return
-    name, old, new = found
     then, now = asked_then if isinstance(asked_then, Mapping) else {}, asked_now or {}
     options = [name for name in now if name in then and then[name] != now[name]]
     told = f"; {', '.join(options)} {'was' if len(options) == 1 else 'were'} changed" if options else ""
     raise CheckpointError(
-        f"{path} belongs to a run with another {name} ({_shown(old)}, and {_shown(new)} now{told}); continue that one "
-        "with the same arguments, choose another output, or delete the file."
+        f"{path} belongs to a run with another {in_words(*found)}{told}); continue that one with the same arguments, "
+        "choose another output, or delete the file."
     )
+
+
+def in_words(place: str, old: Any, new: Any) -> str:
+    """What :func:`difference` found, as a reader knows it, with an open bracket for more.
+
+    >>> in_words("game.nodes.1.antennas", 1, 2), in_words("game.data.sha256", "5a", "6b")
+    ('antennas of nodes 1 (1, and 2 now', 'data (other contents now')
+    """
+    parts = re.sub(r"\.(\d+)", r" \1", place).split(".")
+    named = [part for part in parts if part not in (*DIGESTS, *_WHOLES)] or parts[-1:]
+    listed = parts[-1] in DIGESTS or isinstance(old, Mapping | list) or isinstance(new, Mapping | list)
+    values = "other contents now" if listed else f"{_shown(old)}, and {_shown(new)} now"
+    return f"{' of '.join(reversed(named))} ({values}"
 
 
 def _differences(
@@ -151,7 +171,7 @@ def _differences(
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value)
+    text = "none" if value is None else json.dumps(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
@@ -189,7 +209,7 @@ def _plain(value: Any, above: tuple[int, ...]) -> Any:
         return _module(value, above)
     if is_dataclass(value):
         held = {f.name: getattr(value, f.name) for f in fields(value)}
-        return {"class": _name(type(value)), **_plain(held, above)}
+        return {"class": _class(type(value)), **_plain(held, above)}
     return _object(value, above)
 
 
@@ -200,7 +220,7 @@ def _object(value: Any, above: tuple[int, ...]) -> Any:
         return _plain({"call": value.__func__, "of": value.__self__}, above)
     if isinstance(value, types.FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        told = [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
+        told = [_code(value), value.__defaults__, value.__kwdefaults__, cells]
         return {"function": _name(value), "sha256": digest(_plain(told, above))}
     if isinstance(value, types.CodeType):
         return _plain([value.co_code, value.co_names, value.co_consts], above)
@@ -214,14 +234,20 @@ def _object(value: Any, above: tuple[int, ...]) -> Any:
     attributes = {name: one for part in parts if isinstance(part, Mapping) for name, one in part.items()}
     others = [part for part in parts if part is not None and not isinstance(part, Mapping)]
     held = {**attributes, **({"state": others} if others else {})}
-    return {"class": _name(type(value)), **_plain(held, above)}
+    return {"class": _class(type(value)), **_plain(held, above)}
 
 
 def _module(module: nn.Module, above: tuple[int, ...]) -> dict[str, Any]:
-    told: dict[str, Any] = {"class": _name(type(module)), **_attributes(module, above)}
+    told: dict[str, Any] = {"class": _class(type(module)), **_attributes(module, above)}
     for name, part in module.named_modules():
-        own = _attributes(part, above) if name and not type(part).__module__.startswith("torch.") else {}
-        told |= {name: own} if own else {}
+        if not name:
+            continue
+        if type(part).__module__.startswith(
+            "torch."
+        ):  # whose attributes are many: what its repr tells of them
+            told[name] = f"{type(part).__name__}({part.extra_repr()})"
+        else:
+            told[name] = {"class": _class(type(part)), **_attributes(part, above)}
     # Buffers that no checkpoint holds too: recorded symbols are one.
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
     return {**told, "weights": digest([list(tensors), tensor_digest(tensors.values())])}
@@ -238,6 +264,30 @@ def _attributes(module: nn.Module, above: tuple[int, ...]) -> dict[str, Any]:
         if name not in _OF_TORCH and name not in _SECRET and not private:
             told[name] = _plain(value, above)
     return told
+
+
+def _class(kind: type) -> str:
+    """The name of a class; with a digest of its code where it is a stranger's, whose changes :data:`RECIPE` does not
+    count."""
+    strangers = [one for one in kind.__mro__ if one.__module__.partition(".")[0] not in _COUNTED]
+    methods = {
+        f"{place} {name}": inspect.unwrap(getattr(found, "fget", None) or getattr(found, "__func__", found))
+        for place, one in enumerate(strangers)
+        for name, found in vars(one).items()
+    }
+    codes = {name: _code(found) for name, found in methods.items() if isinstance(found, types.FunctionType)}
+    return f"{_name(kind)} {digest(codes)[:16]}" if codes else _name(kind)
+
+
+def _code(function: types.FunctionType) -> list[Any]:
+    """The code of a function, and the numbers and strings of its module that it reads and does not count in."""
+    steps = list(dis.get_instructions(function.__code__))
+    read, written = (
+        {s.argval for s in steps if s.opname == name} for name in ("LOAD_GLOBAL", "STORE_GLOBAL")
+    )
+    found = {name: function.__globals__.get(name) for name in read - written}
+    constants = {name: value for name, value in found.items() if type(value) in (bool, int, float, str)}
+    return [function.__code__, constants]
 
 
 def _name(value: Any) -> str:

@@ -171,8 +171,9 @@ class _Known:
 
     def __init__(self, length: int, width: int, device: torch.device) -> None:
         self._lock = threading.Lock()
-        self._symbols = torch.zeros(length, width, device=device)
-        self._there = torch.zeros(length, dtype=torch.bool, device=device)
+        with torch.inference_mode(False):  # whoever asks first; others write to it later
+            self._symbols = torch.zeros(length, width, device=device)
+            self._there = torch.zeros(length, dtype=torch.bool, device=device)
         self._known, self._complete = 0, False
 
     def __call__(self, index: Tensor, encode: Any, batch: int, ahead: bool) -> Tensor:

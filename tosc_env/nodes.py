@@ -115,5 +115,5 @@ def _node(given: Any) -> Node:
         if name not in allowed:
             raise unknown("field of a node", name, allowed)
     if "name" not in given:
-        raise InputError(f"a node needs a name, and {dict(given)!r} has none.")
+        raise InputError(f"a node needs a name, and {shown(given)} has none.")
     return Node(**given)

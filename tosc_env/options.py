@@ -528,7 +528,8 @@ def build(registry: Registry[T], base: type, value: object, options: Mapping[str
         check_spec(given["spec"])
     options = check_annotated(factory, options)
     try:
-        return factory(*args, **options)
+        with torch.inference_mode(False):  # what is made may be trained, and used by whoever comes later
+            return factory(*args, **options)
     except ToscError as error:
         text = without_keys(str(error))
         if text == str(error):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from importlib.metadata import entry_points
 from typing import Any
 
 import gymnasium as gym
 
-from tosc_env.errors import InputError, shown, unknown
+from tosc_env.errors import InputError, shown, unknown, warn_user
 from tosc_env.options import checked
 
 ENTRY_POINT = "tosc_env.envs.role:RoleEnv"
@@ -51,10 +50,9 @@ def register_all() -> None:
     names = {entry.value: entry.name for entry in declared.select(group="tosc_env.sources")}
     for entry in declared.select(group="tosc_env.environments"):
         if entry.value not in names:
-            warnings.warn(
+            warn_user(
                 f"the environment {entry.name} is declared on {entry.value}, which is no data set under the entry "
-                "points tosc_env.sources, so it is left out.",
-                stacklevel=2,
+                "points tosc_env.sources, so it is left out."
             )
         elif entry.name not in gym.registry:
             register_env(entry.name, names[entry.value])

@@ -91,12 +91,18 @@ def make_reward(reward: Any = "privacy-utility", **options: Any) -> Reward:
     return made
 
 
-def checked_rewards(paid: Any, outcome: Outcome) -> dict[str, Tensor]:
-    """The rewards that a reward has returned for an outcome, as float32 [B] by role.
+def checked_rewards(reward: Reward, outcome: Outcome) -> dict[str, Tensor]:
+    """The rewards that a reward returns for an outcome, as float32 [B] by role.
 
     Raises:
-        InputError: not exactly the roles' names, or of one of them no finite floating-point numbers [B].
+        InputError: not exactly the roles' names, or of one of them no finite floating-point numbers [B]; or it has
+            written to the outcome, of which figures are still to be told.
     """
+    before = _writes(outcome)
+    paid: Any = reward(outcome)
+    for name, count in _writes(outcome).items():
+        if count != before[name]:
+            raise InputError(f"a reward_fn must leave an outcome as it is, and has written to its {name}.")
     if not isinstance(paid, Mapping):
         raise InputError(
             f"a reward_fn must return a dictionary of tensors for {', '.join(ROLES)}, not {type(paid).__name__}."
@@ -127,3 +133,9 @@ def checked_rewards(paid: Any, outcome: Outcome) -> dict[str, Tensor]:
             f"the reward_fn's reward of the {role} must be finite float32 numbers, and was not.",
         )
     return rewards
+
+
+def _writes(outcome: Outcome) -> dict[str, int]:
+    """How often each tensor of an outcome was written to; PyTorch does not count it of those of inference mode."""
+    tensors = {name: value for name, value in vars(outcome).items() if isinstance(value, Tensor)}
+    return {name: 0 if tensor.is_inference() else tensor._version for name, tensor in tensors.items()}

@@ -20,7 +20,7 @@ import torch
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
 from tosc_env.envs.stand_in import game_of
-from tosc_env.errors import LONGEST, LONGEST_VALUE, InputError, ToscError, one_line, shown
+from tosc_env.errors import LONGEST, LONGEST_VALUE, InputError, ToscError, one_line, shown, warn_user
 from tosc_env.game import Game
 from tosc_env.io.checkpoint_files import SUFFIX, data_of, read_header
 from tosc_env.io.checkpoints import check_fits, load_checkpoint
@@ -95,9 +95,8 @@ def installed_zoos() -> list[Zoo]:
         try:
             found.append(entry.load())
         except Exception as error:  # whatever another package's module raises when it is imported
-            warnings.warn(
-                f"the zoo {entry.name!r} is declared as {entry.value}, which cannot be loaded: {error}.",
-                stacklevel=2,
+            warn_user(
+                f"the zoo {entry.name!r} is declared as {entry.value}, which cannot be loaded: {error}."
             )
     return found
 
@@ -109,7 +108,7 @@ def listing() -> list[str]:
         try:
             lines += zoo.listing()
         except ToscError as error:
-            warnings.warn(f"a zoo is left out: {error}", stacklevel=2)
+            warn_user(f"a zoo is left out: {error}")
     return lines
 
 
@@ -272,11 +271,10 @@ def resolve_eavesdropper(
     if eavesdropper is not None or UNTRAINED_EAVESDROPPER not in eavesdroppers:
         raise _no_weights("eavesdropper", f"{name!r} against {_title(scheme)}", wanted)
     if warn:
-        warnings.warn(
+        warn_user(
             f"no zoo has weights of the usual eavesdropper {name!r} against {_title(scheme)} for this game: "
             f"{UNTRAINED_EAVESDROPPER!r}, fitted on the spot to {FITTED_IMAGES:,} images at most, plays instead. "
-            "Train a stronger one with 'tosc attack' and give its path as eavesdropper=.",
-            stacklevel=3,
+            "Train a stronger one with 'tosc attack' and give its path as eavesdropper=."
         )
     return _fitted(UNTRAINED_EAVESDROPPER, {}, game, scheme, FITTED_IMAGES)
 

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from itertools import takewhile
 from typing import Annotated, Any
 
-from tosc_env.errors import LONGEST_VALUE, InputError, ToscError, listing, shown
+from tosc_env.errors import LONGEST_VALUE, InputError, ToscError, listing, shown, unknown
 
 DESCRIPTION = (
     "Privacy in task-oriented semantic communication: train, attack, measure; list and get data. "
@@ -43,10 +43,19 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
         print(f"tosc: warning: {text}", file=sys.stderr)
 
 
+def _open_ends() -> None:
+    """See to it that whatever is printed can be: on a terminal without some letters, and where nobody listens."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: SIM115
+        stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, stream)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
+        _open_ends()
         signal.signal(signal.SIGTERM, _terminate)
         warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
@@ -58,6 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except ToscError as error:
         print(f"tosc: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # Of a file it would be a WriteError: it is the output, on a disk that is full.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"tosc: error: cannot write the output: {error.strerror or error}.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
@@ -182,6 +198,13 @@ def _sentence(box: str, given: Sequence[str]) -> str:
     if number:
         flag, kind = number.groups()
         return f"{flag} takes {_NUMBERS[kind]}, not {' '.join(map(repr, _values_of(flag, given)))}."
+    if commands := re.search(r"Expected one of \{(.+?)\}", text):
+        names = commands[1].split(", ")
+        # 'data' alone has commands of its own.
+        written = next((word for word in given if word != "data"), None)
+        return (
+            str(unknown("command", written, names)) if written else f"a command is one of {', '.join(names)}."
+        )
     text = re.split("; (?:Argument helptext|For full helptext)", text)[0]
     return f"{text.replace(' ;', ';').strip('; ').rstrip('.')}."
 

@@ -131,7 +131,7 @@ def inert(cell: Any) -> Any:
     >>> inert("=1+1"), inert("lbvq"), inert(-0.5)
     ("'=1+1", 'lbvq', -0.5)
     """
-    formula = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    formula = isinstance(cell, str) and cell.lstrip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠"))
     return f"'{cell}" if formula else cell
 
 
@@ -161,14 +161,21 @@ def accuracies(evaluation: Evaluation) -> str:
     return shares if chance is None else f"{shares} (chance {chance:.1%})"
 
 
+def plain_console() -> Any:
+    """The terminal, on which text is text: nothing in a name is a style or a picture."""
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False)
+
+
 def print_evaluation(title: str, evaluation: Evaluation, note: str) -> None:
     """Print the tables a person reads: accuracy by SNR, each attacker with the floors beneath, what was inferred."""
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console()
+    console = plain_console()
     if evaluation.accuracy:
-        console.print(f"[bold]{title}[/bold]: accuracy {accuracies(evaluation)}")
+        console.print(Text.assemble((title, "bold"), f": accuracy {accuracies(evaluation)}"))
     inferred = columns(evaluation)[len(HEADINGS) :]
     for part, caption in ((tuple(HEADINGS), f"{LEGEND}\n{note}"), (inferred, None)):
         if part:
@@ -198,9 +205,14 @@ def markdown(evaluation: Evaluation) -> str:
 
 def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a table in Markdown, all columns but the first set flush right."""
-    lines = [[cell.replace("|", r"\|") for cell in line] for line in (headings, *rows)]
+    lines = [[_as_markdown(cell).replace("|", r"\|") for cell in line] for line in (headings, *rows)]
     heading, *rest = (f"| {' | '.join(line)} |" for line in lines)
     return [heading, f"|---{'|---:' * (len(headings) - 1)}|", *rest]
+
+
+def _as_markdown(text: str) -> str:
+    """A text in one line, in which nothing is HTML."""
+    return " ".join(text.split()).replace("<", "&lt;")
 
 
 def _leaks(evaluation: Evaluation, part: Sequence[str], *, interval: bool) -> list[list[str]]:
@@ -242,4 +254,5 @@ def write_results(
     """Write ``results.json``, ``results.csv`` and ``results.md`` of an evaluation, each whole or not at all."""
     write_json(folder / RESULTS, record)
     write_csv(folder / "results.csv", rows(evaluation))
+    title, note = _as_markdown(title), _as_markdown(note)
     write_text(folder / "results.md", f"# {title}\n\n{markdown(evaluation)}\n{note}\n")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 
@@ -264,6 +266,19 @@ def test_a_finished_checkpoint_is_not_overwritten_unless_asked(folder, capsys, n
     assert read_header(folder / "a.safetensors")["name"] == "deepjscc"
 
 
+def test_a_wrong_option_is_told_before_a_file_that_is_there(folder, capsys):
+    (folder / "a.safetensors").write_bytes(b"precious")
+    there = ("--output", "a.safetensors")
+    for wrong in (
+        ["--stages", "keied"],
+        ["--freeze", "nothing"],
+        ["--data-kwargs", "sise=3"],
+        ["--from", "none"],
+    ):
+        assert "exists" not in slip(capsys, *TRAIN, *there, *wrong)
+    assert "exists" not in slip(capsys, "calibrate", "a.safetensors", *there, "--target", "2")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -302,6 +317,14 @@ STAGES_WITH_A_KEY = (
 )
 
 
+def test_an_output_that_takes_nothing_is_no_traceback():
+    command = "import sys; from tosc_agents.cli import main; sys.argv[1:] = ['--version']; sys.exit(main())"
+    both = f'{sys.executable} -c "{command}" >/dev/full; {sys.executable} -c "{command}" >&-; echo $?'
+    done = subprocess.run(both, shell=True, capture_output=True, text=True)
+    assert done.stdout == "0\n"
+    assert done.stderr == "tosc: error: cannot write the output: No space left on device.\n"
+
+
 def test_no_slip_shows_a_key(capsys, folder):
     for option, text in [
         *(("--stages", text) for text in STAGES_WITH_A_KEY),
@@ -326,12 +349,18 @@ def test_the_demo_plays_an_episode_and_then_attacks_the_same_system(folder, caps
 # -- help and lists ---------------------------------------------------------------------------------
 
 
-def test_help_has_an_example_that_begins_with_the_command(capsys):
-    for command in ("demo", "train", "attack", "evaluate", "list", "data list", "data get"):
+def test_help_has_an_example_that_begins_with_the_command_and_each_option_a_sentence(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "600")  # where only what the help itself tears is on two lines
+    for command in ("demo", "train", "attack", "evaluate", "calibrate", "reproduce", "list", "data get"):
         with pytest.raises(SystemExit) as stopped:
             cli.main([*command.split(), "--help"])
-        told = " ".join(capsys.readouterr().out.replace("│", " ").split())
-        assert stopped.value.code == 0 and f"Example: tosc {command}" in told
+        told = capsys.readouterr().out
+        assert stopped.value.code == 0 and f"Example: tosc {command}" in told and "`" not in told
+        box = [line.strip("│ ") for line in told.splitlines() if line.startswith("│")]
+        lines = [line for line in box if not line.startswith("-") and line[:4] != "show"]
+        lines += [line.split("  ", 1)[1].strip() for line in box if line.startswith("--") and "  " in line]
+        for line in lines:
+            assert line.endswith(")") and not line[0].islower(), line
 
 
 def test_an_argument_that_cannot_be_read_is_exit_code_2(capsys):

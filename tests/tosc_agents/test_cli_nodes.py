@@ -70,10 +70,9 @@ def test_a_warm_start_keeps_the_nodes_of_its_checkpoint(trained, tmp_path):
 
 def test_what_the_card_says_is_attacked_and_evaluated(trained, tmp_path):
     assert run("attack", trained, *LINEAR, "--colluding", "--output", tmp_path / "a") == 0
-    header = read_header(tmp_path / "a" / "linear.safetensors")
-    assert (
-        header["card"]["setting"] == results_in(tmp_path / "a")["attacked"]["setting"] == setting_in(trained)
-    )
+    assert setting_in(tmp_path / "a" / "linear.safetensors") == setting_in(trained)
+    attacked = results_in(tmp_path / "a")["attacked"]["setting"]
+    assert attacked == {name: one for name, one in setting_in(trained).items() if name != "data_kwargs"}
     found = ["--snr-db", "12", "--seeds", "1", "--no-ssim", "--output", tmp_path / "e"]
     assert run("evaluate", trained, "--attacker", tmp_path / "a" / "linear.safetensors", *found) == 0
     record = results_in(tmp_path / "e")
@@ -139,7 +138,7 @@ def test_what_an_attacker_was_given_stands_beside_its_figures(plain, folder, cap
     told = capsys.readouterr()
     assert "colluding eavesdroppers" in told.out and "trained beside" not in told.err
     results = results_in(folder / "same")["results"]
-    assert results["threat_model"]["colluding"] and len(results["antennas"]) == 4
+    assert results["threat_models"]["linear"]["colluding"] and len(results["antennas"]) == 4
     assert run("evaluate", plain, *attacker, "--eavesdroppers", "3") == 0
     assert "eavesdroppers of 1 + 1 + 1 + 1 antennas, and those that play have 1 + 1 + 1" in " ".join(
         capsys.readouterr().err.split()

@@ -75,18 +75,27 @@ def evaluated(*more):
 
 
 def test_a_folder_that_was_moved_takes_its_checkpoint_along(folder, capsys):
+    """Its images are known by what they are, not by where they lie: an attack goes on as well."""
     shutil.move("pictures", "moved")
-    assert "--data-kwargs" in slip(capsys, *evaluated())
+    assert "--data-kwargs" in slip(capsys, *evaluated("--data-kwargs", "path=pictures"))
     assert cli.main(evaluated("--data-kwargs", "path=moved")) == 0
     assert "warning" not in capsys.readouterr().err, "the same images in another place"
-    attack = ["attack", "own.safetensors", "--eavesdropper", "mean-image", *QUICK, "--output", "again"]
+    attack = ["attack", "own.safetensors", "--eavesdropper", "mean-image", *QUICK, "--output", "attacked"]
     assert cli.main([*attack, "--data-kwargs", "path=moved"]) == 0
+    assert "mean-image: trained before" in capsys.readouterr().out
+
+
+def test_a_checkpoint_finds_its_folder_from_everywhere(folder, monkeypatch):
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    assert cli.main(["evaluate", "../own.safetensors", *QUICK]) == 0
+    assert GameConfig("folder", {"path": "a"}).data_kwargs == {"path": str(folder / "elsewhere" / "a")}
 
 
 def test_a_folder_that_has_grown_since_is_told(folder, capsys):
     """It is divided anew, so that an image of the training may be one of the test."""
     draw(folder / "pictures", count=24)
-    assert cli.main(evaluated()) == 0
+    assert cli.main(evaluated("--data-kwargs", "path=pictures")) == 0
     assert "own.safetensors was trained on" in capsys.readouterr().err
 
 
@@ -104,6 +113,16 @@ def test_a_folder_in_place_of_a_name_is_told_how_it_is_given(folder, capsys, com
     assert "--data folder --data-kwargs path='pictures'" in told
 
 
+def test_a_folder_is_named_in_the_name_of_its_checkpoint_and_one_without_test_images_is_not_trained_on(
+    folder, capsys
+):
+    draw(folder / "few", count=4)
+    told = slip(capsys, *last_of(*ON_PICTURES, "--data-kwargs", "path=few"))
+    assert "few has no test images" in told and not (folder / "runs").exists()
+    assert cli.main(ON_PICTURES) == 0
+    assert (folder / "runs" / "deepjscc-folder-pictures-12dB.safetensors").exists()
+
+
 def test_a_data_sets_option_is_what_its_type_hint_says(folder, capsys):
     told = slip(capsys, *last_of(*ON_PICTURES, "--data-kwargs", "path=pictures", "skip_broken=False"))
     assert "skip_broken must be True or False, not 'False'" in told
@@ -118,7 +137,7 @@ def test_of_unlike_pictures_only_what_differs_is_asked_for(tmp_path, size, mode,
     assert ({"channels=", "size="} - {asks}).pop() not in str(caught.value)
 
 
-def test_a_training_from_a_checkpoint_goes_on_with_its_images(folder):
+def test_a_training_from_a_checkpoint_goes_on_with_its_images(made, folder):
     network = ["--scheme-kwargs", *NETWORK]
     start = [
         "train",
@@ -132,7 +151,7 @@ def test_a_training_from_a_checkpoint_goes_on_with_its_images(folder):
         "1",
     ]
     assert cli.main([*start, "--output", "on.safetensors"]) == 0
-    assert read_header("on.safetensors")["card"]["setting"]["data_kwargs"] == {"path": "pictures"}
+    assert read_header("on.safetensors")["card"]["setting"]["data_kwargs"] == {"path": str(made / "pictures")}
     assert (
         cli.main([*start, "--data", "shapes", "--data-kwargs", "num_images=60", "--output", "b.safetensors"])
         == 0
@@ -154,6 +173,12 @@ def test_attackers_may_have_a_folder_of_their_own(folder):
     assert cli.main([*attack, "--attacker-data-kwargs", "path=theirs", "--output", "out"]) == 0
     record = json.loads((folder / "out" / "results.json").read_text())
     assert record["attackers"]["mean-image"]["threat_model"]["images"] == "other-data"
+
+
+def test_the_targets_own_images_are_no_other_data(made, capsys):
+    attack = ["attack", str(made / "own.safetensors"), "--eavesdropper", "mean-image", "--output", "own"]
+    own = ["--attacker-data", "folder", "--attacker-data-kwargs", f"path={made / 'pictures'}"]
+    assert "--images" in slip(capsys, *attack, *own)
 
 
 # -- names, files and what there is none of ---------------------------------------------------------
@@ -181,6 +206,33 @@ def test_a_file_in_place_of_a_name_is_told_what_loads_it(load):
     game = Game(make_source("shapes", num_images=20))
     with refused("a.safetensors load_checkpoint"):
         load("a.safetensors", game if "load" in load.__name__ else game.spec)
+
+
+def figures_on_the_training():
+    game = Game(make_source("shapes", num_images=40, size=16), num_symbols=8)
+    evaluate(game, make_scheme("label-only", game.spec), {}, seeds=1, with_ssim=False)
+
+
+ARRAYS = (np.zeros((4, 3, 16, 16), np.uint8), [0, 1, 0, 1])
+MAKERS = [
+    lambda **options: gymnasium.make("ToSC-Shapes-v0", **options),
+    lambda **options: gymnasium.make_vec("ToSC-Shapes-v0", num_envs=2, **options),
+    lambda **options: tosc_env.aec_env("ToSC-Shapes-v0", **options),
+    lambda **options: tosc_env.parallel_env("ToSC-Shapes-v0", **options),
+]
+
+
+@pytest.mark.parametrize("make", [*MAKERS, Game, lambda source: GameConfig(data=source)])
+def test_images_in_place_of_a_source_are_told_what_makes_one(make):
+    with refused("tosc_env.as_source"):
+        make(source=ARRAYS)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_an_option_that_no_environment_has_is_told_all_that_it_has(make):
+    with refused("'sorce' 'source'? attributes _kwargs GameConfig") as caught:
+        make(sorce=ARRAYS)
+    assert " ... " not in str(caught.value)
 
 
 def test_an_attacker_by_name_is_no_attacker():
@@ -219,6 +271,19 @@ def test_what_cannot_be_read_is_one_whole_sentence(capsys, arguments, words):
     assert all(word in told.err for word in words.split()), told.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian", "deepjscc"], "'trian' 'train'"),
+        (["data", "lst"], "'lst' 'list' get"),
+        ([], "demo train list"),
+    ],
+)
+def test_what_is_no_command_is_told_the_nearest(capsys, arguments, words):
+    told = slip(capsys, *arguments)
+    assert all(word in told for word in words.split()), told
+
+
 @pytest.mark.parametrize("drawn", [True, False])
 def test_a_box_is_read_whatever_its_lines_are_drawn_with(drawn):
     lines = [
@@ -255,6 +320,25 @@ def test_a_warning_is_shown_once(capsys, monkeypatch):
     for text in ("one", "two", "one", "one"):
         cli._show_warning(text)
     assert capsys.readouterr().err == "tosc: warning: one\ntosc: warning: two\n"
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        lambda: gymnasium.make("ToSC-CIFAR-v0", role="receiver"),
+        lambda: gymnasium.make_vec("ToSC-CIFAR-v0", num_envs=2, role="eavesdropper"),
+        lambda: tosc_env.parallel_env("ToSC-CIFAR-v0"),
+        lambda: Source.from_arrays(ARRAYS[0], [0, 2, 2, 0], name="mine"),
+        lambda: Source.from_arrays(ARRAYS[0], [0, 1, 1, 1], name="mine").take_half("system"),
+        lambda: figures_on_the_training(),
+    ],
+)
+def test_a_warning_points_at_the_users_line(door, monkeypatch, tmp_path):
+    monkeypatch.setenv("TOSC_DATA_DIR", str(tmp_path))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        door()
+    assert told and {one.filename for one in told} == {__file__}
 
 
 def test_what_plays_for_many_untrained_eavesdroppers_is_told_once():
@@ -306,6 +390,7 @@ def test_figures_on_images_of_the_training_are_told_to_be_no_result(split, half,
         ("system", "other-half", "same-half"),
         ("attacker", "same-half", "other-half"),
         (None, "other-half", "no-half"),
+        ("attacker", "no-half", "no-half"),
         (None, "other-data", "other-data"),
     ],
 )
@@ -316,6 +401,47 @@ def test_a_record_says_which_images_the_attacker_had(half, said, true):
     assert record["threat_model"]["images"] == true
 
 
+def test_of_a_folder_that_has_changed_no_attacker_is_said_to_have_had_the_other_half(folder, capsys):
+    draw(folder / "pictures", count=24)
+    attack = ["attack", "own.safetensors", "--eavesdropper", "mean-image", *QUICK, "--output", "out"]
+    assert cli.main([*attack, "--data-kwargs", "path=pictures"]) == 0
+    told = capsys.readouterr()
+    assert "'no-half'" in told.err and "images: no-half" in " ".join(told.out.split())
+    record = json.loads((folder / "out" / "results.json").read_text())
+    assert record["threat_model"]["images"] == "no-half"
+    assert record["attackers"]["mean-image"]["threat_model"]["images"] == "no-half"
+
+
+def test_nor_where_the_training_started_from_one_on_other_images_of_the_folder(folder, capsys):
+    draw(folder / "pictures", count=24)
+    train = last_of(*ON_PICTURES, "--from", "own.safetensors", "--output", "on.safetensors")
+    assert cli.main(train) == 0
+    attack = ["attack", "on.safetensors", "--eavesdropper", "mean-image", *QUICK, "--output", "out"]
+    assert cli.main(attack) == 0
+    assert "'no-half'" in capsys.readouterr().err
+
+
+def test_an_evaluation_in_python_says_what_each_attacker_had():
+    """Whoever was fitted knows it; of others nobody said, and nothing is made up."""
+    config = GameConfig("shapes", {"num_images": 40, "size": 16}, num_symbols=8)
+    scheme = make_scheme("label-only", config.game().spec)
+    fitted, _ = fit_eavesdropper("mean-image", config.game(half="system"), scheme)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a class that one of the halves has not
+        blind, _ = fit_eavesdropper(
+            "mean-image", config.game(half="attacker"), scheme, threat=ThreatModel(csi=False)
+        )
+    unknown = make_eavesdropper("mean-image", config.game().spec)
+    test, how = config.game(split="test"), {"seeds": 1, "with_ssim": False}
+    found = evaluate(test, scheme, {"a": fitted, "b": unknown}, **how)
+    models = found.plain()["threat_models"]
+    assert models["a"]["images"] == "same-half" and models["b"] is None
+    assert "Attackers a: images: same-half" in found.terms and "b: nobody said" in found.terms
+    with refused("a csi=True b csi=False one kind at a time"):
+        evaluate(test, scheme, {"a": fitted, "b": blind}, **how)
+    assert evaluate(test, scheme, {"b": blind}, **how).terms.startswith("Attackers: images: other-half")
+
+
 def test_an_evaluation_records_what_its_attackers_cards_say(folder, capsys):
     attack = ["attack", "own.safetensors", "--eavesdropper", "linear", *QUICK]
     assert cli.main([*attack, "--images", "same-half", "--output", "same"]) == 0
@@ -324,9 +450,10 @@ def test_an_evaluation_records_what_its_attackers_cards_say(folder, capsys):
     evaluation = ["evaluate", "own.safetensors", *QUICK, "--output", "out", "--attacker"]
     capsys.readouterr()
     assert cli.main([*evaluation, *files]) == 0
-    assert "same-half" in capsys.readouterr().err
-    record = json.loads((folder / "out" / "results.json").read_text())
-    images = {name: one["threat_model"]["images"] for name, one in record["attackers"].items()}
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Attackers linear: images: same-half" in told and "mean-image: images: other-half" in told
+    results = json.loads((folder / "out" / "results.json").read_text())["results"]
+    images = {name: one["images"] for name, one in results["threat_models"].items()}
     assert images == {"linear": "same-half", "mean-image": "other-half"}
     told = slip(capsys, *evaluation, "blind/linear.safetensors", "attacked/mean-image.safetensors")
     assert "csi" in told and "one kind at a time" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -69,11 +70,12 @@ def test_every_scheme_trains_on_images_of_any_size(name, shape):
     assert math.isfinite(record["loss"])
 
 
-def test_training_is_decided_by_its_seed():
+def test_training_is_decided_by_its_seed_whatever_mode_it_is_called_in():
     states = []
-    for seed in (0, 0, 1):
-        game, scheme = setting(num_images=200)
-        fit_scheme(scheme, game, quick(), seed=seed)
+    for seed, mode in ((0, nullcontext()), (0, torch.inference_mode()), (1, torch.no_grad())):
+        with mode:
+            game, scheme = setting(num_images=200)
+            fit_scheme(scheme, game, quick(), seed=seed)
         states.append(scheme.state_dict())
         torch.rand(3)
     assert all(torch.equal(t, states[1][name]) for name, t in states[0].items())

@@ -66,7 +66,7 @@ def test_a_row_has_the_receivers_snr_and_its_accuracy_there(evaluation):
     assert (alone["attacker"], alone["snr_db"], alone["accuracy"]) == ("", 12.0, 0.875)
 
 
-@pytest.mark.parametrize("name", ["=cmd()", "+1", "-1", "@x", "\t=1"])
+@pytest.mark.parametrize("name", ["=cmd()", "+1", "-1", "@x", "\t=1", " =1", "\n=1", "＝1"])
 def test_no_name_in_a_csv_is_a_formula(tmp_path, name):
     write_csv(tmp_path / "r.csv", [{"attacker": name, "gap": -0.5, name: 1}])
     with open(tmp_path / "r.csv", newline="", encoding="utf-8") as file:
@@ -122,6 +122,17 @@ def test_the_printed_table_says_the_same(evaluation, capsys, monkeypatch, with_a
     for part in ("deepjscc", "14.25", "50.0%", "25.0%", "12.75", "100 images."):
         assert part in told
     assert ("87.5% at 12 dB" in told) == with_accuracy
+
+
+@pytest.mark.parametrize("name", ["[/bold]", "[32,64]", ":key:", "<b>|x</b>", "a\nb"])
+def test_what_strangers_named_is_text_in_the_terminal_and_in_markdown(evaluation, capsys, tmp_path, name):
+    evaluation.leaks[name] = evaluation.leaks.pop("linear")
+    print_evaluation(name, evaluation, name)
+    assert capsys.readouterr().out.count(name) >= 2 or "\n" in name
+    records.write_results(tmp_path, {}, evaluation, name, name)
+    text = (tmp_path / "results.md").read_text()
+    assert ("<b>" not in text and text.count(name.replace("<", "&lt;")) >= 2) or "\n" in name
+    assert len({line.replace("\\|", "").count("|") for line in text.splitlines()[6:-2] if line}) == 1
 
 
 # -- settings ---------------------------------------------------------------------------------------

@@ -56,6 +56,10 @@ def test_an_error_is_one_line_that_keeps_both_its_ends(kind):
     assert text.startswith("size must be even, not 777") and text.endswith("777 which is allowed.")
 
 
+def test_no_sentence_holds_what_a_terminal_obeys():
+    assert str(errors.DataError("\x1b[2J of \x9b2J \ud800\x07.")) == "\ufffd[2J of \ufffd2J \ufffd\ufffd."
+
+
 def test_an_error_survives_pickling():
     """As it must from a worker process."""
     error = pickle.loads(pickle.dumps(errors.DataError("x" * 400)))
@@ -84,8 +88,12 @@ def test_any_value_is_shown_in_a_line(value, told):
 def test_a_value_without_end_is_shown_in_a_line():
     endless: list = []
     endless.append(endless)
+    twice: list = []
+    twice += [twice, twice]  # would take for ever
     for value in (
         endless,
+        twice,
+        {"a": twice},
         ["x" * 50] * 10**5,
         {i: i for i in range(10**5)},
         "ü" * 10**6,

@@ -306,6 +306,15 @@ def test_an_episode_that_ends_ends_repetition_and_snr_of_its_rows_alone(source):
         assert kept.tolist() == [False, True]
 
 
+def test_a_game_is_played_in_float32(source):
+    torch.set_default_dtype(torch.float64)
+    try:
+        with refused("float32 set_default_dtype"):
+            Game(source)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_an_index_sends_those_images(source):
     game = make(source)
     round_ = game.draw(3, generator=g(), index=torch.tensor([5, 5, 499]))

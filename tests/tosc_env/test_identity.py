@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tosc_env import make_channel, make_scheme
 from tosc_env.data import make_source
@@ -270,3 +271,28 @@ def test_what_does_not_say_all_that_determined_it_is_refused(theirs):
 def test_another_version_of_the_code_is_another_identity():
     with pytest.raises(CheckpointError, match=r"another recipe \(0, and \d+ now\)"):
         check_identity(Path("a.run"), {**identity(seed=0), "recipe": 0}, identity(seed=0))
+
+
+def test_what_a_networks_layers_are_belongs_to_its_identity():
+    layers = nn.ReLU(), nn.ReLU(), nn.Tanh(), nn.Dropout(0.1), nn.Dropout(0.2)
+    told = [json.dumps(plain(nn.Sequential(nn.Flatten(), layer))) for layer in layers]
+    assert told[0] == told[1] and len(set(told)) == 4
+
+
+def reward_class(factor, **module):
+    """A stranger's class, as its author edits it between two runs; its name and state stay."""
+    text = "calls = 0\nclass Reward:\n    def __call__(self, outcome):\n        global calls\n        calls += 1\n"
+    text += f"        return outcome * {factor}\n"
+    space = {"__name__": "stranger", **module}
+    exec(text, space)
+    return space["Reward"]
+
+
+def test_what_a_strangers_class_does_belongs_to_its_identity():
+    once, again, edited = reward_class(2)(), reward_class(2)(), reward_class(3)()
+    before = plain(once)
+    assert once(1) == 2 and before == plain(once) == plain(again) != plain(edited)
+    assert plain(reward_class("GAIN", GAIN=2)()) != plain(reward_class("GAIN", GAIN=3)())
+    assert plain(make_channel("awgn"))["class"] == "tosc_env.channels.flat:AWGN", (
+        "ours is counted by the recipe"
+    )

@@ -97,7 +97,7 @@ def good(outcome):
 
 
 def test_a_reward_of_ones_own_becomes_float32(outcome):
-    paid = checked_rewards(good(outcome), outcome)
+    paid = checked_rewards(good, outcome)
     assert tuple(paid) == ROLES
     assert all(torch.equal(one, outcome.score) and one.dtype == torch.float32 for one in paid.values())
 
@@ -131,6 +131,7 @@ WRONG = {
         lambda o: good(o) | {"receiver": o.score + torch.inf},
         "must be finite float32 numbers",
     ),
+    "written to": (lambda o: good(o) | {"receiver": o.mse.mul_(1.0)}, "has written to its mse"),
     "beyond float32": (
         lambda o: good(o) | {"receiver": o.score.double() + 1e300},
         "must be finite float32 numbers",
@@ -143,7 +144,7 @@ WRONG = {
 def test_a_wrong_reward_is_refused_in_every_form(outcome, name):
     reward, sentence = WRONG[name]
     with pytest.raises(InputError, match=sentence):
-        checked_rewards(reward(outcome), outcome)
+        checked_rewards(reward, outcome)
 
     def alone(role, num_envs=None):
         options = options_for(role, reward_fn=reward)
@@ -177,9 +178,9 @@ def test_a_wrong_reward_is_refused_in_every_form(outcome, name):
 def test_finiteness_may_be_looked_at_later(outcome):
     checks = AsyncChecks()
     with checks.collect():
-        checked_rewards(good(outcome) | {"receiver": outcome.score + torch.inf}, outcome)
+        checked_rewards(lambda o: good(o) | {"receiver": o.score + torch.inf}, outcome)
     with pytest.raises(InputError, match="of the receiver must be finite float32 numbers, and was not"):
         checks.synchronize()
     with checks.collect():
-        checked_rewards(good(outcome), outcome)
+        checked_rewards(good, outcome)
     checks.synchronize()

@@ -8,7 +8,7 @@ device.  A data set is one file (:class:`DataSet`) under :func:`register_source`
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -119,7 +119,7 @@ def make_source(
     if not callable(getattr(data, "load", None)):
         raise InputError(f"the data set {name!r} has no load(split), which gives its images.")
     check_options(data.load, name, options, given=1)
-    options = check_annotated(data.load, options)
+    options = absolute_paths(name, check_annotated(data.load, options))
     try:
         source = data.load(split=split, **options)
     except TypeError as error:
@@ -131,6 +131,21 @@ def make_source(
         again = partial(make_source, name, split=split, half=half, **options)  # type: ignore[arg-type]
         taken = replace(taken, _again=again)
     return taken.to(target)
+
+
+def absolute_paths(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a data set, its paths absolute: in another working directory they are the same images.
+
+    >>> os.path.isabs(absolute_paths("folder", {"path": "pictures"})["path"])
+    True
+    """
+    paths = data_set(name).paths if options and name in sources else ()
+    return {
+        option: os.path.abspath(os.path.expanduser(value))
+        if option in paths and isinstance(value, str | os.PathLike)
+        else value
+        for option, value in options.items()
+    }
 
 
 def usual_attributes(name: str) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache, partial
@@ -13,10 +12,18 @@ import torch
 from torch import Tensor
 
 from tosc_env.data.augmentation import WAYS, augment
-from tosc_env.data.checks import as_attributes, as_images, as_labels, as_positions, check_half, check_split
+from tosc_env.data.checks import (
+    as_attributes,
+    as_images,
+    as_labels,
+    as_positions,
+    check_half,
+    check_names,
+    check_split,
+)
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.devices import resolve_device
-from tosc_env.errors import DataError, InputError, shown
+from tosc_env.errors import DataError, InputError, shown, warn_user
 from tosc_env.identity import digest, tensor_digest
 from tosc_env.options import checked
 from tosc_env.types import Batch
@@ -118,7 +125,8 @@ class Source:
             labels: integers [N] from 0, or the names of classes; ``None`` for images without classes.
             name: the data set's name in results.
             split: ``"train"``, ``"test"`` or ``"valid"``.
-            class_names: by default "0", "1", ... up to the largest label, or the names that occur, sorted.
+            class_names: by default those of ``training``, else "0", "1", ... up to the largest label, or the names that
+                occur, sorted.
             attributes: integers [N, A] from 0, private facts about each image.
             attribute_names: by default "attribute_0", ...
             attribute_values: for each attribute the names of its values; by default "0", "1", ...
@@ -139,8 +147,13 @@ class Source:
             (6, 3, (3, 8, 8))
         """
         target = resolve_device(device)
+        check_names("name", [name])
         pixels = as_images(images).to(target)
+        if class_names is None and labels is not None and isinstance(training, Source):
+            class_names = training.class_names
         tags, classes = as_labels(labels, len(pixels), class_names)
+        if class_names is None and split == "train":
+            _warn_of_gaps(tags, name)
         tags = tags.to(target)
         columns, names, values = as_attributes(attributes, len(pixels), attribute_names, attribute_values)
         check_split(name, split, ("train", "valid", "test"))
@@ -204,7 +217,8 @@ class Source:
     @cached_property
     def statistics(self) -> Statistics:
         """Statistics of the *whole training split* (also for a half or a test split), on this device."""
-        return self._make_statistics().to(self.device)
+        with torch.inference_mode(False):  # whoever asks first; trainings use them later
+            return self._make_statistics().to(self.device)
 
     @cached_property
     def provenance(self) -> str:
@@ -220,8 +234,8 @@ class Source:
 
     def identity(self) -> dict[str, Any]:
         """Describe what determines a result that these images go into (:mod:`tosc_env.identity`)."""
-        named = {name: getattr(self, name) for name in ("name", "split", "half", "provenance")}
-        return {**named, "images": len(self), "sha256": self.sha256}
+        named = {name: getattr(self, name) for name in ("name", "split", "half")}
+        return {**named, "images": len(self), "sha256": self.sha256}  # wherever they were found
 
     @property
     def number(self) -> int:
@@ -296,10 +310,9 @@ class Source:
         missing = sorted(set(self._labels.unique().tolist()) - set(taken._labels.unique().tolist()))
         if missing:
             told = ", ".join(repr(self.class_names[label]) for label in missing[:3])
-            warnings.warn(
+            warn_user(
                 f"the {half} half of {self.name} has no image of {len(missing)} of its classes ({told}"
-                f"{', ...' if len(missing) > 3 else ''}), which the other half has.",
-                stacklevel=2,
+                f"{', ...' if len(missing) > 3 else ''}), which the other half has."
             )
         return taken
 
@@ -338,6 +351,27 @@ class Source:
             _make_provenance=lambda: self.provenance,
             _again=None,
         )
+
+
+def _warn_of_gaps(labels: Tensor, name: str) -> None:
+    """Say which of the classes that are counted up to the largest label have no image."""
+    missing = (labels.bincount() == 0).nonzero().flatten().tolist()
+    if missing:
+        told = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        warn_user(
+            f"no image of {name} has the label {told}, and each is a class all the same: number labels from 0 without "
+            "gaps, or give class_names."
+        )
+
+
+def check_source(given: object, name: str) -> Source:
+    """Return what was given if it is a source; InputError otherwise."""
+    if not isinstance(given, Source):
+        raise InputError(
+            f"{name} must be a Source, not {shown(given)}; tosc_env.as_source makes one of arrays, a folder or a data "
+            "set."
+        )
+    return given
 
 
 def _constant(value: T) -> T:

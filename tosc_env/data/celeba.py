@@ -23,7 +23,7 @@ import torch
 from tosc_env.data.base import Source
 from tosc_env.data.checks import Owned
 from tosc_env.data.dataset import DataSet
-from tosc_env.data.files import data_root, file_digest, stamps, with_note
+from tosc_env.data.files import data_root, file_digest, read_text, stamps, with_note
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import DataError, InputError, shown, unknown
 from tosc_env.io.files import remove_leftovers, replacing
@@ -38,6 +38,7 @@ OFFICIAL_MD5 = {
     PARTITION_FILE: "d32c9cbf5e040fd4025c592c306e6668",
 }
 _BAR_FROM = 2000  # images; fewer are decoded in about a second
+_LARGEST = 2**24  # pixels of an image, of which several are decoded at once
 _AHEAD = 256  # images in flight, so that an error stops the work soon
 LISTS = (ATTRIBUTE_FILE, PARTITION_FILE)
 ARCHIVE = "img_align_celeba.zip"
@@ -224,6 +225,9 @@ def read_lists(folder: Path, stamp: tuple) -> FaceList:
         DataError: a list is truncated or malformed, or an image has no split; names file and line.
     """
     names, attribute_names, values = _read_attributes(folder / ATTRIBUTE_FILE)
+    outside = next((name for name in names if os.path.basename(name) != name), None)
+    if outside is not None:
+        raise DataError(f"{folder / ATTRIBUTE_FILE} names {outside!r}, which is no file of {IMAGE_FOLDER}.")
     splits = _read_partition(folder / PARTITION_FILE)
     try:
         partition = np.array([splits[name] for name in names], dtype=np.int8)
@@ -233,7 +237,7 @@ def read_lists(folder: Path, stamp: tuple) -> FaceList:
 
 
 def _read_attributes(path: Path) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray]:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_text(path).splitlines()
     if len(lines) < 3 or not re.fullmatch(r"\s*[0-9]{1,12}\s*", lines[0]):
         raise DataError(
             f"{path} is not CelebA's attribute list: expected a count, the names, then a row per image."
@@ -263,7 +267,7 @@ def _read_attributes(path: Path) -> tuple[tuple[str, ...], tuple[str, ...], np.n
 
 def _read_partition(path: Path) -> dict[str, int]:
     splits = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         words = line.split()
         if not words:
             continue
@@ -311,6 +315,8 @@ def decode_face(path: Path, size: int, crop: float) -> np.ndarray:
 
     try:
         with Image.open(path, formats=("JPEG",)) as image:
+            if image.width * image.height > _LARGEST:
+                raise ValueError(f"it claims {image.width} x {image.height} pixels, more than {_LARGEST:,}")
             # The decoder can shrink by 2, 4 or 8 while decoding, which is several times faster.
             least = math.ceil(size / crop)
             image.draft("RGB", (least, least))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tosc_env.errors import InputError, shown, unknown
+from tosc_env.errors import CODES, InputError, shown, unknown
 from tosc_env.options import check_choice, check_dense
 
 HALVES = (None, "system", "attacker")
@@ -83,7 +83,7 @@ def _is_read_only(array: np.ndarray) -> bool:
 def as_labels(labels: object, count: int, names: Sequence[str] | None) -> tuple[Tensor, tuple[str, ...]]:
     """Return labels as int64 [N] and a name for every class; labels that are strings are the names, in sorted order."""
     if labels is None:
-        classes = _names("class_names", names) if names is not None else ("image",)
+        classes = check_names("class_names", names) if names is not None else ("image",)
         return torch.zeros(count, dtype=torch.int64), classes
     check_dense(labels, "labels")
     if not isinstance(labels, Tensor):
@@ -93,8 +93,10 @@ def as_labels(labels: object, count: int, names: Sequence[str] | None) -> tuple[
     tags = _integers("labels", labels)
     if tags.shape != (count,):
         raise InputError(f"labels must have shape [{count}], one per image, not {list(tags.shape)}.")
-    classes = _names("class_names", names) if names is not None else _numbers(max(1, int(tags.max()) + 1))
-    _in_range("labels", tags, len(classes))
+    _in_range("labels", tags, _MOST if names is None else len(names))
+    classes = (
+        check_names("class_names", names) if names is not None else _numbers(max(1, int(tags.max()) + 1))
+    )
     return tags, classes
 
 
@@ -113,18 +115,18 @@ def as_attributes(
     if columns.ndim != 2 or len(columns) != count:
         raise InputError(f"attributes must have shape [{count}, A], not {list(columns.shape)}.")
     width = columns.shape[1]
-    named = _names("attribute_names", names) if names is not None else _numbers(width, "attribute_")
+    named = check_names("attribute_names", names) if names is not None else _numbers(width, "attribute_")
     if values is None:
         valued = tuple(_numbers(max(2, int(columns[:, a].max()) + 1)) for a in range(width))
     else:
-        valued = tuple(_names("attribute_values", group) for group in values)
+        valued = tuple(check_names("attribute_values", group) for group in values)
     if len(named) != width or len(valued) != width:
         raise InputError(
             f"{width} attributes need {width} attribute_names and {width} groups of attribute_values, "
             f"not {len(named)} and {len(valued)}."
         )
     for a, group in enumerate(valued):
-        _in_range(f"attribute {named[a]!r}", columns[:, a], len(group))
+        _in_range(f"attribute {named[a]!r}", columns[:, a], _MOST if values is None else len(group))
     return columns, named, valued
 
 
@@ -177,9 +179,12 @@ def _in_range(what: str, values: Tensor, count: int) -> None:
         raise InputError(f"{what} must lie in 0..{count - 1}, and {low if low < 0 else high} does not.")
 
 
-def _names(what: str, names: Sequence[str]) -> tuple[str, ...]:
+def check_names(what: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return names that can be shown anywhere, different from one another and at least one; InputError otherwise."""
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise InputError(f"{what} must be a sequence of strings, not {shown(names)}.")
+    if any(CODES.search(name) for name in names):
+        raise InputError(f"{what} must be text of one line without control characters, not {shown(names)}.")
     named = tuple(names)
     if len(set(named)) != len(named) or not named:
         raise InputError(f"{what} must be different from one another and at least one, not {shown(named)}.")

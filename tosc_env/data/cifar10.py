@@ -18,7 +18,7 @@ import torch
 from tosc_env.data.base import Source
 from tosc_env.data.checks import Owned
 from tosc_env.data.dataset import DataSet
-from tosc_env.data.files import data_root, file_digest, retrieve, stamps, with_note
+from tosc_env.data.files import data_root, file_digest, read_text, retrieve, stamps, with_note
 from tosc_env.data.plain_pickle import Call, as_bytes, read_pickle
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import DataError
@@ -245,23 +245,24 @@ class BinaryLayout(Layout):
 
     def read_tables(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
         expected = RECORDS * RECORD_BYTES
-        raw = np.fromfile(path, dtype=np.uint8)
-        if raw.size != expected:
+        size = path.stat().st_size
+        if size != expected:
             raise DataError(
-                f"{path} has {raw.size:,} bytes where {expected:,} are expected: it is truncated or corrupt."
+                f"{path} has {size:,} bytes where {expected:,} are expected: it is truncated or corrupt."
             )
+        raw = np.fromfile(path, dtype=np.uint8)
         table = raw.reshape(RECORDS, RECORD_BYTES)
         return table[:, 1:], table[:, 0]
 
     def read_names(self, path: Path) -> list[str]:
-        return path.read_text(encoding="utf-8", errors="replace").split()
+        return read_text(path).split()
 
     def sums(self) -> dict[str, str] | None:
         record = self.folder / VERIFIED
         if not record.is_file():
             return None
         try:
-            return dict(json.loads(record.read_text(encoding="utf-8"))["files"])
+            return dict(json.loads(read_text(record))["files"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{record} is not a record of a verified download; delete it.") from error
 

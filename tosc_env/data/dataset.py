@@ -27,6 +27,7 @@ class DataSet:
         stand_in: the embedded data set that ``data="auto"`` plays where this one is missing, and its options by the
             options of this one that they take over. None: a missing data set is an error.
         how: the way to get it, in a few words, for ``tosc data list``.
+        paths: the options of :meth:`load` that are paths; a card holds them absolute.
 
     Example:
         >>> class Grey(DataSet):
@@ -45,6 +46,7 @@ class DataSet:
     usual_kwargs: Mapping[str, Any] = MappingProxyType({})
     stand_in: tuple[str, Mapping[str, str]] | None = None
     how = "see its package"
+    paths: tuple[str, ...] = ()
 
     load: Callable[..., Source]
     """``load(split="train", **options)`` gives a *whole* split on the CPU; :func:`tosc_env.data.make_source` takes

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 
 from tosc_env.data import data_set, sources
 from tosc_env.data.files import data_root, matches, retrieve
-from tosc_env.errors import InputError, unknown
+from tosc_env.errors import InputError, unknown, warn_user
 
 VGG_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
 VGG_FILE = "vgg16-397923af.pth"
@@ -62,7 +61,7 @@ def status(root: str | os.PathLike[str] | None = None) -> list[dict[str, object]
         try:
             data = data_set(name)
         except InputError as error:  # another package's, which cannot be imported
-            warnings.warn(f"a data set is left out: {error}", stacklevel=2)
+            warn_user(f"a data set is left out: {error}")
             continue
         known = data.status(folder)
         present = known["present"] if "present" in known else data.is_available()

@@ -12,6 +12,8 @@ from tosc_env.errors import DataError
 from tosc_env.io.files import WriteError, to_disk
 
 _PIECE = 1 << 16  # bytes; at most so many are lost when the connection breaks
+LONGEST = 2**26
+"""Bytes of a text; CelebA's list of attributes has 26 million."""
 _TIMEOUT = 30.0  # seconds without an answer
 
 
@@ -29,7 +31,7 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
         import pooch  # here, because it is slow to import and rarely needed
 
         chosen = pooch.os_cache("tosc_env")
-    return Path(chosen).expanduser()
+    return Path(os.path.expanduser(chosen))
 
 
 def file_digest(path: Path, algorithm: str) -> str:
@@ -49,6 +51,18 @@ def matches(path: Path, checksum: str) -> bool:
     return file_digest(path, algorithm).startswith(expected)
 
 
+def read_text(path: Path) -> str:
+    """The text of a list or record, in which what is no UTF-8 is replaced; DataError for more than :data:`LONGEST`."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(LONGEST + 1)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
+    if len(raw) > LONGEST:
+        raise DataError(f"{path} has more than {LONGEST:,} bytes, which no list or record has.")
+    return raw.decode("utf-8", errors="replace")
+
+
 def stamps(paths: Iterable[Path]) -> tuple[tuple[int, int], ...]:
     """Time and size of files, as the key of a cache: a changed file is read again."""
     return tuple((status.st_mtime_ns, status.st_size) for status in (path.stat() for path in paths))
@@ -57,7 +71,7 @@ def stamps(paths: Iterable[Path]) -> tuple[tuple[int, int], ...]:
 def with_note(provenance: str, folder: Path) -> str:
     """A sentence of provenance, ended by the first line of PROVENANCE.txt in the folder, if there is one."""
     path = folder / "PROVENANCE.txt"
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    lines = read_text(path).splitlines() if path.is_file() else []
     note = lines[0].strip().rstrip(".") if lines else ""
     return f'{provenance}; PROVENANCE.txt beside them says: "{note}".' if note else f"{provenance}."
 
@@ -125,7 +139,12 @@ def _gather(url: str, part: Path, progress: bool) -> None:
         start = have if resumed else 0
         length = answer.headers.get("Content-Length", "")
         total = start + int(length) if length.isdigit() else None
-        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TimeRemainingColumn(),
+        )
         bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
         task = bar.add_task(part.name.removesuffix(".part"), total=total, completed=start)
         with open(part, "ab" if resumed else "wb") as file, bar:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from tosc_env.data.checks import Owned
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import stamps
 from tosc_env.data.pictures import check_channels, check_size, decode, path_name, read_table, usual_threads
-from tosc_env.errors import DataError, InputError, shown
+from tosc_env.errors import DataError, InputError, shown, warn_user
 from tosc_env.io.files import check_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm")
@@ -37,6 +36,7 @@ class Folder(DataSet):
     name = "folder"
     terms = "Folder: images of whoever ran this, on terms of their own."
     how = "your own: --data folder --data-kwargs path=FOLDER"
+    paths = ("path",)
 
     def load(
         self,
@@ -67,7 +67,7 @@ class Folder(DataSet):
             )
         if split not in self.splits:
             raise InputError(f"split of folder must be 'train' or 'test', not {shown(split)}.")
-        sides, base = check_size(size), check_path(path).expanduser()
+        sides, base = check_size(size), Path(os.path.expanduser(check_path(path)))
         classes, train, test = _listed(base)
         files, labels = train if split == "train" else test
         if not files:
@@ -76,7 +76,7 @@ class Folder(DataSet):
                 "folders train and test."
             )
         images, tags = _read(files, stamps(files), labels, check_channels(channels), sides, bool(skip_broken))
-        again = partial(self.load, "train", path, size, images.shape[1], skip_broken)
+        again = partial(self.load, "train", os.path.abspath(base), size, images.shape[1], skip_broken)
         return Source.from_arrays(
             Owned(images),
             tags,
@@ -139,10 +139,9 @@ def _of_classes(base: Path) -> tuple[tuple[str, ...], Files]:
         files += found
         labels += [label] * len(found)
     if others:
-        warnings.warn(
+        warn_user(
             f"{len(others):,} files below {path_name(base)} are no images by their names and left out, the first "
-            f"being {path_name(others[0])}.",
-            stacklevel=2,
+            f"being {path_name(others[0])}."
         )
     return tuple(path_name(Path(f.name)) for f in folders), (tuple(files), tuple(labels))
 

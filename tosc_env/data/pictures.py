@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tosc_env.errors import DataError, InputError, shown
+from tosc_env.errors import DataError, InputError, printable, shown, warn_user
 from tosc_env.options import check_count
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM")
@@ -221,7 +221,7 @@ def read_table(
         told = f"{len(broken):,} of {count:,} images cannot be read, the first being {broken[0]}"
         if table is None or not skip_broken:
             raise DataError(f"{told}; skip_broken=True leaves such images out.")
-        warnings.warn(f"{told}; they are left out.", stacklevel=2)
+        warn_user(f"{told}; they are left out.")
     if table is None:
         raise DataError("there are no images.")
     if broken:
@@ -277,4 +277,4 @@ def usual_threads() -> int:
 
 def path_name(path: Path) -> str:
     """A path as any terminal shows it, also where its name is no text."""
-    return os.fsencode(path).decode("utf-8", "replace")
+    return printable(os.fsencode(path).decode("utf-8", "replace"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 from tosc_env.data import data_set, make_source, usual_attributes
 from tosc_env.data.base import Source
+from tosc_env.errors import warn_user
 from tosc_env.game import Game, GameConfig
 from tosc_env.options import check_hint, check_options
 
@@ -42,11 +42,10 @@ def find_source(
     if data != "auto" or wanted.stand_in is None or wanted.is_available():
         return make_source(wanted.name, **part, **options), False
     embedded, taken_over = wanted.stand_in
-    warnings.warn(
+    warn_user(
         f"{wanted.name} was not found under the data root, so embedded {embedded} images stand in for it (same "
         f"spaces, other images; info['stand_in'] is 1): for the real data run 'tosc data get {wanted.name}' or set "
-        "TOSC_DATA_DIR.",
-        stacklevel=2,
+        "TOSC_DATA_DIR."
     )
     same = {name: options[option] for name, option in taken_over.items() if option in options}
     return make_source(embedded, **part, **same), True

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tosc_env.attackers import Eavesdropper
-from tosc_env.data.base import Source
+from tosc_env.data.base import check_source
 from tosc_env.devices import resolve_device
 from tosc_env.envs.stand_in import find_source, with_task
 from tosc_env.errors import InputError, unknown
@@ -51,7 +51,7 @@ def build_system(
     outside: Collection[str],
     data: str = "auto",
     split: str = "train",
-    source: Source | None = None,
+    source: Any = None,
     attributes: Sequence[str] | str | None = None,
     scheme: Any = None,
     scheme_kwargs: dict[str, Any] | None = None,
@@ -70,7 +70,7 @@ def build_system(
             never falls back.
         split: ``"train"`` (the eavesdropper's half if it is the only one outside, else the system's half) or
             ``"test"``.
-        source: the caller's own images instead of a data set.
+        source: the caller's own images, a :class:`~tosc_env.data.base.Source`, instead of a data set.
         attributes: short for the task of these attributes.
         scheme: a registered name, a checkpoint's path or an object; with options by keyword.
         eavesdropper: the same for every eavesdropper, or by the name of its node. Colluding ones share one.
@@ -87,6 +87,8 @@ def build_system(
     outside = {player_of(role, nodes) for role in outside}
     inside = [node.name for node in nodes[1:] if node.name not in outside]
     _check_outside(outside, scheme, scheme_kwargs, inside, eavesdropper, eavesdropper_kwargs, config)
+    if source is not None:
+        check_source(source, "source")
     if source is not None and (data != "auto" or config.data_kwargs):
         raise InputError(f"give either source= (your own images) or data={data!r} and data_kwargs, not both.")
     config, names = with_task(config, attributes, source)

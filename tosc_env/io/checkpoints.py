@@ -36,6 +36,7 @@ from tosc_env.io.checkpoint_files import (
 )
 from tosc_env.options import build, checked, named_options
 from tosc_env.pipeline import Pipeline, as_pipeline, make_scheme
+from tosc_env.privacy.threat import ThreatModel
 from tosc_env.registry import Registry
 from tosc_env.schemes import PrivacyScheme, defaults_of, schemes
 from tosc_env.schemes import stages as registered_stages
@@ -140,6 +141,7 @@ def load_checkpoint(
         if header["kind"] == "eavesdropper":
             policy = make_eavesdropper(header["name"], spec, **{**header["options"], **given})
             _load_tensors(policy, path, header["name"])
+            policy.fitted_under = _fitted_under(header["card"], path)
         else:
             key = given.pop("key", None)
             own = name is None or name == header["name"]
@@ -151,6 +153,15 @@ def load_checkpoint(
             policy = policy.with_stages(stages).use_key(key)
     policy.to(where).eval().requires_grad_(False)
     return Checkpoint(policy, header["kind"], header["card"], path)
+
+
+def _fitted_under(card: Mapping[str, Any], path: Path) -> ThreatModel | None:
+    """The threat model that an attacker's card tells of; None where it tells of none."""
+    told = card.get("training", {}).get("threat_model")
+    try:
+        return None if told is None else ThreatModel(**told)
+    except (TypeError, InputError) as error:
+        raise CheckpointError(f"{path} has a damaged card: its threat model is none, as {error}") from None
 
 
 def check_registered(policy: Pipeline | Eavesdropper) -> None:

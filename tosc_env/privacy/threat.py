@@ -18,19 +18,19 @@ class ThreatModel:
     """The knowledge and means of an attacker.
 
     Attributes:
-        images: the attacker's training images: the half of the training split that the system was not trained on,
-            the half that it was trained on, a split that nobody halved, which may hold the system's images, or another
-            data set. A record has what is true of the images that were given (:meth:`on`).
-        labels: whether those images come with labels and attributes.
-        queries: the number of images that the encoder sends for it; None: unlimited.
-        candidate_queries: whether it may also have the candidates of a re-identification encoded.
-        candidates: how many of them, each time anew; None: as many as it likes, where its queries are not limited.
-        codebook: whether it knows a discrete scheme's codebook and constellation.
-        unkeyed_encoder: whether it has the encoder without the key.
-        keys: its knowledge of a keyed scheme: pairs of images and encrypted symbols, no such pairs, or the key.
-        csi: whether it knows its own link's state.
-        receptions: the number of transmissions of the same image that it receives, each with fresh noise.
-        colluding: whether all eavesdroppers of the game pool their antennas' signals.
+        images: The attacker's training images: the half of the training split that the system was not trained on, the
+            half that it was trained on, images that may be the system's (of a split that nobody halved, or that has
+            changed since), or another data set. A record has what is true of the images that were given.
+        labels: Whether those images come with labels and attributes.
+        queries: The number of images that the encoder sends for it; None: unlimited.
+        candidate_queries: Whether it may also have the candidates of a re-identification encoded.
+        candidates: How many of them, each time anew; None: as many as it likes, where its queries are not limited.
+        codebook: Whether it knows a discrete scheme's codebook and constellation.
+        unkeyed_encoder: Whether it has the encoder without the key.
+        keys: Its knowledge of a keyed scheme: pairs of images and encrypted symbols, no such pairs, or the key.
+        csi: Whether it knows its own link's state.
+        receptions: The number of transmissions of the same image that it receives, each with fresh noise.
+        colluding: Whether all eavesdroppers of the game pool their antennas' signals.
     """
 
     images: Images = "other-half"
@@ -54,13 +54,15 @@ class ThreatModel:
             )
 
     def on(self, half: str | None) -> ThreatModel:
-        """The threat model of an attacker whose images are this half of a source; other data stays other data.
+        """The threat model of an attacker whose images are this half of a source.
+
+        Other data stays other data, and images that may be the system's, whatever they are a half of, stay that.
 
         >>> ThreatModel().on("system").images, ThreatModel().on(None).images
         ('same-half', 'no-half')
         """
         true: Any = {"attacker": "other-half", "system": "same-half"}.get(half or "", "no-half")
-        return self if self.images == "other-data" else replace(self, images=true)
+        return self if self.images in ("other-data", "no-half") else replace(self, images=true)
 
     def plain(self) -> dict[str, Any]:
         """Return the fields as plain values, for the record."""

@@ -284,22 +284,24 @@ def _query_function(referee: _Referee) -> Callable[..., Any]:
     lock = threading.RLock()
 
     def ask(grant: str, *arguments: Any) -> Any:
-        if grant not in GRANTS:
+        # Exactly a string: of a subclass the name may be another each time that it is asked for.
+        if type(grant) is not str or grant not in GRANTS:
             raise DeniedError(f"an attacker's view has no {grant!r}; it grants {', '.join(sorted(GRANTS))}.")
-        # Neither a subclass of Tensor nor a mode sees what is computed for it, or changes what is counted.
-        with lock, torch._C.DisableTorchFunction():
+        # Neither a subclass of Tensor nor a mode sees what is computed for it, or changes what is counted; no graph
+        # leads from what is handed over to the weights of the system; and a training may go on with it.
+        with lock, torch._C.DisableTorchFunction(), torch.inference_mode(False), torch.no_grad():
             return getattr(referee, grant)(*(_plain_tensor(grant, argument) for argument in arguments))
 
     return ask
 
 
-def _plain_tensor(grant: str, given: object) -> Tensor:
+def _plain_tensor(grant: str, given: Any) -> Tensor:
     wanted = "images float32 [N, C, H, W]" if grant.startswith("encode") else "an index int64 [B]"
-    check_dense(given, f"what {grant} takes")
-    if not isinstance(given, Tensor):
+    if not issubclass(type(given), Tensor):  # which no object can pretend, as it can to isinstance
         raise InputError(f"{grant} takes {wanted}, not {type(given).__name__}.")
+    check_dense(given, f"what {grant} takes")
     if type(given) not in (Tensor, FakeTensor):
-        given = given.as_subclass(Tensor)
+        given = Tensor.as_subclass(given, Tensor)  # never a method of its own
     fits = (torch.float32, 4) if grant.startswith("encode") else (torch.int64, 1)
     if (given.dtype, given.dim()) != fits:
         kind = str(given.dtype).removeprefix("torch.")
@@ -322,7 +324,8 @@ class _Referee:
         self._ways = WAYS if threat.queries is None and self._scheme.receives else 1
         self._game = game if self._ways == 1 else game.with_rules(source=game.source.augmented)
         self._secret = secret_of(self._scheme, generator.get_state())
-        self._asked = torch.zeros(len(self._game.source), dtype=torch.bool, device=game.device)
+        with torch.inference_mode(False):
+            self._asked = torch.zeros(len(self._game.source), dtype=torch.bool, device=game.device)
         # Every transmission has a stream of its own by its number, so that a run that is resumed goes on with that
         # number; and candidates have others, so that asking for them moves nothing that is received.
         self._repeated, self._encoded, self._transmissions = 0, 0, 0
@@ -360,7 +363,7 @@ class _Referee:
         return replace(known, **{name: tensor.clone() for name, tensor in tensors.items()})
 
     def snr_db(self) -> Any:
-        return self._game.snr_of(self._game.adversaries[0])
+        return replace(self._game.snr_of(self._game.adversaries[0]))  # a copy, as of the threat model
 
     def fading(self) -> bool:
         return self._game.channel.fading

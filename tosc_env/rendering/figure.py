@@ -9,6 +9,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,6 +19,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MultipleLocator
 from torch import Tensor
 
+from tosc_env.errors import printable
 from tosc_env.rendering.snapshot import Snapshot
 
 WIDTH, HEIGHT, DPI = 1200, 360, 100
@@ -29,6 +31,8 @@ MOST_TILES = 16
 FORMATS = ("png", "pdf", "svg")
 ROLES = ("transmitter", "receiver", "eavesdropper")
 INK, MUTED, LINE = "#222222", "#6b6b6b", "#d5d5d5"
+AS_IT_IS = matplotlib.rc_context({"text.parse_math": False, "text.usetex": False})
+"""How texts are drawn: a class or an attacker may be called ``$5``, which is no formula."""
 RIGHT, WRONG = "#2f7d32", "#b3261e"
 COLOURS = {"transmitter": "#5f6b7a", "receiver": "#1f6fb4", "eavesdropper": "#c8402a"}
 
@@ -42,6 +46,7 @@ class Board:
             of one.
     """
 
+    @AS_IT_IS
     def __init__(self, points: np.ndarray | None, adversaries: Sequence[str] = ("eavesdropper",)) -> None:
         figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
         self.canvas = FigureCanvasAgg(figure)
@@ -185,6 +190,7 @@ class _Bars:
             label.set_text("-" if value is None else f"{value:+.2f}")
 
 
+@AS_IT_IS
 def grid(rows: Sequence[tuple[str, str, Tensor]], title: str) -> Figure:
     """A figure with a row of pictures [N, C, H, W] for each (name, note)."""
     columns = max(len(pictures) for _, _, pictures in rows)
@@ -262,4 +268,4 @@ def _limit(*groups: np.ndarray) -> float:
 
 
 def _shorten(text: str, width: int, lines: int) -> str:
-    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" ..."))
+    return "\n".join(textwrap.wrap(printable(text), width, max_lines=lines, placeholder=" ..."))

@@ -6,7 +6,6 @@ Only drawing imports matplotlib, whose object-oriented interface leaves a progra
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from tosc_env import metrics
-from tosc_env.errors import InputError, shown
+from tosc_env.errors import InputError, shown, warn_user
 from tosc_env.io.files import replacing
 from tosc_env.rendering.snapshot import Snapshot
 
@@ -101,11 +100,9 @@ class Viewer:
             if window is not None:
                 pyplot.close(window)
             self._headless = True
-            warnings.warn(
+            warn_user(
                 "there is no display to open a window on, so render_mode='human' draws off screen; use "
-                "render_mode='rgb_array' to get the frames, or an interactive matplotlib backend.",
-                UserWarning,
-                stacklevel=3,
+                "render_mode='rgb_array' to get the frames, or an interactive matplotlib backend."
             )
             return
         axes = window.add_axes((0, 0, 1, 1))

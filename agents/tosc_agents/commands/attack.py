@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import os
+import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from tosc_agents.commands.common import (
     asked_of,
     check_colluding,
     check_folder,
+    check_images,
     check_snr_pairs,
     data_options,
     parse_options,
@@ -33,7 +35,6 @@ from tosc_agents.commands.common import (
     system_of,
     tell_guarantee,
     use_key_file,
-    warn_of_other_images,
 )
 from tosc_agents.leaks import describe, strongest, unprotected
 from tosc_agents.learning.progress import show_progress
@@ -84,8 +85,7 @@ class Attack(SystemOptions, NodeOptions):
     target: Annotated[Path, tyro.conf.Positional]
     """A scheme's checkpoint, or a .npz of recorded symbols."""
     key_file: Path | None = None
-    """The secret key of a keyed scheme (64 hexadecimal digits); made there if there is none; by default
-    secret.key in the output folder."""
+    """File of a keyed scheme's key (64 hexadecimal digits), made if it is missing; by default OUTPUT/secret.key."""
     eavesdropper: tuple[str, ...] = ("mean-image", "linear", "inversion-mlp", "inversion", "match", "label")
     """Registered eavesdroppers ('tosc list'), each with the same settings for every scheme."""
     all: bool = False
@@ -121,13 +121,14 @@ class Attack(SystemOptions, NodeOptions):
         folder = self.output or Path("runs") / self._folder_name()
         check_folder(folder)
         _check_options(list(eavesdroppers) if self.all else list(self.eavesdropper), options)
-        setting, origin, systems = self._target(device, folder)
+        setting, origin, systems, threat = self._target(device, folder, threat)
         train, test = self._games(setting, systems, device)
         if isinstance(systems[0], Recorded):
             # That the candidates are among the records is as good as an encoder to ask.
             systems[0].remember(test.source, systems[1].get_buffer("symbols"))
         tell_guarantee(systems[1], self.threat.receptions)
-        known = identity(setting=setting.plain(), system=systems[1])
+        told = {name: value for name, value in setting.plain().items() if name != "data_kwargs"}
+        known = identity(setting=told, data=test.source, system=systems[1])
         asked = asked_of(self)
         _refuse_another(folder, known, asked)
         link_snr_db = train.snr_of(train.adversaries[0])
@@ -244,9 +245,10 @@ class Attack(SystemOptions, NodeOptions):
         return names
 
     def _target(
-        self, device: torch.device, folder: Path
-    ) -> tuple[GameConfig, dict[str, Any], tuple[Pipeline, Pipeline]]:
-        """The target's setting, what a record says of it, and who sends the training and the test images."""
+        self, device: torch.device, folder: Path, threat: ThreatModel
+    ) -> tuple[GameConfig, dict[str, Any], tuple[Pipeline, Pipeline], ThreatModel]:
+        """The target's setting, what a record says of it, who sends the training and the test images, and the threat
+        model with what is true of the attackers' images."""
         if self.target.suffix == ".npz":
             if self.play or self.scheme_kwargs or self.stages or self.key_file:
                 raise InputError(
@@ -257,21 +259,28 @@ class Attack(SystemOptions, NodeOptions):
             data, options = self.data or "cifar10", data_options("--data-kwargs", self.data_kwargs)
             setting = self.with_nodes(GameConfig(data, options, num_symbols=first.spec.num_symbols))
             record = {"recorded_symbols": self.target.name, "setting": setting.plain()}
-            return setting, record, (first, second)
+            return setting, record, (first, second), threat
         loaded = self.load(self.target)
         scheme, setting = loaded.policy, self.with_nodes(self.on_data(setting_of(loaded)))
-        warn_of_other_images(self.target, loaded.card, setting)
         if self.data not in (None, setting.data):
             raise InputError(
                 f"{self.target} was trained for the data set {setting.data!r}, not {self.data!r}."
             )
+        halved = check_images(self.target, loaded.card, setting)
+        if not halved and threat.images in ("other-half", "same-half"):
+            print(
+                f"tosc: warning: as far as its card tells, {self.target} was not trained on a half of these images: "
+                "the attackers' may be among its own, and the record says 'no-half'.",
+                file=sys.stderr,
+            )
+            threat = replace(threat, images="no-half")
         # Kept, so that a resumed attack meets the same key.
         keyed = scheme.keyed and "key" not in scheme_options(self.scheme_kwargs)
         key = self.key_file or (folder / "secret.key" if keyed else None)
         if key is not None and not os.path.exists(key) and (folder / RESULTS).exists():
             raise InputError(f"{folder / RESULTS} is of another target or key; choose another --output.")
         use_key_file(scheme, key)
-        return setting, system_of(scheme, loaded.card), (scheme, scheme)
+        return setting, system_of(scheme, loaded.card), (scheme, scheme), threat
 
     def _games(
         self, setting: GameConfig, systems: tuple[Pipeline, Pipeline], device: torch.device
@@ -292,6 +301,10 @@ class Attack(SystemOptions, NodeOptions):
         if self.attacker_data is not None:
             theirs = data_options("--attacker-data-kwargs", self.attacker_data_kwargs)
             half, own = None, replace(setting, data=self.attacker_data, data_kwargs=theirs)
+            if (own.data, own.data_kwargs) == (setting.data, setting.data_kwargs):
+                raise InputError(
+                    f"--attacker-data {own.data} is the target's own data set; --images says which half of it."
+                )
         train = own.game(half=half, eavesdropper_snr_db=other_snr, **rules)
         test = setting.game(split="test", **rules)
         if train.source.image_shape != test.source.image_shape:
@@ -321,7 +334,7 @@ def _refuse_another(folder: Path, known: dict[str, Any], asked: dict[str, str]) 
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             theirs, then = record.get("attacked"), record.get("asked")
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             theirs, then = None, None
         check_identity(path, theirs, known, asked_then=then, asked_now=asked)
 

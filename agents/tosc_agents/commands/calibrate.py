@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from tosc_agents.commands.common import refuse_overwriting, setting_of, tell_guarantee
-from tosc_agents.training.calibrate import ARTICLE_BUDGET, calibrate, unseen
+from tosc_agents.training.calibrate import ARTICLE_BUDGET, calibratable, calibrate, unseen
 from tosc_agents.training.evaluate import evaluate
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError, shown
@@ -52,8 +52,7 @@ class Calibrate:
         """Bisect, report, save."""
         for budget in self.budgets:
             check_positive(budget, "each of --budgets")
-        output = self.output or self.scheme.with_name(f"{self.scheme.stem}-calibrated.safetensors")
-        refuse_overwriting(output, self.overwrite)
+        self._check_target()
         device = resolve_device(self.device)
         setting = setting_of(load_checkpoint(self.scheme, kind="scheme"))
         snr_db = setting.snr_db if isinstance(setting.snr_db, int | float) else None
@@ -61,6 +60,9 @@ class Calibrate:
             raise InputError(
                 f"a calibration is made at one SNR, but {self.scheme} was trained at {setting.snr_db}."
             )
+        calibratable(self.scheme, self.budgets, device)
+        output = self.output or self.scheme.with_name(f"{self.scheme.stem}-calibrated.safetensors")
+        refuse_overwriting(output, self.overwrite)
         game = setting.game(**unseen(setting.data), device=device)
         calibration = calibrate(
             self.scheme,
@@ -82,14 +84,17 @@ class Calibrate:
         print(f"saved {output}")
         return 0
 
-    def _target(self, game: Game, snr_db: float) -> float:
+    def _check_target(self) -> None:
+        """Raise InputError unless there is one target, and an accuracy given is one."""
         if (self.rival is None) == (self.target is None):
             raise InputError("give either --rival (with --points) or --target.")
-        if self.rival is None:
-            assert self.target is not None
-            if not 0 < self.target < 1:
-                raise InputError(f"target must lie between 0 and 1, not {shown(self.target)}.")
+        if self.target is not None and not 0 < self.target < 1:
+            raise InputError(f"target must lie between 0 and 1, not {shown(self.target)}.")
+
+    def _target(self, game: Game, snr_db: float) -> float:
+        if self.target is not None:
             return self.target
+        assert self.rival is not None
         rival = load_checkpoint(self.rival, kind="scheme", device=game.device)
         if setting_of(rival).snr_db != snr_db:
             raise CheckpointError(

@@ -21,12 +21,11 @@ from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError, shown, unknown, without_keys
 from tosc_env.game import GameConfig
 from tosc_env.identity import describe_module, digest
-from tosc_env.io.checkpoint_files import SUFFIX, card_path, read_card
+from tosc_env.io.checkpoint_files import SUFFIX, card_path, data_of, read_card
 from tosc_env.io.checkpoints import Checkpoint, load_checkpoint
 from tosc_env.nodes import WIRETAP, as_nodes, wiretap
 from tosc_env.options import named_options
 from tosc_env.pipeline import Pipeline
-from tosc_env.privacy.threat import ThreatModel
 from tosc_env.registration import environments
 
 
@@ -191,16 +190,13 @@ class SystemOptions:
     scheme_kwargs: tuple[str, ...] = ()
     """Options that the scheme's weights leave open, as name=value, e.g. epsilon=5 or mode=shuffle."""
     stages: tuple[str, ...] = ()
-    """More stages between the scheme and the channel, as NAME or NAME:option=value,option=value, e.g. keyed
-    laplace:epsilon=20."""
+    """More stages before the channel, as NAME or NAME:option=value,option=value, e.g. keyed laplace:epsilon=20."""
     data_kwargs: tuple[str, ...] = ()
-    """Options of the data set, as name=value, that go before those in the checkpoint's card, e.g. path=FOLDER where
-    the folder was moved."""
+    """Options of the data set, as name=value, that override those of the checkpoint, e.g. path=MOVED."""
     seeds: int = 3
     """Draws of the channel's noise in the test."""
     noise_seed: int | None = 0
-    """Seed of that noise and of the candidates' order; None: one from the operating system, which no attacker could
-    know before. The record has it."""
+    """Seed of that noise and of the candidates' order; None: one that nobody could know before. The record has it."""
     ssim: bool = True
     """Compute SSIM too, which takes longer than most attackers."""
     device: str = "cpu"
@@ -223,19 +219,22 @@ class SystemOptions:
         return replace(setting, data_kwargs={**setting.data_kwargs, **options}) if options else setting
 
 
-def warn_of_other_images(path: Path, card: Mapping[str, Any], setting: GameConfig) -> None:
-    """Say so where the data set no longer has the images that a checkpoint's card says it was trained on.
+def check_images(path: Path, card: Mapping[str, Any], setting: GameConfig) -> bool:
+    """Return whether a checkpoint was trained on the system's half of these images, as far as its card tells.
 
-    A folder that has grown is divided anew, so that images of the training may be among those of the test.
+    Says so where the data set no longer has the images of that training: a folder that has grown is divided anew, so
+    that some of them may be among those of the test, and in either half.
 
     Raises:
         InputError: its classes have other names.
     """
     data, training = card.get("data"), card.get("training")
     known = data.get("sha256") if isinstance(data, Mapping) else None
-    half = training.get("half") if isinstance(training, Mapping) else None
-    if known is None or half != "system":
-        return
+    if not isinstance(training, Mapping) or training.get("half") != "system":
+        return False
+    if known is None:  # of before cards had it: all that can be compared is what was asked for
+        then = card.get("setting")
+        return isinstance(then, Mapping) and then.get("data_kwargs") == setting.data_kwargs
     game, labels = setting.game(half="system"), card.get("labels")
     if isinstance(labels, list) and labels != list(game.task.labels):
         raise InputError(
@@ -248,6 +247,16 @@ def warn_of_other_images(path: Path, card: Mapping[str, Any], setting: GameConfi
             "those may be among the test images now.",
             file=sys.stderr,
         )
+    return game.source.sha256 == known and not _started_on_others(training, data_of(card), known)
+
+
+def _started_on_others(training: Mapping[str, Any], name: str | None, known: str) -> bool:
+    """Whether a training, or one that it started from, had other images of the same data set."""
+    start = training.get("warm_start")
+    if not isinstance(start, Mapping):
+        return False
+    others = start.get("data") == name and start.get("images", known) != known
+    return others or _started_on_others(start, name, known)
 
 
 def is_file(given: str) -> bool:
@@ -304,19 +313,6 @@ def setting_of(loaded: Checkpoint) -> GameConfig:
             f"{loaded.path} says nothing of the setting it was trained in: save it with {{'setting': config.plain()}} "
             "in its card."
         ) from None
-
-
-def trained_under(card: Mapping[str, Any]) -> ThreatModel | None:
-    """The threat model that an attacker's card tells of, None where it tells of none; without candidates to encode,
-    as nobody who comes from a file encodes any."""
-    training = card.get("training")
-    told = training.get("threat_model") if isinstance(training, Mapping) else None
-    if told is None:
-        return None
-    try:
-        return ThreatModel(**{**told, "candidate_queries": False, "candidates": None})
-    except TypeError:
-        raise CheckpointError(f"the threat model in a card is none: {shown(told)}.") from None
 
 
 def trained_against(card: Mapping[str, Any]) -> str | None:

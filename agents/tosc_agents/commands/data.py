@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from tosc_agents.records import plain_console
 from tosc_env.data import data_root
 from tosc_env.data.download import fetch, status
 
@@ -21,7 +22,6 @@ class DataList:
 
     def run(self) -> int:
         """Print a row for each."""
-        from rich.console import Console
         from rich.table import Table
 
         table = Table(title=f"data root: {data_root()}")
@@ -33,7 +33,7 @@ class DataList:
             images = row["images"] if row["images"] is not None else ""
             cells = (row["name"], "yes" if present else "no", images, row["official"], where)
             table.add_row(*map(str, cells))
-        Console().print(table)
+        plain_console().print(table)
         return 0
 
 
@@ -45,7 +45,7 @@ class DataGet:
     """
 
     name: Annotated[str, tyro.conf.Positional]
-    """A data set of `tosc data list`, or vgg; of one that is got by hand, how, and whether it is the official one."""
+    """A data set of 'tosc data list', or vgg; of one that is got by hand, how, and whether it is the official one."""
     root: Path | None = None
     """Folder to put it in; by default $TOSC_DATA_DIR, else the user's cache."""
 

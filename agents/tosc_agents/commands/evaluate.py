@@ -15,6 +15,7 @@ from tosc_agents.commands.common import (
     SystemOptions,
     check_colluding,
     check_folder,
+    check_images,
     check_snr_pairs,
     environment_of,
     is_file,
@@ -24,9 +25,7 @@ from tosc_agents.commands.common import (
     system_of,
     tell_guarantee,
     trained_against,
-    trained_under,
     use_key_file,
-    warn_of_other_images,
     weights_of,
 )
 from tosc_agents.records import describe_usage, print_evaluation, provenance, write_results
@@ -39,7 +38,6 @@ from tosc_env.io.checkpoints import check_fits, load_checkpoint, read_header
 from tosc_env.nodes import WIRETAP, as_nodes
 from tosc_env.options import named_options
 from tosc_env.pipeline import Pipeline
-from tosc_env.privacy.threat import ThreatModel
 from tosc_env.registration import environments
 from tosc_env.zoos import check_has_weights, eavesdropper_file, scheme_file
 
@@ -92,7 +90,7 @@ class Evaluate(SystemOptions, NodeOptions):
         length = game.num_symbols if self.num_symbols is None else self.num_symbols
         wanted = replace(game.spec, num_symbols=length)
         check_fits(read_header(target), target, wanted, data)
-        warn_of_other_images(target, loaded.card, setting)
+        check_images(target, loaded.card, setting)
         attackers: dict[str, Eavesdropper] = {}
         cards: dict[Path, dict[str, Any]] = {}
         for given in self.attacker:
@@ -106,8 +104,8 @@ class Evaluate(SystemOptions, NodeOptions):
             attackers[name] = attacker.policy
             cards[path] = attacker.card
             _warn_of_another(path, attacker.card, scheme, loaded.card)
-        threat = _threat_of(cards)
-        check_colluding(threat.colluding, setting)
+        known = (attacker.fitted_under for attacker in attackers.values())
+        check_colluding(any(threat.colluding for threat in known if threat is not None), setting)
         for path, card in cards.items():
             _warn_of_other_nodes(path, card, setting)
         found = evaluate(
@@ -119,7 +117,6 @@ class Evaluate(SystemOptions, NodeOptions):
             seeds=self.seeds,
             with_ssim=self.ssim,
             seed=self.noise_seed,
-            threat=threat,
         )
         note = (
             f"{game.source.provenance} {len(game.source)} test images, {self.seeds} seeds of channel noise. "
@@ -133,10 +130,6 @@ class Evaluate(SystemOptions, NodeOptions):
                 "target": target.name,
                 "system": system_of(scheme, loaded.card),
                 "setting": setting.plain(),
-                "attackers": {
-                    name: {"threat_model": None if known is None else known.plain()}
-                    for name, known in zip(attackers, map(trained_under, cards.values()), strict=True)
-                },
                 "channel_uses": game.num_symbols,
                 "bits": scheme.bits,
                 "guarantee": scheme.guarantee(),
@@ -165,34 +158,6 @@ class Evaluate(SystemOptions, NodeOptions):
         if self.channel is None:
             return replace(setting, channel_kwargs=options) if options else setting
         return replace(setting, channel=self.channel, channel_kwargs=options)
-
-
-def _threat_of(cards: Mapping[Path, Mapping[str, Any]]) -> ThreatModel:
-    """The threat model under which these attackers were trained, as their cards tell; the candidates' encoder is asked
-    by nobody here.
-
-    Raises:
-        InputError: they need receptions of different kinds, which one evaluation does not give.
-    """
-    known = {path: found for path, card in cards.items() if (found := trained_under(card)) is not None}
-    if not known:
-        return ThreatModel()
-    (first, threat), *others = known.items()
-    for path, other in others:
-        for means in ("colluding", "receptions", "csi"):
-            ours, theirs = getattr(threat, means), getattr(other, means)
-            if ours != theirs:
-                raise InputError(
-                    f"{first} was trained with {means}={ours} and {path} with {means}={theirs}: evaluate them one kind "
-                    "at a time."
-                )
-        if other.images != threat.images:
-            print(
-                f"tosc: warning: {path} was trained on other images ({other.images}) than {first} ({threat.images}), "
-                "which the record names.",
-                file=sys.stderr,
-            )
-    return threat
 
 
 def _warn_of_other_nodes(path: Path, card: dict[str, Any], setting: GameConfig) -> None:

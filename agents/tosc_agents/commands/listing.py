@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tosc_agents.records import plain_console
 from tosc_env.attackers import eavesdroppers
 from tosc_env.channels import channels
 from tosc_env.data import sources
@@ -24,7 +25,6 @@ class List:
 
     def run(self) -> int:
         """Print names and where each comes from; loads none of them."""
-        from rich.console import Console
         from rich.table import Table
 
         table = Table(show_header=True)
@@ -39,7 +39,7 @@ class List:
         for registry in registries:
             for name in registry:
                 table.add_row(registry.kind, name, registry.origin(name))
-        console = Console()
+        console = plain_console()
         console.print(table)
         console.print("trained weights:")
         for line in listing():

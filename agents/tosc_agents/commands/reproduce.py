@@ -37,8 +37,7 @@ class Reproduce:
     trainings: int | None = None
     """Trainings of each method that the preset repeats, with seeds 0, 1, ...; by default the preset's number."""
     use: tuple[str, ...] = ()
-    """Checkpoints to take instead of training, as TRAINING=FILE or TRAINING:SEED=FILE, e.g. lbvq=runs/lbvq.safetensors;
-    for the faces as faces.TRAINING=FILE."""
+    """Checkpoints to take instead of training: TRAINING=FILE or TRAINING:SEED=FILE; for faces faces.TRAINING=FILE."""
     only_report: bool = False
     """Compute nothing; write the report of what is finished."""
     faces: bool = True

@@ -33,6 +33,7 @@ from tosc_agents.training.card import scheme_card
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme, usual_objectives
 from tosc_agents.training.warm_start import WarmStart, freeze
+from tosc_env.data import data_set
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError
 from tosc_env.game import GameConfig
@@ -63,11 +64,9 @@ class Train(NodeOptions):
     scheme_kwargs: tuple[str, ...] = ()
     """The scheme's options, as name=value."""
     stages: tuple[str, ...] = ()
-    """More stages between the scheme and the channel, as NAME or NAME:option=value,option=value, e.g. keyed
-    laplace:epsilon=20."""
+    """More stages before the channel, as NAME or NAME:option=value,option=value, e.g. keyed laplace:epsilon=20."""
     objectives: tuple[str, ...] = ()
-    """Aims of the training, written like stages, e.g. task bottleneck:beta=0.01; by default those that the scheme's
-    name stands for."""
+    """Aims of the training, written like stages, e.g. task bottleneck:beta=0.01; by default the scheme's usual ones."""
     channel: str = "awgn"
     """A registered channel."""
     channel_kwargs: tuple[str, ...] = ()
@@ -77,13 +76,11 @@ class Train(NodeOptions):
     snr_db: tuple[float, ...] = (12.0,)
     """Es/N0 of the legitimate link in dB; several are drawn from."""
     warm_start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """A checkpoint whose weights to start from, of any scheme, SNR, channel, task or data set: what fits is taken, and
-    the nodes in its card; its images and task too where --data names none."""
+    """A scheme's checkpoint to start from: weights that fit, its nodes, and without --data its images and task."""
     freeze: tuple[str, ...] = ()
     """Parts that stay as they are, e.g. transmitter."""
     key_file: Path | None = None
-    """The secret key of a keyed scheme (64 hexadecimal digits); made there if there is none; by default one that
-    follows from the seed, which is in no file: whoever plays with the weights brings a key."""
+    """File of a keyed scheme's key (64 hexadecimal digits), made if it is missing; by default the seed's, unwritten."""
     epochs: int = 60
     """Passes over the system's half of the training images."""
     batch_size: int = 256
@@ -99,13 +96,13 @@ class Train(NodeOptions):
     cutout: int = 8
     """Side of the grey square laid over each image, 0 for none."""
     precision: Precision = "auto"
-    """bf16 where the processor has it ('auto'), or float32."""
+    """Use bf16 where the processor has it ('auto'), or float32."""
     seed: int = 0
     """Seed of the weights and of everything random in the run."""
     device: str = "cpu"
     """Processor or accelerator to train on, e.g. cuda:0."""
     output: Path | None = None
-    """The checkpoint; by default runs/SCHEME-DATA-SNR.safetensors."""
+    """The checkpoint; by default runs/SCHEME-DATA-SNR.safetensors, of a folder with its name."""
     overwrite: bool = False
     """Replace a finished checkpoint."""
 
@@ -116,9 +113,6 @@ class Train(NodeOptions):
         config = self._training()
         start = None if self.warm_start is None else WarmStart(self.warm_start)
         setting = self.with_nodes(self._setting(start))
-        output = self.output or Path("runs") / self._file_name(stages, setting.data)
-        state = output.with_suffix(".run")
-        refuse_overwriting(output, self.overwrite, state)
         game = setting.game(half="system", device=device)
         options = self._options(game.spec, stages, start)
         with weights_from(self.seed):
@@ -129,24 +123,29 @@ class Train(NodeOptions):
                 else usual_objectives(self.scheme, game.spec)
             )
         check_registered(scheme)
+        taken = None if start is None else start.load(scheme)
+        frozen = freeze(scheme, self.freeze)
+        if frozen and not any(weight.requires_grad for weight in scheme.parameters()):
+            raise InputError(f"--freeze {' '.join(frozen)} leaves nothing of {scheme.name!r} to train.")
+        output = self.output or Path("runs") / self._file_name(stages, setting)
+        state = output.with_suffix(".run")
+        refuse_overwriting(output, self.overwrite, state)
         use_key_file(scheme, self.key_file)
         if scheme.keyed and self.key_file is None:
             # No file holds it, and a run that is gone on with must meet it again.
             scheme.use_key(SecretKey.from_seed(self.seed))
         game = game.with_rules(constellation=scheme.constellation)
+        # Before the training: images that cannot be tested on are told before hours are spent.
+        test = setting.game(split="test", device=device, constellation=scheme.constellation)
         print(f"{scheme.title}: {complexity(scheme, objectives)}")
         tell_guarantee(scheme)
-        if start is not None:
-            print(start.load(scheme))
-        frozen = freeze(scheme, self.freeze)
-        if frozen and not any(weight.requires_grad for weight in scheme.parameters()):
-            raise InputError(f"--freeze {' '.join(frozen)} leaves nothing of {scheme.name!r} to train.")
+        if taken is not None:
+            print(taken)
         run: dict[str, Any] = {"objectives": objectives, "seed": self.seed}
         kept: dict[str, Any] = {"state_path": state, "asked": asked_of(self)}
         with show_progress(f"train {self.scheme} on {setting.data}") as progress:
             figures = fit_scheme(scheme, game, config, **run, **kept, progress=progress)
         scheme.eval()
-        test = setting.game(split="test", device=device, constellation=scheme.constellation)
         found = evaluate(test, scheme, {}, snr_db=self.snr_db)
         run |= {"identity": kept_identity(state), "start": start, "frozen": frozen, "found": found}
         card = scheme_card(scheme, game, setting, config, figures, **run)
@@ -187,9 +186,11 @@ class Train(NodeOptions):
             **({} if start is None else start.nodes),
         )
 
-    def _file_name(self, stages: list[Any], data: str) -> str:
-        """``deepjscc+keyed-cifar10-12dB.safetensors`` and the like."""
+    def _file_name(self, stages: list[Any], setting: GameConfig) -> str:
+        """``deepjscc+keyed-cifar10-12dB.safetensors``, ``deepjscc-folder-pictures-12dB.safetensors`` and the like."""
         name = "+".join([self.scheme, *part_names(stages)])
+        options, paths = setting.data_kwargs, data_set(setting.data).paths
+        data = "-".join([setting.data, *(Path(options[path]).name for path in paths if path in options)])
         return f"{name}-{data}-{'_'.join(f'{s:g}' for s in self.snr_db)}dB.safetensors"
 
     def _options(self, spec: SystemSpec, stages: list[Any], start: WarmStart | None) -> dict[str, Any]:

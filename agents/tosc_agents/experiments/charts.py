@@ -170,6 +170,7 @@ def _page(path: Path, *, panels: int = 1, legend: str | None = None) -> Iterator
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({"svg.hashsalt": "tosc", "svg.fonttype": "path", "font.size": 9})
+        matplotlib.rcParams["text.parse_math"] = False  # a name is no formula
         figure = Figure(figsize=(8.4 if panels == 1 else 12.4, 4.6), facecolor="white")
         drawn: list[Axes] = list(figure.subplots(1, panels, squeeze=False)[0])
         for axes in drawn:

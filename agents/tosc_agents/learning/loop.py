@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -20,7 +19,7 @@ from tosc_agents.learning.precision import Precision, autocast, resolve_precisio
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.state import Run, check_form, fitting
 from tosc_env.async_checks import AsyncChecks
-from tosc_env.errors import InputError, ToscError, TrainingError
+from tosc_env.errors import InputError, ToscError, TrainingError, warn_user
 from tosc_env.identity import identity, tensor_digest
 from tosc_env.options import (
     MOST_MESSAGES,
@@ -187,10 +186,9 @@ def train(
     take_step = Step(module, step_loss, config)
     steps_per_epoch = max(1, num_images // config.batch_size)
     if steps_per_epoch == 1 and num_images != config.batch_size:
-        warnings.warn(
+        warn_user(
             f"a batch of {config.batch_size} of {num_images} images makes each epoch a single step; a smaller "
-            "batch_size, or more epochs, trains better.",
-            stacklevel=2,
+            "batch_size, or more epochs, trains better."
         )
     total = steps_per_epoch * config.epochs * len(passes)
     epoch = 0

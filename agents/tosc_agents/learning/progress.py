@@ -35,7 +35,13 @@ def show_progress(title: str, *, quiet: bool = False, every: float = 20.0) -> It
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # A title is text, though rich would read the brackets of an option's list as a style.
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Bars(*columns, TextColumn("{task.fields[figures]}"), console=Console(stderr=True)) as bars:
         bar = bars.add_task(title, total=None, figures="")
         yield lambda done, total, figures: bars.update(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import secrets
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper, answered
-from tosc_env.errors import InputError, unknown
+from tosc_env.errors import InputError, unknown, warn_user
 from tosc_env.exchange import Exchange, known_spec, rollout
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points, hard_decision
@@ -79,7 +78,7 @@ class Evaluation:
         chance: what knowing nothing gives, by figure (:func:`chance`).
         usage: the share of each point of a discrete scheme's constellation among all symbols of all images.
         receiver_snr_db: by an eavesdropper's SNR the receiver's at the same time, where they may differ.
-        threat: what the attackers knew of their link; None where none was evaluated.
+        threats: what each attacker had, by its name; None: nobody said.
         nodes: the eavesdroppers' antennas, by node.
         seed: of the channel's noise and the candidates' order.
     """
@@ -93,17 +92,25 @@ class Evaluation:
     chance: dict[str, float] = field(default_factory=dict)
     usage: list[float] | None = None
     receiver_snr_db: dict[float, float] = field(default_factory=dict)
-    threat: ThreatModel | None = None
+    threats: dict[str, ThreatModel | None] = field(default_factory=dict)
     nodes: dict[str, int] = field(default_factory=dict)
     seed: int = 0
 
     @property
     def terms(self) -> str:
-        """The threat model and the eavesdroppers in a sentence, for captions; empty where there was none."""
-        if self.threat is None:
+        """The threat models and the eavesdroppers in sentences, for captions; empty where there was none."""
+        if not self.threats:
             return ""
+        by_model: dict[str, list[str]] = {}
+        for name, threat in self.threats.items():
+            by_model.setdefault("nobody said what they had" if threat is None else str(threat), []).append(
+                name
+            )
+        told = [f"Attackers {', '.join(names)}: {model}" for model, names in by_model.items()]
+        if len(told) == 1:
+            told = [f"Attackers: {model}" for model in by_model]
         antennas = ", ".join(f"{name} with {count}" for name, count in self.nodes.items())
-        return f"Attackers: {self.threat}; antennas: {antennas}."
+        return f"{'. '.join(told)}; antennas: {antennas}."
 
     def plain(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -111,6 +118,7 @@ class Evaluation:
         def keyed(table: Mapping[float, Any], inner: Any) -> dict[str, Any]:
             return {f"{snr:g}": inner(value) for snr, value in table.items()}
 
+        threats = {name: None if threat is None else threat.plain() for name, threat in self.threats.items()}
         return {
             "accuracy": keyed(self.accuracy, lambda f: f.plain()),
             "leaks": {
@@ -121,7 +129,7 @@ class Evaluation:
             "chance": self.chance,
             **({"codeword_usage": self.usage} if self.usage is not None else {}),
             **({"receiver_snr_db": keyed(self.receiver_snr_db, float)} if self.receiver_snr_db else {}),
-            **({"threat_model": self.threat.plain()} if self.threat is not None else {}),
+            **({"threat_models": threats} if threats else {}),
             **({"antennas": self.nodes} if self.nodes else {}),
             "test_images": self.images,
             "seeds": self.seeds,
@@ -166,14 +174,15 @@ def evaluate(
         with_ssim: whether to compute SSIM, which costs more than most attackers.
         ssim_seeds: of how many of the seeds; None: of all.
         with_floors: whether to measure the floors too, which are the same for every attacker on these images.
-        threat: under which the attackers were fitted, as the record of their training says.
+        threat: what the attackers may do now; by default what those may that were fitted (``fitted_under``).
         seed: of the channel's noise and of the candidates' order. They are keyed by the system's weights besides
             (:mod:`tosc_env.privacy.streams`), which an attacker has not got; None takes a seed from the operating
             system, which nobody could know before. The record has it, so that whoever runs it again replays it.
 
     Raises:
         InputError: no seed, an SNR that is not a number, a scheme or attacker of other shapes, several SNRs and a
-            node with its own, or one SNR of the eavesdropper beside two of the receiver.
+            node with its own, one SNR of the eavesdropper beside two of the receiver, or without ``threat`` attackers
+            that need receptions of different kinds.
     """
     others = snr_db if eavesdropper_snr_db is None else eavesdropper_snr_db
     if not snr_db or len(others) != len(snr_db):
@@ -188,10 +197,9 @@ def evaluate(
             f"{list(snr_db)} dB has one twice: evaluate such pairs one by one."
         )
     if game.source.split == "train":
-        warnings.warn(
+        warn_user(
             f"{game.source} is of a training split: figures on images that the scheme or an attacker was trained on "
-            "are no result. Evaluate on others: config.game(split='test'), or Source.from_arrays(..., split='test').",
-            stacklevel=3,
+            "are no result. Evaluate on others: config.game(split='test'), or Source.from_arrays(..., split='test')."
         )
     count = len(game.source)
     candidates = min(candidates, count)
@@ -200,7 +208,9 @@ def evaluate(
             f"SNRs x seeds x candidates must be at most {MOST_AT_ONCE:,} messages, which are sent at once, not "
             f"{len(pairs)} x {seeds} x {candidates}."
         )
-    pipeline, threat = as_pipeline(scheme), threat or ThreatModel()
+    pipeline = as_pipeline(scheme)
+    threats = {name: _had(attacker) or threat for name, attacker in attackers.items()}
+    threat = threat or _common(threats)
     if pipeline.receives:
         check_shapes("scheme", pipeline, game)
     for attacker in attackers.values():
@@ -308,10 +318,35 @@ def evaluate(
         chance(game),
         (usage / usage.sum()).tolist() if len(usage) else None,
         {snr_e: snr_b for snr_e, snr_b in beside.items() if snr_e != snr_b},
-        threat if names else None,
+        threats,
         {node.name: node.antennas for node in game.nodes[1:]} if names else {},
         seed,
     )
+
+
+def _had(attacker: Eavesdropper) -> ThreatModel | None:
+    """What an attacker was fitted under, without candidate queries where it makes none."""
+    known = attacker.fitted_under
+    if known is None or "candidate_queries" in attacker.needs:
+        return known
+    return replace(known, candidate_queries=False, candidates=None)
+
+
+def _common(threats: Mapping[str, ThreatModel | None]) -> ThreatModel:
+    """What attackers may do at once; InputError where they need receptions of different kinds."""
+    known = {name: threat for name, threat in threats.items() if threat is not None}
+    if not known:
+        return ThreatModel()
+    (first, threat), *others = known.items()
+    for name, other in others:
+        for means in ("colluding", "receptions", "csi"):
+            ours, theirs = getattr(threat, means), getattr(other, means)
+            if ours != theirs:
+                raise InputError(
+                    f"{first} was trained with {means}={ours} and {name} with {means}={theirs}: evaluate them one kind "
+                    "at a time."
+                )
+    return threat
 
 
 def chance(game: Game) -> dict[str, float]:

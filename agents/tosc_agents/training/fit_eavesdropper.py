@@ -26,6 +26,8 @@ from tosc_env.privacy.view import counted_view
 from tosc_env.schemes import PrivacyScheme
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 @checked
 def fit_eavesdropper(
     eavesdropper: str | Eavesdropper,
@@ -86,6 +88,7 @@ def fit_eavesdropper(
     start = time.perf_counter()
     fitted = attacker.fit(view, generator=own, progress=progress)
     attacker.eval().requires_grad_(False)
+    attacker.fitted_under = threat
     record = {
         "name": attacker.name,
         **setting,

@@ -26,6 +26,8 @@ from tosc_env.types import Round
 PART = "transmitter"
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 @checked
 def fit_receiver(
     scheme: PrivacyScheme,

@@ -53,6 +53,8 @@ class SchemeTraining:
         )
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 @checked
 def fit_scheme(
     scheme: PrivacyScheme,

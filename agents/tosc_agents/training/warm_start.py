@@ -80,6 +80,7 @@ class WarmStart:
         training = card.get("training", {})
         known = {
             "data": data_of(card),
+            "images": card.get("data", {}).get("sha256") if data_of(card) else None,
             "epochs": training.get("loop", {}).get("epochs"),
             "seed": training.get("seed"),
             "warm_start": training.get("warm_start"),

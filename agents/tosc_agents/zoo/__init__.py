@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tosc_env.channels import channels
-from tosc_env.errors import CheckpointError
+from tosc_env.errors import CheckpointError, warn_user
 from tosc_env.game import Game
 from tosc_env.io.checkpoint_files import SUFFIX, card_path, data_of, read_header
 from tosc_env.schemes import defaults_of, schemes
@@ -144,10 +143,9 @@ def _variant(header: Mapping[str, Any]) -> str:
 def _warn_of_channel(card: Mapping[str, Any], game: Game, name: str) -> None:
     trained, played = card["setting"]["channel"], type(game.channel)
     if channels.origin(trained) != f"{played.__module__}:{played.__qualname__}":
-        warnings.warn(
+        warn_user(
             f"the zoo's weights of {name!r} were trained over {trained!r}; over this {played.__name__} channel they "
-            "play untrained. Train your own with 'tosc train --channel'.",
-            stacklevel=2,
+            "play untrained. Train your own with 'tosc train --channel'."
         )
 
 

@@ -18,7 +18,6 @@ from tosc_agents.commands.common import (
     SystemOptions,
     setting_of,
     trained_against,
-    trained_under,
     weights_of,
 )
 from tosc_agents.leaks import leaks_of_attacks
@@ -33,7 +32,6 @@ from tosc_env.identity import describe_module
 from tosc_env.io.checkpoint_files import read_header
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.pipeline import Pipeline
-from tosc_env.privacy.threat import ThreatModel
 
 LIMIT = 8_000_000
 """Bytes a file of the zoo may have."""
@@ -131,7 +129,6 @@ class Pack(SystemOptions):
             seeds=self.seeds,
             with_ssim=self.ssim,
             with_floors=bool(attackers),
-            threat=trained_under(shipped.card) or ThreatModel(),
         )
         if not attackers:
             guarantee = scheme.guarantee()

@@ -182,10 +182,10 @@ def test_an_interrupted_run_resumes_with_its_objectives_and_refuses_others(tmp_p
     for one, other in ((scheme, whole), (made[1], first[1])):
         assert all(torch.equal(t, other.state_dict()[n]) for n, t in one.state_dict().items())
     other = ["task", {"name": "adversary", "width": 8, "weight": 2.0}]
-    with refused("objectives.1", CheckpointError):
+    with refused("objectives 1", CheckpointError):
         fit_scheme(make("ibal")[0], game(scheme), SchemeTraining(LOOP), objectives=other, state_path=state)
     stages = make("ibal", stages=["keyed"])[0]
-    with refused("scheme.stages.0", CheckpointError):
+    with refused("stages 0 scheme", CheckpointError):
         fit_scheme(stages, game(stages), SchemeTraining(LOOP), objectives=row, state_path=state)
     with refused("'task'"):
         fit_scheme(scheme, game(scheme), SchemeTraining(LOOP), objectives=[])

@@ -146,6 +146,7 @@ def test_a_missing_part_is_named_with_the_way_to_get_it(faces, part):
         ("list_attr_celeba.txt", lambda t: t.replace("000002.jpg", "000002.jpg 1"), "37 attributes"),
         ("list_attr_celeba.txt", lambda t: t.replace("-1", "-x", 1), "1 -1"),
         ("list_attr_celeba.txt", lambda t: "hello", "CelebA's attribute"),
+        ("list_attr_celeba.txt", lambda t: t.replace("000002.jpg", "../../2.jpg"), "'../../2.jpg'"),
         ("list_eval_partition.txt", lambda t: t.replace("000004.jpg 0", "000004.jpg 7"), "line 4"),
         ("list_eval_partition.txt", lambda t: t.replace("000004.jpg 0\n", ""), "000004"),
     ],
@@ -158,10 +159,19 @@ def test_a_damaged_list_is_named(faces, name, damage, words):
     assert name in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["list_attr_celeba.txt", "list_eval_partition.txt"])
+def test_a_list_that_no_memory_holds_is_refused(faces, name):
+    os.truncate(faces / name, 2**40)  # with a hole, which takes no room
+    with refused(f"{name} bytes", DataError):
+        make_source("celeba", size=16)
+
+
 def test_a_missing_or_damaged_image_is_named(faces):
     path = faces / "img_align_celeba" / "000007.jpg"
     raw = path.read_bytes()
-    for content in (raw[: len(raw) // 2], b"", b"GIF89a" + raw):
+    height_and_width = raw.index(bytes.fromhex("00da00b2"))
+    bomb = raw[:height_and_width] + b"\xff\xff\xff\xff" + raw[height_and_width + 4 :]
+    for content in (raw[: len(raw) // 2], b"", b"GIF89a" + raw, bomb):
         path.write_bytes(content)
         with refused("000007.jpg", DataError):
             make_source("celeba", size=16)

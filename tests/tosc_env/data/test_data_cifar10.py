@@ -119,9 +119,21 @@ def test_what_is_missing_or_damaged_in_the_binary_layout_is_named(tmp_path):
         path.write_bytes(content)
         with refused(f"test_batch.bin {len(content):,} 61,460", DataError):
             make_source("cifar10", split="test")
+    os.truncate(path, 2**40)  # with a hole, which takes no room
+    with refused(f"test_batch.bin {2**40:,} 61,460", DataError):
+        make_source("cifar10", split="test")
     path.write_bytes(b"\x0b" + raw[1:])
     with refused("test_batch.bin 11 0..9", DataError):
         make_source("cifar10", split="test")
+    path.write_bytes(raw)
+    for name in ("batches.meta.txt", "VERIFIED.json", "PROVENANCE.txt"):
+        (path.parent / name).touch()
+        os.truncate(path.parent / name, 2**40)
+        with refused(f"{name} bytes", DataError):
+            assert make_source("cifar10", split="test").provenance
+        (path.parent / name).write_text(" ".join(CLASSES))
+        if name != "batches.meta.txt":
+            (path.parent / name).unlink()
     path.unlink()
     with refused("test_batch.bin", DataError):
         make_source("cifar10")

@@ -169,6 +169,7 @@ def test_grey_read_only_images_without_labels_have_one_class_and_no_warning(recw
         ({"labels": [5] * 9, "class_names": ["a", "b"]}, "0..1"),
         ({"class_names": ["a", "a", "b"]}, "different"),
         ({"class_names": "abc"}, "list of strings"),
+        ({"class_names": ["a", "b", "\x1b[2J"]}, "control characters"),
         ({"attributes": np.zeros(9, int)}, "[9, A]"),
         ({"attributes": np.zeros((9, 2), int), "attribute_names": ["one"]}, "2 attribute_names"),
         ({"attributes": np.full((9, 1), 2), "attribute_values": [("no", "yes")]}, "0..1"),

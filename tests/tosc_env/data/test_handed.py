@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -241,8 +243,32 @@ def test_numbers_are_bounded_as_they_were_given_before_each_is_named(what, large
     values = values if what == "labels" else values[:, None]
     with pytest.raises(InputError, match=rf"{what} must lie in 0\.\.1048575, and {largest} does not\."):
         Source.from_arrays(WANTED, **{"labels": LABELS, what: kind(values)}, name="mine")
-    with pytest.raises(InputError, match=r"must lie in 0\.\.[01], and -1 does not\."):
+    with pytest.raises(InputError, match=r"must lie in 0\.\.1048575, and -1 does not\."):
         Source.from_arrays(WANTED, **{what: kind(np.full(values.shape, -1))}, name="mine")
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [([0, 2, 5] * 4, "label 1, 3, 4,"), ([7] * 12, "label 0, 1, 2, 3, 4, ...,"), ([0, 1] * 6, None)],
+)
+def test_classes_without_images_are_named_once(labels, told):
+    images = np.zeros((12, 1, 8, 8), np.uint8)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        source = Source.from_arrays(images, labels, name="mine")
+        source.take_half("system"), source.subset([0])
+        Source.from_arrays(images, labels, name="mine", class_names=list("abcdefgh"))
+    assert [told in str(one.message) for one in caught] == ([] if told is None else [True])
+
+
+@pytest.mark.parametrize(("labels", "kept"), [(list("aabbcc"), list("ac")), ([0, 0, 1, 1, 2, 2], [0, 2])])
+def test_what_was_kept_back_has_the_classes_of_its_training_split(labels, kept):
+    """Numbered by itself, 'c' would be the second class here and the third there."""
+    train = Source.from_arrays(np.zeros((6, 1, 8, 8), np.uint8), labels, name="mine")
+    test = Source.from_arrays(
+        np.zeros((2, 1, 8, 8), np.uint8), kept, name="mine", split="test", training=train
+    )
+    assert test.class_names == train.class_names and test.labels.tolist() == [0, 2]
 
 
 # -- halves -----------------------------------------------------------------------------------------

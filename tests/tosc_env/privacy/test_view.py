@@ -8,7 +8,8 @@ import pickle
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 
 import pytest
 import torch
@@ -104,15 +105,15 @@ def test_the_encoder_runs_once_per_image_whatever_the_views_snrs_and_stages(sour
         (Counted, [Noise(SPEC)], "with-pairs"),
     ],
 )
-def test_attackers_learn_on_the_symbols_that_are_sent_also_when_first_asked_in_bf16(
+def test_attackers_learn_on_the_symbols_that_are_sent_in_whatever_mode_they_are_first_asked(
     source, backbone, stages, keys
 ):
     """Bit for bit: a loop around the question computes in another precision, and no transmitter does."""
     index, learnt = torch.arange(40), []
-    for reduced in (False, True):
+    for mode in (nullcontext(), torch.autocast("cpu", torch.bfloat16), torch.inference_mode()):
         granted = {"unkeyed_encoder": True, "candidate_queries": True, "keys": keys}
         view, _ = make_view(source, backbone, stages=stages, **granted)
-        with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
+        with mode:
             learnt.append(
                 {
                     "symbols": view.symbols(index),
@@ -121,8 +122,10 @@ def test_attackers_learn_on_the_symbols_that_are_sent_also_when_first_asked_in_b
                     "encode": view.encode(view.images(index)),
                 }
             )
+        view.sample(torch.arange(60))  # a training may come later
     for name, plain in learnt[0].items():
-        assert plain.dtype == torch.float32 and torch.equal(plain, learnt[1][name]), name
+        assert plain.dtype == torch.float32 and not plain.is_inference(), name
+        assert all(torch.equal(plain, other[name]) for other in learnt), name
     if backbone is Counted and not stages:
         context = Context(torch.full((40,), 12.0), torch.zeros(40, 5, dtype=torch.int64))
         direct = Counted(SPEC).encode(source.gather(index).images, context)
@@ -304,9 +307,12 @@ def test_grants_cannot_be_assigned_forged_or_doubled(source):
             delattr(view, name)
     object.__setattr__(view.threat, "queries", None)
     object.__setattr__(view.threat, "labels", True)
+    object.__setattr__(view.snr_db, "choices", (60.0,))
+    object.__setattr__(view.spec, "num_symbols", 1)
     view.statistics.mean_image.zero_()
     view.images(torch.arange(3)).zero_()
     assert view.threat == ThreatModel(queries=10, labels=False) and view.num_images == 10
+    assert view.sample(torch.arange(1))[0].csi[0, 0] == 12 == view.snr_db.constant and view.spec == SPEC
     assert float(view.statistics.mean_image.sum()) > 0 and float(view.images(torch.arange(3)).sum()) > 0
     view.symbols(torch.arange(4))
     for other in (view, copy.copy(view), copy.deepcopy(view)):
@@ -534,6 +540,77 @@ def test_no_kind_of_tensor_sees_what_is_computed_for_it_or_is_not_counted(source
         view.symbols(beyond)
     with pytest.raises(DeniedError):
         view.encode(images)
+
+
+class Name(str):
+    """Granted when it is looked up for the first time, and another afterwards."""
+
+    asked = False
+
+    def __hash__(self):
+        self.asked, first = True, not self.asked
+        return hash("spec") if first else super().__hash__()
+
+    def __eq__(self, other):
+        return True
+
+
+class Liar:
+    """Says that it is a tensor, and that none of its numbers is too large."""
+
+    __class__ = torch.Tensor
+    dtype, device = torch.int64, torch.device("cpu")
+
+    def __len__(self):
+        return 10
+
+    def dim(self):
+        return 1
+
+    def itself(self, *_):
+        return self
+
+    __lt__ = __gt__ = __or__ = as_subclass = detach = clone = itself
+
+    def any(self):
+        return False
+
+    def clamp(self, *_):
+        return torch.arange(100, 110)
+
+
+class Changing(torch.Tensor):
+    def as_subclass(self, kind):
+        return Liar()
+
+
+def test_neither_names_nor_tensors_that_lie_get_more_than_is_granted(source):
+    view, _ = make_view(source, queries=10)
+    with pytest.raises(DeniedError, match="has no"):
+        view._ask(Name("__getstate__"))
+    with refused("symbols Liar"):
+        view.symbols(Liar())
+    assert len(view.symbols(torch.arange(3).as_subclass(Changing))) == 3 == view.queries
+
+
+def test_no_graph_leads_from_what_is_handed_over_to_the_systems_weights(source):
+    class Weighted(Stage):
+        name = "weighted"
+
+        def __init__(self, spec):
+            super().__init__(spec)
+            self.weight = torch.nn.Parameter(torch.ones(()))
+
+        def protect(self, symbols, context):
+            return symbols * self.weight
+
+        def precode(self, waves, context):
+            return replace(waves, signal=waves.signal * self.weight)
+
+    view, _ = make_view(source, stages=[Weighted(SPEC)], candidate_queries=True, unkeyed_encoder=True)
+    index = torch.arange(3)
+    given = view.symbols(index), view.sample(index)[0].received, view.unkeyed(index)[1].received
+    assert not any(t.requires_grad for t in (*given, view.encode(view.images(index))))
 
 
 def test_threads_do_not_share_a_budget_twice(source):

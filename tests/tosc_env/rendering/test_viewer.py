@@ -157,6 +157,18 @@ def test_several_attributes_and_grey_images_are_drawn():
     assert "(67% right)" in texts(viewer)
 
 
+def test_a_name_is_no_formula(tmp_path):
+    source = Source.from_arrays(
+        np.zeros((4, 3, 8, 8), np.uint8), [0, 1, 0, 1], name="$\\x$", class_names=["$5", "$\\y$"]
+    )
+    viewer = Viewer(Game(source, channel=AWGN()))
+    viewer.frame(snapshot(viewer.game))
+    assert "$\\x$" in texts(viewer)
+    viewer.close()
+    images = torch.zeros(2, 3, 8, 8)
+    comparison_grid(images, {"$\\z$": images, "\ud800": images}, tmp_path / "grid.png")
+
+
 def test_broken_numbers_are_drawn_and_not_raised(viewer):
     """A picture is wanted most when training has gone wrong."""
     nan = float("nan")
