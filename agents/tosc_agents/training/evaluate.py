@@ -350,8 +350,8 @@ def _common(threats: Mapping[str, ThreatModel | None]) -> ThreatModel:
 
 
 def chance(game: Game) -> dict[str, float]:
-    """The figures of knowing nothing, by their names, for the label and each private attribute: the balanced accuracy of
-    any constant answer, the share of right answers of the best one, and the area under the ROC curve."""
+    """What knowing nothing gives, by figure, for the label and each private attribute: the balanced accuracy of any
+    constant answer, the share of right answers of the best one, and the area under the ROC curve."""
     source = game.source
     columns = dict(zip(source.attribute_names, source.attributes.T, strict=True))
     if not game.task.binary:
