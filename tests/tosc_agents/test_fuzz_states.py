@@ -205,7 +205,7 @@ def test_a_changed_weight_in_a_state_is_noticed(tmp_path):
     with pytest.raises(CheckpointError, match="not what was written"):
         attacked(path)
     state = load_state_of(good, tmp_path)
-    for place, label in ((("epoch",), "0"), (("optimizer", "param_groups", 0, "weight_decay"), "1.5")):
+    for place, label in ((("looks",), "1.5"), (("optimizer", "param_groups", 0, "weight_decay"), "1.5")):
         save_state(path, changed(state, place, ODD[label]))
         with pytest.raises(CheckpointError, match=str(place[0])):
             attacked(path)

@@ -22,6 +22,9 @@ LOOK = 100
 WARMUP = 100
 """Steps in which the learning rate rises."""
 
+SHORTEST_FALL = 300
+"""Steps in which it falls, at least."""
+
 
 @dataclass
 class UntilConfig(StepConfig):
@@ -74,7 +77,6 @@ def train_until(
     take_step = Step(module, step_loss, config)
     best = {name: t.clone() for name, t in take_step.average.items()}
     looks: list[float] = []
-    falls_from = 0  # 0: not yet
     batch = min(config.batch_size, len(images))
     known: dict[str, Any] = {}
     if run is not None:
@@ -83,14 +85,19 @@ def train_until(
         if state is not None:
             with fitting(run.path):
                 looks = check_hint(state.get("looks"), list[float], "looks")
-                falls_from = check_count(state.get("falls_from"), "falls_from", 0, config.steps)
+                check_count(len(looks), "the number of looks", 1, -(-config.steps // LOOK))
+                if not all(map(math.isfinite, looks)):
+                    raise InputError("looks must be finite numbers")
                 best = check_form(state.get("best"), best, "best")
+                take_step.take_state(
+                    {**state, "average": best}, generator
+                )  # which checks it as it does the other
                 take_step.take_state(state, generator)
-    fewest = 3 * LOOK
+    falls_from = _falls_from(looks, config)
 
     def ends() -> int:
         """The step after the last one, as far as is known."""
-        fall = falls_from + max(fewest, falls_from // 2) if falls_from else config.steps
+        fall = falls_from + max(SHORTEST_FALL, falls_from // 2) if falls_from else config.steps
         return min(config.steps, fall)
 
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -120,13 +127,9 @@ def train_until(
             looks.append(_looked(module, take_step.average, validate, figure))
             if looks[-1] >= max(looks):
                 best = {name: t.clone() for name, t in take_step.average.items()}
-            if not falls_from:
-                rising = looks.index(max(looks)) >= len(looks) - config.patience
-                if not rising or (first + count) * 3 >= config.steps * 2:
-                    falls_from = first + count
+            falls_from = _falls_from(looks, config)
             if run is not None:
-                kept = {"looks": looks, "falls_from": falls_from, "best": best}
-                run.save(known, {**take_step.state(generator), **kept})
+                run.save(known, {**take_step.state(generator), "looks": looks, "best": best})
     module.load_state_dict(best)
     module.eval()
     taken = min(len(looks) * LOOK, ends())
@@ -145,6 +148,16 @@ def train_until(
         rise = (last[-1] - last[0]) / max(1, len(last) - 1)
         record |= {"stopped_by": "limit", "rise_per_100_steps": rise}
     return record
+
+
+def _falls_from(looks: list[float], config: UntilConfig) -> int:
+    """The step from which the learning rate falls; 0 where it is not known yet."""
+    for count in range(1, len(looks) + 1):
+        step = min(count * LOOK, config.steps)
+        part = looks[:count]
+        if part.index(max(part)) < count - config.patience or 3 * step >= 2 * config.steps:
+            return step
+    return 0
 
 
 def _batches(count: int, batch: int, steps: int, generator: torch.Generator) -> tuple[Tensor, ...]:
