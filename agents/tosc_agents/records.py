@@ -248,6 +248,40 @@ def _figure(figure: Figure, digits: int, unit: str) -> str:
     return f"{figure.mean * scale:.{digits}f}{spread}{unit}"
 
 
+def trainings(records: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Headings and a row for each training in the records of attacks: how long it took, and what ended it.
+
+    A curve that still rose when a limit ended it is no result: its rise in the last hundred steps at the full rate is
+    told.
+
+    >>> fit = {"steps": 900, "stopped_by": "validation", "held_out_top1": 0.5, "best_step": 800}
+    >>> trainings({"match": {"fit": fit, "seconds": 12.34}})[1]
+    ['match', '900', 'validation', 'held_out_top1 0.5', '', '12.3']
+    """
+    lines = [["attacker", "steps", "stopped by", "held out", "still rising, per 100 steps", "seconds"]]
+    for name, record in records.items():
+        fit = record["fit"]
+        parts = {name: fit} | {f"{name}/{part}": one for part, one in fit.items() if isinstance(one, Mapping)}
+        for who, one in parts.items():
+            if "stopped_by" not in one:
+                continue
+            figure, value = next((key, v) for key, v in one.items() if key.startswith("held_out_"))
+            rise = one.get("rise_per_100_steps")
+            seconds = f"{record['seconds']:.1f}" if who == name else ""
+            told = f"{figure} {value:.4g}", "" if rise is None else f"{rise:.2g}", seconds
+            lines.append([who, str(one["steps"]), one["stopped_by"], *told])
+    return lines
+
+
+def rising(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each training whose figure still rose when its limit ended it."""
+    return [
+        f"{who} was stopped by its limit of {steps} steps ({held}, rising by {rise} in 100): more find more."
+        for who, steps, _, held, rise, _ in trainings(records)[1:]
+        if rise and float(rise) > 0
+    ]
+
+
 def write_results(
     folder: Path, record: dict[str, Any], evaluation: Evaluation, note: str, title: str
 ) -> None:
@@ -255,4 +289,6 @@ def write_results(
     write_json(folder / RESULTS, record)
     write_csv(folder / "results.csv", rows(evaluation))
     title, note = _as_markdown(title), _as_markdown(note)
-    write_text(folder / "results.md", f"# {title}\n\n{markdown(evaluation)}\n{note}\n")
+    learnt = trainings(record.get("attackers", {}))
+    table = "\n".join(markdown_table(learnt[0], learnt[1:])) + "\n\n" if len(learnt) > 1 else ""
+    write_text(folder / "results.md", f"# {title}\n\n{markdown(evaluation)}\n{table}{note}\n")

@@ -40,7 +40,7 @@ from tosc_agents.leaks import describe, strongest, unprotected
 from tosc_agents.learning.progress import show_progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.pictures import attack_picture
-from tosc_agents.records import RESULTS, print_evaluation, provenance, write_results
+from tosc_agents.records import RESULTS, print_evaluation, provenance, rising, write_results
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import (
     attack_identity,
@@ -209,7 +209,7 @@ class Attack(SystemOptions, NodeOptions):
         write_results(folder, record, found, "\n".join([note, "", *(f"* {line}" for line in lines)]), title)
         attack_picture(folder / "picture.png", test, systems[1], fitted, levels[0], threat=threat)
         print_evaluation(title, found, note)
-        for line in lines:
+        for line in [*rising(records), *lines]:
             print(line)
         print(f"results, weights and picture are in {folder}")
         return 0
