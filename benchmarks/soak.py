@@ -34,7 +34,7 @@ from torch import Tensor, nn
 import tosc_env
 
 GROWTH_MB = 20.0
-"""How much more memory the last third of the passes may hold than the first, in the middle; one pass differs from another
+"""How much more memory the last third of the passes may hold than the first, by their medians: single passes differ
 by more."""
 SETTLED_MINUTES = 5.0
 """From when on memory counts."""
