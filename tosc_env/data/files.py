@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tosc_env.errors import DataError
+from tosc_env.errors import DataError, one_line
 from tosc_env.io.files import WriteError, to_disk
 
 _PIECE = 1 << 16  # bytes; at most so many are lost when the connection breaks
 LONGEST = 2**26
 """Bytes of a text; CelebA's list of attributes has 26 million."""
+_LONGEST_NOTE = 1000  # characters
 _TIMEOUT = 30.0  # seconds without an answer
 
 
@@ -72,7 +73,7 @@ def with_note(provenance: str, folder: Path) -> str:
     """A sentence of provenance, ended by the first line of PROVENANCE.txt in the folder, if there is one."""
     path = folder / "PROVENANCE.txt"
     lines = read_text(path).splitlines() if path.is_file() else []
-    note = lines[0].strip().rstrip(".") if lines else ""
+    note = one_line(lines[0].strip().rstrip("."), _LONGEST_NOTE) if lines else ""
     return f'{provenance}; PROVENANCE.txt beside them says: "{note}".' if note else f"{provenance}."
 
 
