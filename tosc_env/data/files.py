@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -55,6 +56,8 @@ def matches(path: Path, checksum: str) -> bool:
 def read_text(path: Path) -> str:
     """The text of a list or record, in which what is no UTF-8 is replaced; DataError for more than :data:`LONGEST`."""
     try:
+        if path.is_fifo():  # which would be waited for
+            raise OSError(errno.EINVAL, "it is a pipe")
         with open(path, "rb") as file:
             raw = file.read(LONGEST + 1)
     except OSError as error:
