@@ -334,7 +334,10 @@ def _common(threats: Mapping[str, ThreatModel | None]) -> ThreatModel:
 
 
 def chance(game: Game) -> dict[str, float]:
-    """The share of messages for which the best constant answer is right, for the label and each private attribute."""
+    """The share of messages for which the best constant answer is right, for the label and each private attribute.
+
+    Best on these very images: an upper bound of what one can get without receiving anything.
+    """
     source = game.source
     columns = dict(zip(source.attribute_names, source.attributes.T, strict=True))
     if not game.task.binary:
