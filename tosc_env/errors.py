@@ -75,8 +75,9 @@ def warn_user(message: str) -> None:
     )
 
 
-CODES = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""What is no text: codes that a terminal obeys, and half characters."""
+CODES = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What is no text: codes that a terminal obeys, those that turn the direction of writing (and so the figure that stands
+beside a name), and half characters."""
 
 
 def printable(text: str) -> str:

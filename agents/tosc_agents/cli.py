@@ -16,7 +16,7 @@ from importlib.metadata import version
 from itertools import takewhile
 from typing import Annotated, Any
 
-from tosc_env.errors import LONGEST_VALUE, InputError, ToscError, listing, shown, unknown
+from tosc_env.errors import LONGEST_VALUE, InputError, ToscError, listing, printable, shown, unknown
 
 DESCRIPTION = (
     "Privacy in task-oriented semantic communication: train, attack, measure; list and get data. "
@@ -37,7 +37,7 @@ _told: set[str] = set()
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
-    text = " ".join(str(message).split())
+    text = printable(" ".join(str(message).split()))
     if text not in _told:
         _told.add(text)
         print(f"tosc: warning: {text}", file=sys.stderr)

@@ -151,6 +151,9 @@ def _leaks_of_attack(path: Path, header: Mapping[str, Any], weights: str) -> Car
         # Whoever encodes candidates was allowed to, whatever the others were.
         some = CANDIDATES if threat.queries is not None and threat.candidates is None else threat.candidates
         querying = replace(threat, candidate_queries=True, candidates=some)
+        for snr, by_leak in record["strongest"].items():
+            if not all(map(math.isfinite, (float(snr), *(best["value"] for best in by_leak.values())))):
+                raise ValueError(f"a figure at {snr} dB is not finite")
         return {
             snr: {
                 leak: {**best, "threat_model": str(querying if best["figure"] == "reid_query" else threat)}

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tosc_env.data import data_root
-from tosc_env.errors import DataError
+from tosc_env.errors import DataError, InputError
 from tosc_env.io.checkpoint_files import sha256
+from tosc_env.options import check_dense
 
-FILES = ("vgg16-397923af.pth", "vgg19_normalised_conv3_1.pth")
+LAYERS: dict[str, dict[str, tuple[int, ...]]] = {
+    "vgg16-397923af.pth": {
+        "features.0": (64, 3, 3, 3),
+        "features.2": (64, 64, 3, 3),
+        "features.5": (128, 64, 3, 3),
+    },
+    "vgg19_normalised_conv3_1.pth": {
+        "0": (3, 3, 1, 1),
+        "2": (64, 3, 3, 3),
+        "5": (64, 64, 3, 3),
+        "9": (128, 64, 3, 3),
+    },
+}
+"""The shapes of the layers that are used, by the file that holds their weights."""
+
+FILES = tuple(LAYERS)
 """Weights that are understood, in the order in which they are looked for under the data root."""
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -98,19 +115,28 @@ def _read(path: Path) -> tuple[list[nn.Module], str]:
         raise DataError(
             f"{path} is not a readable weight file ({type(error).__name__}): get it anew."
         ) from error
-    if path.name == FILES[0]:
-        names, padding = ["features.0", "features.2", "features.5"], "constant"
-    else:
-        names, padding = ["0", "2", "5", "9"], "reflect"
     layers: list[nn.Module] = []
-    for name in names:
+    for name, shape in LAYERS[path.name].items():
         keys = f"{name}.weight", f"{name}.bias"
         if not isinstance(tensors, dict) or not all(key in tensors for key in keys):
             raise DataError(f"{path} has no layer {name!r}; it is not the file its name says.")
         weight, bias = (tensors[key] for key in keys)
-        if weight.dim() != 4 or bias.shape != weight.shape[:1]:
-            raise DataError(f"{path}: layer {name!r} is no convolution; it is not the file its name says.")
-        layer = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2])
+        if not (_holds(weight, shape) and _holds(bias, shape[:1])):
+            raise DataError(
+                f"{path}: layer {name!r} is no convolution of finite weights {list(shape)}; it is not the file its "
+                "name says."
+            )
+        layer = nn.Conv2d(shape[1], shape[0], shape[2])
         layer.load_state_dict({"weight": weight, "bias": bias})
         layers.append(layer)
-    return layers, padding
+    return layers, "constant" if path.name == FILES[0] else "reflect"
+
+
+def _holds(found: Any, shape: tuple[int, ...]) -> bool:
+    """Whether it is a plain tensor of that shape, of finite real numbers."""
+    try:
+        check_dense(found, "weights")
+    except InputError:
+        return False
+    plain = isinstance(found, Tensor) and found.is_floating_point() and found.shape == shape
+    return plain and bool(found.isfinite().all())

@@ -16,6 +16,7 @@ import torch
 
 from tosc_agents.training.evaluate import Evaluation, Figure
 from tosc_env.data.base import Source
+from tosc_env.errors import printable
 from tosc_env.io.files import replacing
 
 ESCAPED = "backslashreplace"
@@ -211,8 +212,8 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> li
 
 
 def _as_markdown(text: str) -> str:
-    """A text in one line, in which nothing is HTML."""
-    return " ".join(text.split()).replace("<", "&lt;")
+    """A text in one line without codes, in which nothing is HTML."""
+    return printable(" ".join(text.split())).replace("<", "&lt;")
 
 
 def _leaks(evaluation: Evaluation, part: Sequence[str], *, interval: bool) -> list[list[str]]:

@@ -373,6 +373,11 @@ def test_a_file_that_is_not_what_its_name_says_is_a_data_error_and_nothing_in_it
         {"features.0.weight": torch.zeros(64, 3, 3, 3)},
         {**tensors(FILES[0]), "features.2.weight": torch.zeros(64)},
         {**tensors(FILES[0]), "features.5.bias": torch.zeros(3)},
+        {**tensors(FILES[0]), "features.0.weight": [1]},
+        {**tensors(FILES[0]), "features.0.weight": torch.zeros(64, 4, 3, 3)},
+        {**tensors(FILES[0]), "features.0.weight": torch.zeros(64, 3, 3, 3, device="meta")},
+        {**tensors(FILES[0]), "features.0.weight": torch.zeros(64, 3, 3, 3).to_sparse()},
+        {**tensors(FILES[0]), "features.0.weight": torch.full((64, 3, 3, 3), torch.nan)},
     ):
         if isinstance(content, bytes):
             (root / FILES[0]).write_bytes(content)

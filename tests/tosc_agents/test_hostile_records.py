@@ -60,6 +60,9 @@ def test_other_arrays_are_refused(tmp_path, values, words):
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
 
 
+BOTH = "train_second_half", "test"
+
+
 def npy(shape: str, body: bytes = b"", kind: str = "<f4") -> bytes:
     head = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
     return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + body
@@ -83,6 +86,9 @@ def test_archives_that_claim_too_much_or_are_damaged_are_refused_within_bounds(t
     archive(
         "bomb.npz", ("train_second_half.npy", npy("(1048576, 8)", bytes(2**25))), ("test.npy", npy("(6, 8)"))
     )
+    archive("bz2.npz", *((f"{name}.npy", npy("(6, 8)", bytes(192))) for name in BOTH), how=zipfile.ZIP_BZIP2)
+    head = b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little")
+    archive("header.npz", ("train_second_half.npy", head + bytes(2**28)), ("test.npy", b""))
     # A byte becomes four as float32, and eight are held before they become four.
     for kind, rows in (("|u1", 2**19), ("<f8", 2**18)):
         body = bytes(rows * 8 * int(kind[2:]))

@@ -306,6 +306,22 @@ def test_a_file_of_another_kind_is_a_data_error(tmp_path, base, text):
         leaks_of_attacks([path], read_header(base), WEIGHTS)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"abc": {"psnr_db": best("a", "psnr_db", 13.0)}},
+        {"nan": {"psnr_db": best("a", "psnr_db", 13.0)}},
+        *({"12": {"psnr_db": best("a", "psnr_db", value)}} for value in ("x", None, float("nan"))),
+        {"12": {"psnr_db": {"figure": "psnr_db"}}},
+        {"12": None},
+    ],
+)
+def test_figures_that_are_no_numbers_are_a_data_error(tmp_path, base, told):
+    path = attack(tmp_path / "r.json", strongest=told)
+    with refused(f"{path} tosc attack", DataError):
+        leaks_of_attacks([attack(tmp_path / "good.json"), path], read_header(base), WEIGHTS)
+
+
 def test_of_several_files_the_stronger_attacker_counts(tmp_path, base):
     weak = {snr: {"psnr_db": best("w", "psnr_db", 13.0)} for snr in ("12", "4")}
     strong = {"12": {"psnr_db": best("s", "psnr_db", 13.5)}}

@@ -314,6 +314,8 @@ def decode_face(path: Path, size: int, crop: float) -> np.ndarray:
     from PIL import Image
 
     try:
+        if not path.is_file():  # a pipe would be waited for, a device has no end
+            raise FileNotFoundError
         with Image.open(path, formats=("JPEG",)) as image:
             if image.width * image.height > _LARGEST:
                 raise ValueError(f"it claims {image.width} x {image.height} pixels, more than {_LARGEST:,}")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tosc_env.errors import DataError
+from tosc_env.errors import DataError, one_line
 from tosc_env.io.files import WriteError, to_disk
 
 _PIECE = 1 << 16  # bytes; at most so many are lost when the connection breaks
 LONGEST = 2**26
 """Bytes of a text; CelebA's list of attributes has 26 million."""
+_LONGEST_NOTE = 1000  # characters
 _TIMEOUT = 30.0  # seconds without an answer
 
 
@@ -54,6 +56,8 @@ def matches(path: Path, checksum: str) -> bool:
 def read_text(path: Path) -> str:
     """The text of a list or record, in which what is no UTF-8 is replaced; DataError for more than :data:`LONGEST`."""
     try:
+        if path.is_fifo():  # which would be waited for
+            raise OSError(errno.EINVAL, "it is a pipe")
         with open(path, "rb") as file:
             raw = file.read(LONGEST + 1)
     except OSError as error:
@@ -72,7 +76,7 @@ def with_note(provenance: str, folder: Path) -> str:
     """A sentence of provenance, ended by the first line of PROVENANCE.txt in the folder, if there is one."""
     path = folder / "PROVENANCE.txt"
     lines = read_text(path).splitlines() if path.is_file() else []
-    note = lines[0].strip().rstrip(".") if lines else ""
+    note = one_line(lines[0].strip().rstrip("."), _LONGEST_NOTE) if lines else ""
     return f'{provenance}; PROVENANCE.txt beside them says: "{note}".' if note else f"{provenance}."
 
 
@@ -103,8 +107,11 @@ def retrieve(url: str, target: Path, checksum: str, progress: bool = True) -> Pa
             raise DataError(f"what {url} sent does not carry the checksum {checksum}; it was deleted.")
         to_disk(part)
         os.replace(part, target)
-    except requests.RequestException as error:
-        answer = error.response
+    except (
+        requests.RequestException,
+        ValueError,
+    ) as error:  # the latter of headers and redirections that are none
+        answer = getattr(error, "response", None)
         cause = f"HTTP {answer.status_code}" if answer is not None else type(error).__name__
         raise DataError(
             f"the download of {url} stopped after {_size(part):,} bytes ({cause}); run the same command again to "

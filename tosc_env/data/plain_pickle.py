@@ -76,7 +76,10 @@ def as_bytes(value: Any) -> Any:
     """
     match value:
         case Call("_codecs.encode", (str() as text, "latin1"), None):
-            return text.encode("latin-1")
+            try:
+                return text.encode("latin-1")
+            except UnicodeEncodeError:  # no pickle of bytes
+                return value
     return value
 
 

@@ -45,9 +45,7 @@ class AecEnv(EverybodyOutside, AECEnv[str, Any, Any]):
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Begin an episode. There are no ``options``."""
-        self._refuse_options(options)
-        self.session.reset(seed)
-        self.agents = list(self.possible_agents)
+        self._begin(seed, options)
         self.rewards = dict.fromkeys(self.agents, 0.0)
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
         self.terminations = dict.fromkeys(self.agents, False)

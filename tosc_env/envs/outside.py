@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from gymnasium import Space, spaces
+from gymnasium.utils.seeding import np_random
 from torch import Tensor
 
 from tosc_env.envs.common import Rendered, make_system, reset_options, shown_as, to_numpy
-from tosc_env.envs.session import InFlight, Session
+from tosc_env.envs.session import InFlight, Session, as_seed
 from tosc_env.errors import InputError
 from tosc_env.nodes import WIRETAP, as_nodes
 from tosc_env.options import Count, check_count, checked
@@ -39,6 +40,9 @@ class EverybodyOutside(Rendered):
 
     _stages: tuple[str, ...]
     """What the messages are called that are under way at once."""
+
+    np_random: np.random.Generator
+    """For wrappers that draw from it, as PettingZoo's environments have it; the game does not."""
 
     @checked
     def __init__(
@@ -121,6 +125,14 @@ class EverybodyOutside(Rendered):
         played = self.session.cycles[0] / self.session.max_cycles
         parts["progress"] = np.array([played], np.float32)
         return spaces.flatten(self.state_parts, parts)  # type: ignore[return-value]
+
+    def _begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
+        """Begin an episode with all agents present."""
+        self._refuse_options(options)
+        self.session.reset(seed)
+        if seed is not None or not hasattr(self, "np_random"):
+            self.np_random, _ = np_random(as_seed(seed))
+        self.agents = list(self.possible_agents)
 
     def _messages(self) -> dict[str, InFlight | None]:
         """The messages that are under way, by what they are called."""

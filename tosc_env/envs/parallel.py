@@ -69,9 +69,7 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
         """Begin an episode: (observations, infos). There are no ``options``."""
-        self._refuse_options(options)
-        self.session.reset(seed)
-        self.agents = list(self.possible_agents)
+        self._begin(seed, options)
         self._arrived = None
         self._show()
         return self._observe(), self._infos(None)

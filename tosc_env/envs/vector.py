@@ -36,7 +36,8 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
     (float32 [B]), terminations and truncations (bool [B]) and infos are fresh torch tensors; actions are
     torch tensors or NumPy arrays. With one row, a trajectory equals that of
     :class:`~tosc_env.envs.role.RoleEnv` with the same seed, bit for bit. Where a wrapper needs NumPy, put
-    ``gymnasium.wrappers.vector.ArrayConversion(env, env_xp=torch, target_xp=numpy)`` first.
+    ``gymnasium.wrappers.vector.ArrayConversion(env, env_xp=torch, target_xp=numpy)`` first (it needs the package
+    array-api-compat); Gymnasium's wrappers of observations besides ask for ``autoreset_mode="NEXT_STEP"``.
 
     **Episode**: every row plays ``max_cycles`` messages and ends by termination; with ``max_episode_steps`` it is
     truncated after so many, as by ``gymnasium.wrappers.TimeLimit``. Rows begin together and so end together, unless

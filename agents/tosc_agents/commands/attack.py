@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import math
 import os
@@ -66,6 +67,8 @@ from tosc_env.zoos import UNPROTECTED
 
 _LARGEST_RECORD = 2**31
 """Bytes of recorded symbols in memory, where they are float32."""
+_LONGEST_HEADER = 2**16
+"""Bytes of an array's file that are read for its shape and type; NumPy reads 10,000 at most."""
 USUAL = ThreatModel(candidate_queries=True, unkeyed_encoder=True)
 """The threat model unless another is asked for, so that the strongest attackers are among those that run."""
 
@@ -397,7 +400,11 @@ def _recorded(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _claimed(archive: zipfile.ZipFile, member: str) -> int:
     """The bytes that an array takes as float32, or as it is stored where that is more."""
-    with archive.open(member) as file:
+    if archive.getinfo(member).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # zipfile unpacks other kinds a piece at a time, of which a few bytes become gigabytes.
+        raise ValueError("they must be packed as np.savez or np.savez_compressed does")
+    with archive.open(member) as packed:
+        file = io.BytesIO(packed.read(_LONGEST_HEADER))
         version = np.lib.format.read_magic(file)
         if version not in ((1, 0), (2, 0)):  # the later one is for names of columns
             raise ValueError("they must hold finite real numbers")

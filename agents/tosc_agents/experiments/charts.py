@@ -57,7 +57,11 @@ OTHERS = (Style("#d62728", "*", "-."), Style("#7f3c8d", "H", "-."), Style("#a5aa
 
 def style(key: str) -> Style:
     """The method's style; a registered one gets one of a few, always the same."""
-    return STYLES[key] if key in STYLES else OTHERS[zlib.crc32(method(key).key.encode()) % len(OTHERS)]
+    return (
+        STYLES[key]
+        if key in STYLES
+        else OTHERS[zlib.crc32(method(key).key.encode(errors="replace")) % len(OTHERS)]
+    )
 
 
 def markers(key: str) -> dict[str, Any]:

@@ -231,7 +231,8 @@ class Fig3:
 
 PLANE = (
     "One point per method and SNR. Ringed: no other point shown is at least as accurate and as private, and better in "
-    "one. Means alone are compared. An attacker under the mean image counts as no leak."
+    "one. Means alone are compared. An attacker under the mean image counts as no leak. The strongest attacker is told "
+    "on the test images themselves, which can only overstate a leak."
 )
 
 

@@ -156,7 +156,8 @@ class Laplace(Stage):
             )
         one = (
             f"each message is {self.epsilon:g}-DP for its image "
-            f"(pure; Laplace noise of scale {scale:.3g} on features of L1 norm at most {self.clip:g})"
+            f"(pure; Laplace noise of scale {scale:.3g} on features of L1 norm at most {self.clip:g}; "
+            "whoever knows the seed knows the noise)"
         )
         more = f"; {transmissions} transmissions of the same image: {composed(self.epsilon, transmissions)}"
         return one if transmissions == 1 else one + more

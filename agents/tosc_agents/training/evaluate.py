@@ -351,7 +351,10 @@ def _common(threats: Mapping[str, ThreatModel | None]) -> ThreatModel:
 
 def chance(game: Game) -> dict[str, float]:
     """What knowing nothing gives, by figure, for the label and each private attribute: the balanced accuracy of any
-    constant answer, the share of right answers of the best one, and the area under the ROC curve."""
+    constant answer, the share of right answers of the best one, and the area under the ROC curve.
+
+    The best on these very images: an upper bound of what one can get without receiving anything.
+    """
     source = game.source
     columns = dict(zip(source.attribute_names, source.attributes.T, strict=True))
     if not game.task.binary:

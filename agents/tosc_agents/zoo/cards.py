@@ -32,7 +32,9 @@ stand-in.
 
 SNR is Es/N0 per complex symbol.  A *leak* is what the strongest of the attackers tried got: PSNR in dB (in brackets,
 how far above the mean image's), re-identification among candidate images, inference of the label or of private
-attributes (in brackets, what chance gives).  The attackers that ship are for playing against, and seldom the strongest.
+attributes (in brackets, what chance gives).  The strongest is told on the test images, which can only overstate a leak.
+The attackers that ship are for playing against, and seldom the strongest.  What is proven of noise holds towards those
+who do not know its seed.
 """
 
 

@@ -7,6 +7,7 @@ import csv
 import json
 import math
 import re
+import sys
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -169,6 +170,16 @@ def test_markdown_has_the_same_tables_and_no_markup_of_strangers(write, tmp_path
     assert lines[start + 2].startswith("| &lt;script>") and lines[start + 3] == "| b |  |"
     assert any(line.startswith("| 1 | Above 4 dB") for line in lines)
     assert any("](main.svg)" in line for line in lines)
+
+
+def test_a_name_neither_commands_a_terminal_nor_turns_the_figure_beside_it(write, tmp_path, monkeypatch):
+    for code in ("\x1b[31m", "\x00", "\u202e", "\u2066"):
+        monkeypatch.setitem(PROVENANCE, "data", f"made{code} up")
+        monkeypatch.setattr(sys.modules[__name__], "NASTY", code)  # cells, captions and titles
+        write()
+        for name in ("report.html", "report.md"):
+            text = (tmp_path / name).read_text()
+            assert code[0] not in text and "made\N{REPLACEMENT CHARACTER}" in text
 
 
 def test_faces_are_shown_only_where_they_may_be(write, tmp_path):

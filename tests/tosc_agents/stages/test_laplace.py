@@ -131,6 +131,7 @@ def test_a_guarantee_names_budget_and_composition():
     stage = make(epsilon=20)
     assert repr(stage) == "Laplace(epsilon=20, clip=1)"
     assert stage.guarantee().startswith("each message is 20-DP for its image (pure;")
+    assert "whoever knows the seed knows the noise" in stage.guarantee()
     assert stage.guarantee(16).endswith("16 transmissions of the same image: 320-DP by basic composition")
     many = make(epsilon=0.01).guarantee(100_000)
     assert many.endswith("100000 transmissions of the same image: (25.2, 1e-05)-DP by advanced composition")

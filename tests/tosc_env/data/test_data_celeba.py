@@ -166,6 +166,15 @@ def test_a_list_that_no_memory_holds_is_refused(faces, name):
         make_source("celeba", size=16)
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["list_attr_celeba.txt", "img_align_celeba/000007.jpg"])
+def test_nobody_waits_for_a_pipe(faces, name):
+    (faces / name).unlink()
+    os.mkfifo(faces / name)
+    with refused(name, DataError):
+        make_source("celeba", size=16)
+
+
 def test_a_missing_or_damaged_image_is_named(faces):
     path = faces / "img_align_celeba" / "000007.jpg"
     raw = path.read_bytes()

@@ -269,6 +269,9 @@ def test_provenance_tells_official_files_from_others(tmp_path, monkeypatch):
     assert "files carry the official checksums" in make_source("cifar10").provenance
     (folder / "PROVENANCE.txt").write_text("Decoded from a mirror.\nMore.\n")
     assert 'PROVENANCE.txt beside them says: "Decoded from a mirror".' in make_source("cifar10").provenance
+    (folder / "PROVENANCE.txt").write_text("\x1b[31mred \u202e" + "x" * 10_000)
+    told = make_source("cifar10").provenance
+    assert "\x1b" not in told and "\u202e" not in told and len(told) < 1300
 
 
 def test_a_record_of_a_download_vouches_only_for_the_files_it_lists(tmp_path):

@@ -220,3 +220,24 @@ def test_status_tells_what_is_here(cifar, tmp_path):
     after = {row["name"]: row for row in status()}["cifar10"]
     assert (after["present"], after["images"], after["official"]) == (True, 6 * RECORDS, "yes")
     assert after["where"] == str(tmp_path / FOLDER)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"200 OK\r\nContent-Length: \xb2",  # a digit to str.isdigit, and to no int
+        b"200 OK\r\nContent-Length: " + b"9" * 5000,
+        b"206 Partial\r\nContent-Range: bytes " + b"9" * 5000 + b"-9/9",
+        b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5",
+        b"302 Found\r\nLocation: http://[::1",
+        b"302 Found\r\nLocation: http://\xff\xfe/",
+    ],
+)
+def test_an_answer_that_is_none_is_one_sentence(cifar, tmp_path, head):
+    def answer(handler):
+        handler.wfile.write(b"HTTP/1.1 " + head + b"\r\n\r\nabc")
+
+    cifar.answer = answer
+    with refused("the download of run the same command again", DataError):
+        fetch("cifar10", progress=False)
+    assert not [name for name in left_in(tmp_path) if not name.endswith(".part")]

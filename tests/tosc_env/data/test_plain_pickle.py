@@ -50,6 +50,7 @@ def test_bytes_of_any_protocol_are_the_same_bytes(protocol):
     [
         Call("_codecs.encode", ("a", "rot13")),
         Call("_codecs.encode", (b"a", "latin1")),
+        Call("_codecs.encode", ("\u1234", "latin1")),
         Call("_codecs.encode", ("a", "latin1"), {}),
         Call("_codecs.encode", ("a", "latin1", "ignore")),
         Call("_codecs.encode"),

@@ -97,3 +97,17 @@ def test_looking_at_the_state_changes_nothing(form):
     (one, _), (two, states) = play(False), play(True)
     assert np.array_equal(one, two)
     assert len({state.tobytes() for state in states}) > 3
+
+
+@pytest.mark.parametrize("form", [tosc_env.aec_env, tosc_env.parallel_env])
+def test_a_wrapper_finds_a_generator_that_follows_the_seed(form):
+    """SuperSuit's frame_skip draws from ``env.unwrapped.np_random``."""
+    env = form("ToSC-Shapes-v0", **OPTIONS)
+
+    def draws(seed):
+        env.reset(seed=seed)
+        return env.unwrapped.np_random.integers(2**40, size=4).tolist()
+
+    first, more = draws(np.int64(7)), draws(None)
+    assert draws(7) == first != draws(8)
+    assert draws(7) == first and draws(None) == more, "without a seed it goes on"

@@ -17,6 +17,7 @@ from tosc_agents.experiments.claims import RULES, judge
 from tosc_agents.experiments.measurements import over_seeds
 from tosc_agents.experiments.sections import Experiment, Plot, Section
 from tosc_agents.records import inert, write_json, write_text
+from tosc_env.errors import printable
 
 TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 
@@ -73,7 +74,7 @@ def write_report(
         "sections": {name: asdict(section) for name, section in sections.items()},
     }
     texts = {
-        "report.html": _render("report.html", context, data=lambda plot: _data(folder, plot)),
+        "report.html": _render("report.html", context, data=lambda plot: _data(folder, plot), finalize=_text),
         "report.md": _render("report.md", context, finalize=md_text),
         "results.csv": table.map(inert).to_csv(index=False, lineterminator="\n"),
     }
@@ -97,6 +98,11 @@ def _data(folder: Path, plot: Plot) -> str:
     return f"data:{TYPES[Path(plot.file).suffix]};base64,{content}"
 
 
+def _text(text: Any) -> Any:
+    """Anything but markup as one line without codes."""
+    return text if isinstance(text, Markup) else printable(" ".join(str(text).split()))
+
+
 def md_text(text: Any) -> Markup:
     r"""A title, cell or sentence in one line, with nothing that Markdown or HTML in it would take for markup.
 
@@ -105,5 +111,5 @@ def md_text(text: Any) -> Markup:
     """
     if isinstance(text, Markup):  # what a macro has made of escaped texts
         return text
-    plain = re.sub(r"([\\*\[\]`|])", r"\\\1", " ".join(str(text).split()))
+    plain = re.sub(r"([\\*\[\]`|])", r"\\\1", _text(text))
     return Markup(plain.replace("&", "&amp;").replace("<", "&lt;"))
