@@ -114,8 +114,8 @@ def reidentification(scores: Tensor, truth: Tensor | None = None) -> Tensor:
             or beside it does not identify.
         truth: int64 [B], each row's right candidate; None: row b's is column b.
 
-    >>> reidentification(torch.tensor([[2.0, 1.0], [0.0, 0.0], [2.0, 1.0]]))
-    tensor([1.0000, 0.5000, 0.0000])
+    >>> reidentification(torch.tensor([[2.0, 1.0], [0.0, 0.0]]))
+    tensor([1.0000, 0.5000])
     """
     right = scores.diagonal()[:, None] if truth is None else scores.gather(1, truth[:, None])
     first = (scores <= right).all(1)

@@ -136,7 +136,7 @@ def test_recorded_symbols_leak_to_an_attacker_what_their_scheme_does(checkpoint,
     assert heard[0] == pytest.approx(heard[1], abs=0.5)
     assert recorded["accuracy"] == {} and "12" in played["accuracy"], "a recording has no receiver"
     found = [one["leaks"]["match-query"]["12"]["reid_query"]["mean"] for one in (recorded, played)]
-    assert found[0] == pytest.approx(found[1], abs=0.1) and found[0] > 0.9, (
+    assert found[0] == pytest.approx(found[1], abs=0.15) and found[0] > 3 / 60, (
         "the candidates are among the records"
     )
     assert "belong to a checkpoint" in slip(capsys, "attack", "a.npz", "--stages", "keyed")

@@ -42,14 +42,14 @@ class Recorded(Pipeline):
         """Know the recorded symbols [N, 2n] of a source's images, so that these can be encoded by who is given them."""
         index = torch.arange(len(source), device=source.device)
         numbers = torch.cat([content_numbers(source.gather(part).images)[:, 0] for part in index.split(1000)])
-        numbers, order = numbers.sort()
+        numbers, order = numbers.contiguous().sort()
         self._known = numbers, symbols[order]
 
     def encode(self, images: Tensor, context: Context) -> Tensor:
         if self._known is None:
             return super().encode(images, context)
         numbers, symbols = self._known
-        wanted = content_numbers(images)[:, 0]
+        wanted = content_numbers(images)[:, 0].contiguous()
         place = torch.searchsorted(numbers, wanted).clamp_max(len(numbers) - 1)
         if not torch.equal(numbers[place], wanted):
             raise DeniedError("of some of these images no symbols are recorded, so they cannot be encoded.")

@@ -17,7 +17,7 @@ from tosc_env.attackers import Eavesdropper
 from tosc_env.channels import noise_power
 from tosc_env.channels.base import aligned
 from tosc_env.privacy.view import View
-from tosc_env.types import CSILayout, SystemSpec
+from tosc_env.types import SystemSpec
 
 
 class NeuralEavesdropper(Eavesdropper):
@@ -120,10 +120,14 @@ def input_width(spec: SystemSpec) -> int:
     return reals + 1 + gains
 
 
-def attacker_inputs(received: Tensor, csi: Tensor, layout: CSILayout) -> Tensor:
+def attacker_inputs(received: Tensor, csi: Tensor, spec: SystemSpec) -> Tensor:
     """Inputs of an attacker's network, [B, :func:`input_width`]: symbols behind an MMSE equaliser, whatever the
-    channel's, the scaled SNR, and over a fading link ``2 |h|^2 / (|h|^2 + N0) - 1`` of each channel use."""
-    if csi.shape[1] == 1:
+    channel's, the scaled SNR, and over a fading link ``2 |h|^2 / (|h|^2 + N0) - 1`` of each channel use.
+
+    An attacker that was made for a link without fading is shown the symbols and the SNR over any.
+    """
+    layout = spec.layout
+    if spec.num_csi == 1:
         return torch.cat([received, scaled_snr(csi[:, 0])], dim=1)
     if not layout.aligned:
         received, csi = aligned(received, csi, layout)

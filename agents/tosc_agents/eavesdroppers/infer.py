@@ -80,7 +80,7 @@ class Inference(NeuralEavesdropper):
                 f"the eavesdropper {self.name!r} does not know yet what to infer; fit it, or build it with "
                 "values={name: number of values}."
             )
-        return self.network(attacker_inputs(received, csi, self.spec.layout)).float()
+        return self.network(attacker_inputs(received, csi, self.spec)).float()
 
 
 class Label(Inference):

@@ -82,7 +82,7 @@ class Inversion(NeuralEavesdropper):
 
         def step_loss(part: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             reception, images = view.sample(changed(view, part, generator))
-            rebuilt = self.network(attacker_inputs(reception.received, reception.csi, self.spec.layout))
+            rebuilt = self.network(attacker_inputs(reception.received, reception.csi, self.spec))
             error = (rebuilt - images).square().mean()
             if perceptual is None:
                 return error, {"mse": error.detach()}
@@ -96,7 +96,7 @@ class Inversion(NeuralEavesdropper):
         return {**record, "vgg": perceptual.file, "layers": layers, "reduction": perceptual.reduction}
 
     def reconstruct(self, received: Tensor, csi: Tensor) -> Tensor:
-        return self.network(attacker_inputs(received, csi, self.spec.layout))
+        return self.network(attacker_inputs(received, csi, self.spec))
 
 
 class InversionUNet(Inversion):

@@ -84,13 +84,13 @@ class InversionMLP(NeuralEavesdropper):
             reception, images = view.sample(changed(view, part, generator))
             with torch.autocast(view.device.type, enabled=False):
                 targets = (images.flatten(1) - self.mean) @ self.basis.T / self.scale
-            predicted = self.network(attacker_inputs(reception.received, reception.csi, self.spec.layout))
+            predicted = self.network(attacker_inputs(reception.received, reception.csi, self.spec))
             return (predicted.float() - targets).square().mean(), {}
 
         return best_restart(self, view, step_loss, generator, progress)
 
     def reconstruct(self, received: Tensor, csi: Tensor) -> Tensor:
-        components = self.network(attacker_inputs(received, csi, self.spec.layout)).float() * self.scale
+        components = self.network(attacker_inputs(received, csi, self.spec)).float() * self.scale
         return (self.mean + components @ self.basis).clamp(0.0, 1.0).unflatten(1, self.spec.image_shape)
 
 

@@ -166,7 +166,7 @@ class Match(NeuralEavesdropper):
 
     def of_messages(self, received: Tensor, csi: Tensor) -> list[Tensor]:
         """Each tower's embeddings [B, embedding] of received symbols, as long as its temperature says."""
-        inputs = attacker_inputs(received, csi, self.spec.layout)
+        inputs = attacker_inputs(received, csi, self.spec)
         if self.options["points"]:
             posteriors = codeword_posteriors(received, csi, self.spec.layout, self._points(csi))
             inputs = torch.cat([inputs, posteriors.exp().flatten(1)], dim=1)
@@ -196,7 +196,8 @@ class Match(NeuralEavesdropper):
         return gaussian_likelihood(values, power, noise, mean, variance)
 
     def match(self, received: Tensor, csi: Tensor, candidates: Tensor) -> Tensor:
-        embedded, fits = self.scores(received, csi, self._of_candidates(candidates))
+        known = csi[:, : self.spec.num_csi]  # made for a link without fading, over any it knows the SNR
+        embedded, fits = self.scores(received, known, self._of_candidates(candidates))
         return embedded + self.weight * fits
 
     # -- learning ---------------------------------------------------------------------------------------
