@@ -38,6 +38,7 @@ BASES = {
     "match": MATCH,
     "attribute": MLP,
     "inversion": CNN,
+    "inversion-unet": {"widths": (8, 16), "steps": 300, "batch_size": 50},
 }
 
 
@@ -134,7 +135,14 @@ def make(message, *stages, constellation=None):
 
 
 @pytest.mark.parametrize(
-    "name", ["linear", *(pytest.param(one, marks=pytest.mark.slow) for one in ("inversion-mlp", "inversion"))]
+    "name",
+    [
+        "linear",
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in ("inversion-mlp", "inversion", "inversion-unet")
+        ),
+    ],
 )
 def test_a_block_of_pixels_that_is_sent_is_rebuilt(name):
     """The error of the block is near that of the noise, which is Es/N0 below the block's own energy; blind, its
