@@ -3,7 +3,7 @@
 The attacker has its own half of the training images, may have the encoder send them as often as it likes, and knows
 its own link: that is the default threat model, printed with the figures.
 
-Example: python examples/train_attacker.py --eavesdropper inversion-mlp --epochs 20
+Example: python examples/train_attacker.py --eavesdropper inversion-mlp --steps 2000
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Arguments:
     """Es/N0 of both links in dB."""
     queries: int | None = None
     """How many images the attacker may have sent; by default as many as it likes."""
-    epochs: int = 5
-    """Passes over the attacker's images, for an attacker that learns in passes."""
+    steps: int = 500
+    """Steps of its training at most, for an attacker that learns in steps."""
     seed: int = 0
     """Of the attacker's weights and noise."""
     output: Path = Path("runs/example-attack.png")
@@ -53,7 +53,7 @@ def main(arguments: Arguments) -> None:
     threat = ThreatModel(queries=arguments.queries)
     # One start instead of the best of several: quick, and a little weaker. A closed form has neither option.
     known = make_eavesdropper(arguments.eavesdropper, train.spec).options
-    options = {k: v for k, v in {"epochs": arguments.epochs, "restarts": 1}.items() if k in known}
+    options = {k: v for k, v in {"steps": arguments.steps, "restarts": 1}.items() if k in known}
     with show_progress(f"fit {arguments.eavesdropper}") as progress:
         attacker, record = fit_eavesdropper(
             arguments.eavesdropper,

@@ -345,10 +345,12 @@ class Pipeline(PrivacyScheme):
         return replace(context, knobs={**usual, **context.knobs}) if usual else context
 
     @torch.no_grad()
-    def send_images(self, images: Tensor, context: Context) -> Tensor:
+    def send_images(self, images: Tensor, context: Context, *, keyed: bool = True) -> Tensor:
         """Symbols float32 [B, 2n] of images [B, C, H, W] from no source, in evaluation mode; nothing is remembered."""
         with evaluating(self), torch.autocast(images.device.type, enabled=False):
-            return self.encode(images, context).float()
+            if keyed or not self.keyed:
+                return self.encode(images, context).float()
+            return self.protect(self.backbone.encode(images, context), context, keyed=False).float()
 
     def _backbone_symbols(self, source: Source, index: Tensor, context: Context, ahead: bool) -> Tensor:
         symbols = self._memory.attempt(lambda: self._memory.of_source(source, index, ahead))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tosc_agents.training.evaluate import Evaluation, evaluate
     from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
     from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
+    from tosc_agents.training.identification import identification_curve
 
 _HOMES = {
     "Evaluation": "training.evaluate",
@@ -27,6 +28,7 @@ _HOMES = {
     "evaluate": "training.evaluate",
     "fit_eavesdropper": "training.fit_eavesdropper",
     "fit_scheme": "training.fit_scheme",
+    "identification_curve": "training.identification",
     "show_progress": "learning.progress",
 }
 
@@ -38,6 +40,7 @@ __all__ = [
     "evaluate",
     "fit_eavesdropper",
     "fit_scheme",
+    "identification_curve",
     "show_progress",
 ]
 

@@ -29,7 +29,7 @@ CardLeaks = dict[str, dict[str, dict[str, Any]]]
 def strongest(evaluation: Evaluation) -> CardLeaks:
     """The attacker that got most, by the eavesdropper's SNR and leak; without threat models."""
     floor = evaluation.floors.get("mean-image", {}).get("psnr_db")
-    chance = {"reid": 1.0 / min(CANDIDATES, evaluation.images), **evaluation.chance}
+    chance = {**dict.fromkeys(LEAKS["reid"], 1.0 / evaluation.candidates), **evaluation.chance}
     table: CardLeaks = {}
     for attacker, by_snr in evaluation.leaks.items():
         for snr, figures in by_snr.items():
@@ -42,8 +42,8 @@ def strongest(evaluation: Evaluation) -> CardLeaks:
                 row[leak] = {"attacker": attacker, "figure": figure, "value": value}
                 if leak == "psnr_db" and floor is not None:
                     row[leak] |= {"floor": floor, "above_floor": value - floor}
-                elif leak in chance:
-                    row[leak]["chance"] = chance[leak]
+                elif figure in chance:
+                    row[leak]["chance"] = chance[figure]
     return table
 
 

@@ -140,6 +140,51 @@ class ImageDecoder(nn.Module):
         return torch.sigmoid(self.convolutions(x)[..., :height, :width].float())
 
 
+class UNet(nn.Module):
+    """A U-Net from vectors to images: the vector is laid out as a picture, which is refined at several resolutions.
+
+    ::
+
+        [B, D] -> linear -> [B, w0, H/4, W/4] (rounded up) -> bilinear -> [B, w0, H, W]
+               -> (residual block -> stride-2 convolution) x levels -> residual block
+               -> (upsampling, beside what was there before -> convolution -> residual block) x levels
+               -> conv -> sigmoid -> [B, C, H, W]
+
+    After Ronneberger, Fischer, Brox, *U-Net* (MICCAI 2015), with residual blocks.
+
+    Args:
+        inputs: D.
+        image_shape: (C, H, W).
+        widths: channels at full resolution and at each halved one.
+    """
+
+    def __init__(
+        self, inputs: int, image_shape: tuple[int, int, int], *, widths: tuple[int, ...] = (32, 64, 128)
+    ) -> None:
+        super().__init__()
+        channels, height, width = image_shape
+        self.sides = (height, width)
+        self.start = (widths[0], -(-height // 4), -(-width // 4))
+        self.project = nn.Linear(inputs, self.start[0] * self.start[1] * self.start[2])
+        self.same = nn.ModuleList(ResidualBlock(size) for size in widths)
+        self.down = nn.ModuleList(ConvNorm(a, b, stride=2) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(
+            nn.Sequential(ConvNorm(a + b, a), ResidualBlock(a)) for a, b in pairwise(widths)
+        )
+        self.out = nn.Conv2d(widths[0], channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.project(x).unflatten(1, self.start).contiguous(memory_format=torch.channels_last)
+        x = self.same[0](F.interpolate(x, self.sides, mode="bilinear"))
+        seen = []
+        for down, same in zip(self.down, self.same[1:], strict=True):
+            seen.append(x)
+            x = same(down(x))
+        for up, before in zip(reversed(self.up), reversed(seen), strict=True):
+            x = up(torch.cat([before, F.interpolate(x, before.shape[2:], mode="nearest")], dim=1))
+        return torch.sigmoid(self.out(x).float())
+
+
 def scaled_snr(snr_db: Tensor) -> Tensor:
     """SNR in dB brought to about [-1, 1] over 0..20 dB, [B] -> [B, 1]: a number a network can digest."""
     return (snr_db[:, None] - 10.0) / 10.0

@@ -36,6 +36,10 @@ HEADINGS = {
 """An attacker's figures, in the order in which tables show them, and what these call them."""
 
 
+INFERRED = {"infer": "", "auc": " AUC", "plain": " plain"}
+"""The figures of what is inferred, the balanced accuracy first, and what tables call them behind its name."""
+
+
 def provenance(source: Source, device: torch.device) -> dict[str, Any]:
     """Data and where it came from, device, versions and commit."""
     return {
@@ -90,9 +94,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def columns(evaluation: Evaluation) -> tuple[str, ...]:
-    """:data:`HEADINGS`, and what was inferred (``infer_label``, ``infer_`` and an attribute)."""
+    """:data:`HEADINGS`, and of the label and each attribute that was inferred balanced accuracy, AUC and share of right
+    answers."""
     found = {name for by in evaluation.leaks.values() for row in by.values() for name in row}
-    return *HEADINGS, *sorted(name for name in found if name.startswith("infer_"))
+    inferred = sorted(name.removeprefix("infer_") for name in found if name.startswith("infer_"))
+    return *HEADINGS, *(f"{figure}_{name}" for name in inferred for figure in INFERRED)
 
 
 def rows(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -152,7 +158,7 @@ LEGEND = (
 def accuracies(evaluation: Evaluation) -> str:
     """The accuracy at each SNR, and what the best constant answer gets: ``48.6% at 12 dB (chance 33.3%)``."""
     shares = ", ".join(f"{f.mean:.1%} at {snr:g} dB" for snr, f in evaluation.accuracy.items())
-    chance = evaluation.chance.get("label")
+    chance = evaluation.chance.get("plain_label")
     return shares if chance is None else f"{shares} (chance {chance:.1%})"
 
 
@@ -213,7 +219,7 @@ def _as_markdown(text: str) -> str:
 def _leaks(evaluation: Evaluation, part: Sequence[str], *, interval: bool) -> list[list[str]]:
     """Headings and a row for each attacker and SNR that has some of these columns, then floors and chances."""
     names = [column.removeprefix("infer_") for column in part]
-    lines = [["attacker", "SNR dB", *(HEADINGS.get(name, name) for name in names)]]
+    lines = [["attacker", "SNR dB", *map(_heading, part)]]
     for attacker, by_snr in evaluation.leaks.items():
         for snr, figures in by_snr.items():
             cells = [_leak(figures[column], column, interval) if column in figures else "" for column in part]
@@ -221,13 +227,18 @@ def _leaks(evaluation: Evaluation, part: Sequence[str], *, interval: bool) -> li
     for name, floor in evaluation.floors.items():
         values = {"psnr_db": f"{floor['psnr_db']:.2f}", "ssim": f"{floor['ssim']:.3f}"}
         lines.append([f"{name} (floor)", "", *(values.get(column, "") for column in names)])
-    shares = {name: f"{share:.1%}" for name, share in evaluation.chance.items()}
-    lines.append(["best constant answer", "", *(shares.get(name, "") for name in names)])
+    shares = {figure: f"{share:.1%}" for figure, share in evaluation.chance.items()}
+    lines.append(["best constant answer", "", *(shares.get(column, "") for column in part)])
     return [line for line in lines if any(line[2:])]
 
 
+def _heading(column: str) -> str:
+    figure, _, name = column.partition("_")
+    return HEADINGS.get(column) or name + INFERRED[figure]
+
+
 def _leak(figure: Figure, column: str, interval: bool) -> str:
-    digits, unit = (1, "%") if column.startswith(("reid", "infer")) else (3 if column == "ssim" else 2, "")
+    digits, unit = (1, "%") if column.startswith(("reid", *INFERRED)) else (3 if column == "ssim" else 2, "")
     return _figure(figure if interval else Figure(figure.mean, math.nan), digits, unit)
 
 
@@ -238,6 +249,40 @@ def _figure(figure: Figure, digits: int, unit: str) -> str:
     return f"{figure.mean * scale:.{digits}f}{spread}{unit}"
 
 
+def trainings(records: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Headings and a row for each training in the records of attacks: how long it took, and what ended it.
+
+    A curve that still rose when a limit ended it is no result: its rise in the last hundred steps at the full rate is
+    told.
+
+    >>> fit = {"steps": 900, "stopped_by": "validation", "held_out_top1": 0.5, "best_step": 800}
+    >>> trainings({"match": {"fit": fit, "seconds": 12.34}})[1]
+    ['match', '900', 'validation', 'held_out_top1 0.5', '', '12.3']
+    """
+    lines = [["attacker", "steps", "stopped by", "held out", "still rising, per 100 steps", "seconds"]]
+    for name, record in records.items():
+        fit = record["fit"]
+        parts = {name: fit} | {f"{name}/{part}": one for part, one in fit.items() if isinstance(one, Mapping)}
+        for who, one in parts.items():
+            if "stopped_by" not in one:
+                continue
+            figure, value = next((key, v) for key, v in one.items() if key.startswith("held_out_"))
+            rise = one.get("rise_per_100_steps")
+            seconds = f"{record['seconds']:.1f}" if who == name else ""
+            told = f"{figure} {value:.4g}", "" if rise is None else f"{rise:.2g}", seconds
+            lines.append([who, str(one["steps"]), one["stopped_by"], *told])
+    return lines
+
+
+def rising(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each training whose figure still rose when its limit ended it."""
+    return [
+        f"{who} was stopped by its limit of {steps} steps ({held}, rising by {rise} in 100): more find more."
+        for who, steps, _, held, rise, _ in trainings(records)[1:]
+        if rise and float(rise) > 0
+    ]
+
+
 def write_results(
     folder: Path, record: dict[str, Any], evaluation: Evaluation, note: str, title: str
 ) -> None:
@@ -245,4 +290,6 @@ def write_results(
     write_json(folder / RESULTS, record)
     write_csv(folder / "results.csv", rows(evaluation))
     title, note = _as_markdown(title), _as_markdown(note)
-    write_text(folder / "results.md", f"# {title}\n\n{markdown(evaluation)}\n{note}\n")
+    learnt = trainings(record.get("attackers", {}))
+    table = "\n".join(markdown_table(learnt[0], learnt[1:])) + "\n\n" if len(learnt) > 1 else ""
+    write_text(folder / "results.md", f"# {title}\n\n{markdown(evaluation)}\n{table}{note}\n")

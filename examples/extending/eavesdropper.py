@@ -72,8 +72,11 @@ def main(scheme: str = "deepjscc", queries: int = 2000, snr_db: float = 12.0) ->
     found = evaluate(test, target, {"probe": attacker}, snr_db=(snr_db,), seeds=1)
     print(f"threat model: {threat}; spent {record['queries']:,} queries")
     for name in sizes:
-        right = found.leaks["probe"][snr_db][f"infer_{name}"].mean
-        print(f"{name}: right {right:.1%} of the time (the most frequent value: {found.chance[name]:.1%})")
+        figure = f"infer_{name}"
+        right = found.leaks["probe"][snr_db][figure].mean
+        print(
+            f"{name}: right {right:.1%}, all values counting alike (any constant answer: {found.chance[figure]:.1%})"
+        )
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def test_quickstart(tmp_path):
 
 @pytest.mark.slow
 def test_train_attacker(scheme, tmp_path):
-    budget = ("--num-images", "600", "--epochs", "1", "--queries", "200", "--output", "attack.png")
+    budget = ("--num-images", "600", "--steps", "20", "--queries", "200", "--output", "attack.png")
     printed = run("train_attacker", "--scheme", str(scheme), *budget, folder=tmp_path)
     assert "spent 200 queries" in printed
     assert "mean-image: PSNR" in printed

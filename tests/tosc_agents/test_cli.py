@@ -26,7 +26,7 @@ from tosc_env.io.checkpoints import load_checkpoint
 
 ATTACKS = [
     *("--eavesdropper", "mean-image", "linear", "inversion-mlp", "match", "--eavesdropper-kwargs"),
-    *("epochs=1", "width=8", "components=4", "stem=4", "widths=[4,8]", "blocks=[0,0]", "batch_size=10"),
+    *("steps=4", "width=8", "components=4", "stem=4", "widths=[4,8]", "blocks=[0,0]", "batch_size=10"),
 ]
 
 
@@ -90,9 +90,7 @@ def test_train_attack_and_evaluate_write_all_they_promise(folder, capsys):
         record["channel_uses"] == 8 and record["data"]["provenance"] and record["commit"] and record["device"]
     )
     assert record["attackers"]["linear"]["threat_model"]["images"] == "other-half"
-    assert record["attackers"]["match"]["options"]["epochs"] == 1, (
-        "options go to the attackers that have them"
-    )
+    assert record["attackers"]["match"]["options"]["steps"] == 4, "options go to the attackers that have them"
     assert (
         record["results"]["seeds"] == 2 and record["results"]["leaks"]["linear"]["12"]["psnr_db"]["mean"] > 5
     )
@@ -129,7 +127,7 @@ def test_recorded_symbols_leak_to_an_attacker_what_their_scheme_does(checkpoint,
     scheme, setting = load_checkpoint(checkpoint).policy, setting_of(load_checkpoint(checkpoint))
     splits = {"train_second_half": setting.source(half="attacker"), "test": setting.source(split="test")}
     np.savez("a.npz", **{k: scheme.send(s, torch.arange(len(s)), None).numpy() for k, s in splits.items()})
-    attack = [*("--eavesdropper", "linear", "--no-ssim", "--seeds", "1", "--output")]
+    attack = [*("--eavesdropper", "linear", "match-query", "--no-ssim", "--seeds", "1", "--output")]
     assert cli.main(["attack", "a.npz", "--data", "few", *attack, "recorded"]) == 0
     assert cli.main(["attack", str(checkpoint), *attack, "played"]) == 0
     recorded, played = (results_in(folder / name)["results"] for name in ("recorded", "played"))
@@ -137,7 +135,10 @@ def test_recorded_symbols_leak_to_an_attacker_what_their_scheme_does(checkpoint,
     heard = [one["leaks"]["linear"]["12"]["psnr_db"]["mean"] for one in (recorded, played)]
     assert heard[0] == pytest.approx(heard[1], abs=0.5)
     assert recorded["accuracy"] == {} and "12" in played["accuracy"], "a recording has no receiver"
-    assert "nearest-symbols" in recorded["leaks"], "the candidates are among the records"
+    found = [one["leaks"]["match-query"]["12"]["reid_query"]["mean"] for one in (recorded, played)]
+    assert found[0] == pytest.approx(found[1], abs=0.15) and found[0] > 3 / 60, (
+        "the candidates are among the records"
+    )
     assert "belong to a checkpoint" in slip(capsys, "attack", "a.npz", "--stages", "keyed")
 
 

@@ -14,7 +14,7 @@ from tosc_env.attackers import eavesdroppers
 from tosc_env.io.checkpoints import load_checkpoint, read_header
 
 SMALL = [
-    *("epochs=1", "width=8", "components=4", "stem=4", "widths=[4,8]", "blocks=[0,0]", "batch_size=10"),
+    *("steps=4", "width=8", "components=4", "stem=4", "widths=[4,8]", "blocks=[0,0]", "batch_size=10"),
     *("restarts=1", "inversion.widths=[4,4,4]", "unshuffle.pairs=20"),
 ]
 QUICK = ("--data-kwargs", *DATA, "--num-symbols", "8", "--epochs", "1", "--batch-size", "10")
@@ -198,7 +198,7 @@ def test_a_key_file_that_holds_no_key_is_one_line(capsys, folder, baseline):
         (("attack", "BASE", "--eavesdropper", "codebook"), "codebook"),
         (("attack", "BASE", "--receptions", "0"), "receptions 1 0"),
         (("attack", "BASE", "--images", "other-data"), "--attacker-data"),
-        (("attack", "BASE", "--eavesdropper-kwargs", "inversoin.epochs=1"), "'inversoin'"),
+        (("attack", "BASE", "--eavesdropper-kwargs", "inversoin.steps=1"), "'inversoin'"),
         (("calibrate", "BASE", "--target", "0.5"), "dp-laplace 'calibrated'"),
     ],
 )

@@ -120,9 +120,9 @@ def take_steps(place, module, loss):
     config = LoopConfig(batch_size=ROWS, optimizer="adamw", learning_rate=1e-3, precision="float32")
     step = Step(module.train(), loss, config)
     index = torch.arange(ROWS, device=CUDA)
-    step(index, 0, 4)
+    step(index, 0, 1.0)
     with place.no_waits():
-        figures = step(index, 1, 4)
+        figures = step(index, 1, 1.0)
     assert {value.device for value in (*figures.values(), *step.average.values())} == {CUDA}
     step.checks.synchronize()
 
@@ -146,19 +146,24 @@ LOOKS = 2
 @pytest.fixture
 def watched(place, monkeypatch):
     """From the second epoch on, whatever waits but the host's looks at the figures, one in ``LOOKS`` steps, fails."""
-    call, strict = Step.__call__, ExitStack()
+    call, strict, schedule, done = Step.__call__, ExitStack(), loop._schedule, [0.0]
 
-    def step(self, index, number, total):
+    def share_of(share_done, warmup):
+        done[0] = share_done
+        return schedule(share_done, warmup)
+
+    def step(self, index, number, share):
         strict.close()
-        if number >= total // 2:
+        if done[0] >= 0.5:
             strict.enter_context(place.no_waits())
-        figures = call(self, index, number, total)
+        figures = call(self, index, number, share)
         if (number + 1) % LOOKS == 0:
             strict.close()
         return figures
 
     monkeypatch.setattr(loop, "SYNC_EVERY", LOOKS)
     monkeypatch.setattr(Step, "__call__", step)
+    monkeypatch.setattr(loop, "_schedule", share_of)
     fork = torch.random.fork_rng  # of the CPU's stream alone, as there may be no GPU's
     monkeypatch.setattr(torch.random, "fork_rng", lambda devices=(): fork(devices=[]))
     yield place
@@ -217,6 +222,7 @@ def test_everything_of_this_package_is_among_what_is_played_and_trained():
 TINY_MLP = {"width": 16, "depth": 1, "precision": "float32"}
 BASES = {
     "inversion": {"widths": [8, 8, 8], "restarts": 1, "precision": "float32"},
+    "inversion-unet": {"widths": [8, 8], "precision": "float32"},
     "inversion-mlp": {"components": 4, "restarts": 1, **TINY_MLP},
     "match": {
         "embedding": 8,
@@ -251,6 +257,7 @@ ATTACKS = [
     ("sorted", LINEAR, "noise between keys", {**UNKEYED, "keys": "without-pairs"}),
     ("denoise", TRANSFORMED, "deepjscc", {"receptions": 2}),
     ("unshuffle", TRANSFORMED, ROTATED, UNKEYED),
+    ("few-pairs", {"pairs": 3}, ROTATED, {**UNKEYED, "candidate_queries": True}),
 ]
 CHANNELS = {"awgn": {}, "rayleigh": {"coherence": 4}}
 
@@ -267,11 +274,11 @@ def test_no_attacker_waits(place, monkeypatch, place_in_row):
     attacker = make_eavesdropper(name, game.spec, **options).to(CUDA)
     stepped = []
 
-    def train_on(self, view, step_loss, generator, progress, *, num_images=None):
+    def train_on(self, view, step_loss, validate, generator, progress, *, figure):
         self.to(view.device)
         take_steps(place, self, step_loss)
         stepped.append(self.name)
-        return {}
+        return {figure: 0.0}
 
     monkeypatch.setattr(NeuralEavesdropper, "train_on", train_on)
     stream = torch.Generator(CUDA).manual_seed(0)

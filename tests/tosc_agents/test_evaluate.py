@@ -15,6 +15,7 @@ from refusals import refused
 from scipy import stats
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.evaluate import Figure, evaluate, floors
+from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
 
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper, make_eavesdropper
@@ -170,9 +171,9 @@ def test_of_two_pairs_with_one_eavesdropper_snr_none_is_lost_in_silence(game, sc
     assert list(twice.accuracy) == [0.0] and not twice.receiver_snr_db
 
 
-def test_the_batch_size_moves_no_figure_but_those_that_count_candidates(game, scheme):
+def test_the_number_of_candidates_moves_no_figure_but_those_that_count_them(game, scheme):
     found = [
-        evaluate(game, scheme, {"a": Oracle(game), "b": mean_image(game)}, seeds=1, batch_size=size).leaks
+        evaluate(game, scheme, {"a": Oracle(game), "b": mean_image(game)}, seeds=1, candidates=size).leaks
         for size in (COUNT, 37)
     ]
     for name in ("a", "b"):
@@ -261,8 +262,11 @@ def test_inference_is_scored_by_name_against_the_right_truth(game, scheme):
     row = found.leaks["knows"][12.0]
     colour = game.source.attributes[:, game.source.attribute_names.index("colour")]
     assert row["infer_label"].mean == 1.0
-    assert row["infer_colour"].mean == pytest.approx(float((colour == 0).float().mean()))
-    assert found.chance["colour"] == pytest.approx(float(torch.bincount(colour).max()) / COUNT)
+    assert row["plain_colour"].mean == pytest.approx(float((colour == 0).float().mean()))
+    values = len(colour.unique())
+    assert row["infer_colour"].mean == pytest.approx(1 / values) == found.chance["infer_colour"]
+    assert row["plain_colour"].mean <= found.chance["plain_colour"]
+    assert row["auc_label"].mean == 1.0 and row["auc_colour"].mean == pytest.approx(0.5)
 
 
 def test_an_attacker_of_repeated_transmissions_gets_as_many_as_the_threat_model_says(game, scheme):
@@ -354,12 +358,12 @@ def test_nearest_symbols_are_looked_for_in_what_colluding_eavesdroppers_have_tog
         ("alone", wiretap(2), False),
     ):
         threat = ThreatModel(candidate_queries=True, colluding=colluding)
-        found = evaluate(
-            game.with_rules(nodes=nodes), scheme, {}, snr_db=[30.0], seeds=6, with_ssim=False, threat=threat
-        )
+        there = game.with_rules(nodes=nodes, snr_db=30.0)
+        query, _ = fit_eavesdropper("match-query", there, scheme, threat=threat)
+        found = evaluate(there, scheme, {"q": query}, snr_db=[30.0], seeds=6, with_ssim=False, threat=threat)
         rates[name] = {who: rows[30.0]["reid_query"].mean for who, rows in found.leaks.items()}
     (together,), (one,) = rates["together"].values(), rates["one"].values()
-    assert sorted(rates["alone"]) == ["nearest-symbols@eavesdropper_0", "nearest-symbols@eavesdropper_1"]
+    assert sorted(rates["alone"]) == ["q@eavesdropper_0", "q@eavesdropper_1"]
     assert abs(together - one) < 0.1 and together > 1.3 * max(rates["alone"].values())
 
 

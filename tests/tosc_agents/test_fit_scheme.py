@@ -158,7 +158,7 @@ def test_what_cannot_be_trained_is_refused(monkeypatch):
 def test_an_attackers_record_says_how_it_was_made():
     _, scheme = setting(num_images=200)
     game, _ = setting(half="attacker", num_images=200, eavesdropper_snr_db=5.0)
-    options = {"width": 16, "components": 4, "epochs": 1, "batch_size": 20}
+    options = {"width": 16, "components": 4, "steps": 4, "batch_size": 20}
     threat = ThreatModel(queries=60)
     attacker, record = fit_eavesdropper(
         "inversion-mlp", game, scheme.eval(), threat=threat, options=options, seed=4
@@ -166,7 +166,7 @@ def test_an_attackers_record_says_how_it_was_made():
     assert not attacker.training and not any(p.requires_grad for p in attacker.parameters())
     assert record["name"] == "inversion-mlp" and record["queries"] == 60 and record["seed"] == 4
     assert record["threat_model"] == threat.plain() and record["snr_db"] == 5.0
-    assert record["options"].items() >= options.items() and record["fit"]["images"] == 60
+    assert record["options"].items() >= options.items() and record["fit"]["images"] == 45
 
 
 def test_an_attacker_that_asks_for_what_is_denied_gets_no_further():

@@ -26,7 +26,7 @@ from tosc_env.testing import check_eavesdropper
 from tosc_env.types import SystemSpec
 
 SIDE, N = 16, 24
-SMALL = {"width": 128, "epochs": 12, "batch_size": 100, "learning_rate": 3e-3}
+SMALL = {"width": 128, "steps": 300, "batch_size": 100, "learning_rate": 3e-3}
 
 
 class Nothing(Pixels):
@@ -66,17 +66,19 @@ def test_the_label_is_read_off_an_unprotected_message():
     train, test = games()
     attacker, record, leak, chance = found("label", train, test)
     assert attacker.inferred == (("label", 10),) and record["fit"]["inferred"] == [["label", 10]]
-    assert leak["infer_label"] > 4 * chance["label"]
+    assert leak["infer_label"] > 4 * chance["infer_label"]
 
 
 def test_noise_tells_nothing_of_label_or_attributes():
     train, test = games()
     for name in ("label", "attribute"):
-        *_, leak, chance = found(name, train, test, {**SMALL, "epochs": 3}, scheme=Nothing)
+        *_, leak, chance = found(name, train, test, {**SMALL, "steps": 60}, scheme=Nothing)
         assert leak
         for figure, rate in leak.items():
-            best = chance[figure.removeprefix("infer_")]
-            assert rate < best + noise_of(best), figure
+            best = chance[figure]
+            # Of a rare value few images tell: a balanced accuracy is less certain than a share.
+            spread = 0.1 if figure.startswith(("auc", "infer")) else noise_of(best)
+            assert rate < best + spread, figure
 
 
 def test_yes_or_no_answers_are_right_far_more_often_than_by_chance():
@@ -90,8 +92,8 @@ def test_yes_or_no_answers_are_right_far_more_often_than_by_chance():
     )
     rules = {"task": "attributes", "task_kwargs": {"names": ["left", "upper"]}, "num_symbols": N}
     train, test = (Game(whole.subset(range(*part)), **rules) for part in ((0, 2500), (2500, 3000)))
-    attacker, _, leak, _ = found("label", train, test, {**SMALL, "epochs": 4})
-    assert attacker.inferred == (("left", 2), ("upper", 2)) and set(leak) == {"infer_left", "infer_upper"}
+    attacker, _, leak, _ = found("label", train, test, {**SMALL, "steps": 200})
+    assert attacker.inferred == (("left", 2), ("upper", 2)) and {"infer_left", "infer_upper"} <= set(leak)
     assert attacker.infer(torch.zeros(3, 2 * N), torch.zeros(3, 1)).shape == (3, 4)
     assert min(leak.values()) > 0.95
 
@@ -105,9 +107,9 @@ def test_private_attributes_are_read_off_an_unprotected_message(tmp_path):
     source = train.source
     sizes = {n: len(v) for n, v in zip(source.attribute_names, source.attribute_values, strict=True)}
     assert dict(attacker.inferred) == sizes == record["options"]["values"]
-    assert set(leak) == {f"infer_{name}" for name in sizes}
-    assert leak["infer_colour"] > chance["colour"] + 0.3
-    assert all(leak[f"infer_{name}"] > chance[name] - noise_of(chance[name]) for name in sizes)
+    assert set(leak) == {f"{figure}_{name}" for name in sizes for figure in ("infer", "plain", "auc")}
+    assert leak["infer_colour"] > chance["infer_colour"] + 0.3 and leak["auc_colour"] > 0.8
+    assert all(leak[f"infer_{name}"] > chance[f"infer_{name}"] - 0.1 for name in sizes)
     # A copy from a file knows its attributes, in the same order, and answers the same.
     save_checkpoint(tmp_path / "attribute.safetensors", attacker, {})
     copy = load_checkpoint(tmp_path / "attribute.safetensors").policy
@@ -119,9 +121,13 @@ def test_private_attributes_are_read_off_an_unprotected_message(tmp_path):
 
 def test_some_attributes_can_be_chosen_and_those_that_cannot_be_inferred_are_named():
     train, test = games()
-    options = {**SMALL, "epochs": 1}
+    options = {**SMALL, "steps": 10}
     attacker, _, leak, _ = found("attribute", train, test, {**options, "attributes": ["colour"]})
-    assert [name for name, _ in attacker.inferred] == ["colour"] and set(leak) == {"infer_colour"}
+    assert [name for name, _ in attacker.inferred] == ["colour"] and set(leak) == {
+        "infer_colour",
+        "plain_colour",
+        "auc_colour",
+    }
     images = torch.randint(256, (20, 3, SIDE, SIDE), dtype=torch.uint8, generator=g())
     plain = Game(Source.from_arrays(images, [0, 1] * 10, name="plain"), num_symbols=N)
     for game, more, words in (
@@ -143,8 +149,8 @@ def test_some_attributes_can_be_chosen_and_those_that_cannot_be_inferred_are_nam
 
 # -- several starts ---------------------------------------------------------------------------------
 
-MLP = {"components": 8, "width": 32, "epochs": 3, "batch_size": 50}
-CNN = {"widths": (8, 8, 4, 4), "epochs": 2, "batch_size": 50}
+MLP = {"components": 8, "width": 32, "steps": 30, "batch_size": 50}
+CNN = {"widths": (8, 8, 4, 4), "steps": 20, "batch_size": 50}
 
 
 def fit(name, options, count=800, progress=None, state=None):
@@ -171,7 +177,7 @@ def test_the_best_of_several_starts_is_kept(name, options, monkeypatch):
     monkeypatch.setattr(restarts, "_psnr_db", watch)
     attacker, record = fit(name, {**options, "restarts": 3})
     told = record["fit"]
-    psnr = [start["validation_psnr_db"] for start in told["restarts"]]
+    psnr = [start["held_out_psnr_db"] for start in told["restarts"]]
     assert [start["seed"] for start in told["restarts"]] == [3, 3 + 1009, 3 + 2018]
     assert told["kept"] == psnr.index(max(psnr)) and len(set(psnr)) == 3
     assert told["images"] == 300 and told["validation"] == {"images": 100, "of": "held-out images"}

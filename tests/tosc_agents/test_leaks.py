@@ -28,7 +28,8 @@ FOUND = Evaluation(
     floors={"mean-image": {"psnr_db": 12.5, "ssim": 0.1}},
     images=2000,
     seeds=1,
-    chance={"label": 0.1, "colour": 0.2},
+    candidates=1000,
+    chance={"infer_label": 0.1, "infer_colour": 0.2},
 )
 
 

@@ -132,9 +132,9 @@ def test_averaging_encodings_sees_through_a_stochastic_encoder():
 
 def test_a_shuffled_message_of_points_is_found_by_which_points_it_has():
     _, record, rate = play(shuffled_points(), snr_db=30.0)
-    assert record["comparison"] == "histogram" and rate > 0.3
+    assert record["comparison"] == "counts" and rate > 0.3
     hidden = ThreatModel(candidate_queries=True, codebook=False)
-    assert "histogram" not in play(shuffled_points(), snr_db=30.0, threat=hidden)[1]["top1"]
+    assert "counts" not in play(shuffled_points(), snr_db=30.0, threat=hidden)[1]["top1"]
 
 
 # -- over a fading link -----------------------------------------------------------------------------

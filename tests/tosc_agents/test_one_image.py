@@ -19,7 +19,7 @@ from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
 
 TINY = {"stem": 4, "widths": (4, 8), "blocks": (0, 0), "receiver_width": 16, "receiver_depth": 1}
-SMALL = {"epochs": 1, "width": 8, "components": 4, "stem": 4, "batch_size": 10}
+SMALL = {"steps": 4, "width": 8, "components": 4, "stem": 4, "batch_size": 10}
 TOWER = {"widths": (4, 8), "blocks": (0, 0)}
 
 

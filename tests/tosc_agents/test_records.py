@@ -28,6 +28,7 @@ def evaluation():
         floors={"mean-image": {"psnr_db": 12.75, "ssim": 0.125}},
         images=100,
         seeds=3,
+        candidates=100,
     )
 
 

@@ -248,7 +248,7 @@ ATTACK = {
     "--stages": ["keyed:mode=shuffle"],
     "--key-file": "my.key",
     "--eavesdropper": ["mean-image", "linear", "inversion-mlp", "label"],
-    "--eavesdropper-kwargs": ["epochs=2", "width=8", "components=4", "batch_size=10", "restarts=1"],
+    "--eavesdropper-kwargs": ["steps=150", "width=8", "components=4", "batch_size=10", "restarts=1"],
     "--attacker-data": "these",
     "--seeds": 1,
     "--ssim": False,
@@ -262,7 +262,7 @@ ATTACKED_OTHERWISE = {
     "--key-file": "other.key",
     "--eavesdropper": ["linear", "label"],
     "--all": True,
-    "--eavesdropper-kwargs": ["epochs=3", "width=8", "components=4", "batch_size=10", "restarts=1"],
+    "--eavesdropper-kwargs": ["steps=250", "width=8", "components=4", "batch_size=10", "restarts=1"],
     "--transmitter-csi": "receiver",
     "--snr-db": 3.0,
     "--eavesdropper-snr-db": 3.0,
@@ -287,7 +287,7 @@ ATTACKED_OTHERWISE = {
 }
 ATTACKED_OTHERWISE |= others(Attack, ATTACKED_OTHERWISE) | others(ThreatModel, ATTACKED_OTHERWISE)
 ATTACKED_WITH = {
-    "--eavesdropper": {"--eavesdropper-kwargs": ["epochs=2", "width=8", "batch_size=10"]},
+    "--eavesdropper": {"--eavesdropper-kwargs": ["steps=150", "width=8", "batch_size=10"]},
     "--eavesdropper-snr-db": {"--snr-db": 12.0},
     "--images": {"--attacker-data": None},
     "--attacker-data-kwargs": {"--attacker-data": "shapes"},

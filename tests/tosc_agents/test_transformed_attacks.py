@@ -33,12 +33,12 @@ from tosc_env.types import SystemSpec
 TRANSFORMED = ("codebook", "denoise", "sorted", "unshuffle")
 SIDE, N = 16, 24
 TINY = {
-    "inversion-mlp": {"components": 4, "width": 8, "restarts": 1, "epochs": 1, "batch_size": 32},
-    "label": {"width": 8, "epochs": 1, "batch_size": 32},
-    "attribute": {"width": 8, "epochs": 1, "batch_size": 32},
+    "inversion-mlp": {"components": 4, "width": 8, "restarts": 1, "steps": 4, "batch_size": 32},
+    "label": {"width": 8, "steps": 4, "batch_size": 32},
+    "attribute": {"width": 8, "steps": 4, "batch_size": 32},
     "match": {
         "width": 8,
-        "epochs": 1,
+        "steps": 4,
         "batch_size": 32,
         "stem": 4,
         "widths": (4, 8),
@@ -46,7 +46,7 @@ TINY = {
         "embedding": 8,
     },
 }
-LEARN = {"components": 32, "width": 128, "restarts": 1, "epochs": 10, "batch_size": 50, "dropout": 0.0}
+LEARN = {"components": 32, "width": 128, "restarts": 1, "steps": 300, "batch_size": 50, "dropout": 0.0}
 
 
 # -- schemes ----------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ class Stop(Exception):
 def test_an_interrupted_attack_ends_in_the_very_same_attacker(source, tmp_path):
     few = source.subset(range(96))
     bases = ["inversion-mlp", "label"]
-    kwargs = {base: {**TINY[base], "epochs": 3, "dropout": 0.1} for base in bases}
+    kwargs = {base: {**TINY[base], "steps": 250, "dropout": 0.1} for base in bases}
 
     def fitted(path=None, stop=None):
         game = Game(few, num_symbols=N)
@@ -306,12 +306,12 @@ def test_a_wrong_option_is_one_sentence():
         ("denoise", {"base_attacks": ["sorted"]}, "ordinary 'sorted'"),
         (
             "unshuffle",
-            {"base_attacks": ["linear"], "base_attack_kwargs": {"linear": {"epochs": 3}}},
-            "'linear' 'epochs'",
+            {"base_attacks": ["linear"], "base_attack_kwargs": {"linear": {"steps": 3}}},
+            "'linear' 'steps'",
         ),
         (
             "unshuffle",
-            {"base_attacks": ["linear"], "base_attack_kwargs": {"label": {"epochs": 3}}},
+            {"base_attacks": ["linear"], "base_attack_kwargs": {"label": {"steps": 3}}},
             "'label'",
         ),
         ("unshuffle", {"pairs": 9}, "pairs 10 9"),
@@ -562,7 +562,7 @@ def test_hearing_an_image_sixteen_times_leaks_more_than_hearing_it_once(source, 
     scheme, leaked = make_scheme(Pixels(SPEC), stages=[Noise(SPEC)]), {}
     for repeats in (1, 16):
         view, game, _ = view_of(source, scheme, snr_db=0.0, receptions=repeats)
-        attacker = transformed("denoise", game.spec, kwargs={"inversion-mlp": {**LEARN, "epochs": 5}})
+        attacker = transformed("denoise", game.spec, kwargs={"inversion-mlp": {**LEARN, "steps": 200}})
         assert attacker.repeated and attacker.fit(view, generator=g())["receptions"] == repeats
         leaked[repeats] = psnr(attacker, game, scheme, test_source, snr_db=0.0, repeats=repeats)
     assert leaked[16] > leaked[1] + 0.5, leaked

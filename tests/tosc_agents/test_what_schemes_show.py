@@ -22,9 +22,9 @@ KEY = "c3" * 32
 TEST = 1500
 QUICK = {
     "linear": {},
-    "inversion-mlp": {"epochs": 10, "restarts": 1, "width": 256, "components": 48},
-    "match": {"epochs": 8, "stem": 8, "widths": [16, 32, 64], "blocks": [0, 0, 0], "batch_size": 250},
-    "label": {"epochs": 10, "width": 128},
+    "inversion-mlp": {"steps": 600, "restarts": 1, "width": 256, "components": 48},
+    "match": {"steps": 300, "stem": 8, "widths": [16, 32, 64], "blocks": [0, 0, 0], "batch_size": 250},
+    "label": {"steps": 400, "width": 128},
 }
 
 

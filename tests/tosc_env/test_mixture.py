@@ -167,7 +167,7 @@ def test_it_is_evaluated_attacked_and_played_like_any_scheme(source, schemes):
     mixture = Mixture(schemes, by_row)
     game = Game(source, eavesdropper_snr_db=12.0)
     attacker, _ = fit_eavesdropper("linear", game, mixture)
-    figures = evaluate(game, mixture, {"linear": attacker}, seeds=1, batch_size=ROWS, with_ssim=False)
+    figures = evaluate(game, mixture, {"linear": attacker}, seeds=1, candidates=ROWS, with_ssim=False)
     right = torch.cat(
         [
             game.task.score(e.logits().argmax(1), e.round.targets)

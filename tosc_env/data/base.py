@@ -11,6 +11,7 @@ from typing import Any, Literal, NoReturn, TypeVar, final, get_args
 import torch
 from torch import Tensor
 
+from tosc_env.data.augmentation import WAYS, augment
 from tosc_env.data.checks import (
     as_attributes,
     as_images,
@@ -88,6 +89,7 @@ class Source:
     _make_provenance: Callable[[], str]
     half: str | None = None
     halves: Halves = "shuffled"
+    _ways: int = 1
     _again: Callable[[], Source] | None = None
     """Loads the same images on the CPU; None: they are the user's own."""
 
@@ -175,7 +177,7 @@ class Source:
         return cls(*arrays, name, split, classes, names, values, statistics, make_provenance, halves=halves)
 
     def __len__(self) -> int:
-        return self._images.shape[0]
+        return self._images.shape[0] * self._ways
 
     def __repr__(self) -> str:
         part = f", half={self.half!r}" if self.half else ""
@@ -253,12 +255,27 @@ class Source:
 
     def gather(self, index: Tensor) -> Batch:
         """The images at ``index`` (int64 [B], on this device) as a :class:`Batch` of fresh tensors."""
+        place = index if self._ways == 1 else index % len(self._images)
+        images = self._images.index_select(0, place)
+        if self._ways > 1:
+            images = augment(images, index // len(self._images))
         return Batch(
-            images=self._images.index_select(0, index).to(torch.float32).div_(255),
-            labels=self._labels.index_select(0, index),
-            attributes=self._attributes.index_select(0, index),
+            images=images.to(torch.float32).div_(255),
+            labels=self._labels.index_select(0, place),
+            attributes=self._attributes.index_select(0, place),
             index=index.clone(),
         )
+
+    @cached_property
+    def augmented(self) -> Source:
+        """These N images and their changed copies, with the labels and attributes of the image: the position p is the
+        image p mod N, changed in the way p div N (:func:`~tosc_env.data.augmentation.augment`).
+
+        It is always the same object, shares the memory, and has the same number: its first N images are these.
+        """
+        longer = replace(self._with(lambda values: values), _ways=WAYS)
+        vars(longer)["_digest"] = self._digest
+        return longer
 
     def subset(self, index: Tensor | Sequence[int]) -> Source:
         """The source made of the images at ``index``; statistics stay those of the whole training split."""

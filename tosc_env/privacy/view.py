@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from tosc_env.async_checks import current_checks
 from tosc_env.channels.base import aligned
+from tosc_env.data.augmentation import WAYS
 from tosc_env.data.base import Statistics
 from tosc_env.errors import DeniedError, InputError
 from tosc_env.exchange import Exchange, as_known, known_spec, numbered_by_content, transmit, with_fresh_nonces
@@ -28,15 +29,28 @@ from tosc_env.types import Batch, Context, Reception, Round, SystemSpec
 GRANTS = frozenset(
     (
         *(
+            "additive",
             "attribute_values",
             "attributes",
+            "augmentations",
             "candidates",
             "codebook",
             "constellation",
             "deterministic",
             "device",
         ),
-        *("encode", "fading", "images", "keyed", "labels", "num_images", "outputs", "queries", "sample"),
+        *(
+            "encode",
+            "encode_unkeyed",
+            "fading",
+            "images",
+            "keyed",
+            "labels",
+            "num_images",
+            "outputs",
+            "queries",
+            "sample",
+        ),
         *("sample_repeated", "snr_db", "spec", "statistics", "symbols", "threat", "unkeyed"),
     )
 )
@@ -131,6 +145,16 @@ class View:
         return self._ask("num_images")
 
     @property
+    def augmentations(self) -> int:
+        """The number V of ways in which the attacker may have each of its images changed and sent, the first as it is.
+
+        Every index of an image may also be ``index + way * num_images`` with a way below V: the same image, mirrored or
+        shifted (:func:`~tosc_env.data.augmentation.augment`), a query of its own. V is 1 where queries are limited, and
+        of symbols recorded elsewhere.
+        """
+        return self._ask("augmentations")
+
+    @property
     def statistics(self) -> Statistics:
         """Mean image and the like of the data set; no class means when the threat model gives no labels."""
         return self._ask("statistics")
@@ -144,6 +168,12 @@ class View:
     def fading(self) -> bool:
         """True if the eavesdropper's link fades; otherwise it adds noise of known power alone."""
         return self._ask("fading")
+
+    @property
+    def additive(self) -> bool:
+        """True if a reception is symbols through gains with white noise added, of the power and the gains that the CSI
+        tells: not where CSI is denied."""
+        return self._ask("additive")
 
     @property
     def deterministic(self) -> bool:
@@ -176,7 +206,8 @@ class View:
         return self._ask("constellation")
 
     def images(self, index: Tensor) -> Tensor:
-        """The attacker's own images, float32 [B, C, H, W]; index int64 [B] below :attr:`num_images`."""
+        """The attacker's own images, float32 [B, C, H, W]; index int64 [B] below :attr:`num_images`, or of changed
+        copies of them (:attr:`augmentations`)."""
         return self._ask("images", index)
 
     def labels(self, index: Tensor) -> Tensor:
@@ -238,6 +269,15 @@ class View:
         """
         return self._ask("encode", images)
 
+    def encode_unkeyed(self, images: Tensor) -> Tensor:
+        """The symbols [N, 2n] that any images [N, C, H, W] would have without the key, each one of
+        :attr:`candidates`.
+
+        Raises:
+            DeniedError: the threat model allows no candidate queries, no more of them, or no encoder without the key.
+        """
+        return self._ask("encode_unkeyed", images)
+
 
 def _query_function(referee: _Referee) -> Callable[..., Any]:
     """The one way to the referee: a grant by its name, one at a time, of tensors that are nothing but tensors."""
@@ -256,13 +296,13 @@ def _query_function(referee: _Referee) -> Callable[..., Any]:
 
 
 def _plain_tensor(grant: str, given: Any) -> Tensor:
-    wanted = "images float32 [N, C, H, W]" if grant == "encode" else "an index int64 [B]"
+    wanted = "images float32 [N, C, H, W]" if grant.startswith("encode") else "an index int64 [B]"
     if not issubclass(type(given), Tensor):  # which no object can pretend, as it can to isinstance
         raise InputError(f"{grant} takes {wanted}, not {type(given).__name__}.")
     check_dense(given, f"what {grant} takes")
     if type(given) not in (Tensor, FakeTensor):
         given = Tensor.as_subclass(given, Tensor)  # never a method of its own
-    fits = (torch.float32, 4) if grant == "encode" else (torch.int64, 1)
+    fits = (torch.float32, 4) if grant.startswith("encode") else (torch.int64, 1)
     if (given.dtype, given.dim()) != fits:
         kind = str(given.dtype).removeprefix("torch.")
         raise InputError(f"{grant} takes {wanted}, not {kind} {list(given.shape)}.")
@@ -278,10 +318,14 @@ class _Referee:
         # Who plays a game in which all pool what they receive does so whatever else is granted.
         held = threat.on(game.source.half)
         self._threat = replace(held, colluding=threat.colluding or game.config.colluding)
-        self._game, self._scheme = game, as_pipeline(scheme)
+        self._scheme = as_pipeline(scheme)
+        self._images = len(game.source)
+        # Of recorded symbols there are no others.
+        self._ways = WAYS if threat.queries is None and self._scheme.receives else 1
+        self._game = game if self._ways == 1 else game.with_rules(source=game.source.augmented)
         self._secret = secret_of(self._scheme, generator.get_state())
         with torch.inference_mode(False):
-            self._asked = torch.zeros(len(game.source), dtype=torch.bool, device=game.device)
+            self._asked = torch.zeros(len(self._game.source), dtype=torch.bool, device=game.device)
         # Every transmission has a stream of its own by its number, so that a run that is resumed goes on with that
         # number; and candidates have others, so that asking for them moves nothing that is received.
         self._repeated, self._encoded, self._transmissions = 0, 0, 0
@@ -305,8 +349,10 @@ class _Referee:
         return self._game.device
 
     def num_images(self) -> int:
-        total = len(self._game.source)
-        return total if self._threat.queries is None else min(total, self._threat.queries)
+        return self._images if self._threat.queries is None else min(self._images, self._threat.queries)
+
+    def augmentations(self) -> int:
+        return self._ways
 
     def statistics(self) -> Statistics:
         known = self._game.source.statistics
@@ -321,6 +367,9 @@ class _Referee:
 
     def fading(self) -> bool:
         return self._game.channel.fading
+
+    def additive(self) -> bool:
+        return self._threat.csi
 
     def deterministic(self) -> bool:
         return not self._scheme.stochastic
@@ -401,11 +450,23 @@ class _Referee:
         return symbols, reception, round_.batch.images
 
     def encode(self, images: Tensor) -> Tensor:
+        self._count_candidates(images)
+        self._deny_pairs()
+        return self._encode(images)
+
+    def encode_unkeyed(self, images: Tensor) -> Tensor:
+        if not self._threat.unkeyed_encoder:
+            raise DeniedError("the threat model denies the encoder without its key (unkeyed_encoder=False).")
+        self._count_candidates(images)
+        return self._encode(images, keyed=False)
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _count_candidates(self, images: Tensor) -> None:
         if not self._threat.candidate_queries:
             raise DeniedError(
                 "the threat model denies having candidate images encoded (candidate_queries=False)."
             )
-        self._deny_pairs()
         shape = self._game.source.image_shape
         if tuple(images.shape[1:]) != shape:
             raise InputError(f"encode takes images of the shape {list(shape)}, not {list(images.shape[1:])}.")
@@ -414,6 +475,8 @@ class _Referee:
                 f"the threat model lets the attacker have {self._threat.candidates} candidates encoded; "
                 f"{self._encoded} have been, and {len(images)} more are asked for."
             )
+
+    def _encode(self, images: Tensor, *, keyed: bool = True) -> Tensor:
         generator = stream(self._secret, "candidates", self._encoded, self.device())
         self._encoded += len(images)
         index = torch.zeros(len(images), dtype=torch.int64, device=self.device())
@@ -422,10 +485,8 @@ class _Referee:
         round_ = numbered_by_content(round_, images, self._scheme)
         context = self._game.context(round_, generator)
         with torch.no_grad(), torch.autocast(self.device().type, enabled=False):
-            symbols = self._scheme.constrain(self._scheme.send_images(images, context), context)
-        return self._as_known(symbols, round_, context)
-
-    # -- inside ---------------------------------------------------------------------------------------
+            symbols = self._scheme.constrain(self._scheme.send_images(images, context, keyed=keyed), context)
+        return self._as_known(symbols, round_, context) if keyed else symbols
 
     def _stream(self) -> torch.Generator:
         """The stream of the next transmission."""
@@ -503,8 +564,10 @@ class _Referee:
             and len(index)
             and not 0 <= int(index.min()) <= int(index.max()) < total
         ):
+            copies = f", and changed copies of them to {total - 1}" if self._ways > 1 else ""
             raise InputError(
-                f"the attacker has the images 0 to {total - 1}; {int(index.min())} to {int(index.max())} are asked for."
+                f"the attacker has the images 0 to {self._images - 1}{copies}; {int(index.min())} to "
+                f"{int(index.max())} are asked for."
             )
 
     def _within_budget(self, index: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ from tosc_agents.leaks import describe, strongest, unprotected
 from tosc_agents.learning.progress import show_progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.pictures import attack_picture
-from tosc_agents.records import RESULTS, print_evaluation, provenance, write_results
+from tosc_agents.records import RESULTS, print_evaluation, provenance, rising, write_results
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import (
     attack_identity,
@@ -94,7 +94,7 @@ class Attack(SystemOptions, NodeOptions):
     all: bool = False
     """Every registered eavesdropper that the threat model allows and the scheme gives something to attack."""
     eavesdropper_kwargs: tuple[str, ...] = ()
-    """Options for every attacker that has them, as name=value, e.g. epochs=10; or for one, as inversion.epochs=10."""
+    """Options for every attacker that has them, as name=value, e.g. steps=1000; or for one, as inversion.steps=1000."""
     snr_db: tuple[float, ...] = ()
     """Es/N0 in dB of both links, for training the attackers and for testing; by default the scheme's."""
     eavesdropper_snr_db: tuple[float, ...] = ()
@@ -126,6 +126,9 @@ class Attack(SystemOptions, NodeOptions):
         _check_options(list(eavesdroppers) if self.all else list(self.eavesdropper), options)
         setting, origin, systems, threat = self._target(device, folder, threat)
         train, test = self._games(setting, systems, device)
+        if isinstance(systems[0], Recorded):
+            # That the candidates are among the records is as good as an encoder to ask.
+            systems[0].remember(test.source, systems[1].get_buffer("symbols"))
         tell_guarantee(systems[1], self.threat.receptions)
         told = {name: value for name, value in setting.plain().items() if name != "data_kwargs"}
         known = identity(setting=told, data=test.source, system=systems[1])
@@ -177,8 +180,6 @@ class Attack(SystemOptions, NodeOptions):
             forget_run(state)
             records[name] = without_identity(record)
         levels = self.snr_db or train.snr_db.choices or (train.snr_db.low, train.snr_db.high)
-        # Recorded symbols have no encoder to ask; that the candidates are among the records does as well.
-        recorded = not systems[1].receives
         found = evaluate(
             test,
             systems[1],
@@ -188,7 +189,7 @@ class Attack(SystemOptions, NodeOptions):
             seeds=self.seeds,
             with_ssim=self.ssim,
             seed=self.noise_seed,
-            threat=replace(threat, candidate_queries=threat.candidate_queries and recorded),
+            threat=threat,
         )
         top = strongest(found)
         record = {
@@ -211,7 +212,7 @@ class Attack(SystemOptions, NodeOptions):
         write_results(folder, record, found, "\n".join([note, "", *(f"* {line}" for line in lines)]), title)
         attack_picture(folder / "picture.png", test, systems[1], fitted, levels[0], threat=threat)
         print_evaluation(title, found, note)
-        for line in lines:
+        for line in [*rising(records), *lines]:
             print(line)
         print(f"results, weights and picture are in {folder}")
         return 0
@@ -360,7 +361,7 @@ def _holds(options: Mapping[str, Any], name: str) -> bool:
 
 
 def _applicable(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The options that an attacker has (``epochs`` means nothing to a closed form), its very own before shared ones."""
+    """The options that an attacker has (``steps`` means nothing to a closed form), its very own before shared ones."""
     own = {
         key.removeprefix(f"{name}."): value for key, value in options.items() if key.startswith(f"{name}.")
     }

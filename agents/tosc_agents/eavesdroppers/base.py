@@ -2,72 +2,108 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tosc_agents.learning.loop import LoopConfig, StepLoss, train
+from tosc_agents.learning.loop import StepLoss
 from tosc_agents.learning.precision import Precision
 from tosc_agents.learning.state import Run
+from tosc_agents.learning.until import UntilConfig, train_until
 from tosc_agents.networks import ResidualMLP, scaled_snr
 from tosc_env.attackers import Eavesdropper
+from tosc_env.channels import noise_power
+from tosc_env.channels.base import aligned
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
 
 
 class NeuralEavesdropper(Eavesdropper):
-    """An attacker with a network, trained on fresh receptions of its images, told its own SNR.
+    """An attacker with a network, trained on fresh receptions of its images until held-out ones stop it.
 
     Args:
-        epochs, batch_size, learning_rate, precision: of its training, which is otherwise the same for all.
+        steps, batch_size, learning_rate, precision: of its training
+            (:class:`~tosc_agents.learning.until.UntilConfig`), which is otherwise the same for all.
         options: the subclass's own, plain values.
 
     Attributes:
-        run: where to keep the training's state after each epoch and to resume from; None keeps nothing.
+        run: where to keep the training's state and to resume from; None keeps nothing.
             :func:`~tosc_agents.fit_eavesdropper` sets it.
     """
 
     run: Run | None = None
+    weight_decay: ClassVar[float] = 1e-2
 
     def __init__(
         self,
         spec: SystemSpec,
-        epochs: int,
+        steps: int,
         batch_size: int,
         learning_rate: float,
         precision: Precision,
         **options: Any,
     ) -> None:
-        LoopConfig(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, precision=precision)
-        training = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+        UntilConfig(steps=steps, batch_size=batch_size, learning_rate=learning_rate, precision=precision)
+        training = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
         super().__init__(spec, **options, **training, precision=precision)
 
     def train_on(
         self,
         view: View,
         step_loss: StepLoss,
+        validate: Callable[[], float],
         generator: torch.Generator,
         progress: Any,
         *,
-        num_images: int | None = None,
+        figure: str,
     ) -> dict[str, Any]:
-        """Run the loop over the view's first ``num_images`` images, by default all; returns the record."""
+        """Train on :func:`held_out`'s first part until ``validate``, a figure of the second, stops it; the record.
+
+        Args:
+            view: what it may know.
+            step_loss: the loss of a batch of indices.
+            validate: a figure of the held-out images, higher being better, of the network as it is.
+            generator: the only source of randomness.
+            progress: told the figures.
+            figure: the name of the validation figure.
+        """
         self.to(view.device)
-        count = view.num_images if num_images is None else num_images
-        options = {k: self.options[k] for k in ("epochs", "batch_size", "learning_rate", "precision")}
-        figures = train(
+        images, held = held_out(view)
+        options = {k: self.options[k] for k in ("steps", "batch_size", "learning_rate", "precision")}
+        record = train_until(
             self,
             step_loss,
-            num_images=count,
-            config=LoopConfig(
-                optimizer="adamw", weight_decay=1e-2, clip=1.0, average=0.999, warmup=0.1, **options
+            validate,
+            images=images,
+            config=UntilConfig(
+                optimizer="adamw", weight_decay=self.weight_decay, clip=1.0, average=0.998, **options
             ),
             generator=generator,
             progress=progress,
             run=self.run,
+            figure=figure,
         )
-        return {"epochs": self.options["epochs"], "images": count, "figures": figures}
+        where = "held-out images" if len(images) < view.num_images else "training images"
+        return {"images": len(images), "validation": {"images": len(held), "of": where}, **record}
+
+
+def held_out(view: View) -> tuple[Tensor, Tensor]:
+    """The attacker's images that it trains on, and those by which it chooses whatever is to be chosen, int64 indices.
+
+    Held out are the last 5 %, at least 100 and at most 1,000, but no more than a quarter; of fewer than four images
+    none can be spared, and all are both.
+    """
+    index = torch.arange(view.num_images, device=view.device)
+    count = min(1000, max(100, len(index) // 20), len(index) // 4)
+    return (index[:-count], index[-count:]) if count else (index, index)
+
+
+def changed(view: View, index: Tensor, generator: torch.Generator) -> Tensor:
+    """Indices of images that are each changed in one of the ways that the view grants, at random."""
+    ways = torch.randint(view.augmentations, index.shape, generator=generator, device=index.device)
+    return index + ways * view.num_images
 
 
 def part_of(progress: Any, part: int, parts: int, **figures: Any) -> Any:
@@ -77,19 +113,37 @@ def part_of(progress: Any, part: int, parts: int, **figures: Any) -> Any:
     return lambda done, total, own: progress(part * total + done, parts * total, {**figures, **own})
 
 
-def attacker_inputs(received: Tensor, csi: Tensor) -> Tensor:
-    """Inputs of an attacker's network: received symbols and the scaled SNR, [B, 2n + 1]."""
-    return torch.cat([received, scaled_snr(csi[:, 0])], dim=1)
+def input_width(spec: SystemSpec) -> int:
+    """How many numbers :func:`attacker_inputs` gives."""
+    reals = 2 * spec.num_symbols
+    gains = 0 if spec.num_csi == 1 else reals if spec.layout.aligned else spec.num_symbols
+    return reals + 1 + gains
 
 
-def symbol_mlp(num_symbols: int, width: int, depth: int, outputs: int, dropout: float) -> nn.Sequential:
-    """A residual MLP from :func:`attacker_inputs` of n channel uses to ``outputs`` numbers, [B, 2n + 1] -> [B, K].
+def attacker_inputs(received: Tensor, csi: Tensor, spec: SystemSpec) -> Tensor:
+    """Inputs of an attacker's network, [B, :func:`input_width`]: symbols behind an MMSE equaliser, whatever the
+    channel's, the scaled SNR, and over a fading link ``2 |h|^2 / (|h|^2 + N0) - 1`` of each channel use.
 
-    >>> symbol_mlp(64, 32, 1, 10, 0.1)(torch.zeros(2, 129)).shape
+    An attacker that was made for a link without fading is shown the symbols and the SNR over any.
+    """
+    layout = spec.layout
+    if spec.num_csi == 1:
+        return torch.cat([received, scaled_snr(csi[:, 0])], dim=1)
+    if not layout.aligned:
+        received, csi = aligned(received, csi, layout)
+    power = csi[:, 1 :: 1 if layout.aligned else 2].square()
+    trust = 2 * power / (power + noise_power(csi[:, :1])) - 1
+    return torch.cat([received, scaled_snr(csi[:, 0]), trust], dim=1)
+
+
+def symbol_mlp(inputs: int, width: int, depth: int, outputs: int, dropout: float) -> nn.Sequential:
+    """A residual MLP from :func:`attacker_inputs` to ``outputs`` numbers, [B, inputs] -> [B, outputs].
+
+    >>> symbol_mlp(129, 32, 1, 10, 0.1)(torch.zeros(2, 129)).shape
     torch.Size([2, 10])
     """
     return nn.Sequential(
-        nn.Linear(2 * num_symbols + 1, width),
+        nn.Linear(inputs, width),
         nn.ReLU(inplace=True),
         nn.Dropout(dropout),
         ResidualMLP(width, depth),

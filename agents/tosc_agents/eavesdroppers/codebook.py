@@ -96,6 +96,9 @@ class Codebook(TransformedAttack):
         points = constellation_points(constellation_for(len(self.codes)), received.device)
         return hard_decision(to_constellation(received, csi, self.spec.layout), points).long()
 
+    def shows_uses(self, width: int) -> bool:
+        return False
+
     def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
         words = self.codes[self.decide(received, csi)].flatten(1)
         return (torch.cat([words, received], dim=1) if self.options["soft"] else words), csi

@@ -72,8 +72,8 @@ class Denoise(TransformedAttack):
         known = (powers > 0).any(2).any(1)[:, None]
         return torch.where(known, mean, received.mean(1)), torch.cat([snr_db, gains], dim=1)
 
-    def layout_of(self, width: int) -> CSILayout:
-        return replace(super().layout_of(width), equaliser="mmse")  # which is what it hands on
+    def layout(self) -> CSILayout:
+        return replace(super().layout(), equaliser="mmse")  # which is what it hands on
 
     def learn(self, view: View, generator: torch.Generator) -> dict[str, Any]:
         return {"receptions": view.threat.receptions}

@@ -9,7 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, symbol_mlp
+from tosc_agents.eavesdroppers.base import (
+    NeuralEavesdropper,
+    attacker_inputs,
+    held_out,
+    input_width,
+    symbol_mlp,
+)
 from tosc_agents.learning.precision import Precision
 from tosc_agents.learning.seeding import weights_from
 from tosc_env.errors import InputError, unknown
@@ -25,7 +31,9 @@ class Inference(NeuralEavesdropper):
 
         received [B, 2n], SNR -> residual MLP -> logits [B, K_1 + K_2 + ...]
 
-    Loss: the sum of the answers' cross-entropies, over fresh receptions in every step.
+    Loss: the sum of the answers' cross-entropies, over fresh receptions in every step, of the logits plus the logarithm
+    of each value's share among the training images (logit adjustment: Menon et al., ICLR 2021). The logits themselves
+    then answer as if all values were equally frequent, which is best for the balanced accuracy.
     """
 
     needs = {"labels": (True,)}  # noqa: RUF012
@@ -36,21 +44,34 @@ class Inference(NeuralEavesdropper):
         self.inferred = tuple(inferred)
         outputs = sum(size for _, size in inferred)
         width, depth, dropout = (self.options[name] for name in ("width", "depth", "dropout"))
-        self.network = symbol_mlp(self.spec.num_symbols, width, depth, outputs, dropout)
+        self.network = symbol_mlp(input_width(self.spec), width, depth, outputs, dropout)
 
     def learn(self, view: View, truth: Tensor, generator: torch.Generator, progress: Any) -> dict[str, Any]:
         """Train on the right values [N, number of answers] of the view's images; returns the record."""
+        self.to(view.device)
+        train, held = held_out(view)
         sizes = [size for _, size in self.inferred]
+        # Of a value that never occurs there is half an image, so that its logarithm is finite.
+        counts = [F.one_hot(truth[train, k], size).sum(0).clamp_min(0.5) for k, size in enumerate(sizes)]
+        priors = torch.cat([(count / count.sum()).log() for count in counts])
+        tests = [view.sample(part)[0] for part in held.split(view.batch_size)]
+
+        def losses(logits: Tensor, values: Tensor) -> Tensor:
+            """The cross-entropy of each answer, [number of answers]."""
+            pairs = zip((logits + priors).split(sizes, dim=1), values.unbind(1), strict=True)
+            return torch.stack([F.cross_entropy(one, right) for one, right in pairs])
 
         def step_loss(part: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             reception, _ = view.sample(part)
-            answers = self.infer(reception.received, reception.csi).split(sizes, dim=1)
-            pairs = list(zip(answers, truth[part].unbind(1), strict=True))
-            losses = [F.cross_entropy(logits, values) for logits, values in pairs]
-            right = [(logits.detach().argmax(1) == values).float().mean() for logits, values in pairs]
-            return torch.stack(losses).sum(), {"accuracy": torch.stack(right).mean()}
+            return losses(self.infer(reception.received, reception.csi), truth[part]).sum(), {}
 
-        record = self.train_on(view, step_loss, generator, progress)
+        def surprise() -> float:
+            logits = torch.cat([self.infer(one.received, one.csi) for one in tests])
+            return -float(losses(logits, truth[held]).mean())
+
+        record = self.train_on(
+            view, step_loss, surprise, generator, progress, figure="held_out_log_probability"
+        )
         return {**record, "inferred": [list(answer) for answer in self.inferred]}
 
     def infer(self, received: Tensor, csi: Tensor) -> Tensor:
@@ -59,7 +80,7 @@ class Inference(NeuralEavesdropper):
                 f"the eavesdropper {self.name!r} does not know yet what to infer; fit it, or build it with "
                 "values={name: number of values}."
             )
-        return self.network(attacker_inputs(received, csi)).float()
+        return self.network(attacker_inputs(received, csi, self.spec)).float()
 
 
 class Label(Inference):
@@ -70,7 +91,7 @@ class Label(Inference):
     Args:
         names: of the yes-or-no answers; :meth:`fit` takes them from the view.
         width, depth, dropout: of the MLP.
-        epochs, batch_size, learning_rate, precision: of its training.
+        steps, batch_size, learning_rate, precision: of its training.
 
     Raises:
         InputError: another number of names than of yes-or-no answers.
@@ -93,13 +114,13 @@ class Label(Inference):
         width: Size = 512,
         depth: Annotated[int, Within(0, 1000)] = 2,
         dropout: Share = 0.2,
-        epochs: int = 25,
+        steps: int = 3000,
         batch_size: int = 500,
         learning_rate: float = 1e-3,
         precision: Precision = "auto",
     ) -> None:
         super().__init__(
-            spec, epochs, batch_size, learning_rate, precision, width=width, depth=depth, dropout=dropout
+            spec, steps, batch_size, learning_rate, precision, width=width, depth=depth, dropout=dropout
         )
         self.options["names"] = None if names is None else list(names)
         answers = spec.num_outputs if spec.binary else 0
@@ -130,7 +151,7 @@ class Attribute(Inference):
         attributes: which ones; None: all that the attacker's images have.
         values: the number of values of each, by name; :meth:`fit` takes them from the view.
         width, depth, dropout: of the MLP.
-        epochs, batch_size, learning_rate, precision: of its training.
+        steps, batch_size, learning_rate, precision: of its training.
 
     Raises:
         InputError: in :meth:`fit`, images without attributes, an unknown attribute, or other values than those
@@ -157,13 +178,13 @@ class Attribute(Inference):
         width: Size = 512,
         depth: Annotated[int, Within(0, 1000)] = 2,
         dropout: Share = 0.2,
-        epochs: int = 25,
+        steps: int = 3000,
         batch_size: int = 500,
         learning_rate: float = 1e-3,
         precision: Precision = "auto",
     ) -> None:
         super().__init__(
-            spec, epochs, batch_size, learning_rate, precision, width=width, depth=depth, dropout=dropout
+            spec, steps, batch_size, learning_rate, precision, width=width, depth=depth, dropout=dropout
         )
         self.options |= {"attributes": None if attributes is None else list(attributes), "values": None}
         if attributes is not None and not attributes:

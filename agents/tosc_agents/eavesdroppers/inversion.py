@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs
+from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, changed, input_width
 from tosc_agents.eavesdroppers.restarts import best_restart
 from tosc_agents.learning.precision import Precision
-from tosc_agents.networks import ImageDecoder
+from tosc_agents.networks import ImageDecoder, UNet
 from tosc_agents.perceptual import PerceptualLoss
 from tosc_env.options import Size, Weight, check_count, check_weight
 from tosc_env.privacy.view import View
@@ -30,7 +30,7 @@ class Inversion(NeuralEavesdropper):
         perceptual_weight: weight of the VGG term, at least 0; above 0 it needs VGG weights under the data root.
         widths: channels of the decoder's four resolutions.
         restarts: independent initialisations, of which the best on held-out images is kept, at least 1.
-        epochs, batch_size, learning_rate, precision: of its training.
+        steps, batch_size, learning_rate, precision: of its training.
 
     Example:
         >>> attacker = Inversion(SystemSpec((3, 32, 32), 10), widths=(16, 8, 8, 8)).eval()
@@ -47,7 +47,7 @@ class Inversion(NeuralEavesdropper):
         perceptual_weight: Weight = 0.0,
         widths: tuple[Size, ...] = (192, 96, 48, 32),
         restarts: int = 2,
-        epochs: int = 10,
+        steps: int = 4000,
         batch_size: int = 250,
         learning_rate: float = 2e-3,
         precision: Precision = "auto",
@@ -57,8 +57,17 @@ class Inversion(NeuralEavesdropper):
             "widths": list(widths),
             "restarts": check_count(restarts, "restarts", high=1000),
         }
-        super().__init__(spec, epochs, batch_size, learning_rate, precision, **options)
-        self.network = ImageDecoder(2 * spec.num_symbols + 1, spec.image_shape, widths=tuple(widths))
+        super().__init__(spec, steps, batch_size, learning_rate, precision, **options)
+        self.network = self.build(input_width(spec), tuple(widths))
+
+    def build(self, inputs: int, widths: tuple[int, ...]) -> nn.Module:
+        """The network, from so many numbers to an image."""
+        return ImageDecoder(inputs, self.spec.image_shape, widths=widths)
+
+    @property
+    def last(self) -> nn.Conv2d:
+        """Its last layer."""
+        return cast(ImageDecoder, self.network).convolutions[-1]  # type: ignore[return-value]
 
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
         weight = self.options["perceptual_weight"]
@@ -69,12 +78,11 @@ class Inversion(NeuralEavesdropper):
         def begin() -> None:
             # Start at the mean image: the first epochs then go into what the symbols say.
             colour = view.statistics.channel_mean.clamp(0.01, 0.99)
-            last = self.network.convolutions[-1]
-            last.bias.copy_(torch.logit(colour))  # type: ignore[union-attr, operator]
+            cast(Tensor, self.last.bias).copy_(torch.logit(colour))
 
         def step_loss(part: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            reception, images = view.sample(part)
-            rebuilt = self.network(attacker_inputs(reception.received, reception.csi))
+            reception, images = view.sample(changed(view, part, generator))
+            rebuilt = self.network(attacker_inputs(reception.received, reception.csi, self.spec))
             error = (rebuilt - images).square().mean()
             if perceptual is None:
                 return error, {"mse": error.detach()}
@@ -88,4 +96,50 @@ class Inversion(NeuralEavesdropper):
         return {**record, "vgg": perceptual.file, "layers": layers, "reduction": perceptual.reduction}
 
     def reconstruct(self, received: Tensor, csi: Tensor) -> Tensor:
-        return self.network(attacker_inputs(received, csi))
+        return self.network(attacker_inputs(received, csi, self.spec))
+
+
+class InversionUNet(Inversion):
+    """The same by a U-Net (:class:`~tosc_agents.networks.UNet`), which refines a picture of the symbols as a whole.
+
+    Args:
+        perceptual_weight, restarts, steps, batch_size, learning_rate, precision: as of :class:`Inversion`.
+        widths: channels of the U-Net at full resolution and at each halved one.
+
+    Example:
+        >>> attacker = InversionUNet(SystemSpec((1, 28, 28), 10), widths=(8, 8)).eval()
+        >>> attacker.reconstruct(torch.zeros(2, 128), torch.zeros(2, 1)).shape
+        torch.Size([2, 1, 28, 28])
+    """
+
+    name = "inversion-unet"
+
+    def __init__(
+        self,
+        spec: SystemSpec,
+        *,
+        perceptual_weight: Weight = 0.0,
+        widths: tuple[Size, ...] = (24, 48, 96),
+        restarts: int = 1,
+        steps: int = 4000,
+        batch_size: int = 250,
+        learning_rate: float = 2e-3,
+        precision: Precision = "auto",
+    ) -> None:
+        super().__init__(
+            spec,
+            perceptual_weight=perceptual_weight,
+            widths=widths,
+            restarts=restarts,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            precision=precision,
+        )
+
+    def build(self, inputs: int, widths: tuple[int, ...]) -> nn.Module:
+        return UNet(inputs, self.spec.image_shape, widths=widths)
+
+    @property
+    def last(self) -> nn.Conv2d:
+        return cast(UNet, self.network).out

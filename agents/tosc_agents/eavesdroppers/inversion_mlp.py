@@ -7,8 +7,15 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, symbol_mlp
-from tosc_agents.eavesdroppers.restarts import best_restart, split
+from tosc_agents.eavesdroppers.base import (
+    NeuralEavesdropper,
+    attacker_inputs,
+    changed,
+    held_out,
+    input_width,
+    symbol_mlp,
+)
+from tosc_agents.eavesdroppers.restarts import best_restart
 from tosc_agents.learning.precision import Precision
 from tosc_env.errors import InputError
 from tosc_env.options import Share, Size, Within, check_count
@@ -26,7 +33,7 @@ class InversionMLP(NeuralEavesdropper):
         components: principal components to predict; by default 96, or as many as there are pixels.
         width, depth, dropout: of the MLP.
         restarts: independent initialisations, of which the best on held-out images is kept, at least 1.
-        epochs, batch_size, learning_rate, precision: of its training.
+        steps, batch_size, learning_rate, precision: of its training.
 
     Example:
         >>> attacker = InversionMLP(SystemSpec((3, 32, 32), 10), width=64).eval()
@@ -48,7 +55,7 @@ class InversionMLP(NeuralEavesdropper):
         depth: Annotated[int, Within(0, 1000)] = 2,
         dropout: Share = 0.1,
         restarts: int = 2,
-        epochs: int = 40,
+        steps: int = 6000,
         batch_size: int = 500,
         learning_rate: float = 1e-3,
         precision: Precision = "auto",
@@ -57,33 +64,33 @@ class InversionMLP(NeuralEavesdropper):
         components = min(96, pixels) if components is None else components
         network = {"components": components, "width": width, "depth": depth, "dropout": dropout}
         check_count(restarts, "restarts", high=1000)
-        super().__init__(spec, epochs, batch_size, learning_rate, precision, restarts=restarts, **network)
+        super().__init__(spec, steps, batch_size, learning_rate, precision, restarts=restarts, **network)
         if not 1 <= components <= pixels:
             raise InputError(f"components must lie in 1..{pixels}, not {components}.")
-        self.network = symbol_mlp(spec.num_symbols, width, depth, components, dropout)
+        self.network = symbol_mlp(input_width(spec), width, depth, components, dropout)
         self.register_buffer("mean", torch.full((pixels,), 0.5))
         self.register_buffer("basis", torch.zeros(components, pixels))
         self.register_buffer("scale", torch.ones(()))
 
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
-        index, _ = split(view, self.options["restarts"])
+        index, _ = held_out(view)
         images = torch.cat([view.images(part).flatten(1) for part in index.split(1000)])
         self.mean, self.basis = principal_components(images, self.options["components"], generator)
-        targets = (images - self.mean) @ self.basis.T
+        scale = ((images - self.mean) @ self.basis.T).std(correction=0)
         # A single image, or equal ones, are their own mean: nothing is left for components to say.
-        scale = targets.std(correction=0)
-        self.scale = torch.where(scale > 0, targets.std(), torch.ones_like(scale))
-        targets /= self.scale
+        self.scale = torch.where(scale > 0, scale, torch.ones_like(scale))
 
         def step_loss(part: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            reception, _ = view.sample(part)
-            predicted = self.network(attacker_inputs(reception.received, reception.csi))
-            return (predicted.float() - targets[part]).square().mean(), {}
+            reception, images = view.sample(changed(view, part, generator))
+            with torch.autocast(view.device.type, enabled=False):
+                targets = (images.flatten(1) - self.mean) @ self.basis.T / self.scale
+            predicted = self.network(attacker_inputs(reception.received, reception.csi, self.spec))
+            return (predicted.float() - targets).square().mean(), {}
 
         return best_restart(self, view, step_loss, generator, progress)
 
     def reconstruct(self, received: Tensor, csi: Tensor) -> Tensor:
-        components = self.network(attacker_inputs(received, csi)).float() * self.scale
+        components = self.network(attacker_inputs(received, csi, self.spec)).float() * self.scale
         return (self.mean + components @ self.basis).clamp(0.0, 1.0).unflatten(1, self.spec.image_shape)
 
 

@@ -9,9 +9,13 @@ from torch import Tensor
 
 from tosc_env.attackers import Eavesdropper
 from tosc_env.channels import noise_power
+from tosc_env.channels.base import matched
 from tosc_env.options import check_count, check_positive
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
+
+AT_ONCE = 256
+"""Messages whose fades are undone at once, each with a matrix of its own."""
 
 
 class Linear(Eavesdropper):
@@ -22,12 +26,18 @@ class Linear(Eavesdropper):
 
         x = m_x + C_xs U diag(1 / (l + N0/2 + ridge)) U^T (y - m_s),
 
-    exact at every SNR at once.  Over fading links the moments are those of equalised receptions at the view's
-    SNRs, noise included.
+    exact at every SNR at once.  Over a fading link whose CSI is known it is the same with the amplitude g of each
+    value: of ``z = g s + n`` and R = diag(g)
+
+        x = m_x + C_xs R (R (C_s + ridge) R + N0/2)^-1 (z - R m_s).
+
+    Where the noise is not known (CSI is denied, the scheme is random, or the reception was transformed), the moments
+    are those of receptions at the view's SNRs, noise included.
 
     Args:
         ridge: added to the covariance's eigenvalues (unit symbol energy: they average 0.5), above 0.
-        passes: over fading links, how many receptions of each image the moments are averaged over.
+        known_noise: whether the noise is to be added to the moments, as fitting finds out; otherwise they have it.
+        passes: where the noise is not known, how many receptions of each image the moments are averaged over.
 
     Example:
         >>> Linear(SystemSpec((3, 32, 32), 10)).reconstruct(torch.zeros(2, 128), torch.zeros(2, 1)).shape
@@ -40,10 +50,12 @@ class Linear(Eavesdropper):
     basis: Tensor
     energies: Tensor
     weights: Tensor
-    clean: Tensor
 
-    def __init__(self, spec: SystemSpec, *, ridge: float = 1e-3, passes: int = 4) -> None:
-        super().__init__(spec, ridge=check_positive(ridge, "ridge"), passes=check_count(passes, "passes"))
+    def __init__(
+        self, spec: SystemSpec, *, ridge: float = 1e-3, passes: int = 4, known_noise: bool = True
+    ) -> None:
+        check_positive(ridge, "ridge"), check_count(passes, "passes")
+        super().__init__(spec, ridge=ridge, passes=passes, known_noise=known_noise)
         self.ridge, self.passes = ridge, passes
         inputs, pixels = 2 * spec.num_symbols, torch.Size(spec.image_shape).numel()
         self.register_buffer("mean_symbols", torch.zeros(inputs))
@@ -51,12 +63,10 @@ class Linear(Eavesdropper):
         self.register_buffer("basis", torch.eye(inputs))
         self.register_buffer("energies", torch.ones(inputs))
         self.register_buffer("weights", torch.zeros(inputs, pixels))
-        # 1 where the noise must still be added to the energies, 0 where the moments contain it.
-        self.register_buffer("clean", torch.ones(()))
 
     @torch.no_grad()
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
-        clean = not view.fading and view.deterministic
+        clean = view.additive and view.deterministic
         total = view.num_images
         index = torch.arange(total, device=view.device)
         wide = {"dtype": torch.float64, "device": view.device}
@@ -83,11 +93,28 @@ class Linear(Eavesdropper):
         self.mean_symbols, self.mean_pixels = means[:inputs].float(), means[inputs:].float()
         self.basis, self.energies = basis.float(), energies.clamp_min(0).float()
         self.weights = (basis.T @ covariance[:, inputs:]).float()
-        self.clean = torch.full((), float(clean), device=view.device)
+        self.options["known_noise"] = clean
         return {"images": total, "analytic_noise": clean}
 
     def reconstruct(self, received: Tensor, csi: Tensor) -> Tensor:
-        noise = self.clean * noise_power(csi[:, :1]) / 2
-        spread = (received - self.mean_symbols) @ self.basis
-        pixels = self.mean_pixels + (spread / (self.energies + noise + self.ridge)) @ self.weights
+        csi = csi[:, : self.spec.num_csi]  # made for a link without fading, over any it knows the SNR
+        known = self.options["known_noise"]
+        noise = known * noise_power(csi[:, :1]) / 2
+        if known and csi.shape[1] > 1:
+            spread = self._through_fades(received, csi, noise)
+        else:
+            spread = (received - self.mean_symbols) @ self.basis / (self.energies + noise + self.ridge)
+        pixels = self.mean_pixels + spread @ self.weights
         return pixels.clamp(0.0, 1.0).unflatten(1, self.spec.image_shape)
+
+    def _through_fades(self, received: Tensor, csi: Tensor, noise: Tensor) -> Tensor:
+        """``U^T R (R (C_s + ridge) R + N0/2)^-1 (z - R m_s)`` for messages [B, 2n], a few at once."""
+        filtered, power = matched(received, csi, self.spec.layout)
+        gain = power.sqrt().clamp_min(1e-6)
+        covariance = (self.basis * (self.energies + self.ridge)) @ self.basis.T
+        heard = filtered / gain - gain * self.mean_symbols
+        found = []
+        for g, z, n0 in zip(gain.split(AT_ONCE), heard.split(AT_ONCE), noise.split(AT_ONCE), strict=True):
+            known = g[:, :, None] * covariance * g[:, None] + torch.diag_embed(n0.expand_as(g))
+            found.append(g * torch.cholesky_solve(z[..., None], torch.linalg.cholesky(known))[..., 0])
+        return torch.cat(found) @ self.basis

@@ -10,9 +10,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from tosc_agents.eavesdroppers.likelihoods import counts_likelihood
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper
-from tosc_env.channels.base import matched, to_constellation
+from tosc_env.channels.base import matched
 from tosc_env.errors import InputError
 from tosc_env.modulation import histogram
 from tosc_env.options import check_count
@@ -54,7 +55,8 @@ class MatchQuery(Eavesdropper):
     - ``symbols``: Euclidean, maximum likelihood over AWGN; ``l1``: the same over Laplace noise;
     - ``absolute``, ``magnitude``: after a change of signs or phases; ``sorted``, ``sorted-absolute``,
       ``sorted-magnitude``: after a permutation of the message as well;
-    - ``histogram``: how often each point of a known constellation was sent;
+    - ``counts``: the likelihood of how often each point of a known constellation was sent
+      (:func:`~tosc_agents.eavesdroppers.likelihoods.counts_likelihood`), which no permutation of the symbols changes;
     - ``fading``: maximum likelihood over a fading link of known CSI.
 
     The encoder is not part of a checkpoint: a copy from a file must be fitted before it can match. What each set of
@@ -139,7 +141,7 @@ class MatchQuery(Eavesdropper):
         """The comparisons to try, the likeliest first."""
         names = [*FEATURES, "l1"]
         if self._points is not None:
-            names.append("histogram")
+            names.append("counts")
         return ["fading", *names] if fading else names
 
     def _scores(self, name: str, received: Tensor, csi: Tensor, symbols: Tensor) -> Tensor:
@@ -148,10 +150,10 @@ class MatchQuery(Eavesdropper):
             return fading_scores(received, csi, symbols.mean(0), self.spec.layout)
         # Exact distances: the fast form by inner products loses the nearest one among near ties.
         exact = "donot_use_mm_for_euclid_dist"
-        if name == "histogram":
+        if name == "counts":
             points = cast(Tensor, self._points)
-            counts = histogram(to_constellation(received, csi, self.spec.layout), points)
-            return -torch.cdist(counts, _mean(symbols, lambda s: histogram(s, points)), compute_mode=exact)
+            sent = _mean(symbols, lambda one: histogram(one, points))
+            return counts_likelihood(received, csi, self.spec.layout, points, sent)
         if name == "l1":
             return -torch.cdist(received, symbols.mean(0), p=1.0)
         feature = FEATURES[name]

@@ -101,13 +101,20 @@ class TransformedAttack(Eavesdropper):
 
     # -- for subclasses --------------------------------------------------------------------------------
 
-    def layout_of(self, width: int) -> CSILayout:
-        """The part of the CSI for each use that the base attacks are shown: nothing if these are no channel uses."""
-        return self.spec.layout if width == 2 * self.spec.num_symbols else CSILayout()
+    def shows_uses(self, width: int) -> bool:
+        """True if the base attacks are shown channel uses, with the CSI of each, and not something else, with the SNR
+        alone."""
+        return width == 2 * self.spec.num_symbols
+
+    def layout(self) -> CSILayout:
+        """The layout of the CSI of the channel uses that the base attacks are shown."""
+        return self.spec.layout
 
     def build(self, width: int) -> None:
         """Make fresh base attacks for ``width`` reals."""
-        spec = replace(self.spec, num_symbols=(width + 1) // 2, layout=self.layout_of(width))
+        spec = replace(self.spec, num_symbols=(width + 1) // 2, layout=self.layout())
+        if not self.shows_uses(width):
+            spec = replace(spec, num_csi=1, layout=CSILayout())
         made = {
             name: make_eavesdropper(name, spec, **self.options["base_attack_kwargs"].get(name, {}))
             for name in self.options["base_attacks"]
@@ -127,6 +134,8 @@ class TransformedAttack(Eavesdropper):
         """A reception as the base attacks see it, [B, 2m]; in float32 even where they learn in bf16."""
         with torch.autocast(reception.received.device.type, enabled=False):
             changed, known = self.transform(reception.received.float(), reception.csi)
+        if not self.shows_uses(changed.shape[1]):
+            known = known[:, :1]
         return Reception(F.pad(changed, (0, changed.shape[1] % 2)), known)
 
     # -- an attacker like any other --------------------------------------------------------------------
@@ -209,10 +218,11 @@ class TransformedView:
 
     # A transformed reception is not symbols and noise of known power, so closed forms must learn from receptions.
     deterministic = False
+    additive = False
 
     def __init__(self, view: View, attack: TransformedAttack) -> None:
         self.spec = next(iter(attack.attackers.values())).spec
-        self._uses = self.spec.num_symbols == attack.spec.num_symbols
+        self._uses = attack.shows_uses(2 * self.spec.num_symbols)
         self.fading = view.fading and self._uses
         self._view, self._attack = view, attack
 
@@ -249,6 +259,10 @@ class TransformedView:
     def encode(self, images: Tensor) -> Tensor:
         """Transformed symbols of any images."""
         return self._clean(self._view.encode(images))
+
+    def encode_unkeyed(self, images: Tensor) -> Tensor:
+        """Transformed symbols of any images, without the key."""
+        return self._clean(self._view.encode_unkeyed(images))
 
     def _clean(self, symbols: Tensor) -> Tensor:
         """Symbols that have not been transmitted, transformed as if over a link of hardly any noise and no fade."""

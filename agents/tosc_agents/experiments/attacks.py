@@ -87,11 +87,17 @@ def evaluation_job(systems: Systems, method: Method, seed: int, config: Evaluati
 
     def work(cache: RunCache, folder: Path) -> dict[str, Any]:
         scheme = load_method(cache.file(trained, SCHEME), method, cache.device)
-        test = source_of(setting, "test", None, cache.device)
+        parts: tuple[tuple[str, str | None], ...] = (("train", "attacker"), ("test", None))
+        own, test = (
+            Game(source_of(setting, split, half, cache.device), setting, constellation=scheme.constellation)
+            for split, half in parts
+        )
+        heard = own.with_rules(snr_db=list(config.snr_db))
+        query, _ = fit_eavesdropper("match-query", heard, scheme, threat=THREAT)
         found = evaluate(
-            Game(test, setting, constellation=scheme.constellation),
+            test,
             scheme,
-            {},
+            {"match-query": query},
             snr_db=config.snr_db,
             seeds=config.seeds,
             with_floors=False,
@@ -105,7 +111,7 @@ def evaluation_job(systems: Systems, method: Method, seed: int, config: Evaluati
         }
 
     name = f"measure-{method.key}-{setting.data}-seed{seed}"
-    inputs = {"version": 1, "method": method.plain(), "config": asdict(config), "threat": THREAT.plain()}
+    inputs = {"version": 2, "method": method.plain(), "config": asdict(config), "threat": THREAT.plain()}
     return Job(name, inputs, work, (trained,))
 
 
@@ -162,14 +168,14 @@ def attack_job(
             {attacker.key: fitted},
             **asdict(config),
             with_floors=False,
-            threat=ThreatModel(candidate_queries=False),
+            threat=THREAT,
         )
         # The method's own job has its accuracy, which would be counted once more here.
         return {"evaluation": {**found.plain(), "accuracy": {}}, "training": without_identity(record)}
 
     name = f"attack-{method.key}-{attacker.key}-{setting.data}-seed{seed}"
     inputs = {
-        "version": 1,
+        "version": 2,
         "method": method.plain(),
         "attacker": attacker.plain(),
         "config": asdict(config),
@@ -188,7 +194,7 @@ def floors_job(systems: Systems) -> Job:
         game = Game(source_of(setting, "test", None, cache.device), setting)
         return {
             "floors": floors(game),
-            "chance": {**chance(game), "reid": 1.0 / min(CANDIDATES, len(game.source))},
+            "chance": {**chance(game), "reid_match": 1.0 / min(CANDIDATES, len(game.source))},
             "images": len(game.source),
             "provenance": game.source.provenance,
         }

@@ -146,7 +146,7 @@ def _score(results: Results, key: str) -> Value:
 
 
 def _beside_chance(results: Results, key: str, metric: str) -> tuple[Value, Value]:
-    chance = results.one("fig4", CONSTANT, f"chance_{GENDER}")
+    chance = results.one("fig4", CONSTANT, f"chance_plain_{GENDER}")
     return results.one("fig4", key, metric), replace(chance, who="a constant answer")
 
 
@@ -324,7 +324,7 @@ CRITERIA = (
         Criterion(
             6,
             f"gender stays hidden under {name} from one trained on rebuilt faces or on the symbols",
-            every(at_most, _beside_chance, [key], ["gender_adaptive", f"infer_{GENDER}"]),
+            every(at_most, _beside_chance, [key], ["gender_adaptive", f"plain_{GENDER}"]),
         )
         for key, name in BOTH
     ),

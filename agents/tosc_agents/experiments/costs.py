@@ -31,8 +31,8 @@ SINGLES = 20
 COPIES = 3
 """Outputs of the transmitter kept of each image where a receiver alone is trained, as ``fit_receiver`` does."""
 
-HORIZON = 10**6
-"""Steps of the training that timed steps pretend to begin: at a small learning rate, whatever the scheme."""
+SHARE = 1e-6
+"""The share of the learning rate at which timed steps are taken: a small one, whatever the scheme."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class TimedTraining:
             batches = [order.roll(-i * place.batch_size)[: place.batch_size] for i in range(steps)]
             start = now(place.device)
             for i, index in enumerate(batches):
-                self._step(index, i, HORIZON)
+                self._step(index, i, SHARE)
             found[name] = (now(place.device) - start) / steps
         self._step.checks.synchronize()
         return found

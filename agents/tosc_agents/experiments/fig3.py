@@ -184,7 +184,7 @@ class Fig3:
     def show(table: pd.DataFrame, folder: Path) -> tuple[list[Plot], list[Table]]:
         """The planes and curves, the table of schemes, and each leak over the SNR."""
         known = {(row.method, row.metric): row.value for row in table[table.snr_db.isna()].itertuples()}
-        floor, chance = known[MEAN_IMAGE, "psnr_db"], known.get((CONSTANT, "chance_label"), 0.0)
+        floor, chance = known[MEAN_IMAGE, "psnr_db"], known.get((CONSTANT, "chance_plain_label"), 0.0)
         accuracy = table[table.metric == "accuracy"]
         leaks = {name: found for name, metrics in LEAKS.items() if len(found := strongest(table, metrics))}
         above = (
@@ -213,8 +213,8 @@ class Fig3:
                 "mean image (floor)": floor,
                 "knows the label alone": known.get((CLASS_MEAN, "psnr_db"), floor),
             },
-            "reid": {"chance": known.get((CONSTANT, "chance_reid"), 0.0)},
-            "label": {"chance": chance},
+            "reid": {"chance": known.get((CONSTANT, "chance_reid_match"), 0.0)},
+            "label": {"chance": known.get((CONSTANT, "chance_infer_label"), 0.0)},
         }
         for name, found in {"accuracy": accuracy, **leaks}.items():
             file, title = f"fig3-{name}.svg", TITLES[name]

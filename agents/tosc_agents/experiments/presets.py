@@ -105,22 +105,22 @@ def recipes(
 
 
 def attackers(
-    epochs: Mapping[str, int], restarts: int, widths: Sequence[int], batch_size: int
+    steps: Mapping[str, int], restarts: int, widths: Sequence[int], batch_size: int
 ) -> tuple[Attacker, ...]:
     """The attackers that every method must face, and those that are made for some.
 
     Args:
-        epochs: of ``mlp``, ``match``, ``label`` and ``decoder``; where there is a ``perceptual``, the article's
+        steps: at most, of ``mlp``, ``match``, ``label`` and ``decoder``; where there is a ``perceptual``, the article's
             attacker, the decoder with the VGG loss, is among them.
         restarts: initialisations of the inversions.
         widths: of the convolutional decoder.
         batch_size: of their training.
     """
-    mlp, match = epochs["mlp"], epochs["match"]
+    mlp, match = steps["mlp"], steps["match"]
     batch = {"batch_size": batch_size}
     once = {"restarts": 1, **batch}
-    short, long = {"epochs": max(2, mlp // 3), **once}, {"epochs": mlp, "restarts": restarts, **batch}
-    half = {"epochs": mlp // 2 + 1, **batch}
+    short, long = {"steps": mlp // 3, **once}, {"steps": mlp, "restarts": restarts, **batch}
+    half = {"steps": mlp // 2, **batch}
     base = {"inversion-mlp": {**half, "restarts": 1}, "label": half}
     both = {"base_attacks": list(base), "base_attack_kwargs": base}
     image = {
@@ -134,17 +134,16 @@ def attackers(
         Attacker("inversion-mlp", "inversion-mlp", long, CLEAR),
         Attacker("inversion-mlp", "inversion-mlp", short, NOISY),
         Attacker("inversion-mlp@12dB", "inversion-mlp", long, open_methods, 12.0),
-        Attacker("inversion", "inversion", {**cnn, "epochs": epochs["decoder"]}, open_methods),
-        Attacker("match", "match", {"epochs": match, **batch}, CLEAR),
-        Attacker("match", "match", {"epochs": max(2, match // 3), **batch}, NOISY),
-        Attacker("label", "label", {"epochs": epochs["label"], **batch}),
-        Attacker("match-query", "match-query", {}, ("enc-shuffle", "enc-rotation")),
+        Attacker("inversion", "inversion", {**cnn, "steps": steps["decoder"]}, open_methods),
+        Attacker("match", "match", {"steps": match, **batch}, CLEAR),
+        Attacker("match", "match", {"steps": match // 3, **batch}, NOISY),
+        Attacker("label", "label", {"steps": steps["label"], **batch}),
         Attacker("codebook", "codebook", both, ("vq", "lbvq")),
         Attacker("sorted", "sorted", both, ("enc-shuffle",)),
         Attacker("unshuffle", "unshuffle", image, ("enc-fixed",)),
     ]
-    if "perceptual" in epochs:
-        vgg = {**cnn, "perceptual_weight": 1.0, "epochs": epochs["perceptual"]}
+    if "perceptual" in steps:
+        vgg = {**cnn, "perceptual_weight": 1.0, "steps": steps["perceptual"]}
         found.append(Attacker("article", "inversion", vgg, open_methods))
     return tuple(found)
 
@@ -165,14 +164,16 @@ def _quick() -> Preset:
         images=GameConfig("shapes"),
         network=network,
         recipes=recipes(14, 8, 8, adversary_width=128, **plain),
-        attackers=attackers({"mlp": 9, "match": 8, "label": 8, "decoder": 3}, 1, (48, 32, 24, 16), 125),
+        attackers=attackers(
+            {"mlp": 400, "match": 300, "label": 300, "decoder": 120}, 1, (48, 32, 24, 16), 125
+        ),
         evaluation=EvaluationConfig(SNR_DB, seeds=2),
         trainings=1,
         repeated=("deepjscc", "ibal", "lbvq"),
         faces=GameConfig("shapes", faces, "attributes", {"names": names}),
         face_network={**network, "stem": 8},
         face_recipes=recipes(8, 4, 6, adversary_width=128, **plain),
-        face_attacker={"widths": [32, 24, 16, 16], "restarts": 1, "epochs": 3, "batch_size": 125},
+        face_attacker={"widths": [32, 24, 16, 16], "restarts": 1, "steps": 60, "batch_size": 125},
         folds=3,
         gender_epochs=4,
         timing={"batch_size": 128, "steps": 4, "repeats": 3},
@@ -180,14 +181,14 @@ def _quick() -> Preset:
 
 
 def _cpu() -> Preset:
-    epochs = {"mlp": 24, "match": 6, "label": 15, "decoder": 8, "perceptual": 3}
+    steps = {"mlp": 3000, "match": 2400, "label": 2000, "decoder": 1000, "perceptual": 200}
     return Preset(
         "cpu",
         "CIFAR-10 and CelebA at what two cores do in a night",
         images=GameConfig("cifar10"),
         network={},
         recipes=recipes(60, 12, 20),
-        attackers=attackers(epochs, 1, (96, 48, 32, 16), 500),
+        attackers=attackers(steps, 1, (96, 48, 32, 16), 500),
         evaluation=EvaluationConfig(SNR_DB, seeds=3),
         trainings=3,
         repeated=("lbvq",),
@@ -196,7 +197,7 @@ def _cpu() -> Preset:
         faces=GameConfig("celeba"),
         face_network=_network(16, [32, 64, 128]),
         face_recipes=recipes(10, 4, 12, baseline_rate=0.1, batch_size=125),
-        face_attacker={"widths": [48, 32, 24, 16], "restarts": 1, "epochs": 5, "batch_size": 125},
+        face_attacker={"widths": [48, 32, 24, 16], "restarts": 1, "steps": 1000, "batch_size": 125},
         folds=5,
         gender_epochs=5,
         timing={"batch_size": 512, "steps": 3, "repeats": 3},
@@ -204,20 +205,20 @@ def _cpu() -> Preset:
 
 
 def _article() -> Preset:
-    epochs = {"mlp": 60, "match": 60, "label": 40, "decoder": 40, "perceptual": 40}
+    steps = {"mlp": 10000, "match": 10000, "label": 10000, "decoder": 10000, "perceptual": 4000}
     return Preset(
         "article",
         "everything as long as the article trains, for a GPU",
         images=GameConfig("cifar10"),
         network={},
         recipes=recipes(200, 200, 60, batch_size=512),
-        attackers=attackers(epochs, 3, (256, 128, 64, 32), 500),
+        attackers=attackers(steps, 3, (256, 128, 64, 32), 500),
         evaluation=EvaluationConfig(SNR_DB, seeds=5, ssim_seeds=5),
         trainings=3,
         faces=GameConfig("celeba"),
         face_network={},
         face_recipes=recipes(60, 60, 40, batch_size=512),
-        face_attacker={"widths": [192, 96, 48, 32], "restarts": 2, "epochs": 40, "batch_size": 250},
+        face_attacker={"widths": [192, 96, 48, 32], "restarts": 2, "steps": 10000, "batch_size": 250},
         folds=5,
         gender_epochs=30,
         timing={"batch_size": 512, "steps": 20, "repeats": 5},

@@ -149,7 +149,7 @@ def _fig4(whole: Reproduction) -> Fig4:
         whole.faces,
         methods=[method(key) for key in whole.methods],
         inversion=p.face_attacker,
-        attribute={"epochs": p.gender_epochs, "batch_size": p.face_attacker["batch_size"]},
+        attribute={name: p.face_attacker[name] for name in ("steps", "batch_size")},
         classifier=ClassifierTraining(epochs=p.gender_epochs),
         seeds=p.evaluation.seeds,
     )

@@ -43,11 +43,9 @@ SYNC_EVERY = 25
 
 
 @dataclass
-class LoopConfig:
-    """Settings of the training loop, whatever is trained."""
+class StepConfig:
+    """Settings of a step, whatever is trained and however long."""
 
-    epochs: Count = 60
-    """Passes over the training images."""
     batch_size: Annotated[int, Within(1, MOST_MESSAGES)] = 256
     """Images per step."""
     learning_rate: Positive = 0.15
@@ -56,8 +54,6 @@ class LoopConfig:
     """Weight decay (decoupled for adamw)."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Nesterov momentum 0.9, or AdamW."""
-    warmup: Share = 0.15
-    """Fraction of the run in which the learning rate rises; then it falls along a cosine to zero."""
     clip: Positive = 5.0
     """Largest norm of the gradient."""
     average: Share = 0.998
@@ -69,6 +65,16 @@ class LoopConfig:
         check_fields(self)
 
 
+@dataclass
+class LoopConfig(StepConfig):
+    """Settings of a training over a number of epochs."""
+
+    epochs: Count = 60
+    """Passes over the training images."""
+    warmup: Share = 0.15
+    """Fraction of the run in which the learning rate rises; then it falls along a cosine to zero."""
+
+
 class Step:
     """One step of a training: a batch's loss, its gradient, the optimizer, the average of the weights.
 
@@ -77,14 +83,14 @@ class Step:
     Args:
         module: what is trained, on its device.
         step_loss: the loss of a batch of image indices.
-        config: optimizer, schedule, precision.
+        config: optimizer and precision.
 
     Attributes:
         average: the exponential average of the module's state.
         checks: of values, to be synchronised when the figures are read.
     """
 
-    def __init__(self, module: nn.Module, step_loss: StepLoss, config: LoopConfig) -> None:
+    def __init__(self, module: nn.Module, step_loss: StepLoss, config: StepConfig) -> None:
         self._module, self._step_loss, self._config = module, step_loss, config
         self._device = next(module.parameters()).device
         self._parameters = [p for p in module.parameters() if p.requires_grad]
@@ -92,16 +98,15 @@ class Step:
         self.average = {name: t.detach().clone() for name, t in module.state_dict().items()}
         self.checks = AsyncChecks()
 
-    def __call__(self, index: Tensor, step: int, total: int) -> dict[str, Tensor]:
-        """Take the step number ``step``, from 0, of ``total`` with the images at ``index`` [B].
+    def __call__(self, index: Tensor, step: int, share: float) -> dict[str, Tensor]:
+        """Take the step number ``step``, from 0, with the images at ``index`` [B] and a share of the learning rate.
 
         Returns:
             figures on the device: the loss, those that come with it, and the norm of the gradient.
         """
         config = self._config
-        rate = config.learning_rate * _schedule(step / total, config.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = config.learning_rate * share
         with autocast(config.precision, self._device), self.checks.collect():
             try:
                 loss, logs = self._step_loss(index)
@@ -118,6 +123,31 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
         _update_average(self.average, self._module, min(config.average, (step + 1) / (step + 10)))
         return {"loss": loss.detach(), **logs, "gradient": norm}
+
+    def state(self, generator: torch.Generator) -> dict[str, Any]:
+        """What a training goes on from, with the stream that it draws from."""
+        return {
+            "model": self._module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+            "generator": generator.get_state(),
+        }
+
+    def take_state(self, state: dict[str, Any], generator: torch.Generator) -> None:
+        """Go on from a state that was kept, once all of it fits (raises InputError)."""
+        weights = check_form(state.get("model"), self._module.state_dict(), "model")
+        means = check_form(state.get("average"), self.average, "average")
+        stream = check_tensor(state.get("generator"), "generator", generator.get_state().shape, torch.uint8)
+        steps = _checked_optimizer(state.get("optimizer"), self.optimizer)
+        for name, fresh in self._module.state_dict().items():
+            # A buffer may hold what is not finite on purpose.
+            if any((fresh.isfinite() & ~one[name].isfinite()).any() for one in (weights, means)):
+                raise InputError(f"model.{name} is not finite")
+        generator.set_state(stream.cpu())
+        self._module.load_state_dict(weights)
+        self.optimizer.load_state_dict(steps)
+        for name, tensor in means.items():
+            self.average[name].copy_(tensor)
 
 
 def train(
@@ -154,7 +184,6 @@ def train(
     """
     device = next(module.parameters()).device
     take_step = Step(module, step_loss, config)
-    optimizer, average = take_step.optimizer, take_step.average
     steps_per_epoch = max(1, num_images // config.batch_size)
     if steps_per_epoch == 1 and num_images != config.batch_size:
         warn_user(
@@ -166,24 +195,13 @@ def train(
     figures: dict[str, float] = {}
     known: dict[str, Any] = {}
     if run is not None:
-        # Of the module its parameters: what a buffer holds was worked out from all the rest, perhaps in other last
-        # bits where other threads work.
-        parameters = dict(module.named_parameters())
-        known = identity(
-            seed=generator.initial_seed(),
-            loop=config,
-            num_images=num_images,
-            passes=passes,
-            device=device.type,
-            precision=resolve_precision(config.precision, device),
-            frozen=[name for name, parameter in parameters.items() if not parameter.requires_grad],
-            **run.parts,
-            trained={"parameters": list(parameters), "weights": tensor_digest(parameters.values())},
-        )
+        known = identity_of(module, config, generator, **run.parts, num_images=num_images, passes=passes)
         state = run.load(known, device)
         if state is not None:
             with fitting(run.path):
-                epoch, figures = _take(state, module, optimizer, average, generator, config.epochs)
+                epoch = check_count(state.get("epoch"), "epoch", 1, config.epochs)
+                figures = check_hint(state.get("figures"), dict[str, float], "figures")
+                take_step.take_state(state, generator)
     module.train()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for epoch in range(epoch, config.epochs):  # noqa: B020
@@ -199,55 +217,42 @@ def train(
                 for i in range(steps_per_epoch):
                     step = first + i
                     index = order[i * config.batch_size : (i + 1) * config.batch_size]
-                    for figure, value in take_step(index, step, total).items():
+                    share = _schedule(step / total, config.warmup)
+                    for figure, value in take_step(index, step, share).items():
                         sums[figure] = sums[figure] + value if figure in sums else value.float()
                     if (i + 1) % SYNC_EVERY == 0 or i + 1 == steps_per_epoch:
                         # The figures of an earlier pass stand until this one has figures of the same name.
                         looked |= {figure: float(value) / (i + 1) for figure, value in sums.items()}
-                        _check_finite(looked, module, step)
+                        check_finite(looked, module, step)
                         take_step.checks.synchronize()
                         if progress is not None:
                             shown = {k: v for k, v in looked.items() if k != "gradient"}
                             progress(step + 1, total, {"epoch": epoch + 1, **shown})
             figures = looked
             if run is not None:
-                state = {
-                    "model": module.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "average": average,
-                }
-                more = {"generator": generator.get_state(), "epoch": epoch + 1, "figures": figures}
-                run.save(known, {**state, **more})
-    module.load_state_dict(average)
+                run.save(known, {**take_step.state(generator), "epoch": epoch + 1, "figures": figures})
+    module.load_state_dict(take_step.average)
     module.eval()
     return figures
 
 
-def _take(
-    state: dict[str, Any],
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: dict[str, Tensor],
-    generator: torch.Generator,
-    epochs: int,
-) -> tuple[int, dict[str, float]]:
-    """Take a state that was kept, once all of it fits; returns the epochs that are done and the last one's figures."""
-    epoch = check_count(state.get("epoch"), "epoch", 1, epochs)
-    figures = check_hint(state.get("figures"), dict[str, float], "figures")
-    weights = check_form(state.get("model"), module.state_dict(), "model")
-    means = check_form(state.get("average"), average, "average")
-    stream = check_tensor(state.get("generator"), "generator", generator.get_state().shape, torch.uint8)
-    steps = _checked_optimizer(state.get("optimizer"), optimizer)
-    for name, fresh in module.state_dict().items():
-        # A buffer may hold what is not finite on purpose.
-        if any((fresh.isfinite() & ~one[name].isfinite()).any() for one in (weights, means)):
-            raise InputError(f"model.{name} is not finite")
-    generator.set_state(stream.cpu())
-    module.load_state_dict(weights)
-    optimizer.load_state_dict(steps)
-    for name, tensor in means.items():
-        average[name].copy_(tensor)
-    return epoch, figures
+def identity_of(
+    module: nn.Module, config: StepConfig, generator: torch.Generator, **parts: Any
+) -> dict[str, Any]:
+    """Describe what determines a training's result: its module and settings, and what else it depends on."""
+    # Of the module its parameters: what a buffer holds was worked out from all the rest, perhaps in other last bits
+    # where other threads work.
+    parameters = dict(module.named_parameters())
+    device = next(module.parameters()).device
+    return identity(
+        seed=generator.initial_seed(),
+        loop=config,
+        device=device.type,
+        precision=resolve_precision(config.precision, device),
+        frozen=[name for name, parameter in parameters.items() if not parameter.requires_grad],
+        **parts,
+        trained={"parameters": list(parameters), "weights": tensor_digest(parameters.values())},
+    )
 
 
 def _checked_optimizer(given: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -275,7 +280,7 @@ def _checked_optimizer(given: Any, optimizer: torch.optim.Optimizer) -> dict[str
     return {"state": kept, "param_groups": [{**g, "lr": r} for g, r in zip(groups, rates, strict=True)]}
 
 
-def _optimizer(parameters: list[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
+def _optimizer(parameters: list[nn.Parameter], config: StepConfig) -> torch.optim.Optimizer:
     # Norms and biases are not decayed: shrinking them only fights the normalisation.
     decayed = [p for p in parameters if p.dim() > 1]
     rest = [p for p in parameters if p.dim() <= 1]
@@ -301,7 +306,7 @@ def _update_average(average: dict[str, Tensor], module: nn.Module, decay: float)
             average[name].copy_(tensor)
 
 
-def _check_finite(figures: dict[str, float], module: nn.Module, step: int) -> None:
+def check_finite(figures: dict[str, float], module: nn.Module, step: int) -> None:
     if all(math.isfinite(v) for v in figures.values()):
         return
     broken = [name for name, p in module.named_parameters() if not bool(torch.isfinite(p).all())]

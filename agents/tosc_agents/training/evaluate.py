@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper, answered
 from tosc_env.errors import InputError, unknown, warn_user
-from tosc_env.exchange import Exchange, known_spec, rollout, with_fresh_nonces
+from tosc_env.exchange import Exchange, known_spec, rollout
 from tosc_env.game import Game
 from tosc_env.modulation import constellation_points, hard_decision
 from tosc_env.options import MOST_MESSAGES, Count, Seed, Within, checked
@@ -25,9 +25,6 @@ from tosc_env.privacy.threat import ThreatModel
 from tosc_env.schemes import PrivacyScheme
 from tosc_env.types import Reception, Round
 from tosc_env.zoos import check_shapes
-
-QUERY = "nearest-symbols"
-"""The attacker that has the candidates encoded; it needs no training, only permission."""
 
 CANDIDATES = 1000
 """Images among which an attacker must find the right one."""
@@ -71,11 +68,14 @@ class Evaluation:
 
     Attributes:
         accuracy: by SNR; empty for recorded symbols, which have no receiver.
-        leaks: by attacker, its SNR and figure name (``psnr_db``, ``ssim``, ``psnr_clipped_db``, ``reid_pixels``,
-            ``reid_match``, ``reid_query``, ``infer_label``, ``infer_`` and a private attribute).
+        leaks: by attacker, its SNR and figure name: ``psnr_db``, ``ssim``, ``psnr_clipped_db``; ``reid_pixels``,
+            ``reid_match``, ``reid_query``, among ``candidates``; of the label and each private attribute the balanced
+            accuracy ``infer_label``, the share of right answers ``plain_label`` and the area under the ROC curve
+            ``auc_label``.
         floors: of knowing nothing (``mean-image``) and of knowing the class (``class-mean``).
         images, seeds: numbers of test images and of draws of the channel's noise.
-        chance: of the label and each private attribute, see :func:`chance`.
+        candidates: the number of images among which the right one is to be found, for every message.
+        chance: what knowing nothing gives, by figure (:func:`chance`).
         usage: the share of each point of a discrete scheme's constellation among all symbols of all images.
         receiver_snr_db: by an eavesdropper's SNR the receiver's at the same time, where they may differ.
         threats: what each attacker had, by its name; None: nobody said.
@@ -88,6 +88,7 @@ class Evaluation:
     floors: dict[str, dict[str, float]]
     images: int
     seeds: int
+    candidates: int
     chance: dict[str, float] = field(default_factory=dict)
     usage: list[float] | None = None
     receiver_snr_db: dict[float, float] = field(default_factory=dict)
@@ -133,7 +134,7 @@ class Evaluation:
             "test_images": self.images,
             "seeds": self.seeds,
             "seed": self.seed,
-            "candidates": min(CANDIDATES, self.images),
+            "candidates": self.candidates,
             "seeds_vary": "channel noise only",
         }
 
@@ -148,7 +149,7 @@ def evaluate(
     snr_db: Sequence[float] = (12.0,),
     eavesdropper_snr_db: Sequence[float] | None = None,
     seeds: Annotated[int, Within(1, 10_000)] = 3,
-    batch_size: Annotated[int, Within(1, MOST_MESSAGES)] = CANDIDATES,
+    candidates: Annotated[int, Within(1, MOST_MESSAGES)] = CANDIDATES,
     with_ssim: bool = True,
     ssim_seeds: Count | None = None,
     with_floors: bool = True,
@@ -169,13 +170,11 @@ def evaluate(
         snr_db: of the legitimate link, one evaluation each.
         eavesdropper_snr_db: of the eavesdropper's link, paired with ``snr_db``; None: equal.
         seeds: draws of the channel's noise.
-        batch_size: images at once, and candidates of a re-identification.
+        candidates: of a re-identification, and images at once; at most all test images.
         with_ssim: whether to compute SSIM, which costs more than most attackers.
         ssim_seeds: of how many of the seeds; None: of all.
         with_floors: whether to measure the floors too, which are the same for every attacker on these images.
-        threat: what the attackers may do now; by default what those may that were fitted (``fitted_under``), but for
-            encoding candidates. With ``candidate_queries`` one more is added, which has the candidates encoded and
-            takes the one whose symbols lie nearest (``reid_query``).
+        threat: what the attackers may do now; by default what those may that were fitted (``fitted_under``).
         seed: of the channel's noise and of the candidates' order. They are keyed by the system's weights besides
             (:mod:`tosc_env.privacy.streams`), which an attacker has not got; None takes a seed from the operating
             system, which nobody could know before. The record has it, so that whoever runs it again replays it.
@@ -203,10 +202,11 @@ def evaluate(
             "are no result. Evaluate on others: config.game(split='test'), or Source.from_arrays(..., split='test')."
         )
     count = len(game.source)
-    if len(pairs) * seeds * min(batch_size, count) > MOST_AT_ONCE:
+    candidates = min(candidates, count)
+    if len(pairs) * seeds * candidates > MOST_AT_ONCE:
         raise InputError(
-            f"SNRs x seeds x batch_size must be at most {MOST_AT_ONCE:,} messages, which are sent at once, not "
-            f"{len(pairs)} x {seeds} x {min(batch_size, count)}."
+            f"SNRs x seeds x candidates must be at most {MOST_AT_ONCE:,} messages, which are sent at once, not "
+            f"{len(pairs)} x {seeds} x {candidates}."
         )
     pipeline = as_pipeline(scheme)
     threats = {name: _had(attacker) or threat for name, attacker in attackers.items()}
@@ -224,7 +224,6 @@ def evaluate(
     threat = replace(threat, colluding=colluding)
     nodes = game.adversaries[:1] if colluding else game.adversaries
     names = [_at(name, node, nodes) for name in attackers for node in nodes]
-    names += [_at(QUERY, node, nodes) for node in nodes if threat.candidate_queries]
     own = _own_snrs(game, len(pairs)) if names and not eavesdropper_snr_db else {}
     leaks: dict[str, dict[float, dict[str, Figure]]] = {name: {} for name in names}
     draws = [(pair, draw) for pair in range(len(pairs)) for draw in range(seeds)]
@@ -237,18 +236,26 @@ def evaluate(
     secret = secret_of(pipeline, seed)
     streams = [stream(secret, "noise", draw, game.device) for _, draw in draws]
     rollouts = [
-        rollout(games[pair], pipeline, generator=noise, batch_size=batch_size)
+        rollout(games[pair], pipeline, generator=noise, batch_size=candidates)
         for (pair, _), noise in zip(draws, streams, strict=True)
     ]
     sums: list[dict[tuple[str, str], Any]] = [defaultdict(float) for _ in draws]  # by attacker and figure
+    # Logits and right values of what each attacker infers, by attacker and name.
+    answers: list[dict[tuple[str, str], list[tuple[Tensor, Tensor]]]] = [defaultdict(list) for _ in draws]
     for place, exchanges in enumerate(zip(*rollouts, strict=True)):
         # Whoever rebuilds or infers has not yet been shown these images as candidates, nor what others were handed.
         # In another order than the messages, so that an answer by position is right by chance alone; the same one each
-        # time, because scores of equal candidates may differ in their last bits with their places.
-        shuffled = stream(secret, "candidates", place)
-        order = torch.randperm(len(exchanges[0].round.targets), generator=shuffled).to(game.device)
+        # time, because scores of equal candidates may differ in their last bits with their places. A last batch that is
+        # not full has images of the one before among its candidates.
+        size = len(exchanges[0].round.targets)
+        end = place * candidates + size
+        order = torch.randperm(candidates, generator=stream(secret, "candidates", place)).to(game.device)
+        gallery = game.source.gather(end - candidates + order).images
+        truth = order.argsort()[-size:]
         received: list[dict[str, tuple[Reception, Reception]]] = []
-        for (_, draw), exchange, noise, totals in zip(draws, exchanges, streams, sums, strict=True):
+        for (_, draw), exchange, noise, totals, given in zip(
+            draws, exchanges, streams, sums, answers, strict=True
+        ):
             if points is not None:
                 indices = hard_decision(exchange.transmission.sent, points)
                 usage += torch.bincount(indices.flatten(), minlength=len(usage))
@@ -263,26 +270,34 @@ def evaluate(
                 received[-1][node] = once, many
                 for name, attacker in attackers.items():
                     reception = _copied(many if attacker.repeated else once)
-                    for figure, values in _leaks(attacker, exchange.round, reception, game, ssim).items():
-                        totals[_at(name, node, nodes), figure] += values.sum()
-        for exchange, noise, totals, by_node in zip(exchanges, streams, sums, received, strict=True):
+                    who = _at(name, node, nodes)
+                    if "reconstruct" in attacker.capabilities:
+                        images = exchange.round.batch.images
+                        rebuilt = answered(
+                            attacker, "reconstruct", images.shape, reception.received, reception.csi
+                        )
+                        figures = _image_figures(rebuilt, images, game, ssim)
+                        scores = metrics.pixel_scores(rebuilt, gallery)
+                        figures["reid_pixels"] = metrics.reidentification(scores, truth)
+                        for figure, values in figures.items():
+                            totals[who, figure] += values.sum()
+                    if "infer" in attacker.capabilities:
+                        for inferred, answer in _inferred(attacker, exchange.round, reception, game):
+                            given[who, inferred].append(answer)
+        for totals, by_node in zip(sums, received, strict=True):
             for node, (once, many) in by_node.items():
                 for name, attacker in attackers.items():
                     if "match" in attacker.capabilities:
                         reception = _copied(many if attacker.repeated else once)
-                        images = exchange.round.batch.images[order]
-                        seen, many_of = (
-                            (reception.received, reception.csi, images),
-                            (len(images), len(images)),
-                        )
-                        scores = answered(attacker, "match", many_of, *seen)[:, order.argsort()]
-                        hits = metrics.reidentification(scores).sum()
+                        seen = reception.received, reception.csi, gallery.clone()
+                        scores = answered(attacker, "match", (size, candidates), *seen)
+                        hits = metrics.reidentification(scores, truth).sum()
                         totals[_at(name, node, nodes), attacker.match_figure] += hits
-            if threat.candidate_queries:
-                candidates = _again_encoded(exchange, noise)
-                for node in nodes:
-                    scores = _nearest_symbols(exchange, candidates, colluding, node)
-                    totals[_at(QUERY, node, nodes), "reid_query"] += metrics.reidentification(scores).sum()
+    for totals, given in zip(sums, answers, strict=True):
+        for (who, inferred), parts in given.items():
+            logits, values = (torch.cat(part) for part in zip(*parts, strict=True))
+            for figure, share in _answer_figures(logits, values).items():
+                totals[who, f"{figure}_{inferred}"] = share * count
     for pair, (snr_b, snr_e) in enumerate(pairs):
         of_pair = sums[pair * seeds : (pair + 1) * seeds]
         for who, figure in of_pair[0]:
@@ -296,13 +311,14 @@ def evaluate(
     return Evaluation(
         accuracy,
         leaks,
-        floors(game, batch_size) if with_floors else {},
+        floors(game, candidates) if with_floors else {},
         count,
         seeds,
+        candidates,
         chance(game),
         (usage / usage.sum()).tolist() if len(usage) else None,
         {snr_e: snr_b for snr_e, snr_b in beside.items() if snr_e != snr_b},
-        threats | ({QUERY: threat} if threat.candidate_queries else {}),
+        threats,
         {node.name: node.antennas for node in game.nodes[1:]} if names else {},
         seed,
     )
@@ -330,19 +346,26 @@ def _common(threats: Mapping[str, ThreatModel | None]) -> ThreatModel:
                     f"{first} was trained with {means}={ours} and {name} with {means}={theirs}: evaluate them one kind "
                     "at a time."
                 )
-    return replace(threat, candidate_queries=False, candidates=None)
+    return threat
 
 
 def chance(game: Game) -> dict[str, float]:
-    """The share of messages for which the best constant answer is right, for the label and each private attribute.
+    """What knowing nothing gives, by figure, for the label and each private attribute: the balanced accuracy of any
+    constant answer, the share of right answers of the best one, and the area under the ROC curve.
 
-    Best on these very images: an upper bound of what one can get without receiving anything.
+    The best on these very images: an upper bound of what one can get without receiving anything.
     """
     source = game.source
     columns = dict(zip(source.attribute_names, source.attributes.T, strict=True))
     if not game.task.binary:
         columns["label"] = game.task.targets(source.gather(torch.arange(len(source), device=source.device)))
-    return {name: float(torch.bincount(values).max()) / len(source) for name, values in columns.items()}
+    table: dict[str, float] = {}
+    for name, values in columns.items():
+        counts = torch.bincount(values)
+        table[f"infer_{name}"] = 1.0 / int((counts > 0).sum())
+        table[f"plain_{name}"] = int(counts.max()) / len(source)
+        table[f"auc_{name}"] = 0.5
+    return table
 
 
 @torch.no_grad()
@@ -382,26 +405,31 @@ def _copied(reception: Reception) -> Reception:
     return Reception(reception.received.clone(), reception.csi.clone())
 
 
-def _leaks(
-    attacker: Eavesdropper, round_: Round, reception: Reception, game: Game, with_ssim: bool
-) -> dict[str, Tensor]:
-    """The figures of what an attacker can do, one value per message: name -> [B]."""
-    images, received, csi = round_.batch.images, reception.received, reception.csi
-    found: dict[str, Tensor] = {}
-    if "reconstruct" in attacker.capabilities:
-        rebuilt = answered(attacker, "reconstruct", images.shape, received, csi)
-        found = _image_figures(rebuilt, images, game, with_ssim)
-        found["reid_pixels"] = metrics.reidentification(metrics.pixel_scores(rebuilt, images))
-    if "infer" in attacker.capabilities:
-        sizes = [size for _, size in attacker.inferred]
-        logits = answered(attacker, "infer", (len(images), sum(sizes)), received, csi)
-        for (name, _), part in zip(attacker.inferred, logits.split(sizes, dim=1), strict=True):
-            names = game.source.attribute_names
-            if name != "label" and name not in names:
-                raise unknown("private attribute", name, names)
-            truth = round_.targets if name == "label" else round_.batch.attributes[:, names.index(name)]
-            found[f"infer_{name}"] = (part.argmax(1) == truth).float()
-    return found
+def _inferred(
+    attacker: Eavesdropper, round_: Round, reception: Reception, game: Game
+) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
+    """The name of each thing that an attacker infers, with its logits [B, K] and the right values [B]."""
+    sizes = [size for _, size in attacker.inferred]
+    shape = (len(reception.received), sum(sizes))
+    logits = answered(attacker, "infer", shape, reception.received, reception.csi)
+    for (name, _), part in zip(attacker.inferred, logits.split(sizes, dim=1), strict=True):
+        names = game.source.attribute_names
+        if name != "label" and name not in names:
+            raise unknown("private attribute", name, names)
+        yield (
+            name,
+            (part, round_.targets if name == "label" else round_.batch.attributes[:, names.index(name)]),
+        )
+
+
+def _answer_figures(logits: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    """The balanced accuracy, the share of right answers and the area under the ROC curve."""
+    right = logits.argmax(1) == truth
+    return {
+        "infer": metrics.balanced_accuracy(right, truth),
+        "plain": right.float().mean(),
+        "auc": metrics.auc(logits, truth),
+    }
 
 
 def _again(
@@ -415,24 +443,6 @@ def _again(
         receptions.append(sent.observed(threat, node))
     received = torch.stack([r.received for r in receptions], dim=1)
     return Reception(received, torch.stack([r.csi for r in receptions], dim=1))
-
-
-def _again_encoded(exchange: Exchange, generator: torch.Generator) -> Tensor:
-    """The candidates' symbols [B, 2n], as whoever has them encoded gets them."""
-    # That are never the very symbols of a stochastic transmitter, nor is its key used.
-    if not exchange.scheme.stochastic:
-        return exchange.transmission.sent
-    game, scheme = exchange.game, exchange.scheme
-    context = game.context(with_fresh_nonces(exchange.round, scheme, generator), generator)
-    return scheme.constrain(scheme.send(game.source, exchange.round.batch.index, context), context)
-
-
-def _nearest_symbols(exchange: Exchange, candidates: Tensor, colluding: bool, node: str) -> Tensor:
-    air = exchange.transmission
-    reception = exchange.game.pool(exchange.round, air) if colluding else air.receptions[node]
-    # Exact distances: the fast form by inner products loses the nearest one among near ties.
-    exact = "donot_use_mm_for_euclid_dist"
-    return -torch.cdist(reception.received, candidates, compute_mode=exact)
 
 
 def _own_snrs(game: Game, pairs: int) -> dict[str, float]:

@@ -123,7 +123,7 @@ def _attackers(headers: Mapping[Path, Header]) -> list[str]:
             "file": f"`{path.stem}`",
             "attacker": f"`{header['name']}` against {target}",
             "values": f"{_millions(path):.2f} M",
-            "epochs": str(training["fit"].get("epochs", "")),
+            "steps": str(training["fit"].get("steps", "")),
             "seed": str(training["seed"]),
             "for": _range(card),
             "PSNR dB": _by_snr({snr: leak["psnr_db"] for snr, leak in card["leaks"].items()}, "{:.2f}"),

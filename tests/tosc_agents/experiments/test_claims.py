@@ -68,13 +68,13 @@ def article_world():
             row("fig4", method, "ssim", 0.1 if blurred else 0.3, 0.01, attacker="inversion"),
             row("fig4", method, "gender_from_image", 0.51, 0.02, attacker="inversion"),
             row("fig4", method, "gender_adaptive", 0.57, 0.02, attacker="inversion"),
-            row("fig4", method, "infer_Male", 0.58, 0.02, attacker="attributes"),
+            row("fig4", method, "plain_Male", 0.58, 0.02, attacker="attributes"),
         ]
         for name in ATTRIBUTES:
             rows.append(
                 row("table2", method, f"balanced_{name}", figure("balanced", method), 0.005, 5, over=FOLDS)
             )
-    rows.append(row("fig4", "constant", "chance_Male", 0.58, samples=1))
+    rows.append(row("fig4", "constant", "chance_plain_Male", 0.58, samples=1))
     rows.append(row("fig4", "original", "gender_original", 0.97, 0.01))
     return rows
 
@@ -172,14 +172,14 @@ def in_part_5(measurements):
 
 def fails_6(measurements):
     measurements = put(measurements, 20.0, "psnr_db", SEMANTIC, experiment="fig4")
-    for figure in ("gender_from_image", "gender_adaptive", "infer_Male"):
+    for figure in ("gender_from_image", "gender_adaptive", "plain_Male"):
         measurements = put(measurements, 0.9, figure, SEMANTIC)
     return measurements
 
 
 def in_part_6(measurements):
     """The plot misleads a classifier, the symbols tell whoever asks them."""
-    return put(measurements, 0.9, "infer_Male", SEMANTIC)
+    return put(measurements, 0.9, "plain_Male", SEMANTIC)
 
 
 def fails_7(measurements):

@@ -34,7 +34,7 @@ def test_a_registered_method_is_trained_attacked_and_drawn(mine, tmp_path):
     whole.report(cache, tmp_path)
     table = read(tmp_path / "results.csv")
     assert set(table[table.metric == "accuracy"].method) == {"deepjscc", "mine"}
-    assert set(table[table.method == "mine"].attacker) >= {"linear", "nearest-symbols"}
+    assert set(table[table.method == "mine"].attacker) >= {"linear", "match-query"}
     assert "| My scheme |" in (tmp_path / "report.md").read_text()
     assert charts.style("mine") == charts.style("mine")
     assert "mine" not in Reproduction(preset).methods  # only when it is named

@@ -248,7 +248,7 @@ def test_evaluations_and_attacks_whatever_split_and_data(watched):
         game = Game(source)
         for snr_db in ((12.0,), (3.0,)):
             evaluate(
-                game, scheme, {}, snr_db=snr_db, seeds=2, batch_size=16, with_ssim=False, with_floors=False
+                game, scheme, {}, snr_db=snr_db, seeds=2, candidates=16, with_ssim=False, with_floors=False
             )
         for threat in (everything, few):
             view = View(game, scheme, threat, torch.Generator().manual_seed(0))

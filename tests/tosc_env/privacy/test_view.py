@@ -255,15 +255,28 @@ def test_no_name_on_a_view_leads_to_what_the_referee_has(source):
         assert getattr(getattr(view, name), "__self__", view) is view, name
     assert set(names_of(view)) == {
         *(
+            "additive",
             "attribute_values",
             "attributes",
+            "augmentations",
             "batch_size",
             "candidates",
             "codebook",
             "constellation",
             "deterministic",
         ),
-        *("device", "encode", "fading", "images", "keyed", "labels", "num_images", "outputs", "queries"),
+        *(
+            "device",
+            "encode",
+            "encode_unkeyed",
+            "fading",
+            "images",
+            "keyed",
+            "labels",
+            "num_images",
+            "outputs",
+            "queries",
+        ),
         *(
             "sample",
             "sample_repeated",
@@ -355,8 +368,24 @@ def test_the_view_gives_the_attackers_half_and_only_that(source):
     view, _ = make_view(source)
     whole = make_source("shapes", num_images=1000, size=16)
     assert torch.equal(view.images(torch.arange(500)), whole.gather(torch.arange(500, 1000)).images)
-    with refused("499 500"):
-        view.images(torch.tensor([500]))
+    assert view.augmentations == 8
+    with refused("499 3999 4000"):
+        view.images(torch.tensor([4000]))
+
+
+def test_each_image_may_be_sent_in_changed_copies_each_a_query_of_its_own(source):
+    view, _ = make_view(source)
+    index = torch.arange(20)
+    ways = [view.symbols(index + way * view.num_images) for way in range(view.augmentations)]
+    assert view.queries == 160 and len({tuple(one[0].tolist()) for one in ways}) == 8
+    mirrored = view.images(index + view.num_images)
+    assert torch.equal(mirrored, view.images(index).flip(3))
+    assert torch.equal(view.labels(index + 3 * view.num_images), view.labels(index))
+    # A limited budget is spent on images themselves, and has no others.
+    limited, _ = make_view(source, queries=100)
+    assert limited.augmentations == 1
+    with refused("first 100", DeniedError):
+        limited.symbols(torch.tensor([100]))
 
 
 # -- receptions -------------------------------------------------------------------------------------
@@ -611,7 +640,7 @@ def test_threads_do_not_share_a_budget_twice(source):
         ("symbols", [1, 2], "int64 list"),
         ("images", torch.tensor(1), "int64 []"),
         ("sample", torch.tensor([0.5]), "float32"),
-        ("symbols", torch.tensor([500]), "499 500"),
+        ("symbols", torch.tensor([4000]), "499 4000"),
         ("labels", torch.tensor([-1]), "499 -1"),
         ("encode", torch.zeros(2, 3, 8, 8), "16 8"),
         ("encode", torch.zeros(2, 3, 16, 16, dtype=torch.uint8), "float32 uint8"),

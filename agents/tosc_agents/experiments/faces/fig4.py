@@ -189,7 +189,10 @@ class Fig4:
         floors = cache.result(self.floors)
         known = {
             (ORIGINAL, "gender_original"): cache.result(self.original)["accuracy"],
-            (CONSTANT, f"chance_{GENDER}"): floors["chance"][GENDER],
+            **{
+                (CONSTANT, f"chance_{one}_{GENDER}"): floors["chance"][f"{one}_{GENDER}"]
+                for one in ("plain", "infer")
+            },
             **{(MEAN_IMAGE, name): value for name, value in floors["floors"]["mean-image"].items()},
         }
         rows: list[dict[str, Any]] = [
@@ -257,13 +260,16 @@ class Fig4:
             "ssim": "SSIM",
             "gender_from_image": f"{GENDER} from the image",
             "gender_adaptive": f"{GENDER}, adaptive",
-            f"infer_{GENDER}": f"{GENDER} from the symbols",
+            f"infer_{GENDER}": f"{GENDER} from the symbols, balanced",
         }
         said = {(r.method, r.metric): str(v) for r, v in zip(table.itertuples(), values(table), strict=True)}
-        guess = said[CONSTANT, f"chance_{GENDER}"]
+        guess, balanced = (said[CONSTANT, f"chance_{one}_{GENDER}"] for one in ("plain", "infer"))
         special = {
             ORIGINAL: ("original images", {"gender_from_image": said[ORIGINAL, "gender_original"]}),
-            MEAN_IMAGE: ("knowing nothing", dict.fromkeys(list(columns)[2:], guess)),
+            MEAN_IMAGE: (
+                "knowing nothing",
+                {**dict.fromkeys(list(columns)[2:], guess), f"infer_{GENDER}": balanced},
+            ),
         }
         lines = []
         for key in (*in_order([key for key in table.method if key not in (*special, CONSTANT)]), *special):

@@ -1,0 +1,137 @@
+"""How likely a reception is if an image's symbols are known in part: of each value a mean and a variance, or of each
+channel use the probability of each codeword."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tosc_env.channels import noise_power
+from tosc_env.channels.base import matched
+from tosc_env.types import CSILayout
+
+AT_ONCE = 2**24
+"""Numbers in memory at once."""
+
+
+def gaussian_likelihood(
+    values: Tensor, power: Tensor, noise: Tensor, mean: Tensor, variance: Tensor
+) -> Tensor:
+    """Log-likelihoods of receptions through the matched filter, for candidates whose symbols are normal.
+
+    With ``f = g (g s + n)``, ``p = g^2``, ``s ~ N(m, v)`` and real noise of variance ``w`` the log-likelihood is, up to
+    what is the same for all candidates,
+
+        - 1/2 sum (f - p m)^2 / (p (p v + w)) + log(p v + w).
+
+    Args:
+        values, power: f and p [B, D], or of p one row, one column or both for all.
+        noise: w [B, 1].
+        mean, variance: m and v [N, D].
+
+    Returns:
+        float32 [B, N].
+    """
+    power = power.clamp_min(1e-12)
+    # To compare noises on a GPU would be to wait for it, which is quick with all pairs.
+    if power.numel() == 1 and noise.device.type == "cpu" and bool((noise == noise[:1]).all()):
+        # One spread for all messages: products of matrices.
+        spread = power * variance + noise[:1]
+        weight = power * mean / spread
+        own = (power * mean * weight / power + spread.log()).sum(1) / 2
+        return values @ weight.T / power - values.square() @ (0.5 / (power * spread)).T - own
+    rows = max(1, AT_ONCE // mean.numel())
+    found = []
+    for f, p, w in zip(
+        *(one.expand(len(values), -1).split(rows) for one in (values, power, noise)), strict=True
+    ):
+        p, w = p[:, None], w[:, None]
+        spread = p * variance + w
+        found.append(-((f[:, None] - p * mean).square() / (p * spread) + spread.log()).sum(2) / 2)
+    return torch.cat(found)
+
+
+def codeword_posteriors(received: Tensor, csi: Tensor, layout: CSILayout, points: Tensor) -> Tensor:
+    """Log-probabilities of each point at each channel use, float32 [B, n, M], all points being equally likely before.
+
+    Args:
+        received, csi, layout: as in :func:`~tosc_env.channels.base.matched`, received [B, 2n].
+        points: complex64 [M].
+    """
+    filtered, power = matched(received, csi, layout)
+    grid = torch.view_as_real(points)  # [M, 2]
+    energies = grid.square()
+    likelihood = 2 * filtered.unflatten(1, (-1, 2)) @ grid.T - power.unflatten(1, (-1, 2)) @ energies.T
+    return (likelihood / noise_power(csi[:, :1, None])).log_softmax(2)
+
+
+def codewords_likelihood(log_posteriors: Tensor, words: Tensor) -> Tensor:
+    """Log-likelihoods of messages, for candidates with given log-probabilities of each codeword at each channel use.
+
+    Args:
+        log_posteriors: of :func:`codeword_posteriors`, [B, n, M].
+        words: [N, n, M].
+
+    Returns:
+        float32 [B, N].
+    """
+    heard, sent = log_posteriors.exp().transpose(0, 1), words.exp().permute(1, 2, 0)
+    rows = max(1, AT_ONCE // (len(sent) * sent.shape[2]))
+    tiny = torch.finfo(torch.float32).tiny
+    parts = [torch.bmm(part, sent).clamp_min(tiny).log().sum(0) for part in heard.split(rows, dim=1)]
+    return torch.cat(parts)
+
+
+def counts_likelihood(
+    received: Tensor, csi: Tensor, layout: CSILayout, points: Tensor, counts: Tensor
+) -> Tensor:
+    """Log-likelihoods of messages whose symbols were put into another order, by how often each point was sent.
+
+    The sum over the channel uses of the points' posteriors is nearly normal: its mean and covariance are sums of those
+    of one use at which each point was sent, as often as it was. These are measured on noise of the messages' own power
+    (over a fading link, of all their gains together).
+
+    Args:
+        received, csi, layout: as in :func:`codeword_posteriors`.
+        points: complex64 [M].
+        counts: of each candidate, [N, M].
+
+    Returns:
+        float32 [B, N].
+    """
+    heard = codeword_posteriors(received, csi, layout, points).exp().sum(1).double()
+    means, covariances = _moments(received, csi, layout, points)
+    # The posteriors add up to one: without the last there is the same to know, and the covariance has an inverse.
+    mean = counts.double() @ means[:, :-1]
+    covariance = torch.einsum("nm,mij->nij", counts.double(), covariances[:, :-1, :-1])
+    floor = 1e-3 * torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
+    factor = torch.linalg.cholesky(covariance + floor)
+    logarithm = factor.diagonal(dim1=1, dim2=2).log().sum(1)
+    inverse = torch.cholesky_inverse(factor)
+    # (h - m)' C (h - m) for all pairs, as products.
+    h = heard[:, :-1]
+    weight = torch.einsum("nij,nj->ni", inverse, mean)
+    pairs = torch.einsum("bi,nij,bj->bn", h, inverse, h) - 2 * h @ weight.T + (mean * weight).sum(1)
+    return (-pairs / 2 - logarithm).float()
+
+
+SAMPLES = 2000
+"""Receptions of each point from which the moments of its posteriors are measured."""
+
+
+def _moments(received: Tensor, csi: Tensor, layout: CSILayout, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [M, M] and covariance [M, M, M] of the points' posteriors at a use at which each one was sent, float64."""
+    _, power = matched(received, csi, layout)
+    spread = noise_power(csi[:, :1]) / (2 * power.clamp_min(1e-12))
+    levels = spread.flatten().sort().values
+    stream = torch.Generator(received.device).manual_seed(0)
+    which = torch.linspace(0, len(levels) - 1, SAMPLES, device=received.device).round().long()
+    spread = levels[which][:, None]
+    noise = torch.randn(SAMPLES, 2, generator=stream, device=received.device) * spread.sqrt()
+    grid = torch.view_as_real(points)
+    seen = grid[:, None] + noise  # [M, S, 2]
+    distances = (seen[:, :, None] - grid).square().sum(3)
+    posterior = (-distances / (2 * spread)).softmax(2).double()
+    mean = posterior.mean(1)
+    centred = posterior - mean[:, None]
+    return mean, centred.transpose(1, 2) @ centred / SAMPLES

@@ -1,0 +1,190 @@
+"""Training until a validation figure stops rising, however many images there are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tosc_agents.learning.loop import SYNC_EVERY, Step, StepConfig, StepLoss, check_finite, identity_of
+from tosc_agents.learning.progress import Progress
+from tosc_agents.learning.state import Run, check_form, fitting
+from tosc_env.errors import InputError
+from tosc_env.options import Count, check_count, check_hint
+
+LOOK = 100
+"""Steps between two looks at the validation figure."""
+
+WARMUP = 100
+"""Steps in which the learning rate rises."""
+
+SHORTEST_FALL = 300
+"""Steps in which it falls, at least."""
+
+
+@dataclass
+class UntilConfig(StepConfig):
+    """Settings of a training that a validation figure stops.
+
+    The learning rate stays up until the figure of the averaged weights has not risen for ``patience`` looks, then falls
+    along a line to 0 in half as many steps as were taken, and the weights of the best look are kept.
+    """
+
+    steps: Count = 3000
+    """Steps at most; where the figure has risen until two thirds of them, the rate falls in the last third."""
+    patience: Count = 5
+    """Looks without a rise, of 100 steps each."""
+
+
+def train_until(
+    module: nn.Module,
+    step_loss: StepLoss,
+    validate: Callable[[], float],
+    *,
+    images: Tensor,
+    config: UntilConfig,
+    generator: torch.Generator,
+    progress: Progress | None = None,
+    run: Run | None = None,
+    figure: str = "validation",
+) -> dict[str, Any]:
+    """Train ``module`` in place; it ends with the averaged weights of the best look, in evaluation mode.
+
+    Args:
+        module, step_loss, config: as of :class:`~tosc_agents.learning.loop.Step`.
+        validate: the figure of the module as it is, in evaluation mode, higher being better, on images that it is not
+            trained on and always the same receptions.
+        images: int64 [N], the indices to train on.
+        generator: the only source of randomness, on the module's device.
+        progress: told the figures each time that the host reads them, with the best validation figure so far.
+        run: where to keep the run's state after each look, to be resumed from, and what else its result depends on.
+        figure: the name of the validation figure.
+
+    Returns:
+        The record: ``steps`` taken, ``stopped_by`` ("validation" or "limit"), the best validation figure by its name,
+        ``best_step``, and with a limit ``rise_per_100_steps``, how fast the figure rose before the learning rate fell.
+
+    Raises:
+        TrainingError: the loss is no longer finite; names the step and the cause.
+        InputError: the loss sent what may not be sent, or the validation figure is not a number.
+        CheckpointError: the state found belongs to another run.
+    """
+    device = next(module.parameters()).device
+    take_step = Step(module, step_loss, config)
+    best = {name: t.clone() for name, t in take_step.average.items()}
+    looks: list[float] = []
+    batch = min(config.batch_size, len(images))
+    known: dict[str, Any] = {}
+    if run is not None:
+        known = identity_of(module, config, generator, **run.parts, num_images=len(images))
+        state = run.load(known, device)
+        if state is not None:
+            with fitting(run.path):
+                looks = check_hint(state.get("looks"), list[float], "looks")
+                check_count(len(looks), "the number of looks", 1, -(-config.steps // LOOK))
+                if not all(map(math.isfinite, looks)):
+                    raise InputError("looks must be finite numbers")
+                best = check_form(state.get("best"), best, "best")
+                take_step.take_state(
+                    {**state, "average": best}, generator
+                )  # which checks it as it does the other
+                take_step.take_state(state, generator)
+    falls_from = _falls_from(looks, config)
+
+    def ends() -> int:
+        """The step after the last one, as far as is known."""
+        fall = falls_from + max(SHORTEST_FALL, falls_from // 2) if falls_from else config.steps
+        return min(config.steps, fall)
+
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        while len(looks) * LOOK < ends():
+            first = len(looks) * LOOK
+            count = min(LOOK, ends() - first)
+            # Dropout knows the global stream alone: it is set look by look, so that a resumed run draws the same.
+            torch.manual_seed((generator.initial_seed() * 1_000_003 + len(looks)) % 2**63)
+            order = _batches(len(images), batch, count, generator)
+            module.train()
+            sums: dict[str, Tensor] = {}
+            for done, rows in enumerate(order, 1):
+                step = first + done - 1
+                share = min(1.0, (step + 1) / WARMUP)
+                if falls_from:
+                    share *= (ends() - step) / (ends() - falls_from)
+                for name, value in take_step(images[rows], step, share).items():
+                    sums[name] = sums[name] + value if name in sums else value.float()
+                if done % SYNC_EVERY == 0 or done == count:
+                    means = {name: float(value) / done for name, value in sums.items()}
+                    check_finite(means, module, step)
+                    take_step.checks.synchronize()
+                    if progress is not None:
+                        known_best = {figure: max(looks)} if looks else {}
+                        shown = {name: value for name, value in means.items() if name != "gradient"}
+                        progress(step + 1, ends(), {**known_best, **shown})
+            looks.append(_looked(module, take_step.average, validate, figure))
+            if looks[-1] >= max(looks):
+                best = {name: t.clone() for name, t in take_step.average.items()}
+            falls_from = _falls_from(looks, config)
+            if run is not None:
+                run.save(known, {**take_step.state(generator), "looks": looks, "best": best})
+    module.load_state_dict(best)
+    module.eval()
+    taken = min(len(looks) * LOOK, ends())
+    best_look = looks.index(max(looks))
+    record: dict[str, Any] = {
+        "steps": taken,
+        "batch_size": batch,
+        "stopped_by": "validation",
+        figure: max(looks),
+        "best_step": min(taken, (best_look + 1) * LOOK),
+    }
+    before = looks[: max(1, falls_from // LOOK)]
+    if before.index(max(before)) >= len(before) - config.patience:
+        # What it rose by over the last looks at the full rate: a curve that still rises is not a result.
+        last = before[-config.patience - 1 :]
+        rise = (last[-1] - last[0]) / max(1, len(last) - 1)
+        record |= {"stopped_by": "limit", "rise_per_100_steps": rise}
+    return record
+
+
+def _falls_from(looks: list[float], config: UntilConfig) -> int:
+    """The step from which the learning rate falls; 0 where it is not known yet."""
+    for count in range(1, len(looks) + 1):
+        step = min(count * LOOK, config.steps)
+        part = looks[:count]
+        if part.index(max(part)) < count - config.patience or 3 * step >= 2 * config.steps:
+            return step
+    return 0
+
+
+def _batches(count: int, batch: int, steps: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Places of each step's images, ``steps`` batches: one pass over all of them after another, each in a new order."""
+    passes = -(-steps * batch // (count - count % batch))
+    whole = count - count % batch
+    orders = [
+        torch.randperm(count, generator=generator, device=generator.device)[:whole] for _ in range(passes)
+    ]
+    return torch.cat(orders).split(batch)[:steps]
+
+
+@torch.no_grad()
+def _looked(
+    module: nn.Module,
+    average: dict[str, Tensor],
+    validate: Callable[[], float],
+    name: str,
+) -> float:
+    """The validation figure of the averaged weights; the module goes on with its own."""
+    own = {key: t.clone() for key, t in module.state_dict().items()}
+    module.load_state_dict(average)
+    module.eval()
+    try:
+        value = float(validate())  # in float32, as an attacker is measured
+    finally:
+        module.load_state_dict(own)
+    if not math.isfinite(value):
+        raise InputError(f"the {name} of a training is not a number: {value}.")
+    return value

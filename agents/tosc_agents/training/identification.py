@@ -1,0 +1,182 @@
+"""Identification among any number of candidates, overall and within the class: a curve in place of one number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tosc_env import metrics
+from tosc_env.attackers import Eavesdropper, answered
+from tosc_env.errors import InputError
+from tosc_env.exchange import rollout
+from tosc_env.game import Game
+from tosc_env.options import Seed, checked
+from tosc_env.pipeline import as_pipeline
+from tosc_env.privacy.streams import secret_of, stream
+from tosc_env.privacy.threat import ThreatModel
+from tosc_env.schemes import PrivacyScheme
+
+AT_ONCE = 500
+"""Messages at once."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The share of messages whose image is found among so many candidates.
+
+    Attributes:
+        overall: by the number of candidates, drawn from all images.
+        within_class: the same, drawn from the images of the right class; empty where the task is no choice.
+    """
+
+    overall: dict[int, float]
+    within_class: dict[int, float]
+
+    def bits(self) -> dict[str, dict[int, float]]:
+        """The gain over chance in bits, ``log2(share x candidates)``; -inf where nothing was found.
+
+        >>> Curve({16: 0.5}, {}).bits()["overall"]
+        {16: 3.0}
+        """
+        return {
+            name: {n: float(torch.tensor(share * n).log2()) for n, share in table.items()}
+            for name, table in (("overall", self.overall), ("within_class", self.within_class))
+        }
+
+
+def sizes_up_to(most: int) -> list[int]:
+    """10, 20, 50, 100, ... and the last one.
+
+    >>> sizes_up_to(120)
+    [10, 20, 50, 100, 120]
+    """
+    round_numbers = [one * 10**power for power in range(1, 10) for one in (1, 2, 5)]
+    return [*(size for size in round_numbers if size < most), most]
+
+
+def share_first(better: Tensor, equal: Tensor, others: int | Tensor, size: int) -> Tensor:
+    """The chance of being first among ``size`` candidates, the right one and others drawn without replacement.
+
+    With A others that are not better, e of them equal, among which lots are drawn, it is
+
+        (C(A + 1, size) - C(A - e, size)) / ((e + 1) C(others, size - 1)).
+
+    Args:
+        better, equal: how many others score higher and as high, int64 [B].
+        others: how many there are.
+        size: number of candidates, at most ``others`` + 1.
+
+    Returns:
+        float64 [B].
+
+    >>> share_first(torch.tensor([0, 1, 0]), torch.tensor([0, 0, 1]), 9, 2)
+    tensor([1.0000, 0.8889, 0.9444], dtype=torch.float64)
+    """
+    behind = others - better
+    known = torch.as_tensor(others, dtype=torch.float64, device=better.device)
+    whole = _log_choose(known, size - 1)
+    both = (_log_choose(behind + 1.0, size) - whole).exp() - (
+        _log_choose(behind - equal * 1.0, size) - whole
+    ).exp()
+    return both / (equal + 1.0)
+
+
+def _log_choose(n: Tensor, k: int) -> Tensor:
+    """log C(n, k), -inf where k > n."""
+    n = n.double()
+    value = (
+        torch.lgamma(n + 1)
+        - torch.lgamma(torch.tensor(k + 1.0, dtype=torch.float64))
+        - torch.lgamma((n - k).clamp_min(0) + 1)
+    )
+    return torch.where(n >= k, value, -torch.inf)
+
+
+@torch.no_grad()
+@checked
+def identification_curve(
+    game: Game,
+    scheme: PrivacyScheme,
+    attackers: Mapping[str, Eavesdropper],
+    *,
+    snr_db: float = 12.0,
+    sizes: Sequence[int] | None = None,
+    threat: ThreatModel | None = None,
+    seed: Seed = 0,
+) -> dict[str, Curve]:
+    """Identification by each attacker that matches or rebuilds, among any number of candidates.
+
+    Every message is compared with all images once; what holds among fewer is then known exactly, on average over all
+    ways to draw them.
+
+    Args:
+        game: on the test images; its SNRs are replaced.
+        scheme: whose transmitter sends.
+        attackers: trained eavesdroppers by name.
+        snr_db: of the links.
+        sizes: numbers of candidates, at least 1 and at most as many as there are images; None: :func:`sizes_up_to` all.
+        threat: under which the attackers were fitted.
+        seed: of the channel's noise.
+
+    Returns:
+        a curve by attacker; within the class only sizes that every class has.
+
+    Raises:
+        InputError: a size that there are not so many images for.
+    """
+    count = len(game.source)
+    wanted = sizes_up_to(count) if sizes is None else list(sizes)
+    for size in wanted:
+        if not 1 <= size <= count:
+            raise InputError(f"sizes must lie between 1 and the {count} images, not {size}.")
+    pipeline, threat = as_pipeline(scheme), threat or ThreatModel()
+    game = game.with_rules(snr_db=snr_db, eavesdropper_snr_db=None)
+    images = game.source.gather(torch.arange(count, device=game.device)).images
+    labels = None if game.task.binary else game.source.labels
+    noise = stream(secret_of(pipeline, seed), "noise", 0, game.device)
+    able = {name: one for name, one in attackers.items() if {"match", "reconstruct"} & set(one.capabilities)}
+    found: dict[str, list[Tensor]] = {name: [] for name in able}
+    for exchange in rollout(game, pipeline, generator=noise, batch_size=AT_ONCE):
+        index = exchange.round.batch.index
+        reception = exchange.observed(threat)
+        for name, attacker in able.items():
+            seen: tuple[Any, ...] = reception.received.clone(), reception.csi.clone()
+            if "match" in attacker.capabilities:
+                scores = answered(attacker, "match", (len(index), count), *seen, images)
+            else:
+                shape = (len(index), *images.shape[1:])
+                scores = metrics.pixel_scores(answered(attacker, "reconstruct", shape, *seen), images)
+            found[name].append(_places(scores, index, labels))
+    return {name: _curve(torch.cat(places), labels, wanted) for name, places in found.items()}
+
+
+def _places(scores: Tensor, truth: Tensor, labels: Tensor | None) -> Tensor:
+    """How many others are better and as good, of all and of the right one's class, int64 [B, 4]."""
+    right = scores.gather(1, truth[:, None])
+    # What is no number is no score: whoever gives one beside the right candidate has not put that first.
+    better, equal = ~(scores <= right), scores == right
+    if labels is None:
+        mates = torch.zeros_like(better)
+    else:
+        mates = labels == labels[truth][:, None]
+    columns = [better, equal, better & mates, equal & mates]
+    places = torch.stack([one.sum(1) for one in columns], dim=1)
+    itself = torch.tensor([0, 1, 0, 0 if labels is None else 1], device=places.device)
+    return (places - itself * equal.gather(1, truth[:, None])).clamp_min(0)
+
+
+def _curve(places: Tensor, labels: Tensor | None, sizes: Sequence[int]) -> Curve:
+    better, equal, near, level = places.unbind(1)
+    others = len(places) - 1
+    overall = {size: float(share_first(better, equal, others, size).mean()) for size in sizes}
+    if labels is None:
+        return Curve(overall, {})
+    counts = torch.bincount(labels)
+    mates = counts[labels] - 1
+    fewest = int(counts[counts > 0].min())
+    within = {size: float(share_first(near, level, mates, size).mean()) for size in sizes if size <= fewest}
+    return Curve(overall, within)

@@ -1,0 +1,138 @@
+"""Re-identification under a key that stays, from a few pairs; and the likelihoods behind it and others."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from links import seeded as g
+from refusals import refused
+from scipy.special import erfc
+from tosc_agents.eavesdroppers.few_pairs import inner_product_scores, permutation_scores
+from tosc_agents.eavesdroppers.likelihoods import (
+    codeword_posteriors,
+    codewords_likelihood,
+    counts_likelihood,
+    gaussian_likelihood,
+)
+
+from tosc_env import metrics
+from tosc_env.attackers import make_eavesdropper
+from tosc_env.modulation import constellation_points, histogram, modulate
+from tosc_env.types import CSILayout, SystemSpec
+
+N = 8
+
+
+def play(score, key, pairs, noise, trials=200, among=16, reals=2 * N):
+    """The share of messages that are identified among some, each under a key of its own."""
+    stream, hits = g(), 0.0
+    for _ in range(trials):
+        turn = key(reals, stream)
+        s = torch.randn(pairs + among, reals, generator=stream)
+        s = s / s.norm(dim=1, keepdim=True) * math.sqrt(reals / 2)
+        y = s[: pairs + 1] @ turn + math.sqrt(noise) * torch.randn(pairs + 1, reals, generator=stream)
+        w = torch.full((pairs, 1), noise)
+        scores = score(s[:pairs], y[:pairs], w, y[pairs:], torch.full((1, 1), noise), s[pairs:])
+        hits += float(metrics.reidentification(scores))
+    return hits / trials
+
+
+def rotation(reals, stream):
+    return torch.linalg.qr(torch.randn(reals, reals, generator=stream)).Q
+
+
+def permutation(reals, stream):
+    return torch.eye(reals)[torch.randperm(reals, generator=stream)]
+
+
+def test_without_noise_as_many_pairs_as_values_open_every_rotation():
+    assert play(inner_product_scores, rotation, 2 * N, 1e-6) == 1.0
+
+
+def test_pairs_of_one_rotation_identify_more_the_more_there_are():
+    rates = [play(inner_product_scores, rotation, pairs, 0.1) for pairs in (1, 4, 12)]
+    assert 2 / 16 < rates[0] < rates[1] - 0.1 and rates[1] < rates[2]
+
+
+def test_one_pair_of_a_permutation_says_more_than_its_inner_product():
+    by_inner = play(inner_product_scores, permutation, 1, 0.03, trials=100)
+    by_place = play(permutation_scores, permutation, 1, 0.03, trials=100)
+    assert by_place > by_inner + 0.2
+
+
+def test_pairs_of_another_key_say_nothing():
+    """Law: chance, 1 in 16, within three standard errors."""
+
+    def fresh(symbols, heard, noise, received, own, candidates):
+        other = rotation(received.shape[1], g(1))
+        return inner_product_scores(symbols, heard, noise, received @ other, own, candidates)
+
+    trials = 400
+    spread = 3 * math.sqrt(1 / 16 * 15 / 16 / trials)
+    assert abs(play(fresh, rotation, 4, 0.01, trials) - 1 / 16) < spread
+
+
+def test_it_cannot_match_before_it_is_fitted():
+    with refused("'few-pairs' fit it"):
+        make_eavesdropper("few-pairs").match(
+            torch.zeros(1, 128), torch.zeros(1, 1), torch.zeros(1, 3, 32, 32)
+        )
+
+
+# -- likelihoods ------------------------------------------------------------------------------------
+
+
+def test_the_gaussian_likelihood_is_that_of_the_raw_reception():
+    """Law: of y = g s + n the normal density, up to what all candidates share, one spread for all or one each."""
+    mean, variance = torch.randn(5, 6, generator=g()), torch.rand(5, 6, generator=g(1)) + 0.1
+    gain, noise = torch.rand(4, 6, generator=g(2)), torch.rand(4, 1, generator=g(3)) + 0.1
+    for g_, w in ((gain, noise), (torch.ones(4, 6), noise[:1].expand(4, 1))):
+        y = torch.randn(4, 6, generator=g(4))
+        spread = g_[:, None].square() * variance + w[:, None]
+        wanted = torch.distributions.Normal(g_[:, None] * mean, spread.sqrt()).log_prob(y[:, None]).sum(2)
+        powers = (g_.square(), g_.square()[:1, :1]) if bool((g_ == 1).all()) else (g_.square(),)
+        for power in powers:
+            found = gaussian_likelihood(g_ * y, power, w, mean, variance)
+            difference = wanted - found
+            assert torch.allclose(difference, difference[:, :1].expand_as(difference), atol=1e-4)
+
+
+def test_posteriors_of_codewords_decide_as_often_wrongly_as_theory_says():
+    """QPSK over AWGN: a bit is wrong with probability Q(sqrt(Es/N0)); the posteriors are that of the right point."""
+    points, snr = constellation_points("qpsk"), 6.0
+    index = torch.randint(4, (2000, N), generator=g())
+    received = modulate(index, points)
+    n0 = 10 ** (-snr / 10)
+    received = received + math.sqrt(n0 / 2) * torch.randn(received.shape, generator=g(1))
+    log = codeword_posteriors(received, torch.full((2000, 1), snr), CSILayout(), points)
+    assert torch.allclose(log.exp().sum(2), torch.ones(2000, N), atol=1e-5)
+    wrong = float((log.argmax(2) != index).float().mean())
+    bit = 0.5 * erfc(math.sqrt(1 / n0) / math.sqrt(2))
+    expected = 1 - (1 - bit) ** 2
+    spread = 4 * math.sqrt(expected / (2000 * N))
+    assert wrong == pytest.approx(expected, abs=spread)
+    assert float(1 - log.exp().amax(2).mean()) == pytest.approx(expected, abs=spread), "they are calibrated"
+    sure = torch.nn.functional.one_hot(index[:50], 4).float().clamp_min(1e-9).log()
+    scores = codewords_likelihood(log[:50], sure)
+    assert float(metrics.reidentification(scores).mean()) == 1.0
+
+
+def test_counts_of_points_identify_whatever_the_order():
+    points, snr = constellation_points("16qam"), 12.0
+    index = torch.randint(16, (100, 64), generator=g())
+    counts = histogram(modulate(index, points), points)
+    orders = torch.rand(100, 64, generator=g(1)).argsort(1)
+    received = modulate(index.gather(1, orders), points)
+    received = received + math.sqrt(10 ** (-snr / 10) / 2) * torch.randn(received.shape, generator=g(2))
+    csi = torch.full((100, 1), snr)
+    soft = counts_likelihood(received, csi, CSILayout(), points, counts)
+    hard = -torch.cdist(histogram(received, points), counts)
+    rates = [float(metrics.reidentification(scores).mean()) for scores in (soft, hard)]
+    assert rates[0] >= rates[1] and rates[0] > 0.95
+
+
+def test_the_spec_of_the_system_is_the_attackers():
+    spec = SystemSpec((3, 32, 32), 10)
+    assert make_eavesdropper("few-pairs", spec).spec == spec
