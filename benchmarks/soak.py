@@ -12,6 +12,7 @@ Example: python benchmarks/soak.py --minutes 20
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import itertools
 import json
@@ -19,6 +20,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -235,6 +237,13 @@ def play_pipeline(env: Any, random: np.random.Generator) -> Callable[[], None]:
 PLAYERS = {"single": play_single, "rows": play_rows, "turns": play_turns, "pipeline": play_pipeline}
 
 
+def give_back() -> None:
+    """Collect garbage, and have the C library's allocator give back what it holds free, as far as it can (glibc)."""
+    gc.collect()
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def memory_mb() -> float:
     """Memory of this process that is in use, swapped or not, in MB; NaN where the system does not tell."""
     try:
@@ -252,6 +261,7 @@ def main(arguments: Arguments) -> None:
     end = start + 60.0 * arguments.minutes
     steps, seed = dict.fromkeys(FORMS, 0), arguments.seed
     passes: list[tuple[float, float]] = []
+    objects: list[int] = []
     everything = list(combinations())
     while time.monotonic() < end:
         np.random.default_rng(seed).shuffle(everything)  # type: ignore[arg-type]
@@ -274,7 +284,8 @@ def main(arguments: Arguments) -> None:
             if time.monotonic() > end:
                 break
         else:
-            gc.collect()
+            give_back()
+            objects.append(len(gc.get_objects()))
             passes.append(((time.monotonic() - start) / 60, round(memory_mb(), 1)))
     settled = [memory for minutes, memory in passes if minutes >= SETTLED_MINUTES]
     record: dict[str, Any] = {
@@ -284,6 +295,7 @@ def main(arguments: Arguments) -> None:
         "combinations": len(everything),
         "steps": steps,
         "memory_mb_after_each_pass": [memory for _, memory in passes],
+        "objects_after_each_pass": objects,
         "torch": torch.__version__,
         "device": arguments.device,
     }
