@@ -130,7 +130,8 @@ def test_a_fixed_permutation_with_known_pairs_leaks_what_no_protection_leaks(bas
     row, open_ = found.leaks["unshuffle"][12.0], baseline.leaks
     print("fixed permutation:", row["psnr_db"].mean, "open:", open_["linear"][12.0]["psnr_db"].mean)
     assert row["psnr_db"].mean == pytest.approx(open_["linear"][12.0]["psnr_db"].mean, abs=0.1)
-    assert row["reid_match"].mean == pytest.approx(open_["match"][12.0]["reid_match"].mean, abs=0.02)
+    # Two trainings, of 600 images each: three standard errors of the difference are 0.09.
+    assert row["reid_match"].mean == pytest.approx(open_["match"][12.0]["reid_match"].mean, abs=0.09)
 
 
 @pytest.mark.slow
