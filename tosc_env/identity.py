@@ -242,9 +242,8 @@ def _module(module: nn.Module, above: tuple[int, ...]) -> dict[str, Any]:
     for name, part in module.named_modules():
         if not name:
             continue
-        if type(part).__module__.startswith(
-            "torch."
-        ):  # whose attributes are many: what its repr tells of them
+        if type(part).__module__.startswith("torch."):
+            # Its attributes are many: what its repr tells of them.
             told[name] = f"{type(part).__name__}({part.extra_repr()})"
         else:
             told[name] = {"class": _class(type(part)), **_attributes(part, above)}

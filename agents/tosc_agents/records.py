@@ -289,7 +289,7 @@ def write_results(
     """Write ``results.json``, ``results.csv`` and ``results.md`` of an evaluation, each whole or not at all."""
     write_json(folder / RESULTS, record)
     write_csv(folder / "results.csv", rows(evaluation))
-    title, note = _as_markdown(title), _as_markdown(note)
+    title, note = _as_markdown(title), "\n".join(map(_as_markdown, note.split("\n")))
     learnt = trainings(record.get("attackers", {}))
     table = "\n".join(markdown_table(learnt[0], learnt[1:])) + "\n\n" if len(learnt) > 1 else ""
     write_text(folder / "results.md", f"# {title}\n\n{markdown(evaluation)}\n{table}{note}\n")

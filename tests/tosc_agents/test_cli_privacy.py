@@ -144,7 +144,7 @@ def test_all_attackers_that_the_threat_model_allows_are_run_and_the_strongest_na
         "reid",
         "label",
     }
-    assert "strongest at 12 dB" in (folder / "out" / "results.md").read_text()
+    assert "\n* strongest at 12 dB" in (folder / "out" / "results.md").read_text()
     # Finished attackers are taken as they are, but for one that needs the encoder itself.
     assert cli.main(arguments) == 0
     told = capsys.readouterr().out

@@ -222,7 +222,7 @@ def test_everything_of_this_package_is_among_what_is_played_and_trained():
 TINY_MLP = {"width": 16, "depth": 1, "precision": "float32"}
 BASES = {
     "inversion": {"widths": [8, 8, 8], "restarts": 1, "precision": "float32"},
-    "inversion-unet": {"widths": [8, 8], "precision": "float32"},
+    "inversion-unet": {"widths": [8, 8], "restarts": 1, "precision": "float32"},
     "inversion-mlp": {"components": 4, "restarts": 1, **TINY_MLP},
     "match": {
         "embedding": 8,

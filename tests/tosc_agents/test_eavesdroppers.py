@@ -36,7 +36,7 @@ OURS = [
 ]
 QUICK = {
     "inversion": {"widths": (8, 8, 4, 4), "restarts": 1, "steps": 4, "batch_size": 32},
-    "inversion-unet": {"widths": (4, 8), "steps": 4, "batch_size": 32},
+    "inversion-unet": {"widths": (4, 8), "restarts": 1, "steps": 4, "batch_size": 32},
     "inversion-mlp": {"components": 8, "width": 16, "restarts": 1, "steps": 4, "batch_size": 32},
     "match": {"stem": 4, "widths": (4, 8), "blocks": (0, 1), "width": 16, "steps": 4, "batch_size": 32},
     "label": {"width": 16, "steps": 4, "batch_size": 32},

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from links import seeded as g
+from pixels import Pixels
 from refusals import refused
 from scipy.special import erfc
 from tosc_agents.eavesdroppers.few_pairs import inner_product_scores, permutation_scores
@@ -16,10 +17,17 @@ from tosc_agents.eavesdroppers.likelihoods import (
     counts_likelihood,
     gaussian_likelihood,
 )
+from tosc_agents.training.evaluate import evaluate
+from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
 
 from tosc_env import metrics
 from tosc_env.attackers import make_eavesdropper
+from tosc_env.channels.flat import AWGN, Rayleigh
+from tosc_env.data import make_source
+from tosc_env.game import Game
 from tosc_env.modulation import constellation_points, histogram, modulate
+from tosc_env.pipeline import make_scheme
+from tosc_env.privacy.threat import ThreatModel
 from tosc_env.types import CSILayout, SystemSpec
 
 N = 8
@@ -72,6 +80,28 @@ def test_pairs_of_another_key_say_nothing():
     trials = 400
     spread = 3 * math.sqrt(1 / 16 * 15 / 16 / trials)
     assert abs(play(fresh, rotation, 4, 0.01, trials) - 1 / 16) < spread
+
+
+@pytest.mark.parametrize(
+    ("channel", "csi", "least"),
+    [(AWGN(), True, 0.8), (AWGN(), False, 0.8)]
+    + [(Rayleigh(coherence=4, equaliser=equaliser), True, 0.4) for equaliser in ("mmse", "zf", None)],
+    ids=["awgn", "denied", "mmse", "zf", "raw"],
+)
+def test_a_held_rotation_is_no_shelter_over_any_link(channel, csi, least):
+    """Law: fades are taken from the CSI whatever the equaliser, and where it is denied the SNR is the link's usual."""
+    rules = {"num_symbols": 24, "snr_db": 12.0, "channel": channel}
+    train, test = (
+        Game(make_source("shapes", num_images=count, size=16, **part), **rules)
+        for count, part in ((400, {"half": "attacker"}), (200, {"split": "test"}))
+    )
+    keyed = {"name": "keyed", "mode": "rotation", "lifetime": "fixed"}
+    scheme = make_scheme(Pixels(SystemSpec((3, 16, 16), 10, 24)), stages=[keyed])
+    threat = ThreatModel(candidate_queries=True, unkeyed_encoder=True, csi=csi)
+    attacker, record = fit_eavesdropper("few-pairs", train, scheme, threat=threat, options={"pairs": 32})
+    found = evaluate(test, scheme, {"few": attacker}, snr_db=(12.0,), seeds=1, with_ssim=False, threat=threat)
+    assert record["fit"]["kind"] == "rotation"
+    assert found.leaks["few"][12.0]["reid_query"].mean > least
 
 
 def test_it_cannot_match_before_it_is_fitted():

@@ -38,7 +38,7 @@ BASES = {
     "match": MATCH,
     "attribute": MLP,
     "inversion": CNN,
-    "inversion-unet": {"widths": (8, 16), "steps": 300, "batch_size": 50},
+    "inversion-unet": {"widths": (8, 16), "restarts": 1, "steps": 300, "batch_size": 50},
 }
 
 

@@ -279,6 +279,7 @@ class Source:
 
     def subset(self, index: Tensor | Sequence[int]) -> Source:
         """The source made of the images at ``index``; statistics stay those of the whole training split."""
+        self._check_parts()
         where = as_positions("index", index, self.device)
         if where.ndim != 1 or where.numel() == 0:
             raise InputError(f"a subset needs a non-empty row of positions, not shape {tuple(where.shape)}.")
@@ -299,6 +300,7 @@ class Source:
         check_half(half, self.split)
         if half is None:
             return self
+        self._check_parts()
         if self.half is not None:
             raise InputError(f"this source is already the {self.half} half; take halves of the whole split.")
         if len(self) < 2:
@@ -339,6 +341,10 @@ class Source:
         told["_make_statistics"] = partial(_constant, self.statistics)
         told["_make_provenance"] = partial(_constant, self.provenance)
         return partial(Source, **held, **told), ()
+
+    def _check_parts(self) -> None:
+        if self._ways > 1:
+            raise InputError("parts are taken of images, and not of images with their changed copies.")
 
     def _with(self, change: Callable[[Tensor], Tensor], half: str | None = None) -> Source:
         return replace(

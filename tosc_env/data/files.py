@@ -107,10 +107,8 @@ def retrieve(url: str, target: Path, checksum: str, progress: bool = True) -> Pa
             raise DataError(f"what {url} sent does not carry the checksum {checksum}; it was deleted.")
         to_disk(part)
         os.replace(part, target)
-    except (
-        requests.RequestException,
-        ValueError,
-    ) as error:  # the latter of headers and redirections that are none
+    except (requests.RequestException, ValueError) as error:
+        # The latter of headers and redirections that are none.
         answer = getattr(error, "response", None)
         cause = f"HTTP {answer.status_code}" if answer is not None else type(error).__name__
         raise DataError(

@@ -8,16 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tosc_agents.eavesdroppers.likelihoods import known_csi, usual_snr_db
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper
 from tosc_env.channels import noise_power
+from tosc_env.channels.base import aligned
 from tosc_env.errors import InputError
 from tosc_env.options import check_count
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
-
-KINDS = ("rotation", "permutation")
-"""The keys that are undone; what a rotation keeps, a permutation keeps as well."""
 
 SWEEPS = 10
 """By which the chances of a permutation become doubly stochastic."""
@@ -67,7 +66,8 @@ class FewPairs(Eavesdropper):
 
     def __init__(self, spec: SystemSpec, *, pairs: int = 64) -> None:
         super().__init__(spec, pairs=check_count(pairs, "pairs", 1, 10_000))
-        self.kind = KINDS[0]
+        self.kind = "rotation"
+        self._usual_db: float | None = None
         self._encode: Callable[[Tensor], Tensor] | None = None
         self._pairs: tuple[Tensor, Tensor, Tensor] | None = None
 
@@ -77,18 +77,19 @@ class FewPairs(Eavesdropper):
         self._encode = view.encode_unkeyed
         symbols = view.unkeyed(index)[0]
         reception, _ = view.sample(index)
-        received, csi = reception.received, reception.csi
-        self._pairs = symbols, received, csi
+        self._usual_db = usual_snr_db(view)
+        received, noise = self._heard(reception.received, reception.csi)
+        self._pairs = symbols, received, noise
         found = {}
-        for kind in KINDS:
+        for kind in SCORES:
             hits = []
             for k in range(min(TRIED, len(index))) if len(index) > 1 else ():
                 others = torch.cat([index[:k], index[k + 1 :]])
-                pairs = symbols[others], received[others], csi[others]
-                scores = _scores(kind, pairs, received[k : k + 1], csi[k : k + 1], symbols)
+                pairs = symbols[others], received[others], noise[others]
+                scores = SCORES[kind](*pairs, received[k : k + 1], noise[k : k + 1], symbols)
                 hits.append(metrics.reidentification(scores, index[k : k + 1]))
             found[kind] = float(torch.cat(hits).mean()) if hits else 0.0
-        self.kind = max(KINDS, key=lambda kind: found[kind])  # of equals the first
+        self.kind = max(SCORES, key=lambda kind: found[kind])  # of equals the first
         return {"pairs": len(index), "kind": self.kind, "top1": found}
 
     @torch.no_grad()
@@ -99,18 +100,24 @@ class FewPairs(Eavesdropper):
                 "encoder; fit it to its view first."
             )
         symbols = torch.cat([self._encode(part) for part in candidates.split(500)])
-        return _scores(self.kind, self._pairs, received, csi, symbols)
+        return SCORES[self.kind](*self._pairs, *self._heard(received, csi), symbols)
 
+    def _heard(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
+        """Receptions [B, 2n] in the scale of what was sent, and the variance of each value's noise [B, 1].
 
-def _scores(
-    kind: str, pairs: tuple[Tensor, Tensor, Tensor], received: Tensor, csi: Tensor, candidates: Tensor
-) -> Tensor:
-    """Scores [B, N] of candidates' symbols [N, 2n] for receptions [B, 2n], from pairs of symbols [P, 2n], receptions
-    [P, 2n] and their CSI."""
-    symbols, heard, theirs = pairs
-    noise, own = noise_power(theirs[:, :1]) / 2, noise_power(csi[:, :1]) / 2
-    score = inner_product_scores if kind == "rotation" else permutation_scores
-    return score(symbols, heard, noise, received, own, candidates)
+        Over a fading link, where the key has spread each value over all channel uses, the MMSE estimates are ``b``
+        times the values and their error has the variance ``b (1 - b) / 2``, b the mean of ``|h|^2 / (|h|^2 + N0)``.
+        """
+        csi = known_csi(csi, self._usual_db)
+        noise = noise_power(csi[:, :1])
+        if csi.shape[1] == 1:
+            return received, noise / 2
+        if not self.spec.layout.aligned:
+            received, csi = aligned(received, csi, self.spec.layout)
+        power = csi[:, 1:].square()
+        whole = power + noise
+        bias, rest = (power / whole).mean(1, keepdim=True), (noise / whole).mean(1, keepdim=True)
+        return received / bias.clamp_min(1e-6), rest / bias.clamp_min(1e-6) / 2
 
 
 def inner_product_scores(
@@ -127,9 +134,8 @@ def inner_product_scores(
     seen = received @ heard.mT  # [..., B, P]
     wanted = candidates @ symbols.mT  # [..., N, P]
     # The noise of the pairs meets the reception, whose noise meets the symbols: each message has its own covariance.
-    energy = (received.square().sum(-1, keepdim=True) - reals * own).clamp_min(
-        0
-    )  # of the symbols, [..., B, 1]
+    # The energy of the symbols, [..., B, 1].
+    energy = (received.square().sum(-1, keepdim=True) - reals * own).clamp_min(0)
     gram = (symbols @ symbols.mT)[..., None, :, :]  # [..., 1, P, P]
     alone = noise.mT * (energy + reals * own)  # [..., B, P]
     factor = torch.linalg.cholesky(own[..., None] * gram + torch.diag_embed(alone))
@@ -173,3 +179,7 @@ def permutation_scores(
 def _squares(y: Tensor, s: Tensor) -> Tensor:
     """Minus half the squared distances of points [..., I, P] and [..., J, P]."""
     return y @ s.mT - y.square().sum(-1)[..., :, None] / 2 - s.square().sum(-1)[..., None, :] / 2
+
+
+SCORES = {"rotation": inner_product_scores, "permutation": permutation_scores}
+"""The scores under each kind of key; what a rotation keeps, a permutation keeps as well."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ class Inversion(NeuralEavesdropper):
 
     Args:
         perceptual_weight: weight of the VGG term, at least 0; above 0 it needs VGG weights under the data root.
-        widths: channels of the decoder's four resolutions.
+        widths: channels of the decoder's four resolutions; None: :attr:`usual_widths`.
         restarts: independent initialisations, of which the best on held-out images is kept, at least 1.
         steps, batch_size, learning_rate, precision: of its training.
 
@@ -39,26 +39,28 @@ class Inversion(NeuralEavesdropper):
     """
 
     name = "inversion"
+    usual_widths: ClassVar[tuple[int, ...]] = (192, 96, 48, 32)
 
     def __init__(
         self,
         spec: SystemSpec,
         *,
         perceptual_weight: Weight = 0.0,
-        widths: tuple[Size, ...] = (192, 96, 48, 32),
+        widths: tuple[Size, ...] | None = None,
         restarts: int = 2,
         steps: int = 4000,
         batch_size: int = 250,
         learning_rate: float = 2e-3,
         precision: Precision = "auto",
     ) -> None:
+        widths = self.usual_widths if widths is None else tuple(widths)
         options = {
             "perceptual_weight": check_weight(perceptual_weight, "perceptual_weight"),
             "widths": list(widths),
             "restarts": check_count(restarts, "restarts", high=1000),
         }
         super().__init__(spec, steps, batch_size, learning_rate, precision, **options)
-        self.network = self.build(input_width(spec), tuple(widths))
+        self.network = self.build(input_width(spec), widths)
 
     def build(self, inputs: int, widths: tuple[int, ...]) -> nn.Module:
         """The network, from so many numbers to an image."""
@@ -103,8 +105,8 @@ class InversionUNet(Inversion):
     """The same by a U-Net (:class:`~tosc_agents.networks.UNet`), which refines a picture of the symbols as a whole.
 
     Args:
+        widths: channels of the U-Net at full resolution and at each halved one; None: :attr:`usual_widths`.
         perceptual_weight, restarts, steps, batch_size, learning_rate, precision: as of :class:`Inversion`.
-        widths: channels of the U-Net at full resolution and at each halved one.
 
     Example:
         >>> attacker = InversionUNet(SystemSpec((1, 28, 28), 10), widths=(8, 8)).eval()
@@ -114,28 +116,7 @@ class InversionUNet(Inversion):
 
     name = "inversion-unet"
 
-    def __init__(
-        self,
-        spec: SystemSpec,
-        *,
-        perceptual_weight: Weight = 0.0,
-        widths: tuple[Size, ...] = (24, 48, 96),
-        restarts: int = 1,
-        steps: int = 4000,
-        batch_size: int = 250,
-        learning_rate: float = 2e-3,
-        precision: Precision = "auto",
-    ) -> None:
-        super().__init__(
-            spec,
-            perceptual_weight=perceptual_weight,
-            widths=widths,
-            restarts=restarts,
-            steps=steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            precision=precision,
-        )
+    usual_widths = (24, 48, 96)
 
     def build(self, inputs: int, widths: tuple[int, ...]) -> nn.Module:
         return UNet(inputs, self.spec.image_shape, widths=widths)

@@ -8,10 +8,21 @@ from torch import Tensor
 
 from tosc_env.channels import noise_power
 from tosc_env.channels.base import matched
+from tosc_env.privacy.view import View
 from tosc_env.types import CSILayout
 
 AT_ONCE = 2**24
 """Numbers in memory at once."""
+
+
+def usual_snr_db(view: View) -> float | None:
+    """The SNR in dB that an attacker takes for its own where its CSI is denied, the middle of its link's; else None."""
+    return None if view.threat.csi else (view.snr_db.low + view.snr_db.high) / 2
+
+
+def known_csi(csi: Tensor, usual: float | None) -> Tensor:
+    """The CSI [B, c] as it was told; where it is denied, and told as zeros, the usual SNR alone, [B, 1]."""
+    return csi if usual is None else torch.full_like(csi[:, :1], usual)
 
 
 def gaussian_likelihood(

@@ -31,7 +31,7 @@ from tosc_env.channels.base import matched
 from tosc_env.modulation import constellation_for, constellation_points, hard_decision
 from tosc_env.options import Size, Within
 from tosc_env.privacy.view import View
-from tosc_env.types import Reception, SystemSpec
+from tosc_env.types import SystemSpec
 
 WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 """Weights of the surrogate's log-likelihood beside the embeddings' score, of which held-out images choose one."""
@@ -164,12 +164,20 @@ class Match(NeuralEavesdropper):
 
     # -- the two scores ---------------------------------------------------------------------------------
 
-    def of_messages(self, received: Tensor, csi: Tensor) -> list[Tensor]:
+    def heard(self, received: Tensor, csi: Tensor) -> tuple[Tensor, ...]:
+        """What the surrogate's likelihood needs of messages: the log-posteriors of the codewords [B, n, M], or values,
+        power gains and noise (:func:`~tosc_agents.eavesdroppers.likelihoods.gaussian_likelihood`)."""
+        # Never in the reduced precision of a training around it.
+        with torch.autocast(received.device.type, enabled=False):
+            if self.options["points"]:
+                return (codeword_posteriors(received, csi, self.spec.layout, self._points(csi)),)
+            return self._values(received, csi)
+
+    def of_messages(self, received: Tensor, csi: Tensor, heard: tuple[Tensor, ...]) -> list[Tensor]:
         """Each tower's embeddings [B, embedding] of received symbols, as long as its temperature says."""
         inputs = attacker_inputs(received, csi, self.spec)
         if self.options["points"]:
-            posteriors = codeword_posteriors(received, csi, self.spec.layout, self._points(csi))
-            inputs = torch.cat([inputs, posteriors.exp().flatten(1)], dim=1)
+            inputs = torch.cat([inputs, heard[0].exp().flatten(1)], dim=1)
         return [tower.of_messages(inputs) for tower in self._towers()]
 
     def of_images(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -180,20 +188,18 @@ class Match(NeuralEavesdropper):
         self, received: Tensor, csi: Tensor, images: Sequence[Sequence[Tensor]]
     ) -> tuple[Tensor, Tensor]:
         """The embeddings' scores and the surrogates' log-likelihoods, [B, N] each, of what :meth:`of_images` made."""
-        messages = self.of_messages(received, csi)
+        heard = self.heard(received, csi)
+        messages = self.of_messages(received, csi, heard)
         embedded = [m @ e.T for m, (e, _) in zip(messages, images, strict=True)]
-        fits = [self.likelihood(received, csi, told) for _, told in images]
+        fits = [self.likelihood(heard, told) for _, told in images]
         return torch.stack(embedded).mean(0), torch.stack(fits).mean(0)
 
-    def likelihood(self, received: Tensor, csi: Tensor, surrogate: Tensor) -> Tensor:
+    def likelihood(self, heard: tuple[Tensor, ...], surrogate: Tensor) -> Tensor:
         """Log-likelihoods [B, N] of receptions, for what the surrogate says of N images; each row up to a constant."""
         if self.options["points"]:
-            log_posteriors = codeword_posteriors(received, csi, self.spec.layout, self._points(csi))
-            words = surrogate.unflatten(1, (self.spec.num_symbols, -1)).log_softmax(2)
-            return codewords_likelihood(log_posteriors, words)
-        values, power, noise = self._values(received, csi)
-        mean, variance = self._moments(surrogate)
-        return gaussian_likelihood(values, power, noise, mean, variance)
+            return codewords_likelihood(heard[0], self._words(surrogate))
+        values, power, noise = heard
+        return gaussian_likelihood(values, power, noise, *self._moments(surrogate))
 
     def match(self, received: Tensor, csi: Tensor, candidates: Tensor) -> Tensor:
         known = csi[:, : self.spec.num_csi]  # made for a link without fading, over any it knows the SNR
@@ -222,7 +228,9 @@ class Match(NeuralEavesdropper):
             index = changed(view, part, generator)
             reception, images = view.sample(index)
             symbols = view.symbols(index) if view.deterministic else None
-            messages, seen = self.of_messages(reception.received, reception.csi), self.of_images(images)
+            heard = self.heard(reception.received, reception.csi)
+            messages = self.of_messages(reception.received, reception.csi, heard)
+            seen = self.of_images(images)
             places = torch.arange(len(part), device=view.device)
             losses, hits = [], []
             # In float32: a hundredfold temperature would blow bf16's rounding up to whole units.
@@ -230,7 +238,7 @@ class Match(NeuralEavesdropper):
                 for message, (embedded, told) in zip(messages, seen, strict=True):
                     scores = message @ embedded.T
                     losses.append((F.cross_entropy(scores, places) + F.cross_entropy(scores.T, places)) / 2)
-                    losses.append(SURROGATE * self._surprise(told, reception, symbols))
+                    losses.append(SURROGATE * self._surprise(told, heard, symbols))
                     hits.append((scores.detach().argmax(1) == places).float().mean())
             return torch.stack(losses).sum(), {"batch_top1": torch.stack(hits).mean()}
 
@@ -268,19 +276,16 @@ class Match(NeuralEavesdropper):
         if not view.fading:
             self.axes.copy_(torch.linalg.eigh(torch.cov(values.T.double(), correction=0)).eigenvectors)
 
-    def _surprise(self, surrogate: Tensor, reception: Reception, symbols: Tensor | None) -> Tensor:
+    def _surprise(self, surrogate: Tensor, heard: tuple[Tensor, ...], symbols: Tensor | None) -> Tensor:
         """The mean negative log-likelihood of receptions of the images' own symbols, for each value or channel use;
         averaged over the noise where the symbols are known."""
-        points = self.options["points"]
-        if points:
-            words = surrogate.unflatten(1, (self.spec.num_symbols, points)).log_softmax(2)
+        if self.options["points"]:
+            words = self._words(surrogate)
             if symbols is not None:
                 sent = hard_decision(symbols, self._points(symbols)).long()
                 return -words.gather(2, sent[..., None]).mean()
-            received, csi = reception.received, reception.csi
-            heard = codeword_posteriors(received, csi, self.spec.layout, self._points(csi))
-            return -(words + heard).logsumexp(2).mean()
-        values, power, noise = self._values(reception.received, reception.csi)
+            return -(words + heard[0]).logsumexp(2).mean()
+        values, power, noise = heard
         mean, variance = self._moments(surrogate)
         spread = power * variance + noise
         if symbols is not None and self.options["known_noise"]:
@@ -306,6 +311,10 @@ class Match(NeuralEavesdropper):
     def _moments(self, surrogate: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = surrogate.chunk(2, dim=1)
         return mean, log_variance.clamp(-9.0, 2.0).exp()
+
+    def _words(self, surrogate: Tensor) -> Tensor:
+        """The log-probability of each codeword at each channel use, [N, n, M]."""
+        return surrogate.unflatten(1, (self.spec.num_symbols, -1)).log_softmax(2)
 
     def _points(self, like: Tensor) -> Tensor:
         return constellation_points(constellation_for(self.options["points"]), like.device)

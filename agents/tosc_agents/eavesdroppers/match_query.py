@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from tosc_agents.eavesdroppers.likelihoods import counts_likelihood
+from tosc_agents.eavesdroppers.likelihoods import counts_likelihood, known_csi, usual_snr_db
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper
 from tosc_env.channels.base import matched
@@ -85,6 +85,7 @@ class MatchQuery(Eavesdropper):
         self._encode: Callable[[Tensor], Tensor] | None = None
         self._encodings = 1
         self._points: Tensor | None = None
+        self._usual_db: float | None = None
         self._remembered: OrderedDict[bytes, Tensor] = OrderedDict()
 
     @torch.no_grad()
@@ -95,6 +96,7 @@ class MatchQuery(Eavesdropper):
         self._encode = view.encode
         self._encodings = 1 if view.deterministic else self.options["encodings"]
         self._points = view.constellation if view.threat.codebook else None
+        self._usual_db = usual_snr_db(view)
         self._remembered.clear()
         reception, _ = view.sample(index)
         candidates = torch.stack([view.symbols(index) for _ in range(self._encodings)])
@@ -153,7 +155,8 @@ class MatchQuery(Eavesdropper):
         if name == "counts":
             points = cast(Tensor, self._points)
             sent = _mean(symbols, lambda one: histogram(one, points))
-            return counts_likelihood(received, csi, self.spec.layout, points, sent)
+            known = known_csi(csi, self._usual_db)
+            return counts_likelihood(received, known, self.spec.layout, points, sent)
         if name == "l1":
             return -torch.cdist(received, symbols.mean(0), p=1.0)
         feature = FEATURES[name]

@@ -133,16 +133,21 @@ class Step:
             "generator": generator.get_state(),
         }
 
+    def checked(self, found: Any, what: str) -> dict[str, Tensor]:
+        """Return what a state has as weights of the module, if they are such (raises InputError)."""
+        fresh = self._module.state_dict()
+        weights = check_form(found, fresh, what)
+        for name, tensor in fresh.items():
+            # A buffer may hold what is not finite on purpose.
+            if (tensor.isfinite() & ~weights[name].isfinite()).any():
+                raise InputError(f"{what}.{name} is not finite")
+        return weights
+
     def take_state(self, state: dict[str, Any], generator: torch.Generator) -> None:
         """Go on from a state that was kept, once all of it fits (raises InputError)."""
-        weights = check_form(state.get("model"), self._module.state_dict(), "model")
-        means = check_form(state.get("average"), self.average, "average")
+        weights, means = (self.checked(state.get(name), name) for name in ("model", "average"))
         stream = check_tensor(state.get("generator"), "generator", generator.get_state().shape, torch.uint8)
         steps = _checked_optimizer(state.get("optimizer"), self.optimizer)
-        for name, fresh in self._module.state_dict().items():
-            # A buffer may hold what is not finite on purpose.
-            if any((fresh.isfinite() & ~one[name].isfinite()).any() for one in (weights, means)):
-                raise InputError(f"model.{name} is not finite")
         generator.set_state(stream.cpu())
         self._module.load_state_dict(weights)
         self.optimizer.load_state_dict(steps)

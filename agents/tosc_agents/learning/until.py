@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tosc_agents.learning.loop import SYNC_EVERY, Step, StepConfig, StepLoss, check_finite, identity_of
 from tosc_agents.learning.progress import Progress
-from tosc_agents.learning.state import Run, check_form, fitting
+from tosc_agents.learning.state import Run, fitting
 from tosc_env.errors import InputError
 from tosc_env.options import Count, check_count, check_hint
 
@@ -88,10 +88,7 @@ def train_until(
                 check_count(len(looks), "the number of looks", 1, -(-config.steps // LOOK))
                 if not all(map(math.isfinite, looks)):
                     raise InputError("looks must be finite numbers")
-                best = check_form(state.get("best"), best, "best")
-                take_step.take_state(
-                    {**state, "average": best}, generator
-                )  # which checks it as it does the other
+                best = take_step.checked(state.get("best"), "best")
                 take_step.take_state(state, generator)
     falls_from = _falls_from(looks, config)
 
@@ -142,7 +139,7 @@ def train_until(
         "best_step": min(taken, (best_look + 1) * LOOK),
     }
     before = looks[: max(1, falls_from // LOOK)]
-    if before.index(max(before)) >= len(before) - config.patience:
+    if _rising(before, config):
         # What it rose by over the last looks at the full rate: a curve that still rises is not a result.
         last = before[-config.patience - 1 :]
         rise = (last[-1] - last[0]) / max(1, len(last) - 1)
@@ -154,10 +151,14 @@ def _falls_from(looks: list[float], config: UntilConfig) -> int:
     """The step from which the learning rate falls; 0 where it is not known yet."""
     for count in range(1, len(looks) + 1):
         step = min(count * LOOK, config.steps)
-        part = looks[:count]
-        if part.index(max(part)) < count - config.patience or 3 * step >= 2 * config.steps:
+        if not _rising(looks[:count], config) or 3 * step >= 2 * config.steps:
             return step
     return 0
+
+
+def _rising(looks: list[float], config: UntilConfig) -> bool:
+    """Whether the best look is one of the last."""
+    return looks.index(max(looks)) >= len(looks) - config.patience
 
 
 def _batches(count: int, batch: int, steps: int, generator: torch.Generator) -> tuple[Tensor, ...]:

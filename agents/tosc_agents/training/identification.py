@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,7 @@ class Curve:
         {16: 3.0}
         """
         return {
-            name: {n: float(torch.tensor(share * n).log2()) for n, share in table.items()}
+            name: {n: math.log2(share * n) if share else -math.inf for n, share in table.items()}
             for name, table in (("overall", self.overall), ("within_class", self.within_class))
         }
 
@@ -88,11 +89,7 @@ def share_first(better: Tensor, equal: Tensor, others: int | Tensor, size: int) 
 def _log_choose(n: Tensor, k: int) -> Tensor:
     """log C(n, k), -inf where k > n."""
     n = n.double()
-    value = (
-        torch.lgamma(n + 1)
-        - torch.lgamma(torch.tensor(k + 1.0, dtype=torch.float64))
-        - torch.lgamma((n - k).clamp_min(0) + 1)
-    )
+    value = torch.lgamma(n + 1) - math.lgamma(k + 1) - torch.lgamma((n - k).clamp_min(0) + 1)
     return torch.where(n >= k, value, -torch.inf)
 
 

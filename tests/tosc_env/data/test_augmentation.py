@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from links import seeded as g
+from refusals import refused
 
 from tosc_env.data import make_source
 from tosc_env.data.augmentation import WAYS, augment
@@ -39,3 +40,6 @@ def test_an_augmented_source_has_each_image_in_all_ways_and_is_the_same_object_e
         assert torch.equal(batch.images, augment(plain.images, ways))
         assert torch.equal(batch.labels, plain.labels) and torch.equal(batch.attributes, plain.attributes)
         assert torch.equal(batch.index, index + way * len(source))
+    for part in (lambda: longer.subset([0]), lambda: longer.take_half("system")):
+        with refused("changed copies"):
+            part()
