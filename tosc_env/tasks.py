@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError, unknown
+from tosc_env.metrics import balanced_accuracy
 from tosc_env.options import build
 from tosc_env.registry import Registry
 from tosc_env.types import Batch
@@ -33,11 +34,13 @@ class Task(ABC):
         chance: the score of the best constant decision when all targets are equally frequent.
         binary: whether the outputs are yes-or-no answers of their own, and not one choice out of K.
         labels: the names of the outputs.
+        measure: what :meth:`accuracy` is called.
     """
 
     num_outputs: int
     chance: float
     binary: bool = False
+    measure: str = "accuracy"
     labels: tuple[str, ...]
 
     @abstractmethod
@@ -55,6 +58,18 @@ class Task(ABC):
     @abstractmethod
     def score(self, decision: Tensor, targets: Tensor) -> Tensor:
         """The score of each decision, float32 [B] in [0, 1]."""
+
+    def answers(self, decision: Tensor, targets: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Of each attribute by its name whether it was found, bool [N], and its value, int64 [N]; of N messages."""
+        return {}
+
+    def accuracy(self, decision: Tensor, targets: Tensor) -> Tensor:
+        """The figure of all N messages together by which receivers are compared: the mean score, or of attributes,
+        whose values may be of any frequency, the mean of their balanced accuracies."""
+        answers = self.answers(decision, targets)
+        if not answers:
+            return self.score(decision, targets).mean()
+        return torch.stack([balanced_accuracy(right, truth) for right, truth in answers.values()]).mean()
 
     @abstractmethod
     def space(self) -> spaces.Space[Any]:
@@ -116,22 +131,41 @@ class Classification(Choice):
 
 
 class SingleAttribute(Choice):
-    """The value of one named attribute of the image."""
+    """The value of one named attribute of the image, every value being as important as any other.
+
+    The loss is the cross-entropy of the logits plus the logarithm of each value's share of the source's images (logit
+    adjustment: Menon et al., ICLR 2021). The logits themselves then answer as if all values were equally frequent.
+    """
+
+    measure = "balanced accuracy"
 
     def __init__(self, source: Source, name: str) -> None:
         self.column = _columns(source, [name])[0]
         self.name = name
         super().__init__(source.attribute_values[self.column])
+        values = torch.arange(self.num_outputs, device=source.device)
+        self.prior = _shares(source.attributes[:, self.column, None] == values).log()
 
     def targets(self, batch: Batch) -> Tensor:
         return batch.attributes[:, self.column]
 
+    def loss(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        return super().loss(logits.float() + self.prior, targets, label_smoothing=label_smoothing)
+
+    def answers(self, decision: Tensor, targets: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        return {self.name: (decision == targets, targets)}
+
 
 class MultiAttribute(Task):
-    """Several binary attributes at once; the score is the fraction of them that is right."""
+    """Several binary attributes at once; the score is the fraction of them that is right.
+
+    The loss is the cross-entropy of each logit plus the log-odds of a yes among the source's images, so that the logit
+    itself answers as if yes and no were equally frequent (:class:`SingleAttribute`).
+    """
 
     chance = 0.5
     binary = True
+    measure = "balanced accuracy"
 
     def __init__(self, source: Source, names: Sequence[str]) -> None:
         self.columns = _columns(source, names)
@@ -143,6 +177,8 @@ class MultiAttribute(Task):
                 )
         self.labels = tuple(names)
         self.num_outputs = len(self.columns)
+        yes = source.attributes[:, self.columns] == 1
+        self.prior = (_shares(yes) / _shares(~yes)).log()
 
     def targets(self, batch: Batch) -> Tensor:
         # Column by column: a list would be copied to the device for each batch, which waits for it.
@@ -153,10 +189,14 @@ class MultiAttribute(Task):
 
     def loss(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         soft = targets.float() * (1.0 - label_smoothing) + 0.5 * label_smoothing
-        return F.binary_cross_entropy_with_logits(logits.float(), soft)
+        return F.binary_cross_entropy_with_logits(logits.float() + self.prior, soft)
 
     def score(self, decision: Tensor, targets: Tensor) -> Tensor:
         return (decision == targets).float().mean(-1)
+
+    def answers(self, decision: Tensor, targets: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        right = decision == targets
+        return {name: (right[:, i], targets[:, i].long()) for i, name in enumerate(self.labels)}
 
     def space(self) -> spaces.Space[Any]:
         return spaces.MultiBinary(self.num_outputs)
@@ -190,3 +230,8 @@ def _columns(source: Source, names: Sequence[str]) -> list[int]:
         if name not in source.attribute_names:
             raise unknown(f"attribute of {source.name}", name, source.attribute_names)
     return [source.attribute_names.index(name) for name in names]
+
+
+def _shares(is_so: Tensor) -> Tensor:
+    """The share of rows [N, A] of which something is so, at least half a row's, so that its logarithm is finite."""
+    return is_so.float().mean(0).clamp_min(0.5 / len(is_so))

@@ -156,10 +156,11 @@ LEGEND = (
 
 
 def accuracies(evaluation: Evaluation) -> str:
-    """The accuracy at each SNR, and what the best constant answer gets: ``48.6% at 12 dB (chance 33.3%)``."""
+    """The accuracy at each SNR, and what the best constant answer gets: ``accuracy 48.6% at 12 dB (chance 33.3%)``."""
     shares = ", ".join(f"{f.mean:.1%} at {snr:g} dB" for snr, f in evaluation.accuracy.items())
     chance = evaluation.chance.get("plain_label")
-    return shares if chance is None else f"{shares} (chance {chance:.1%})"
+    beside = "" if chance is None or evaluation.answers else f" (chance {chance:.1%})"
+    return f"{evaluation.measure} {shares}{beside}"
 
 
 def plain_console() -> Any:
@@ -176,7 +177,7 @@ def print_evaluation(title: str, evaluation: Evaluation, note: str) -> None:
 
     console = plain_console()
     if evaluation.accuracy:
-        console.print(Text.assemble((title, "bold"), f": accuracy {accuracies(evaluation)}"))
+        console.print(Text.assemble((title, "bold"), f": {accuracies(evaluation)}"))
     inferred = columns(evaluation)[len(HEADINGS) :]
     for part, caption in ((tuple(HEADINGS), f"{LEGEND}\n{note}"), (inferred, None)):
         if part:
@@ -198,7 +199,10 @@ def markdown(evaluation: Evaluation) -> str:
     tables = []
     if evaluation.accuracy:
         snrs = ["SNR", *(f"{snr:g} dB" for snr in evaluation.accuracy)]
-        tables.append([snrs, ["accuracy", *(_figure(f, 2, "%") for f in evaluation.accuracy.values())]])
+        lines = [[evaluation.measure, *(_figure(f, 2, "%") for f in evaluation.accuracy.values())]]
+        for name in next(iter(evaluation.answers.values()), {}):
+            lines.append([_heading(name), *(_figure(by[name], 2, "%") for by in evaluation.answers.values())])
+        tables.append([snrs, *lines])
     if evaluation.leaks:
         tables.append(_leaks(evaluation, columns(evaluation), interval=True))
     return "\n".join("\n".join(markdown_table(lines[0], lines[1:])) + "\n" for lines in tables)

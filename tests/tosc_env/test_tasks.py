@@ -76,10 +76,34 @@ def test_losses_are_those_of_torch_with_and_without_smoothing(shapes, faces):
                           F.cross_entropy(logits, targets, label_smoothing=0.1))  # fmt: skip
     bits = make_task("attributes", faces, names=["Young", "Smiling"])
     logits, targets = torch.randn(6, 2, generator=g), torch.tensor([[0, 1]] * 6)
-    expected = F.binary_cross_entropy_with_logits(logits, targets * 0.8 + 0.1)
+    share = faces.attributes[:, [2, 0]].double().mean(0)
+    expected = F.binary_cross_entropy_with_logits(
+        logits + (share / (1 - share)).log().float(), targets * 0.8 + 0.1
+    )
     assert torch.allclose(bits.loss(logits, targets, label_smoothing=0.2), expected)
     half = torch.zeros(2, 10, dtype=torch.bfloat16)
     assert task.loss(half, torch.tensor([0, 1])).dtype == torch.float32
+
+
+@pytest.mark.parametrize("names", [["Male"], ["Young", "Smiling"]])
+def test_attributes_of_any_frequency_are_learnt_as_if_all_values_were_equally_frequent(names):
+    """The best that can be said of images without knowing them is not the most frequent value but neither: at logits
+    of 0 the loss of all images together has no slope."""
+    g = torch.Generator().manual_seed(3)
+    values = (torch.rand(200, 3, generator=g) < torch.tensor([0.03, 0.3, 0.9])).long().numpy()
+    images = np.zeros((200, 3, 8, 8), np.uint8)
+    names_of = {"attribute_names": ["Male", "Young", "Smiling"]}
+    source = Source.from_arrays(images, name="rare", attributes=values, **names_of)
+    task = make_task("attributes", source, names=names)
+    targets = task.targets(source.gather(torch.arange(200)))
+    logits = torch.zeros(task.num_outputs, requires_grad=True)
+    task.loss(logits.expand(200, -1), targets).backward()
+    assert logits.grad.abs().max() < 1e-6
+    assert task.measure == "balanced accuracy"
+    always = torch.full_like(targets, 1)
+    assert float(task.accuracy(always, targets)) == 0.5  # where the share of right answers is 3 or 60 %
+    assert float(task.accuracy(targets, targets)) == 1.0
+    assert list(task.answers(targets, targets)) == names
 
 
 def test_what_makes_no_task_is_refused(shapes):

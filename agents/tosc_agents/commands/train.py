@@ -152,7 +152,7 @@ class Train(NodeOptions):
         card["valid_snr_db"] = [game.snr_db.low, game.snr_db.high]
         save_checkpoint(output, scheme, card)
         state.unlink(missing_ok=True)
-        print(f"{scheme.title}: test accuracy {accuracies(found)}; {game.source.provenance}")
+        print(f"{scheme.title}: test {accuracies(found)}; {game.source.provenance}")
         if found.usage is not None:
             print(f"{scheme.title}: {describe_usage(found.usage)}")
         print(f"saved {output}")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tosc_agents.training.card import MEASURED
 from tosc_env.data import data_set
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.exchange import rollout
@@ -88,7 +89,7 @@ def calibrate(
         "accuracy": {f"{b:g}": accuracy(constant / b) for b in budgets},
     }
     # What was said of the scheme before is of other noise.
-    card = {k: v for k, v in card.items() if k not in ("test_accuracy", "test_images")}
+    card = {k: v for k, v in card.items() if k not in MEASURED}
     save_checkpoint(
         output, calibrated, {**card, "guarantee": calibrated.guarantee(), "calibration": calibration}
     )
@@ -177,7 +178,7 @@ def accuracy_at_scale(
     reach: float = noise_of(scheme).reach
 
     def score(logits: Tensor, targets: Tensor) -> float:
-        return float(game.task.score(game.task.decide(logits), targets).mean())
+        return float(game.task.accuracy(game.task.decide(logits), targets))
 
     @torch.no_grad()
     def accuracy(scale: float) -> float:

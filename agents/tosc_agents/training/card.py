@@ -9,7 +9,7 @@ from typing import Any
 from tosc_agents.complexity import complexity
 from tosc_agents.learning.precision import resolve_precision
 from tosc_agents.records import provenance
-from tosc_agents.training.evaluate import Evaluation
+from tosc_agents.training.evaluate import Evaluation, Figure
 from tosc_agents.training.fit_scheme import SchemeTraining
 from tosc_agents.training.warm_start import WarmStart
 from tosc_env.game import Game, GameConfig
@@ -54,10 +54,19 @@ def scheme_card(
     return card if found is None else card | measured(found)
 
 
+MEASURED = ("test_accuracy", "measure", "test_answers", "test_images", "codeword_usage")
+"""Entries of a card that an evaluation gave."""
+
+
 def measured(found: Evaluation) -> dict[str, Any]:
     """The figures of an evaluation that a scheme's card holds."""
     return {
         "test_accuracy": {f"{snr:g}": figure.mean for snr, figure in found.accuracy.items()},
+        **({"measure": found.measure, "test_answers": _means(found.answers)} if found.answers else {}),
         "test_images": found.images,
         **({} if found.usage is None else {"codeword_usage": found.usage}),
     }
+
+
+def _means(answers: Mapping[float, Mapping[str, Figure]]) -> dict[str, dict[str, float]]:
+    return {f"{snr:g}": {name: f.mean for name, f in figures.items()} for snr, figures in answers.items()}

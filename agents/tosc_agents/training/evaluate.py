@@ -67,7 +67,7 @@ class Evaluation:
     """Figures of a system at each SNR.
 
     Attributes:
-        accuracy: by SNR; empty for recorded symbols, which have no receiver.
+        accuracy: by SNR, :meth:`~tosc_env.tasks.Task.accuracy`; empty for recorded symbols, which have no receiver.
         leaks: by attacker, its SNR and figure name: ``psnr_db``, ``ssim``, ``psnr_clipped_db``; ``reid_pixels``,
             ``reid_match``, ``reid_query``, among ``candidates``; of the label and each private attribute the balanced
             accuracy ``infer_label``, the share of right answers ``plain_label`` and the area under the ROC curve
@@ -81,6 +81,9 @@ class Evaluation:
         threats: what each attacker had, by its name; None: nobody said.
         nodes: the eavesdroppers' antennas, by node.
         seed: of the channel's noise and the candidates' order.
+        measure: what the accuracy is: that of the receiver's decisions, or balanced over the values of attributes.
+        answers: by SNR, of a task on attributes the balanced accuracy ``infer_NAME`` and the share of right answers
+            ``plain_NAME`` of each.
     """
 
     accuracy: dict[float, Figure]
@@ -95,6 +98,8 @@ class Evaluation:
     threats: dict[str, ThreatModel | None] = field(default_factory=dict)
     nodes: dict[str, int] = field(default_factory=dict)
     seed: int = 0
+    measure: str = "accuracy"
+    answers: dict[float, dict[str, Figure]] = field(default_factory=dict)
 
     @property
     def terms(self) -> str:
@@ -118,13 +123,15 @@ class Evaluation:
         def keyed(table: Mapping[float, Any], inner: Any) -> dict[str, Any]:
             return {f"{snr:g}": inner(value) for snr, value in table.items()}
 
+        def row(figures: Mapping[str, Figure]) -> dict[str, Any]:
+            return {name: figure.plain() for name, figure in figures.items()}
+
         threats = {name: None if threat is None else threat.plain() for name, threat in self.threats.items()}
+        answers = {"measure": self.measure, "answers": keyed(self.answers, row)} if self.answers else {}
         return {
-            "accuracy": keyed(self.accuracy, lambda f: f.plain()),
-            "leaks": {
-                name: keyed(rows, lambda row: {k: f.plain() for k, f in row.items()})
-                for name, rows in self.leaks.items()
-            },
+            "accuracy": keyed(self.accuracy, Figure.plain),
+            **answers,
+            "leaks": {name: keyed(rows, row) for name, rows in self.leaks.items()},
             "floors": self.floors,
             "chance": self.chance,
             **({"codeword_usage": self.usage} if self.usage is not None else {}),
@@ -219,6 +226,7 @@ def evaluate(
     points = None if name is None else constellation_points(name, device=game.device)
     usage = torch.zeros(0 if points is None else len(points), device=game.device)
     accuracy: dict[float, Figure] = {}
+    decided: dict[float, dict[str, Figure]] = {}
     repeated = any(attacker.repeated for attacker in attackers.values())
     colluding = threat.colluding or game.config.colluding
     threat = replace(threat, colluding=colluding)
@@ -242,6 +250,7 @@ def evaluate(
     sums: list[dict[tuple[str, str], Any]] = [defaultdict(float) for _ in draws]  # by attacker and figure
     # Logits and right values of what each attacker infers, by attacker and name.
     answers: list[dict[tuple[str, str], list[tuple[Tensor, Tensor]]]] = [defaultdict(list) for _ in draws]
+    decisions: list[list[tuple[Tensor, Tensor]]] = [[] for _ in draws]  # beside the right ones
     for place, exchanges in enumerate(zip(*rollouts, strict=True)):
         # Whoever rebuilds or infers has not yet been shown these images as candidates, nor what others were handed.
         # In another order than the messages, so that an answer by position is right by chance alone; the same one each
@@ -253,15 +262,14 @@ def evaluate(
         gallery = game.source.gather(end - candidates + order).images
         truth = order.argsort()[-size:]
         received: list[dict[str, tuple[Reception, Reception]]] = []
-        for (_, draw), exchange, noise, totals, given in zip(
-            draws, exchanges, streams, sums, answers, strict=True
+        for (_, draw), exchange, noise, totals, given, told in zip(
+            draws, exchanges, streams, sums, answers, decisions, strict=True
         ):
             if points is not None:
                 indices = hard_decision(exchange.transmission.sent, points)
                 usage += torch.bincount(indices.flatten(), minlength=len(usage))
             if pipeline.receives:
-                decision = game.task.decide(exchange.logits())
-                totals["", "accuracy"] += game.task.score(decision, exchange.round.targets).sum()
+                told.append((game.task.decide(exchange.logits()), exchange.round.targets))
             ssim = with_ssim and (ssim_seeds is None or draw < ssim_seeds)
             received.append({})
             for node in nodes:
@@ -299,15 +307,19 @@ def evaluate(
             for figure, share in _answer_figures(logits, values).items():
                 totals[who, f"{figure}_{inferred}"] = share * count
     for pair, (snr_b, snr_e) in enumerate(pairs):
-        of_pair = sums[pair * seeds : (pair + 1) * seeds]
-        for who, figure in of_pair[0]:
-            shares = [float(totals[who, figure]) / count for totals in of_pair if (who, figure) in totals]
-            if who:
-                level = own.get(who.rpartition("@")[2] if len(nodes) > 1 else nodes[0], snr_e)
-                leaks[who].setdefault(level, {})[figure] = Figure.of(shares)
-                beside.setdefault(level, snr_b)
-            else:
-                accuracy[snr_b] = Figure.of(shares)
+        of_pair = slice(pair * seeds, (pair + 1) * seeds)
+        for who, figure in sums[of_pair][0]:
+            shares = [float(t[who, figure]) / count for t in sums[of_pair] if (who, figure) in t]
+            level = own.get(who.rpartition("@")[2] if len(nodes) > 1 else nodes[0], snr_e)
+            leaks[who].setdefault(level, {})[figure] = Figure.of(shares)
+            beside.setdefault(level, snr_b)
+        if pipeline.receives:
+            all_of = [
+                (torch.cat(decision), torch.cat(targets))
+                for decision, targets in (zip(*told, strict=True) for told in decisions[of_pair])
+            ]
+            accuracy[snr_b] = Figure.of([float(game.task.accuracy(*one)) for one in all_of])
+            decided[snr_b] = _decided([game.task.answers(*one) for one in all_of])
     return Evaluation(
         accuracy,
         leaks,
@@ -321,7 +333,19 @@ def evaluate(
         threats,
         {node.name: node.antennas for node in game.nodes[1:]} if names else {},
         seed,
+        game.task.measure,
+        {snr: figures for snr, figures in decided.items() if figures},
     )
+
+
+def _decided(draws: Sequence[Mapping[str, tuple[Tensor, Tensor]]]) -> dict[str, Figure]:
+    """The balanced accuracy and the share of right answers to each attribute, over draws of the noise."""
+    figures = {}
+    for name in draws[0]:
+        answers = [draw[name] for draw in draws]
+        figures[f"infer_{name}"] = Figure.of([float(metrics.balanced_accuracy(*one)) for one in answers])
+        figures[f"plain_{name}"] = Figure.of([float(right.float().mean()) for right, _ in answers])
+    return figures
 
 
 def _had(attacker: Eavesdropper) -> ThreatModel | None:

@@ -76,7 +76,10 @@ def _scheme(path: Path, header: Header) -> list[str]:
         "training": f"{_start(training)}{loop['epochs']} epochs, seed {training['seed']}; {loop['optimizer']}, "
         f"batch {loop['batch_size']}, {training['precision_used']}; for "
         f"{', '.join(map(_part, training['objectives']))}{frozen}",
-        "accuracy": f"{_by_snr(card['test_accuracy'], '{:.1%}')} ({card['test_images']:,} test images)",
+        card.get(
+            "measure", "accuracy"
+        ): f"{_by_snr(card['test_accuracy'], '{:.1%}')} ({card['test_images']:,} test images)",
+        **({"of each": _answers(card["test_answers"])} if "test_answers" in card else {}),
         "proven of its privacy": card.get("guarantee") or "nothing",
         **({"calibrated": _calibrated(card["calibration"])} if "calibration" in card else {}),
         "code": f"commit `{card['commit']}`, torch {card['torch']}",
@@ -196,6 +199,15 @@ def _by_snr(table: Mapping[str, float], form: str) -> str:
     """``0 dB: 86.1%, 4 dB: ...``, in the order of the SNRs."""
     ordered = sorted(table.items(), key=lambda item: float(item[0]))
     return ", ".join(f"{snr} dB: {form.format(value)}" for snr, value in ordered)
+
+
+def _answers(by_snr: Mapping[str, Mapping[str, float]]) -> str:
+    """``at 20 dB Smiling 88.0 % (plain 88.1 %), ...``, at the highest SNR."""
+    snr = max(by_snr, key=float)
+    figures = by_snr[snr]
+    names = [figure.removeprefix("infer_") for figure in figures if figure.startswith("infer_")]
+    each = (f"{name} {figures[f'infer_{name}']:.1%} (plain {figures[f'plain_{name}']:.1%})" for name in names)
+    return f"at {snr} dB {', '.join(each)}"
 
 
 def _mark(index: int) -> str:
