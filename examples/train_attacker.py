@@ -51,9 +51,9 @@ def main(arguments: Arguments) -> None:
     else:
         scheme = load_scheme(arguments.scheme, train)
     threat = ThreatModel(queries=arguments.queries)
-    # One start instead of the best of several: quick, and a little weaker. A closed form has neither option.
+    # A closed form has no steps.
     known = make_eavesdropper(arguments.eavesdropper, train.spec).options
-    options = {k: v for k, v in {"steps": arguments.steps, "restarts": 1}.items() if k in known}
+    options = {"steps": arguments.steps} if "steps" in known else {}
     with show_progress(f"fit {arguments.eavesdropper}") as progress:
         attacker, record = fit_eavesdropper(
             arguments.eavesdropper,

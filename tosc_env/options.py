@@ -130,14 +130,21 @@ def _hints(factory: Any) -> dict[str, Any]:
     """The type hints of the parameters of a function or class that mean something where it is defined."""
     function: Any = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
     function = inspect.unwrap(function)
-    scope = getattr(function, "__globals__", {}) or vars(sys.modules.get(factory.__module__, math))
+    own = getattr(function, "__globals__", {}) or vars(sys.modules.get(factory.__module__, math))
+    # A field of a dataclass means what it meant where it was written, which may be a base in another module.
+    scopes = {
+        name: vars(sys.modules[base.__module__])
+        for base in reversed(getattr(factory, "__mro__", ()))
+        for name in vars(base).get("__dataclass_fields__", {})
+        if name in vars(base).get("__annotations__", {})
+    }
     found = {}
     for p in inspect.signature(factory).parameters.values():
         hint = p.annotation
         if hint is p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
             continue
         try:
-            hint = eval(hint, scope) if isinstance(hint, str) else hint
+            hint = eval(hint, scopes.get(p.name, own)) if isinstance(hint, str) else hint
             found[p.name] = Union[hint, None] if p.default is None else hint  # noqa: UP007 (any hint can be in it)
         except Exception:  # a name for type checkers alone, or no type
             continue

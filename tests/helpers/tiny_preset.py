@@ -21,7 +21,7 @@ def tiny():
         faces=replace(quick.faces, data_kwargs={**quick.faces.data_kwargs, **size, "size": 16}),
         face_network=network,
         face_recipes=presets.recipes(1, 1, 1, adversary_width=8, **plain),
-        face_attacker={"widths": [8, 8, 8, 8], "restarts": 1, "steps": 4, "batch_size": 50},
+        face_attacker={"widths": [8, 8, 8, 8], "steps": 4, "batch_size": 50},
         folds=2,
         gender_epochs=1,
         timing={"batch_size": 50, "steps": 1, "repeats": 2},

@@ -15,7 +15,7 @@ from tosc_env.io.checkpoints import load_checkpoint, read_header
 
 SMALL = [
     *("steps=4", "width=8", "components=4", "stem=4", "widths=[4,8]", "blocks=[0,0]", "batch_size=10"),
-    *("restarts=1", "inversion.widths=[4,4,4]", "unshuffle.pairs=20"),
+    *("inversion.widths=[4,4,4]", "unshuffle.pairs=20"),
 ]
 QUICK = ("--data-kwargs", *DATA, "--num-symbols", "8", "--epochs", "1", "--batch-size", "10")
 

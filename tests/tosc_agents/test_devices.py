@@ -221,9 +221,9 @@ def test_everything_of_this_package_is_among_what_is_played_and_trained():
 
 TINY_MLP = {"width": 16, "depth": 1, "precision": "float32"}
 BASES = {
-    "inversion": {"widths": [8, 8, 8], "restarts": 1, "precision": "float32"},
-    "inversion-unet": {"widths": [8, 8], "restarts": 1, "precision": "float32"},
-    "inversion-mlp": {"components": 4, "restarts": 1, **TINY_MLP},
+    "inversion": {"widths": [8, 8, 8], "precision": "float32"},
+    "inversion-unet": {"widths": [8, 8], "precision": "float32"},
+    "inversion-mlp": {"components": 4, **TINY_MLP},
     "match": {
         "embedding": 8,
         "stem": 4,
@@ -235,7 +235,6 @@ BASES = {
     "label": TINY_MLP,
     "attribute": TINY_MLP,
 }
-RESTARTED = {**BASES["inversion-mlp"], "restarts": 2}
 CHOSEN = ["inversion-mlp", "match", "label"]
 TRANSFORMED = {"base_attacks": CHOSEN, "base_attack_kwargs": {name: BASES[name] for name in CHOSEN}}
 LINEAR = {"base_attacks": ["linear"]}
@@ -243,7 +242,6 @@ UNKEYED = {"unkeyed_encoder": True}
 ROTATED, SHUFFLED = "encryption, rotation, per_message", "encryption, shuffle, per_message"
 ATTACKS = [
     *((name, options, "deepjscc", {}) for name, options in BASES.items()),
-    ("inversion-mlp", RESTARTED, "deepjscc", {}),
     ("inversion-mlp", BASES["inversion-mlp"], "lbvq", {"queries": 40}),
     ("label", TINY_MLP, SHUFFLED, {}),
     ("match", BASES["match"], "dp-laplace", {"queries": 40}),
@@ -286,7 +284,7 @@ def test_no_attacker_waits(place, monkeypatch, place_in_row):
     with AsyncChecks().collect():
         attacker.fit(view, generator=stream)
     learners = [name] if name in BASES else options.get("base_attacks", [])
-    assert stepped == [learner for learner in learners if learner in BASES] * options.get("restarts", 1)
+    assert stepped == [learner for learner in learners if learner in BASES]
     repeats = (2,) if attacker.repeated else ()
     received = torch.rand(ROWS, *repeats, 16, device=CUDA)
     csi = torch.rand(ROWS, *repeats, game.spec.num_csi, device=CUDA)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import shutil
 import subprocess
 import sys
 import warnings
+from dataclasses import fields, is_dataclass
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
+import tosc_agents
 from command_line import NETWORK, TRAIN, last_of, slip, work_in_copy
 from PIL import Image
 from refusals import refused
@@ -25,6 +29,7 @@ from tosc_agents.training.fit_receiver import fit_receiver
 from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
 
 import tosc_env
+from tosc_env import options
 from tosc_env.attackers import make_eavesdropper
 from tosc_env.data import make_source
 from tosc_env.data.base import Source
@@ -516,3 +521,16 @@ def test_the_receivers_training_uses_every_augmentation():
         fit_receiver(scheme, game, SchemeTraining(loop, cutout=0, colour=colour), copies=2)
         weights.append(torch.cat([weight.flatten() for weight in scheme.parameters()]))
     assert not torch.equal(*weights)
+
+
+def test_no_option_of_a_record_is_unchecked():
+    """Law: a field's type hint is read where it was written, in a base of another module as well."""
+    found = 0
+    for package in (tosc_env, tosc_agents):
+        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            for record in vars(importlib.import_module(module.name)).values():
+                if isinstance(record, type) and is_dataclass(record) and hasattr(record, "__post_init__"):
+                    names = {f.name for f in fields(record) if f.init}
+                    assert names <= options._hints(record).keys(), record
+                    found += 1
+    assert found > 10

@@ -35,9 +35,9 @@ OURS = [
     if eavesdroppers.origin(name).startswith("tosc_agents") and name not in ELSEWHERE
 ]
 QUICK = {
-    "inversion": {"widths": (8, 8, 4, 4), "restarts": 1, "steps": 4, "batch_size": 32},
-    "inversion-unet": {"widths": (4, 8), "restarts": 1, "steps": 4, "batch_size": 32},
-    "inversion-mlp": {"components": 8, "width": 16, "restarts": 1, "steps": 4, "batch_size": 32},
+    "inversion": {"widths": (8, 8, 4, 4), "steps": 4, "batch_size": 32},
+    "inversion-unet": {"widths": (4, 8), "steps": 4, "batch_size": 32},
+    "inversion-mlp": {"components": 8, "width": 16, "steps": 4, "batch_size": 32},
     "match": {"stem": 4, "widths": (4, 8), "blocks": (0, 1), "width": 16, "steps": 4, "batch_size": 32},
     "label": {"width": 16, "steps": 4, "batch_size": 32},
     "attribute": {"width": 16, "steps": 4, "batch_size": 32},
@@ -152,9 +152,6 @@ def test_a_wrong_option_is_one_sentence():
         ("inversion-mlp", {"components": 0}, "1..768 0"),
         ("inversion-mlp", {"components": 769}, "1..768 769"),
         ("match", {"embeding": 3}, "'embeding'"),
-        ("inversion", {"restarts": 0}, "restarts 1 0"),
-        ("inversion-mlp", {"restarts": -1}, "1 -1"),
-        ("inversion-mlp", {"restarts": 1.5}, "1 1.5"),
         ("label", {"names": ["a"]}, "0"),
         ("attribute", {"attributes": []}, "at least one"),
         ("match-query", {"encodings": 0}, "encodings 1 0"),
@@ -237,11 +234,11 @@ def test_over_a_fading_link_it_knows_each_fade_and_whoever_is_denied_them_learns
     [
         (
             "inversion-mlp",
-            {"components": 32, "width": 128, "steps": 300, "batch_size": 50, "dropout": 0.0, "restarts": 1},
+            {"components": 32, "width": 128, "steps": 300, "batch_size": 50, "dropout": 0.0},
         ),
         (
             "inversion",
-            {"widths": (32, 16, 16, 8), "steps": 300, "batch_size": 50, "learning_rate": 5e-3, "restarts": 1},
+            {"widths": (32, 16, 16, 8), "steps": 300, "batch_size": 50, "learning_rate": 5e-3},
         ),
     ],
 )

@@ -126,7 +126,7 @@ def receiving(state, progress=None):
 
 
 def attacked(state, progress=None):
-    options = {"steps": 150, "batch_size": 16, "width": 8, "depth": 0, "components": 4, "restarts": 1}
+    options = {"steps": 150, "batch_size": 16, "width": 8, "depth": 0, "components": 4}
     attacker, record = fit_eavesdropper(
         "inversion-mlp", GAME, FakeScheme(), options=options, state_path=state, progress=progress
     )

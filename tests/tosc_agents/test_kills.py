@@ -132,7 +132,7 @@ def records(folder, *names):
 def test_attack(tmp_path):
     target = tmp_path / "a.safetensors"
     made([*TRAIN, "--output", target])
-    options = ["steps=250", "width=8", "components=4", "batch_size=10", "restarts=2"]
+    options = ["steps=250", "width=8", "components=4", "batch_size=10"]
     attackers = ["mean-image", "linear", "inversion-mlp", "sorted"]
     command = [
         *("attack", target, "--stages", "keyed", "--key-file", tmp_path / "my.key"),
@@ -150,7 +150,7 @@ def test_attack(tmp_path):
 
 @pytest.mark.slow
 def test_reproduce(tmp_path, monkeypatch):
-    mlp = {"components": 4, "width": 8, "steps": 4, "batch_size": 50, "restarts": 1}
+    mlp = {"components": 4, "width": 8, "steps": 4, "batch_size": 50}
     attackers = (Attacker("linear", "linear"), Attacker("inversion-mlp", "inversion-mlp", mlp))
     small = replace(tiny(), attackers=attackers)
     monkeypatch.setitem(presets.PRESETS, "quick", lambda: small)

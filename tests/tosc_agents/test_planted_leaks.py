@@ -30,15 +30,15 @@ SIDE, N, COUNT, SNR = 16, 32, 200, 20.0
 SPEC = SystemSpec((3, SIDE, SIDE), 10, N)
 EVERYTHING = ThreatModel(candidate_queries=True, unkeyed_encoder=True)
 MLP = {"width": 64, "steps": 300, "batch_size": 100}
-CNN = {"widths": (16, 16, 8, 8), "steps": 300, "batch_size": 50, "restarts": 1}
+CNN = {"widths": (16, 16, 8, 8), "steps": 300, "batch_size": 50}
 MATCH = {"stem": 8, "widths": (16, 32), "blocks": (0, 0), "width": 64, "steps": 400, "batch_size": 100}
 BASES = {
-    "inversion-mlp": {**MLP, "components": 24, "restarts": 1},
+    "inversion-mlp": {**MLP, "components": 24},
     "label": MLP,
     "match": MATCH,
     "attribute": MLP,
     "inversion": CNN,
-    "inversion-unet": {"widths": (8, 16), "restarts": 1, "steps": 300, "batch_size": 50},
+    "inversion-unet": {"widths": (8, 16), "steps": 300, "batch_size": 50},
 }
 
 

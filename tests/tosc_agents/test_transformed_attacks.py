@@ -33,7 +33,7 @@ from tosc_env.types import SystemSpec
 TRANSFORMED = ("codebook", "denoise", "sorted", "unshuffle")
 SIDE, N = 16, 24
 TINY = {
-    "inversion-mlp": {"components": 4, "width": 8, "restarts": 1, "steps": 4, "batch_size": 32},
+    "inversion-mlp": {"components": 4, "width": 8, "steps": 4, "batch_size": 32},
     "label": {"width": 8, "steps": 4, "batch_size": 32},
     "attribute": {"width": 8, "steps": 4, "batch_size": 32},
     "match": {
@@ -46,7 +46,7 @@ TINY = {
         "embedding": 8,
     },
 }
-LEARN = {"components": 32, "width": 128, "restarts": 1, "steps": 300, "batch_size": 50, "dropout": 0.0}
+LEARN = {"components": 32, "width": 128, "steps": 300, "batch_size": 50, "dropout": 0.0}
 
 
 # -- schemes ----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ KEY = "c3" * 32
 TEST = 1500
 QUICK = {
     "linear": {},
-    "inversion-mlp": {"steps": 600, "restarts": 1, "width": 256, "components": 48},
+    "inversion-mlp": {"steps": 600, "width": 256, "components": 48},
     "match": {"steps": 300, "stem": 8, "widths": [16, 32, 64], "blocks": [0, 0, 0], "batch_size": 250},
     "label": {"steps": 400, "width": 128},
 }

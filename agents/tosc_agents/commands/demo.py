@@ -38,7 +38,7 @@ class Demo:
         return Attack(
             target=target,
             eavesdropper=("mean-image", "linear", "inversion-mlp", "match"),
-            eavesdropper_kwargs=("steps=300", "restarts=1", "match.steps=200", "match.towers=1"),
+            eavesdropper_kwargs=("steps=300", "match.steps=200", "match.towers=1"),
             snr_db=(self.snr_db,),
             seeds=2,
             output=self.output,

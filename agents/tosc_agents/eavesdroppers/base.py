@@ -13,6 +13,7 @@ from tosc_agents.learning.precision import Precision
 from tosc_agents.learning.state import Run
 from tosc_agents.learning.until import UntilConfig, train_until
 from tosc_agents.networks import ResidualMLP, scaled_snr
+from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper
 from tosc_env.channels import noise_power
 from tosc_env.channels.base import aligned
@@ -48,6 +49,19 @@ class NeuralEavesdropper(Eavesdropper):
         UntilConfig(steps=steps, batch_size=batch_size, learning_rate=learning_rate, precision=precision)
         training = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
         super().__init__(spec, **options, **training, precision=precision)
+
+    def train_to_rebuild(
+        self, view: View, step_loss: StepLoss, generator: torch.Generator, progress: Any
+    ) -> dict[str, Any]:
+        """:meth:`train_on`, stopped by the mean PSNR of what it rebuilds of held-out images."""
+        self.to(view.device)
+        tests = [view.sample(part) for part in held_out(view)[1].split(view.batch_size)]
+
+        def psnr_db() -> float:
+            found = [metrics.psnr(self.reconstruct(r.received, r.csi), images) for r, images in tests]
+            return float(torch.cat(found).mean())
+
+        return self.train_on(view, step_loss, psnr_db, generator, progress, figure="held_out_psnr_db")
 
     def train_on(
         self,

@@ -27,7 +27,6 @@ BEST = 16
 AT_ONCE = 2**24
 """Numbers in memory at once."""
 
-
 TRIED = 32
 """Pairs at most that are identified by means of the others, when the kind of key is chosen."""
 
@@ -50,7 +49,7 @@ class FewPairs(Eavesdropper):
     Which of the two identifies more of the pairs' own images, each by means of the others, is taken.
 
     Args:
-        pairs: how many of its images are received encrypted, at least 1.
+        pairs: how many of its images are received encrypted, 1 to 1000.
 
     Raises:
         DeniedError: on fitting, the threat model gives no pairs, no encoder without the key, or no candidates.
@@ -65,7 +64,7 @@ class FewPairs(Eavesdropper):
         return None if view.keyed else "the scheme has no key"
 
     def __init__(self, spec: SystemSpec, *, pairs: int = 64) -> None:
-        super().__init__(spec, pairs=check_count(pairs, "pairs", 1, 10_000))
+        super().__init__(spec, pairs=check_count(pairs, "pairs", 1, 1000))
         self.kind = "rotation"
         self._usual_db: float | None = None
         self._encode: Callable[[Tensor], Tensor] | None = None
@@ -123,25 +122,24 @@ class FewPairs(Eavesdropper):
 def inner_product_scores(
     symbols: Tensor, heard: Tensor, noise: Tensor, received: Tensor, own: Tensor, candidates: Tensor
 ) -> Tensor:
-    """Scores [..., B, N] of candidates by inner products with pairs under the same orthogonal key.
+    """Scores [B, N] of candidates by inner products with pairs under the same orthogonal key.
 
     Args:
-        symbols, heard, noise: of P pairs, [..., P, 2n], and the variance of each value's noise [..., P, 1].
-        received, own: of B receptions, [..., B, 2n], and the variance of each value's noise [..., B, 1].
-        candidates: [..., N, 2n].
+        symbols, heard, noise: of P pairs, [P, 2n], and the variance of each value's noise [P, 1].
+        received, own: of B receptions, [B, 2n], and the variance of each value's noise [B, 1].
+        candidates: [N, 2n].
     """
-    reals = symbols.shape[-1]
-    seen = received @ heard.mT  # [..., B, P]
-    wanted = candidates @ symbols.mT  # [..., N, P]
+    reals, wanted, gram = symbols.shape[1], candidates @ symbols.T, symbols @ symbols.T  # [N, P], [P, P]
     # The noise of the pairs meets the reception, whose noise meets the symbols: each message has its own covariance.
-    # The energy of the symbols, [..., B, 1].
-    energy = (received.square().sum(-1, keepdim=True) - reals * own).clamp_min(0)
-    gram = (symbols @ symbols.mT)[..., None, :, :]  # [..., 1, P, P]
-    alone = noise.mT * (energy + reals * own)  # [..., B, P]
-    factor = torch.linalg.cholesky(own[..., None] * gram + torch.diag_embed(alone))
-    inverse = torch.cholesky_inverse(factor)  # [..., B, P, P]
-    weighted = (inverse @ seen[..., None])[..., 0]
-    return weighted @ wanted.mT - torch.einsum("...np,...bpq,...nq->...bn", wanted, inverse, wanted) / 2
+    energy = (received.square().sum(1, keepdim=True) - reals * own).clamp_min(0)
+    rows, found = max(1, AT_ONCE // (len(gram) * max(wanted.shape))), []
+    for y, w, e in zip(received.split(rows), own.split(rows), energy.split(rows), strict=True):
+        alone = noise.T * (e + reals * w)  # [R, P]
+        factor = torch.linalg.cholesky(w[..., None] * gram + torch.diag_embed(alone))
+        inverse = torch.cholesky_inverse(factor)  # [R, P, P]
+        weighted = (inverse @ (y @ heard.T)[..., None])[..., 0]
+        found.append(weighted @ wanted.T - ((wanted @ inverse) * wanted).sum(2) / 2)
+    return torch.cat(found)
 
 
 def permutation_scores(
@@ -154,7 +152,7 @@ def permutation_scores(
     iteration finds it (Linial, Samorodnitsky, Wigderson, *Combinatorica* 20, 2000).
 
     Args:
-        symbols, heard, noise, received, own, candidates: as in :func:`inner_product_scores`, without leading axes.
+        symbols, heard, noise, received, own, candidates: as in :func:`inner_product_scores`.
     """
     first = inner_product_scores(symbols, heard, noise, received, own, candidates)
     best = first.topk(min(BEST, first.shape[1]), dim=1).indices  # [B, K]

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, changed, input_width
-from tosc_agents.eavesdroppers.restarts import best_restart
 from tosc_agents.learning.precision import Precision
 from tosc_agents.networks import ImageDecoder, UNet
 from tosc_agents.perceptual import PerceptualLoss
-from tosc_env.options import Size, Weight, check_count, check_weight
+from tosc_env.options import Size, Weight, check_weight
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
 
@@ -29,7 +28,6 @@ class Inversion(NeuralEavesdropper):
     Args:
         perceptual_weight: weight of the VGG term, at least 0; above 0 it needs VGG weights under the data root.
         widths: channels of the decoder's four resolutions; None: :attr:`usual_widths`.
-        restarts: independent initialisations, of which the best on held-out images is kept, at least 1.
         steps, batch_size, learning_rate, precision: of its training.
 
     Example:
@@ -47,7 +45,6 @@ class Inversion(NeuralEavesdropper):
         *,
         perceptual_weight: Weight = 0.0,
         widths: tuple[Size, ...] | None = None,
-        restarts: int = 2,
         steps: int = 4000,
         batch_size: int = 250,
         learning_rate: float = 2e-3,
@@ -57,7 +54,6 @@ class Inversion(NeuralEavesdropper):
         options = {
             "perceptual_weight": check_weight(perceptual_weight, "perceptual_weight"),
             "widths": list(widths),
-            "restarts": check_count(restarts, "restarts", high=1000),
         }
         super().__init__(spec, steps, batch_size, learning_rate, precision, **options)
         self.network = self.build(input_width(spec), widths)
@@ -76,9 +72,8 @@ class Inversion(NeuralEavesdropper):
         perceptual = PerceptualLoss().to(view.device) if weight else None
         self.to(view.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-        @torch.no_grad()
-        def begin() -> None:
-            # Start at the mean image: the first epochs then go into what the symbols say.
+        # Start at the mean image: the first steps then go into what the symbols say.
+        with torch.no_grad():
             colour = view.statistics.channel_mean.clamp(0.01, 0.99)
             cast(Tensor, self.last.bias).copy_(torch.logit(colour))
 
@@ -91,7 +86,7 @@ class Inversion(NeuralEavesdropper):
             term = perceptual(rebuilt, images)
             return error + weight * term, {"mse": error.detach(), "perceptual": term.detach()}
 
-        record = best_restart(self, view, step_loss, generator, progress, begin=begin)
+        record = self.train_to_rebuild(view, step_loss, generator, progress)
         if perceptual is None:
             return record
         layers = list(perceptual.layers)
@@ -106,7 +101,7 @@ class InversionUNet(Inversion):
 
     Args:
         widths: channels of the U-Net at full resolution and at each halved one; None: :attr:`usual_widths`.
-        perceptual_weight, restarts, steps, batch_size, learning_rate, precision: as of :class:`Inversion`.
+        perceptual_weight, steps, batch_size, learning_rate, precision: as of :class:`Inversion`.
 
     Example:
         >>> attacker = InversionUNet(SystemSpec((1, 28, 28), 10), widths=(8, 8)).eval()

@@ -15,10 +15,9 @@ from tosc_agents.eavesdroppers.base import (
     input_width,
     symbol_mlp,
 )
-from tosc_agents.eavesdroppers.restarts import best_restart
 from tosc_agents.learning.precision import Precision
 from tosc_env.errors import InputError
-from tosc_env.options import Share, Size, Within, check_count
+from tosc_env.options import Share, Size, Within
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
 
@@ -32,7 +31,6 @@ class InversionMLP(NeuralEavesdropper):
     Args:
         components: principal components to predict; by default 96, or as many as there are pixels.
         width, depth, dropout: of the MLP.
-        restarts: independent initialisations, of which the best on held-out images is kept, at least 1.
         steps, batch_size, learning_rate, precision: of its training.
 
     Example:
@@ -54,7 +52,6 @@ class InversionMLP(NeuralEavesdropper):
         width: Size = 1024,
         depth: Annotated[int, Within(0, 1000)] = 2,
         dropout: Share = 0.1,
-        restarts: int = 2,
         steps: int = 6000,
         batch_size: int = 500,
         learning_rate: float = 1e-3,
@@ -63,8 +60,7 @@ class InversionMLP(NeuralEavesdropper):
         pixels = torch.Size(spec.image_shape).numel()
         components = min(96, pixels) if components is None else components
         network = {"components": components, "width": width, "depth": depth, "dropout": dropout}
-        check_count(restarts, "restarts", high=1000)
-        super().__init__(spec, steps, batch_size, learning_rate, precision, restarts=restarts, **network)
+        super().__init__(spec, steps, batch_size, learning_rate, precision, **network)
         if not 1 <= components <= pixels:
             raise InputError(f"components must lie in 1..{pixels}, not {components}.")
         self.network = symbol_mlp(input_width(spec), width, depth, components, dropout)
@@ -87,7 +83,7 @@ class InversionMLP(NeuralEavesdropper):
             predicted = self.network(attacker_inputs(reception.received, reception.csi, self.spec))
             return (predicted.float() - targets).square().mean(), {}
 
-        return best_restart(self, view, step_loss, generator, progress)
+        return self.train_to_rebuild(view, step_loss, generator, progress)
 
     def reconstruct(self, received: Tensor, csi: Tensor) -> Tensor:
         components = self.network(attacker_inputs(received, csi, self.spec)).float() * self.scale

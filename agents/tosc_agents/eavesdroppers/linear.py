@@ -14,8 +14,8 @@ from tosc_env.options import check_count, check_positive
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
 
-AT_ONCE = 256
-"""Messages whose fades are undone at once, each with a matrix of its own."""
+AT_ONCE = 2**24
+"""Numbers in memory at once, where each message's fades are undone by a matrix of its own."""
 
 
 class Linear(Eavesdropper):
@@ -114,7 +114,8 @@ class Linear(Eavesdropper):
         covariance = (self.basis * (self.energies + self.ridge)) @ self.basis.T
         heard = filtered / gain - gain * self.mean_symbols
         found = []
-        for g, z, n0 in zip(gain.split(AT_ONCE), heard.split(AT_ONCE), noise.split(AT_ONCE), strict=True):
+        rows = max(1, AT_ONCE // covariance.numel())
+        for g, z, n0 in zip(gain.split(rows), heard.split(rows), noise.split(rows), strict=True):
             known = g[:, :, None] * covariance * g[:, None] + torch.diag_embed(n0.expand_as(g))
             found.append(g * torch.cholesky_solve(z[..., None], torch.linalg.cholesky(known))[..., 0])
         return torch.cat(found) @ self.basis

@@ -104,30 +104,26 @@ def recipes(
     }
 
 
-def attackers(
-    steps: Mapping[str, int], restarts: int, widths: Sequence[int], batch_size: int
-) -> tuple[Attacker, ...]:
+def attackers(steps: Mapping[str, int], widths: Sequence[int], batch_size: int) -> tuple[Attacker, ...]:
     """The attackers that every method must face, and those that are made for some.
 
     Args:
         steps: at most, of ``mlp``, ``match``, ``label`` and ``decoder``; where there is a ``perceptual``, the article's
             attacker, the decoder with the VGG loss, is among them.
-        restarts: initialisations of the inversions.
         widths: of the convolutional decoder.
         batch_size: of their training.
     """
     mlp, match = steps["mlp"], steps["match"]
     batch = {"batch_size": batch_size}
-    once = {"restarts": 1, **batch}
-    short, long = {"steps": mlp // 3, **once}, {"steps": mlp, "restarts": restarts, **batch}
+    short, long = {"steps": mlp // 3, **batch}, {"steps": mlp, **batch}
     half = {"steps": mlp // 2, **batch}
-    base = {"inversion-mlp": {**half, "restarts": 1}, "label": half}
+    base = {"inversion-mlp": half, "label": half}
     both = {"base_attacks": list(base), "base_attack_kwargs": base}
     image = {
         "base_attacks": ["inversion-mlp"],
         "base_attack_kwargs": {"inversion-mlp": base["inversion-mlp"]},
     }
-    cnn = {"widths": list(widths), **once}
+    cnn = {"widths": list(widths), **batch}
     open_methods = ("deepjscc", "ibal", "lbvq")
     found = [
         Attacker("linear", "linear"),
@@ -164,16 +160,14 @@ def _quick() -> Preset:
         images=GameConfig("shapes"),
         network=network,
         recipes=recipes(14, 8, 8, adversary_width=128, **plain),
-        attackers=attackers(
-            {"mlp": 400, "match": 300, "label": 300, "decoder": 120}, 1, (48, 32, 24, 16), 125
-        ),
+        attackers=attackers({"mlp": 400, "match": 300, "label": 300, "decoder": 120}, (48, 32, 24, 16), 125),
         evaluation=EvaluationConfig(SNR_DB, seeds=2),
         trainings=1,
         repeated=("deepjscc", "ibal", "lbvq"),
         faces=GameConfig("shapes", faces, "attributes", {"names": names}),
         face_network={**network, "stem": 8},
         face_recipes=recipes(8, 4, 6, adversary_width=128, **plain),
-        face_attacker={"widths": [32, 24, 16, 16], "restarts": 1, "steps": 60, "batch_size": 125},
+        face_attacker={"widths": [32, 24, 16, 16], "steps": 60, "batch_size": 125},
         folds=3,
         gender_epochs=4,
         timing={"batch_size": 128, "steps": 4, "repeats": 3},
@@ -188,7 +182,7 @@ def _cpu() -> Preset:
         images=GameConfig("cifar10"),
         network={},
         recipes=recipes(60, 12, 20),
-        attackers=attackers(steps, 1, (96, 48, 32, 16), 500),
+        attackers=attackers(steps, (96, 48, 32, 16), 500),
         evaluation=EvaluationConfig(SNR_DB, seeds=3),
         trainings=3,
         repeated=("lbvq",),
@@ -197,7 +191,7 @@ def _cpu() -> Preset:
         faces=GameConfig("celeba"),
         face_network=_network(16, [32, 64, 128]),
         face_recipes=recipes(10, 4, 12, baseline_rate=0.1, batch_size=125),
-        face_attacker={"widths": [48, 32, 24, 16], "restarts": 1, "steps": 1000, "batch_size": 125},
+        face_attacker={"widths": [48, 32, 24, 16], "steps": 1000, "batch_size": 125},
         folds=5,
         gender_epochs=5,
         timing={"batch_size": 512, "steps": 3, "repeats": 3},
@@ -212,13 +206,13 @@ def _article() -> Preset:
         images=GameConfig("cifar10"),
         network={},
         recipes=recipes(200, 200, 60, batch_size=512),
-        attackers=attackers(steps, 3, (256, 128, 64, 32), 500),
+        attackers=attackers(steps, (256, 128, 64, 32), 500),
         evaluation=EvaluationConfig(SNR_DB, seeds=5, ssim_seeds=5),
         trainings=3,
         faces=GameConfig("celeba"),
         face_network={},
         face_recipes=recipes(60, 60, 40, batch_size=512),
-        face_attacker={"widths": [192, 96, 48, 32], "restarts": 2, "steps": 10000, "batch_size": 250},
+        face_attacker={"widths": [192, 96, 48, 32], "steps": 10000, "batch_size": 250},
         folds=5,
         gender_epochs=30,
         timing={"batch_size": 512, "steps": 20, "repeats": 5},

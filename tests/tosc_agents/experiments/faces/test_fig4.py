@@ -29,7 +29,7 @@ RECIPES = {
 METHODS = [method(key) for key in ("deepjscc", "label-only", "enc-rotation", "lbvq")]
 SMALL = {"steps": 4, "batch_size": 30}
 OPTIONS = {
-    "inversion": {"widths": [8, 4, 4, 4], "restarts": 1, **SMALL},
+    "inversion": {"widths": [8, 4, 4, 4], **SMALL},
     "attribute": {"width": 16, "depth": 1, **SMALL},
     "classifier": ClassifierTraining(epochs=1, batch_size=30, stem=4, widths=(4, 4)),
     "seeds": 2,
