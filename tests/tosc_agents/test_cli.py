@@ -285,7 +285,7 @@ def test_a_wrong_option_is_told_before_a_file_that_is_there(folder, capsys):
         ((*TRAIN[:1], "depjscc"), "'depjscc' 'deepjscc'"),
         ((*TRAIN[:2], "--data", "cifar10"), "CIFAR-10"),
         ((*TRAIN, "--data-kwargs", "num_images"), "name=value 'num_images'"),
-        ((*TRAIN, "--task-kwargs", "source=1"), "--task-kwargs 'source'"),
+        ((*TRAIN, "--task-kwargs", "source=1"), "task_kwargs 'source'"),
         ((*TRAIN, "--scheme-kwargs", "stages=[1]"), "--scheme-kwargs 'stages'"),
         ((*TRAIN, "--stages", "keied"), "'keied' 'keyed'"),
         ((*TRAIN, "--stages", "laplace:"), "name=value ''"),

@@ -26,6 +26,7 @@ from tosc_env.io.checkpoints import Checkpoint, load_checkpoint
 from tosc_env.nodes import WIRETAP, as_nodes, wiretap
 from tosc_env.options import named_options
 from tosc_env.pipeline import Pipeline
+from tosc_env.privacy.threat import ThreatModel
 from tosc_env.registration import environments
 
 
@@ -54,22 +55,11 @@ def scheme_options(pairs: Sequence[str]) -> dict[str, Any]:
     return named_options("--scheme-kwargs", parse_options(pairs))
 
 
-def data_options(flag: str, pairs: Sequence[str]) -> dict[str, Any]:
-    """The options of a data set that an argument gives, as a dictionary; InputError for what is no such option."""
-    return named_options(flag, parse_options(pairs), ("name", "split", "half", "device"))
-
-
 def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
     """Stages or objectives, each written ``NAME`` or ``NAME:option=value,option=value``, as names and dictionaries.
 
-    Values are JSON where they can be, else text; a comma inside brackets belongs to its value.
-
-    Raises:
-        InputError: a part without a name, or an option that is not written name=value or given twice.
-
-    Example:
-        >>> parse_parts(["keyed", "laplace:epsilon=20,epsilon_range=[1,100],mode=laplace"])
-        ['keyed', {'name': 'laplace', 'epsilon': 20, 'epsilon_range': [1, 100], 'mode': 'laplace'}]
+    >>> parse_parts(["keyed", "laplace:epsilon=20,epsilon_range=[1,100],mode=laplace"])
+    ['keyed', {'name': 'laplace', 'epsilon': 20, 'epsilon_range': [1, 100], 'mode': 'laplace'}]
     """
     parts: list[str | dict[str, Any]] = []
     for text in texts:
@@ -88,11 +78,7 @@ def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
 
 
 def _pieces(text: str) -> list[str]:
-    """A text cut at its commas, but for those inside brackets.
-
-    >>> _pieces("a=[1,2],b=3")
-    ['a=[1,2]', 'b=3']
-    """
+    """A text cut at its commas, but for those inside brackets."""
     pieces, depth = [""], 0
     for letter in text:
         depth += (letter in "[{(") - (letter in "]})")
@@ -122,8 +108,6 @@ def asked_of(command: Any) -> dict[str, str]:
 
 def snr_choices(values: Sequence[float]) -> Any:
     """One number as it is, several as choices to draw from."""
-    if not values:
-        raise InputError("at least one SNR in dB is needed.")
     return values[0] if len(values) == 1 else list(values)
 
 
@@ -167,18 +151,13 @@ class NodeOptions:
         if self.eavesdropper_antennas is not None:
             others = [replace(node, antennas=self.eavesdropper_antennas) for node in others]
         nodes = (receiver, *others)
-        return replace(
-            setting,
-            nodes=nodes,
-            transmit_antennas=(
-                setting.transmit_antennas if self.transmit_antennas is None else self.transmit_antennas
-            ),
-            transmitter_csi=(
-                tuple(node.name for node in nodes if node.name in setting.transmitter_csi)
-                if self.transmitter_csi is None
-                else self.transmitter_csi
-            ),
-        )
+        rules: dict[str, Any] = {
+            "transmit_antennas": self.transmit_antennas,
+            "transmitter_csi": self.transmitter_csi,
+        }
+        given = {name: value for name, value in rules.items() if value is not None}
+        known = tuple(node.name for node in nodes if node.name in setting.transmitter_csi)
+        return replace(setting, **{"nodes": nodes, "transmitter_csi": known, **given})
 
 
 @dataclass(kw_only=True)
@@ -215,18 +194,19 @@ class SystemOptions:
 
     def on_data(self, setting: GameConfig) -> GameConfig:
         """The setting on the data set with the options that were given."""
-        options = data_options("--data-kwargs", self.data_kwargs)
-        return replace(setting, data_kwargs={**setting.data_kwargs, **options}) if options else setting
+        return replace(setting, data_kwargs={**setting.data_kwargs, **parse_options(self.data_kwargs)})
+
+
+def warn(text: str) -> None:
+    """Tell of something that whoever reads the output should know."""
+    print(f"tosc: warning: {text}", file=sys.stderr)
 
 
 def check_images(path: Path, card: Mapping[str, Any], setting: GameConfig) -> bool:
     """Return whether a checkpoint was trained on the system's half of these images, as far as its card tells.
 
-    Says so where the data set no longer has the images of that training: a folder that has grown is divided anew, so
-    that some of them may be among those of the test, and in either half.
-
-    Raises:
-        InputError: its classes have other names.
+    Warns where the data set no longer has the images of that training: a folder that has grown is divided anew, so that
+    some of them may be among those of the test. Raises InputError where its classes have other names.
     """
     data, training = card.get("data"), card.get("training")
     known = data.get("sha256") if isinstance(data, Mapping) else None
@@ -242,10 +222,9 @@ def check_images(path: Path, card: Mapping[str, Any], setting: GameConfig) -> bo
             f"{shown(list(game.task.labels))}."
         )
     if game.source.sha256 != known:
-        print(
-            f"tosc: warning: the training images of {setting.data!r} are not those that {path} was trained on; some of "
-            "those may be among the test images now.",
-            file=sys.stderr,
+        warn(
+            f"the training images of {setting.data!r} are not those that {path} was trained on; some of those may be "
+            "among the test images now."
         )
     return game.source.sha256 == known and not _started_on_others(training, data_of(card), known)
 
@@ -276,11 +255,7 @@ def environment_of(data: str) -> str:
 
 
 def use_key_file(scheme: Pipeline, path: Path | None) -> None:
-    """Give a scheme the key in a file, or a fresh one that is then written there; nothing when no file is named.
-
-    Raises:
-        InputError: the scheme takes no key, or the file holds none.
-    """
+    """Give a scheme the key in a file, or a fresh one that is then written there; nothing when no file is named."""
     if path is not None:
         # Where nothing takes a key, the pipeline says so before a file is made.
         scheme.use_key(SecretKey.at(path) if scheme.keyed else path)
@@ -328,9 +303,9 @@ def weights_of(scheme: Pipeline, card: Mapping[str, Any]) -> set[str]:
     return {describe_module(scheme)["weights"], *([str(card["unrounded"])] if "unrounded" in card else [])}
 
 
-def check_colluding(colluding: bool, setting: GameConfig) -> None:
+def check_colluding(threat: ThreatModel | None, setting: GameConfig) -> None:
     """Raise InputError where a single eavesdropper is to collude."""
-    if colluding and len(setting.nodes) == 2:
+    if threat is not None and threat.colluding and len(setting.nodes) == 2:
         raise InputError(
             "colluding is for several eavesdroppers, and there is one: say how many with --eavesdroppers."
         )
@@ -351,11 +326,9 @@ def check_folder(path: Path) -> None:
 
 
 def refuse_overwriting(path: Path, overwrite: bool, state: Path | None = None) -> None:
-    """Raise InputError when a finished checkpoint, or what lies where its card goes, would be lost, and for a name
-    that is none of weights: other files beside them are named after them.
+    """Raise InputError for a name that is none of weights, and where a finished checkpoint or its card would be lost.
 
-    Not so of what the run kept in ``state`` has written itself: one that was killed as it ended has left one of the
-    two files, or both.
+    Not so of what the run kept in ``state`` has written itself: killed as it ended, it has left one file or both.
     """
     if path.suffix != SUFFIX:
         raise InputError(f"--output names weights, whose files end in {SUFFIX!r}, not {path}.")
