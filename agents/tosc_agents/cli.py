@@ -14,7 +14,7 @@ from contextlib import redirect_stderr
 from dataclasses import is_dataclass
 from importlib.metadata import version
 from itertools import takewhile
-from typing import Annotated, Any
+from typing import Any
 
 from tosc_env.errors import LONGEST_VALUE, InputError, ToscError, listing, printable, shown, unknown
 
@@ -25,7 +25,7 @@ DESCRIPTION = (
 
 
 class _Terminated(BaseException):
-    """The system asks the command to end: what it was writing is removed on the way out."""
+    """The system asked the command to end: what it was writing is removed on the way out."""
 
 
 def _terminate(*_: Any) -> None:
@@ -76,10 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tosc: error: cannot write the output: {error.strerror or error}.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "tosc: interrupted; no file is half-written, and the same command goes on from the last whole epoch.",
-            file=sys.stderr,
-        )
+        told = "no file is half-written, and the same command goes on from the last whole epoch"
+        print(f"tosc: interrupted; {told}.", file=sys.stderr)
         return 130
     except _Terminated:
         print("tosc: terminated; the same command goes on from the last whole epoch.", file=sys.stderr)
@@ -97,13 +95,7 @@ def _run(given: list[str]) -> int:
 
 
 def check_arguments(given: Sequence[str]) -> None:
-    """Raise InputError for an argument that is empty or cannot be printed, and for an option that is given twice.
-
-    >>> check_arguments(["train", "deepjscc", "--flip", "--no-flip"])
-    Traceback (most recent call last):
-    ...
-    tosc_env.errors.InputError: '--no-flip' and '--flip' are one option, which is given once, not twice.
-    """
+    """Raise InputError for an argument that is empty or cannot be printed, and for an option that is given twice."""
     names: dict[str, str] = {}
     for before, text in zip(("tosc", *given), given, strict=False):
         if not text:
@@ -133,12 +125,7 @@ def check_whole_numbers(command: Any) -> None:
 
 
 def commands() -> Any:
-    """The type of all commands.
-
-    Their modules are imported here and not above: that takes seconds, in which an interruption is one line too.
-    """
-    import tyro
-
+    """The type of all commands, imported here and not above: that takes seconds, in which one may interrupt too."""
     from tosc_agents.commands.attack import Attack
     from tosc_agents.commands.calibrate import Calibrate
     from tosc_agents.commands.data import Data
@@ -148,16 +135,7 @@ def commands() -> Any:
     from tosc_agents.commands.reproduce import Reproduce
     from tosc_agents.commands.train import Train
 
-    return (
-        Annotated[Demo, tyro.conf.subcommand("demo")]
-        | Annotated[Data, tyro.conf.subcommand("data")]
-        | Annotated[Train, tyro.conf.subcommand("train")]
-        | Annotated[Attack, tyro.conf.subcommand("attack")]
-        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-        | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
-        | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
-        | Annotated[List, tyro.conf.subcommand("list")]
-    )
+    return Demo | Data | Train | Attack | Evaluate | Calibrate | Reproduce | List
 
 
 def parsed(given: list[str]) -> Any:
@@ -192,19 +170,16 @@ def _sentence(box: str, given: Sequence[str]) -> str:
     """What tyro's box says of these arguments; where a terminal has no lines, its sides are blanks."""
     boxed = [line.strip("│| ") for line in box.splitlines()[1:-1]]
     text = " ".join(line if line.strip("─-") else ";" for line in boxed)
-    number = re.search(
-        r"Error parsing (--[\w-]+):.*; Argument helptext: \1 (?:\{None\}\|)?(\[?(?:INT|FLOAT))", text
-    )
-    if number:
+    wanted = r"Error parsing (--[\w-]+):.*; Argument helptext: \1 (?:\{None\}\|)?(\[?(?:INT|FLOAT))"
+    if number := re.search(wanted, text):
         flag, kind = number.groups()
         return f"{flag} takes {_NUMBERS[kind]}, not {' '.join(map(repr, _values_of(flag, given)))}."
     if commands := re.search(r"Expected one of \{(.+?)\}", text):
         names = commands[1].split(", ")
         # 'data' alone has commands of its own.
-        written = next((word for word in given if word != "data"), None)
-        return (
-            str(unknown("command", written, names)) if written else f"a command is one of {', '.join(names)}."
-        )
+        if written := next((word for word in given if word != "data"), None):
+            return str(unknown("command", written, names))
+        return f"a command is one of {', '.join(names)}."
     text = re.split("; (?:Argument helptext|For full helptext)", text)[0]
     return f"{text.replace(' ;', ';').strip('; ').rstrip('.')}."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import gymnasium as gym
 import numpy as np
@@ -65,7 +66,7 @@ class Demo:
             image.imsave(part, np.asarray(env.render()), format="png")
         env.close()
         print(
-            f"one episode of ToSC-Shapes-v0 in the transmitter's role: mean reward "
-            f"{sum(rewards) / len(rewards):.2f} over {len(rewards)} messages (task score minus the attacker's "
-            f"reconstruction quality); its last round is drawn in {picture}"
+            f"one episode of ToSC-Shapes-v0 in the transmitter's role: mean reward {fmean(rewards):.2f} over "
+            f"{len(rewards)} messages (task score minus the attacker's reconstruction quality); its last round is "
+            f"drawn in {picture}"
         )
