@@ -42,11 +42,7 @@ class Figure:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Figure:
-        """The figure of one value per seed.
-
-        >>> Figure.of([1.0, 3.0]).mean
-        2.0
-        """
+        """The figure of one value per seed."""
         from scipy.special import stdtrit
 
         n = len(values)
@@ -101,11 +97,9 @@ class Evaluation:
         """The threat models and the eavesdroppers in sentences, for captions; empty where there was none."""
         if not self.threats:
             return ""
-        by_model: dict[str, list[str]] = {}
+        by_model: dict[str, list[str]] = defaultdict(list)
         for name, threat in self.threats.items():
-            by_model.setdefault("nobody said what they had" if threat is None else str(threat), []).append(
-                name
-            )
+            by_model["nobody said what they had" if threat is None else str(threat)].append(name)
         told = [f"Attackers {', '.join(names)}: {model}" for model, names in by_model.items()]
         if len(told) == 1:
             told = [f"Attackers: {model}" for model in by_model]
@@ -118,19 +112,21 @@ class Evaluation:
         def keyed(table: Mapping[float, Any], inner: Any) -> dict[str, Any]:
             return {f"{snr:g}": inner(value) for snr, value in table.items()}
 
-        threats = {name: None if threat is None else threat.plain() for name, threat in self.threats.items()}
+        optional = {
+            "codeword_usage": self.usage,
+            "receiver_snr_db": keyed(self.receiver_snr_db, float),
+            "threat_models": {name: threat and threat.plain() for name, threat in self.threats.items()},
+            "antennas": self.nodes,
+        }
         return {
-            "accuracy": keyed(self.accuracy, lambda f: f.plain()),
+            "accuracy": keyed(self.accuracy, Figure.plain),
             "leaks": {
                 name: keyed(rows, lambda row: {k: f.plain() for k, f in row.items()})
                 for name, rows in self.leaks.items()
             },
             "floors": self.floors,
             "chance": self.chance,
-            **({"codeword_usage": self.usage} if self.usage is not None else {}),
-            **({"receiver_snr_db": keyed(self.receiver_snr_db, float)} if self.receiver_snr_db else {}),
-            **({"threat_models": threats} if threats else {}),
-            **({"antennas": self.nodes} if self.nodes else {}),
+            **{name: value for name, value in optional.items() if value},
             "test_images": self.images,
             "seeds": self.seeds,
             "seed": self.seed,
@@ -175,14 +171,12 @@ def evaluate(
         ssim_seeds: of how many of the seeds; None: of all.
         with_floors: whether to measure the floors too, which are the same for every attacker on these images.
         threat: what the attackers may do now; by default what those may that were fitted (``fitted_under``).
-        seed: of the channel's noise and of the candidates' order. They are keyed by the system's weights besides
-            (:mod:`tosc_env.privacy.streams`), which an attacker has not got; None takes a seed from the operating
-            system, which nobody could know before. The record has it, so that whoever runs it again replays it.
+        seed: of the channel's noise and of the candidates' order, which are keyed by the system's weights besides
+            (:mod:`tosc_env.privacy.streams`); None takes one that nobody could know before. The record has it.
 
     Raises:
-        InputError: no seed, an SNR that is not a number, a scheme or attacker of other shapes, several SNRs and a
-            node with its own, one SNR of the eavesdropper beside two of the receiver, or without ``threat`` attackers
-            that need receptions of different kinds.
+        InputError: a scheme or attacker of other shapes, several SNRs and a node with its own, one SNR of the
+            eavesdropper beside two of the receiver, or without ``threat`` attackers of different kinds of receptions.
     """
     others = snr_db if eavesdropper_snr_db is None else eavesdropper_snr_db
     if not snr_db or len(others) != len(snr_db):
@@ -218,31 +212,28 @@ def evaluate(
     name = pipeline.constellation
     points = None if name is None else constellation_points(name, device=game.device)
     usage = torch.zeros(0 if points is None else len(points), device=game.device)
-    accuracy: dict[float, Figure] = {}
     repeated = any(attacker.repeated for attacker in attackers.values())
-    colluding = threat.colluding or game.config.colluding
-    threat = replace(threat, colluding=colluding)
-    nodes = game.adversaries[:1] if colluding else game.adversaries
-    names = [_at(name, node, nodes) for name in attackers for node in nodes]
-    own = _own_snrs(game, len(pairs)) if names and not eavesdropper_snr_db else {}
-    leaks: dict[str, dict[float, dict[str, Figure]]] = {name: {} for name in names}
-    draws = [(pair, draw) for pair in range(len(pairs)) for draw in range(seeds)]
-    everybody = tuple(node if node.name in own else replace(node, snr_db=None) for node in game.nodes)
-    games = [
-        game.with_rules(snr_db=snr_b, eavesdropper_snr_db=snr_e, nodes=everybody) for snr_b, snr_e in pairs
+    threat = replace(threat, colluding=threat.colluding or game.config.colluding)
+    nodes = game.adversaries[:1] if threat.colluding else game.adversaries
+    several = len(nodes) > 1
+    listeners = [
+        (f"{name}@{node}" if several else name, node, attacker)
+        for name, attacker in attackers.items()
+        for node in nodes
     ]
+    own = _own_snrs(game, len(pairs)) if listeners and not eavesdropper_snr_db else {}
+    everybody = tuple(node if node.name in own else replace(node, snr_db=None) for node in game.nodes)
     # A stream for each SNR and seed. The images are outermost, so that an attacker may remember candidates.
     seed = secrets.randbits(63) if seed is None else seed
     secret = secret_of(pipeline, seed)
-    streams = [stream(secret, "noise", draw, game.device) for _, draw in draws]
-    rollouts = [
-        rollout(games[pair], pipeline, generator=noise, batch_size=candidates)
-        for (pair, _), noise in zip(draws, streams, strict=True)
-    ]
-    sums: list[dict[tuple[str, str], Any]] = [defaultdict(float) for _ in draws]  # by attacker and figure
-    # Logits and right values of what each attacker infers, by attacker and name.
-    answers: list[dict[tuple[str, str], list[tuple[Tensor, Tensor]]]] = [defaultdict(list) for _ in draws]
-    for place, exchanges in enumerate(zip(*rollouts, strict=True)):
+    draws: list[_Draw] = []
+    for snr_b, snr_e in pairs:
+        one = game.with_rules(snr_db=snr_b, eavesdropper_snr_db=snr_e, nodes=everybody)
+        for number in range(seeds):
+            noise = stream(secret, "noise", number, game.device)
+            sent = rollout(one, pipeline, generator=noise, batch_size=candidates)
+            draws.append(_Draw(noise, sent, with_ssim and (ssim_seeds is None or number < ssim_seeds)))
+    for place, exchanges in enumerate(zip(*(draw.sent for draw in draws), strict=True)):
         # Whoever rebuilds or infers has not yet been shown these images as candidates, nor what others were handed.
         # In another order than the messages, so that an answer by position is right by chance alone; the same one each
         # time, because scores of equal candidates may differ in their last bits with their places. A last batch that is
@@ -252,58 +243,56 @@ def evaluate(
         order = torch.randperm(candidates, generator=stream(secret, "candidates", place)).to(game.device)
         gallery = game.source.gather(end - candidates + order).images
         truth = order.argsort()[-size:]
-        received: list[dict[str, tuple[Reception, Reception]]] = []
-        for (_, draw), exchange, noise, totals, given in zip(
-            draws, exchanges, streams, sums, answers, strict=True
-        ):
+        received: list[dict[tuple[str, bool], Reception]] = []  # by node and whether repeated
+        for draw, exchange in zip(draws, exchanges, strict=True):
             if points is not None:
                 indices = hard_decision(exchange.transmission.sent, points)
                 usage += torch.bincount(indices.flatten(), minlength=len(usage))
             if pipeline.receives:
                 decision = game.task.decide(exchange.logits())
-                totals["", "accuracy"] += game.task.score(decision, exchange.round.targets).sum()
-            ssim = with_ssim and (ssim_seeds is None or draw < ssim_seeds)
+                draw.sums["", "accuracy"] += game.task.score(decision, exchange.round.targets).sum()
             received.append({})
             for node in nodes:
-                once = exchange.observed(threat, node)
-                many = _again(exchange, once, noise, threat, node) if repeated else once
-                received[-1][node] = once, many
-                for name, attacker in attackers.items():
-                    reception = _copied(many if attacker.repeated else once)
-                    who = _at(name, node, nodes)
-                    if "reconstruct" in attacker.capabilities:
-                        images = exchange.round.batch.images
-                        rebuilt = answered(
-                            attacker, "reconstruct", images.shape, reception.received, reception.csi
-                        )
-                        figures = _image_figures(rebuilt, images, game, ssim)
-                        scores = metrics.pixel_scores(rebuilt, gallery)
-                        figures["reid_pixels"] = metrics.reidentification(scores, truth)
-                        for figure, values in figures.items():
-                            totals[who, figure] += values.sum()
-                    if "infer" in attacker.capabilities:
-                        for inferred, answer in _inferred(attacker, exchange.round, reception, game):
-                            given[who, inferred].append(answer)
-        for totals, by_node in zip(sums, received, strict=True):
-            for node, (once, many) in by_node.items():
-                for name, attacker in attackers.items():
-                    if "match" in attacker.capabilities:
-                        reception = _copied(many if attacker.repeated else once)
-                        seen = reception.received, reception.csi, gallery.clone()
-                        scores = answered(attacker, "match", (size, candidates), *seen)
-                        hits = metrics.reidentification(scores, truth).sum()
-                        totals[_at(name, node, nodes), attacker.match_figure] += hits
-    for totals, given in zip(sums, answers, strict=True):
-        for (who, inferred), parts in given.items():
+                received[-1][node, False] = once = exchange.observed(threat, node)
+                if repeated:
+                    received[-1][node, True] = _again(exchange, once, draw.noise, threat, node)
+            for who, node, attacker in listeners:
+                reception = _copied(received[-1][node, attacker.repeated])
+                if "reconstruct" in attacker.capabilities:
+                    images = exchange.round.batch.images
+                    rebuilt = answered(
+                        attacker, "reconstruct", images.shape, reception.received, reception.csi
+                    )
+                    figures = _image_figures(rebuilt, images, game, draw.with_ssim)
+                    scores = metrics.pixel_scores(rebuilt, gallery)
+                    figures["reid_pixels"] = metrics.reidentification(scores, truth)
+                    for figure, values in figures.items():
+                        draw.sums[who, figure] += values.sum()
+                if "infer" in attacker.capabilities:
+                    for inferred, answer in _inferred(attacker, exchange.round, reception, game):
+                        draw.answers[who, inferred].append(answer)
+        for draw, by_node in zip(draws, received, strict=True):
+            for who, node, attacker in listeners:
+                if "match" in attacker.capabilities:
+                    reception = _copied(by_node[node, attacker.repeated])
+                    seen = reception.received, reception.csi, gallery.clone()
+                    scores = answered(attacker, "match", (size, candidates), *seen)
+                    draw.sums[who, attacker.match_figure] += metrics.reidentification(scores, truth).sum()
+    for draw in draws:
+        for (who, inferred), parts in draw.answers.items():
             logits, values = (torch.cat(part) for part in zip(*parts, strict=True))
-            for figure, share in _answer_figures(logits, values).items():
-                totals[who, f"{figure}_{inferred}"] = share * count
+            right = logits.argmax(1) == values
+            draw.sums[who, f"infer_{inferred}"] = metrics.balanced_accuracy(right, values) * count
+            draw.sums[who, f"plain_{inferred}"] = right.float().mean() * count
+            draw.sums[who, f"auc_{inferred}"] = metrics.auc(logits, values) * count
+    accuracy: dict[float, Figure] = {}
+    leaks: dict[str, dict[float, dict[str, Figure]]] = {who: {} for who, _, _ in listeners}
     for pair, (snr_b, snr_e) in enumerate(pairs):
-        of_pair = sums[pair * seeds : (pair + 1) * seeds]
+        of_pair = [draw.sums for draw in draws[pair * seeds : (pair + 1) * seeds]]
         for who, figure in of_pair[0]:
-            shares = [float(totals[who, figure]) / count for totals in of_pair if (who, figure) in totals]
+            shares = [float(sums[who, figure]) / count for sums in of_pair if (who, figure) in sums]
             if who:
-                level = own.get(who.rpartition("@")[2] if len(nodes) > 1 else nodes[0], snr_e)
+                level = own.get(who.rpartition("@")[2] if several else nodes[0], snr_e)
                 leaks[who].setdefault(level, {})[figure] = Figure.of(shares)
                 beside.setdefault(level, snr_b)
             else:
@@ -319,9 +308,24 @@ def evaluate(
         (usage / usage.sum()).tolist() if len(usage) else None,
         {snr_e: snr_b for snr_e, snr_b in beside.items() if snr_e != snr_b},
         threats,
-        {node.name: node.antennas for node in game.nodes[1:]} if names else {},
+        {node.name: node.antennas for node in game.nodes[1:]} if listeners else {},
         seed,
     )
+
+
+@dataclass
+class _Draw:
+    """The messages at one SNR with one seed, and what was found of them."""
+
+    noise: torch.Generator
+    sent: Iterator[Exchange]
+    with_ssim: bool
+    sums: dict[tuple[str, str], Any] = field(default_factory=lambda: defaultdict(float))
+    """Of each figure over all images, by attacker and figure."""
+    answers: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    """Logits and right values of what each attacker infers, by attacker and name."""
 
 
 def _had(attacker: Eavesdropper) -> ThreatModel | None:
@@ -351,9 +355,7 @@ def _common(threats: Mapping[str, ThreatModel | None]) -> ThreatModel:
 
 def chance(game: Game) -> dict[str, float]:
     """What knowing nothing gives, by figure, for the label and each private attribute: the balanced accuracy of any
-    constant answer, the share of right answers of the best one, and the area under the ROC curve.
-
-    The best on these very images: an upper bound of what one can get without receiving anything.
+    constant answer, the share of right answers of the best one on these very images, and the area under the ROC curve.
     """
     source = game.source
     columns = dict(zip(source.attribute_names, source.attributes.T, strict=True))
@@ -396,10 +398,6 @@ def _image_figures(guess: Tensor, images: Tensor, game: Game, with_ssim: bool) -
     }
 
 
-def _at(name: str, node: str, nodes: Sequence[str]) -> str:
-    return name if len(nodes) == 1 else f"{name}@{node}"
-
-
 def _copied(reception: Reception) -> Reception:
     """The reception for one attacker, which may write to it."""
     return Reception(reception.received.clone(), reception.csi.clone())
@@ -416,20 +414,8 @@ def _inferred(
         names = game.source.attribute_names
         if name != "label" and name not in names:
             raise unknown("private attribute", name, names)
-        yield (
-            name,
-            (part, round_.targets if name == "label" else round_.batch.attributes[:, names.index(name)]),
-        )
-
-
-def _answer_figures(logits: Tensor, truth: Tensor) -> dict[str, Tensor]:
-    """The balanced accuracy, the share of right answers and the area under the ROC curve."""
-    right = logits.argmax(1) == truth
-    return {
-        "infer": metrics.balanced_accuracy(right, truth),
-        "plain": right.float().mean(),
-        "auc": metrics.auc(logits, truth),
-    }
+        truth = round_.targets if name == "label" else round_.batch.attributes[:, names.index(name)]
+        yield name, (part, truth)
 
 
 def _again(
@@ -441,8 +427,9 @@ def _again(
     for _ in range(threat.receptions - 1):
         sent = next(rollout(game, exchange.scheme, generator=generator, index=index, batch_size=len(index)))
         receptions.append(sent.observed(threat, node))
-    received = torch.stack([r.received for r in receptions], dim=1)
-    return Reception(received, torch.stack([r.csi for r in receptions], dim=1))
+    return Reception(
+        *(torch.stack([getattr(r, part) for r in receptions], dim=1) for part in ("received", "csi"))
+    )
 
 
 def _own_snrs(game: Game, pairs: int) -> dict[str, float]:

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper, answered
-from tosc_env.errors import InputError
 from tosc_env.exchange import rollout
 from tosc_env.game import Game
-from tosc_env.options import Seed, checked
+from tosc_env.options import Seed, check_count, checked
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.streams import secret_of, stream
 from tosc_env.privacy.threat import ThreatModel
@@ -49,18 +48,8 @@ class Curve:
         }
 
 
-def sizes_up_to(most: int) -> list[int]:
-    """10, 20, 50, 100, ... and the last one.
-
-    >>> sizes_up_to(120)
-    [10, 20, 50, 100, 120]
-    """
-    round_numbers = [one * 10**power for power in range(1, 10) for one in (1, 2, 5)]
-    return [*(size for size in round_numbers if size < most), most]
-
-
 def share_first(better: Tensor, equal: Tensor, others: int | Tensor, size: int) -> Tensor:
-    """The chance of being first among ``size`` candidates, the right one and others drawn without replacement.
+    """The chance float64 [B] of being first among ``size`` candidates, the right one and others without replacement.
 
     With A others that are not better, e of them equal, among which lots are drawn, it is
 
@@ -71,19 +60,13 @@ def share_first(better: Tensor, equal: Tensor, others: int | Tensor, size: int) 
         others: how many there are.
         size: number of candidates, at most ``others`` + 1.
 
-    Returns:
-        float64 [B].
-
     >>> share_first(torch.tensor([0, 1, 0]), torch.tensor([0, 0, 1]), 9, 2)
     tensor([1.0000, 0.8889, 0.9444], dtype=torch.float64)
     """
     behind = others - better
-    known = torch.as_tensor(others, dtype=torch.float64, device=better.device)
-    whole = _log_choose(known, size - 1)
-    both = (_log_choose(behind + 1.0, size) - whole).exp() - (
-        _log_choose(behind - equal * 1.0, size) - whole
-    ).exp()
-    return both / (equal + 1.0)
+    whole = _log_choose(torch.as_tensor(others, device=better.device), size - 1)
+    ahead, level = (_log_choose(n, size) - whole for n in (behind + 1, behind - equal))
+    return (ahead.exp() - level.exp()) / (equal + 1.0)
 
 
 def _log_choose(n: Tensor, k: int) -> Tensor:
@@ -115,21 +98,19 @@ def identification_curve(
         scheme: whose transmitter sends.
         attackers: trained eavesdroppers by name.
         snr_db: of the links.
-        sizes: numbers of candidates, at least 1 and at most as many as there are images; None: :func:`sizes_up_to` all.
+        sizes: numbers of candidates, from 1 to all images; None: 10, 20, 50, 100, ... and all.
         threat: under which the attackers were fitted.
         seed: of the channel's noise.
 
     Returns:
         a curve by attacker; within the class only sizes that every class has.
-
-    Raises:
-        InputError: a size that there are not so many images for.
     """
     count = len(game.source)
-    wanted = sizes_up_to(count) if sizes is None else list(sizes)
-    for size in wanted:
-        if not 1 <= size <= count:
-            raise InputError(f"sizes must lie between 1 and the {count} images, not {size}.")
+    if sizes is None:
+        steps = (one * 10**power for power in range(1, 10) for one in (1, 2, 5))
+        sizes = [*(size for size in steps if size < count), count]
+    for size in sizes:
+        check_count(size, "each of sizes", high=count)
     pipeline, threat = as_pipeline(scheme), threat or ThreatModel()
     game = game.with_rules(snr_db=snr_db, eavesdropper_snr_db=None)
     images = game.source.gather(torch.arange(count, device=game.device)).images
@@ -148,7 +129,7 @@ def identification_curve(
                 shape = (len(index), *images.shape[1:])
                 scores = metrics.pixel_scores(answered(attacker, "reconstruct", shape, *seen), images)
             found[name].append(_places(scores, index, labels))
-    return {name: _curve(torch.cat(places), labels, wanted) for name, places in found.items()}
+    return {name: _curve(torch.cat(places), labels, sizes) for name, places in found.items()}
 
 
 def _places(scores: Tensor, truth: Tensor, labels: Tensor | None) -> Tensor:
@@ -156,10 +137,7 @@ def _places(scores: Tensor, truth: Tensor, labels: Tensor | None) -> Tensor:
     right = scores.gather(1, truth[:, None])
     # What is no number is no score: whoever gives one beside the right candidate has not put that first.
     better, equal = ~(scores <= right), scores == right
-    if labels is None:
-        mates = torch.zeros_like(better)
-    else:
-        mates = labels == labels[truth][:, None]
+    mates = torch.zeros_like(better) if labels is None else labels == labels[truth][:, None]
     columns = [better, equal, better & mates, equal & mates]
     places = torch.stack([one.sum(1) for one in columns], dim=1)
     itself = torch.tensor([0, 1, 0, 0 if labels is None else 1], device=places.device)
