@@ -12,12 +12,7 @@ from tosc_env.types import Round, SystemSpec
 
 
 class TaskLoss(Objective):
-    """The task's own loss on the receiver's logits, and its score as ``accuracy``.
-
-    Example:
-        >>> TaskLoss(SystemSpec((3, 32, 32), 10)).plain()
-        {'name': 'task'}
-    """
+    """The task's own loss on the receiver's logits, and its score as ``accuracy``."""
 
     name = "task"
 
