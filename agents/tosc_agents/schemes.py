@@ -74,14 +74,7 @@ def dp_laplace(
     feature at a time, which :func:`~tosc_agents.backbones.cnn.sharpened` makes easy to learn: part of the encoder,
     before the clip, it changes nothing about the proof. Mode ``calibrated`` clips nothing and sharpens nothing.
 
-    Args:
-        epsilon, mode, constant, epsilon_range: of :class:`~tosc_agents.stages.laplace.Laplace`.
-        sharpness, network: of the :class:`~tosc_agents.backbones.cnn.CNN`.
-
-    Example:
-        >>> scheme = dp_laplace(SystemSpec((3, 32, 32), 10), epsilon=5.0, epsilon_range=[1, 100])
-        >>> scheme.guarantee(2).split("; ")[-1]
-        '2 transmissions of the same image: 10-DP by basic composition'
+    Its options: those of :class:`~tosc_agents.stages.laplace.Laplace` and :class:`~tosc_agents.backbones.cnn.CNN`.
     """
     noise = Laplace(spec, epsilon=epsilon, mode=mode, constant=constant, epsilon_range=epsilon_range)
     backbone = CNN(
@@ -109,12 +102,10 @@ def encryption(
     Over AWGN it decides as well as the baseline: the receiver's network is given the very same symbols in noise of the
     same distribution.  Nothing is proven of its privacy.
 
-    Example:
-        >>> import torch
-        >>> import tosc_env
-        >>> scheme = tosc_env.make_scheme("encryption", mode="shuffle", key="00" * 32).eval()
-        >>> scheme.options["mode"], scheme.options["lifetime"], "key" in scheme.options, scheme.key_fingerprint
-        ('shuffle', 'per_message', False, 'dacb0a0dad6342e0')
+    >>> import tosc_env
+    >>> scheme = tosc_env.make_scheme("encryption", mode="shuffle", key="00" * 32).eval()
+    >>> scheme.options["mode"], scheme.options["lifetime"], "key" in scheme.options, scheme.key_fingerprint
+    ('shuffle', 'per_message', False, 'dacb0a0dad6342e0')
     """
     known = (*KEYED_OPTIONS, *cnn.OPTIONS)
     base = _given(backbone, network) or CNN(spec, **_known("encryption", network, *known))
@@ -125,8 +116,7 @@ def encryption(
 def ibal(spec: SystemSpec, **network: Any) -> Pipeline:
     """The baseline's networks, trained for the task, for little information, and against a simulated attacker.
 
-    Its objectives: :class:`~tosc_agents.objectives.bottleneck.Bottleneck` and
-    :class:`~tosc_agents.objectives.adversary.Adversary`.
+    :class:`~tosc_agents.objectives.bottleneck.Bottleneck`, :class:`~tosc_agents.objectives.adversary.Adversary`.
     """
     return Pipeline(CNN(spec, **_known("ibal", network, *cnn.OPTIONS)), name="ibal")
 

@@ -32,7 +32,7 @@ LARGE_NETWORK: Mapping[str, Any] = MappingProxyType(
 
 @defaults(weights="deepjscc")
 class CNN(PrivacyScheme):
-    """Deep joint source-channel coding for a task.
+    """Deep joint source-channel coding for a task, of images of any size.
 
     ::
 
@@ -40,26 +40,21 @@ class CNN(PrivacyScheme):
         receiver:     received [B, 2n], noise level, knobs -> MLP -> logits [B, K]
 
     With the default sizes and 32x32 images both ends together have about 3.19 M parameters and 0.085 G
-    multiply-accumulates per image, the article's figures; works for images of any size.
+    multiply-accumulates per image, the article's figures.
 
     Args:
         told_snr_db: the noise level the receiver is told. None: its own link's SNR. A number: that constant,
             for a scheme trained at one SNR, which has never learned what another value means.
         stem, widths, blocks: the transmitter's network (:class:`~tosc_agents.networks.ImageEncoder`).
         receiver_width, receiver_depth: the receiver's network.
-        sharpness: of :func:`sharpened` symbols, of L1 norm 1, before a stage that adds noise; None: the network's
-            output as it is.
+        sharpness: of :func:`sharpened` symbols, before a stage that adds noise; None: the network's output as it is.
         told: the stages' knobs that the receiver is told for each message, and the range ``[low, high]`` that it
-            learns of each in training, such as ``{"epsilon": [1, 100]}``. None instead of a range: one value alone,
-            so that another would mean nothing to it.
+            learns of each in training, such as ``{"epsilon": [1, 100]}``; None instead of a range: one value alone.
 
-    Example:
-        >>> scheme = CNN(SystemSpec((3, 32, 32), 10)).eval()
-        >>> context = Context(torch.full((2,), 12.0), torch.zeros(2, 5, dtype=torch.long))
-        >>> scheme.encode(torch.rand(2, 3, 32, 32), context).shape
-        torch.Size([2, 128])
-        >>> scheme.decode(torch.randn(2, 128), torch.full((2, 1), 12.0), context).shape
-        torch.Size([2, 10])
+    >>> scheme = CNN(SystemSpec((3, 32, 32), 10)).eval()
+    >>> context = Context(torch.full((2,), 12.0), torch.zeros(2, 5, dtype=torch.long))
+    >>> scheme.encode(torch.rand(2, 3, 32, 32), context).shape
+    torch.Size([2, 128])
     """
 
     name = "cnn"
@@ -82,7 +77,7 @@ class CNN(PrivacyScheme):
             told_snr_db = told_snr_db if isinstance(told_snr_db, int) else number
         if told is not None and not isinstance(told, Mapping):
             raise InputError(f"told takes a dictionary of knobs and their ranges, not {shown(told)}.")
-        widths, blocks = check_counts(widths, "widths", 1), check_counts(blocks, "blocks", 0)
+        widths, blocks = _check_counts(widths, "widths", 1), _check_counts(blocks, "blocks", 0)
         super().__init__(
             spec,
             told_snr_db=told_snr_db,
@@ -148,9 +143,6 @@ def sharpened(features: Tensor, sharpness: float) -> Tensor:
     """``sinh(sharpness z)`` of features [B, d] scaled to unit mean square, brought to L1 norm 1.
 
     A signed softmax, whose largest entry soon has most of the norm, and whose gradient reaches all of them.
-
-    >>> sharpened(torch.tensor([[3.0, -1.0, 1.0, 0.0]]), 2.0)
-    tensor([[ 0.8596, -0.0702,  0.0702,  0.0000]])
     """
     z = sharpness * features * torch.rsqrt(features.square().mean(1, keepdim=True) + 1e-12)
     # sinh, divided by e^peak / 2, so that nothing overflows.
@@ -159,8 +151,7 @@ def sharpened(features: Tensor, sharpness: float) -> Tensor:
     return grown / grown.abs().sum(1, keepdim=True).clamp_min(1e-12)
 
 
-def check_counts(values: object, name: str, low: int) -> list[int]:
-    """Values as a list if they are whole numbers of at least ``low``; InputError otherwise."""
+def _check_counts(values: object, name: str, low: int) -> list[int]:
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise InputError(f"{name} takes a list of whole numbers, not {shown(values)}{list_hint(values)}.")
     return [check_count(value, f"each of {name}", low, LARGEST_SIDE) for value in values]

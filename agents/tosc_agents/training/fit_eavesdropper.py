@@ -55,12 +55,8 @@ def fit_eavesdropper(
             and resumes from. Whoever calls removes it (:func:`forget_run`) when the attacker is where it belongs.
         asked: options of a command with digests of their values, by which a refusal names what was changed.
 
-    Returns:
-        The attacker, and a record with its settings, what it learnt, and its :func:`attack_identity`.
-
-    Raises:
-        DeniedError: it asked for what the threat model denies.
-        CheckpointError: the run found there is of another attack.
+    Returns the attacker, and a record with its settings, what it learnt, and its :func:`attack_identity`. Raises
+    DeniedError where it asked for what the threat model denies, and CheckpointError for the run of another attack.
     """
     threat = threat or ThreatModel()
     with weights_from(seed):
@@ -72,27 +68,22 @@ def fit_eavesdropper(
     view, count = counted_view(game, scheme, threat, stream(str(seed), "channel", 0, game.device))
     threat = view.threat
     parts = _parts(attacker, game, scheme, threat)
-    setting = {
-        "options": attacker.options,
-        "threat_model": threat.plain(),
-        "snr_db": view.snr_db.plain(),
-        "seed": seed,
-        **(
-            {"nodes_snr_db": {n: game.snr_of(n).plain() for n in game.adversaries}}
-            if threat.colluding
-            else {}
-        ),
-    }
     if state_path is not None and hasattr(attacker, "run"):
         attacker.run = Run(state_path, parts, asked or {}, count)  # type: ignore[assignment]
     start = time.perf_counter()
     fitted = attacker.fit(view, generator=own, progress=progress)
     attacker.eval().requires_grad_(False)
     attacker.fitted_under = threat
+    pooled = (
+        {"nodes_snr_db": {n: game.snr_of(n).plain() for n in game.adversaries}} if threat.colluding else {}
+    )
     record = {
         "name": attacker.name,
-        **setting,
         "options": attacker.options,  # with what it has learnt of its own shape
+        "threat_model": threat.plain(),
+        "snr_db": view.snr_db.plain(),
+        "seed": seed,
+        **pooled,
         # Of the count that the attacker cannot reach: it has had the view in its hands.
         "queries": count.queries,
         "seconds": round(time.perf_counter() - start, 1),
@@ -133,20 +124,11 @@ def finished_attacker(
 ) -> tuple[Eavesdropper, dict[str, Any]] | None:
     """An attacker that an earlier run has finished, and the record of its training; None where it must be fitted.
 
-    Args:
-        path: where it would lie.
-        known: the :func:`attack_identity` of the one that is wanted.
-        asked: options of the command that wants it.
-        device: where it goes.
-
-    Raises:
-        CheckpointError: what lies there is of another attack.
+    CheckpointError where what lies there has another :func:`attack_identity` than the ``known`` one that is wanted.
     """
-    if not path.exists():
-        return None
-    loaded = load_checkpoint(path, device=device, kind="eavesdropper")
-    if not loaded.card:
-        return None  # killed between weights and card: its run is still there
+    loaded = load_checkpoint(path, device=device, kind="eavesdropper") if path.exists() else None
+    if loaded is None or not loaded.card:
+        return None  # perhaps killed between weights and card: its run is still there
     record = loaded.card.get("training")
     record = record if isinstance(record, dict) else {}
     check_identity(path, record.get("identity"), known, asked_then=record.get("asked"), asked_now=asked)
