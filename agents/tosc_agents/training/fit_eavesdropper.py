@@ -68,22 +68,19 @@ def fit_eavesdropper(
     view, count = counted_view(game, scheme, threat, stream(str(seed), "channel", 0, game.device))
     threat = view.threat
     parts = _parts(attacker, game, scheme, threat)
+    setting: dict[str, Any] = {"threat_model": threat.plain(), "snr_db": view.snr_db.plain(), "seed": seed}
+    if threat.colluding:
+        setting["nodes_snr_db"] = {n: game.snr_of(n).plain() for n in game.adversaries}
     if state_path is not None and hasattr(attacker, "run"):
         attacker.run = Run(state_path, parts, asked or {}, count)  # type: ignore[assignment]
     start = time.perf_counter()
     fitted = attacker.fit(view, generator=own, progress=progress)
     attacker.eval().requires_grad_(False)
     attacker.fitted_under = threat
-    pooled = (
-        {"nodes_snr_db": {n: game.snr_of(n).plain() for n in game.adversaries}} if threat.colluding else {}
-    )
     record = {
         "name": attacker.name,
         "options": attacker.options,  # with what it has learnt of its own shape
-        "threat_model": threat.plain(),
-        "snr_db": view.snr_db.plain(),
-        "seed": seed,
-        **pooled,
+        **setting,
         # Of the count that the attacker cannot reach: it has had the view in its hands.
         "queries": count.queries,
         "seconds": round(time.perf_counter() - start, 1),
