@@ -1,13 +1,12 @@
-"""The zoo's cards as one page of Markdown, written from the files and never by hand.
-
-python -m tosc_agents.zoo.cards, in a checkout
-"""
+"""The zoo's cards as one page of Markdown, written from the files and never by hand: python -m tosc_agents.zoo.cards"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
 
 from tosc_agents.leaks import LEAKS, CardLeaks, leak_title
 from tosc_agents.records import markdown_table, write_text
@@ -18,77 +17,38 @@ from tosc_env.io.checkpoint_files import read_header, read_tensors
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.schemes import named
 
-Header = dict[str, Any]
-
-INTRODUCTION = """# Trained weights
-
-<!-- Written by `python -m tosc_agents.zoo.cards` from the cards beside the weights; a test compares the two. -->
-
-`gym.make(..., scheme=..., eavesdropper=...)` plays with these weights by name; the card of `NAME.safetensors` is
-`NAME.json` beside it.  {files} weight files, {size:.1f} MB of at most {limit:.0f} MB, float16, measured again after
-rounding; an attacker has at most {parameters:.0f} M parameters.  `encryption` and `label-only` play with `deepjscc`'s
-weights, `layered` with those of `lbvq`.  On an id's stand-in (Shapes), an environment plays with weights of the
-stand-in.
-
-SNR is Es/N0 per complex symbol.  A *leak* is what the strongest of the attackers tried got: PSNR in dB (in brackets,
-how far above the mean image's), re-identification among candidate images, inference of the label or of private
-attributes (in brackets, what chance gives).  The strongest is told on the test images, which can only overstate a leak.
-The attackers that ship are for playing against, and seldom the strongest.  What is proven of noise holds towards those
-who do not know its seed.
-"""
-
 
 def render(folder: Path = WEIGHTS) -> str:
     """The page, for all checkpoints in a folder."""
     headers = {path: read_header(path) for path in sorted(folder.glob("*.safetensors"))}
-    size, limit = sum(path.stat().st_size for path in headers) / 1e6, ZOO_LIMIT / 1e6
-    lines = [INTRODUCTION.format(files=len(headers), size=size, limit=limit, parameters=ATTACKER_LIMIT / 1e6)]
-    groups: dict[str, dict[Path, Header]] = {}
+    groups: dict[str, dict[Path, dict[str, Any]]] = {}
     for path, header in headers.items():
         name, shape = header["card"]["data"]["name"], "x".join(map(str, header["spec"]["image_shape"]))
         groups.setdefault(f"{name}, {shape}", {})[path] = header
-    for title, group in groups.items():
-        lines += ["", f"## {title}", "", f"Terms: {data_set(title.partition(',')[0]).terms}"]
-        for path, header in group.items():
-            if header["kind"] == "scheme":
-                lines += ["", f"### {path.stem}", "", *_scheme(path, header)]
-        attackers = {path: header for path, header in group.items() if header["kind"] == "eavesdropper"}
-        if attackers:
-            lines += ["", f"### Attackers on {title}", "", *_attackers(attackers)]
-    return "\n".join(lines) + "\n"
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    filters = {"part": _part, "millions": _millions, "start": _start, "range": _range, "snr": _snr}
+    environment.filters |= {**filters, "by_snr": _by_snr}
+    return environment.get_template("cards.md").render(
+        groups=groups,
+        files=len(headers),
+        size=sum(path.stat().st_size for path in headers),
+        limit=ZOO_LIMIT,
+        parameters=ATTACKER_LIMIT,
+        terms=lambda title: data_set(title.partition(",")[0]).terms,
+        leaks=_leaks,
+        table_of_attackers=_attackers,
+    )
 
 
-def _scheme(path: Path, header: Header) -> list[str]:
-    card, spec, training = header["card"], header["spec"], header["card"]["training"]
-    setting, loop = card["setting"], training["loop"]
-    half = f" ({training['half']}'s half)" if training.get("half") else ""
-    frozen = f"; frozen: {', '.join(training['frozen'])}" if training.get("frozen") else ""
-    options = ", ".join(f"{key}={value}" for key, value in header["options"].items())
-    facts = {
-        "scheme": f"`{header['name']}` ({options}){''.join(f' + {_part(one)}' for one in header['stages'])}",
-        "weights": f"{_millions(path):.2f} M values, {path.stat().st_size / 1e6:.1f} MB",
-        "cost": f"{card['complexity']['parameters'] / 1e6:.2f} M parameters in use, "
-        f"{card['complexity']['macs'] / 1e6:.1f} M multiply-accumulates per image",
-        "data": f"{card['data']['images']:,} training images{half}. {card['data']['provenance']}",
-        "task": f"{setting['task']}: {', '.join(card['labels'])}",
-        "channel": f"{setting['channel']}, {spec['num_symbols']} channel uses, trained at {_snr(setting['snr_db'])}, "
-        f"offered for {_range(card)}",
-        "training": f"{_start(training)}{loop['epochs']} epochs, seed {training['seed']}; {loop['optimizer']}, "
-        f"batch {loop['batch_size']}, {training['precision_used']}; for "
-        f"{', '.join(map(_part, training['objectives']))}{frozen}",
-        "accuracy": f"{_by_snr(card['test_accuracy'], '{:.1%}')} ({card['test_images']:,} test images)",
-        "proven of its privacy": card.get("guarantee") or "nothing",
-        **({"calibrated": _calibrated(card["calibration"])} if "calibration" in card else {}),
-        "code": f"commit `{card['commit']}`, torch {card['torch']}",
-    }
-    lines = [f"* **{name}**: {fact}" for name, fact in facts.items()]
-    return [*lines, "", *_leaks(card.get("leaks", {}))]
-
-
-def _leaks(leaks: CardLeaks) -> list[str]:
+def _leaks(leaks: CardLeaks | None) -> str:
     """A row for each leak, a column for each SNR, and the threat models beneath."""
     if not leaks:
-        return ["Leaks: not measured on these weights."]
+        return "Leaks: not measured on these weights."
     leaks = dict(sorted(leaks.items(), key=lambda item: float(item[0])))
     there = {leak for by_leak in leaks.values() for leak in by_leak}
     names = [leak for leak in LEAKS if leak in there] + sorted(there - LEAKS.keys())
@@ -97,7 +57,7 @@ def _leaks(leaks: CardLeaks) -> list[str]:
         [leak_title(name), *(_leak(by_leak.get(name), threats) for by_leak in leaks.values())]
         for name in names
     ]
-    return [*markdown_table(["leak", *(f"{snr} dB" for snr in leaks)], rows), *_threat_models(threats)]
+    return _with_threats(markdown_table(["leak", *(f"{snr} dB" for snr in leaks)], rows), threats)
 
 
 def _leak(best: Mapping[str, Any] | None, threats: Sequence[str]) -> str:
@@ -111,10 +71,10 @@ def _leak(best: Mapping[str, Any] | None, threats: Sequence[str]) -> str:
     return f"{best['value']:.1%}{chance} {by}"
 
 
-def _attackers(headers: Mapping[Path, Header]) -> list[str]:
-    trainings = [header["card"]["training"] for header in headers.values()]
-    threats = list(dict.fromkeys(str(ThreatModel(**one["threat_model"])) for one in trainings))
-    rows = []
+def _attackers(group: Mapping[Path, Mapping[str, Any]]) -> str:
+    headers = {path: header for path, header in group.items() if header["kind"] == "eavesdropper"}
+    told = {path: str(ThreatModel(**h["card"]["training"]["threat_model"])) for path, h in headers.items()}
+    threats, rows = list(dict.fromkeys(told.values())), []
     for path, header in headers.items():
         card, training = header["card"], header["card"]["training"]
         stages = ", ".join(map(_part, card["composition"]["stages"]))
@@ -122,37 +82,31 @@ def _attackers(headers: Mapping[Path, Header]) -> list[str]:
         row = {
             "file": f"`{path.stem}`",
             "attacker": f"`{header['name']}` against {target}",
-            "values": f"{_millions(path):.2f} M",
+            "values": f"{_millions(path)} M",
             "steps": str(training["fit"].get("steps", "")),
             "seed": str(training["seed"]),
-            "for": _range(card),
+            "for": _range(card["valid_snr_db"]),
             "PSNR dB": _by_snr({snr: leak["psnr_db"] for snr, leak in card["leaks"].items()}, "{:.2f}"),
             "floor dB": f"{card['floors']['mean-image']['psnr_db']:.2f}",
-            "threat": _mark(threats.index(str(ThreatModel(**training["threat_model"])))),
+            "threat": _mark(threats.index(told[path])),
             "commit": f"`{card['commit']}`",
         }
         rows.append(row)
-    data = {h["card"]["data"]["provenance"]: h["card"]["data"]["images"] for h in headers.values()}
-    return [
-        *markdown_table(list(rows[0]), [list(row.values()) for row in rows]),
-        *_threat_models(threats),
-        *(
-            f"Trained on {images:,} images of the attacker's half. {origin}"
-            for origin, images in data.items()
-        ),
-    ]
+    return _with_threats(markdown_table(list(rows[0]), [list(row.values()) for row in rows]), threats)
 
 
-def _threat_models(threats: Sequence[str]) -> list[str]:
-    return ["", *(f"Threat model ({_mark(i)}): {threat}.  " for i, threat in enumerate(threats))]
+def _with_threats(table: Sequence[str], threats: Sequence[str]) -> str:
+    told = (f"Threat model ({_mark(i)}): {threat}.  " for i, threat in enumerate(threats))
+    return "\n".join([*table, "", *told])
 
 
-def _millions(path: Path) -> float:
+def _millions(path: Path) -> str:
     """Millions of values that the weights are."""
-    return sum(tensor.numel() for tensor in read_tensors(path).values()) / 1e6
+    return f"{sum(tensor.numel() for tensor in read_tensors(path).values()) / 1e6:.2f}"
 
 
 def _start(training: Mapping[str, Any]) -> str:
+    """``from `deepjscc`'s weights (24 epochs, seed 0), then``, of a training that started from another."""
     start = training.get("warm_start")
     if not start:
         return ""
@@ -174,17 +128,8 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _calibrated(fit: Mapping[str, Any]) -> str:
-    found = ", ".join(f"{value:.1%} at {budget}" for budget, value in fit["accuracy"].items())
-    rival = f", {fit['points']:g} points under `{fit['rival']}`," if fit.get("rival") else ""
-    return (
-        f"constant {fit['constant']:.4g}, fitted so that epsilon {fit['fitted_at']:g} reaches "
-        f"{fit['target']:.1%}{rival} on {fit['on']}; accuracies by epsilon: {found}"
-    )
-
-
-def _range(card: Mapping[str, Any]) -> str:
-    low, high = card["valid_snr_db"]
+def _range(valid_snr_db: Sequence[float]) -> str:
+    low, high = valid_snr_db
     return f"{low:g} dB" if low == high else f"{low:g} to {high:g} dB"
 
 
