@@ -208,13 +208,11 @@ def check_images(path: Path, card: Mapping[str, Any], setting: GameConfig) -> bo
     Warns where the data set no longer has the images of that training: a folder that has grown is divided anew, so that
     some of them may be among those of the test. Raises InputError where its classes have other names.
     """
-    data, training = card.get("data"), card.get("training")
-    known = data.get("sha256") if isinstance(data, Mapping) else None
-    if not isinstance(training, Mapping) or training.get("half") != "system":
+    known = _entry(card, "data", "sha256")
+    if _entry(card, "training", "half") != "system":
         return False
     if known is None:  # of before cards had it: all that can be compared is what was asked for
-        then = card.get("setting")
-        return isinstance(then, Mapping) and then.get("data_kwargs") == setting.data_kwargs
+        return _entry(card, "setting", "data_kwargs") == setting.data_kwargs
     game, labels = setting.game(half="system"), card.get("labels")
     if isinstance(labels, list) and labels != list(game.task.labels):
         raise InputError(
@@ -226,12 +224,19 @@ def check_images(path: Path, card: Mapping[str, Any], setting: GameConfig) -> bo
             f"the training images of {setting.data!r} are not those that {path} was trained on; some of those may be "
             "among the test images now."
         )
-    return game.source.sha256 == known and not _started_on_others(training, data_of(card), known)
+    return game.source.sha256 == known and not _started_on_others(card["training"], data_of(card), known)
 
 
-def _started_on_others(training: Mapping[str, Any], name: str | None, known: str) -> bool:
+def _entry(card: Any, *names: str) -> Any:
+    """What stands in a card under one name within another; None where somebody wrote something else there."""
+    for name in names:
+        card = card.get(name) if isinstance(card, Mapping) else None
+    return card
+
+
+def _started_on_others(training: Any, name: str | None, known: str) -> bool:
     """Whether a training, or one that it started from, had other images of the same data set."""
-    start = training.get("warm_start")
+    start = _entry(training, "warm_start")
     if not isinstance(start, Mapping):
         return False
     others = start.get("data") == name and start.get("images", known) != known
@@ -274,8 +279,7 @@ def system_of(scheme: Pipeline, card: dict[str, Any]) -> dict[str, Any]:
 
 def tell_guarantee(scheme: Pipeline, transmissions: int = 1) -> None:
     """Print what is proven of the privacy of an image sent this many times, where anything is."""
-    guarantee = scheme.guarantee(transmissions)
-    if guarantee:
+    if guarantee := scheme.guarantee(transmissions):
         print(f"{scheme.title}: {guarantee}")
 
 
@@ -292,9 +296,7 @@ def setting_of(loaded: Checkpoint) -> GameConfig:
 
 def trained_against(card: Mapping[str, Any]) -> str | None:
     """The digest of the weights of the system that this attacker's card says it was trained against."""
-    identity = card.get("training", {}).get("identity")
-    scheme = identity.get("scheme") if isinstance(identity, Mapping) else None
-    weights = scheme.get("weights") if isinstance(scheme, Mapping) else None
+    weights = _entry(card, "training", "identity", "scheme", "weights")
     return None if weights is None else str(weights)  # a card holds what somebody wrote into it
 
 
@@ -347,6 +349,4 @@ def _left_by(state: Path, path: Path) -> bool:
         card = read_card(path) if path.exists() else {}
     except CheckpointError:
         return True  # a card of other weights: those before it are gone
-    training = card.get("training")
-    known = training.get("identity") if isinstance(training, dict) else None
-    return not card or known == digest(kept_identity(state))
+    return not card or _entry(card, "training", "identity") == digest(kept_identity(state))

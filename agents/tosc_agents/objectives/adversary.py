@@ -12,7 +12,7 @@ from tosc_agents.networks import scaled_snr
 from tosc_env.channels import noise_power
 from tosc_env.errors import InputError
 from tosc_env.game import Game
-from tosc_env.options import Size, Weight, check_choice, check_weight
+from tosc_env.options import Size, Weight, check_choice, check_count, check_weight
 from tosc_env.schemes import Objective, Trial
 from tosc_env.tasks import Task
 from tosc_env.types import Round, SystemSpec, Transmission
@@ -103,8 +103,9 @@ class Adversary(Objective):
         self, spec: SystemSpec, *, weight: Weight = 1.0, width: Size = 384, weighting: str = "fixed"
     ) -> None:
         check_choice(weighting, "weighting", WEIGHTINGS)
-        super().__init__(spec, weight=check_weight(weight, "weight"), width=width, weighting=weighting)
-        self.weight, self.weighting = self.options["weight"], weighting
+        weight, width = check_weight(weight, "weight"), check_count(width, "width")
+        super().__init__(spec, weight=weight, width=width, weighting=weighting)
+        self.weight, self.weighting = weight, weighting
         self.adversary = SimulatedAdversary(spec, width=width)
 
     def prepare(self, game: Game) -> None:
