@@ -1,5 +1,7 @@
 """Reference policies for tosc-env: schemes, eavesdroppers, their training, and a zoo of trained weights."""
 
+# ruff: noqa: F401
+
 from __future__ import annotations
 
 from importlib import import_module
