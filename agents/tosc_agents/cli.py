@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import os
 import re
@@ -16,7 +15,7 @@ from importlib.metadata import version
 from itertools import takewhile
 from typing import Any
 
-from tosc_env.errors import LONGEST_VALUE, InputError, ToscError, listing, printable, shown, unknown
+from tosc_env.errors import InputError, ToscError, printable, shown, unknown
 
 DESCRIPTION = (
     "Privacy in task-oriented semantic communication: train, attack, measure; list and get data. "
@@ -199,11 +198,7 @@ def _unknown(name: str, command: Any, unread: Sequence[str]) -> InputError:
     flag = next((text.partition("=")[0] for text in unread if text.startswith("--")), None)
     if flag is None:
         return InputError(f"'tosc {name}' takes no further argument, and {shown(unread[0])} was given.")
-    has = [option for option in asked_of(command) if option.startswith("--")]
-    near = difflib.get_close_matches(flag[:LONGEST_VALUE], has, n=1)
-    hint = f"did you mean {near[0]}?" if near else "its options are:"
-    more = f"'tosc {name} --help' lists all" if near else listing(has, flag)
-    return InputError(f"'tosc {name}' has no option {shown(flag)}; {hint} {more}.")
+    return unknown(f"option of 'tosc {name}'", flag, [one for one in asked_of(command) if one[:2] == "--"])
 
 
 if __name__ == "__main__":
