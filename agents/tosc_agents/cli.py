@@ -106,9 +106,7 @@ def check_arguments(given: Sequence[str]) -> None:
         if text.startswith("--"):
             name = text.partition("=")[0].replace("_", "-").removeprefix("--").removeprefix("no-")
             if name in names:
-                raise InputError(
-                    f"{text!r} and {names[name]!r} are one option, which is given once, not twice."
-                )
+                raise InputError(f"{text!r} and {names[name]!r} are one option, given once, not twice.")
             names[name] = text
 
 

@@ -166,7 +166,6 @@ def _known(scheme: str, options: Mapping[str, Any], *known: str) -> Mapping[str,
     """The options as they are; InputError where one is none of those that the scheme has."""
     for option in options:
         if option not in known:
-            raise InputError(
-                f"{scheme!r} has no option {shown(option)}; its options are: {', '.join(known)}."
-            )
+            told = f"its options are: {', '.join(known)}"
+            raise InputError(f"{scheme!r} has no option {shown(option)}; {told}.")
     return options

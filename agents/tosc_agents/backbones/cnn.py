@@ -131,9 +131,7 @@ class CNN(PrivacyScheme):
         columns = []
         for name, bounds in self.ranges.items():
             if name not in context.knobs:
-                raise InputError(
-                    f"the receiver of {self.name!r} is told {name!r}, and no stage has such a knob."
-                )
+                raise InputError(f"the receiver of {self.name!r} is told {name!r}, a knob that no stage has.")
             value = context.knobs[name]
             columns.append(torch.zeros_like(value) if bounds is None else scaled_log(value, *bounds))
         return torch.stack(columns, dim=1)

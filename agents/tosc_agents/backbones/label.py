@@ -53,9 +53,7 @@ class Label(PrivacyScheme):
             raise InputError(f"backbone takes a ready scheme, not {shown(backbone)}.")
         decider = backbone or CNN(spec, **options)
         if decider.constellation is not None:
-            raise InputError(
-                f"a label is decided on symbols of any value, not on the points of {decider.name!r}."
-            )
+            raise InputError(f"a label is decided on any symbols, not on the points of {decider.name!r}.")
         bits = _num_bits(spec)
         if bits > 2 * spec.num_symbols:
             raise InputError(

@@ -234,9 +234,7 @@ class Attack(SystemOptions, NodeOptions):
         loaded = self.load(self.target)
         scheme, setting = loaded.policy, self.with_nodes(self.on_data(common.setting_of(loaded)))
         if self.data not in (None, setting.data):
-            raise InputError(
-                f"{self.target} was trained for the data set {setting.data!r}, not {self.data!r}."
-            )
+            raise InputError(f"{self.target} is of the data set {setting.data!r}, not {self.data!r}.")
         halved = common.check_images(self.target, loaded.card, setting)
         if not halved and threat.images in ("other-half", "same-half"):
             common.warn(
@@ -273,15 +271,13 @@ class Attack(SystemOptions, NodeOptions):
             half, own = None, replace(setting, data=self.attacker_data, data_kwargs=theirs)
             if (own.data, own.data_kwargs) == (setting.data, setting.data_kwargs):
                 raise InputError(
-                    f"--attacker-data {own.data} is the target's own data set; --images says which half of it."
+                    f"--attacker-data {own.data} is the target's own; --images says which half of it."
                 )
         train = own.game(half=half, eavesdropper_snr_db=other_snr, **rules)
         test = setting.game(split="test", **rules)
         if train.source.image_shape != test.source.image_shape:
-            raise InputError(
-                f"{self.attacker_data} images have the shape {train.source.image_shape}, the target's "
-                f"{test.source.image_shape}."
-            )
+            shape, wanted = train.source.image_shape, test.source.image_shape
+            raise InputError(f"{self.attacker_data} images have the shape {shape}, the target's {wanted}.")
         for system, game in zip(systems, (train, test), strict=True):
             if not system.receives and len(system.get_buffer("symbols")) != len(game.source):
                 raise DataError(
@@ -314,9 +310,8 @@ def _check_options(names: list[str], options: dict[str, Any]) -> None:
     for key in options:
         one, dot, _ = key.partition(".")
         if one not in names if dot else not any(_holds(found, key) for found in applied.values()):
-            raise InputError(
-                f"--eavesdropper-kwargs sets {shown(key)}, which goes to none of the attackers {', '.join(names)}."
-            )
+            told = f"which goes to none of the attackers {', '.join(names)}"
+            raise InputError(f"--eavesdropper-kwargs sets {shown(key)}, {told}.")
 
 
 def _holds(options: Mapping[str, Any], name: str) -> bool:

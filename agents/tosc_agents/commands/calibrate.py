@@ -60,7 +60,7 @@ class Calibrate:
         setting = setting_of(load_checkpoint(self.scheme, kind="scheme"))
         if not isinstance(setting.snr_db, int | float):
             raise InputError(
-                f"a calibration is made at one SNR, but {self.scheme} was trained at {setting.snr_db}."
+                f"{self.scheme} was trained at {setting.snr_db} dB; a calibration is made at one SNR."
             )
         calibratable(self.scheme, self.budgets, device)
         output = self.output or self.scheme.with_name(f"{self.scheme.stem}-calibrated.safetensors")
@@ -83,9 +83,10 @@ class Calibrate:
 
     def _accuracy_of(self, path: Path, game: Game, snr_db: float) -> float:
         rival = load_checkpoint(path, kind="scheme", device=game.device)
-        if setting_of(rival).snr_db != snr_db:
+        theirs = setting_of(rival).snr_db
+        if theirs != snr_db:
             raise CheckpointError(
-                f"{path} was trained at {setting_of(rival).snr_db} dB, not at {snr_db:g} dB as {self.scheme}."
+                f"{path} was trained at {theirs} dB, not at {snr_db:g} dB as {self.scheme}."
             )
         check_fits(read_header(path), path, game.spec, game.source.name)
         game = game.with_rules(constellation=rival.policy.constellation)

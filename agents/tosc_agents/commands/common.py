@@ -114,10 +114,8 @@ def snr_choices(values: Sequence[float]) -> Any:
 def check_snr_pairs(snr_db: Sequence[float], eavesdropper_snr_db: Sequence[float]) -> None:
     """Raise InputError unless the eavesdropper's SNRs are none, or one for each of the receiver's."""
     if eavesdropper_snr_db and len(eavesdropper_snr_db) != len(snr_db):
-        raise InputError(
-            f"--eavesdropper-snr-db pairs with --snr-db, but there are {len(eavesdropper_snr_db)} and "
-            f"{len(snr_db)} values."
-        )
+        counts = f"{len(eavesdropper_snr_db)} and {len(snr_db)} values"
+        raise InputError(f"--eavesdropper-snr-db pairs with --snr-db, but there are {counts}.")
 
 
 def part_names(parts: Sequence[str | Mapping[str, Any]]) -> list[str]:
@@ -215,10 +213,8 @@ def check_images(path: Path, card: Mapping[str, Any], setting: GameConfig) -> bo
         return _entry(card, "setting", "data_kwargs") == setting.data_kwargs
     game, labels = setting.game(half="system"), card.get("labels")
     if isinstance(labels, list) and labels != list(game.task.labels):
-        raise InputError(
-            f"{path} answers with one of {shown(labels)}, and these images of {setting.data!r} are of "
-            f"{shown(list(game.task.labels))}."
-        )
+        theirs = shown(list(game.task.labels))
+        raise InputError(f"{path} answers with one of {shown(labels)}, and these images are of {theirs}.")
     if game.source.sha256 != known:
         warn(
             f"the training images of {setting.data!r} are not those that {path} was trained on; some of those may be "
@@ -288,9 +284,9 @@ def setting_of(loaded: Checkpoint) -> GameConfig:
     try:
         return GameConfig(**loaded.card["setting"])
     except (KeyError, TypeError):
+        wanted = "save it with {'setting': config.plain()} in its card"
         raise CheckpointError(
-            f"{loaded.path} says nothing of the setting it was trained in: save it with {{'setting': config.plain()}} "
-            "in its card."
+            f"{loaded.path} does not say in which setting it was trained: {wanted}."
         ) from None
 
 

@@ -121,7 +121,7 @@ class Evaluate(SystemOptions, NodeOptions):
             return Path(self.scheme), self.data, None
         if self.data is None:
             raise InputError(
-                f"{self.scheme!r} is no file of a scheme; one by its name ('tosc list') needs --data as well."
+                f"{self.scheme!r} is no file; a scheme by its name ('tosc list') needs --data too."
             )
         id = common.environment_of(self.data)
         path = scheme_file(self.scheme, id, common.scheme_options(self.scheme_kwargs))
@@ -143,7 +143,7 @@ def _warn_of_other_nodes(path: Path, card: dict[str, Any], setting: GameConfig) 
     theirs, ours = (" + ".join(str(node.antennas) for node in as_nodes(nodes)[1:]) for nodes in given)
     if theirs != ours:
         common.warn(
-            f"{path} was trained beside eavesdroppers of {theirs} antennas, and those that play have {ours}."
+            f"{path} was trained beside eavesdroppers of {theirs} antennas; those that play have {ours}."
         )
 
 

@@ -142,9 +142,7 @@ def load_state(path: str | os.PathLike[str], device: torch.device) -> dict[str, 
         tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
         return check_is(_restored(json.loads(told[_KEY]), tensors), dict, "a state")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path} is not the state of a run ({error}); delete it to start anew."
-        ) from None
+        raise CheckpointError(f"{path} is no state of a run ({error}); delete it to start anew.") from None
 
 
 def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:

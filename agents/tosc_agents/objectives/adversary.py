@@ -69,7 +69,7 @@ class SimulatedAdversary(nn.Module):
         """
         if self._mean is None:
             raise InputError(
-                "a simulated adversary is measured by the mean image of its data: prepare(game) comes first."
+                "a simulated adversary needs the mean image of its data: call prepare(game) first."
             )
         frozen = {name: p.detach() for name, p in self.named_parameters()}
         rebuilt = torch.func.functional_call(self, frozen, (received, csi))
@@ -139,8 +139,7 @@ def _gradient(objective: Tensor, features: Tensor) -> Tensor:
         (found,) = torch.autograd.grad(objective, features, retain_graph=True, allow_unused=True)
     if found is None:
         raise InputError(
-            "the weighting 'multiple-gradient' weighs the leak against the objectives before it, and both must reach "
-            "the scheme's features with a gradient."
+            "the weighting 'multiple-gradient' needs objectives that reach the scheme's features with a gradient."
         )
     return found.detach()
 

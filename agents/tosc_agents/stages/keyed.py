@@ -91,10 +91,8 @@ class Keyed(Stage):
         if constellation is not None:
             check_choice(constellation, "constellation", tuple(CONSTELLATIONS))
             if mode == "rotation":
-                raise InputError(
-                    f"the mode 'rotation' does not send points of {constellation!r} to points; a discrete scheme takes "
-                    "'shuffle' or 'shuffle+signs'."
-                )
+                allowed = "a discrete scheme takes 'shuffle' or 'shuffle+signs'"
+                raise InputError(f"'rotation' sends no points of {constellation!r} to points; {allowed}.")
         self.mode, self.lifetime = mode, lifetime
         self.stochastic = lifetime == "per_message"
         self._own_key = key is not None
@@ -159,10 +157,8 @@ class Keyed(Stage):
     def _secrets(self, values: Tensor, context: Context) -> _Secrets:
         length = 2 * self.spec.num_symbols
         if values.dim() != 2 or values.shape[1] != length or len(values) != len(context.message):
-            raise InputError(
-                f"the key of {len(context.message)} messages fits real numbers of the shape "
-                f"[{len(context.message)}, {length}], not {list(values.shape)}."
-            )
+            wanted = [len(context.message), length]
+            raise InputError(f"symbols of these messages have the shape {wanted}, not {list(values.shape)}.")
         if not self.stochastic:
             return _Secrets(self._order, self._signs)
         environment, message = context.environment, context.message

@@ -105,9 +105,7 @@ def calibratable(
     policy = loaded.policy
     noise = noise_of(policy).options if policy.name == "dp-laplace" else {}
     if noise.get("constant") is None or noise.get("epsilon_range") is None:
-        raise CheckpointError(
-            f"{path} is no dp-laplace in mode 'calibrated' that was trained over an epsilon_range."
-        )
+        raise CheckpointError(f"{path} is no dp-laplace in mode 'calibrated' with an epsilon_range.")
     trained, (low, high) = noise["constant"], noise["epsilon_range"]
     least, most = max(budgets) * trained / high, min(budgets) * trained / low
     if least > most:

@@ -346,10 +346,8 @@ def _common(threats: Mapping[str, ThreatModel | None]) -> ThreatModel:
         for means in ("colluding", "receptions", "csi"):
             ours, theirs = getattr(threat, means), getattr(other, means)
             if ours != theirs:
-                raise InputError(
-                    f"{first} was trained with {means}={ours} and {name} with {means}={theirs}: evaluate them one kind "
-                    "at a time."
-                )
+                told = f"{first} was trained with {means}={ours} and {name} with {means}={theirs}"
+                raise InputError(f"{told}: evaluate them one kind at a time.")
     return threat
 
 

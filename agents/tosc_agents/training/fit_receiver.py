@@ -60,9 +60,7 @@ def fit_receiver(
     wanted = usual_objectives(scheme.name, scheme.spec) if objectives is None else objectives
     objectives = make_objectives(wanted, scheme.spec)
     if [one.name for one in objectives] != ["task"] or pipeline.keyed:
-        raise InputError(
-            f"the training of {scheme.name!r} needs the images themselves, not what its {PART} makes."
-        )
+        raise InputError(f"training {scheme.name!r} needs the images themselves, not what its {PART} makes.")
     generator = torch.Generator(game.device).manual_seed(seed)
     scheme.to(game.device)
     outputs = _outputs(transmitter.eval(), game, config, copies, generator)

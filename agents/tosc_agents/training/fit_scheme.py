@@ -134,8 +134,7 @@ class Trainee(nn.Module):
             raise InputError(f"the scheme {scheme.name!r} has nothing to train.")
         if not any(p.requires_grad for p in scheme.parameters()):
             raise InputError(
-                f"all weights of the scheme {scheme.name!r} are frozen, as loaded ones are; call its requires_grad_() "
-                "first."
+                f"the weights of {scheme.name!r} are frozen, as loaded ones are; call requires_grad_()."
             )
         if not objectives:
             raise InputError("a training needs at least one objective, such as 'task'.")

@@ -62,16 +62,14 @@ class Pack(SystemOptions):
         target = self.folder / f"{self.name}.safetensors"
         if target.exists():
             raise InputError(
-                f"{target} exists, and weights of the zoo are never written again; choose another name."
+                f"{target} exists, and the zoo's weights are never written again; choose another name."
             )
         policy = load_checkpoint(self.checkpoint).policy
         card = self._card(read_header(self.checkpoint), describe_module(policy)["weights"])
         count = sum(parameter.numel() for parameter in policy.parameters())
         if isinstance(policy, Eavesdropper) and count > ATTACKER_LIMIT:
-            raise InputError(
-                f"the eavesdropper {policy.name!r} has {count:,} parameters; one in the zoo may "
-                f"have {ATTACKER_LIMIT:,}."
-            )
+            told = f"the eavesdropper {policy.name!r} has {count:,} parameters"
+            raise InputError(f"{told}; one in the zoo may have {ATTACKER_LIMIT:,}.")
         with tempfile.TemporaryDirectory() as folder:
             part = Path(folder) / target.name
             save_checkpoint(part, policy, card, half=True)
@@ -101,10 +99,8 @@ class Pack(SystemOptions):
             raise InputError(f"{self.name} has {size:,} bytes; a file of the zoo may have {LIMIT:,}.")
         others = sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
         if others + size > ZOO_LIMIT:
-            raise InputError(
-                f"{self.name} has {size:,} bytes and the other files of the zoo {others:,}; together they may have "
-                f"{ZOO_LIMIT:,}."
-            )
+            told = f"{self.name} has {size:,} bytes and the other files of the zoo {others:,}"
+            raise InputError(f"{told}; together they may have {ZOO_LIMIT:,}.")
 
     def _measure(self, path: Path) -> dict[str, Any]:
         shipped = load_checkpoint(path, device=resolve_device(self.device))
