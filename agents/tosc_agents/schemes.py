@@ -26,10 +26,8 @@ from tosc_agents.backbones.label import Label
 from tosc_agents.backbones.vq import VQ
 from tosc_agents.stages.keyed import Keyed
 from tosc_agents.stages.laplace import Laplace
+from tosc_env import Pipeline, PrivacyScheme, SystemSpec, defaults
 from tosc_env.errors import InputError, shown
-from tosc_env.pipeline import Pipeline
-from tosc_env.schemes import PrivacyScheme, defaults
-from tosc_env.types import SystemSpec
 
 ADAMW: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-3}
 STRONG_DECAY: Mapping[str, Any] = {**ADAMW, "weight_decay": 0.05}

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from tosc_agents.networks import ImageEncoder, ResidualMLP, scaled_log, scaled_snr
+from tosc_env import Context, PrivacyScheme, SystemSpec, defaults
 from tosc_env.errors import InputError, shown
 from tosc_env.options import check_count, check_number, check_positive, check_range, list_hint
-from tosc_env.schemes import PrivacyScheme, defaults
-from tosc_env.types import Context, SystemSpec
 
 NETWORK = ("stem", "widths", "blocks", "receiver_width", "receiver_depth")
 """The options that decide the sizes of the networks."""

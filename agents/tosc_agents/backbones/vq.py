@@ -11,13 +11,12 @@ from torch import Tensor
 
 from tosc_agents.backbones.cnn import CNN
 from tosc_agents.networks import ImageEncoder
+from tosc_env import Context, InputError, SystemSpec
 from tosc_env.channels import noise_power
 from tosc_env.channels.base import to_constellation
-from tosc_env.errors import InputError
 from tosc_env.modulation import constellation_for, constellation_points, hard_decision, modulate
 from tosc_env.options import check_count, check_options
 from tosc_env.schemes import Transmit, Trial, defaults
-from tosc_env.types import Context, SystemSpec
 
 
 @defaults(weights="lbvq", objectives=("task", "codebook"))

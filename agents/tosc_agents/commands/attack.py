@@ -26,19 +26,15 @@ from tosc_agents.pictures import attack_picture
 from tosc_agents.records import RESULTS, print_evaluation, provenance, rising, write_results
 from tosc_agents.training import fit_eavesdropper as fitting
 from tosc_agents.training.evaluate import evaluate
+from tosc_env import Game, GameConfig, Pipeline, ThreatModel, View, save_checkpoint
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
 from tosc_env.errors import DataError, InputError, shown, unknown
 from tosc_env.exchange import known_spec
-from tosc_env.game import Game, GameConfig
 from tosc_env.identity import check_identity, identity
-from tosc_env.io.checkpoints import save_checkpoint
 from tosc_env.nodes import as_nodes
 from tosc_env.options import named_options
-from tosc_env.pipeline import Pipeline
 from tosc_env.privacy.oracle import Recorded
-from tosc_env.privacy.threat import ThreatModel
-from tosc_env.privacy.view import View
 from tosc_env.zoos import UNPROTECTED
 
 _LARGEST_RECORD = 2**31

@@ -16,17 +16,14 @@ import tyro
 
 from tosc_agents.keys import SecretKey
 from tosc_agents.learning.state import kept_identity
+from tosc_env import Checkpoint, GameConfig, Pipeline, ThreatModel, load_checkpoint
 from tosc_env.data import data_set
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError, shown, unknown, without_keys
-from tosc_env.game import GameConfig
 from tosc_env.identity import describe_module, digest
 from tosc_env.io.checkpoint_files import SUFFIX, card_path, data_of, read_card
-from tosc_env.io.checkpoints import Checkpoint, load_checkpoint
 from tosc_env.nodes import WIRETAP, as_nodes, wiretap
 from tosc_env.options import named_options
-from tosc_env.pipeline import Pipeline
-from tosc_env.privacy.threat import ThreatModel
 from tosc_env.registration import environments
 
 

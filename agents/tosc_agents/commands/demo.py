@@ -13,10 +13,8 @@ import torch
 from tosc_agents.commands.attack import Attack
 from tosc_agents.commands.common import check_folder
 from tosc_agents.zoo import WEIGHTS
-from tosc_env.io.checkpoints import load_checkpoint
+from tosc_env import Context, Pipeline, load_checkpoint
 from tosc_env.io.files import replacing
-from tosc_env.pipeline import Pipeline
-from tosc_env.types import Context
 
 
 @dataclass

@@ -12,13 +12,10 @@ from tosc_agents.commands import common
 from tosc_agents.commands.common import NodeOptions, SystemOptions, is_file, setting_of
 from tosc_agents.records import describe_usage, print_evaluation, provenance, write_results
 from tosc_agents.training.evaluate import evaluate
-from tosc_env.attackers import Eavesdropper
+from tosc_env import Eavesdropper, GameConfig, InputError, Pipeline
 from tosc_env.devices import resolve_device
-from tosc_env.errors import InputError
-from tosc_env.game import GameConfig
 from tosc_env.io.checkpoints import check_fits, load_checkpoint, read_header
 from tosc_env.nodes import WIRETAP, as_nodes
-from tosc_env.pipeline import Pipeline
 from tosc_env.registration import environments
 from tosc_env.zoos import check_has_weights, eavesdropper_file, scheme_file
 

@@ -22,14 +22,11 @@ from tosc_agents.training.card import scheme_card
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
 from tosc_agents.training.warm_start import WarmStart, freeze
+from tosc_env import GameConfig, InputError, SystemSpec, make_scheme
 from tosc_env.data import data_set
 from tosc_env.devices import resolve_device
-from tosc_env.errors import InputError
-from tosc_env.game import GameConfig
 from tosc_env.io.checkpoints import check_registered, save_checkpoint
-from tosc_env.pipeline import make_scheme
 from tosc_env.schemes import defaults_of, make_objectives
-from tosc_env.types import SystemSpec
 
 
 @dataclass

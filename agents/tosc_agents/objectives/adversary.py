@@ -9,13 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tosc_agents.networks import scaled_snr
+from tosc_env import Game, InputError, Objective, Round, SystemSpec, Task, Transmission, Trial
 from tosc_env.channels import noise_power
-from tosc_env.errors import InputError
-from tosc_env.game import Game
 from tosc_env.options import Size, Weight, check_choice, check_count, check_weight
-from tosc_env.schemes import Objective, Trial
-from tosc_env.tasks import Task
-from tosc_env.types import Round, SystemSpec, Transmission
 
 WEIGHTINGS = ("fixed", "multiple-gradient")
 

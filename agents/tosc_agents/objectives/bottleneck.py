@@ -8,11 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tosc_env import Objective, PrivacyScheme, Round, SystemSpec, Task, Trial
 from tosc_env.channels import noise_power
 from tosc_env.options import check_count, check_weight
-from tosc_env.schemes import Objective, PrivacyScheme, Trial
-from tosc_env.tasks import Task
-from tosc_env.types import Round, SystemSpec
 
 
 class Bottleneck(Objective):

@@ -7,11 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from tosc_env.errors import InputError
+from tosc_env import InputError, Objective, Round, SystemSpec, Task, Trial
 from tosc_env.options import check_weight
-from tosc_env.schemes import Objective, Trial
-from tosc_env.tasks import Task
-from tosc_env.types import Round, SystemSpec
 
 NO_CODEBOOK = "the objective 'codebook' trains a scheme with a codebook, such as lbvq."
 

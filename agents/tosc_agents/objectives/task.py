@@ -6,9 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from tosc_env.schemes import Objective, Trial
-from tosc_env.tasks import Task
-from tosc_env.types import Round, SystemSpec
+from tosc_env import Objective, Round, SystemSpec, Task, Trial
 
 
 class TaskLoss(Objective):

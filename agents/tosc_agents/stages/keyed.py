@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from tosc_agents.keys import SecretKey, fixed_keystream, keystream
+from tosc_env import Context, InputError, Stage, SystemSpec
 from tosc_env.channels.base import mixed
-from tosc_env.errors import InputError
 from tosc_env.modulation import CONSTELLATIONS
 from tosc_env.options import check_choice
-from tosc_env.schemes import Stage
-from tosc_env.types import Context, SystemSpec
 
 ROUNDS = {"shuffle": 1, "shuffle+signs": 1, "rotation": 3}
 """The modes, and how many rounds of signs, shuffle and mixing each has."""

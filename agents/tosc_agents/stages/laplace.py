@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from tosc_agents.accounting import composed
+from tosc_env import Context, Stage, SystemSpec
 from tosc_env.errors import InputError, shown
 from tosc_env.game import ENERGY_EPSILON
 from tosc_env.modulation import constellation_points, hard_decision, modulate
 from tosc_env.options import check_choice, check_count, check_positive, check_range
-from tosc_env.schemes import Stage
-from tosc_env.types import Context, SystemSpec
 
 MODES = ("laplace", "calibrated")
 

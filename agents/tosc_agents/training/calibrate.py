@@ -10,12 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tosc_env import Game, Pipeline, load_checkpoint, rollout, save_checkpoint
 from tosc_env.data import data_set
 from tosc_env.errors import CheckpointError, InputError
-from tosc_env.exchange import rollout
-from tosc_env.game import Game
-from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
-from tosc_env.pipeline import Pipeline
 
 ARTICLE_BUDGET = 0.05
 """The budget at which the article's noise is fitted."""

@@ -12,18 +12,14 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from tosc_env import metrics
+from tosc_env import Game, PrivacyScheme, Reception, Round, ThreatModel, metrics
 from tosc_env.attackers import Eavesdropper, answered
 from tosc_env.errors import InputError, unknown, warn_user
 from tosc_env.exchange import Exchange, known_spec, rollout
-from tosc_env.game import Game
 from tosc_env.modulation import constellation_points, hard_decision
 from tosc_env.options import MOST_MESSAGES, Count, Seed, Within, checked
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.streams import secret_of, stream
-from tosc_env.privacy.threat import ThreatModel
-from tosc_env.schemes import PrivacyScheme
-from tosc_env.types import Reception, Round
 from tosc_env.zoos import check_shapes
 
 CANDIDATES = 1000

@@ -13,17 +13,13 @@ from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.learning.state import Run
 from tosc_agents.perceptual import weights_digest
-from tosc_env.attackers import Eavesdropper, make_eavesdropper
+from tosc_env import Eavesdropper, Game, PrivacyScheme, ThreatModel, load_checkpoint, make_eavesdropper
 from tosc_env.exchange import known_spec
-from tosc_env.game import Game
 from tosc_env.identity import check_identity, identity, plain
-from tosc_env.io.checkpoints import load_checkpoint
 from tosc_env.options import Seed, checked
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.streams import stream
-from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import counted_view
-from tosc_env.schemes import PrivacyScheme
 
 
 @torch.inference_mode(False)

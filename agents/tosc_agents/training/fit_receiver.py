@@ -15,13 +15,10 @@ from tosc_agents.learning.precision import autocast
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.state import Run
 from tosc_agents.training.fit_scheme import SchemeTraining, Trainee, usual_objectives
-from tosc_env.errors import InputError
-from tosc_env.game import Game
+from tosc_env import Game, InputError, PrivacyScheme, Round, make_objectives
 from tosc_env.identity import plain
 from tosc_env.options import Seed, Within, checked
 from tosc_env.pipeline import as_pipeline
-from tosc_env.schemes import PrivacyScheme, make_objectives
-from tosc_env.types import Round
 
 PART = "transmitter"
 

@@ -16,13 +16,11 @@ from tosc_agents.learning.loop import LoopConfig, train
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.learning.state import Run
-from tosc_env.errors import InputError
+from tosc_env import Game, InputError, Round, SystemSpec
 from tosc_env.exchange import numbered_by_content, transmit, with_fresh_nonces
-from tosc_env.game import Game
 from tosc_env.options import Seed, Share, Within, check_fields, checked
 from tosc_env.pipeline import Pipeline, as_pipeline
 from tosc_env.schemes import Objective, PrivacyScheme, defaults_of, make_objectives, schemes
-from tosc_env.types import Round, SystemSpec
 
 SYSTEM = "system"
 """The pass over the images in which the scheme itself learns."""

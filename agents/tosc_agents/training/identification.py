@@ -10,15 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tosc_env import metrics
+from tosc_env import Game, PrivacyScheme, ThreatModel, metrics, rollout
 from tosc_env.attackers import Eavesdropper, answered
-from tosc_env.exchange import rollout
-from tosc_env.game import Game
 from tosc_env.options import Seed, check_count, checked
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.streams import secret_of, stream
-from tosc_env.privacy.threat import ThreatModel
-from tosc_env.schemes import PrivacyScheme
 
 AT_ONCE = 500
 """Messages at once."""

@@ -19,14 +19,11 @@ from tosc_agents.leaks import leaks_of_attacks
 from tosc_agents.training.card import measured
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import WEIGHTS
-from tosc_env.attackers import Eavesdropper
+from tosc_env import Eavesdropper, InputError, Pipeline, ToscError, load_checkpoint, save_checkpoint
 from tosc_env.data import data_set
 from tosc_env.devices import resolve_device
-from tosc_env.errors import InputError, ToscError
 from tosc_env.identity import describe_module
 from tosc_env.io.checkpoint_files import read_header
-from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
-from tosc_env.pipeline import Pipeline
 
 LIMIT = 8_000_000
 """Bytes a file of the zoo may have."""
