@@ -1,17 +1,5 @@
 """The registered schemes: each a short composition of a backbone and stages, and what it is trained for.
 
-===========  ==========================  =======================================
-name         backbone and stages         weights, and what they are trained for
-===========  ==========================  =======================================
-deepjscc     cnn                         own: the task
-label-only   label                       deepjscc's
-dp-laplace   cnn (sharpened) + laplace   own: the task, at many budgets
-encryption   cnn + keyed                 deepjscc's
-ibal         cnn                         own: task, bottleneck, adversary
-lbvq         vq                          own: task, codebook
-layered      vq + keyed                  lbvq's
-===========  ==========================  =======================================
-
 ``stages=`` puts more between any of these and the channel.
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
@@ -308,16 +307,14 @@ def check_colluding(threat: ThreatModel | None, setting: GameConfig) -> None:
 
 def check_folder(path: Path) -> None:
     """Raise InputError for an --output that is no folder and cannot become one, before anything is computed for it."""
-    place = path
     try:
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        if not place.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, f"{place} is no folder")
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, f"{place} may not be written to")
+        place = next(one for one in (path, *path.parents) if one.exists())
+        why = "" if os.access(place, os.W_OK | os.X_OK) else f"{place} may not be written to"
+        why = why if place.is_dir() else f"{place} is no folder"
     except OSError as error:
-        raise InputError(f"--output cannot be in the folder {path}: {error.strerror}.") from None
+        why = error.strerror or str(error)
+    if why:
+        raise InputError(f"--output cannot be in the folder {path}: {why}.")
 
 
 def refuse_overwriting(path: Path, overwrite: bool, state: Path | None = None) -> None:
