@@ -45,8 +45,6 @@ class Evaluate(SystemOptions, NodeOptions):
     """The channel's options, as name=value."""
     data: str | None = None
     """The data set (or environment) the scheme is wanted for; that of a checkpoint is its own, another is refused."""
-    num_symbols: int | None = None
-    """The code length the scheme is wanted for; by default its own, another is refused."""
     output: Path | None = None
     """Folder for results.json, results.csv and results.md; by default nothing is written."""
 
@@ -58,14 +56,15 @@ class Evaluate(SystemOptions, NodeOptions):
             common.check_folder(self.output)
         target, data, play = self._target()
         loaded = self.load(target, play)
-        setting = self._over_channel(self.with_nodes(self.on_data(setting_of(loaded))))
+        setting = self.with_nodes(self.on_data(setting_of(loaded)))
+        options = common.parse_options(self.channel_kwargs)
+        if self.channel is not None or options:
+            setting = replace(setting, channel=self.channel or setting.channel, channel_kwargs=options)
         scheme = loaded.policy
         common.use_key_file(scheme, self.key_file)
         common.tell_guarantee(scheme)
         game = setting.game(split="test", device=device, constellation=scheme.constellation)
-        length = game.num_symbols if self.num_symbols is None else self.num_symbols
-        wanted = replace(game.spec, num_symbols=length)
-        check_fits(read_header(target), target, wanted, data)
+        check_fits(read_header(target), target, game.spec, data)
         common.check_images(target, loaded.card, setting)
         attackers: dict[str, Eavesdropper] = {}
         for given in self.attacker:
@@ -117,19 +116,10 @@ class Evaluate(SystemOptions, NodeOptions):
         if is_file(self.scheme):
             return Path(self.scheme), self.data, None
         if self.data is None:
-            raise InputError(
-                f"{self.scheme!r} is no file; a scheme by its name ('tosc list') needs --data too."
-            )
+            raise InputError(f"{self.scheme!r} is no file; a scheme by its name ('tosc list') needs --data.")
         id = common.environment_of(self.data)
         path = scheme_file(self.scheme, id, common.scheme_options(self.scheme_kwargs))
         return path, environments()[id], self.scheme
-
-    def _over_channel(self, setting: GameConfig) -> GameConfig:
-        """The setting with the channel that was given."""
-        options = common.parse_options(self.channel_kwargs)
-        if self.channel is None:
-            return replace(setting, channel_kwargs=options) if options else setting
-        return replace(setting, channel=self.channel, channel_kwargs=options)
 
 
 def _warn_of_other_nodes(path: Path, card: dict[str, Any], setting: GameConfig) -> None:

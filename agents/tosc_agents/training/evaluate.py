@@ -421,9 +421,8 @@ def _again(
     for _ in range(threat.receptions - 1):
         sent = next(rollout(game, exchange.scheme, generator=generator, index=index, batch_size=len(index)))
         receptions.append(sent.observed(threat, node))
-    return Reception(
-        *(torch.stack([getattr(r, part) for r in receptions], dim=1) for part in ("received", "csi"))
-    )
+    received = torch.stack([r.received for r in receptions], dim=1)
+    return Reception(received, torch.stack([r.csi for r in receptions], dim=1))
 
 
 def _own_snrs(game: Game, pairs: int) -> dict[str, float]:
