@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from tosc_agents.networks import ImageEncoder, ResidualMLP, scaled_log, scaled_snr
 from tosc_env import Context, PrivacyScheme, SystemSpec, defaults
-from tosc_env.errors import InputError, shown
-from tosc_env.options import check_count, check_number, check_positive, check_range, list_hint
+from tosc_env.errors import InputError
+from tosc_env.options import LARGEST, Positive, Size, Within, check_range, checked
 
 NETWORK = ("stem", "widths", "blocks", "receiver_width", "receiver_depth")
 """The options that decide the sizes of the networks."""
 
 OPTIONS = ("told_snr_db", *NETWORK, "sharpness", "told")
 """All options of a :class:`CNN`."""
-
-LARGEST_SIDE = 2**14
-"""Channels or width of a layer: one of this side has a gigabyte of weights."""
 
 LARGE_NETWORK: Mapping[str, Any] = MappingProxyType(
     {"stem": 64, "widths": (112, 224, 448), "blocks": (3, 2, 1), "receiver_width": 1024, "receiver_depth": 2}
@@ -58,36 +55,31 @@ class CNN(PrivacyScheme):
 
     name = "cnn"
 
+    @checked
     def __init__(
         self,
         spec: SystemSpec,
         *,
-        told_snr_db: float | None = None,
-        stem: int = 32,
-        widths: Sequence[int] = (64, 128, 224),
-        blocks: Sequence[int] = (1, 2, 1),
-        receiver_width: int = 752,
-        receiver_depth: int = 2,
-        sharpness: float | None = None,
-        told: Mapping[str, Sequence[float] | None] | None = None,
+        told_snr_db: Annotated[float, Within(-LARGEST, LARGEST)] | None = None,
+        stem: Size = 32,
+        widths: Sequence[Size] = (64, 128, 224),
+        blocks: Sequence[Annotated[int, Within(0, 1000)]] = (1, 2, 1),
+        receiver_width: Size = 752,
+        receiver_depth: Annotated[int, Within(0, 1000)] = 2,
+        sharpness: Positive | None = None,
+        told: Mapping[str, Any] | None = None,
     ) -> None:
-        if told_snr_db is not None:
-            number = check_number(told_snr_db, "told_snr_db")
-            told_snr_db = told_snr_db if isinstance(told_snr_db, int) else number
-        if told is not None and not isinstance(told, Mapping):
-            raise InputError(f"told takes a dictionary of knobs and their ranges, not {shown(told)}.")
-        widths, blocks = _check_counts(widths, "widths", 1), _check_counts(blocks, "blocks", 0)
+        widths, blocks = list(widths), list(blocks)
         super().__init__(
             spec,
             told_snr_db=told_snr_db,
-            stem=check_count(stem, "stem", high=LARGEST_SIDE),
+            stem=stem,
             widths=widths,
             blocks=blocks,
-            receiver_width=check_count(receiver_width, "receiver_width", high=LARGEST_SIDE),
-            receiver_depth=check_count(receiver_depth, "receiver_depth", 0, 1000),
+            receiver_width=receiver_width,
+            receiver_depth=receiver_depth,
         )
-        self.told_snr_db = told_snr_db
-        self.sharpness = None if sharpness is None else check_positive(sharpness, "sharpness")
+        self.told_snr_db, self.sharpness = told_snr_db, None if sharpness is None else float(sharpness)
         self.ranges = {name: check_range(name, bounds) for name, bounds in (told or {}).items()}
         if self.sharpness is not None:
             self.options["sharpness"] = self.sharpness
@@ -146,9 +138,3 @@ def sharpened(features: Tensor, sharpness: float) -> Tensor:
     size, peak = z.abs(), z.detach().abs().amax(1, keepdim=True)
     grown = z.sign() * (torch.exp(size - peak) - torch.exp(-size - peak))
     return grown / grown.abs().sum(1, keepdim=True).clamp_min(1e-12)
-
-
-def _check_counts(values: object, name: str, low: int) -> list[int]:
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise InputError(f"{name} takes a list of whole numbers, not {shown(values)}{list_hint(values)}.")
-    return [check_count(value, f"each of {name}", low, LARGEST_SIDE) for value in values]
