@@ -363,13 +363,9 @@ def _claimed(archive: zipfile.ZipFile, member: str) -> int:
     with archive.open(member) as packed:
         file = io.BytesIO(packed.read(_LONGEST_HEADER))
         version = np.lib.format.read_magic(file)
-        if version not in ((1, 0), (2, 0)):  # the later one is for names of columns
-            raise ValueError("they must hold finite real numbers")
-        one = version == (1, 0)
-        shape, _, kind = (
-            np.lib.format.read_array_header_1_0(file) if one else np.lib.format.read_array_header_2_0(file)
-        )
-    if kind.kind not in "fiu":
+        if version == (1, 0):  # later ones are for longer headers, and for names of columns
+            shape, _, kind = np.lib.format.read_array_header_1_0(file)
+    if version != (1, 0) or kind.kind not in "fiu":
         raise ValueError("they must hold finite real numbers")
     if len(shape) != 2 or min(shape) < 1 or shape[1] % 2:
         raise ValueError(f"symbols must be [N, 2n], not {list(shape)}")
