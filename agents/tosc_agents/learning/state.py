@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from tosc_env.errors import CheckpointError, InputError, shown
@@ -73,7 +75,9 @@ def fitting(path: str | os.PathLike[str]) -> Iterator[None]:
     """A context in which what is found in a state is checked and taken; what does not fit is a CheckpointError."""
     try:
         yield
-    except (InputError, RuntimeError, KeyError, TypeError, ValueError) as error:
+    except CheckpointError:
+        raise
+    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         why = str(error).rstrip(".") or type(error).__name__
         raise CheckpointError(
             f"{path} is not the state of this run ({why}); delete it to start anew."
@@ -119,8 +123,6 @@ def _restored(plain: Any, tensors: dict[str, Tensor]) -> Any:
 
 def save_state(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
     """Write a nested state whole or not at all (raises WriteError and keeps the older file)."""
-    from safetensors.torch import save
-
     tensors, plain = _flattened(tree)
     unique = {name: t.to("cpu", copy=True).contiguous() for name, t in tensors.items()}
     text = json.dumps(plain)
@@ -131,9 +133,7 @@ def save_state(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
 
 def load_state(path: str | os.PathLike[str], device: torch.device) -> dict[str, Any]:
     """The state of an interrupted run; CheckpointError for a file that is truncated, corrupt, or something else."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
+    with fitting(path):
         with safe_open(Path(path), framework="pt") as file:
             told = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -141,8 +141,6 @@ def load_state(path: str | os.PathLike[str], device: torch.device) -> dict[str, 
             raise ValueError("it is not what was written")
         tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
         return check_is(_restored(json.loads(told[_KEY]), tensors), dict, "a state")
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is no state of a run ({error}); delete it to start anew.") from None
 
 
 def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
