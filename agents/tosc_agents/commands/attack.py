@@ -25,7 +25,6 @@ from tosc_agents.learning.seeding import weights_from
 from tosc_agents.pictures import attack_picture
 from tosc_agents.records import RESULTS, print_evaluation, provenance, rising, write_results
 from tosc_agents.training import fit_eavesdropper as fitting
-from tosc_agents.training.evaluate import evaluate
 from tosc_env import Game, GameConfig, Pipeline, ThreatModel, View, save_checkpoint
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
@@ -144,17 +143,8 @@ class Attack(SystemOptions, NodeOptions):
             fitting.forget_run(state)
             records[name] = fitting.without_identity(record)
         levels = self.snr_db or train.snr_db.choices or (train.snr_db.low, train.snr_db.high)
-        found = evaluate(
-            test,
-            tested,
-            fitted,
-            snr_db=levels,
-            eavesdropper_snr_db=self.eavesdropper_snr_db or None,
-            seeds=self.seeds,
-            with_ssim=self.ssim,
-            seed=self.noise_seed,
-            threat=threat,
-        )
+        snrs = {"snr_db": levels, "eavesdropper_snr_db": self.eavesdropper_snr_db or None}
+        found = self.measured(test, tested, fitted, **snrs, threat=threat)
         top = strongest(found)
         record = {
             "target": self.target.name,

@@ -15,7 +15,8 @@ import tyro
 
 from tosc_agents.keys import SecretKey
 from tosc_agents.learning.state import kept_identity
-from tosc_env import Checkpoint, GameConfig, Pipeline, ThreatModel, load_checkpoint
+from tosc_agents.training.evaluate import Evaluation, evaluate
+from tosc_env import Checkpoint, Eavesdropper, Game, GameConfig, Pipeline, ThreatModel, load_checkpoint
 from tosc_env.data import data_set
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError, shown, unknown, without_keys
@@ -185,6 +186,13 @@ class SystemOptions:
             options=scheme_options(self.scheme_kwargs),
             stages=parse_parts(self.stages),
         )
+
+    def measured(
+        self, game: Game, scheme: Pipeline, attackers: Mapping[str, Eavesdropper], **rules: Any
+    ) -> Evaluation:
+        """The evaluation with so many draws of the noise; ``rules`` are further arguments of it."""
+        how: dict[str, Any] = {"seeds": self.seeds, "seed": self.noise_seed, "with_ssim": self.ssim}
+        return evaluate(game, scheme, attackers, **how, **rules)
 
     def on_data(self, setting: GameConfig) -> GameConfig:
         """The setting on the data set with the options that were given."""

@@ -11,7 +11,6 @@ import tyro
 from tosc_agents.commands import common
 from tosc_agents.commands.common import NodeOptions, SystemOptions, is_file, setting_of
 from tosc_agents.records import describe_usage, print_evaluation, provenance, write_results
-from tosc_agents.training.evaluate import evaluate
 from tosc_env import Eavesdropper, GameConfig, InputError, Pipeline
 from tosc_env.devices import resolve_device
 from tosc_env.io.checkpoints import check_fits, load_checkpoint, read_header
@@ -79,16 +78,8 @@ class Evaluate(SystemOptions, NodeOptions):
             common.check_colluding(attacker.policy.fitted_under, setting)
             _warn_of_another(path, attacker.card, scheme, loaded.card)
             _warn_of_other_nodes(path, attacker.card, setting)
-        found = evaluate(
-            game,
-            scheme,
-            attackers,
-            snr_db=self.snr_db,
-            eavesdropper_snr_db=self.eavesdropper_snr_db or None,
-            seeds=self.seeds,
-            with_ssim=self.ssim,
-            seed=self.noise_seed,
-        )
+        snrs = {"snr_db": self.snr_db, "eavesdropper_snr_db": self.eavesdropper_snr_db or None}
+        found = self.measured(game, scheme, attackers, **snrs)
         note = (
             f"{game.source.provenance} {len(game.source)} test images, {self.seeds} seeds of channel noise. "
             f"{found.terms}"

@@ -17,7 +17,6 @@ import tyro
 from tosc_agents.commands.common import SystemOptions, setting_of, trained_against, weights_of
 from tosc_agents.leaks import leaks_of_attacks
 from tosc_agents.training.card import measured
-from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import WEIGHTS
 from tosc_env import Eavesdropper, InputError, Pipeline, ToscError, load_checkpoint, save_checkpoint
 from tosc_env.data import data_set
@@ -110,8 +109,7 @@ class Pack(SystemOptions):
             _check_target(shipped.card, scheme, target.card)
         rules = {"device": self.device, "constellation": scheme.constellation}
         game = setting_of(shipped).game(split="test", **rules)
-        how: dict[str, Any] = {"seeds": self.seeds, "with_ssim": self.ssim, "with_floors": bool(attackers)}
-        found = evaluate(game, scheme, attackers, snr_db=self.snr_db, **how)
+        found = self.measured(game, scheme, attackers, snr_db=self.snr_db, with_floors=bool(attackers))
         if not attackers:
             guarantee = scheme.guarantee()
             return {**({"guarantee": guarantee} if guarantee else {}), **measured(found)}
