@@ -17,22 +17,11 @@ from torch import Tensor, nn
 from tosc_agents.learning.precision import Precision, autocast, resolve_precision
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.state import Run, check_form, fitting
+from tosc_env import options
 from tosc_env.async_checks import AsyncChecks
 from tosc_env.errors import InputError, ToscError, TrainingError, warn_user
 from tosc_env.identity import identity, tensor_digest
-from tosc_env.options import (
-    MOST_MESSAGES,
-    Count,
-    Positive,
-    Share,
-    Weight,
-    Within,
-    check_count,
-    check_fields,
-    check_hint,
-    check_is,
-    check_tensor,
-)
+from tosc_env.options import check_count, check_fields, check_hint, check_is, check_tensor
 
 StepLoss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 """A function from image indices [B] to the loss and figures to log."""
@@ -45,17 +34,17 @@ SYNC_EVERY = 25
 class StepConfig:
     """Settings of a step, whatever is trained and however long."""
 
-    batch_size: Annotated[int, Within(1, MOST_MESSAGES)] = 256
+    batch_size: Annotated[int, options.Within(1, options.MOST_MESSAGES)] = 256
     """Images per step."""
-    learning_rate: Positive = 0.15
+    learning_rate: options.Positive = 0.15
     """Peak learning rate."""
-    weight_decay: Weight = 5e-4
+    weight_decay: options.Weight = 5e-4
     """Weight decay (decoupled for adamw)."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Nesterov momentum 0.9, or AdamW."""
-    clip: Positive = 5.0
+    clip: options.Positive = 5.0
     """Largest norm of the gradient."""
-    average: Share = 0.998
+    average: options.Share = 0.998
     """Decay of the exponential average of the weights that is kept in the end; 0 keeps the last weights."""
     precision: Precision = "auto"
     """bf16 where the processor has it, or float32."""
@@ -68,9 +57,9 @@ class StepConfig:
 class LoopConfig(StepConfig):
     """Settings of a training over a number of epochs."""
 
-    epochs: Count = 60
+    epochs: options.Count = 60
     """Passes over the training images."""
-    warmup: Share = 0.15
+    warmup: options.Share = 0.15
     """Fraction of the run in which the learning rate rises; then it falls along a cosine to zero."""
 
 
