@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -30,7 +31,8 @@ class Eavesdropper(nn.Module, ABC):
 
     Attributes:
         instant: whether fitting takes no time and no queries, so that an environment does it on the spot.
-        needs: fields of :class:`~tosc_env.privacy.threat.ThreatModel` and the values of which it needs one.
+        needs: fields of :class:`~tosc_env.privacy.threat.ThreatModel` and the values of which it needs one. Candidate
+            queries are granted to those alone that name them here, so that records say truly who made them.
         inferred: name and number of values of each quantity that :meth:`infer` gives logits of (``label``, or a
             private attribute), in the order of the logits' columns.
         match_figure: the name under which its :meth:`match` is reported.
@@ -42,7 +44,7 @@ class Eavesdropper(nn.Module, ABC):
 
     name: str = ""
     instant: ClassVar[bool] = False
-    needs: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    needs: Mapping[str, tuple[Any, ...]] = {}
     inferred: Sequence[tuple[str, int]] = ()
     match_figure: ClassVar[str] = "reid_match"
     fitted_under: ThreatModel | None = None
@@ -63,6 +65,12 @@ class Eavesdropper(nn.Module, ABC):
         """Those of ``reconstruct``, ``match``, ``infer`` that this attacker has."""
         names = ("reconstruct", "match", "infer")
         return tuple(name for name in names if getattr(type(self), name) is not getattr(Eavesdropper, name))
+
+    def granted(self, threat: ThreatModel) -> ThreatModel:
+        """What it has under a threat model: no candidate queries, unless it :attr:`needs` them."""
+        if "candidate_queries" in self.needs:
+            return threat
+        return replace(threat, candidate_queries=False, candidates=None)
 
     @abstractmethod
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:

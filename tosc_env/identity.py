@@ -278,15 +278,23 @@ def _class(kind: type) -> str:
     return f"{_name(kind)} {digest(codes)[:16]}" if codes else _name(kind)
 
 
-def _code(function: types.FunctionType) -> list[Any]:
-    """The code of a function, and the numbers and strings of its module that it reads and does not count in."""
+def _code(function: types.FunctionType, above: tuple[types.FunctionType, ...] = ()) -> list[Any]:
+    """The code of a function, and what of its module it reads and does not write to: numbers, strings, and functions
+    that are no part of a package known by its version."""
     steps = list(dis.get_instructions(function.__code__))
     read, written = (
         {s.argval for s in steps if s.opname == name} for name in ("LOAD_GLOBAL", "STORE_GLOBAL")
     )
     found = {name: function.__globals__.get(name) for name in read - written}
     constants = {name: value for name, value in found.items() if type(value) in (bool, int, float, str)}
-    return [function.__code__, constants]
+    helpers = {
+        name: _code(value, (*above, function))
+        for name, value in found.items()
+        if isinstance(value, types.FunctionType)
+        and value not in above
+        and (value.__module__ or "").partition(".")[0] not in _COUNTED
+    }
+    return [function.__code__, constants, *([helpers] if helpers else [])]
 
 
 def _name(value: Any) -> str:

@@ -1,10 +1,6 @@
-"""Reference policies for tosc-env: schemes, eavesdroppers, their training, and a zoo of trained weights.
+"""Reference policies for tosc-env: schemes, eavesdroppers, their training, and a zoo of trained weights."""
 
-Example:
-    >>> from tosc_agents import LoopConfig
-    >>> LoopConfig(epochs=5).optimizer
-    'sgd'
-"""
+# ruff: noqa: F401
 
 from __future__ import annotations
 
@@ -32,17 +28,7 @@ _HOMES = {
     "show_progress": "learning.progress",
 }
 
-__all__ = [
-    "Evaluation",
-    "LoopConfig",
-    "SchemeTraining",
-    "attack_picture",
-    "evaluate",
-    "fit_eavesdropper",
-    "fit_scheme",
-    "identification_curve",
-    "show_progress",
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

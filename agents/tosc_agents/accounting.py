@@ -12,11 +12,7 @@ DELTA = 1e-5
 
 
 def basic_composition(epsilon: float, transmissions: int) -> float:
-    """The epsilon of k messages, each epsilon-DP with fresh noise: k epsilon, since their densities multiply.
-
-    >>> basic_composition(20.0, 16)
-    320.0
-    """
+    """The epsilon of k messages, each epsilon-DP with fresh noise: k epsilon, since their densities multiply."""
     return check_count(transmissions, "transmissions") * check_positive(epsilon, "epsilon")
 
 
@@ -26,9 +22,6 @@ def advanced_composition(epsilon: float, transmissions: int, delta: float = DELT
     ``sqrt(2 k ln(1/delta)) epsilon + k epsilon (e^epsilon - 1)``, Dwork, Rothblum and Vadhan, "Boosting and
     differential privacy", FOCS 2010, theorem III.3.  Smaller than basic composition for many messages of a small
     epsilon; it allows a failure of probability ``delta``, which basic composition does not.
-
-    >>> round(advanced_composition(0.05, 1000), 2), round(basic_composition(0.05, 1000), 2)
-    (10.15, 50.0)
     """
     epsilon, k = check_positive(epsilon, "epsilon"), check_count(transmissions, "transmissions")
     if not check_positive(delta, "delta") < 1:
@@ -38,14 +31,14 @@ def advanced_composition(epsilon: float, transmissions: int, delta: float = DELT
     return math.sqrt(2 * k * math.log(1 / delta)) * epsilon + k * epsilon * growth
 
 
-def composed(epsilon: float, transmissions: int, delta: float = DELTA) -> str:
+def composed(epsilon: float, transmissions: int) -> str:
     """The budget that k transmissions of one image spend, by the composition that gives the smaller one.
 
     >>> composed(20.0, 16), composed(0.05, 1000)
     ('320-DP by basic composition', '(10.2, 1e-05)-DP by advanced composition')
     """
     basic = basic_composition(epsilon, transmissions)
-    advanced = advanced_composition(epsilon, transmissions, delta)
+    advanced = advanced_composition(epsilon, transmissions)
     if basic <= advanced:
         return f"{basic:.3g}-DP by basic composition"
-    return f"({advanced:.3g}, {delta:g})-DP by advanced composition"
+    return f"({advanced:.3g}, {DELTA:g})-DP by advanced composition"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import os
 import re
@@ -14,9 +13,9 @@ from contextlib import redirect_stderr
 from dataclasses import is_dataclass
 from importlib.metadata import version
 from itertools import takewhile
-from typing import Annotated, Any
+from typing import Any
 
-from tosc_env.errors import LONGEST_VALUE, InputError, ToscError, listing, printable, shown, unknown
+from tosc_env.errors import InputError, ToscError, printable, shown, unknown
 
 DESCRIPTION = (
     "Privacy in task-oriented semantic communication: train, attack, measure; list and get data. "
@@ -25,7 +24,7 @@ DESCRIPTION = (
 
 
 class _Terminated(BaseException):
-    """The system asks the command to end: what it was writing is removed on the way out."""
+    """The system asked the command to end: what it was writing is removed on the way out."""
 
 
 def _terminate(*_: Any) -> None:
@@ -76,10 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tosc: error: cannot write the output: {error.strerror or error}.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "tosc: interrupted; no file is half-written, and the same command goes on from the last whole epoch.",
-            file=sys.stderr,
-        )
+        told = "no file is half-written, and the same command goes on from the last whole epoch"
+        print(f"tosc: interrupted; {told}.", file=sys.stderr)
         return 130
     except _Terminated:
         print("tosc: terminated; the same command goes on from the last whole epoch.", file=sys.stderr)
@@ -97,13 +94,7 @@ def _run(given: list[str]) -> int:
 
 
 def check_arguments(given: Sequence[str]) -> None:
-    """Raise InputError for an argument that is empty or cannot be printed, and for an option that is given twice.
-
-    >>> check_arguments(["train", "deepjscc", "--flip", "--no-flip"])
-    Traceback (most recent call last):
-    ...
-    tosc_env.errors.InputError: '--no-flip' and '--flip' are one option, which is given once, not twice.
-    """
+    """Raise InputError for an argument that is empty or cannot be printed, and for an option that is given twice."""
     names: dict[str, str] = {}
     for before, text in zip(("tosc", *given), given, strict=False):
         if not text:
@@ -115,9 +106,7 @@ def check_arguments(given: Sequence[str]) -> None:
         if text.startswith("--"):
             name = text.partition("=")[0].replace("_", "-").removeprefix("--").removeprefix("no-")
             if name in names:
-                raise InputError(
-                    f"{text!r} and {names[name]!r} are one option, which is given once, not twice."
-                )
+                raise InputError(f"{text!r} and {names[name]!r} are one option, given once, not twice.")
             names[name] = text
 
 
@@ -133,12 +122,7 @@ def check_whole_numbers(command: Any) -> None:
 
 
 def commands() -> Any:
-    """The type of all commands.
-
-    Their modules are imported here and not above: that takes seconds, in which an interruption is one line too.
-    """
-    import tyro
-
+    """The type of all commands, imported here and not above: that takes seconds, in which one may interrupt too."""
     from tosc_agents.commands.attack import Attack
     from tosc_agents.commands.calibrate import Calibrate
     from tosc_agents.commands.data import Data
@@ -148,16 +132,7 @@ def commands() -> Any:
     from tosc_agents.commands.reproduce import Reproduce
     from tosc_agents.commands.train import Train
 
-    return (
-        Annotated[Demo, tyro.conf.subcommand("demo")]
-        | Annotated[Data, tyro.conf.subcommand("data")]
-        | Annotated[Train, tyro.conf.subcommand("train")]
-        | Annotated[Attack, tyro.conf.subcommand("attack")]
-        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-        | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
-        | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
-        | Annotated[List, tyro.conf.subcommand("list")]
-    )
+    return Demo | Data | Train | Attack | Evaluate | Calibrate | Reproduce | List
 
 
 def parsed(given: list[str]) -> Any:
@@ -192,19 +167,16 @@ def _sentence(box: str, given: Sequence[str]) -> str:
     """What tyro's box says of these arguments; where a terminal has no lines, its sides are blanks."""
     boxed = [line.strip("│| ") for line in box.splitlines()[1:-1]]
     text = " ".join(line if line.strip("─-") else ";" for line in boxed)
-    number = re.search(
-        r"Error parsing (--[\w-]+):.*; Argument helptext: \1 (?:\{None\}\|)?(\[?(?:INT|FLOAT))", text
-    )
-    if number:
+    wanted = r"Error parsing (--[\w-]+):.*; Argument helptext: \1 (?:\{None\}\|)?(\[?(?:INT|FLOAT))"
+    if number := re.search(wanted, text):
         flag, kind = number.groups()
         return f"{flag} takes {_NUMBERS[kind]}, not {' '.join(map(repr, _values_of(flag, given)))}."
     if commands := re.search(r"Expected one of \{(.+?)\}", text):
         names = commands[1].split(", ")
         # 'data' alone has commands of its own.
-        written = next((word for word in given if word != "data"), None)
-        return (
-            str(unknown("command", written, names)) if written else f"a command is one of {', '.join(names)}."
-        )
+        if written := next((word for word in given if word != "data"), None):
+            return str(unknown("command", written, names))
+        return f"a command is one of {', '.join(names)}."
     text = re.split("; (?:Argument helptext|For full helptext)", text)[0]
     return f"{text.replace(' ;', ';').strip('; ').rstrip('.')}."
 
@@ -224,11 +196,7 @@ def _unknown(name: str, command: Any, unread: Sequence[str]) -> InputError:
     flag = next((text.partition("=")[0] for text in unread if text.startswith("--")), None)
     if flag is None:
         return InputError(f"'tosc {name}' takes no further argument, and {shown(unread[0])} was given.")
-    has = [option for option in asked_of(command) if option.startswith("--")]
-    near = difflib.get_close_matches(flag[:LONGEST_VALUE], has, n=1)
-    hint = f"did you mean {near[0]}?" if near else "its options are:"
-    more = f"'tosc {name} --help' lists all" if near else listing(has, flag)
-    return InputError(f"'tosc {name}' has no option {shown(flag)}; {hint} {more}.")
+    return unknown(f"option of 'tosc {name}'", flag, [one for one in asked_of(command) if one[:2] == "--"])
 
 
 if __name__ == "__main__":

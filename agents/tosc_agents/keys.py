@@ -38,22 +38,15 @@ _WORD = 0xFFFFFFFF
 class SecretKey:
     """32 secret bytes that are never shown, pickled or put into a record by accident.
 
-    Args:
-        value: 64 hexadecimal digits, 32 bytes, or another key.
+    Made from 64 hexadecimal digits, 32 bytes, or another key; InputError for anything else gives its length, never
+    the value.
 
-    Raises:
-        InputError: anything else. The message gives the length, never the value.
-
-    Example:
-        >>> key = SecretKey("00" * 32)
-        >>> key
-        SecretKey(fingerprint dacb0a0dad6342e0)
-        >>> key == SecretKey(bytes(32)), key == SecretKey.random()
-        (True, False)
-        >>> SecretKey("swordfish")
-        Traceback (most recent call last):
-        ...
-        tosc_env.errors.InputError: a secret key is 32 bytes, written as 64 hexadecimal digits, not 9 characters.
+    >>> SecretKey("00" * 32), SecretKey("00" * 32) == SecretKey(bytes(32))
+    (SecretKey(fingerprint dacb0a0dad6342e0), True)
+    >>> SecretKey("swordfish")
+    Traceback (most recent call last):
+    ...
+    tosc_env.errors.InputError: a secret key is 32 bytes, written as 64 hexadecimal digits, not 9 characters.
     """
 
     __slots__ = ("_bytes", "_words")
@@ -75,18 +68,13 @@ class SecretKey:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> SecretKey:
-        """The key in a file of 64 hexadecimal digits, as :meth:`write` makes it.
-
-        Raises:
-            InputError: there is no such file, it cannot be read, or it holds something else.
-        """
+        """The key in a file of 64 hexadecimal digits, as :meth:`write` makes it; InputError where there is none."""
         try:
             with open(path, "rb") as file:
                 text = file.read(1024).decode("ascii", errors="replace").strip()
         except (OSError, ValueError) as error:  # ValueError: a name that no file system has
-            raise InputError(
-                f"cannot read the key file {path}: {getattr(error, 'strerror', None) or error}."
-            ) from None
+            why = getattr(error, "strerror", None) or error
+            raise InputError(f"cannot read the key file {path}: {why}.") from None
         try:
             return cls(text)
         except InputError as error:
@@ -94,12 +82,7 @@ class SecretKey:
 
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> SecretKey:
-        """The key in this file; where there is no file yet, a fresh key that is written there.
-
-        Raises:
-            InputError: the file holds no key.
-            WriteError: it cannot be written.
-        """
+        """The key in this file; where there is no file yet, a fresh key that is written there."""
         if not os.path.exists(path):
             # If another process writes one in between, that one is the key of both.
             with suppress(InputError):
@@ -109,9 +92,8 @@ class SecretKey:
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write a file that its owner alone may read (mode 0600 from the start), whole or not at all.
 
-        Raises:
-            InputError: the file exists; a key that may be in use is not overwritten.
-            WriteError: the folder cannot be written, or knows no hard links.
+        InputError where the file exists: a key that may be in use is not overwritten. WriteError where the folder
+        cannot be written, or knows no hard links.
         """
         path = Path(path)
         part: Path | None = None
@@ -126,9 +108,7 @@ class SecretKey:
                 os.fsync(file.fileno())
             os.link(part, path)  # unlike a rename, never over a file that is there already
         except FileExistsError:
-            raise InputError(
-                f"{path} exists, and a key file is never overwritten; choose another name."
-            ) from None
+            raise InputError(f"{path} exists, and a key file is never overwritten; choose another.") from None
         except OSError as error:
             raise WriteError(f"cannot write {path}: {error.strerror or error}.") from None
         finally:
@@ -144,14 +124,12 @@ class SecretKey:
         return {"fingerprint": self.fingerprint()}
 
     def subkey(self, environment: int, purpose: str, device: torch.device | str = "cpu") -> Tensor:
-        """The 8 words, int64 [8], of a ChaCha20 key of its own for each environment and purpose.
-
-        SHAKE-256 is a sponge, so prefixing the key makes a sound key derivation; the decimal number ends at its
-        NUL, so no two pairs of environment and purpose are the same bytes.
-        """
+        """The 8 words, int64 [8], of a ChaCha20 key of its own for each environment and purpose."""
         return self._words(int(environment), purpose, str(device))
 
     def _derive(self, environment: int, purpose: str, device: str) -> Tensor:
+        # SHAKE-256 is a sponge, so prefixing the key makes a sound key derivation; the decimal number ends at its NUL,
+        # so no two pairs of environment and purpose are the same bytes.
         info = f"{environment}\0{purpose}".encode(errors="surrogatepass")
         subkey = hashlib.shake_256(b"tosc-env keystream\0" + self._bytes + info).digest(KEY_BYTES)
         words = [int.from_bytes(subkey[i : i + 4], "little") for i in range(0, KEY_BYTES, 4)]
@@ -167,11 +145,10 @@ class SecretKey:
     def __repr__(self) -> str:
         return f"SecretKey(fingerprint {self.fingerprint()})"
 
-    def __copy__(self) -> SecretKey:
+    def __deepcopy__(self, memo: Any = None) -> SecretKey:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> SecretKey:
-        return self
+    __copy__ = __deepcopy__
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise InputError(
@@ -188,16 +165,17 @@ def _parse(value: object) -> bytes:
     if isinstance(value, SecretKey):
         return value._bytes
     if isinstance(value, (bytes, bytearray)):
-        if len(value) != KEY_BYTES:
-            raise InputError(f"{_FORM}, not {len(value)} bytes.")
-        return bytes(value)
-    if not isinstance(value, str):
-        raise InputError(f"{_FORM}, not a value of the type {type(value).__name__}.")
-    if len(value) != 2 * KEY_BYTES:
-        raise InputError(f"{_FORM}, not {len(value)} characters.")
-    if not re.fullmatch("[0-9a-fA-F]*", value):
-        raise InputError(f"{_FORM}, not {len(value)} characters of which some are no such digits.")
-    return bytes.fromhex(value)
+        if len(value) == KEY_BYTES:
+            return bytes(value)
+        told = f"{len(value)} bytes"
+    elif not isinstance(value, str):
+        told = f"a value of the type {type(value).__name__}"
+    elif re.fullmatch(f"[0-9a-fA-F]{{{2 * KEY_BYTES}}}", value):
+        return bytes.fromhex(value)
+    else:
+        some = " of which some are no such digits" if len(value) == 2 * KEY_BYTES else ""
+        told = f"{len(value)} characters{some}"
+    raise InputError(f"{_FORM}, not {told}.")
 
 
 @checked
@@ -218,19 +196,15 @@ def keystream(
         key: whose stream it is.
         context_environment: :attr:`tosc_env.types.Context.environment`.
         message: int64 [B, 5], :attr:`tosc_env.types.Context.message`.
-        words: how many words each message needs, at least 1.
+        words: how many words each message needs.
         purpose: what they are for; uses that must not share words have purposes of their own.
 
     Returns:
         int64 [B, words] with values in [0, 2**32), on the device of ``message``. Nothing waits for the device.
 
-    Raises:
-        InputError: ``message`` has another shape or type, or ``words`` is below 1.
-
-    Example:
-        >>> message = torch.tensor([[0, 0, 0, 17, 5], [1, 0, 0, 4, 5]])
-        >>> keystream(SecretKey("00" * 32), 7, message, words=3, purpose="example").shape
-        torch.Size([2, 3])
+    >>> message = torch.tensor([[0, 0, 0, 17, 5], [1, 0, 0, 4, 5]])
+    >>> keystream(SecretKey("00" * 32), 7, message, words=3, purpose="example").shape
+    torch.Size([2, 3])
     """
     check_dense(message, "message")
     if message.dim() != 2 or message.shape[1] != 5 or message.dtype != torch.int64:
@@ -252,17 +226,10 @@ def fixed_keystream(key: SecretKey, words: int, purpose: str, device: torch.devi
 
 
 def chacha20_blocks(key_words: Tensor, counters: Tensor, nonces: Tensor) -> Tensor:
-    """The ChaCha20 block function (RFC 8439, section 2.3) for many blocks at once.
+    """The ChaCha20 block function (RFC 8439, section 2.3) for many blocks at once: int64 [..., 16].
 
-    Torch has few operations on uint32, so that words are int64 and masked to 32 bits.
-
-    Args:
-        key_words: int64 [8] or [..., 8], the words of one key or of each block's (little-endian in the RFC's octets).
-        counters: int64 [...], the block counters.
-        nonces: int64 [..., 3], the nonces' words.
-
-    Returns:
-        int64 [..., 16], the words of each block's key stream.
+    Torch has few operations on uint32, so that words are int64 and masked to 32 bits: those of one key [8] or of each
+    block's [..., 8], the counters [...] and the nonces [..., 3].
     """
     start = _state(key_words, torch.cat([counters[..., None], nonces], dim=-1))
     rows = [(row + first) & _WORD for row, first in zip(_twenty_rounds(start), start, strict=True)]
@@ -276,8 +243,7 @@ def hchacha20(key_words: Tensor, inputs: Tensor) -> Tensor:
 
 
 def _state(key_words: Tensor, last: Tensor) -> tuple[Tensor, ...]:
-    """RFC 8439's 4x4 state of many blocks, a row [4, blocks] at a time, of a key and the last row's words [..., 4]: the
-    four quarter rounds of a round run side by side."""
+    """RFC 8439's 4x4 state, a row [4, blocks] at a time, so that four quarter rounds run side by side."""
     constants = _constants(str(last.device))
     *_, keys = torch.broadcast_tensors(last[..., :1], key_words)
     key = keys.reshape(-1, 8).T

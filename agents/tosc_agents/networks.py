@@ -11,10 +11,7 @@ from torch import Tensor, nn
 
 
 class ConvNorm(nn.Sequential):
-    """3x3 convolution, batch norm, and ReLU unless told otherwise; [B, c, H, W] -> [B, d, H/stride, W/stride].
-
-    Sides that the stride does not divide are rounded up.
-    """
+    """3x3 convolution, batch norm, ReLU: [B, c, H, W] -> [B, d, H/stride, W/stride], rounded up."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int = 1, activation: bool = True) -> None:
         layers: list[nn.Module] = [
@@ -27,10 +24,7 @@ class ConvNorm(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """``relu(x + conv(conv(x)))`` with 3x3 convolutions and batch norm; shape-preserving.
-
-    The last norm starts at zero, so a fresh block is the identity and deep stacks train from the first step.
-    """
+    """``relu(x + conv(conv(x)))``, shape-preserving; a fresh block is the identity, so that deep stacks train."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -67,11 +61,7 @@ class ImageEncoder(nn.Module):
         [B, C, H, W] -> stem -> (stride-2 convolution -> residual blocks) x stages
                      -> mean over pixels -> linear -> [B, D]
 
-    Args:
-        channels: C, of the images; H and W are any.
-        outputs: D.
-        stem: channels of the first layer, at full resolution.
-        widths, blocks: channels and residual blocks of each stage; each stage halves the resolution.
+    ``stem``: channels at full resolution; ``widths``, ``blocks``: channels and residual blocks of each stage.
     """
 
     def __init__(
@@ -107,11 +97,6 @@ class ImageDecoder(nn.Module):
         [B, D] -> linear -> [B, w0, H/8, W/8] (rounded up) -> residual block
                -> (nearest upsampling x2 -> conv, norm, LeakyReLU -> residual block) x 3
                -> conv -> cropped -> sigmoid -> [B, C, H, W]
-
-    Args:
-        inputs: D.
-        image_shape: (C, H, W).
-        widths: channels at each of the four resolutions.
     """
 
     def __init__(
@@ -141,7 +126,7 @@ class ImageDecoder(nn.Module):
 
 
 class UNet(nn.Module):
-    """A U-Net from vectors to images: the vector is laid out as a picture, which is refined at several resolutions.
+    """A U-Net (Ronneberger, Fischer, Brox, MICCAI 2015) with residual blocks, from vectors to images.
 
     ::
 
@@ -149,13 +134,6 @@ class UNet(nn.Module):
                -> (residual block -> stride-2 convolution) x levels -> residual block
                -> (upsampling, beside what was there before -> convolution -> residual block) x levels
                -> conv -> sigmoid -> [B, C, H, W]
-
-    After Ronneberger, Fischer, Brox, *U-Net* (MICCAI 2015), with residual blocks.
-
-    Args:
-        inputs: D.
-        image_shape: (C, H, W).
-        widths: channels at full resolution and at each halved one.
     """
 
     def __init__(
@@ -191,10 +169,6 @@ def scaled_snr(snr_db: Tensor) -> Tensor:
 
 
 def scaled_log(value: Tensor, low: float, high: float) -> Tensor:
-    """The logarithm of a positive value, brought to [-1, 1] over the range from ``low`` to ``high``.
-
-    >>> scaled_log(torch.tensor([1.0, 10.0, 100.0]), 1.0, 100.0)
-    tensor([-1.,  0.,  1.])
-    """
+    """The logarithm of a positive value, brought to [-1, 1] over the range from ``low`` to ``high``."""
     first, last = math.log(low), math.log(high)
     return (2 * value.log() - first - last) / (last - first)

@@ -1,17 +1,5 @@
 """The registered schemes: each a short composition of a backbone and stages, and what it is trained for.
 
-===========  ==========================  =======================================
-name         backbone and stages         weights, and what they are trained for
-===========  ==========================  =======================================
-deepjscc     cnn                         own: the task
-label-only   label                       deepjscc's
-dp-laplace   cnn (sharpened) + laplace   own: the task, at many budgets
-encryption   cnn + keyed                 deepjscc's
-ibal         cnn                         own: task, bottleneck, adversary
-lbvq         vq                          own: task, codebook
-layered      vq + keyed                  lbvq's
-===========  ==========================  =======================================
-
 ``stages=`` puts more between any of these and the channel.
 """
 
@@ -26,10 +14,8 @@ from tosc_agents.backbones.label import Label
 from tosc_agents.backbones.vq import VQ
 from tosc_agents.stages.keyed import Keyed
 from tosc_agents.stages.laplace import Laplace
+from tosc_env import Pipeline, PrivacyScheme, SystemSpec, defaults
 from tosc_env.errors import InputError, shown
-from tosc_env.pipeline import Pipeline
-from tosc_env.schemes import PrivacyScheme, defaults
-from tosc_env.types import SystemSpec
 
 ADAMW: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-3}
 STRONG_DECAY: Mapping[str, Any] = {**ADAMW, "weight_decay": 0.05}
@@ -74,14 +60,7 @@ def dp_laplace(
     feature at a time, which :func:`~tosc_agents.backbones.cnn.sharpened` makes easy to learn: part of the encoder,
     before the clip, it changes nothing about the proof. Mode ``calibrated`` clips nothing and sharpens nothing.
 
-    Args:
-        epsilon, mode, constant, epsilon_range: of :class:`~tosc_agents.stages.laplace.Laplace`.
-        sharpness, network: of the :class:`~tosc_agents.backbones.cnn.CNN`.
-
-    Example:
-        >>> scheme = dp_laplace(SystemSpec((3, 32, 32), 10), epsilon=5.0, epsilon_range=[1, 100])
-        >>> scheme.guarantee(2).split("; ")[-1]
-        '2 transmissions of the same image: 10-DP by basic composition'
+    Its options: those of :class:`~tosc_agents.stages.laplace.Laplace` and :class:`~tosc_agents.backbones.cnn.CNN`.
     """
     noise = Laplace(spec, epsilon=epsilon, mode=mode, constant=constant, epsilon_range=epsilon_range)
     backbone = CNN(
@@ -109,12 +88,10 @@ def encryption(
     Over AWGN it decides as well as the baseline: the receiver's network is given the very same symbols in noise of the
     same distribution.  Nothing is proven of its privacy.
 
-    Example:
-        >>> import torch
-        >>> import tosc_env
-        >>> scheme = tosc_env.make_scheme("encryption", mode="shuffle", key="00" * 32).eval()
-        >>> scheme.options["mode"], scheme.options["lifetime"], "key" in scheme.options, scheme.key_fingerprint
-        ('shuffle', 'per_message', False, 'dacb0a0dad6342e0')
+    >>> import tosc_env
+    >>> scheme = tosc_env.make_scheme("encryption", mode="shuffle", key="00" * 32).eval()
+    >>> scheme.options["mode"], scheme.options["lifetime"], "key" in scheme.options, scheme.key_fingerprint
+    ('shuffle', 'per_message', False, 'dacb0a0dad6342e0')
     """
     known = (*KEYED_OPTIONS, *cnn.OPTIONS)
     base = _given(backbone, network) or CNN(spec, **_known("encryption", network, *known))
@@ -125,8 +102,7 @@ def encryption(
 def ibal(spec: SystemSpec, **network: Any) -> Pipeline:
     """The baseline's networks, trained for the task, for little information, and against a simulated attacker.
 
-    Its objectives: :class:`~tosc_agents.objectives.bottleneck.Bottleneck` and
-    :class:`~tosc_agents.objectives.adversary.Adversary`.
+    :class:`~tosc_agents.objectives.bottleneck.Bottleneck`, :class:`~tosc_agents.objectives.adversary.Adversary`.
     """
     return Pipeline(CNN(spec, **_known("ibal", network, *cnn.OPTIONS)), name="ibal")
 
@@ -176,7 +152,6 @@ def _known(scheme: str, options: Mapping[str, Any], *known: str) -> Mapping[str,
     """The options as they are; InputError where one is none of those that the scheme has."""
     for option in options:
         if option not in known:
-            raise InputError(
-                f"{scheme!r} has no option {shown(option)}; its options are: {', '.join(known)}."
-            )
+            told = f"its options are: {', '.join(known)}"
+            raise InputError(f"{scheme!r} has no option {shown(option)}; {told}.")
     return options

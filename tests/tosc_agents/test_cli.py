@@ -285,7 +285,7 @@ def test_a_wrong_option_is_told_before_a_file_that_is_there(folder, capsys):
         ((*TRAIN[:1], "depjscc"), "'depjscc' 'deepjscc'"),
         ((*TRAIN[:2], "--data", "cifar10"), "CIFAR-10"),
         ((*TRAIN, "--data-kwargs", "num_images"), "name=value 'num_images'"),
-        ((*TRAIN, "--task-kwargs", "source=1"), "--task-kwargs 'source'"),
+        ((*TRAIN, "--task-kwargs", "source=1"), "task_kwargs 'source'"),
         ((*TRAIN, "--scheme-kwargs", "stages=[1]"), "--scheme-kwargs 'stages'"),
         ((*TRAIN, "--stages", "keied"), "'keied' 'keyed'"),
         ((*TRAIN, "--stages", "laplace:"), "name=value ''"),
@@ -392,7 +392,7 @@ def test_trained_weights_are_evaluated_by_the_names_that_list_shows(folder, caps
     assert cli.main(["evaluate", "deepjscc", "--data", "ToSC-Shapes-v0", *arguments]) == 0
     record = json.loads((folder / "out" / "results.json").read_text())
     assert record["target"] == "deepjscc-shapes.safetensors" and "inversion" in json.dumps(record["results"])
-    assert "needs --data as well" in slip(capsys, "evaluate", "deepjscc")
+    assert "needs --data" in slip(capsys, "evaluate", "deepjscc")
     assert "unknown data set or environment" in slip(capsys, "evaluate", "deepjscc", "--data", "shaeps")
     assert "no trained weights of the eavesdropper 'linear'" in slip(
         capsys, "evaluate", "deepjscc", "--data", "shapes", "--attacker", "linear"

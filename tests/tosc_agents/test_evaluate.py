@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 import torch
 from links import seeded as g
-from pixels import from_a_source
+from pixels import Pixels, from_a_source
 from refusals import refused
 from scipy import stats
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.evaluate import Figure, evaluate, floors
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
+from tosc_agents.training.identification import identification_curve
 
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper, make_eavesdropper
 from tosc_env.data import make_source
+from tosc_env.errors import DeniedError
 from tosc_env.game import Game
 from tosc_env.nodes import Node, wiretap
 from tosc_env.pipeline import make_scheme
@@ -43,24 +45,37 @@ def scheme(game):
         return make_scheme("deepjscc", game.spec, **TINY).eval()
 
 
+CLEAR = 100.0
+"""An SNR in dB at which a reception tells its image."""
+
+
+@torch.no_grad()
+def found_by(game, scheme, received):
+    """The images of receptions over a link without noise, int64 [B], however the messages were ordered."""
+    context = Context(torch.full((COUNT,), CLEAR), torch.zeros(COUNT, 5, dtype=torch.long))
+    images = game.source.gather(torch.arange(COUNT)).images
+    sent = game.normalise(scheme.encode(images, context))
+    exact = "donot_use_mm_for_euclid_dist"
+    return torch.cdist(received.double(), sent.double(), compute_mode=exact).argmin(1)
+
+
 class Oracle(Eavesdropper):
-    """An attacker that knows the images in the order in which the evaluation goes through them."""
+    """An attacker that knows the images, and which one is sent as what."""
 
     name = "oracle"
 
-    def __init__(self, game):
+    def __init__(self, game, scheme):
         super().__init__(game.spec)
-        self.images, self.at = game.source.gather(torch.arange(len(game.source))).images, 0
+        self.game, self.scheme = game, [scheme]
 
     def fit(self, view, *, generator, progress=None):
         return {}
 
     def reconstruct(self, received, csi):
-        self.at = self.at % len(self.images) + len(received)
-        return self.images[self.at - len(received) : self.at]
+        return self.game.source.gather(found_by(self.game, *self.scheme, received)).images
 
     def match(self, received, csi, candidates):
-        return -torch.cdist(self.images[self.at - len(received) : self.at].flatten(1), candidates.flatten(1))
+        return -torch.cdist(self.reconstruct(received, csi).flatten(1), candidates.flatten(1))
 
 
 def mean_image(game):
@@ -109,7 +124,8 @@ def test_floors_are_those_of_the_training_means_on_these_images(game):
 
 
 def test_a_perfect_attacker_has_every_leak_at_its_ceiling(game, scheme):
-    found = evaluate(game, scheme, {"oracle": Oracle(game)}, seeds=2).leaks["oracle"][12.0]
+    found = evaluate(game, scheme, {"oracle": Oracle(game, scheme)}, snr_db=(CLEAR,), seeds=2)
+    found = found.leaks["oracle"][CLEAR]
     assert found["psnr_db"].mean == pytest.approx(100.0) and found["psnr_clipped_db"].mean == pytest.approx(
         100.0
     )
@@ -172,13 +188,14 @@ def test_of_two_pairs_with_one_eavesdropper_snr_none_is_lost_in_silence(game, sc
 
 
 def test_the_number_of_candidates_moves_no_figure_but_those_that_count_them(game, scheme):
+    attackers = {"a": Oracle(game, scheme), "b": mean_image(game)}
     found = [
-        evaluate(game, scheme, {"a": Oracle(game), "b": mean_image(game)}, seeds=1, candidates=size).leaks
+        evaluate(game, scheme, attackers, snr_db=(CLEAR,), seeds=1, candidates=size).leaks
         for size in (COUNT, 37)
     ]
     for name in ("a", "b"):
         for figure in ("psnr_db", "ssim", "psnr_clipped_db"):
-            values = [leaks[name][12.0][figure].mean for leaks in found]
+            values = [leaks[name][CLEAR][figure].mean for leaks in found]
             assert values[0] == pytest.approx(values[1], abs=1e-4)
 
 
@@ -238,9 +255,9 @@ class Knows(Eavesdropper):
 
     name = "knows"
 
-    def __init__(self, game, repeated=False):
+    def __init__(self, game, scheme, repeated=False):
         super().__init__(game.spec)
-        self.game, self.at, self.repeated, self.shapes = game, 0, repeated, []
+        self.game, self.scheme, self.repeated, self.shapes = game, [scheme], repeated, []
         self.inferred = (("label", game.spec.num_outputs), ("colour", 8))
 
     def fit(self, view, *, generator, progress=None):
@@ -248,8 +265,8 @@ class Knows(Eavesdropper):
 
     def infer(self, received, csi):
         self.shapes.append(tuple(received.shape))
-        index = (self.at + torch.arange(len(received))) % COUNT
-        self.at += len(received)
+        once = received[:, 0] if self.repeated else received
+        index = found_by(self.game, *self.scheme, once)
         labels = self.game.task.targets(self.game.source.gather(index))
         one_hot = torch.nn.functional.one_hot(labels, self.game.spec.num_outputs).float()
         colour = torch.zeros(len(received), 8)
@@ -258,8 +275,8 @@ class Knows(Eavesdropper):
 
 
 def test_inference_is_scored_by_name_against_the_right_truth(game, scheme):
-    found = evaluate(game, scheme, {"knows": Knows(game)}, seeds=2, with_ssim=False)
-    row = found.leaks["knows"][12.0]
+    found = evaluate(game, scheme, {"knows": Knows(game, scheme)}, snr_db=(CLEAR,), seeds=2, with_ssim=False)
+    row = found.leaks["knows"][CLEAR]
     colour = game.source.attributes[:, game.source.attribute_names.index("colour")]
     assert row["infer_label"].mean == 1.0
     assert row["plain_colour"].mean == pytest.approx(float((colour == 0).float().mean()))
@@ -270,7 +287,7 @@ def test_inference_is_scored_by_name_against_the_right_truth(game, scheme):
 
 
 def test_an_attacker_of_repeated_transmissions_gets_as_many_as_the_threat_model_says(game, scheme):
-    many, one = Knows(game, repeated=True), Knows(game)
+    many, one = Knows(game, scheme, repeated=True), Knows(game, scheme)
     threat = ThreatModel(receptions=3)
     evaluate(game, scheme, {"many": many, "one": one}, seeds=1, with_ssim=False, threat=threat)
     n = 2 * game.num_symbols
@@ -390,3 +407,115 @@ def test_an_answer_by_position_is_chance_and_nobody_spoils_what_others_receive(g
     found = evaluate(game, scheme, attackers, seeds=1)
     assert found.leaks["position"][12.0]["reid_match"].mean < 0.1
     assert found.leaks["mean"] == alone.leaks["mean"] and found.accuracy == alone.accuracy
+
+
+# -- who knows what -------------------------------------------------------------------------------------
+
+
+class Ear(Eavesdropper):
+    """An attacker that keeps what it was shown last."""
+
+    name = "ear"
+
+    def fit(self, view, *, generator, progress=None):
+        return {}
+
+    def reconstruct(self, received, csi):
+        self.received, self.csi = received, csi
+        return torch.zeros(len(received), *self.spec.image_shape)
+
+
+@pytest.mark.parametrize("first", ["with-key", "with-pairs"])
+def test_each_attacker_hears_what_its_own_threat_model_grants(game, scheme, first):
+    """Law: the key decrypts for whoever has it and for nobody else, in whatever order they are named."""
+    secret = make_scheme("deepjscc", game.spec, stages=[{"name": "keyed", "mode": "shuffle"}], **TINY).eval()
+    train = Game(make_source("shapes", half="attacker", num_images=40, size=16), num_symbols=8)
+    second = {"with-key": "with-pairs", "with-pairs": "with-key"}[first]
+    ears = {
+        keys: fit_eavesdropper(Ear(game.spec), train, secret, threat=ThreatModel(keys=keys))[0]
+        for keys in (first, second)
+    }
+    told = evaluate(game, secret, ears, snr_db=(CLEAR,), seeds=1, with_ssim=False)
+    assert {name: threat.keys for name, threat in told.threats.items()} == {first: first, second: second}
+    context = Context(torch.full((COUNT,), CLEAR), torch.zeros(COUNT, 5, dtype=torch.long))
+    with torch.no_grad():
+        images = game.source.gather(torch.arange(COUNT)).images
+        bare = game.normalise(secret.backbone.encode(images, context))
+    nearest = {name: torch.cdist(ear.received, bare).amin(1).max() for name, ear in ears.items()}
+    assert nearest["with-key"] < 0.01 < nearest["with-pairs"]
+
+
+def test_what_was_denied_in_fitting_is_not_handed_over_in_evaluating(game, scheme):
+    train = Game(make_source("shapes", half="attacker", num_images=40, size=16), num_symbols=8)
+    deaf, _ = fit_eavesdropper(Ear(game.spec), train, scheme, threat=ThreatModel(csi=False))
+    evaluate(game, scheme, {"deaf": deaf}, seeds=1, with_ssim=False)
+    assert not deaf.csi.any()
+    identification_curve(game, scheme, {"deaf": deaf})
+    assert not deaf.csi.any()
+    for play in (evaluate, identification_curve):
+        with refused("deaf csi=False csi=True"):
+            play(game, scheme, {"deaf": deaf}, threat=ThreatModel())
+
+
+class Near(Eavesdropper):
+    """An attacker that has candidates encoded, and says that it needs it or does not."""
+
+    name = "near"
+
+    def fit(self, view, *, generator, progress=None):
+        self.view = view
+        return {}
+
+    def match(self, received, csi, candidates):
+        return -torch.cdist(received, self.view.encode(candidates))
+
+
+def test_candidates_are_encoded_for_those_alone_whose_record_says_so(game, scheme):
+    train = Game(make_source("shapes", half="attacker", num_images=40, size=16), num_symbols=8)
+    told = {}
+    for needs in ({}, {"candidate_queries": (True,)}):
+        attacker = Near(game.spec)
+        attacker.needs = needs
+        attacker, _ = fit_eavesdropper(attacker, train, scheme, threat=ThreatModel(candidate_queries=True))
+        try:
+            found = evaluate(game, scheme, {"near": attacker}, seeds=1, with_ssim=False)
+            told[bool(needs)] = found.threats["near"].candidate_queries
+        except DeniedError as error:
+            told[bool(needs)] = str(error)
+    assert told[True] is True and "needs do not name candidate_queries" in told[False]
+
+
+class Pool(Eavesdropper):
+    """An attacker that averages what it has heard at the same place before."""
+
+    name = "pool"
+
+    def __init__(self, game, scheme, remembers):
+        super().__init__(game.spec)
+        context = Context(torch.zeros(COUNT), torch.zeros(COUNT, 5, dtype=torch.long))
+        self.images = game.source.gather(torch.arange(COUNT)).images
+        self.sent = game.normalise(scheme.encode(self.images, context))
+        self.remembers, self.heard = remembers, []
+
+    def fit(self, view, *, generator, progress=None):
+        return {}
+
+    def match(self, received, csi, candidates):
+        self.heard = [*(self.heard if self.remembers else []), received]
+        which = torch.cdist(candidates.flatten(1), self.images.flatten(1)).argmin(1)
+        return -torch.cdist(torch.stack(self.heard).mean(0), self.sent[which])
+
+
+def test_what_is_heard_at_another_node_or_time_helps_nobody_by_its_place(game):
+    """Law: eavesdroppers that do not collude, and receptions that are no repetition, are not pooled by an attacker that
+    remembers: averaged over eight of other images it hears nothing but noise."""
+    pixels = Pixels(game.spec)
+    for rules, seeds in (({"nodes": wiretap(8)}, 1), ({}, 8)):
+        rates = []
+        for remembers in (False, True):
+            attacker = Pool(game, pixels, remembers)
+            leaks = evaluate(
+                game.with_rules(**rules), pixels, {"a": attacker}, snr_db=(6.0,), seeds=seeds, with_ssim=False
+            ).leaks
+            rates.append(max(by_snr[6.0]["reid_match"].mean for by_snr in leaks.values()))
+        assert rates[1] <= rates[0] + 0.02

@@ -123,7 +123,7 @@ def test_a_damaged_state_is_one_sentence(tmp_path, text):
     tensors = {"a": torch.zeros(1)}
     told = {"tosc_run": text, "sha256": _digest(text, tensors)}
     (tmp_path / "state").write_bytes(save(tensors, metadata=told))
-    with pytest.raises(CheckpointError, match="is not the state of a run") as caught:
+    with pytest.raises(CheckpointError, match="is not the state of this run") as caught:
         load_state(tmp_path / "state", torch.device("cpu"))
     assert "\n" not in str(caught.value)
 

@@ -14,8 +14,10 @@ from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
 from tosc_agents.training.identification import identification_curve, share_first
 
+from tosc_env.attackers import Eavesdropper
 from tosc_env.data import make_source
 from tosc_env.game import Game
+from tosc_env.nodes import Node
 from tosc_env.pipeline import make_scheme
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.types import SystemSpec
@@ -86,3 +88,52 @@ def test_scores_that_are_no_numbers_identify_nothing():
     labels = torch.tensor([0, 0, 1, 1])
     curve = _curve(_places(scores, torch.arange(4), labels), labels, [1, 4])
     assert curve.overall[1] < 0.76 and curve.overall[4] < 0.51
+
+
+class Place(Eavesdropper):
+    """An attacker that answers by the place of a message, and writes to what it is shown."""
+
+    name, at = "place", 0
+
+    def fit(self, view, *, generator, progress=None):
+        return {}
+
+    def match(self, received, csi, candidates):
+        rows = torch.arange(len(received)) + self.at
+        self.at += len(received)
+        candidates.zero_(), received.zero_()
+        return -(rows[:, None] - torch.arange(len(candidates))).abs().float()
+
+
+def test_an_answer_by_position_is_right_by_chance_alone_and_harms_nobody(known):
+    test, scheme, attackers, _ = known
+    spoilt = {"place": Place(test.spec), "linear": attackers["linear"]}
+    curves = identification_curve(test, scheme, spoilt, snr_db=0.0, sizes=[COUNT])
+    alone = identification_curve(test, scheme, {"linear": attackers["linear"]}, snr_db=0.0, sizes=[COUNT])
+    assert curves["linear"] == alone["linear"]
+    assert curves["place"].overall[COUNT] < 5 / COUNT
+
+
+def test_a_curve_is_measured_as_an_evaluation_is(known):
+    """Law: with the threat model, the receptions, the nodes and the shapes of an attacker, at the SNR that is asked."""
+    test, scheme, _, _ = known
+    train = Game(
+        make_source("shapes", half="attacker", num_images=400, size=SIDE), num_symbols=N, snr_db=-5.0
+    )
+    threat, options = ThreatModel(receptions=8), {"base_attacks": ["linear"]}
+    attacker, _ = fit_eavesdropper("denoise", train, scheme, threat=threat, options=options)
+    how = {"snr_db": -5.0, "sizes": [COUNT]}
+    curve = identification_curve(test, scheme, {"it": attacker}, **how)["it"].overall[COUNT]
+    found = evaluate(
+        test, scheme, {"it": attacker}, snr_db=(-5.0,), seeds=4, with_ssim=False, candidates=COUNT
+    )
+    assert curve == pytest.approx(found.leaks["it"][-5.0]["reid_pixels"].mean, abs=0.12)
+    several = test.with_rules(
+        nodes=[Node("receiver"), *(Node(n, snr_db=-20.0, adversary=True) for n in "ab")]
+    )
+    for one in identification_curve(several, scheme, {"it": attacker}, **how).values():
+        assert one.overall[COUNT] == pytest.approx(curve, abs=0.12), "not at the node's own SNR"
+    with refused("eavesdropper"):
+        identification_curve(Game(test.source, num_symbols=8), scheme, {"it": attacker})
+    with pytest.warns(UserWarning, match="training split"):
+        identification_curve(train, scheme, {"it": attacker})

@@ -141,7 +141,8 @@ def load_checkpoint(
         if header["kind"] == "eavesdropper":
             policy = make_eavesdropper(header["name"], spec, **{**header["options"], **given})
             _load_tensors(policy, path, header["name"])
-            policy.fitted_under = _fitted_under(header["card"], path)
+            known = _fitted_under(header["card"], path)
+            policy.fitted_under = None if known is None else policy.granted(known)
         else:
             key = given.pop("key", None)
             own = name is None or name == header["name"]

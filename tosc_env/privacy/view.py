@@ -333,7 +333,8 @@ class _Referee:
         self._bare: tuple[Tensor, Tensor] | None = None
 
     def spec(self) -> SystemSpec:
-        return known_spec(self._game.spec, self._scheme, self._threat)
+        known = known_spec(self._game.spec, self._scheme, self._threat)
+        return replace(known, layout=replace(known.layout))  # a copy, as of the threat model
 
     def threat(self) -> ThreatModel:
         # A copy: even a frozen dataclass can be written to by those who mean to.
@@ -394,7 +395,7 @@ class _Referee:
         name = self._scheme.constellation
         if name is not None and not self._threat.codebook:
             raise DeniedError("the threat model denies the codebook and constellation (codebook=False).")
-        return None if name is None else constellation_points(name, device=self.device())
+        return None if name is None else constellation_points(name, device=self.device()).clone()
 
     def images(self, index: Tensor) -> Tensor:
         return self._gather(index).images
@@ -465,7 +466,8 @@ class _Referee:
     def _count_candidates(self, images: Tensor) -> None:
         if not self._threat.candidate_queries:
             raise DeniedError(
-                "the threat model denies having candidate images encoded (candidate_queries=False)."
+                "the threat model denies having candidate images encoded (candidate_queries=False), or the attacker's "
+                "needs do not name candidate_queries."
             )
         shape = self._game.source.image_shape
         if tuple(images.shape[1:]) != shape:
@@ -632,6 +634,8 @@ def counted_view(
 
     def raise_to(state: dict[str, Any]) -> None:
         asked = check_tensor(state.get("asked"), "asked", referee._asked.shape, torch.bool)
+        if type(asked) not in (Tensor, FakeTensor):  # a subclass would see the count itself
+            raise InputError(f"asked must be a plain tensor, not {type(asked).__name__}")
         numbers = {name: check_count(state.get(name), name, 0, 2**62) for name in counts}
         referee._asked |= asked.to(referee._asked.device)
         for name, number in numbers.items():

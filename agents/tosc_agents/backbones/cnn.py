@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from tosc_agents.networks import ImageEncoder, ResidualMLP, scaled_log, scaled_snr
-from tosc_env.errors import InputError, shown
-from tosc_env.options import check_count, check_number, check_positive, check_range, list_hint
-from tosc_env.schemes import PrivacyScheme, defaults
-from tosc_env.types import Context, SystemSpec
+from tosc_env import Context, PrivacyScheme, SystemSpec, defaults
+from tosc_env.errors import InputError
+from tosc_env.options import LARGEST, Positive, Size, Within, check_range, checked
 
 NETWORK = ("stem", "widths", "blocks", "receiver_width", "receiver_depth")
 """The options that decide the sizes of the networks."""
 
 OPTIONS = ("told_snr_db", *NETWORK, "sharpness", "told")
 """All options of a :class:`CNN`."""
-
-LARGEST_SIDE = 2**14
-"""Channels or width of a layer: one of this side has a gigabyte of weights."""
 
 LARGE_NETWORK: Mapping[str, Any] = MappingProxyType(
     {"stem": 64, "widths": (112, 224, 448), "blocks": (3, 2, 1), "receiver_width": 1024, "receiver_depth": 2}
@@ -32,7 +28,7 @@ LARGE_NETWORK: Mapping[str, Any] = MappingProxyType(
 
 @defaults(weights="deepjscc")
 class CNN(PrivacyScheme):
-    """Deep joint source-channel coding for a task.
+    """Deep joint source-channel coding for a task, of images of any size.
 
     ::
 
@@ -40,60 +36,50 @@ class CNN(PrivacyScheme):
         receiver:     received [B, 2n], noise level, knobs -> MLP -> logits [B, K]
 
     With the default sizes and 32x32 images both ends together have about 3.19 M parameters and 0.085 G
-    multiply-accumulates per image, the article's figures; works for images of any size.
+    multiply-accumulates per image, the article's figures.
 
     Args:
         told_snr_db: the noise level the receiver is told. None: its own link's SNR. A number: that constant,
             for a scheme trained at one SNR, which has never learned what another value means.
         stem, widths, blocks: the transmitter's network (:class:`~tosc_agents.networks.ImageEncoder`).
         receiver_width, receiver_depth: the receiver's network.
-        sharpness: of :func:`sharpened` symbols, of L1 norm 1, before a stage that adds noise; None: the network's
-            output as it is.
+        sharpness: of :func:`sharpened` symbols, before a stage that adds noise; None: the network's output as it is.
         told: the stages' knobs that the receiver is told for each message, and the range ``[low, high]`` that it
-            learns of each in training, such as ``{"epsilon": [1, 100]}``. None instead of a range: one value alone,
-            so that another would mean nothing to it.
+            learns of each in training, such as ``{"epsilon": [1, 100]}``; None instead of a range: one value alone.
 
-    Example:
-        >>> scheme = CNN(SystemSpec((3, 32, 32), 10)).eval()
-        >>> context = Context(torch.full((2,), 12.0), torch.zeros(2, 5, dtype=torch.long))
-        >>> scheme.encode(torch.rand(2, 3, 32, 32), context).shape
-        torch.Size([2, 128])
-        >>> scheme.decode(torch.randn(2, 128), torch.full((2, 1), 12.0), context).shape
-        torch.Size([2, 10])
+    >>> scheme = CNN(SystemSpec((3, 32, 32), 10)).eval()
+    >>> context = Context(torch.full((2,), 12.0), torch.zeros(2, 5, dtype=torch.long))
+    >>> scheme.encode(torch.rand(2, 3, 32, 32), context).shape
+    torch.Size([2, 128])
     """
 
     name = "cnn"
 
+    @checked
     def __init__(
         self,
         spec: SystemSpec,
         *,
-        told_snr_db: float | None = None,
-        stem: int = 32,
-        widths: Sequence[int] = (64, 128, 224),
-        blocks: Sequence[int] = (1, 2, 1),
-        receiver_width: int = 752,
-        receiver_depth: int = 2,
-        sharpness: float | None = None,
-        told: Mapping[str, Sequence[float] | None] | None = None,
+        told_snr_db: Annotated[float, Within(-LARGEST, LARGEST)] | None = None,
+        stem: Size = 32,
+        widths: Sequence[Size] = (64, 128, 224),
+        blocks: Sequence[Annotated[int, Within(0, 1000)]] = (1, 2, 1),
+        receiver_width: Size = 752,
+        receiver_depth: Annotated[int, Within(0, 1000)] = 2,
+        sharpness: Positive | None = None,
+        told: Mapping[str, Any] | None = None,
     ) -> None:
-        if told_snr_db is not None:
-            number = check_number(told_snr_db, "told_snr_db")
-            told_snr_db = told_snr_db if isinstance(told_snr_db, int) else number
-        if told is not None and not isinstance(told, Mapping):
-            raise InputError(f"told takes a dictionary of knobs and their ranges, not {shown(told)}.")
-        widths, blocks = check_counts(widths, "widths", 1), check_counts(blocks, "blocks", 0)
+        widths, blocks = list(widths), list(blocks)
         super().__init__(
             spec,
             told_snr_db=told_snr_db,
-            stem=check_count(stem, "stem", high=LARGEST_SIDE),
+            stem=stem,
             widths=widths,
             blocks=blocks,
-            receiver_width=check_count(receiver_width, "receiver_width", high=LARGEST_SIDE),
-            receiver_depth=check_count(receiver_depth, "receiver_depth", 0, 1000),
+            receiver_width=receiver_width,
+            receiver_depth=receiver_depth,
         )
-        self.told_snr_db = told_snr_db
-        self.sharpness = None if sharpness is None else check_positive(sharpness, "sharpness")
+        self.told_snr_db, self.sharpness = told_snr_db, None if sharpness is None else float(sharpness)
         self.ranges = {name: check_range(name, bounds) for name, bounds in (told or {}).items()}
         if self.sharpness is not None:
             self.options["sharpness"] = self.sharpness
@@ -136,9 +122,7 @@ class CNN(PrivacyScheme):
         columns = []
         for name, bounds in self.ranges.items():
             if name not in context.knobs:
-                raise InputError(
-                    f"the receiver of {self.name!r} is told {name!r}, and no stage has such a knob."
-                )
+                raise InputError(f"the receiver of {self.name!r} is told {name!r}, a knob that no stage has.")
             value = context.knobs[name]
             columns.append(torch.zeros_like(value) if bounds is None else scaled_log(value, *bounds))
         return torch.stack(columns, dim=1)
@@ -148,19 +132,9 @@ def sharpened(features: Tensor, sharpness: float) -> Tensor:
     """``sinh(sharpness z)`` of features [B, d] scaled to unit mean square, brought to L1 norm 1.
 
     A signed softmax, whose largest entry soon has most of the norm, and whose gradient reaches all of them.
-
-    >>> sharpened(torch.tensor([[3.0, -1.0, 1.0, 0.0]]), 2.0)
-    tensor([[ 0.8596, -0.0702,  0.0702,  0.0000]])
     """
     z = sharpness * features * torch.rsqrt(features.square().mean(1, keepdim=True) + 1e-12)
     # sinh, divided by e^peak / 2, so that nothing overflows.
     size, peak = z.abs(), z.detach().abs().amax(1, keepdim=True)
     grown = z.sign() * (torch.exp(size - peak) - torch.exp(-size - peak))
     return grown / grown.abs().sum(1, keepdim=True).clamp_min(1e-12)
-
-
-def check_counts(values: object, name: str, low: int) -> list[int]:
-    """Values as a list if they are whole numbers of at least ``low``; InputError otherwise."""
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise InputError(f"{name} takes a list of whole numbers, not {shown(values)}{list_hint(values)}.")
-    return [check_count(value, f"each of {name}", low, LARGEST_SIDE) for value in values]

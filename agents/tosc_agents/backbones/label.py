@@ -34,15 +34,13 @@ class Label(PrivacyScheme):
     several yes-or-no attributes (``spec.binary``), each has its own bit.
 
     Args:
-        backbone: who decides; None: a fresh :class:`~tosc_agents.backbones.cnn.CNN`.
-        options: of that fresh one.
+        backbone: who decides; None: a fresh :class:`~tosc_agents.backbones.cnn.CNN`, made with the options.
 
-    Example:
-        >>> scheme = Label(SystemSpec((3, 32, 32), 10)).eval()
-        >>> context = Context(torch.full((2,), 12.0), torch.zeros(2, 5, dtype=torch.long))
-        >>> symbols = scheme.encode(torch.rand(2, 3, 32, 32), context)
-        >>> scheme.decode(symbols, torch.full((2, 1), 12.0), context).shape, scheme.bits
-        (torch.Size([2, 10]), 4.0)
+    >>> scheme = Label(SystemSpec((3, 32, 32), 10)).eval()
+    >>> context = Context(torch.full((2,), 12.0), torch.zeros(2, 5, dtype=torch.long))
+    >>> symbols = scheme.encode(torch.rand(2, 3, 32, 32), context)
+    >>> scheme.decode(symbols, torch.full((2, 1), 12.0), context).shape, scheme.bits
+    (torch.Size([2, 10]), 4.0)
     """
 
     name = "label"
@@ -55,13 +53,12 @@ class Label(PrivacyScheme):
             raise InputError(f"backbone takes a ready scheme, not {shown(backbone)}.")
         decider = backbone or CNN(spec, **options)
         if decider.constellation is not None:
+            raise InputError(f"a label is decided on any symbols, not on the points of {decider.name!r}.")
+        bits = _num_bits(spec)
+        if bits > 2 * spec.num_symbols:
             raise InputError(
-                f"a label is decided on symbols of any value, not on the points of {decider.name!r}."
-            )
-        if _num_bits(spec) > 2 * spec.num_symbols:
-            raise InputError(
-                f"a label of {_num_bits(spec)} bits needs num_symbols of at least {-(-_num_bits(spec) // 2)}, not "
-                f"{spec.num_symbols}: a channel use carries two bits."
+                f"a label of {bits} bits needs num_symbols of at least {-(-bits // 2)}, not {spec.num_symbols}: a "
+                "channel use carries two bits."
             )
         super().__init__(spec, **decider.options)
         self.decider = decider

@@ -11,13 +11,12 @@ from torch import Tensor
 
 from tosc_agents.backbones.cnn import CNN
 from tosc_agents.networks import ImageEncoder
+from tosc_env import Context, InputError, SystemSpec
 from tosc_env.channels import noise_power
 from tosc_env.channels.base import to_constellation
-from tosc_env.errors import InputError
 from tosc_env.modulation import constellation_for, constellation_points, hard_decision, modulate
 from tosc_env.options import check_count, check_options
 from tosc_env.schemes import Transmit, Trial, defaults
-from tosc_env.types import Context, SystemSpec
 
 
 @defaults(weights="lbvq", objectives=("task", "codebook"))
@@ -42,25 +41,16 @@ class VQ(CNN):
         dimension: d, real features per channel use.
         network: sizes of the networks and ``told_snr_db``, as for the CNN.
 
-    Example:
-        >>> scheme = VQ(SystemSpec((3, 32, 32), 10)).eval()
-        >>> context = Context(torch.full((2,), 12.0), torch.zeros(2, 5, dtype=torch.long))
-        >>> scheme.encode(torch.rand(2, 3, 32, 32), context).shape, scheme.constellation, scheme.bits
-        (torch.Size([2, 128]), '16qam', 256.0)
+    >>> scheme = VQ(SystemSpec((3, 32, 32), 10)).eval()
+    >>> scheme.constellation, scheme.bits
+    ('16qam', 256.0)
     """
 
     name = "vq"
     constellation: str
     usage: Tensor
 
-    def __init__(
-        self,
-        spec: SystemSpec,
-        *,
-        codewords: int = 16,
-        dimension: int = 2,
-        **network: Any,
-    ) -> None:
+    def __init__(self, spec: SystemSpec, *, codewords: int = 16, dimension: int = 2, **network: Any) -> None:
         check_options(CNN, self.name, network, given=1)
         codewords = check_count(codewords, "codewords", low=0)
         constellation = constellation_for(codewords)
@@ -79,8 +69,6 @@ class VQ(CNN):
             self.receiver[0] = torch.nn.Linear(outputs + 1, first.out_features)  # type: ignore[arg-type]
         self.codewords = torch.nn.Parameter(_start(constellation_points(constellation), dimension))
         self.register_buffer("usage", torch.full((codewords,), 1.0 / codewords))
-
-    # -- both ends --------------------------------------------------------------------------------------
 
     def quantise(self, features: Tensor) -> Tensor:
         """The index of the nearest codeword, int64 [B, n], for features [B, n d]."""
@@ -116,8 +104,6 @@ class VQ(CNN):
             words = self.codewords.float()
             cross = features @ words.T
             return features.square().sum(-1, keepdim=True) - 2.0 * cross + words.square().sum(-1)
-
-    # -- training ---------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def revive(self, threshold: float = 0.2) -> int:

@@ -7,7 +7,6 @@ import io
 import json
 import math
 import os
-import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,51 +17,23 @@ import numpy as np
 import torch
 import tyro
 
-from tosc_agents.commands.common import (
-    NodeOptions,
-    SystemOptions,
-    asked_of,
-    check_colluding,
-    check_folder,
-    check_images,
-    check_snr_pairs,
-    data_options,
-    parse_options,
-    parse_parts,
-    part_names,
-    scheme_options,
-    setting_of,
-    snr_choices,
-    system_of,
-    tell_guarantee,
-    use_key_file,
-)
+from tosc_agents.commands import common
+from tosc_agents.commands.common import NodeOptions, SystemOptions, parse_options, snr_choices
 from tosc_agents.leaks import describe, strongest, unprotected
 from tosc_agents.learning.progress import show_progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.pictures import attack_picture
 from tosc_agents.records import RESULTS, print_evaluation, provenance, rising, write_results
-from tosc_agents.training.evaluate import evaluate
-from tosc_agents.training.fit_eavesdropper import (
-    attack_identity,
-    finished_attacker,
-    fit_eavesdropper,
-    forget_run,
-    without_identity,
-)
+from tosc_agents.training import fit_eavesdropper as fitting
+from tosc_env import Game, GameConfig, Pipeline, ThreatModel, View, save_checkpoint
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
 from tosc_env.errors import DataError, InputError, shown, unknown
 from tosc_env.exchange import known_spec
-from tosc_env.game import Game, GameConfig
 from tosc_env.identity import check_identity, identity
-from tosc_env.io.checkpoints import save_checkpoint
 from tosc_env.nodes import as_nodes
 from tosc_env.options import named_options
-from tosc_env.pipeline import Pipeline
 from tosc_env.privacy.oracle import Recorded
-from tosc_env.privacy.threat import ThreatModel
-from tosc_env.privacy.view import View
 from tosc_env.zoos import UNPROTECTED
 
 _LARGEST_RECORD = 2**31
@@ -122,37 +93,38 @@ class Attack(SystemOptions, NodeOptions):
                 raise unknown("eavesdropper", name, eavesdroppers)
         threat = self._threat()
         folder = self.output or Path("runs") / self._folder_name()
-        check_folder(folder)
+        common.check_folder(folder)
         _check_options(list(eavesdroppers) if self.all else list(self.eavesdropper), options)
-        setting, origin, systems, threat = self._target(device, folder, threat)
-        train, test = self._games(setting, systems, device)
-        if isinstance(systems[0], Recorded):
+        setting, origin, (system, tested), threat = self._target(device, folder, threat)
+        train, test = self._games(setting, (system, tested), device)
+        if isinstance(system, Recorded):
             # That the candidates are among the records is as good as an encoder to ask.
-            systems[0].remember(test.source, systems[1].get_buffer("symbols"))
-        tell_guarantee(systems[1], self.threat.receptions)
+            system.remember(test.source, tested.get_buffer("symbols"))
+        common.tell_guarantee(tested, self.threat.receptions)
         told = {name: value for name, value in setting.plain().items() if name != "data_kwargs"}
-        known = identity(setting=told, data=test.source, system=systems[1])
-        asked = asked_of(self)
+        known = identity(setting=told, data=test.source, system=tested)
+        asked = common.asked_of(self)
         _refuse_another(folder, known, asked)
         link_snr_db = train.snr_of(train.adversaries[0])
         card = {
             **provenance(train.source, device),
-            "against": systems[0].name,
-            "composition": systems[0].composition,
+            "against": system.name,
+            "composition": system.composition,
             "labels": list(train.task.labels),
             "setting": setting.plain(),
             "valid_snr_db": [link_snr_db.low, link_snr_db.high],
         }
+        spec = known_spec(train.spec, system, threat)
+        rules: dict[str, Any] = {"threat": threat, "seed": self.seed}
         # All that lies there is looked at before anything is written.
         wanted: dict[str, tuple[Eavesdropper, tuple[Eavesdropper, dict[str, Any]] | None]] = {}
-        for name in self._names(threat, systems[0], train):
+        for name in self._names(threat, system, train):
             with weights_from(self.seed):
-                fresh = make_eavesdropper(
-                    name, known_spec(train.spec, systems[0], threat), **_applicable(name, options)
-                ).to(device)
-            mine = attack_identity(fresh, train, systems[0], threat=threat, seed=self.seed)
-            path = folder / f"{name}.safetensors"
-            finished = None if _queries(fresh) else finished_attacker(path, mine, asked=asked, device=device)
+                fresh = make_eavesdropper(name, spec, **_applicable(name, options)).to(device)
+            mine, finished = fitting.attack_identity(fresh, train, system, **rules), None
+            if not _queries(fresh):
+                path = folder / f"{name}.safetensors"
+                finished = fitting.finished_attacker(path, mine, asked=asked, device=device)
             wanted[name] = fresh, finished
         fitted: dict[str, Eavesdropper] = {}
         records: dict[str, Any] = {}
@@ -163,34 +135,16 @@ class Attack(SystemOptions, NodeOptions):
                 fitted[name], record = finished
             else:
                 with show_progress(f"fit {name}") as progress:
-                    fitted[name], record = fit_eavesdropper(
-                        fresh,
-                        train,
-                        systems[0],
-                        threat=threat,
-                        seed=self.seed,
-                        progress=progress,
-                        state_path=state,
-                        asked=asked,
-                    )
+                    kept: dict[str, Any] = {"progress": progress, "state_path": state, "asked": asked}
+                    fitted[name], record = fitting.fit_eavesdropper(fresh, train, system, **rules, **kept)
                 if not _queries(fresh):
-                    save_checkpoint(
-                        folder / f"{name}.safetensors", fitted[name], {**card, "training": record}
-                    )
-            forget_run(state)
-            records[name] = without_identity(record)
+                    whole = {**card, "training": record}
+                    save_checkpoint(folder / f"{name}.safetensors", fitted[name], whole)
+            fitting.forget_run(state)
+            records[name] = fitting.without_identity(record)
         levels = self.snr_db or train.snr_db.choices or (train.snr_db.low, train.snr_db.high)
-        found = evaluate(
-            test,
-            systems[1],
-            fitted,
-            snr_db=levels,
-            eavesdropper_snr_db=self.eavesdropper_snr_db or None,
-            seeds=self.seeds,
-            with_ssim=self.ssim,
-            seed=self.noise_seed,
-            threat=threat,
-        )
+        snrs = {"snr_db": levels, "eavesdropper_snr_db": self.eavesdropper_snr_db or None}
+        found = self.measured(test, tested, fitted, **snrs, threat=threat)
         top = strongest(found)
         record = {
             "target": self.target.name,
@@ -199,18 +153,17 @@ class Attack(SystemOptions, NodeOptions):
             "system": origin,
             "channel_uses": train.num_symbols,
             "threat_model": threat.plain(),
-            "guarantee": systems[1].guarantee(self.threat.receptions),
+            "guarantee": tested.guarantee(self.threat.receptions),
             "attackers": records,
             **provenance(test.source, device),
             "results": found.plain(),
             "strongest": top,
         }
         note = f"{test.source.provenance} Attackers: {threat}; {self.seeds} seeds of channel noise."
-        bare = systems[0].composition == UNPROTECTED
-        lines = describe(top, {} if bare else unprotected(test.source.name))
-        title = f"{systems[1].title}, {self.target}"
+        lines = describe(top, {} if system.composition == UNPROTECTED else unprotected(test.source.name))
+        title = f"{tested.title}, {self.target}"
         write_results(folder, record, found, "\n".join([note, "", *(f"* {line}" for line in lines)]), title)
-        attack_picture(folder / "picture.png", test, systems[1], fitted, levels[0], threat=threat)
+        attack_picture(folder / "picture.png", test, tested, fitted, levels[0], threat=threat)
         print_evaluation(title, found, note)
         for line in [*rising(records), *lines]:
             print(line)
@@ -220,7 +173,8 @@ class Attack(SystemOptions, NodeOptions):
     def _folder_name(self) -> str:
         """``attack-lbvq-cifar10-12dB+keyed``, ``attack-deepjscc-cifar10-12dB-encryption`` and the like."""
         play = "" if self.play is None else f"-{self.play}"
-        return "+".join([f"attack-{self.target.stem}{play}", *part_names(parse_parts(self.stages))])
+        stages = common.part_names(common.parse_parts(self.stages))
+        return "+".join([f"attack-{self.target.stem}{play}", *stages])
 
     def _threat(self) -> ThreatModel:
         if self.attacker_data is not None:
@@ -259,41 +213,38 @@ class Attack(SystemOptions, NodeOptions):
                     "--key-file belong to a checkpoint."
                 )
             first, second = (Recorded(symbols.to(device)) for symbols in _recorded(self.target))
-            data, options = self.data or "cifar10", data_options("--data-kwargs", self.data_kwargs)
+            data, options = self.data or "cifar10", parse_options(self.data_kwargs)
             setting = self.with_nodes(GameConfig(data, options, num_symbols=first.spec.num_symbols))
             record = {"recorded_symbols": self.target.name, "setting": setting.plain()}
             return setting, record, (first, second), threat
         loaded = self.load(self.target)
-        scheme, setting = loaded.policy, self.with_nodes(self.on_data(setting_of(loaded)))
+        scheme, setting = loaded.policy, self.with_nodes(self.on_data(common.setting_of(loaded)))
         if self.data not in (None, setting.data):
-            raise InputError(
-                f"{self.target} was trained for the data set {setting.data!r}, not {self.data!r}."
-            )
-        halved = check_images(self.target, loaded.card, setting)
+            raise InputError(f"{self.target} is of the data set {setting.data!r}, not {self.data!r}.")
+        halved = common.check_images(self.target, loaded.card, setting)
         if not halved and threat.images in ("other-half", "same-half"):
-            print(
-                f"tosc: warning: as far as its card tells, {self.target} was not trained on a half of these images: "
-                "the attackers' may be among its own, and the record says 'no-half'.",
-                file=sys.stderr,
+            common.warn(
+                f"as far as its card tells, {self.target} was not trained on a half of these images: the attackers' "
+                "may be among its own, and the record says 'no-half'."
             )
             threat = replace(threat, images="no-half")
         # Kept, so that a resumed attack meets the same key.
-        keyed = scheme.keyed and "key" not in scheme_options(self.scheme_kwargs)
+        keyed = scheme.keyed and "key" not in common.scheme_options(self.scheme_kwargs)
         key = self.key_file or (folder / "secret.key" if keyed else None)
         if key is not None and not os.path.exists(key) and (folder / RESULTS).exists():
             raise InputError(f"{folder / RESULTS} is of another target or key; choose another --output.")
-        use_key_file(scheme, key)
-        return setting, system_of(scheme, loaded.card), (scheme, scheme), threat
+        common.use_key_file(scheme, key)
+        return setting, common.system_of(scheme, loaded.card), (scheme, scheme), threat
 
     def _games(
         self, setting: GameConfig, systems: tuple[Pipeline, Pipeline], device: torch.device
     ) -> tuple[Game, Game]:
         """The games on the attackers' own images and on the test images."""
         other_snr = snr_choices(self.eavesdropper_snr_db) if self.eavesdropper_snr_db else None
-        check_snr_pairs(self.snr_db, self.eavesdropper_snr_db)
+        common.check_snr_pairs(self.snr_db, self.eavesdropper_snr_db)
         snr = snr_choices(self.snr_db) if self.snr_db else setting.snr_db
         rules: dict[str, Any] = {"snr_db": snr, "constellation": systems[0].constellation, "device": device}
-        check_colluding(self.threat.colluding, setting)
+        common.check_colluding(self.threat, setting)
         nodes = as_nodes(setting.nodes)
         if not self.threat.colluding:
             nodes = nodes[:2]  # the attackers are the first eavesdropper
@@ -302,25 +253,22 @@ class Attack(SystemOptions, NodeOptions):
         half = {"other-half": "attacker", "same-half": "system"}.get(self.threat.images)
         own = setting
         if self.attacker_data is not None:
-            theirs = data_options("--attacker-data-kwargs", self.attacker_data_kwargs)
+            theirs = parse_options(self.attacker_data_kwargs)
             half, own = None, replace(setting, data=self.attacker_data, data_kwargs=theirs)
             if (own.data, own.data_kwargs) == (setting.data, setting.data_kwargs):
                 raise InputError(
-                    f"--attacker-data {own.data} is the target's own data set; --images says which half of it."
+                    f"--attacker-data {own.data} is the target's own; --images says which half of it."
                 )
         train = own.game(half=half, eavesdropper_snr_db=other_snr, **rules)
         test = setting.game(split="test", **rules)
         if train.source.image_shape != test.source.image_shape:
-            raise InputError(
-                f"{self.attacker_data} images have the shape {train.source.image_shape}, the target's "
-                f"{test.source.image_shape}."
-            )
+            shape, wanted = train.source.image_shape, test.source.image_shape
+            raise InputError(f"{self.attacker_data} images have the shape {shape}, the target's {wanted}.")
         for system, game in zip(systems, (train, test), strict=True):
-            messages = len(game.source) if system.receives else len(system.get_buffer("symbols"))
-            if messages != len(game.source):
+            if not system.receives and len(system.get_buffer("symbols")) != len(game.source):
                 raise DataError(
-                    f"{self.target} has {messages} recorded messages where {game.source.name} has "
-                    f"{len(game.source)} images ({game.source.split})."
+                    f"{self.target} has {len(system.get_buffer('symbols'))} recorded messages where "
+                    f"{game.source.name} has {len(game.source)} images ({game.source.split})."
                 )
         return train, test
 
@@ -348,9 +296,8 @@ def _check_options(names: list[str], options: dict[str, Any]) -> None:
     for key in options:
         one, dot, _ = key.partition(".")
         if one not in names if dot else not any(_holds(found, key) for found in applied.values()):
-            raise InputError(
-                f"--eavesdropper-kwargs sets {shown(key)}, which goes to none of the attackers {', '.join(names)}."
-            )
+            told = f"which goes to none of the attackers {', '.join(names)}"
+            raise InputError(f"--eavesdropper-kwargs sets {shown(key)}, {told}.")
 
 
 def _holds(options: Mapping[str, Any], name: str) -> bool:
@@ -406,13 +353,9 @@ def _claimed(archive: zipfile.ZipFile, member: str) -> int:
     with archive.open(member) as packed:
         file = io.BytesIO(packed.read(_LONGEST_HEADER))
         version = np.lib.format.read_magic(file)
-        if version not in ((1, 0), (2, 0)):  # the later one is for names of columns
-            raise ValueError("they must hold finite real numbers")
-        one = version == (1, 0)
-        shape, _, kind = (
-            np.lib.format.read_array_header_1_0(file) if one else np.lib.format.read_array_header_2_0(file)
-        )
-    if kind.kind not in "fiu":
+        if version == (1, 0):  # later ones are for longer headers, and for names of columns
+            shape, _, kind = np.lib.format.read_array_header_1_0(file)
+    if version != (1, 0) or kind.kind not in "fiu":
         raise ValueError("they must hold finite real numbers")
     if len(shape) != 2 or min(shape) < 1 or shape[1] % 2:
         raise ValueError(f"symbols must be [N, 2n], not {list(shape)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -52,29 +52,26 @@ class Calibrate:
         """Bisect, report, save."""
         for budget in self.budgets:
             check_positive(budget, "each of --budgets")
-        self._check_target()
+        if (self.rival is None) == (self.target is None):
+            raise InputError("give either --rival (with --points) or --target.")
+        if self.target is not None and not 0 < self.target < 1:
+            raise InputError(f"target must lie between 0 and 1, not {shown(self.target)}.")
         device = resolve_device(self.device)
         setting = setting_of(load_checkpoint(self.scheme, kind="scheme"))
-        snr_db = setting.snr_db if isinstance(setting.snr_db, int | float) else None
-        if snr_db is None:
+        if not isinstance(setting.snr_db, int | float):
             raise InputError(
-                f"a calibration is made at one SNR, but {self.scheme} was trained at {setting.snr_db}."
+                f"{self.scheme} was trained at {setting.snr_db} dB; a calibration is made at one SNR."
             )
         calibratable(self.scheme, self.budgets, device)
         output = self.output or self.scheme.with_name(f"{self.scheme.stem}-calibrated.safetensors")
         refuse_overwriting(output, self.overwrite)
         game = setting.game(**unseen(setting.data), device=device)
-        calibration = calibrate(
-            self.scheme,
-            game,
-            self._target(game, float(snr_db)),
-            output,
-            budgets=self.budgets,
-            told={
-                "points": None if self.target is not None else self.points,
-                "rival": None if self.rival is None else self.rival.name,
-            },
-        )
+        target, told = self.target, dict[str, Any](points=None, rival=None)
+        if self.rival is not None:
+            target = self._accuracy_of(self.rival, game, float(setting.snr_db)) - self.points / 100
+            told = {"points": self.points, "rival": self.rival.name}
+        assert target is not None
+        calibration = calibrate(self.scheme, game, target, output, budgets=self.budgets, told=told)
         found = ", ".join(f"{value:.2%} at {budget}" for budget, value in calibration["accuracy"].items())
         print(
             f"constant {calibration['constant']:.4g}, fitted to {calibration['target']:.2%} at {ARTICLE_BUDGET}; "
@@ -84,23 +81,14 @@ class Calibrate:
         print(f"saved {output}")
         return 0
 
-    def _check_target(self) -> None:
-        """Raise InputError unless there is one target, and an accuracy given is one."""
-        if (self.rival is None) == (self.target is None):
-            raise InputError("give either --rival (with --points) or --target.")
-        if self.target is not None and not 0 < self.target < 1:
-            raise InputError(f"target must lie between 0 and 1, not {shown(self.target)}.")
-
-    def _target(self, game: Game, snr_db: float) -> float:
-        if self.target is not None:
-            return self.target
-        assert self.rival is not None
-        rival = load_checkpoint(self.rival, kind="scheme", device=game.device)
-        if setting_of(rival).snr_db != snr_db:
+    def _accuracy_of(self, path: Path, game: Game, snr_db: float) -> float:
+        rival = load_checkpoint(path, kind="scheme", device=game.device)
+        theirs = setting_of(rival).snr_db
+        if theirs != snr_db:
             raise CheckpointError(
-                f"{self.rival} was trained at {setting_of(rival).snr_db} dB, not at {snr_db:g} dB as {self.scheme}."
+                f"{path} was trained at {theirs} dB, not at {snr_db:g} dB as {self.scheme}."
             )
-        check_fits(read_header(self.rival), self.rival, game.spec, game.source.name)
+        check_fits(read_header(path), path, game.spec, game.source.name)
         game = game.with_rules(constellation=rival.policy.constellation)
         found = evaluate(game, rival.policy, {}, snr_db=(snr_db,), with_floors=False)
-        return found.accuracy[snr_db].mean - self.points / 100
+        return found.accuracy[snr_db].mean

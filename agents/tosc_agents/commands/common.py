@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
@@ -16,16 +15,15 @@ import tyro
 
 from tosc_agents.keys import SecretKey
 from tosc_agents.learning.state import kept_identity
+from tosc_agents.training.evaluate import Evaluation, evaluate
+from tosc_env import Checkpoint, Eavesdropper, Game, GameConfig, Pipeline, ThreatModel, load_checkpoint
 from tosc_env.data import data_set
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError, shown, unknown, without_keys
-from tosc_env.game import GameConfig
 from tosc_env.identity import describe_module, digest
 from tosc_env.io.checkpoint_files import SUFFIX, card_path, data_of, read_card
-from tosc_env.io.checkpoints import Checkpoint, load_checkpoint
 from tosc_env.nodes import WIRETAP, as_nodes, wiretap
 from tosc_env.options import named_options
-from tosc_env.pipeline import Pipeline
 from tosc_env.registration import environments
 
 
@@ -54,22 +52,11 @@ def scheme_options(pairs: Sequence[str]) -> dict[str, Any]:
     return named_options("--scheme-kwargs", parse_options(pairs))
 
 
-def data_options(flag: str, pairs: Sequence[str]) -> dict[str, Any]:
-    """The options of a data set that an argument gives, as a dictionary; InputError for what is no such option."""
-    return named_options(flag, parse_options(pairs), ("name", "split", "half", "device"))
-
-
 def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
     """Stages or objectives, each written ``NAME`` or ``NAME:option=value,option=value``, as names and dictionaries.
 
-    Values are JSON where they can be, else text; a comma inside brackets belongs to its value.
-
-    Raises:
-        InputError: a part without a name, or an option that is not written name=value or given twice.
-
-    Example:
-        >>> parse_parts(["keyed", "laplace:epsilon=20,epsilon_range=[1,100],mode=laplace"])
-        ['keyed', {'name': 'laplace', 'epsilon': 20, 'epsilon_range': [1, 100], 'mode': 'laplace'}]
+    >>> parse_parts(["keyed", "laplace:epsilon=20,epsilon_range=[1,100],mode=laplace"])
+    ['keyed', {'name': 'laplace', 'epsilon': 20, 'epsilon_range': [1, 100], 'mode': 'laplace'}]
     """
     parts: list[str | dict[str, Any]] = []
     for text in texts:
@@ -88,11 +75,7 @@ def parse_parts(texts: Sequence[str]) -> list[str | dict[str, Any]]:
 
 
 def _pieces(text: str) -> list[str]:
-    """A text cut at its commas, but for those inside brackets.
-
-    >>> _pieces("a=[1,2],b=3")
-    ['a=[1,2]', 'b=3']
-    """
+    """A text cut at its commas, but for those inside brackets."""
     pieces, depth = [""], 0
     for letter in text:
         depth += (letter in "[{(") - (letter in "]})")
@@ -122,18 +105,14 @@ def asked_of(command: Any) -> dict[str, str]:
 
 def snr_choices(values: Sequence[float]) -> Any:
     """One number as it is, several as choices to draw from."""
-    if not values:
-        raise InputError("at least one SNR in dB is needed.")
     return values[0] if len(values) == 1 else list(values)
 
 
 def check_snr_pairs(snr_db: Sequence[float], eavesdropper_snr_db: Sequence[float]) -> None:
     """Raise InputError unless the eavesdropper's SNRs are none, or one for each of the receiver's."""
     if eavesdropper_snr_db and len(eavesdropper_snr_db) != len(snr_db):
-        raise InputError(
-            f"--eavesdropper-snr-db pairs with --snr-db, but there are {len(eavesdropper_snr_db)} and "
-            f"{len(snr_db)} values."
-        )
+        counts = f"{len(eavesdropper_snr_db)} and {len(snr_db)} values"
+        raise InputError(f"--eavesdropper-snr-db pairs with --snr-db, but there are {counts}.")
 
 
 def part_names(parts: Sequence[str | Mapping[str, Any]]) -> list[str]:
@@ -167,18 +146,13 @@ class NodeOptions:
         if self.eavesdropper_antennas is not None:
             others = [replace(node, antennas=self.eavesdropper_antennas) for node in others]
         nodes = (receiver, *others)
-        return replace(
-            setting,
-            nodes=nodes,
-            transmit_antennas=(
-                setting.transmit_antennas if self.transmit_antennas is None else self.transmit_antennas
-            ),
-            transmitter_csi=(
-                tuple(node.name for node in nodes if node.name in setting.transmitter_csi)
-                if self.transmitter_csi is None
-                else self.transmitter_csi
-            ),
-        )
+        rules: dict[str, Any] = {
+            "transmit_antennas": self.transmit_antennas,
+            "transmitter_csi": self.transmitter_csi,
+        }
+        given = {name: value for name, value in rules.items() if value is not None}
+        known = tuple(node.name for node in nodes if node.name in setting.transmitter_csi)
+        return replace(setting, **{"nodes": nodes, "transmitter_csi": known, **given})
 
 
 @dataclass(kw_only=True)
@@ -213,46 +187,56 @@ class SystemOptions:
             stages=parse_parts(self.stages),
         )
 
+    def measured(
+        self, game: Game, scheme: Pipeline, attackers: Mapping[str, Eavesdropper], **rules: Any
+    ) -> Evaluation:
+        """The evaluation with so many draws of the noise; ``rules`` are further arguments of it."""
+        how: dict[str, Any] = {"seeds": self.seeds, "seed": self.noise_seed, "with_ssim": self.ssim}
+        return evaluate(game, scheme, attackers, **how, **rules)
+
     def on_data(self, setting: GameConfig) -> GameConfig:
         """The setting on the data set with the options that were given."""
-        options = data_options("--data-kwargs", self.data_kwargs)
-        return replace(setting, data_kwargs={**setting.data_kwargs, **options}) if options else setting
+        return replace(setting, data_kwargs={**setting.data_kwargs, **parse_options(self.data_kwargs)})
+
+
+def warn(text: str) -> None:
+    """Tell of something that whoever reads the output should know."""
+    print(f"tosc: warning: {text}", file=sys.stderr)
 
 
 def check_images(path: Path, card: Mapping[str, Any], setting: GameConfig) -> bool:
     """Return whether a checkpoint was trained on the system's half of these images, as far as its card tells.
 
-    Says so where the data set no longer has the images of that training: a folder that has grown is divided anew, so
-    that some of them may be among those of the test, and in either half.
-
-    Raises:
-        InputError: its classes have other names.
+    Warns where the data set no longer has the images of that training: a folder that has grown is divided anew, so that
+    some of them may be among those of the test. Raises InputError where its classes have other names.
     """
-    data, training = card.get("data"), card.get("training")
-    known = data.get("sha256") if isinstance(data, Mapping) else None
-    if not isinstance(training, Mapping) or training.get("half") != "system":
+    known = _entry(card, "data", "sha256")
+    if _entry(card, "training", "half") != "system":
         return False
     if known is None:  # of before cards had it: all that can be compared is what was asked for
-        then = card.get("setting")
-        return isinstance(then, Mapping) and then.get("data_kwargs") == setting.data_kwargs
+        return _entry(card, "setting", "data_kwargs") == setting.data_kwargs
     game, labels = setting.game(half="system"), card.get("labels")
     if isinstance(labels, list) and labels != list(game.task.labels):
-        raise InputError(
-            f"{path} answers with one of {shown(labels)}, and these images of {setting.data!r} are of "
-            f"{shown(list(game.task.labels))}."
-        )
+        theirs = shown(list(game.task.labels))
+        raise InputError(f"{path} answers with one of {shown(labels)}, and these images are of {theirs}.")
     if game.source.sha256 != known:
-        print(
-            f"tosc: warning: the training images of {setting.data!r} are not those that {path} was trained on; some of "
-            "those may be among the test images now.",
-            file=sys.stderr,
+        warn(
+            f"the training images of {setting.data!r} are not those that {path} was trained on; some of those may be "
+            "among the test images now."
         )
-    return game.source.sha256 == known and not _started_on_others(training, data_of(card), known)
+    return game.source.sha256 == known and not _started_on_others(card["training"], data_of(card), known)
 
 
-def _started_on_others(training: Mapping[str, Any], name: str | None, known: str) -> bool:
+def _entry(card: Any, *names: str) -> Any:
+    """What stands in a card under one name within another; None where somebody wrote something else there."""
+    for name in names:
+        card = card.get(name) if isinstance(card, Mapping) else None
+    return card
+
+
+def _started_on_others(training: Any, name: str | None, known: str) -> bool:
     """Whether a training, or one that it started from, had other images of the same data set."""
-    start = training.get("warm_start")
+    start = _entry(training, "warm_start")
     if not isinstance(start, Mapping):
         return False
     others = start.get("data") == name and start.get("images", known) != known
@@ -276,11 +260,7 @@ def environment_of(data: str) -> str:
 
 
 def use_key_file(scheme: Pipeline, path: Path | None) -> None:
-    """Give a scheme the key in a file, or a fresh one that is then written there; nothing when no file is named.
-
-    Raises:
-        InputError: the scheme takes no key, or the file holds none.
-    """
+    """Give a scheme the key in a file, or a fresh one that is then written there; nothing when no file is named."""
     if path is not None:
         # Where nothing takes a key, the pipeline says so before a file is made.
         scheme.use_key(SecretKey.at(path) if scheme.keyed else path)
@@ -299,8 +279,7 @@ def system_of(scheme: Pipeline, card: dict[str, Any]) -> dict[str, Any]:
 
 def tell_guarantee(scheme: Pipeline, transmissions: int = 1) -> None:
     """Print what is proven of the privacy of an image sent this many times, where anything is."""
-    guarantee = scheme.guarantee(transmissions)
-    if guarantee:
+    if guarantee := scheme.guarantee(transmissions):
         print(f"{scheme.title}: {guarantee}")
 
 
@@ -309,17 +288,15 @@ def setting_of(loaded: Checkpoint) -> GameConfig:
     try:
         return GameConfig(**loaded.card["setting"])
     except (KeyError, TypeError):
+        wanted = "save it with {'setting': config.plain()} in its card"
         raise CheckpointError(
-            f"{loaded.path} says nothing of the setting it was trained in: save it with {{'setting': config.plain()}} "
-            "in its card."
+            f"{loaded.path} does not say in which setting it was trained: {wanted}."
         ) from None
 
 
 def trained_against(card: Mapping[str, Any]) -> str | None:
     """The digest of the weights of the system that this attacker's card says it was trained against."""
-    identity = card.get("training", {}).get("identity")
-    scheme = identity.get("scheme") if isinstance(identity, Mapping) else None
-    weights = scheme.get("weights") if isinstance(scheme, Mapping) else None
+    weights = _entry(card, "training", "identity", "scheme", "weights")
     return None if weights is None else str(weights)  # a card holds what somebody wrote into it
 
 
@@ -328,9 +305,9 @@ def weights_of(scheme: Pipeline, card: Mapping[str, Any]) -> set[str]:
     return {describe_module(scheme)["weights"], *([str(card["unrounded"])] if "unrounded" in card else [])}
 
 
-def check_colluding(colluding: bool, setting: GameConfig) -> None:
+def check_colluding(threat: ThreatModel | None, setting: GameConfig) -> None:
     """Raise InputError where a single eavesdropper is to collude."""
-    if colluding and len(setting.nodes) == 2:
+    if threat is not None and threat.colluding and len(setting.nodes) == 2:
         raise InputError(
             "colluding is for several eavesdroppers, and there is one: say how many with --eavesdroppers."
         )
@@ -338,24 +315,20 @@ def check_colluding(colluding: bool, setting: GameConfig) -> None:
 
 def check_folder(path: Path) -> None:
     """Raise InputError for an --output that is no folder and cannot become one, before anything is computed for it."""
-    place = path
     try:
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        if not place.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, f"{place} is no folder")
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, f"{place} may not be written to")
+        place = next(one for one in (path, *path.parents) if one.exists())
+        why = "" if os.access(place, os.W_OK | os.X_OK) else f"{place} may not be written to"
+        why = why if place.is_dir() else f"{place} is no folder"
     except OSError as error:
-        raise InputError(f"--output cannot be in the folder {path}: {error.strerror}.") from None
+        why = error.strerror or str(error)
+    if why:
+        raise InputError(f"--output cannot be in the folder {path}: {why}.")
 
 
 def refuse_overwriting(path: Path, overwrite: bool, state: Path | None = None) -> None:
-    """Raise InputError when a finished checkpoint, or what lies where its card goes, would be lost, and for a name
-    that is none of weights: other files beside them are named after them.
+    """Raise InputError for a name that is none of weights, and where a finished checkpoint or its card would be lost.
 
-    Not so of what the run kept in ``state`` has written itself: one that was killed as it ended has left one of the
-    two files, or both.
+    Not so of what the run kept in ``state`` has written itself: killed as it ended, it has left one file or both.
     """
     if path.suffix != SUFFIX:
         raise InputError(f"--output names weights, whose files end in {SUFFIX!r}, not {path}.")
@@ -374,6 +347,4 @@ def _left_by(state: Path, path: Path) -> bool:
         card = read_card(path) if path.exists() else {}
     except CheckpointError:
         return True  # a card of other weights: those before it are gone
-    training = card.get("training")
-    known = training.get("identity") if isinstance(training, dict) else None
-    return not card or known == digest(kept_identity(state))
+    return not card or _entry(card, "training", "identity") == digest(kept_identity(state))

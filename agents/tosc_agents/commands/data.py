@@ -14,7 +14,7 @@ from tosc_env.data.download import fetch, status
 
 
 @dataclass
-class DataList:
+class List:
     """Show which data sets and pretrained weights are present, and where.
 
     Example: tosc data list
@@ -28,17 +28,15 @@ class DataList:
         for heading in ("name", "present", "images", "official", "where or how"):
             table.add_column(heading)
         for row in status():
-            present = bool(row["present"])
-            where = row["where"] if present else row["how"]
-            images = row["images"] if row["images"] is not None else ""
-            cells = (row["name"], "yes" if present else "no", images, row["official"], where)
-            table.add_row(*map(str, cells))
+            present, where = ("yes", row["where"]) if row["present"] else ("no", row["how"])
+            images = "" if row["images"] is None else row["images"]
+            table.add_row(*map(str, (row["name"], present, images, row["official"], where)))
         plain_console().print(table)
         return 0
 
 
 @dataclass
-class DataGet:
+class Get:
     """Download a data set's official release, or pretrained weights, and check its sum; resumes if interrupted.
 
     Example: tosc data get cifar10
@@ -62,9 +60,7 @@ class Data:
     Example: tosc data list
     """
 
-    action: (
-        Annotated[DataList, tyro.conf.subcommand("list")] | Annotated[DataGet, tyro.conf.subcommand("get")]
-    )
+    action: List | Get
 
     def run(self) -> int:
         """Show or get."""

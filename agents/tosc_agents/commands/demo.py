@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import gymnasium as gym
 import numpy as np
@@ -12,10 +13,8 @@ import torch
 from tosc_agents.commands.attack import Attack
 from tosc_agents.commands.common import check_folder
 from tosc_agents.zoo import WEIGHTS
-from tosc_env.io.checkpoints import load_checkpoint
+from tosc_env import Context, Pipeline, load_checkpoint
 from tosc_env.io.files import replacing
-from tosc_env.pipeline import Pipeline
-from tosc_env.types import Context
 
 
 @dataclass
@@ -65,7 +64,7 @@ class Demo:
             image.imsave(part, np.asarray(env.render()), format="png")
         env.close()
         print(
-            f"one episode of ToSC-Shapes-v0 in the transmitter's role: mean reward "
-            f"{sum(rewards) / len(rewards):.2f} over {len(rewards)} messages (task score minus the attacker's "
-            f"reconstruction quality); its last round is drawn in {picture}"
+            f"one episode of ToSC-Shapes-v0 in the transmitter's role: mean reward {fmean(rewards):.2f} over "
+            f"{len(rewards)} messages (task score minus the attacker's reconstruction quality); its last round is "
+            f"drawn in {picture}"
         )

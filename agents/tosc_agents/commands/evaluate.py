@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from tosc_agents.commands.common import (
-    NodeOptions,
-    SystemOptions,
-    check_colluding,
-    check_folder,
-    check_images,
-    check_snr_pairs,
-    environment_of,
-    is_file,
-    parse_options,
-    scheme_options,
-    setting_of,
-    system_of,
-    tell_guarantee,
-    trained_against,
-    use_key_file,
-    weights_of,
-)
+from tosc_agents.commands import common
+from tosc_agents.commands.common import NodeOptions, SystemOptions, is_file, setting_of
 from tosc_agents.records import describe_usage, print_evaluation, provenance, write_results
-from tosc_agents.training.evaluate import evaluate
-from tosc_env.attackers import Eavesdropper
+from tosc_env import Eavesdropper, GameConfig, InputError, Pipeline
 from tosc_env.devices import resolve_device
-from tosc_env.errors import InputError
-from tosc_env.game import GameConfig
 from tosc_env.io.checkpoints import check_fits, load_checkpoint, read_header
 from tosc_env.nodes import WIRETAP, as_nodes
-from tosc_env.options import named_options
-from tosc_env.pipeline import Pipeline
 from tosc_env.registration import environments
 from tosc_env.zoos import check_has_weights, eavesdropper_file, scheme_file
 
@@ -67,32 +44,28 @@ class Evaluate(SystemOptions, NodeOptions):
     """The channel's options, as name=value."""
     data: str | None = None
     """The data set (or environment) the scheme is wanted for; that of a checkpoint is its own, another is refused."""
-    num_symbols: int | None = None
-    """The code length the scheme is wanted for; by default its own, another is refused."""
     output: Path | None = None
     """Folder for results.json, results.csv and results.md; by default nothing is written."""
 
     def run(self) -> int:
         """Load, measure, print, and write if asked."""
         device = resolve_device(self.device)
-        check_snr_pairs(self.snr_db, self.eavesdropper_snr_db)
-        if not self.snr_db:
-            raise InputError("at least one --snr-db in dB is needed.")
+        common.check_snr_pairs(self.snr_db, self.eavesdropper_snr_db)
         if self.output is not None:
-            check_folder(self.output)
+            common.check_folder(self.output)
         target, data, play = self._target()
         loaded = self.load(target, play)
-        setting = self._over_channel(self.with_nodes(self.on_data(setting_of(loaded))))
+        setting = self.with_nodes(self.on_data(setting_of(loaded)))
+        options = common.parse_options(self.channel_kwargs)
+        if self.channel is not None or options:
+            setting = replace(setting, channel=self.channel or setting.channel, channel_kwargs=options)
         scheme = loaded.policy
-        use_key_file(scheme, self.key_file)
-        tell_guarantee(scheme)
+        common.use_key_file(scheme, self.key_file)
+        common.tell_guarantee(scheme)
         game = setting.game(split="test", device=device, constellation=scheme.constellation)
-        length = game.num_symbols if self.num_symbols is None else self.num_symbols
-        wanted = replace(game.spec, num_symbols=length)
-        check_fits(read_header(target), target, wanted, data)
-        check_images(target, loaded.card, setting)
+        check_fits(read_header(target), target, game.spec, data)
+        common.check_images(target, loaded.card, setting)
         attackers: dict[str, Eavesdropper] = {}
-        cards: dict[Path, dict[str, Any]] = {}
         for given in self.attacker:
             path = Path(given) if is_file(given) else eavesdropper_file(given, setting.data, game, scheme)
             name = path.stem if is_file(given) else given
@@ -102,22 +75,11 @@ class Evaluate(SystemOptions, NodeOptions):
             check_fits(read_header(path), path, game.spec, setting.data)
             attacker = load_checkpoint(path, device=device, kind="eavesdropper")
             attackers[name] = attacker.policy
-            cards[path] = attacker.card
+            common.check_colluding(attacker.policy.fitted_under, setting)
             _warn_of_another(path, attacker.card, scheme, loaded.card)
-        known = (attacker.fitted_under for attacker in attackers.values())
-        check_colluding(any(threat.colluding for threat in known if threat is not None), setting)
-        for path, card in cards.items():
-            _warn_of_other_nodes(path, card, setting)
-        found = evaluate(
-            game,
-            scheme,
-            attackers,
-            snr_db=self.snr_db,
-            eavesdropper_snr_db=self.eavesdropper_snr_db or None,
-            seeds=self.seeds,
-            with_ssim=self.ssim,
-            seed=self.noise_seed,
-        )
+            _warn_of_other_nodes(path, attacker.card, setting)
+        snrs = {"snr_db": self.snr_db, "eavesdropper_snr_db": self.eavesdropper_snr_db or None}
+        found = self.measured(game, scheme, attackers, **snrs)
         note = (
             f"{game.source.provenance} {len(game.source)} test images, {self.seeds} seeds of channel noise. "
             f"{found.terms}"
@@ -128,7 +90,7 @@ class Evaluate(SystemOptions, NodeOptions):
         if self.output is not None:
             record = {
                 "target": target.name,
-                "system": system_of(scheme, loaded.card),
+                "system": common.system_of(scheme, loaded.card),
                 "setting": setting.plain(),
                 "channel_uses": game.num_symbols,
                 "bits": scheme.bits,
@@ -145,48 +107,30 @@ class Evaluate(SystemOptions, NodeOptions):
         if is_file(self.scheme):
             return Path(self.scheme), self.data, None
         if self.data is None:
-            raise InputError(
-                f"{self.scheme!r} is no file of a scheme; one by its name ('tosc list') needs --data as well."
-            )
-        id = environment_of(self.data)
-        path = scheme_file(self.scheme, id, scheme_options(self.scheme_kwargs))
+            raise InputError(f"{self.scheme!r} is no file; a scheme by its name ('tosc list') needs --data.")
+        id = common.environment_of(self.data)
+        path = scheme_file(self.scheme, id, common.scheme_options(self.scheme_kwargs))
         return path, environments()[id], self.scheme
-
-    def _over_channel(self, setting: GameConfig) -> GameConfig:
-        """The setting with the channel that was given."""
-        options = named_options("--channel-kwargs", parse_options(self.channel_kwargs), ("channel",))
-        if self.channel is None:
-            return replace(setting, channel_kwargs=options) if options else setting
-        return replace(setting, channel=self.channel, channel_kwargs=options)
 
 
 def _warn_of_other_nodes(path: Path, card: dict[str, Any], setting: GameConfig) -> None:
     """Say so where an attacker's card tells of other eavesdroppers than those that play."""
     if "setting" not in card:
         return
-    theirs, ours = (_antennas(plain) for plain in (card["setting"], setting.plain()))
+    given = card["setting"].get("nodes", WIRETAP), setting.nodes
+    theirs, ours = (" + ".join(str(node.antennas) for node in as_nodes(nodes)[1:]) for nodes in given)
     if theirs != ours:
-        print(
-            f"tosc: warning: {path} was trained beside eavesdroppers of {theirs} antennas, and those that play have "
-            f"{ours}.",
-            file=sys.stderr,
+        common.warn(
+            f"{path} was trained beside eavesdroppers of {theirs} antennas; those that play have {ours}."
         )
-
-
-def _antennas(setting: Mapping[str, Any]) -> str:
-    """The numbers of the eavesdroppers' antennas in a setting's plain values, ``1 + 1``."""
-    return " + ".join(str(node.antennas) for node in as_nodes(setting.get("nodes", WIRETAP))[1:])
 
 
 def _warn_of_another(path: Path, card: dict[str, Any], scheme: Pipeline, own: dict[str, Any]) -> None:
     """Say so where an attacker's card tells of another system than the one that plays, or of other weights."""
-    theirs, weights = card.get("composition"), trained_against(card)
+    theirs, weights = card.get("composition"), common.trained_against(card)
     told = f"{theirs}, and {scheme.composition} plays"
     if theirs is None or theirs == scheme.composition:
-        if weights is None or weights in weights_of(scheme, own):
+        if weights is None or weights in common.weights_of(scheme, own):
             return
         told = "other weights than those that play"
-    print(
-        f"tosc: warning: {path} was trained against {told}: what is trained against that may see more.",
-        file=sys.stderr,
-    )
+    common.warn(f"{path} was trained against {told}: what is trained against that may see more.")

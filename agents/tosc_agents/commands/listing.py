@@ -32,11 +32,8 @@ class List:
             table.add_column(heading)
         for id, data in environments().items():
             table.add_row("environment", id, f"the data set {data}")
-        registries: tuple[Registry, ...] = (
-            *(schemes, stages, objectives, eavesdroppers),
-            *(channels, sources, tasks, rewards),
-        )
-        for registry in registries:
+        signal_chain: tuple[Registry, ...] = schemes, stages, objectives, eavesdroppers
+        for registry in (*signal_chain, channels, sources, tasks, rewards):
             for name in registry:
                 table.add_row(registry.kind, name, registry.origin(name))
         console = plain_console()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -76,13 +77,12 @@ def parse_given(pairs: tuple[str, ...]) -> dict[tuple[str, str, int], Path]:
     """
     found: dict[tuple[str, str, int], Path] = {}
     for pair in pairs:
-        training, equals, path = pair.partition("=")
-        key, colon, seed = training.partition(":")
-        if not key or not equals or not path or (colon and not seed.isdecimal()):
+        parts = re.fullmatch(r"(faces\.)?([^:=]+)(?::(\d+))?=(.+)", pair, re.DOTALL)
+        if parts is None:
             raise InputError(f"--use takes TRAINING=FILE or TRAINING:SEED=FILE, not {shown(pair)}.")
-        faces = key.startswith("faces.")
-        name = "faces" if faces else "images", key.removeprefix("faces."), int(seed or 0)
+        faces, training, seed, path = parts.groups()
+        name = "faces" if faces else "images", training, int(seed or 0)
         if name in found:
-            raise InputError(f"--use names {key}:{seed or 0} twice.")
+            raise InputError(f"--use names {faces or ''}{training}:{seed or 0} twice.")
         found[name] = Path(path)
     return found

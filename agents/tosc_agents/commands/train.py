@@ -8,19 +8,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from tosc_agents.commands.common import (
-    NodeOptions,
-    asked_of,
-    data_options,
-    parse_options,
-    parse_parts,
-    part_names,
-    refuse_overwriting,
-    scheme_options,
-    snr_choices,
-    tell_guarantee,
-    use_key_file,
-)
+from tosc_agents.commands import common
+from tosc_agents.commands.common import NodeOptions, parse_options, parse_parts
 from tosc_agents.complexity import complexity
 from tosc_agents.keys import SecretKey
 from tosc_agents.learning.loop import LoopConfig
@@ -31,17 +20,13 @@ from tosc_agents.learning.state import kept_identity
 from tosc_agents.records import accuracies, describe_usage
 from tosc_agents.training.card import scheme_card
 from tosc_agents.training.evaluate import evaluate
-from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme, usual_objectives
+from tosc_agents.training.fit_scheme import SchemeTraining, fit_scheme
 from tosc_agents.training.warm_start import WarmStart, freeze
+from tosc_env import GameConfig, InputError, SystemSpec, make_scheme
 from tosc_env.data import data_set
 from tosc_env.devices import resolve_device
-from tosc_env.errors import InputError
-from tosc_env.game import GameConfig
 from tosc_env.io.checkpoints import check_registered, save_checkpoint
-from tosc_env.options import named_options
-from tosc_env.pipeline import make_scheme
 from tosc_env.schemes import defaults_of, make_objectives
-from tosc_env.types import SystemSpec
 
 
 @dataclass
@@ -117,11 +102,8 @@ class Train(NodeOptions):
         options = self._options(game.spec, stages, start)
         with weights_from(self.seed):
             scheme = make_scheme(self.scheme, game.spec, stages=stages, **options)
-            objectives = (
-                make_objectives(parse_parts(self.objectives), game.spec)
-                if self.objectives
-                else usual_objectives(self.scheme, game.spec)
-            )
+            wanted = parse_parts(self.objectives) or defaults_of(self.scheme).objectives
+            objectives = make_objectives(wanted, game.spec)
         check_registered(scheme)
         taken = None if start is None else start.load(scheme)
         frozen = freeze(scheme, self.freeze)
@@ -129,8 +111,8 @@ class Train(NodeOptions):
             raise InputError(f"--freeze {' '.join(frozen)} leaves nothing of {scheme.name!r} to train.")
         output = self.output or Path("runs") / self._file_name(stages, setting)
         state = output.with_suffix(".run")
-        refuse_overwriting(output, self.overwrite, state)
-        use_key_file(scheme, self.key_file)
+        common.refuse_overwriting(output, self.overwrite, state)
+        common.use_key_file(scheme, self.key_file)
         if scheme.keyed and self.key_file is None:
             # No file holds it, and a run that is gone on with must meet it again.
             scheme.use_key(SecretKey.from_seed(self.seed))
@@ -138,11 +120,11 @@ class Train(NodeOptions):
         # Before the training: images that cannot be tested on are told before hours are spent.
         test = setting.game(split="test", device=device, constellation=scheme.constellation)
         print(f"{scheme.title}: {complexity(scheme, objectives)}")
-        tell_guarantee(scheme)
+        common.tell_guarantee(scheme)
         if taken is not None:
             print(taken)
         run: dict[str, Any] = {"objectives": objectives, "seed": self.seed}
-        kept: dict[str, Any] = {"state_path": state, "asked": asked_of(self)}
+        kept: dict[str, Any] = {"state_path": state, "asked": common.asked_of(self)}
         with show_progress(f"train {self.scheme} on {setting.data}") as progress:
             figures = fit_scheme(scheme, game, config, **run, **kept, progress=progress)
         scheme.eval()
@@ -168,34 +150,33 @@ class Train(NodeOptions):
 
     def _setting(self, start: WarmStart | None) -> GameConfig:
         """The data set, task and channel; those that were not given follow from the checkpoint to start from."""
-        given = data_options("--data-kwargs", self.data_kwargs)
-        task_kwargs = named_options("--task-kwargs", parse_options(self.task_kwargs), ("task", "source"))
+        task_kwargs = parse_options(self.task_kwargs)
         own = {} if start is None or self.data is not None else start.images
         task = self.task or own.get("task")
         if self.task is None and own:
             task_kwargs = {**own.get("task_kwargs", {}), **task_kwargs}
         return GameConfig(
             self.data or own.get("data", "shapes"),
-            {**own.get("data_kwargs", {}), **given},
+            {**own.get("data_kwargs", {}), **parse_options(self.data_kwargs)},
             task,
             task_kwargs or None,
             self.channel,
-            named_options("--channel-kwargs", parse_options(self.channel_kwargs), ("channel",)),
+            parse_options(self.channel_kwargs),
             self.num_symbols,
-            snr_choices(self.snr_db),
+            common.snr_choices(self.snr_db),
             **({} if start is None else start.nodes),
         )
 
     def _file_name(self, stages: list[Any], setting: GameConfig) -> str:
         """``deepjscc+keyed-cifar10-12dB.safetensors``, ``deepjscc-folder-pictures-12dB.safetensors`` and the like."""
-        name = "+".join([self.scheme, *part_names(stages)])
+        name = "+".join([self.scheme, *common.part_names(stages)])
         options, paths = setting.data_kwargs, data_set(setting.data).paths
         data = "-".join([setting.data, *(Path(options[path]).name for path in paths if path in options)])
         return f"{name}-{data}-{'_'.join(f'{s:g}' for s in self.snr_db)}dB.safetensors"
 
     def _options(self, spec: SystemSpec, stages: list[Any], start: WarmStart | None) -> dict[str, Any]:
         """The scheme's options: those given, and, as far as it has them, those that follow from start and SNR."""
-        options = scheme_options(self.scheme_kwargs)
+        options = common.scheme_options(self.scheme_kwargs)
         defaults: dict[str, Any] = {}
         if start is not None and start.header["name"] == self.scheme:
             options = {k: v for k, v in start.header["options"].items() if k != "told_snr_db"} | options

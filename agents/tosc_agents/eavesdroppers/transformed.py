@@ -123,6 +123,8 @@ class TransformedAttack(Eavesdropper):
             if base.repeated or isinstance(base, TransformedAttack):
                 raise InputError(f"a base attack is an ordinary attacker, which {name!r} is not.")
         self.base_attacks = nn.ModuleDict(made)
+        needs = [*(base.needs for base in made.values()), type(self).needs]
+        self.needs = {name: values for one in needs for name, values in one.items()}
 
     def rebuild(self, width: int, generator: torch.Generator, **options: Any) -> None:
         """Take other options of its own, and make base attacks whose weights follow from the generator's seed."""

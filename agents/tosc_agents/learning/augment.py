@@ -18,22 +18,18 @@ def crop_flip_cutout(
     cutout: int = 8,
     colour: float = 0.0,
 ) -> Tensor:
-    """Shift, mirror, partly cover and recolour each image at random.
+    """Shift, mirror, partly cover and recolour each image at random; float32 [B, C, H, W] in [0, 1], as the result.
 
     Args:
-        images: float32 [B, C, H, W] in [0, 1].
-        generator: the stream to draw from, on the images' device.
+        images: on the generator's device.
+        generator: the stream to draw from.
         pad: largest shift in pixels along each axis; what moves in is a reflection.
         flip: mirror half of the images left to right.
         cutout: side of the square that is set to mid-grey, 0 for none.
         colour: largest relative change of brightness, contrast and saturation.
 
-    Returns:
-        float32 [B, C, H, W] in [0, 1].
-
-    Example:
-        >>> crop_flip_cutout(torch.rand(2, 3, 32, 32), torch.Generator().manual_seed(0)).shape
-        torch.Size([2, 3, 32, 32])
+    >>> crop_flip_cutout(torch.rand(2, 3, 32, 32), torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 3, 32, 32])
     """
     size, channels, height, width = images.shape
     device = images.device

@@ -1,14 +1,13 @@
 """The training loop that schemes and neural eavesdroppers share.
 
-Everything stays on the device: the host synchronises with it only when it reads the running figures, a few times per
-epoch.
+Everything stays on the device: the host waits for it only when it reads the running figures, a few times per epoch.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -18,22 +17,11 @@ from torch import Tensor, nn
 from tosc_agents.learning.precision import Precision, autocast, resolve_precision
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.state import Run, check_form, fitting
+from tosc_env import options
 from tosc_env.async_checks import AsyncChecks
 from tosc_env.errors import InputError, ToscError, TrainingError, warn_user
 from tosc_env.identity import identity, tensor_digest
-from tosc_env.options import (
-    MOST_MESSAGES,
-    Count,
-    Positive,
-    Share,
-    Weight,
-    Within,
-    check_count,
-    check_fields,
-    check_hint,
-    check_is,
-    check_tensor,
-)
+from tosc_env.options import check_count, check_fields, check_hint, check_is, check_tensor
 
 StepLoss = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
 """A function from image indices [B] to the loss and figures to log."""
@@ -46,17 +34,17 @@ SYNC_EVERY = 25
 class StepConfig:
     """Settings of a step, whatever is trained and however long."""
 
-    batch_size: Annotated[int, Within(1, MOST_MESSAGES)] = 256
+    batch_size: Annotated[int, options.Within(1, options.MOST_MESSAGES)] = 256
     """Images per step."""
-    learning_rate: Positive = 0.15
+    learning_rate: options.Positive = 0.15
     """Peak learning rate."""
-    weight_decay: Weight = 5e-4
+    weight_decay: options.Weight = 5e-4
     """Weight decay (decoupled for adamw)."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Nesterov momentum 0.9, or AdamW."""
-    clip: Positive = 5.0
+    clip: options.Positive = 5.0
     """Largest norm of the gradient."""
-    average: Share = 0.998
+    average: options.Share = 0.998
     """Decay of the exponential average of the weights that is kept in the end; 0 keeps the last weights."""
     precision: Precision = "auto"
     """bf16 where the processor has it, or float32."""
@@ -69,9 +57,9 @@ class StepConfig:
 class LoopConfig(StepConfig):
     """Settings of a training over a number of epochs."""
 
-    epochs: Count = 60
+    epochs: options.Count = 60
     """Passes over the training images."""
-    warmup: Share = 0.15
+    warmup: options.Share = 0.15
     """Fraction of the run in which the learning rate rises; then it falls along a cosine to zero."""
 
 
@@ -79,11 +67,6 @@ class Step:
     """One step of a training: a batch's loss, its gradient, the optimizer, the average of the weights.
 
     It queues work on the device and waits for nothing (``tests/tosc_agents/test_devices.py``).
-
-    Args:
-        module: what is trained, on its device.
-        step_loss: the loss of a batch of image indices.
-        config: optimizer and precision.
 
     Attributes:
         average: the exponential average of the module's state.
@@ -101,8 +84,7 @@ class Step:
     def __call__(self, index: Tensor, step: int, share: float) -> dict[str, Tensor]:
         """Take the step number ``step``, from 0, with the images at ``index`` [B] and a share of the learning rate.
 
-        Returns:
-            figures on the device: the loss, those that come with it, and the norm of the gradient.
+        Returns figures on the device: the loss, those that come with it, and the norm of the gradient.
         """
         config = self._config
         for group in self.optimizer.param_groups:
@@ -124,6 +106,28 @@ class Step:
         _update_average(self.average, self._module, min(config.average, (step + 1) / (step + 10)))
         return {"loss": loss.detach(), **logs, "gradient": norm}
 
+    def take(
+        self,
+        batches: Sequence[Tensor],
+        first: int,
+        share: Callable[[int], float],
+        told: Callable[[int, dict[str, float]], None],
+    ) -> None:
+        """Take a step for each batch of indices, the first of that number, with a share of the learning rate for each.
+
+        ``told`` of how many steps were taken and the mean figures since the first, each time that the host reads them.
+        """
+        sums: dict[str, Tensor] = {}
+        for done, index in enumerate(batches, 1):
+            step = first + done - 1
+            for figure, value in self(index, step, share(step)).items():
+                sums[figure] = sums[figure] + value if figure in sums else value.float()
+            if done % SYNC_EVERY == 0 or done == len(batches):
+                figures = {figure: float(value) / done for figure, value in sums.items()}
+                _check_finite(figures, self._module, step)
+                self.checks.synchronize()
+                told(step + 1, figures)
+
     def state(self, generator: torch.Generator) -> dict[str, Any]:
         """What a training goes on from, with the stream that it draws from."""
         return {
@@ -144,7 +148,7 @@ class Step:
         return weights
 
     def take_state(self, state: dict[str, Any], generator: torch.Generator) -> None:
-        """Go on from a state that was kept, once all of it fits (raises InputError)."""
+        """Go on from a state that was kept, once all of it fits."""
         weights, means = (self.checked(state.get(name), name) for name in ("model", "average"))
         stream = check_tensor(state.get("generator"), "generator", generator.get_state().shape, torch.uint8)
         steps = _checked_optimizer(state.get("optimizer"), self.optimizer)
@@ -170,12 +174,14 @@ def train(
     """Train ``module`` in place; it ends with the averaged weights, in evaluation mode.
 
     Args:
-        module, step_loss, config: as of :class:`Step`.
+        module: what is trained, on its device.
+        step_loss: the loss of a batch of image indices.
         num_images: how many images an epoch passes over.
+        config: epochs, optimizer and precision.
         generator: the only source of randomness, on the module's device.
         progress: told the figures each time that the host reads them.
-        run: where to keep the run's state after each epoch, to be resumed from, and what else its result depends on.
-            The module, its weights, the loop's settings, the seed and the kind of device are seen to here.
+        run: where to keep the run's state after each epoch, to be resumed from, and what else its result depends on
+            besides the module, its weights, the loop's settings, the seed and the kind of device.
         passes: the passes over the images that make an epoch, in turn.
         begin_phase: told the name of each pass, the epoch from 0, and the number of epochs.
 
@@ -184,7 +190,6 @@ def train(
 
     Raises:
         TrainingError: the loss is no longer finite; names the step and the cause.
-        InputError: the loss sent what may not be sent, which is found when the figures are read next.
         CheckpointError: the state found belongs to another run.
     """
     device = next(module.parameters()).device
@@ -207,33 +212,28 @@ def train(
                 epoch = check_count(state.get("epoch"), "epoch", 1, config.epochs)
                 figures = check_hint(state.get("figures"), dict[str, float], "figures")
                 take_step.take_state(state, generator)
+
+    def share(step: int) -> float:
+        return _schedule(step / total, config.warmup)
+
+    def told(step: int, found: dict[str, float]) -> None:
+        # The figures of an earlier pass stand until this one has figures of the same name.
+        figures.update(found)
+        if progress is not None:
+            progress(step, total, {"epoch": epoch + 1, **without_gradient(figures)})
+
     module.train()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for epoch in range(epoch, config.epochs):  # noqa: B020
             # Dropout knows the global stream alone: it is set epoch by epoch, so that a resumed run draws the same.
             torch.manual_seed((generator.initial_seed() * 1_000_003 + epoch) % 2**63)
-            looked: dict[str, float] = {}
+            figures = {}
             for k, name in enumerate(passes):
                 if begin_phase is not None:
                     begin_phase(name, epoch, config.epochs)
                 order = torch.randperm(num_images, generator=generator, device=device)
                 first = (epoch * len(passes) + k) * steps_per_epoch
-                sums: dict[str, Tensor] = {}
-                for i in range(steps_per_epoch):
-                    step = first + i
-                    index = order[i * config.batch_size : (i + 1) * config.batch_size]
-                    share = _schedule(step / total, config.warmup)
-                    for figure, value in take_step(index, step, share).items():
-                        sums[figure] = sums[figure] + value if figure in sums else value.float()
-                    if (i + 1) % SYNC_EVERY == 0 or i + 1 == steps_per_epoch:
-                        # The figures of an earlier pass stand until this one has figures of the same name.
-                        looked |= {figure: float(value) / (i + 1) for figure, value in sums.items()}
-                        check_finite(looked, module, step)
-                        take_step.checks.synchronize()
-                        if progress is not None:
-                            shown = {k: v for k, v in looked.items() if k != "gradient"}
-                            progress(step + 1, total, {"epoch": epoch + 1, **shown})
-            figures = looked
+                take_step.take(order.split(config.batch_size)[:steps_per_epoch], first, share, told)
             if run is not None:
                 run.save(known, {**take_step.state(generator), "epoch": epoch + 1, "figures": figures})
     module.load_state_dict(take_step.average)
@@ -311,13 +311,18 @@ def _update_average(average: dict[str, Tensor], module: nn.Module, decay: float)
             average[name].copy_(tensor)
 
 
-def check_finite(figures: dict[str, float], module: nn.Module, step: int) -> None:
-    if all(math.isfinite(v) for v in figures.values()):
+def _check_finite(figures: dict[str, float], module: nn.Module, step: int) -> None:
+    broken = next((name for name, value in figures.items() if not math.isfinite(value)), None)
+    if broken is None:
         return
-    broken = [name for name, p in module.named_parameters() if not bool(torch.isfinite(p).all())]
-    first = next(name for name, v in figures.items() if not math.isfinite(v))
-    cause = f"parameter {broken[0]!r} is not finite" if broken else f"the {first} is not finite"
+    weights = [name for name, p in module.named_parameters() if not bool(torch.isfinite(p).all())]
+    cause = f"parameter {weights[0]!r} is not finite" if weights else f"the {broken} is not finite"
     raise TrainingError(
         f"training stopped within the {SYNC_EVERY} steps up to step {step + 1}: {cause}; "
         "lower the learning rate or use precision float32 (the state of the last whole epoch is kept)."
     )
+
+
+def without_gradient(figures: dict[str, float]) -> dict[str, float]:
+    """The figures that a person is shown."""
+    return {name: value for name, value in figures.items() if name != "gradient"}

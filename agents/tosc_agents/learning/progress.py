@@ -36,13 +36,9 @@ def show_progress(title: str, *, quiet: bool = False, every: float = 20.0) -> It
     from rich.progress import Progress as Bars
 
     # A title is text, though rich would read the brackets of an option's list as a style.
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, TextColumn("{task.fields[figures]}"), console=Console(stderr=True)) as bars:
+    text = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[figures]}")
+    columns = text[0], BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), text[1]
+    with Bars(*columns, console=Console(stderr=True)) as bars:
         bar = bars.add_task(title, total=None, figures="")
         yield lambda done, total, figures: bars.update(
             bar, completed=done, total=total, figures=_text(figures)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from tosc_env.errors import CheckpointError, InputError, shown
@@ -46,11 +48,7 @@ class Run:
         return replace(self, path=path, parts={**self.parts, **parts})
 
     def load(self, identity: Mapping[str, Any], device: torch.device) -> dict[str, Any] | None:
-        """The state that was kept of a run of this identity; None where there is none yet.
-
-        Raises:
-            CheckpointError: it is damaged, or of a run of another identity.
-        """
+        """The state kept of a run of this identity (CheckpointError for another's); None where there is none."""
         if not self.path.exists():
             return None
         state = load_state(self.path, device)
@@ -77,7 +75,9 @@ def fitting(path: str | os.PathLike[str]) -> Iterator[None]:
     """A context in which what is found in a state is checked and taken; what does not fit is a CheckpointError."""
     try:
         yield
-    except (InputError, RuntimeError, KeyError, TypeError, ValueError) as error:
+    except CheckpointError:
+        raise
+    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         why = str(error).rstrip(".") or type(error).__name__
         raise CheckpointError(
             f"{path} is not the state of this run ({why}); delete it to start anew."
@@ -86,13 +86,7 @@ def fitting(path: str | os.PathLike[str]) -> Iterator[None]:
 
 def check_form(value: Any, like: Any, name: str) -> Any:
     """Return a part of a state if it has the form of another: the same names, and tensors of the same shapes and types;
-    InputError otherwise.
-
-    >>> check_form({"a": torch.zeros(2)}, {"a": torch.ones(3)}, "model")
-    Traceback (most recent call last):
-    ...
-    tosc_env.errors.InputError: model.a must be a tensor float32 [3], not Tensor of torch.float32 [2].
-    """
+    InputError otherwise."""
     if isinstance(like, Tensor):
         return check_tensor(value, name, like.shape, like.dtype)
     named = {str(key): one for key, one in check_is(value, dict, name).items()}
@@ -102,12 +96,8 @@ def check_form(value: Any, like: Any, name: str) -> Any:
     return {key: check_form(named[key], one, f"{name}.{key}") for key, one in like.items()}
 
 
-def flatten_state(tree: Any, prefix: str = "") -> tuple[dict[str, Tensor], Any]:
-    """Split nested dicts and lists into named tensors and the plain rest, where a tensor leaves its name.
-
-    >>> flatten_state({"a": torch.zeros(1), "b": 2})
-    ({'a': tensor([0.])}, {'a': {'tensor': 'a'}, 'b': 2})
-    """
+def _flattened(tree: Any, prefix: str = "") -> tuple[dict[str, Tensor], Any]:
+    """Nested dicts and lists as named tensors and the plain rest, where a tensor leaves its name."""
     if isinstance(tree, Tensor):
         return {prefix: tree.detach()}, {"tensor": prefix}
     if not isinstance(tree, dict | list | tuple):
@@ -115,54 +105,42 @@ def flatten_state(tree: Any, prefix: str = "") -> tuple[dict[str, Tensor], Any]:
     tensors: dict[str, Tensor] = {}
     plain: dict[str, Any] = {}
     for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
-        found, plain[str(key)] = flatten_state(value, f"{prefix}/{key}" if prefix else str(key))
+        found, plain[str(key)] = _flattened(value, f"{prefix}/{key}" if prefix else str(key))
         tensors |= found
     return tensors, plain if isinstance(tree, dict) else list(plain.values())
 
 
-def restore_state(plain: Any, tensors: dict[str, Tensor]) -> Any:
-    """The inverse of :func:`flatten_state`; keys that are digits become integers, as optimizers number parameters."""
+def _restored(plain: Any, tensors: dict[str, Tensor]) -> Any:
+    """The inverse of :func:`_flattened`; keys that are digits become integers, as optimizers number parameters."""
     if isinstance(plain, dict):
         if plain.keys() == {"tensor"}:
             return tensors[plain["tensor"]]
-        return {int(k) if k.isdigit() else k: restore_state(v, tensors) for k, v in plain.items()}
+        return {int(k) if k.isdigit() else k: _restored(v, tensors) for k, v in plain.items()}
     if isinstance(plain, list):
-        return [restore_state(value, tensors) for value in plain]
+        return [_restored(value, tensors) for value in plain]
     return plain
 
 
 def save_state(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
     """Write a nested state whole or not at all (raises WriteError and keeps the older file)."""
-    from safetensors.torch import save
-
-    tensors, plain = flatten_state(tree)
+    tensors, plain = _flattened(tree)
     unique = {name: t.to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+    text = json.dumps(plain)
     with replacing(path) as part:
-        text = json.dumps(plain)
-        told = {_KEY: text, _DIGEST: _digest(text, unique)}
-        part.write_bytes(save(unique, metadata=told))  # see save_checkpoint
+        # See save_checkpoint.
+        part.write_bytes(save(unique, metadata={_KEY: text, _DIGEST: _digest(text, unique)}))
 
 
 def load_state(path: str | os.PathLike[str], device: torch.device) -> dict[str, Any]:
-    """The state of an interrupted run.
-
-    Raises:
-        CheckpointError: the file is truncated, corrupt, or something else.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
+    """The state of an interrupted run; CheckpointError for a file that is truncated, corrupt, or something else."""
+    with fitting(path):
         with safe_open(Path(path), framework="pt") as file:
             told = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if told[_DIGEST] != _digest(told[_KEY], tensors):
             raise ValueError("it is not what was written")
         tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
-        return check_is(restore_state(json.loads(told[_KEY]), tensors), dict, "a state")
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path} is not the state of a run ({error}); delete it to start anew."
-        ) from None
+        return check_is(_restored(json.loads(told[_KEY]), tensors), dict, "a state")
 
 
 def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tosc_agents.learning.loop import SYNC_EVERY, Step, StepConfig, StepLoss, check_finite, identity_of
+from tosc_agents.learning.loop import Step, StepConfig, StepLoss, identity_of, without_gradient
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.state import Run, fitting
 from tosc_env.errors import InputError
@@ -55,11 +55,11 @@ def train_until(
     """Train ``module`` in place; it ends with the averaged weights of the best look, in evaluation mode.
 
     Args:
-        module, step_loss, config: as of :class:`~tosc_agents.learning.loop.Step`.
+        module, step_loss, generator: as of :func:`~tosc_agents.learning.loop.train`.
         validate: the figure of the module as it is, in evaluation mode, higher being better, on images that it is not
             trained on and always the same receptions.
         images: int64 [N], the indices to train on.
-        generator: the only source of randomness, on the module's device.
+        config: steps, optimizer and precision.
         progress: told the figures each time that the host reads them, with the best validation figure so far.
         run: where to keep the run's state after each look, to be resumed from, and what else its result depends on.
         figure: the name of the validation figure.
@@ -69,9 +69,7 @@ def train_until(
         ``best_step``, and with a limit ``rise_per_100_steps``, how fast the figure rose before the learning rate fell.
 
     Raises:
-        TrainingError: the loss is no longer finite; names the step and the cause.
-        InputError: the loss sent what may not be sent, or the validation figure is not a number.
-        CheckpointError: the state found belongs to another run.
+        InputError: the validation figure is not a number.
     """
     device = next(module.parameters()).device
     take_step = Step(module, step_loss, config)
@@ -97,6 +95,15 @@ def train_until(
         fall = falls_from + max(SHORTEST_FALL, falls_from // 2) if falls_from else config.steps
         return min(config.steps, fall)
 
+    def share(step: int) -> float:
+        falling = (ends() - step) / (ends() - falls_from) if falls_from else 1.0
+        return min(1.0, (step + 1) / WARMUP) * falling
+
+    def told(step: int, found: dict[str, float]) -> None:
+        if progress is not None:
+            best_so_far = {figure: max(looks)} if looks else {}
+            progress(step, ends(), {**best_so_far, **without_gradient(found)})
+
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         while len(looks) * LOOK < ends():
             first = len(looks) * LOOK
@@ -105,24 +112,9 @@ def train_until(
             torch.manual_seed((generator.initial_seed() * 1_000_003 + len(looks)) % 2**63)
             order = _batches(len(images), batch, count, generator)
             module.train()
-            sums: dict[str, Tensor] = {}
-            for done, rows in enumerate(order, 1):
-                step = first + done - 1
-                share = min(1.0, (step + 1) / WARMUP)
-                if falls_from:
-                    share *= (ends() - step) / (ends() - falls_from)
-                for name, value in take_step(images[rows], step, share).items():
-                    sums[name] = sums[name] + value if name in sums else value.float()
-                if done % SYNC_EVERY == 0 or done == count:
-                    means = {name: float(value) / done for name, value in sums.items()}
-                    check_finite(means, module, step)
-                    take_step.checks.synchronize()
-                    if progress is not None:
-                        known_best = {figure: max(looks)} if looks else {}
-                        shown = {name: value for name, value in means.items() if name != "gradient"}
-                        progress(step + 1, ends(), {**known_best, **shown})
+            take_step.take([images[rows] for rows in order], first, share, told)
             looks.append(_looked(module, take_step.average, validate, figure))
-            if looks[-1] >= max(looks):
+            if looks.index(max(looks)) == len(looks) - 1:
                 best = {name: t.clone() for name, t in take_step.average.items()}
             falls_from = _falls_from(looks, config)
             if run is not None:
@@ -130,13 +122,12 @@ def train_until(
     module.load_state_dict(best)
     module.eval()
     taken = min(len(looks) * LOOK, ends())
-    best_look = looks.index(max(looks))
     record: dict[str, Any] = {
         "steps": taken,
         "batch_size": batch,
         "stopped_by": "validation",
         figure: max(looks),
-        "best_step": min(taken, (best_look + 1) * LOOK),
+        "best_step": min(taken, (looks.index(max(looks)) + 1) * LOOK),
     }
     before = looks[: max(1, falls_from // LOOK)]
     if _rising(before, config):
@@ -172,12 +163,7 @@ def _batches(count: int, batch: int, steps: int, generator: torch.Generator) -> 
 
 
 @torch.no_grad()
-def _looked(
-    module: nn.Module,
-    average: dict[str, Tensor],
-    validate: Callable[[], float],
-    name: str,
-) -> float:
+def _looked(module: nn.Module, average: dict[str, Tensor], validate: Callable[[], float], name: str) -> float:
     """The validation figure of the averaged weights; the module goes on with its own."""
     own = {key: t.clone() for key, t in module.state_dict().items()}
     module.load_state_dict(average)

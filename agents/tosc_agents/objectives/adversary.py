@@ -9,13 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tosc_agents.networks import scaled_snr
+from tosc_env import Game, InputError, Objective, Round, SystemSpec, Task, Transmission, Trial
 from tosc_env.channels import noise_power
-from tosc_env.errors import InputError, unknown
-from tosc_env.game import Game
-from tosc_env.options import Size, Weight, check_weight
-from tosc_env.schemes import Objective, Trial
-from tosc_env.tasks import Task
-from tosc_env.types import Round, SystemSpec, Transmission
+from tosc_env.options import Size, Weight, check_choice, check_count, check_weight
 
 WEIGHTINGS = ("fixed", "multiple-gradient")
 
@@ -33,8 +29,6 @@ class SimulatedAdversary(nn.Module):
 
     def __init__(self, spec: SystemSpec, *, width: int = 384, side: int = 16) -> None:
         super().__init__()
-        if width < 1 or side < 1:
-            raise InputError(f"an adversary needs a width and side of at least 1, not {width} and {side}.")
         self.shape = (spec.image_shape[0], side, side)
         self._mean: Tensor | None = None
         self.network = nn.Sequential(
@@ -59,10 +53,8 @@ class SimulatedAdversary(nn.Module):
         return (self(received, csi) - self.small(images)).square().mean()
 
     def prepare(self, mean_image: Tensor) -> None:
-        """Learn the mean image [C, H, W] of the data set, which :meth:`leak` is measured by.
-
-        A batch's own mean knows its images the better the fewer they are, and a single one completely.
-        """
+        """Learn the mean image [C, H, W] of the data set, which :meth:`leak` is measured by."""
+        # A batch's own mean knows its images the better the fewer they are, and a single one completely.
         self._mean = self.small(mean_image[None])
 
     def leak(self, received: Tensor, csi: Tensor, images: Tensor) -> Tensor:
@@ -73,7 +65,7 @@ class SimulatedAdversary(nn.Module):
         """
         if self._mean is None:
             raise InputError(
-                "a simulated adversary is measured by the mean image of its data: prepare(game) comes first."
+                "a simulated adversary needs the mean image of its data: call prepare(game) first."
             )
         frozen = {name: p.detach() for name, p in self.named_parameters()}
         rebuilt = torch.func.functional_call(self, frozen, (received, csi))
@@ -90,19 +82,14 @@ class Adversary(Objective):
 
         loss = first * (loss so far) + second * weight / (1 + sigma) * leak + adversary's own error
 
-    ``leak`` is ``1 - error / error of the mean image`` of the :class:`SimulatedAdversary`, cut off at 0; the mean image
-    is the data set's.  An epoch
-    begins with a pass of the adversary, the system as it is; in the system's pass it learns on from its receptions.
+    ``leak`` is that of the :class:`SimulatedAdversary`.  An epoch begins with a pass of the adversary, the system as it
+    is; in the system's pass it learns on from its receptions.
 
     Args:
         weight: of the adversary's leak, at least 0.
         width: of its network.
         weighting: ``"fixed"``: first and second are 1; ``"multiple-gradient"``: in each step the two are weighted so
             that the common step harms neither (:func:`min_norm_weight`).
-
-    Example:
-        >>> Adversary(SystemSpec((3, 32, 32), 10)).plain()
-        {'name': 'adversary', 'weight': 1.0, 'width': 384, 'weighting': 'fixed'}
     """
 
     name = "adversary"
@@ -111,10 +98,10 @@ class Adversary(Objective):
     def __init__(
         self, spec: SystemSpec, *, weight: Weight = 1.0, width: Size = 384, weighting: str = "fixed"
     ) -> None:
-        if weighting not in WEIGHTINGS:
-            raise unknown("weighting", weighting, WEIGHTINGS)
-        super().__init__(spec, weight=check_weight(weight, "weight"), width=width, weighting=weighting)
-        self.weight, self.weighting = self.options["weight"], weighting
+        check_choice(weighting, "weighting", WEIGHTINGS)
+        weight, width = check_weight(weight, "weight"), check_count(width, "width")
+        super().__init__(spec, weight=weight, width=width, weighting=weighting)
+        self.weight, self.weighting = weight, weighting
         self.adversary = SimulatedAdversary(spec, width=width)
 
     def prepare(self, game: Game) -> None:
@@ -148,8 +135,7 @@ def _gradient(objective: Tensor, features: Tensor) -> Tensor:
         (found,) = torch.autograd.grad(objective, features, retain_graph=True, allow_unused=True)
     if found is None:
         raise InputError(
-            "the weighting 'multiple-gradient' weighs the leak against the objectives before it, and both must reach "
-            "the scheme's features with a gradient."
+            "the weighting 'multiple-gradient' needs objectives that reach the scheme's features with a gradient."
         )
     return found.detach()
 
@@ -157,13 +143,10 @@ def _gradient(objective: Tensor, features: Tensor) -> Tensor:
 def min_norm_weight(first: Tensor, second: Tensor) -> Tensor:
     """The weight a in [0, 1] of the first of two objectives for which ``a g1 + (1 - a) g2`` is shortest.
 
-    The multiple-gradient descent choice for two objectives (Sener and Koltun, NeurIPS 2018, algorithm 2),
-    from their gradients, of one shape, with respect to the shared representation: the step then harms neither. An
-    objective whose gradient is zero asks for nothing, and the other has all the weight: the shortest combination would
-    be none at all.
+    The multiple-gradient descent choice for two objectives (Sener and Koltun, NeurIPS 2018, algorithm 2), from their
+    gradients with respect to the shared representation: the step then harms neither. An objective whose gradient is
+    zero asks for nothing, and the other has all the weight.
 
-    >>> float(min_norm_weight(torch.tensor([1.0, 0.0]), torch.zeros(2)))
-    1.0
     >>> float(min_norm_weight(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0])))
     0.800000011920929
     """

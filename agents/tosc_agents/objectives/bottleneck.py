@@ -8,11 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tosc_env import Objective, PrivacyScheme, Round, SystemSpec, Task, Trial
 from tosc_env.channels import noise_power
 from tosc_env.options import check_count, check_weight
-from tosc_env.schemes import Objective, PrivacyScheme, Trial
-from tosc_env.tasks import Task
-from tosc_env.types import Round, SystemSpec
 
 
 class Bottleneck(Objective):
@@ -26,13 +24,7 @@ class Bottleneck(Objective):
     dropout (Molchanov et al., ICML 2017) with ``alpha^2 = sigma^2 / (z^2 + 1e-4)`` per real dimension, unit mean power.
     A scheme with a measure of its own (:attr:`~tosc_env.schemes.Trial.rate`), such as a codebook, has that one.
 
-    Args:
-        beta: weight of the rate, at least 0.
-        start, ramp: epochs without it, and epochs over which its weight rises to ``beta``.
-
-    Example:
-        >>> Bottleneck(SystemSpec((3, 32, 32), 10)).plain()
-        {'name': 'bottleneck', 'beta': 0.001, 'start': 5, 'ramp': 10}
+    ``start``, ``ramp``: epochs without it, and epochs over which its weight rises to ``beta``, which is at least 0.
     """
 
     name = "bottleneck"
@@ -53,10 +45,8 @@ class Bottleneck(Objective):
     def loss(
         self, loss: Tensor, trial: Trial, round_: Round, task: Task
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        if trial.rate is not None:
-            rate = trial.rate()
-        else:
-            rate = _log_uniform_kl(trial.transmission.sent, round_.snr_db).mean()
+        own = trial.rate
+        rate = _log_uniform_kl(trial.transmission.sent, round_.snr_db).mean() if own is None else own()
         return loss + self.beta * self._anneal * rate, {"kl": rate.detach()}
 
 

@@ -7,11 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from tosc_env.errors import InputError
+from tosc_env import InputError, Objective, Round, SystemSpec, Task, Trial
 from tosc_env.options import check_weight
-from tosc_env.schemes import Objective, Trial
-from tosc_env.tasks import Task
-from tosc_env.types import Round, SystemSpec
 
 NO_CODEBOOK = "the objective 'codebook' trains a scheme with a codebook, such as lbvq."
 
@@ -23,18 +20,8 @@ class Codebook(Objective):
 
         loss = (loss so far) + |q - sg(z)|^2 + commitment * |sg(q) - z|^2
 
-    (van den Oord et al., NeurIPS 2017), with sg the stopped gradient.  Before each epoch but those of the last tenth
-    codewords that fell out of use are revived beside the busiest ones.
-
-    Args:
-        commitment: weight of the features' pull towards their codewords, at least 0.
-
-    Raises:
-        InputError: a weight that is none; in training, a scheme without a codebook.
-
-    Example:
-        >>> Codebook(SystemSpec((3, 32, 32), 10)).plain()
-        {'name': 'codebook', 'commitment': 0.25}
+    (van den Oord et al., NeurIPS 2017), with sg the stopped gradient and a ``commitment`` of at least 0.  Before each
+    epoch but those of the last tenth codewords that fell out of use are revived beside the busiest ones.
     """
 
     name = "codebook"

@@ -6,18 +6,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from tosc_env.schemes import Objective, Trial
-from tosc_env.tasks import Task
-from tosc_env.types import Round, SystemSpec
+from tosc_env import Objective, Round, SystemSpec, Task, Trial
 
 
 class TaskLoss(Objective):
-    """The task's own loss on the receiver's logits, and its score as ``accuracy``.
-
-    Example:
-        >>> TaskLoss(SystemSpec((3, 32, 32), 10)).plain()
-        {'name': 'task'}
-    """
+    """The task's own loss on the receiver's logits, and its score as ``accuracy``."""
 
     name = "task"
 

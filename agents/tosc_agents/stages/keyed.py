@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tosc_agents.keys import SecretKey, fixed_keystream, keystream
+from tosc_env import Context, InputError, Stage, SystemSpec
 from tosc_env.channels.base import mixed
-from tosc_env.errors import InputError, unknown
 from tosc_env.modulation import CONSTELLATIONS
-from tosc_env.schemes import Stage
-from tosc_env.types import Context, SystemSpec
+from tosc_env.options import check_choice
 
 ROUNDS = {"shuffle": 1, "shuffle+signs": 1, "rotation": 3}
 """The modes, and how many rounds of signs, shuffle and mixing each has."""
@@ -63,18 +62,11 @@ class Keyed(Stage):
         key: 64 hexadecimal digits, 32 bytes, or a :class:`~tosc_agents.keys.SecretKey`. None draws a fresh one:
             to replay messages, or to decode elsewhere, give one.
 
-    Raises:
-        InputError: an unknown mode, lifetime or constellation, a rotation of points, or what is no key.
-
-    Example:
-        >>> context = Context(torch.full((2,), 12.0), torch.tensor([[0, 0, 0, 17, 5], [1, 0, 0, 4, 5]]))
-        >>> cipher = Keyed(SystemSpec((3, 32, 32), 10, num_symbols=8), mode="rotation", key="00" * 32)
-        >>> symbols = torch.ones(2, 16)
-        >>> sent = cipher.protect(symbols, context)
-        >>> torch.allclose(sent[0], sent[1]), torch.allclose(cipher.recover(sent, sent, context), symbols, atol=1e-5)
-        (False, True)
-        >>> cipher
-        Keyed(mode=rotation, lifetime=per_message, key_fingerprint=dacb0a0dad6342e0)
+    >>> context = Context(torch.full((2,), 12.0), torch.tensor([[0, 0, 0, 17, 5], [1, 0, 0, 4, 5]]))
+    >>> cipher = Keyed(SystemSpec((3, 32, 32), 10, num_symbols=8), mode="rotation", key="00" * 32)
+    >>> sent = cipher.protect(torch.ones(2, 16), context)
+    >>> bool((sent[0] == sent[1]).all()), torch.allclose(cipher.recover(sent, sent, context), torch.ones(2, 16))
+    (False, True)
     """
 
     name = "keyed"
@@ -92,15 +84,13 @@ class Keyed(Stage):
         key: SecretKey | str | bytes | None = None,
     ) -> None:
         super().__init__(spec, constellation, mode=mode, lifetime=lifetime)
-        _check("mode of encryption", mode, ROUNDS)
-        _check("lifetime of a key", lifetime, LIFETIMES)
+        check_choice(mode, "mode", tuple(ROUNDS))
+        check_choice(lifetime, "lifetime", LIFETIMES)
         if constellation is not None:
-            _check("constellation", constellation, CONSTELLATIONS)
+            check_choice(constellation, "constellation", tuple(CONSTELLATIONS))
             if mode == "rotation":
-                raise InputError(
-                    f"the mode 'rotation' does not send points of {constellation!r} to points; a discrete scheme takes "
-                    "'shuffle' or 'shuffle+signs'."
-                )
+                allowed = "a discrete scheme takes 'shuffle' or 'shuffle+signs'"
+                raise InputError(f"'rotation' sends no points of {constellation!r} to points; {allowed}.")
         self.mode, self.lifetime = mode, lifetime
         self.stochastic = lifetime == "per_message"
         self._own_key = key is not None
@@ -162,15 +152,11 @@ class Keyed(Stage):
     def extra_repr(self) -> str:
         return f"mode={self.mode}, lifetime={self.lifetime}, key_fingerprint={self.key_fingerprint}"
 
-    # -- inside ---------------------------------------------------------------------------------------
-
     def _secrets(self, values: Tensor, context: Context) -> _Secrets:
         length = 2 * self.spec.num_symbols
         if values.dim() != 2 or values.shape[1] != length or len(values) != len(context.message):
-            raise InputError(
-                f"the key of {len(context.message)} messages fits real numbers of the shape "
-                f"[{len(context.message)}, {length}], not {list(values.shape)}."
-            )
+            wanted = [len(context.message), length]
+            raise InputError(f"symbols of these messages have the shape {wanted}, not {list(values.shape)}.")
         if not self.stochastic:
             return _Secrets(self._order, self._signs)
         environment, message = context.environment, context.message
@@ -205,12 +191,6 @@ class Keyed(Stage):
         return _Secrets(order, 1.0 - 2.0 * bits.flatten(-2)[..., :length].float())
 
 
-def _check(kind: str, name: object, allowed: Iterable[str]) -> None:
-    # A list cannot be looked up in a dictionary; the error that says so would show all options, a key among them.
-    if name not in tuple(allowed):
-        raise unknown(kind, name, allowed)
-
-
 def _mix(values: Tensor, *, undo: bool = False) -> Tensor:
     """Walsh-Hadamard transforms of the first m and then, if these are not all, of the last m numbers of [B, L]."""
     length = values.shape[1]
@@ -225,10 +205,8 @@ def _mix(values: Tensor, *, undo: bool = False) -> Tensor:
 
 
 def _walsh_hadamard(values: Tensor) -> Tensor:
-    """The orthonormal Walsh-Hadamard transform of [B, m], m a power of two; it is its own inverse.
-
-    Sums and differences rather than a matrix product, which autocast or TF32 would round to a few digits.
-    """
+    """The orthonormal Walsh-Hadamard transform of [B, m], m a power of two; it is its own inverse."""
+    # Sums and differences rather than a matrix product, which autocast or TF32 would round to a few digits.
     size = values.shape[1]
     for _ in range(size.bit_length() - 1):
         even, odd = values[:, 0::2], values[:, 1::2]

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from tosc_agents.accounting import composed
+from tosc_env import Context, Stage, SystemSpec
 from tosc_env.errors import InputError, shown
 from tosc_env.game import ENERGY_EPSILON
 from tosc_env.modulation import constellation_points, hard_decision, modulate
-from tosc_env.options import check_count, check_positive, check_range
-from tosc_env.schemes import Stage
-from tosc_env.types import Context, SystemSpec
+from tosc_env.options import check_choice, check_count, check_positive, check_range
 
 MODES = ("laplace", "calibrated")
 
@@ -28,10 +27,9 @@ class Laplace(Stage):
 
     ``laplace`` is the Laplace mechanism (Dwork, McSherry, Nissim and Smith, TCC 2006). Any two clipped vectors
     differ by 2C at most in L1 norm, so replacing a message's image by *any other* changes the density of what is
-    sent by a factor of e^epsilon at most: pure epsilon-DP of the image that is sent. It is no statement about the
-    images that the weights were trained on. Power constraint, channel and whatever an attacker computes come
-    after the noise and cannot weaken it (post-processing). Each further transmission of an image draws fresh
-    noise and spends as much again: :func:`~tosc_agents.accounting.composed`.
+    sent by a factor of e^epsilon at most: pure epsilon-DP of the image that is sent, not of those that the weights were
+    trained on. What comes after the noise cannot weaken it (post-processing). Each further transmission of an image
+    draws fresh noise and spends as much again: :func:`~tosc_agents.accounting.composed`.
 
     ``calibrated`` clips nothing, so no sensitivity is known: its noise is *calibrated* by ``constant``
     (:func:`~tosc_agents.training.calibrate.calibrate`), and no differential privacy is claimed of it.
@@ -41,36 +39,24 @@ class Laplace(Stage):
     the constellation alone.
 
     The proof is about real numbers, which are float64 here: the last bits of a float depend on what the noise was
-    added to (Mironov, "On significance of the least significant bits for differential privacy", CCS 2012). An attacker
-    behind a noisy channel has no such bits; who reads the transmitter's memory does.
-
-    In a simulation the noise comes from the environment's seeded stream, so that episodes replay: the guarantee is
-    towards whoever does not know the seed. Who knows it knows the noise; a transmitter in the field draws from its
-    operating system's entropy.
+    added to (Mironov, CCS 2012). An attacker behind a noisy channel has no such bits; who reads the transmitter's
+    memory does. The noise comes from the environment's seeded stream, so that episodes replay: whoever knows the seed
+    knows the noise. A transmitter in the field draws from its operating system's entropy.
 
     Args:
         spec, constellation: see :class:`~tosc_env.Stage`.
         epsilon: the budget of each message, above 0; its knob.
         clip: C, the largest L1 norm of a message's 2n reals (``laplace`` only).
         mode, constant: ``"laplace"``, or ``"calibrated"`` with its constant.
-        epsilon_range: ``[low, high]``: in training each message draws a budget of its own from there,
-            log-uniformly, and a receiver that is told it (:class:`~tosc_agents.backbones.cnn.CNN`) learns them all.
-            None: trained at ``epsilon``.
+        epsilon_range: ``[low, high]``, which holds ``epsilon``: in training each message draws a budget of its own from
+            there, log-uniformly, and a receiver that is told it (:class:`~tosc_agents.backbones.cnn.CNN`) learns them
+            all. None: trained at ``epsilon``.
 
-    Raises:
-        InputError: a number that is not finite and positive, an unknown mode, a constant missing or out of place, a
-            range that is none or does not hold ``epsilon``.
-
-    Example:
-        >>> spec = SystemSpec((3, 32, 32), 10, num_symbols=4)
-        >>> stage = Laplace(spec, epsilon=20.0)
-        >>> stage
-        Laplace(epsilon=20, clip=1)
-        >>> context = Context(torch.zeros(2), torch.zeros(2, 5), generator=torch.Generator().manual_seed(0))
-        >>> stage.protect(torch.randn(2, 8), context).shape
-        torch.Size([2, 8])
-        >>> Laplace(spec, epsilon=0.05, mode="calibrated", constant=0.01).guarantee()
-        'calibrated noise (Laplace, scale 0.2, on features of unit energy): no differential privacy is claimed'
+    >>> spec = SystemSpec((3, 32, 32), 10, num_symbols=4)
+    >>> Laplace(spec, epsilon=20.0)
+    Laplace(epsilon=20, clip=1)
+    >>> Laplace(spec, epsilon=0.05, mode="calibrated", constant=0.01).guarantee()
+    'calibrated noise (Laplace, scale 0.2, on features of unit energy): no differential privacy is claimed'
     """
 
     name = "laplace"
@@ -88,8 +74,7 @@ class Laplace(Stage):
         epsilon_range: Sequence[float] | None = None,
     ) -> None:
         super().__init__(spec, constellation)
-        if mode not in MODES:
-            raise InputError(f"mode must be one of {', '.join(MODES)}, not {shown(mode)}.")
+        check_choice(mode, "mode", MODES)
         if (constant is None) == (mode == "calibrated"):
             raise InputError(
                 "mode 'calibrated' needs its calibrated constant, a number above 0."
@@ -105,7 +90,10 @@ class Laplace(Stage):
         # What the scale is divided by epsilon of: the sensitivity, or the number that stands in its place.
         self.reach = 2 * self.clip if self.constant is None else self.constant
         # The L1 norm of an average message of points, found once: to look it up on a GPU is to wait for it.
-        self._usual = 0.0 if constellation is None else spec.num_symbols * _mean_norm(constellation)
+        self._usual = 0.0
+        if constellation is not None:
+            points = torch.view_as_real(constellation_points(constellation))
+            self._usual = spec.num_symbols * float(points.abs().sum(1).mean())
         names = ("epsilon", "clip", "mode", "constant", "epsilon_range")
         self.options = {name: getattr(self, name) for name in names}
 
@@ -120,7 +108,12 @@ class Laplace(Stage):
         epsilon = context.knobs.get("epsilon")
         scale = self.reach / (self.epsilon if epsilon is None else epsilon.double()[:, None])
         noisy = clean + scale * _laplace(clean, context.generator)
-        return noisy.float() if self.constellation is None else self._snap(noisy)
+        if self.constellation is None:
+            return noisy.float()
+        points = constellation_points(self.constellation, device=noisy.device)
+        if self.mode == "laplace":
+            noisy = noisy * max(1.0, self._usual / self.clip)
+        return modulate(hard_decision(noisy.float(), points), points)
 
     def draw_knobs(self, context: Context) -> Mapping[str, Tensor]:
         """Draw each message's budget [B] from the range, in training."""
@@ -140,12 +133,6 @@ class Laplace(Stage):
         energy = values.square().sum(1, keepdim=True) / self.spec.num_symbols
         return values * torch.rsqrt(energy + ENERGY_EPSILON)
 
-    def _snap(self, noisy: Tensor) -> Tensor:
-        points = constellation_points(self.constellation or "", device=noisy.device)
-        if self.mode == "laplace":
-            noisy = noisy * max(1.0, self._usual / self.clip)
-        return modulate(hard_decision(noisy.float(), points), points)
-
     def guarantee(self, transmissions: int = 1) -> str:
         check_count(transmissions, "transmissions")
         scale = self.reach / self.epsilon
@@ -154,13 +141,16 @@ class Laplace(Stage):
                 f"calibrated noise (Laplace, scale {scale:.3g}, on features of unit energy): "
                 "no differential privacy is claimed"
             )
-        one = (
+        told = (
             f"each message is {self.epsilon:g}-DP for its image "
             f"(pure; Laplace noise of scale {scale:.3g} on features of L1 norm at most {self.clip:g}; "
             "whoever knows the seed knows the noise)"
         )
-        more = f"; {transmissions} transmissions of the same image: {composed(self.epsilon, transmissions)}"
-        return one if transmissions == 1 else one + more
+        if transmissions > 1:
+            told += (
+                f"; {transmissions} transmissions of the same image: {composed(self.epsilon, transmissions)}"
+            )
+        return told
 
     def __repr__(self) -> str:
         if self.mode == "calibrated":
@@ -168,15 +158,8 @@ class Laplace(Stage):
         return f"Laplace(epsilon={self.epsilon:g}, clip={self.clip:g})"
 
 
-def _mean_norm(constellation: str) -> float:
-    return float(torch.view_as_real(constellation_points(constellation)).abs().sum(1).mean())
-
-
 def _laplace(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Laplace noise of scale 1, shaped like ``like``: the difference of two exponentials.
-
-    The usual inverse, sign(u) log(1 - 2|u|) of a uniform u, is infinite when u is exactly 1/2 and has no tail beyond
-    the smallest step of u.
-    """
+    # The difference of two exponentials: the usual inverse, sign(u) log(1 - 2|u|) of a uniform u, is infinite when u is
+    # exactly 1/2 and has no tail beyond the smallest step of u.
     first, second = (torch.empty_like(like).exponential_(generator=generator) for _ in range(2))
     return first - second

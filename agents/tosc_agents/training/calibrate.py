@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,15 @@ import torch
 from torch import Tensor
 
 from tosc_agents.training.card import MEASURED
+from tosc_env import Game, Pipeline, load_checkpoint, rollout, save_checkpoint
 from tosc_env.data import data_set
 from tosc_env.errors import CheckpointError, InputError
-from tosc_env.exchange import rollout
-from tosc_env.game import Game
-from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
-from tosc_env.pipeline import Pipeline
 
 ARTICLE_BUDGET = 0.05
 """The budget at which the article's noise is fitted."""
 
 TOLERANCE = 0.01
 """The largest relative error of the constant that is found."""
-
-Measure = Callable[[Tensor, Tensor], float]
-"""A function from logits [N, K] and targets to an accuracy in [0, 1]."""
 
 
 def calibrate(
@@ -35,8 +29,7 @@ def calibrate(
     output: Path,
     *,
     budgets: Sequence[float],
-    told: dict[str, Any] | None = None,
-    measure: Measure | None = None,
+    told: Mapping[str, Any],
     nearest: bool = False,
 ) -> dict[str, Any]:
     """Fit c so that the article's smallest budget meets the target, and write the calibrated scheme.
@@ -50,19 +43,14 @@ def calibrate(
         output: the calibrated checkpoint, with a ``calibration`` in its card.
         budgets: at which the accuracy is reported; the noise at each of them lies in the range that was trained for.
         told: more plain values for the ``calibration`` (whose accuracy the target was taken from).
-        measure: the accuracy meant; by default the task's score.
         nearest: where the target is out of reach, take the end of the range that comes nearest instead of raising
-            an error; the ``calibration`` then says ``reached: False``.
+            InputError; the ``calibration`` then says ``reached: False``.
 
     Returns:
         the ``calibration``: the constant, the target, whether it was reached, the accuracy at each budget.
-
-    Raises:
-        CheckpointError: another kind of checkpoint, or noise learnt over too narrow a range for all the budgets.
-        InputError: the target cannot be met by noise that was trained for at every budget.
     """
     policy, card, bounds = calibratable(path, budgets, game.device)
-    accuracy = accuracy_at_scale(policy, game, measure=measure)
+    accuracy = accuracy_at_scale(policy, game)
     constant, reached = nearest_constant(accuracy, target, *bounds)
     if not reached and not nearest:
         most, least = (accuracy(bound / ARTICLE_BUDGET) for bound in bounds)
@@ -71,12 +59,11 @@ def calibrate(
             f"and {least:.4g}, not {target:g}."
         )
     noise = noise_of(policy).options
-    trained, (low, high) = noise["constant"], noise["epsilon_range"]
-    ratio = constant / trained
+    ratio = constant / noise["constant"]
     options = {
         "constant": constant,
         "epsilon": ARTICLE_BUDGET,
-        "epsilon_range": [low * ratio, high * ratio],
+        "epsilon_range": [bound * ratio for bound in noise["epsilon_range"]],
     }
     calibrated = load_checkpoint(path, device=game.device, options=options).policy
     calibration = {
@@ -85,21 +72,18 @@ def calibrate(
         "reached": reached,
         "fitted_at": ARTICLE_BUDGET,
         "on": f"{len(game.source):,} images that neither was trained or is tested on",
-        **(told or {}),
+        **told,
         "accuracy": {f"{b:g}": accuracy(constant / b) for b in budgets},
     }
     # What was said of the scheme before is of other noise.
     card = {k: v for k, v in card.items() if k not in MEASURED}
-    save_checkpoint(
-        output, calibrated, {**card, "guarantee": calibrated.guarantee(), "calibration": calibration}
-    )
+    card |= {"guarantee": calibrated.guarantee(), "calibration": calibration}
+    save_checkpoint(output, calibrated, card)
     return calibration
 
 
 def unseen(data: str) -> dict[str, Any]:
-    """The images of a data set that neither a scheme's training nor a test has seen, as arguments of
-    :meth:`
-    tosc_env.game.GameConfig.game`: its validation split, else the half that schemes are not trained on.
+    """The images that neither a scheme's training nor a test has seen, as arguments of ``GameConfig.game``.
 
     >>> unseen("celeba"), unseen("cifar10")
     ({'split': 'valid'}, {'half': 'attacker'})
@@ -112,18 +96,14 @@ def calibratable(
 ) -> tuple[Pipeline, dict[str, Any], tuple[float, float]]:
     """A scheme whose constant can be fitted, its card, and the least and the largest constant that it has learnt.
 
-    Only constants count at which the noise of every budget was trained for.
-
-    Raises:
-        CheckpointError: another scheme, or noise learnt over too narrow a range for all the budgets.
+    Only constants count at which the noise of every budget was trained for. Raises CheckpointError where there is none
+    or it is another scheme.
     """
     loaded = load_checkpoint(path, kind="scheme", device=device)
     policy = loaded.policy
     noise = noise_of(policy).options if policy.name == "dp-laplace" else {}
     if noise.get("constant") is None or noise.get("epsilon_range") is None:
-        raise CheckpointError(
-            f"{path} is no dp-laplace in mode 'calibrated' that was trained over an epsilon_range."
-        )
+        raise CheckpointError(f"{path} is no dp-laplace in mode 'calibrated' with an epsilon_range.")
     trained, (low, high) = noise["constant"], noise["epsilon_range"]
     least, most = max(budgets) * trained / high, min(budgets) * trained / low
     if least > most:
@@ -139,19 +119,13 @@ def nearest_constant(
 ) -> tuple[float, bool]:
     """The constant c whose noise of scale ``c / ARTICLE_BUDGET`` leaves the target accuracy, by bisection of log c.
 
-    Args:
-        accuracy: of a scale of noise, falling as the scale grows: with the same images and seeds each time, or the
-            bisection follows chance.
-        target: the accuracy wanted.
-        least, most: constants between which to search.
+    ``accuracy``, of a scale of noise, falls as the scale grows: with the same images and seeds each time, or the
+    bisection follows chance. Returns the constant between ``least`` and ``most``, or the end that comes nearest; and
+    whether the target is met.
 
-    Returns:
-        the constant, or the end of the range that comes nearest; and whether the target is met.
-
-    Example:
-        >>> constant, reached = nearest_constant(lambda scale: 1 / (1 + scale), 0.5, 0.001, 1.0)
-        >>> round(constant, 2), reached
-        (0.05, True)
+    >>> constant, reached = nearest_constant(lambda scale: 1 / (1 + scale), 0.5, 0.001, 1.0)
+    >>> round(constant, 2), reached
+    (0.05, True)
     """
     if target > accuracy(least / ARTICLE_BUDGET):
         return least, False
@@ -172,9 +146,12 @@ def noise_of(scheme: Pipeline) -> Any:
 
 
 def accuracy_at_scale(
-    scheme: Pipeline, game: Game, *, seed: int = 0, measure: Measure | None = None
+    scheme: Pipeline, game: Game, *, seed: int = 0, measure: Callable[[Tensor, Tensor], float] | None = None
 ) -> Callable[[float], float]:
-    """A function from the noise's scale to the accuracy on all of the game's images, with the same noise each time."""
+    """A function from the noise's scale to the accuracy on all of the game's images, with the same noise each time.
+
+    ``measure`` is the accuracy meant, of logits [N, K] and targets; by default the task's score.
+    """
     reach: float = noise_of(scheme).reach
 
     def score(logits: Tensor, targets: Tensor) -> float:

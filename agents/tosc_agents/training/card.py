@@ -12,9 +12,8 @@ from tosc_agents.records import provenance
 from tosc_agents.training.evaluate import Evaluation, Figure
 from tosc_agents.training.fit_scheme import SchemeTraining
 from tosc_agents.training.warm_start import WarmStart
-from tosc_env.game import Game, GameConfig
+from tosc_env import Game, GameConfig, Pipeline
 from tosc_env.identity import digest
-from tosc_env.pipeline import Pipeline
 
 
 def scheme_card(

@@ -12,18 +12,14 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from tosc_env import metrics
+from tosc_env import Game, Pipeline, PrivacyScheme, Reception, Round, Source, ThreatModel, metrics
 from tosc_env.attackers import Eavesdropper, answered
 from tosc_env.errors import InputError, unknown, warn_user
 from tosc_env.exchange import Exchange, known_spec, rollout
-from tosc_env.game import Game
 from tosc_env.modulation import constellation_points, hard_decision
 from tosc_env.options import MOST_MESSAGES, Count, Seed, Within, checked
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.streams import secret_of, stream
-from tosc_env.privacy.threat import ThreatModel
-from tosc_env.schemes import PrivacyScheme
-from tosc_env.types import Reception, Round
 from tosc_env.zoos import check_shapes
 
 CANDIDATES = 1000
@@ -31,6 +27,9 @@ CANDIDATES = 1000
 
 MOST_AT_ONCE = 2**18
 """Messages in memory at once: of each SNR and seed one batch."""
+
+MOST_NUMBERS = 2**28
+"""Numbers of their receptions: two for each channel use, as often as a message is repeated."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,7 @@ class Figure:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Figure:
-        """The figure of one value per seed.
-
-        >>> Figure.of([1.0, 3.0]).mean
-        2.0
-        """
+        """The figure of one value per seed."""
         from scipy.special import stdtrit
 
         n = len(values)
@@ -106,11 +101,9 @@ class Evaluation:
         """The threat models and the eavesdroppers in sentences, for captions; empty where there was none."""
         if not self.threats:
             return ""
-        by_model: dict[str, list[str]] = {}
+        by_model: dict[str, list[str]] = defaultdict(list)
         for name, threat in self.threats.items():
-            by_model.setdefault("nobody said what they had" if threat is None else str(threat), []).append(
-                name
-            )
+            by_model["nobody said what they had" if threat is None else str(threat)].append(name)
         told = [f"Attackers {', '.join(names)}: {model}" for model, names in by_model.items()]
         if len(told) == 1:
             told = [f"Attackers: {model}" for model in by_model]
@@ -126,18 +119,20 @@ class Evaluation:
         def row(figures: Mapping[str, Figure]) -> dict[str, Any]:
             return {name: figure.plain() for name, figure in figures.items()}
 
-        threats = {name: None if threat is None else threat.plain() for name, threat in self.threats.items()}
-        answers = {"measure": self.measure, "answers": keyed(self.answers, row)} if self.answers else {}
+        optional = {
+            "measure": self.measure if self.answers else None,
+            "answers": keyed(self.answers, row),
+            "codeword_usage": self.usage,
+            "receiver_snr_db": keyed(self.receiver_snr_db, float),
+            "threat_models": {name: threat and threat.plain() for name, threat in self.threats.items()},
+            "antennas": self.nodes,
+        }
         return {
             "accuracy": keyed(self.accuracy, Figure.plain),
-            **answers,
             "leaks": {name: keyed(rows, row) for name, rows in self.leaks.items()},
             "floors": self.floors,
             "chance": self.chance,
-            **({"codeword_usage": self.usage} if self.usage is not None else {}),
-            **({"receiver_snr_db": keyed(self.receiver_snr_db, float)} if self.receiver_snr_db else {}),
-            **({"threat_models": threats} if threats else {}),
-            **({"antennas": self.nodes} if self.nodes else {}),
+            **{name: value for name, value in optional.items() if value},
             "test_images": self.images,
             "seeds": self.seeds,
             "seed": self.seed,
@@ -181,15 +176,14 @@ def evaluate(
         with_ssim: whether to compute SSIM, which costs more than most attackers.
         ssim_seeds: of how many of the seeds; None: of all.
         with_floors: whether to measure the floors too, which are the same for every attacker on these images.
-        threat: what the attackers may do now; by default what those may that were fitted (``fitted_under``).
-        seed: of the channel's noise and of the candidates' order. They are keyed by the system's weights besides
-            (:mod:`tosc_env.privacy.streams`), which an attacker has not got; None takes a seed from the operating
-            system, which nobody could know before. The record has it, so that whoever runs it again replays it.
+        threat: of attackers that nobody fitted; the others play under what they were fitted under (``fitted_under``),
+            which must not contradict it.
+        seed: of the channel's noise and of the candidates' order, which are keyed by the system's weights besides
+            (:mod:`tosc_env.privacy.streams`); None takes one that nobody could know before. The record has it.
 
     Raises:
-        InputError: no seed, an SNR that is not a number, a scheme or attacker of other shapes, several SNRs and a
-            node with its own, one SNR of the eavesdropper beside two of the receiver, or without ``threat`` attackers
-            that need receptions of different kinds.
+        InputError: a scheme or attacker of other shapes, several SNRs and a node with its own, one SNR of the
+            eavesdropper beside two of the receiver, or a ``threat`` that is not what an attacker was fitted under.
     """
     others = snr_db if eavesdropper_snr_db is None else eavesdropper_snr_db
     if not snr_db or len(others) != len(snr_db):
@@ -203,11 +197,7 @@ def evaluate(
             f"each SNR of the eavesdropper has one row in a record, and {list(eavesdropper_snr_db or ())} dB beside "
             f"{list(snr_db)} dB has one twice: evaluate such pairs one by one."
         )
-    if game.source.split == "train":
-        warn_user(
-            f"{game.source} is of a training split: figures on images that the scheme or an attacker was trained on "
-            "are no result. Evaluate on others: config.game(split='test'), or Source.from_arrays(..., split='test')."
-        )
+    check_is_test(game.source)
     count = len(game.source)
     candidates = min(candidates, count)
     if len(pairs) * seeds * candidates > MOST_AT_ONCE:
@@ -216,42 +206,31 @@ def evaluate(
             f"{len(pairs)} x {seeds} x {candidates}."
         )
     pipeline = as_pipeline(scheme)
-    threats = {name: _had(attacker) or threat for name, attacker in attackers.items()}
-    threat = threat or _common(threats)
     if pipeline.receives:
         check_shapes("scheme", pipeline, game)
-    for attacker in attackers.values():
-        check_shapes("eavesdropper", attacker, game, known_spec(game.spec, pipeline, threat))
+    listeners = listening(game, pipeline, attackers, threat)
+    numbers = max((2 * game.num_symbols * one.receptions for one in listeners), default=0)
+    if len(pairs) * seeds * candidates * numbers > MOST_NUMBERS:
+        raise InputError(
+            f"SNRs x seeds x candidates x numbers of a message must be at most {MOST_NUMBERS:,}, not {len(pairs)} x "
+            f"{seeds} x {candidates} x {numbers}: evaluate fewer of them at once."
+        )
     name = pipeline.constellation
     points = None if name is None else constellation_points(name, device=game.device)
     usage = torch.zeros(0 if points is None else len(points), device=game.device)
-    accuracy: dict[float, Figure] = {}
-    decided: dict[float, dict[str, Figure]] = {}
-    repeated = any(attacker.repeated for attacker in attackers.values())
-    colluding = threat.colluding or game.config.colluding
-    threat = replace(threat, colluding=colluding)
-    nodes = game.adversaries[:1] if colluding else game.adversaries
-    names = [_at(name, node, nodes) for name in attackers for node in nodes]
-    own = _own_snrs(game, len(pairs)) if names and not eavesdropper_snr_db else {}
-    leaks: dict[str, dict[float, dict[str, Figure]]] = {name: {} for name in names}
-    draws = [(pair, draw) for pair in range(len(pairs)) for draw in range(seeds)]
+    own = _own_snrs(game, len(pairs)) if listeners and not eavesdropper_snr_db else {}
     everybody = tuple(node if node.name in own else replace(node, snr_db=None) for node in game.nodes)
-    games = [
-        game.with_rules(snr_db=snr_b, eavesdropper_snr_db=snr_e, nodes=everybody) for snr_b, snr_e in pairs
-    ]
     # A stream for each SNR and seed. The images are outermost, so that an attacker may remember candidates.
     seed = secrets.randbits(63) if seed is None else seed
     secret = secret_of(pipeline, seed)
-    streams = [stream(secret, "noise", draw, game.device) for _, draw in draws]
-    rollouts = [
-        rollout(games[pair], pipeline, generator=noise, batch_size=candidates)
-        for (pair, _), noise in zip(draws, streams, strict=True)
-    ]
-    sums: list[dict[tuple[str, str], Any]] = [defaultdict(float) for _ in draws]  # by attacker and figure
-    # Logits and right values of what each attacker infers, by attacker and name.
-    answers: list[dict[tuple[str, str], list[tuple[Tensor, Tensor]]]] = [defaultdict(list) for _ in draws]
-    decisions: list[list[tuple[Tensor, Tensor]]] = [[] for _ in draws]  # beside the right ones
-    for place, exchanges in enumerate(zip(*rollouts, strict=True)):
+    draws: list[_Draw] = []
+    for snr_b, snr_e in pairs:
+        at_snr = game.with_rules(snr_db=snr_b, eavesdropper_snr_db=snr_e, nodes=everybody)
+        for number in range(seeds):
+            noise = stream(secret, "noise", number, game.device)
+            sent = rollout(at_snr, pipeline, generator=noise, batch_size=candidates)
+            draws.append(_Draw(noise, sent, with_ssim and (ssim_seeds is None or number < ssim_seeds)))
+    for place, exchanges in enumerate(zip(*(draw.sent for draw in draws), strict=True)):
         # Whoever rebuilds or infers has not yet been shown these images as candidates, nor what others were handed.
         # In another order than the messages, so that an answer by position is right by chance alone; the same one each
         # time, because scores of equal candidates may differ in their last bits with their places. A last batch that is
@@ -261,65 +240,64 @@ def evaluate(
         order = torch.randperm(candidates, generator=stream(secret, "candidates", place)).to(game.device)
         gallery = game.source.gather(end - candidates + order).images
         truth = order.argsort()[-size:]
-        received: list[dict[str, tuple[Reception, Reception]]] = []
-        for (_, draw), exchange, noise, totals, given, told in zip(
-            draws, exchanges, streams, sums, answers, decisions, strict=True
-        ):
+        received: list[list[Reception]] = []  # of each draw and listener
+        for number, (draw, exchange) in enumerate(zip(draws, exchanges, strict=True)):
             if points is not None:
                 indices = hard_decision(exchange.transmission.sent, points)
                 usage += torch.bincount(indices.flatten(), minlength=len(usage))
             if pipeline.receives:
-                told.append((game.task.decide(exchange.logits()), exchange.round.targets))
-            ssim = with_ssim and (ssim_seeds is None or draw < ssim_seeds)
-            received.append({})
-            for node in nodes:
-                once = exchange.observed(threat, node)
-                many = _again(exchange, once, noise, threat, node) if repeated else once
-                received[-1][node] = once, many
-                for name, attacker in attackers.items():
-                    reception = _copied(many if attacker.repeated else once)
-                    who = _at(name, node, nodes)
-                    if "reconstruct" in attacker.capabilities:
-                        images = exchange.round.batch.images
-                        rebuilt = answered(
-                            attacker, "reconstruct", images.shape, reception.received, reception.csi
-                        )
-                        figures = _image_figures(rebuilt, images, game, ssim)
-                        scores = metrics.pixel_scores(rebuilt, gallery)
-                        figures["reid_pixels"] = metrics.reidentification(scores, truth)
-                        for figure, values in figures.items():
-                            totals[who, figure] += values.sum()
-                    if "infer" in attacker.capabilities:
-                        for inferred, answer in _inferred(attacker, exchange.round, reception, game):
-                            given[who, inferred].append(answer)
-        for totals, by_node in zip(sums, received, strict=True):
-            for node, (once, many) in by_node.items():
-                for name, attacker in attackers.items():
-                    if "match" in attacker.capabilities:
-                        reception = _copied(many if attacker.repeated else once)
-                        seen = reception.received, reception.csi, gallery.clone()
-                        scores = answered(attacker, "match", (size, candidates), *seen)
-                        hits = metrics.reidentification(scores, truth).sum()
-                        totals[_at(name, node, nodes), attacker.match_figure] += hits
-    for totals, given in zip(sums, answers, strict=True):
-        for (who, inferred), parts in given.items():
+                draw.decided.append((game.task.decide(exchange.logits()), exchange.round.targets))
+            draw.mixed = [
+                torch.randperm(size, generator=stream(secret, f"rows {number}", place * len(listeners) + i))
+                for i in range(len(listeners))
+            ]
+            received.append(heard(exchange, listeners, draw.noise))
+            for one, reception, mixed in zip(listeners, received[-1], draw.mixed, strict=True):
+                attacker = one.attacker
+                if "reconstruct" in attacker.capabilities:
+                    images = exchange.round.batch.images
+                    rebuilt = answer(attacker, "reconstruct", images.shape, reception, mixed)
+                    figures = _image_figures(rebuilt, images, game, draw.with_ssim)
+                    scores = metrics.pixel_scores(rebuilt, gallery)
+                    figures["reid_pixels"] = metrics.reidentification(scores, truth)
+                    for figure, values in figures.items():
+                        draw.sums[one.who, figure] += values.sum()
+                if "infer" in attacker.capabilities:
+                    logits = answer(attacker, "infer", (size, _width(attacker)), reception, mixed)
+                    for inferred, found in _inferred(attacker, exchange.round, logits, game):
+                        draw.answers[one.who, inferred].append(found)
+        for draw, receptions in zip(draws, received, strict=True):
+            for one, reception, mixed in zip(listeners, receptions, draw.mixed, strict=True):
+                if "match" in one.attacker.capabilities:
+                    shape = (size, candidates)
+                    scores = answer(one.attacker, "match", shape, reception, mixed, gallery)
+                    hits = metrics.reidentification(scores, truth).sum()
+                    draw.sums[one.who, one.attacker.match_figure] += hits
+    for draw in draws:
+        for (who, inferred), parts in draw.answers.items():
             logits, values = (torch.cat(part) for part in zip(*parts, strict=True))
-            for figure, share in _answer_figures(logits, values).items():
-                totals[who, f"{figure}_{inferred}"] = share * count
+            right = logits.argmax(1) == values
+            draw.sums[who, f"infer_{inferred}"] = metrics.balanced_accuracy(right, values) * count
+            draw.sums[who, f"plain_{inferred}"] = right.float().mean() * count
+            draw.sums[who, f"auc_{inferred}"] = metrics.auc(logits, values) * count
+    accuracy: dict[float, Figure] = {}
+    answers: dict[float, dict[str, Figure]] = {}
+    leaks: dict[str, dict[float, dict[str, Figure]]] = {one.who: {} for one in listeners}
     for pair, (snr_b, snr_e) in enumerate(pairs):
-        of_pair = slice(pair * seeds, (pair + 1) * seeds)
-        for who, figure in sums[of_pair][0]:
-            shares = [float(t[who, figure]) / count for t in sums[of_pair] if (who, figure) in t]
-            level = own.get(who.rpartition("@")[2] if len(nodes) > 1 else nodes[0], snr_e)
+        of_pair = [draw.sums for draw in draws[pair * seeds : (pair + 1) * seeds]]
+        places = {one.who: own.get(one.node, snr_e) for one in listeners}
+        for who, figure in of_pair[0]:
+            shares = [float(sums[who, figure]) / count for sums in of_pair if (who, figure) in sums]
+            level = places[who]
             leaks[who].setdefault(level, {})[figure] = Figure.of(shares)
             beside.setdefault(level, snr_b)
         if pipeline.receives:
-            all_of = [
-                (torch.cat(decision), torch.cat(targets))
-                for decision, targets in (zip(*told, strict=True) for told in decisions[of_pair])
+            told = [
+                tuple(map(torch.cat, zip(*draw.decided, strict=True)))
+                for draw in draws[pair * seeds : (pair + 1) * seeds]
             ]
-            accuracy[snr_b] = Figure.of([float(game.task.accuracy(*one)) for one in all_of])
-            decided[snr_b] = _decided([game.task.answers(*one) for one in all_of])
+            accuracy[snr_b] = Figure.of([float(game.task.accuracy(*one)) for one in told])
+            answers[snr_b] = _of_attributes([game.task.answers(*one) for one in told])
     return Evaluation(
         accuracy,
         leaks,
@@ -330,15 +308,15 @@ def evaluate(
         chance(game),
         (usage / usage.sum()).tolist() if len(usage) else None,
         {snr_e: snr_b for snr_e, snr_b in beside.items() if snr_e != snr_b},
-        threats,
-        {node.name: node.antennas for node in game.nodes[1:]} if names else {},
+        {name: attacker.fitted_under or threat for name, attacker in attackers.items()},
+        {node.name: node.antennas for node in game.nodes[1:]} if listeners else {},
         seed,
         game.task.measure,
-        {snr: figures for snr, figures in decided.items() if figures},
+        {snr: figures for snr, figures in answers.items() if figures},
     )
 
 
-def _decided(draws: Sequence[Mapping[str, tuple[Tensor, Tensor]]]) -> dict[str, Figure]:
+def _of_attributes(draws: Sequence[Mapping[str, tuple[Tensor, Tensor]]]) -> dict[str, Figure]:
     """The balanced accuracy and the share of right answers to each attribute, over draws of the noise."""
     figures = {}
     for name in draws[0]:
@@ -348,36 +326,105 @@ def _decided(draws: Sequence[Mapping[str, tuple[Tensor, Tensor]]]) -> dict[str, 
     return figures
 
 
-def _had(attacker: Eavesdropper) -> ThreatModel | None:
-    """What an attacker was fitted under, without candidate queries where it makes none."""
-    known = attacker.fitted_under
-    if known is None or "candidate_queries" in attacker.needs:
-        return known
-    return replace(known, candidate_queries=False, candidates=None)
+@dataclass
+class _Draw:
+    """The messages at one SNR with one seed, and what was found of them."""
+
+    noise: torch.Generator
+    sent: Iterator[Exchange]
+    with_ssim: bool
+    mixed: list[Tensor] = field(default_factory=list)
+    """The order in which each listener is shown the messages of this batch."""
+    decided: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """The receiver's decisions beside the right ones."""
+    sums: dict[tuple[str, str], Any] = field(default_factory=lambda: defaultdict(float))
+    """Of each figure over all images, by attacker and figure."""
+    answers: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    """Logits and right values of what each attacker infers, by attacker and name."""
 
 
-def _common(threats: Mapping[str, ThreatModel | None]) -> ThreatModel:
-    """What attackers may do at once; InputError where they need receptions of different kinds."""
-    known = {name: threat for name, threat in threats.items() if threat is not None}
-    if not known:
-        return ThreatModel()
-    (first, threat), *others = known.items()
-    for name, other in others:
-        for means in ("colluding", "receptions", "csi"):
-            ours, theirs = getattr(threat, means), getattr(other, means)
+def check_is_test(source: Source) -> None:
+    """Warn of figures on a training split."""
+    if source.split == "train":
+        warn_user(
+            f"{source} is of a training split: figures on images that the scheme or an attacker was trained on are no "
+            "result. Evaluate on others: config.game(split='test'), or Source.from_arrays(..., split='test')."
+        )
+
+
+@dataclass(frozen=True)
+class Listener:
+    """An attacker at one node, or at all that collude, with the threat model under which it plays."""
+
+    who: str
+    node: str
+    attacker: Eavesdropper
+    threat: ThreatModel
+
+    @property
+    def receptions(self) -> int:
+        """How often it receives each message."""
+        return self.threat.receptions if self.attacker.repeated else 1
+
+
+def listening(
+    game: Game, scheme: Pipeline, attackers: Mapping[str, Eavesdropper], threat: ThreatModel | None
+) -> list[Listener]:
+    """Every attacker at every node that it listens at (all that collude are one), if it fits there; else InputError."""
+    found = []
+    for name, attacker in attackers.items():
+        known = attacker.fitted_under or threat or ThreatModel()
+        for means in ("keys", "csi", "receptions", "colluding"):
+            ours, theirs = getattr(threat or known, means), getattr(known, means)
             if ours != theirs:
                 raise InputError(
-                    f"{first} was trained with {means}={ours} and {name} with {means}={theirs}: evaluate them one kind "
-                    "at a time."
+                    f"{name} was fitted with {means}={theirs!r} and is not evaluated with {means}={ours!r}: leave out "
+                    "threat, or fit it under that one."
                 )
-    return threat
+        known = replace(known, colluding=known.colluding or game.config.colluding)
+        check_shapes("eavesdropper", attacker, game, known_spec(game.spec, scheme, known))
+        nodes = game.adversaries[:1] if known.colluding else game.adversaries
+        for node in nodes:
+            found.append(Listener(name if len(nodes) == 1 else f"{name}@{node}", node, attacker, known))
+    return found
+
+
+def heard(exchange: Exchange, listeners: Sequence[Listener], generator: torch.Generator) -> list[Reception]:
+    """What each listener receives of a batch, those that know the same the very same."""
+    once: dict[tuple[str, ThreatModel], Reception] = {}
+    many: dict[tuple[str, ThreatModel], Reception] = {}
+    for one in listeners:
+        key = one.node, one.threat
+        if key not in once:
+            once[key] = exchange.observed(one.threat, one.node)
+        if one.attacker.repeated and key not in many:
+            many[key] = _again(exchange, once[key], generator, one.threat, one.node)
+    return [(many if one.attacker.repeated else once)[one.node, one.threat] for one in listeners]
+
+
+def answer(
+    attacker: Eavesdropper,
+    capability: str,
+    shape: Sequence[int],
+    reception: Reception,
+    mixed: Tensor,
+    *seen: Tensor,
+) -> Tensor:
+    """What an attacker makes of messages that it is shown in the order ``mixed``, in the messages' own order.
+
+    It may write to what it is shown. In another order each time, nothing that it remembers of an image by its place
+    helps it with the next reception of it.
+    """
+    mixed = mixed.to(reception.received.device)
+    shown = reception.received[mixed], reception.csi[mixed], *(one.clone() for one in seen)
+    return answered(attacker, capability, shape, *shown)[mixed.argsort()]
 
 
 def chance(game: Game) -> dict[str, float]:
     """What knowing nothing gives, by figure, for the label and each private attribute: the balanced accuracy of any
-    constant answer, the share of right answers of the best one, and the area under the ROC curve.
-
-    The best on these very images: an upper bound of what one can get without receiving anything.
+    constant answer, the share of right answers of the best one on these very images, and the area under the ROC curve.
     """
     source = game.source
     columns = dict(zip(source.attribute_names, source.attributes.T, strict=True))
@@ -420,40 +467,21 @@ def _image_figures(guess: Tensor, images: Tensor, game: Game, with_ssim: bool) -
     }
 
 
-def _at(name: str, node: str, nodes: Sequence[str]) -> str:
-    return name if len(nodes) == 1 else f"{name}@{node}"
-
-
-def _copied(reception: Reception) -> Reception:
-    """The reception for one attacker, which may write to it."""
-    return Reception(reception.received.clone(), reception.csi.clone())
+def _width(attacker: Eavesdropper) -> int:
+    return sum(size for _, size in attacker.inferred)
 
 
 def _inferred(
-    attacker: Eavesdropper, round_: Round, reception: Reception, game: Game
+    attacker: Eavesdropper, round_: Round, logits: Tensor, game: Game
 ) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
     """The name of each thing that an attacker infers, with its logits [B, K] and the right values [B]."""
     sizes = [size for _, size in attacker.inferred]
-    shape = (len(reception.received), sum(sizes))
-    logits = answered(attacker, "infer", shape, reception.received, reception.csi)
     for (name, _), part in zip(attacker.inferred, logits.split(sizes, dim=1), strict=True):
         names = game.source.attribute_names
         if name != "label" and name not in names:
             raise unknown("private attribute", name, names)
-        yield (
-            name,
-            (part, round_.targets if name == "label" else round_.batch.attributes[:, names.index(name)]),
-        )
-
-
-def _answer_figures(logits: Tensor, truth: Tensor) -> dict[str, Tensor]:
-    """The balanced accuracy, the share of right answers and the area under the ROC curve."""
-    right = logits.argmax(1) == truth
-    return {
-        "infer": metrics.balanced_accuracy(right, truth),
-        "plain": right.float().mean(),
-        "auc": metrics.auc(logits, truth),
-    }
+        truth = round_.targets if name == "label" else round_.batch.attributes[:, names.index(name)]
+        yield name, (part, truth)
 
 
 def _again(

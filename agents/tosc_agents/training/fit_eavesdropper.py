@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,13 @@ from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.learning.state import Run
 from tosc_agents.perceptual import weights_digest
-from tosc_env.attackers import Eavesdropper, make_eavesdropper
+from tosc_env import Eavesdropper, Game, PrivacyScheme, ThreatModel, load_checkpoint, make_eavesdropper
 from tosc_env.exchange import known_spec
-from tosc_env.game import Game
 from tosc_env.identity import check_identity, identity, plain
-from tosc_env.io.checkpoints import load_checkpoint
 from tosc_env.options import Seed, checked
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.streams import stream
-from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import counted_view
-from tosc_env.schemes import PrivacyScheme
 
 
 @torch.inference_mode(False)
@@ -55,44 +53,39 @@ def fit_eavesdropper(
             and resumes from. Whoever calls removes it (:func:`forget_run`) when the attacker is where it belongs.
         asked: options of a command with digests of their values, by which a refusal names what was changed.
 
-    Returns:
-        The attacker, and a record with its settings, what it learnt, and its :func:`attack_identity`.
-
-    Raises:
-        DeniedError: it asked for what the threat model denies.
-        CheckpointError: the run found there is of another attack.
+    Returns the attacker, and a record with its settings, what it learnt, and its :func:`attack_identity`. Raises
+    DeniedError where it asked for what the threat model denies, and CheckpointError for the run of another attack.
     """
     threat = threat or ThreatModel()
     with weights_from(seed):
         attacker = make_eavesdropper(
             eavesdropper, known_spec(game.spec, scheme, threat), **(options or {})
         ).to(game.device)
+    threat = attacker.granted(threat)
     # The attacker's own generator says nothing of the channel's, which is keyed by the system's weights besides.
     own = torch.Generator(game.device).manual_seed(seed)
     view, count = counted_view(game, scheme, threat, stream(str(seed), "channel", 0, game.device))
     threat = view.threat
     parts = _parts(attacker, game, scheme, threat)
-    setting = {
-        "options": attacker.options,
-        "threat_model": threat.plain(),
-        "snr_db": view.snr_db.plain(),
-        "seed": seed,
-        **(
-            {"nodes_snr_db": {n: game.snr_of(n).plain() for n in game.adversaries}}
-            if threat.colluding
-            else {}
-        ),
-    }
+    setting: dict[str, Any] = {"threat_model": threat.plain(), "snr_db": view.snr_db.plain(), "seed": seed}
+    if threat.colluding:
+        setting["nodes_snr_db"] = {n: game.snr_of(n).plain() for n in game.adversaries}
     if state_path is not None and hasattr(attacker, "run"):
-        attacker.run = Run(state_path, parts, asked or {}, count)  # type: ignore[assignment]
+        # Copies: what the record says of them is said by nobody else.
+        attacker.run = Run(state_path, deepcopy(parts), dict(asked or {}), count)  # type: ignore[assignment]
     start = time.perf_counter()
-    fitted = attacker.fit(view, generator=own, progress=progress)
+    try:
+        fitted = attacker.fit(view, generator=own, progress=progress)
+    finally:
+        for part in attacker.modules():
+            if getattr(part, "run", None) is not None:
+                part.run = None  # type: ignore[assignment]
     attacker.eval().requires_grad_(False)
     attacker.fitted_under = threat
     record = {
         "name": attacker.name,
-        **setting,
         "options": attacker.options,  # with what it has learnt of its own shape
+        **setting,
         # Of the count that the attacker cannot reach: it has had the view in its hands.
         "queries": count.queries,
         "seconds": round(time.perf_counter() - start, 1),
@@ -113,8 +106,9 @@ def attack_identity(
 def _parts(attacker: Eavesdropper, game: Game, scheme: PrivacyScheme, threat: ThreatModel) -> dict[str, Any]:
     """As they are now, in plain values: an attacker changes as it learns."""
     system = as_pipeline(scheme)
+    held = replace(threat.on(game.source.half), colluding=threat.colluding or game.config.colluding)
     parts: dict[str, Any] = {
-        "threat_model": threat.on(game.source.half).plain(),
+        "threat_model": attacker.granted(held).plain(),
         "attacker": attacker,
         "game": game,
         "scheme": system,
@@ -133,20 +127,11 @@ def finished_attacker(
 ) -> tuple[Eavesdropper, dict[str, Any]] | None:
     """An attacker that an earlier run has finished, and the record of its training; None where it must be fitted.
 
-    Args:
-        path: where it would lie.
-        known: the :func:`attack_identity` of the one that is wanted.
-        asked: options of the command that wants it.
-        device: where it goes.
-
-    Raises:
-        CheckpointError: what lies there is of another attack.
+    CheckpointError where what lies there has another :func:`attack_identity` than the ``known`` one that is wanted.
     """
-    if not path.exists():
-        return None
-    loaded = load_checkpoint(path, device=device, kind="eavesdropper")
-    if not loaded.card:
-        return None  # killed between weights and card: its run is still there
+    loaded = load_checkpoint(path, device=device, kind="eavesdropper") if path.exists() else None
+    if loaded is None or not loaded.card:
+        return None  # perhaps killed between weights and card: its run is still there
     record = loaded.card.get("training")
     record = record if isinstance(record, dict) else {}
     check_identity(path, record.get("identity"), known, asked_then=record.get("asked"), asked_now=asked)

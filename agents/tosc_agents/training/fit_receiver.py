@@ -15,13 +15,10 @@ from tosc_agents.learning.precision import autocast
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.state import Run
 from tosc_agents.training.fit_scheme import SchemeTraining, Trainee, usual_objectives
-from tosc_env.errors import InputError
-from tosc_env.game import Game
+from tosc_env import Game, InputError, PrivacyScheme, Round, make_objectives
 from tosc_env.identity import plain
 from tosc_env.options import Seed, Within, checked
 from tosc_env.pipeline import as_pipeline
-from tosc_env.schemes import PrivacyScheme, make_objectives
-from tosc_env.types import Round
 
 PART = "transmitter"
 
@@ -47,15 +44,10 @@ def fit_receiver(
     alone; hundreds of epochs of a receiver then take as long as a few of the whole.
 
     Args:
-        scheme: on the game's device; its transmitter is left as it is, in training and after.
-        game: whose source holds the system's half of the training images.
         config: epochs and the like; its augmentation makes the copies after the first, which is plain.
-        copies: outputs of the transmitter that are kept of each image, at least 1.
-        objectives, seed, state_path, asked, progress: as for
+        copies: outputs of the transmitter that are kept of each image.
+        scheme, game, objectives, seed, state_path, asked, progress: as for
             :func:`~tosc_agents.training.fit_scheme.fit_scheme`; only the task can be among the objectives.
-
-    Raises:
-        InputError: no such submodule, nothing besides it to train, no copy, or a training for more than the task.
     """
     config = config or SchemeTraining()
     pipeline = as_pipeline(scheme)
@@ -65,9 +57,7 @@ def fit_receiver(
     wanted = usual_objectives(scheme.name, scheme.spec) if objectives is None else objectives
     objectives = make_objectives(wanted, scheme.spec)
     if [one.name for one in objectives] != ["task"] or pipeline.keyed:
-        raise InputError(
-            f"the training of {scheme.name!r} needs the images themselves, not what its {PART} makes."
-        )
+        raise InputError(f"training {scheme.name!r} needs the images themselves, not what its {PART} makes.")
     generator = torch.Generator(game.device).manual_seed(seed)
     scheme.to(game.device)
     outputs = _outputs(transmitter.eval(), game, config, copies, generator)
@@ -80,25 +70,18 @@ def fit_receiver(
     try:
         trainee = ReceiverTrainee(pipeline, objectives, game, config, generator)
         trainee.outputs = outputs
-        return train(
-            trainee,
-            trainee,
-            num_images=len(game.source),
-            config=config.loop,
-            generator=generator,
-            progress=progress,
-            run=run,
-        )
+        rules: dict[str, Any] = {
+            "num_images": len(game.source),
+            "config": config.loop,
+            "generator": generator,
+        }
+        return train(trainee, trainee, **rules, progress=progress, run=run)
     finally:
         setattr(pipeline.backbone, PART, transmitter)
 
 
 class ReceiverTrainee(Trainee):
-    """A scheme whose transmitter hands through what it is given, which is one of each image's known outputs.
-
-    Attributes:
-        outputs: of the transmitter, float32 [copies, N, d].
-    """
+    """A scheme whose transmitter hands through what it is given: one of each image's known outputs [copies, N, d]."""
 
     outputs: Tensor
 

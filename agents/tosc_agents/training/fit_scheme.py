@@ -16,13 +16,11 @@ from tosc_agents.learning.loop import LoopConfig, train
 from tosc_agents.learning.progress import Progress
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.learning.state import Run
-from tosc_env.errors import InputError
+from tosc_env import Game, InputError, Round, SystemSpec
 from tosc_env.exchange import numbered_by_content, transmit, with_fresh_nonces
-from tosc_env.game import Game
 from tosc_env.options import Seed, Share, Within, check_fields, checked
 from tosc_env.pipeline import Pipeline, as_pipeline
 from tosc_env.schemes import Objective, PrivacyScheme, defaults_of, make_objectives, schemes
-from tosc_env.types import Round, SystemSpec
 
 SYSTEM = "system"
 """The pass over the images in which the scheme itself learns."""
@@ -81,12 +79,8 @@ def fit_scheme(
         asked: options of a command with digests of their values, by which a refusal names what was changed.
         progress: see :func:`~tosc_agents.learning.progress.show_progress`.
 
-    Returns:
-        The last epoch's mean figures, such as ``loss`` and ``accuracy``.
-
-    Raises:
-        InputError: the scheme has nothing to train, or no objective was given.
-        TrainingError: the loss is no longer finite.
+    Returns the last epoch's mean figures, such as ``loss`` and ``accuracy``. Raises InputError where there is nothing
+    to train or nothing to train it for, and TrainingError where the loss is no longer finite.
     """
     config = config or SchemeTraining()
     generator = torch.Generator(game.device).manual_seed(seed)
@@ -95,13 +89,8 @@ def fit_scheme(
         trainee = Trainee(as_pipeline(scheme), make_objectives(wanted, scheme.spec), game, config, generator)
     run = None
     if state_path is not None:
-        parts = {
-            "training": config,
-            "game": game,
-            "scheme": trainee.scheme,
-            "objectives": list(trainee.objectives),
-        }
-        run = Run(state_path, parts, asked or {})
+        parts = {"training": config, "game": game, "scheme": trainee.scheme}
+        run = Run(state_path, {**parts, "objectives": list(trainee.objectives)}, asked or {})
     return train(
         trainee,
         trainee,
@@ -126,18 +115,8 @@ class Trainee(nn.Module):
     Called with image indices [B], it goes through augmentation, the scheme and the game's channel to the loss and
     figures to log.  The scheme moves to the game's device, in the layout its networks want.
 
-    Args:
-        scheme: in training.
-        objectives: in the order in which their terms are added.
-        game: whose images and channel it is trained on.
-        config: augmentation.
-        generator: the stream that everything random in a step comes from.
-
     Attributes:
         passes: what one epoch goes through, a pass over the images each: the objectives' phases, then the system's.
-
-    Raises:
-        InputError: nothing to train, or no objective.
     """
 
     def __init__(
@@ -153,8 +132,7 @@ class Trainee(nn.Module):
             raise InputError(f"the scheme {scheme.name!r} has nothing to train.")
         if not any(p.requires_grad for p in scheme.parameters()):
             raise InputError(
-                f"all weights of the scheme {scheme.name!r} are frozen, as loaded ones are; call its requires_grad_() "
-                "first."
+                f"the weights of {scheme.name!r} are frozen, as loaded ones are; call requires_grad_()."
             )
         if not objectives:
             raise InputError("a training needs at least one objective, such as 'task'.")

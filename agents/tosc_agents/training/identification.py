@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from tosc_env import metrics
-from tosc_env.attackers import Eavesdropper, answered
-from tosc_env.errors import InputError
-from tosc_env.exchange import rollout
-from tosc_env.game import Game
-from tosc_env.options import Seed, checked
+from tosc_agents.training.evaluate import answer, check_is_test, heard, listening
+from tosc_env import Game, PrivacyScheme, ThreatModel, metrics, rollout
+from tosc_env.attackers import Eavesdropper
+from tosc_env.options import Seed, check_count, checked
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.streams import secret_of, stream
-from tosc_env.privacy.threat import ThreatModel
-from tosc_env.schemes import PrivacyScheme
 
 AT_ONCE = 500
 """Messages at once."""
@@ -44,23 +39,13 @@ class Curve:
         {16: 3.0}
         """
         return {
-            name: {n: math.log2(share * n) if share else -math.inf for n, share in table.items()}
+            name: {n: math.log2(share * n) if share > 0 else -math.inf for n, share in table.items()}
             for name, table in (("overall", self.overall), ("within_class", self.within_class))
         }
 
 
-def sizes_up_to(most: int) -> list[int]:
-    """10, 20, 50, 100, ... and the last one.
-
-    >>> sizes_up_to(120)
-    [10, 20, 50, 100, 120]
-    """
-    round_numbers = [one * 10**power for power in range(1, 10) for one in (1, 2, 5)]
-    return [*(size for size in round_numbers if size < most), most]
-
-
 def share_first(better: Tensor, equal: Tensor, others: int | Tensor, size: int) -> Tensor:
-    """The chance of being first among ``size`` candidates, the right one and others drawn without replacement.
+    """The chance float64 [B] of being first among ``size`` candidates, the right one and others without replacement.
 
     With A others that are not better, e of them equal, among which lots are drawn, it is
 
@@ -71,19 +56,13 @@ def share_first(better: Tensor, equal: Tensor, others: int | Tensor, size: int) 
         others: how many there are.
         size: number of candidates, at most ``others`` + 1.
 
-    Returns:
-        float64 [B].
-
     >>> share_first(torch.tensor([0, 1, 0]), torch.tensor([0, 0, 1]), 9, 2)
     tensor([1.0000, 0.8889, 0.9444], dtype=torch.float64)
     """
     behind = others - better
-    known = torch.as_tensor(others, dtype=torch.float64, device=better.device)
-    whole = _log_choose(known, size - 1)
-    both = (_log_choose(behind + 1.0, size) - whole).exp() - (
-        _log_choose(behind - equal * 1.0, size) - whole
-    ).exp()
-    return both / (equal + 1.0)
+    whole = _log_choose(torch.as_tensor(others, device=better.device), size - 1)
+    ahead, level = (_log_choose(n, size) - whole for n in (behind + 1, behind - equal))
+    return (ahead.exp() - level.exp()) / (equal + 1.0)
 
 
 def _log_choose(n: Tensor, k: int) -> Tensor:
@@ -115,40 +94,45 @@ def identification_curve(
         scheme: whose transmitter sends.
         attackers: trained eavesdroppers by name.
         snr_db: of the links.
-        sizes: numbers of candidates, at least 1 and at most as many as there are images; None: :func:`sizes_up_to` all.
-        threat: under which the attackers were fitted.
-        seed: of the channel's noise.
+        sizes: numbers of candidates, from 1 to all images; None: 10, 20, 50, 100, ... and all.
+        threat: as of :func:`~tosc_agents.evaluate`.
+        seed: of the channel's noise, and of the orders in which messages and candidates are shown.
 
     Returns:
-        a curve by attacker; within the class only sizes that every class has.
-
-    Raises:
-        InputError: a size that there are not so many images for.
+        a curve by attacker, of several nodes by attacker and node; within the class only sizes that every class has.
     """
     count = len(game.source)
-    wanted = sizes_up_to(count) if sizes is None else list(sizes)
-    for size in wanted:
-        if not 1 <= size <= count:
-            raise InputError(f"sizes must lie between 1 and the {count} images, not {size}.")
-    pipeline, threat = as_pipeline(scheme), threat or ThreatModel()
-    game = game.with_rules(snr_db=snr_db, eavesdropper_snr_db=None)
-    images = game.source.gather(torch.arange(count, device=game.device)).images
+    if sizes is None:
+        steps = (one * 10**power for power in range(1, 10) for one in (1, 2, 5))
+        sizes = [*(size for size in steps if size < count), count]
+    for size in sizes:
+        check_count(size, "each of sizes", high=count)
+    check_is_test(game.source)
+    pipeline = as_pipeline(scheme)
+    nodes = tuple(replace(node, snr_db=None) for node in game.nodes)
+    game = game.with_rules(snr_db=snr_db, eavesdropper_snr_db=None, nodes=nodes)
     labels = None if game.task.binary else game.source.labels
-    noise = stream(secret_of(pipeline, seed), "noise", 0, game.device)
+    secret = secret_of(pipeline, seed)
+    noise = stream(secret, "noise", 0, game.device)
+    # In another order than the messages, so that an answer by position is right by chance alone.
+    order = torch.randperm(count, generator=stream(secret, "candidates", 0)).to(game.device)
+    images = game.source.gather(order).images
     able = {name: one for name, one in attackers.items() if {"match", "reconstruct"} & set(one.capabilities)}
-    found: dict[str, list[Tensor]] = {name: [] for name in able}
-    for exchange in rollout(game, pipeline, generator=noise, batch_size=AT_ONCE):
+    listeners = listening(game, pipeline, able, threat)
+    found: dict[str, list[Tensor]] = {one.who: [] for one in listeners}
+    for place, exchange in enumerate(rollout(game, pipeline, generator=noise, batch_size=AT_ONCE)):
         index = exchange.round.batch.index
-        reception = exchange.observed(threat)
-        for name, attacker in able.items():
-            seen: tuple[Any, ...] = reception.received.clone(), reception.csi.clone()
+        mixed = torch.randperm(len(index), generator=stream(secret, "rows", place))
+        for one, reception in zip(listeners, heard(exchange, listeners, noise), strict=True):
+            attacker = one.attacker
             if "match" in attacker.capabilities:
-                scores = answered(attacker, "match", (len(index), count), *seen, images)
+                scores = answer(attacker, "match", (len(index), count), reception, mixed, images)
             else:
                 shape = (len(index), *images.shape[1:])
-                scores = metrics.pixel_scores(answered(attacker, "reconstruct", shape, *seen), images)
-            found[name].append(_places(scores, index, labels))
-    return {name: _curve(torch.cat(places), labels, wanted) for name, places in found.items()}
+                rebuilt = answer(attacker, "reconstruct", shape, reception, mixed)
+                scores = metrics.pixel_scores(rebuilt, images)
+            found[one.who].append(_places(scores[:, order.argsort()], index, labels))
+    return {name: _curve(torch.cat(places), labels, sizes) for name, places in found.items()}
 
 
 def _places(scores: Tensor, truth: Tensor, labels: Tensor | None) -> Tensor:
@@ -156,10 +140,7 @@ def _places(scores: Tensor, truth: Tensor, labels: Tensor | None) -> Tensor:
     right = scores.gather(1, truth[:, None])
     # What is no number is no score: whoever gives one beside the right candidate has not put that first.
     better, equal = ~(scores <= right), scores == right
-    if labels is None:
-        mates = torch.zeros_like(better)
-    else:
-        mates = labels == labels[truth][:, None]
+    mates = torch.zeros_like(better) if labels is None else labels == labels[truth][:, None]
     columns = [better, equal, better & mates, equal & mates]
     places = torch.stack([one.sum(1) for one in columns], dim=1)
     itself = torch.tensor([0, 1, 0, 0 if labels is None else 1], device=places.device)

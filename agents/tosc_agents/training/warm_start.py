@@ -15,14 +15,7 @@ from tosc_env.pipeline import Pipeline
 
 
 class WarmStart:
-    """The weights in a checkpoint, for any scheme that has some of the same parts.
-
-    Args:
-        path: a scheme's checkpoint.
-
-    Raises:
-        CheckpointError: missing, damaged, or not of a scheme.
-    """
+    """The weights in a scheme's checkpoint, for any scheme that has some of the same parts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,22 +33,19 @@ class WarmStart:
     @property
     def nodes(self) -> dict[str, Any]:
         """The nodes and antennas in the checkpoint's card, as fields of :class:`~tosc_env.GameConfig`."""
-        setting = self.header["card"].get("setting", {})
-        return {k: setting[k] for k in ("nodes", "transmit_antennas", "transmitter_csi") if k in setting}
+        return self._setting("nodes", "transmit_antennas", "transmitter_csi")
 
     @property
     def images(self) -> dict[str, Any]:
         """The data set and task in the checkpoint's card, as fields of :class:`~tosc_env.GameConfig`."""
+        return self._setting("data", "data_kwargs", "task", "task_kwargs")
+
+    def _setting(self, *wanted: str) -> dict[str, Any]:
         setting = self.header["card"].get("setting", {})
-        wanted = ("data", "data_kwargs", "task", "task_kwargs")
         return {k: setting[k] for k in wanted if setting.get(k) is not None}
 
     def load(self, scheme: Pipeline) -> str:
-        """Copy every tensor that fits by name and shape into ``scheme``; returns what was done, in a sentence.
-
-        Raises:
-            InputError: nothing fits.
-        """
+        """Copy every tensor that fits by name and shape into ``scheme``; returns what was done, in a sentence."""
         stored, own = read_tensors(self.path), scheme.state_dict()
         self.taken = [n for n, t in own.items() if n in stored and stored[n].shape == t.shape]
         self.fresh = [n for n in own if n not in self.taken]
@@ -85,21 +75,13 @@ class WarmStart:
             "seed": training.get("seed"),
             "warm_start": training.get("warm_start"),
         }
-        start = {
-            "file": self.path.name,
-            "sha256": self.sha256,
-            "scheme": self.header["name"],
-            "fresh": self.fresh,
-        }
-        return start | {name: value for name, value in known.items() if value is not None}
+        start = {"file": self.path.name, "sha256": self.sha256, "scheme": self.header["name"]}
+        known = {name: value for name, value in known.items() if value is not None}
+        return {**start, "fresh": self.fresh, **known}
 
 
 def freeze(scheme: Pipeline, parts: Sequence[str]) -> list[str]:
-    """Keep the named submodules or parameters of the backbone as they are; returns the names.
-
-    Raises:
-        InputError: it has no such part.
-    """
+    """Keep the named submodules or parameters of the backbone as they are; returns the names."""
     parameters = dict(scheme.backbone.named_parameters())
     for part in parts:
         within = [p for name, p in parameters.items() if f"{name}.".startswith(f"{part}.")]

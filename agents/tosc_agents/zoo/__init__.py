@@ -19,18 +19,12 @@ WEIGHTS = Path(__file__).parent / "weights"
 class Folder:
     """A zoo made of all checkpoints in one folder, such as those of ``tosc train`` and ``tosc attack``.
 
-    A package of your own offers one under the entry points ``tosc_env.zoos``.
+    A package of your own offers one under the entry points ``tosc_env.zoos``.  The folder has weights beside their
+    cards, or is empty.  When it is first asked, it raises CheckpointError for a file that is none of a policy or has no
+    card that says for which data, labels, SNRs, channel and, of an attacker, against which system it is.
 
-    Args:
-        folder: where weights lie beside their cards; it may be empty.
-
-    Raises:
-        CheckpointError: when it is first asked, for a file that is none of a policy or has no card that says for which
-            data, labels, SNRs, channel and, of an attacker, against which system it is.
-
-    Example:
-        >>> [line.split(":")[0] for line in Folder(WEIGHTS).listing() if "scheme 'deepjscc' for cifar10" in line]
-        ["scheme 'deepjscc' for cifar10 3x32x32"]
+    >>> [line.split(":")[0] for line in Folder(WEIGHTS).listing() if "scheme 'deepjscc' for cifar10" in line]
+    ["scheme 'deepjscc' for cifar10 3x32x32"]
     """
 
     def __init__(self, folder: Path) -> None:

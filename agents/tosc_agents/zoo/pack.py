@@ -14,24 +14,15 @@ from typing import Annotated, Any
 
 import tyro
 
-from tosc_agents.commands.common import (
-    SystemOptions,
-    setting_of,
-    trained_against,
-    weights_of,
-)
+from tosc_agents.commands.common import SystemOptions, setting_of, trained_against, weights_of
 from tosc_agents.leaks import leaks_of_attacks
 from tosc_agents.training.card import measured
-from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import WEIGHTS
-from tosc_env.attackers import Eavesdropper
+from tosc_env import Eavesdropper, InputError, Pipeline, ToscError, load_checkpoint, save_checkpoint
 from tosc_env.data import data_set
 from tosc_env.devices import resolve_device
-from tosc_env.errors import InputError, ToscError
 from tosc_env.identity import describe_module
 from tosc_env.io.checkpoint_files import read_header
-from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
-from tosc_env.pipeline import Pipeline
 
 LIMIT = 8_000_000
 """Bytes a file of the zoo may have."""
@@ -67,11 +58,14 @@ class Pack(SystemOptions):
         target = self.folder / f"{self.name}.safetensors"
         if target.exists():
             raise InputError(
-                f"{target} exists, and weights of the zoo are never written again; choose another name."
+                f"{target} exists, and the zoo's weights are never written again; choose another name."
             )
         policy = load_checkpoint(self.checkpoint).policy
         card = self._card(read_header(self.checkpoint), describe_module(policy)["weights"])
-        _check_parameters(policy)
+        count = sum(parameter.numel() for parameter in policy.parameters())
+        if isinstance(policy, Eavesdropper) and count > ATTACKER_LIMIT:
+            told = f"the eavesdropper {policy.name!r} has {count:,} parameters"
+            raise InputError(f"{told}; one in the zoo may have {ATTACKER_LIMIT:,}.")
         with tempfile.TemporaryDirectory() as folder:
             part = Path(folder) / target.name
             save_checkpoint(part, policy, card, half=True)
@@ -101,35 +95,21 @@ class Pack(SystemOptions):
             raise InputError(f"{self.name} has {size:,} bytes; a file of the zoo may have {LIMIT:,}.")
         others = sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
         if others + size > ZOO_LIMIT:
-            raise InputError(
-                f"{self.name} has {size:,} bytes and the other files of the zoo {others:,}; together they may have "
-                f"{ZOO_LIMIT:,}."
-            )
+            told = f"{self.name} has {size:,} bytes and the other files of the zoo {others:,}"
+            raise InputError(f"{told}; together they may have {ZOO_LIMIT:,}.")
 
     def _measure(self, path: Path) -> dict[str, Any]:
         shipped = load_checkpoint(path, device=resolve_device(self.device))
-        scheme: Pipeline
-        attackers: dict[str, Eavesdropper] = {}
-        if isinstance(shipped.policy, Pipeline):
-            scheme = shipped.policy
-        else:
+        scheme, attackers = shipped.policy, dict[str, Eavesdropper]()
+        if isinstance(shipped.policy, Eavesdropper):
             if self.scheme is None:
                 raise InputError("an eavesdropper is measured against its scheme: give --scheme.")
             target = self.load(self.scheme)
-            scheme = target.policy
+            scheme, attackers = target.policy, {"it": shipped.policy}
             _check_target(shipped.card, scheme, target.card)
-            attackers["it"] = shipped.policy
         rules = {"device": self.device, "constellation": scheme.constellation}
         game = setting_of(shipped).game(split="test", **rules)
-        found = evaluate(
-            game,
-            scheme,
-            attackers,
-            snr_db=self.snr_db,
-            seeds=self.seeds,
-            with_ssim=self.ssim,
-            with_floors=bool(attackers),
-        )
+        found = self.measured(game, scheme, attackers, snr_db=self.snr_db, with_floors=bool(attackers))
         if not attackers:
             guarantee = scheme.guarantee()
             return {**({"guarantee": guarantee} if guarantee else {}), **measured(found)}
@@ -138,19 +118,9 @@ class Pack(SystemOptions):
                 f"{path.name} was trained for several eavesdroppers who do not collude, and a card has figures of one; "
                 "pack an attacker of a single eavesdropper, or of colluding ones."
             )
-        leaks = {
-            f"{s:g}": {column: figure.mean for column, figure in row.items()}
-            for s, row in found.leaks["it"].items()
-        }
+        rows = found.leaks["it"].items()
+        leaks = {f"{snr:g}": {column: figure.mean for column, figure in row.items()} for snr, row in rows}
         return {"leaks": leaks, "floors": found.floors}
-
-
-def _check_parameters(policy: Pipeline | Eavesdropper) -> None:
-    count = sum(parameter.numel() for parameter in policy.parameters())
-    if isinstance(policy, Eavesdropper) and count > ATTACKER_LIMIT:
-        raise InputError(
-            f"the eavesdropper {policy.name!r} has {count:,} parameters; one of the zoo may have {ATTACKER_LIMIT:,}."
-        )
 
 
 def _check_target(card: dict[str, Any], scheme: Pipeline, own: dict[str, Any]) -> None:
