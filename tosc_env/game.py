@@ -273,7 +273,7 @@ class Game:
             "eavesdropper_snr_db": None if others is None else SNRRange.parse(others).plain(),
             "nodes": [node.plain() for node in self.nodes],
         }
-        return {**rules, "data": self.source, "statistics": {"sha256": digest(self.source.statistics)}}
+        return {"data": self.source, **rules, "statistics": {"sha256": digest(self.source.statistics)}}
 
     @property
     def device(self) -> torch.device:

@@ -105,7 +105,7 @@ def difference(theirs: Any, ours: Any) -> tuple[str, Any, Any] | None:
     found = list(_differences((), theirs, ours))
     if not found:
         return None
-    place, old, new = min(found, key=lambda one: bool(one[0]) and one[0][-1] in DIGESTS)
+    place, old, new = min(found, key=lambda one: _says_little(*one))
     return ".".join(place), old, new
 
 
@@ -151,8 +151,12 @@ def in_words(place: str, old: Any, new: Any) -> str:
     """
     parts = re.sub(r"\.(\d+)", r" \1", place).split(".")
     named = [part for part in parts if part not in (*DIGESTS, *_WHOLES)] or parts[-1:]
-    listed = parts[-1] in DIGESTS or isinstance(old, Mapping | list) or isinstance(new, Mapping | list)
-    values = "other contents now" if listed else f"{_shown(old)}, and {_shown(new)} now"
+    listed = isinstance(old, Mapping | list) or isinstance(new, Mapping | list)
+    values = (
+        "other contents now"
+        if listed or _says_little(parts, old, new)
+        else f"{_shown(old)}, and {_shown(new)} now"
+    )
     return f"{' of '.join(reversed(named))} ({values}"
 
 
@@ -168,6 +172,12 @@ def _differences(
     # As text, so that 1 is not True.
     elif json.dumps(theirs, sort_keys=True) != json.dumps(ours, sort_keys=True):
         yield place, theirs, ours
+
+
+def _says_little(place: Sequence[str], *values: Any) -> bool:
+    """Whether values are digests, alone or of a tensor."""
+    digests = any(isinstance(value, str) and re.search(r"\b[0-9a-f]{64}$", value) for value in values)
+    return digests or (bool(place) and place[-1] in DIGESTS)
 
 
 def _shown(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -10,14 +11,19 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import NETWORK, slip
+from refusals import refused
 from tosc_agents import cli
 from tosc_agents.commands.attack import Attack
 from tosc_agents.commands.common import asked_of
 from tosc_agents.commands.train import Train
 from tosc_agents.learning.state import Run, load_state, save_state
+from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
 
+from tosc_env.attackers import Eavesdropper
 from tosc_env.data import make_source, sources
+from tosc_env.game import Game
 from tosc_env.io.checkpoint_files import read_card, read_tensors
+from tosc_env.pipeline import make_scheme
 from tosc_env.privacy.threat import ThreatModel
 
 KEY, OTHER_KEY = "5a" * 32, "00" * 32
@@ -425,3 +431,45 @@ def test_an_attackers_file_of_the_first_code_is_refused_in_a_sentence(interrupte
     Path("out/linear.json").write_text(json.dumps(card))
     capsys.readouterr()
     assert "linear.safetensors does not say all that determined it" in slip(capsys, *arguments_of(ATTACK))
+
+
+class Caught(torch.Tensor):
+    """A tensor that clears whatever it is combined with in place."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function.__name__ == "__ior__":
+            args[0].zero_()
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+class Forger(Eavesdropper):
+    """An attacker that rewrites what its run is known by."""
+
+    name, run, forge = "forger", None, "parts"
+
+    def fit(self, view, *, generator, progress=None):
+        view.symbols(torch.arange(view.num_images))
+        if self.forge == "count":
+            state = self.run.carried.state_dict()
+            zero = torch.zeros_like(state["asked"]).as_subclass(Caught)
+            self.run.carried.load_state_dict({**state, "asked": zero})
+        self.run.parts["threat_model"]["csi"] = False
+        self.run.asked["--seed"] = "forged"
+        return {}
+
+    def reconstruct(self, received, csi):
+        return received.new_zeros(len(received), *self.spec.image_shape)
+
+
+def test_what_an_attacker_writes_to_its_run_is_in_no_record(tmp_path):
+    game = Game(make_source("shapes", num_images=40, size=16, half="attacker"), num_symbols=8)
+    scheme = make_scheme("deepjscc", game.spec, stem=4, widths=(4, 8), blocks=(0, 0))
+    asked, attacker = {"--seed": "true"}, Forger(game.spec)
+    _, record = fit_eavesdropper(attacker, game, scheme, state_path=tmp_path / "a.run", asked=asked)
+    assert record["queries"] == len(game.source) and record["identity"]["threat_model"]["csi"] is True
+    assert record["asked"] == asked == {"--seed": "true"}
+    assert attacker.run is None and pickle.loads(pickle.dumps(attacker)).run is None
+    attacker.forge = "count"
+    with refused("asked Caught"):
+        fit_eavesdropper(attacker, game, scheme, state_path=tmp_path / "b.run")

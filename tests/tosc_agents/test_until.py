@@ -88,6 +88,26 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path):
     assert torch.equal(again.weight, whole.weight) and resumed == record and rest == looks[2:]
 
 
+def test_of_equal_looks_the_first_is_kept():
+    module, _, record = learn(lambda n: 1.0, steps=4 * LOOK)
+    first, _, _ = learn(lambda n: -float(n), steps=4 * LOOK)
+    assert record["best_step"] == LOOK and torch.equal(module.weight, first.weight)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"batch_size": 0}, "batch_size 1 0"),
+        ({"learning_rate": float("nan")}, "learning_rate nan"),
+        ({"optimizer": "foo"}, "optimizer 'sgd' 'adamw' 'foo'"),
+        ({"average": 7}, "average 0 1 7"),
+    ],
+)
+def test_options_of_the_base_are_checked_too(options, words):
+    with refused(words):
+        UntilConfig(**options)
+
+
 def test_a_figure_that_is_no_number_is_refused():
     with refused("not a number nan"):
         learn(lambda n: float("nan"), steps=100)

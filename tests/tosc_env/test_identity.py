@@ -293,6 +293,10 @@ def test_what_a_strangers_class_does_belongs_to_its_identity():
     before = plain(once)
     assert once(1) == 2 and before == plain(once) == plain(again) != plain(edited)
     assert plain(reward_class("GAIN", GAIN=2)()) != plain(reward_class("GAIN", GAIN=3)())
+    helpers = [
+        reward_class("scale(2)", scale=eval(f"lambda x: {by} * x", {"__name__": "stranger"})) for by in (1, 3)
+    ]
+    assert plain(helpers[0]()) != plain(helpers[1]()), "a function of its module that it calls"
     assert plain(make_channel("awgn"))["class"] == "tosc_env.channels.flat:AWGN", (
         "ours is counted by the recipe"
     )

@@ -635,7 +635,7 @@ def counted_view(
     def raise_to(state: dict[str, Any]) -> None:
         asked = check_tensor(state.get("asked"), "asked", referee._asked.shape, torch.bool)
         if type(asked) not in (Tensor, FakeTensor):  # a subclass would see the count itself
-            raise InputError(f"asked must be a plain tensor, not {type(asked).__name__}")
+            raise InputError(f"asked must be a plain tensor, not {type(asked).__name__}.")
         numbers = {name: check_count(state.get(name), name, 0, 2**62) for name in counts}
         referee._asked |= asked.to(referee._asked.device)
         for name, number in numbers.items():

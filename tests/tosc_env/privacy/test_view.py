@@ -200,6 +200,10 @@ def test_what_the_threat_model_grants_is_given_and_the_rest_denied_by_its_field(
     assert view.constellation.shape == (16,)
     view.codebook.zero_()
     assert torch.equal(view.codebook, scheme.codebook) and float(scheme.codebook.sum()) > 0, "a copy"
+    view.constellation.zero_()
+    assert view.constellation.abs().min() > 0, "a copy, not the points of the whole process"
+    object.__setattr__(view.spec.layout, "equaliser", "another")
+    assert view.spec.layout.equaliser != "another", "a copy, not the channel's own"
     poor, _ = make_view(source, Coded, labels=False, codebook=False)
     game = Game(source, num_symbols=8)
     symbols = torch.randn(len(source), 16, generator=g())
