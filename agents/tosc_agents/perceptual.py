@@ -33,7 +33,8 @@ LAYERS: dict[str, dict[str, tuple[int, ...]]] = {
 FILES = tuple(LAYERS)
 """Weights that are understood, in the order in which they are looked for under the data root."""
 
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[:, :, None, None]
+"""Mean and standard deviation of the channels."""
 
 
 class PerceptualLoss(nn.Module):
@@ -42,10 +43,8 @@ class PerceptualLoss(nn.Module):
     The article says "the first three layers"; here they are conv1_1, conv1_2 and conv2_1, each reduced to the
     mean over channels and pixels, and the three means added.
 
-    The weights are those of the first of :data:`FILES` that is found under the data root.
-
-    Raises:
-        DataError: there is none, or it is not what its name says.
+    The weights are those of the first of :data:`FILES` that is found under the data root; a DataError says that there
+    is none, or that it is not what its name says.
     """
 
     mean: Tensor
@@ -57,12 +56,13 @@ class PerceptualLoss(nn.Module):
         super().__init__()
         path = find_weights()
         self.file = path.name
-        convolutions, self.padding = _read(path)
+        convolutions = _read(path)
+        self.padding = "constant" if path.name == FILES[0] else "reflect"
         # Channel-normalised VGG-19 begins with a 1x1 layer in place of mean and std.
         self.first = convolutions.pop(0) if len(convolutions) == 4 else None
         self.convolutions = nn.ModuleList(convolutions)
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None])
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None])
+        self.register_buffer("mean", IMAGENET[0])
+        self.register_buffer("std", IMAGENET[1])
         self.requires_grad_(False)
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -108,7 +108,7 @@ def _digest(path: Path, changed: int) -> str:
     return sha256(path)
 
 
-def _read(path: Path) -> tuple[list[nn.Module], str]:
+def _read(path: Path) -> list[nn.Module]:
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a damaged file; all mean the same here
@@ -117,19 +117,17 @@ def _read(path: Path) -> tuple[list[nn.Module], str]:
         ) from error
     layers: list[nn.Module] = []
     for name, shape in LAYERS[path.name].items():
-        keys = f"{name}.weight", f"{name}.bias"
-        if not isinstance(tensors, dict) or not all(key in tensors for key in keys):
-            raise DataError(f"{path} has no layer {name!r}; it is not the file its name says.")
-        weight, bias = (tensors[key] for key in keys)
+        held = tensors if isinstance(tensors, dict) else {}
+        weight, bias = (held.get(f"{name}.{part}") for part in ("weight", "bias"))
         if not (_holds(weight, shape) and _holds(bias, shape[:1])):
             raise DataError(
-                f"{path}: layer {name!r} is no convolution of finite weights {list(shape)}; it is not the file its "
+                f"{path} has no layer {name!r}, a convolution of finite weights {list(shape)}; it is not the file its "
                 "name says."
             )
         layer = nn.Conv2d(shape[1], shape[0], shape[2])
         layer.load_state_dict({"weight": weight, "bias": bias})
         layers.append(layer)
-    return layers, "constant" if path.name == FILES[0] else "reflect"
+    return layers
 
 
 def _holds(found: Any, shape: tuple[int, ...]) -> bool:

@@ -22,7 +22,7 @@ class Method:
         options: of the scheme, over those it was trained with.
         article: the article's name for it, or None for what the article does not have.
         recipe: of a registered method with a training of its own, the arguments of a
-            :class:`~tosc_agents.experiments.trainings.Recipe`.
+            :class:`~tosc_agents.experiments.systems.Recipe`.
     """
 
     key: str

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tosc_agents.experiments.trainings import SCHEME, Recipe, train_recipe
+from tosc_agents.experiments.systems import SCHEME, Recipe, train_recipe
 from tosc_agents.learning.loop import LoopConfig
 from tosc_agents.training.fit_receiver import fit_receiver
 from tosc_agents.training.fit_scheme import SchemeTraining

@@ -1,0 +1,441 @@
+"""Table 2: attributes of faces, every scheme, by cross-validation over all faces at hand.
+
+Where 4 % of the answers are yes, whoever always says no is right 96 times in 100.  Balanced accuracy is the mean of
+sensitivity and specificity, which is 1/2 for every constant answer.  It must not be measured at the plain threshold,
+where a receiver rightly says yes to hardly anybody: a logit that is the true log-odds of a yes decides best for
+classes of equal weight where it exceeds ``log(p / (1 - p))``, p being the share of yes in the training images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tosc_agents.experiments import article
+from tosc_agents.experiments.jobs import Job, RunCache
+from tosc_agents.experiments.measurements import CONSTANT, FOLDS, by_scheme, intervals, wide, written
+from tosc_agents.experiments.methods import Method, method
+from tosc_agents.experiments.presets import STAND_IN, Preset
+from tosc_agents.experiments.report import Plot, Section, Table
+from tosc_agents.experiments.systems import CALIBRATED, POINTS, RIVAL, SCHEME, load_method
+from tosc_agents.training.calibrate import (
+    ARTICLE_BUDGET,
+    accuracy_at_scale,
+    calibratable,
+    nearest_constant,
+    noise_of,
+)
+from tosc_env.data import data_set
+from tosc_env.data.base import Source
+from tosc_env.data.checks import Owned
+from tosc_env.errors import InputError
+from tosc_env.exchange import rollout
+from tosc_env.game import Game, GameConfig
+from tosc_env.pipeline import Pipeline
+
+NOISE_SEEDS = (1000, 1001, 1002)
+"""Draws of the channel's noise over which each fold's figures are averaged."""
+
+VALIDATION = 10
+"""One in so many of a fold's training images is trained on by nobody: what is fitted is fitted on these."""
+
+SEED = 0
+"""Of the partition and of the trainings."""
+
+SNR_DB = article.TRAINING_SNR_DB
+"""Es/N0 of the test."""
+
+
+class Table2:
+    """The jobs that the table needs, and the table that their results make.
+
+    One model per fold and training recognises all attributes of the task at once. Every method that plays with its
+    weights is measured on the fold's test images, and nothing is chosen on those.
+
+    Args:
+        preset: the systems on faces, and the number of folds.
+        methods: keys of those compared; the rival that calibrated noise is fitted to joins it.
+
+    Attributes:
+        jobs: what is measured of each fold and training; jobs know what they need.
+        calibration: fits the constant of calibrated noise, where that is compared.
+    """
+
+    def __init__(self, preset: Preset, methods: Sequence[str]) -> None:
+        self.systems, self.setting, self.folds = preset.faces, preset.faces.setting, preset.folds
+        self.names = list((self.setting.task_kwargs or {})["names"])
+        self._data = whole(self.setting).identity()
+        chosen = [method(key) for key in methods]
+        if RIVAL not in methods and any(one.training == CALIBRATED for one in chosen):
+            chosen.append(method(RIVAL))
+        # The rival before what is fitted to it.
+        keys = sorted(dict.fromkeys(one.training for one in chosen), key=lambda key: key == CALIBRATED)
+        self.by_training = {key: [one for one in chosen if one.training == key] for key in keys}
+        self.calibration = self._calibrate() if CALIBRATED in keys else None
+        self.jobs = [self._measure(key, k) for k in range(self.folds) for key in keys]
+
+    def _inputs(self, k: int) -> dict[str, Any]:
+        folds = {"fold": k, "folds": self.folds, "seed": SEED, "version": 2}
+        return {"setting": self.setting.plain(), "data": self._data, **folds}
+
+    def training(self, key: str, k: int) -> Job:
+        """The job of one training on one fold."""
+        recipe = self.systems.recipe(key)
+        start = None if recipe.start is None else self.training(recipe.start, k)
+
+        def images(device: torch.device) -> tuple[Source, None]:
+            return self.fold(k, device)[0], None
+
+        name = f"table2-train-{key}-{k + 1}"
+        return self.systems.training_job(name, self._inputs(k), recipe, SEED, start, images)
+
+    def fold(self, k: int, device: torch.device | str = "cpu") -> tuple[Source, Source, Source]:
+        """The images of a fold that are trained on, that something is fitted on, and that are tested."""
+        source = whole(self.setting, device)
+        rare = rarest(source, self.names)
+        rest, test = fold(source, k, self.folds, SEED, rare)
+        return *fold(rest, 0, VALIDATION, SEED, rare), test
+
+    def _measure(self, key: str, k: int) -> Job:
+        training, methods = self.training(key, k), self.by_training[key]
+        calibration = self.calibration if key == CALIBRATED else None
+
+        def work(cache: RunCache, folder: Path) -> dict[str, Any]:
+            train, _, test = self.fold(k, cache.device)
+            right, wanted = targets(train, self.names), targets(test, self.names)
+            usual = (right.float().mean(0) > 0.5).long()
+            found = {}
+            for one in methods:
+                played = one if calibration is None else with_constant(one, cache.result(calibration))
+                scheme = load_method(cache.file(training, SCHEME), played, cache.device)
+                game = Game(test, self.setting, snr_db=SNR_DB, constellation=scheme.constellation)
+                plain, balanced = measure(scheme, game, log_odds(right), NOISE_SEEDS)
+                found[one.key] = {"accuracy": self._named(plain), "balanced": self._named(balanced)}
+            return {
+                "images": len(test),
+                "positives": self._named(wanted.float().mean(0)),
+                "constant": self._named((wanted == usual).float().mean(0)),
+                "methods": found,
+            }
+
+        told = {"methods": [one.plain() for one in methods], "snr_db": SNR_DB}
+        inputs = {**self._inputs(k), **told, "noise_seeds": list(NOISE_SEEDS)}
+        needs = (training,) if calibration is None else (training, calibration)
+        return Job(f"table2-measure-{key}-{k + 1}", inputs, work, needs)
+
+    def _calibrate(self) -> Job:
+        """One constant for all folds, fitted on the first one's validation part."""
+        training, rival = self.training(CALIBRATED, 0), self.training(method(RIVAL).training, 0)
+        played = {float(one.options["epsilon"]) for one in self.by_training[CALIBRATED]}
+        budgets = sorted({ARTICLE_BUDGET, *played})
+
+        def work(cache: RunCache, folder: Path) -> dict[str, Any]:
+            train, valid, _ = self.fold(0, cache.device)
+            thresholds = log_odds(targets(train, self.names))
+            scheme = load_method(cache.file(rival, SCHEME), method(RIVAL), cache.device)
+            heard = Game(valid, self.setting, snr_db=SNR_DB, constellation=scheme.constellation)
+            target = float(measure(scheme, heard, thresholds, NOISE_SEEDS)[1].mean()) - POINTS / 100
+            game = Game(valid, self.setting, snr_db=SNR_DB)
+            return fit_constant(cache.file(training, SCHEME), game, thresholds, target, budgets, NOISE_SEEDS)
+
+        inputs = {**self._inputs(0), "points": POINTS, "budgets": budgets, "snr_db": SNR_DB}
+        return Job(f"table2-calibrate-{CALIBRATED}", inputs, work, (training, rival))
+
+    def _named(self, values: Tensor) -> dict[str, float]:
+        return dict(zip(self.names, values.tolist(), strict=True))
+
+    def rows(self, cache: RunCache) -> list[dict[str, Any]]:
+        """Each method's figures in each fold, and their means over the attributes, once all is finished."""
+        if not all(map(cache.finished, self.jobs)):
+            return []
+        rows: list[dict[str, Any]] = []
+        for place, job in enumerate(self.jobs):
+            k, training = divmod(place, len(self.by_training))
+            at = {"experiment": "table2", "snr_db": SNR_DB, "seed": k, "over": FOLDS}
+            result = cache.result(job)
+            found = {
+                (key, kind): {kind: fmean(shares.values()), **_each(kind, shares)}
+                for key, kinds in result["methods"].items()
+                for kind, shares in kinds.items()
+            }
+            if not training:
+                found[CONSTANT, "accuracy"] = _each("accuracy", result["constant"])
+            rows += [
+                {**at, "method": key, "metric": metric, "value": value}
+                for (key, _), figures in found.items()
+                for metric, value in figures.items()
+            ]
+        return rows
+
+    def section(self, cache: RunCache, folder: Path) -> Section:
+        """Notes on data, folds and fitted noise."""
+        folds = [cache.result(job) for job in self.jobs[:: len(self.by_training)]]
+        images = sum(one["images"] for one in folds)
+        positives = {name: fmean(one["positives"][name] for one in folds) for name in self.names}
+        rare = min(positives, key=lambda name: min(positives[name], 1 - positives[name]))
+        notes = [
+            *([STAND_IN] if self.setting.data == "shapes" else []),
+            f"{self.folds}-fold cross-validation over {images:,} images: each is tested once, by models that have not "
+            f"seen it, and one in {VALIDATION} of the others is kept for what is fitted; folds are stratified by "
+            f"{rare}. Intervals are over the folds, whose training images overlap, so they are somewhat too narrow.",
+            f"One model per scheme recognises all {len(self.names)} attributes at once; the article trains one for "
+            f"each. Share of positives: {', '.join(f'{name} {share:.1%}' for name, share in positives.items())}.",
+            "Plain accuracy: threshold 0. Balanced: mean of sensitivity and specificity at the threshold that is best "
+            "for classes of equal weight if logits are calibrated, the log-odds of the training images; label-only "
+            "shifts it at the transmitter, where it decides.",
+        ]
+        if self.calibration is not None:
+            notes.append(fit_note(cache.result(self.calibration)))
+        title = "Table 2: attributes of faces, by cross-validation"
+        return Section(title, whole(self.setting).provenance, notes)
+
+    @staticmethod
+    def show(table: pd.DataFrame, folder: Path) -> tuple[list[Plot], list[Table]]:
+        """The table with the article's figures beside ours."""
+        said = wide(table, "method", "metric")
+        said.loc[CONSTANT, [name for name in said if name.startswith("balanced")]] = "50.0 %"
+        articles = [None if key == CONSTANT else method(key).article for key in said.index]
+        printed = article.CELEBA.reindex(columns=articles).T.set_axis(said.index)
+        cells: dict[str, Any] = {}
+        for metric in table.metric.unique():
+            kind, _, name = metric.partition("_")
+            if kind == "balanced" and name:
+                cells |= {name: said[f"accuracy_{name}"], f"{name}, balanced": said[metric]}
+                cells[f"{name}, article"] = written(printed[name], "{:.1f} %")
+        cells["mean, balanced"] = said["balanced"]
+        ordered = by_scheme(pd.DataFrame(cells), {CONSTANT: "best constant answer"})
+        caption = f"{intervals(table)} Article: as printed, on a test set that it does not describe."
+        return [], [Table(f"Accuracy at {SNR_DB:g} dB", ordered, caption)]
+
+
+def _each(kind: str, shares: dict[str, float]) -> dict[str, float]:
+    return {f"{kind}_{name}": share for name, share in shares.items()}
+
+
+def fit_note(fitted: dict[str, Any]) -> str:
+    """A note on the fitted noise."""
+    failed = ", the nearest that the noise it was trained with allows: the fit did not succeed"
+    return (
+        f"Calibrated DP: fitted, not found. Its constant c = {fitted['constant']:.3g} is one for all folds, fitted on "
+        f"training images of the first that nobody was trained on, so that DP 0.05 lies {POINTS:g} points of mean "
+        f"balanced accuracy under {RIVAL.upper()}: {fitted['target']:.1%} wanted, {fitted['reached']:.1%} reached"
+        f"{'' if fitted['within'] else failed}."
+    )
+
+
+# -- folds ----------------------------------------------------------------------------------------------
+
+
+def whole(setting: GameConfig, device: str | torch.device = "cpu") -> Source:
+    """All splits of the setting's data set as one source: train, valid where there is one, test, each in its order.
+
+    >>> source = whole(GameConfig("shapes", {"num_images": 50, "size": 16}))
+    >>> len(source), source.split
+    (100, 'train')
+    """
+    splits = data_set(setting.data).splits
+    parts = [setting.source(split=split) for split in splits]
+    sizes = ", ".join(f"{len(part):,} {split}" for part, split in zip(parts, splits, strict=True))
+    arrays = [torch.cat([getattr(one, name) for one in parts]) for name in ("images", "labels", "attributes")]
+    told = f"All images at hand as one set ({sizes}): {parts[0].provenance}"
+    return _like(parts[0], arrays, told, device)
+
+
+def fold(source: Source, k: int, folds: int, seed: int, stratify: str) -> tuple[Source, Source]:
+    """The training and the test part of one fold: every image is tested once, by a system that has not seen it.
+
+    The test parts of all folds are disjoint and hold every image once. They differ in size by one image at most, and
+    so do their shares of every value of the attribute ``stratify``. ``k`` counts from 0; ``seed`` is the partition's.
+
+    Both are on the device of ``source``, each in its order; the statistics of both are those of the training part,
+    the only images that whoever is tested may know.
+
+    >>> everything = whole(GameConfig("shapes", {"num_images": 50, "size": 16}))
+    >>> [len(part) for part in fold(everything, 0, 3, 0, "size")]
+    [66, 34]
+    """
+    values = source.attributes[:, source.attribute_names.index(stratify)].cpu()
+    # Images are dealt like cards, one value after the other and without starting again at the first fold.
+    shuffled = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
+    dealt = shuffled[values[shuffled].argsort(stable=True)]
+    tested = torch.zeros(len(source), dtype=torch.bool)
+    tested[dealt[k::folds]] = True
+    tested = tested.to(source.device)
+    made: list[Source] = []
+    for name, mask in (("training", ~tested), ("test", tested)):
+        part = source.subset(mask.nonzero()[:, 0])
+        told = f"fold {k + 1} of {folds} (seed {seed}): {name} part of: {source.provenance}"
+        made.append(_like(source, [part.images, part.labels, part.attributes], told, source.device, *made))
+    return made[0], made[1]
+
+
+def _like(
+    source: Source,
+    arrays: list[Tensor],
+    told: str,
+    device: str | torch.device,
+    training: Source | None = None,
+) -> Source:
+    """Images with the names of another source, and statistics of their own unless ``training`` has them."""
+    images, labels, attributes = arrays
+    return Source.from_arrays(
+        Owned(images),
+        labels,
+        name=source.name,
+        split="train" if training is None else "test",
+        class_names=source.class_names,
+        attributes=attributes,
+        attribute_names=source.attribute_names,
+        attribute_values=source.attribute_values,
+        training=training,
+        provenance=told,
+        halves=source.halves,
+        device=device,
+    )
+
+
+def rarest(source: Source, names: Sequence[str]) -> str:
+    """The one of the named yes-or-no attributes whose rarest value is the rarest of all."""
+    yes = dict(zip(names, targets(source, names).sum(0).tolist(), strict=True))
+    return min(names, key=lambda name: min(yes[name], len(source) - yes[name]))
+
+
+def targets(source: Source, names: Sequence[str]) -> Tensor:
+    """The named attributes of each image, int64 [N, A]."""
+    return source.attributes[:, [source.attribute_names.index(name) for name in names]]
+
+
+# -- balanced accuracy ----------------------------------------------------------------------------------
+
+
+def log_odds(targets: Tensor) -> Tensor:
+    """``log(p / (1 - p))`` of each attribute, [A], p being its share of ones in ``targets`` [N, A].
+
+    >>> log_odds(torch.tensor([[1, 0], [0, 0], [1, 0], [1, 1]])).exp()
+    tensor([3.0000, 0.3333])
+    """
+    share = _varied(targets).float().mean(0)
+    return torch.log(share / (1.0 - share))
+
+
+def accuracy(logits: Tensor, targets: Tensor) -> Tensor:
+    """The share of right answers to each attribute, [A], where a logit [N, A] above 0 means yes.
+
+    >>> accuracy(torch.tensor([[1.0], [-1.0], [2.0]]), torch.tensor([[1], [0], [0]]))
+    tensor([0.6667])
+    """
+    return ((logits > 0) == (targets > 0)).float().mean(0)
+
+
+def balanced_accuracy(logits: Tensor, targets: Tensor, thresholds: Tensor) -> Tensor:
+    """The mean of sensitivity and specificity of each attribute, [A], where a logit above its threshold [A] means yes.
+
+    Logits and targets (0 or 1) are [N, A]; see :func:`log_odds`. An InputError names an attribute that is the same for
+    all images, so that one of the two is undefined.
+
+    >>> logits = torch.tensor([[-1.0], [-3.0], [-3.0], [-1.0]])
+    >>> balanced_accuracy(logits, torch.tensor([[1], [0], [0], [0]]), torch.tensor([-2.0]))
+    tensor([0.8333])
+    """
+    yes = _varied(targets) > 0
+    right = (logits > thresholds) == yes
+    sensitivity = (right & yes).sum(0) / yes.sum(0)
+    specificity = (right & ~yes).sum(0) / (~yes).sum(0)
+    return 0.5 * (sensitivity + specificity)
+
+
+def _varied(targets: Tensor) -> Tensor:
+    ones = targets.sum(0)
+    same = ((ones == 0) | (ones == len(targets))).nonzero().flatten().tolist()
+    if same:
+        raise InputError(
+            f"attribute {same[0]} (counting from 0) is the same for all {len(targets)} images: there is no balanced "
+            "accuracy of it; take more images."
+        )
+    return targets
+
+
+@torch.no_grad()
+def answers(scheme: Pipeline, game: Game, seed: int) -> tuple[Tensor, Tensor]:
+    """The receiver's logits [N, A] after one transmission of each image of a game, and the right answers [N, A]."""
+    sent = rollout(game, scheme, generator=torch.Generator(game.device).manual_seed(seed))
+    logits, right = zip(*((one.logits().float(), one.round.targets) for one in sent), strict=True)
+    return torch.cat(logits), torch.cat(right)
+
+
+@torch.no_grad()
+def measure(scheme: Pipeline, game: Game, thresholds: Tensor, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Plain and balanced accuracy of a scheme's receiver on all images of a game, [A] each, over draws of the noise.
+
+    The plain one's threshold is 0. A scheme that decides at the transmitter (``label-only``) has its threshold shifted
+    there. Each seed is a draw of the noise; the figures are means over them.
+    """
+    answered = [answers(scheme, game, seed) for seed in seeds]
+    plain = [accuracy(*one) for one in answered]
+    if hasattr(scheme.backbone, "decider"):
+        # A copy that says yes where the scheme's own logits exceed the thresholds.
+        scheme = deepcopy(scheme)
+        scheme.backbone.decider.receiver[-1].bias.sub_(thresholds)  # type: ignore[union-attr, operator, index]
+        thresholds = torch.zeros_like(thresholds)
+        answered = [answers(scheme, game, seed) for seed in seeds]
+    balanced = [balanced_accuracy(*one, thresholds) for one in answered]
+    return torch.stack(plain).mean(0), torch.stack(balanced).mean(0)
+
+
+def with_constant(one: Method, fitted: dict[str, Any]) -> Method:
+    """The method with a fitted constant, whatever it was trained with."""
+    told = {"constant": fitted["constant"], "epsilon_range": [fitted["low"], fitted["high"]]}
+    return replace(one, options={**one.options, **told})
+
+
+def fit_constant(
+    path: Path, game: Game, thresholds: Tensor, target: float, budgets: Sequence[float], seeds: Sequence[int]
+) -> dict[str, Any]:
+    """The constant whose noise at budget 0.05 leaves a mean balanced accuracy, by bisection.
+
+    Args:
+        path: of ``dp-laplace`` in mode ``calibrated``, trained over an ``epsilon_range``.
+        game: on the images at which the target is to be met.
+        thresholds: [A], see :func:`log_odds`.
+        target: mean over the attributes, in [0, 1].
+        budgets: all those that will be played; the receiver must have learnt the noise of each.
+        seeds: draws of the noise, the same for every constant tried.
+
+    Returns:
+        ``constant``: c, of the noise's scale c / epsilon; ``low`` and ``high``, the budgets that the receiver has
+        learnt, given that constant; ``target`` and ``reached``; ``within``: whether the target lay within the noise
+        that was trained for, else the constant is the nearest end.
+
+    Raises:
+        CheckpointError: another scheme, or noise learnt over too narrow a range for all the budgets.
+    """
+    scheme, _, (least, most) = calibratable(path, budgets, game.device)
+    noise = noise_of(scheme).options
+
+    def balanced(logits: Tensor, targets: Tensor) -> float:
+        return float(balanced_accuracy(logits, targets, thresholds).mean())
+
+    draws = [accuracy_at_scale(scheme, game, seed=seed, measure=balanced) for seed in seeds]
+
+    def reached(scale: float) -> float:
+        return fmean(draw(scale) for draw in draws)
+
+    constant, within = nearest_constant(reached, target, least, most)
+    low, high = (end * (constant / noise["constant"]) for end in noise["epsilon_range"])
+    return {
+        "constant": constant,
+        # Rounding must not push a budget out that lies on the end of the range.
+        "low": min(low, *budgets),
+        "high": max(high, *budgets),
+        "target": target,
+        "reached": reached(constant / ARTICLE_BUDGET),
+        "within": within,
+    }
