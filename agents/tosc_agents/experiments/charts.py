@@ -80,9 +80,7 @@ def curves(
     """One line per method over the SNR, with the intervals as error bars.
 
     Args:
-        path: of the file.
         table: at most one row per method and SNR.
-        ylabel: what is drawn, with its unit.
         references: horizontal lines by their label: floors and ceilings.
         percent: the figures are shares in [0, 1] and shown in percent.
         closer: methods that are drawn once more in a second panel, where others would flatten them.
@@ -115,12 +113,8 @@ def plane(
 ) -> None:
     """The privacy-utility plane: one point per method and SNR, larger at higher SNR; up and to the left is better.
 
-    Args:
-        path: of the file.
-        points: ``method``, ``snr_db``, ``leak`` (x) and ``accuracy`` (y); a method's are joined in order of SNR.
-        front: those that no other one beats, ringed and joined by steps.
-        xlabel: what leaks, with its unit.
-        percent: leaks are shares in [0, 1] and shown in percent.
+    ``points`` have ``method``, ``snr_db``, ``leak`` (x) and ``accuracy`` (y), joined in order of SNR; those of
+    ``front``, which no other one beats, are ringed and joined by steps. In ``percent``: leaks are shares in [0, 1].
     """
     snrs = sorted(points.snr_db.unique())
     told = f"{snrs[0]:g} dB" if len(snrs) == 1 else f"{snrs[0]:g} to {snrs[-1]:g} dB, larger: higher"

@@ -22,18 +22,6 @@ HELD, FAILED, SET_ASIDE, ABSENT = "holds", "fails", "set aside", "not measured"
 HOLDS, IN_PART, FAILS, UNTESTED = "holds", "holds in part", "does not hold here", "not measured"
 """Verdicts on a claim."""
 
-RULES = (
-    "A difference counts only where it exceeds the square root of the sum of both squared 95 % intervals; a single "
-    'sample has no interval, counts as exact, and is marked "one sample".',
-    "All criteria of a claim hold: it holds; none does: it does not hold here; else, or where one was not measured, it "
-    "holds in part. What was fitted, or could not have come out otherwise, is set aside: it counts neither way, and a "
-    "claim with such a criterion never plainly holds.",
-    "Leak is the strongest attacker's PSNR above the mean image's, at least 0; re-identification is the strongest "
-    "attacker's top-1 rate. Claims are about the article's schemes alone: label-only, plain VQ and the rotation are no "
-    "part of them; both readings of DP (honest and calibrated) and of its shuffle (fixed and per message) are.",
-)
-"""How the verdicts are reached, for the report."""
-
 BASELINE = "deepjscc"
 ALL = tuple(one.key for one in METHODS if one.article is not None)
 """The article's schemes; those of ours that it has no name for are no part of its claims."""
@@ -127,7 +115,7 @@ class Judged:
 
     @property
     def verdict(self) -> str:
-        """The verdict on a claim, from its criteria; see :data:`RULES`."""
+        """The verdict on a claim, from its criteria; see ``rules.txt`` of the report."""
         kinds = {outcome.kind for _, outcome in self.criteria}
         if HELD in kinds:
             return HOLDS if kinds == {HELD} else IN_PART

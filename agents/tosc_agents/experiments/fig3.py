@@ -24,7 +24,7 @@ from tosc_agents.experiments.measurements import (
 )
 from tosc_agents.experiments.methods import label, method
 from tosc_agents.experiments.presets import Preset
-from tosc_agents.experiments.report import Plot, Section, Table
+from tosc_agents.experiments.report import Plot, Section, Table, notes
 from tosc_agents.leaks import LEAKS
 
 CHARTS = {
@@ -51,12 +51,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Fig3:
-    """The jobs behind the figure, and what becomes of them.
-
-    Attributes:
-        preset: the systems, attackers, SNRs, seeds.
-        methods: keys of those that are drawn.
-    """
+    """The jobs behind the figure, and what becomes of them, for a preset and the keys of methods."""
 
     preset: Preset
     methods: Sequence[str]
@@ -112,32 +107,13 @@ class Fig3:
 
     def section(self, cache: RunCache, folder: Path) -> Section:
         """Data, threat model and trainings, and pictures of what is rebuilt."""
-        known, setting = cache.result(attacks.floors_job(self.preset.images)), self.preset.images.setting
+        known = cache.result(attacks.floors_job(self.preset.images))
         keys = dict.fromkeys((method(key).training, seed) for key in self.methods for seed in self.seeds(key))
         jobs = {one: self.preset.images.training(*one) for one in keys}
         trained = {one: cache.result(job) for one, job in jobs.items() if cache.finished(job)}
-        notes = [
-            f"{known['images']:,} test images; attackers: {THREAT}; trained on their half of the training images.",
-            f"{setting.num_symbols} complex channel uses per message over AWGN; trained at {setting.snr_db:g} dB; both "
-            "links have the SNR shown.",
-            f"Trainings: {'; '.join(self._training(*one, result) for one, result in trained.items())}.",
-        ]
-        if self.preset.images.shared_start and any(seed for _, seed in trained):
-            notes.append(
-                "Where an interval is over trainings, all of them started from one and the same baseline: it says how "
-                "figures vary between warm starts, which is less than between trainings from the very beginning."
-            )
+        told = notes("fig3", known=known, threat=THREAT, trained=trained, **vars(self.preset.images))
         title = "Fig. 3: accuracy and privacy against SNR"
-        return Section(title, known["provenance"], notes, self._pictures(cache, folder))
-
-    def _training(self, key: str, seed: int, result: dict[str, Any]) -> str:
-        training, epochs = result["card"]["training"], self.preset.images.recipes[key].epochs
-        done, warm = training["loop"]["epochs"], training.get("warm_start")
-        differs = "" if done == epochs else f" (the preset says {epochs})"
-        start = f", started from weights of {warm['scheme']}" if warm else ""
-        part = f", {' and '.join(training['frozen'])} frozen" if training.get("frozen") else ""
-        given = f", given as {result['given']}" if result["given"] else ""
-        return f"{key}, seed {seed}: {done} epochs{differs}{start}{part}{given}"
+        return Section(title, known["provenance"], told, self._pictures(cache, folder))
 
     def _pictures(self, cache: RunCache, folder: Path) -> list[Plot]:
         """Reconstructions of the same test images by the strongest rebuilding attacker of each method."""

@@ -26,8 +26,8 @@ from tosc_agents.experiments.measurements import (
     wide,
 )
 from tosc_agents.experiments.methods import method
-from tosc_agents.experiments.presets import GENDER, STAND_IN, Preset
-from tosc_agents.experiments.report import Plot, Section, Table
+from tosc_agents.experiments.presets import GENDER, Preset
+from tosc_agents.experiments.report import Plot, Section, Table, notes
 from tosc_agents.experiments.systems import SCHEME, images_of, load_method, source_of
 from tosc_agents.learning.augment import crop_flip_cutout
 from tosc_agents.learning.loop import LoopConfig, train
@@ -63,14 +63,8 @@ class Fig4:
     Per method: the attacker ``inversion`` and what a classifier reads off its images, once trained on real images and
     once on such reconstructions; and the attacker ``attribute``, which reads the gender straight off the symbols.
 
-    Args:
-        preset: systems on faces, attackers and classifiers. Images of Shapes are never mirrored, whose facts know left
-            and right.
-        methods: keys of those compared.
-        classifier: how classifiers are trained; by default for the preset's epochs.
-
-    Attributes:
-        jobs: what is to be run; jobs know what they need.
+    Images of Shapes, whose facts know left and right, are never mirrored for the ``classifier``, which by default is
+    trained for the preset's epochs.
     """
 
     def __init__(
@@ -194,16 +188,14 @@ class Fig4:
     def section(self, cache: RunCache, folder: Path) -> Section:
         """Threat model and classifiers, and the picture, which shows people where the data does."""
         original = cache.result(self.original)
-        notes = [
-            *([STAND_IN] if self.stand_in else []),
-            f"Attackers: {THREAT}; trained on {original['training_images']:,} images that the systems have not seen, "
-            f"tested at {SNR_DB:g} dB on {original['images']:,} others. The one that rebuilds images is trained "
-            f"over {', '.join(f'{snr:g}' for snr in article.SNR_DB)} dB and told its SNR; the one that reads symbols, "
-            f"and the adaptive classifier, at {SNR_DB:g} dB.",
-            "From the image: a classifier of real images looks at the reconstruction, as the article argues; that it "
-            "errs on blurred ones does not show that the attribute is hidden. Adaptive: one trained on such "
-            "reconstructions. From the symbols: no image is made.",
-        ]
+        told = notes(
+            "fig4",
+            stand_in=self.stand_in,
+            threat=THREAT,
+            original=original,
+            snr_db=f"{SNR_DB:g}",
+            trained_db=", ".join(f"{snr:g}" for snr in article.SNR_DB),
+        )
         rows = {}
         for key, attack in self.rebuilding.items():
             figures = cache.result(attack)["evaluation"]["leaks"]["inversion"][f"{SNR_DB:g}"]
@@ -217,7 +209,7 @@ class Fig4:
             f"{len(test):,} test images."
         )
         picture = Plot("What an attacker rebuilds", "fig4.png", caption, faces=not self.stand_in)
-        return Section("Fig. 4: what an attacker makes of faces", test.provenance, notes, [picture])
+        return Section("Fig. 4: what an attacker makes of faces", test.provenance, told, [picture])
 
     @staticmethod
     def show(table: pd.DataFrame, folder: Path) -> tuple[list[Plot], list[Table]]:
@@ -234,13 +226,8 @@ class Fig4:
 
 @dataclass(frozen=True)
 class ClassifierTraining:
-    """Settings of a classifier's training, the same for real and for rebuilt images.
-
-    Attributes:
-        epochs, batch_size, learning_rate: of the loop.
-        flip: whether images are mirrored (off where left and right mean something).
-        pad: largest random shift in pixels.
-        stem, widths: of the network; 0.57 M parameters by default.
+    """Settings of a classifier's loop, augmentation (mirrored or not, the largest random shift in pixels) and network
+    (0.57 M parameters), the same for real and for rebuilt images.
     """
 
     epochs: int = 12
@@ -282,11 +269,8 @@ class Classifier:
     ) -> dict[str, float]:
         """Learn to tell the values; returns the last epoch's figures.
 
-        Args:
-            images: from positions int64 [B] to images [B, C, H, W] in [0, 1], possibly others each time.
-            truth: the right value of each, int64 [N].
-            generator: of the order of images and of augmentation; may be the one that ``images`` draws from.
-            state_path: where the run is kept and resumed from; the caller removes it.
+        ``images`` takes positions int64 [B] to images [B, C, H, W] in [0, 1], possibly others each time; ``truth`` are
+        the right values, int64 [N]; ``generator`` orders and augments; at ``state_path`` the run is kept and resumed.
         """
         config = self.config
         loop = LoopConfig(

@@ -16,12 +16,6 @@ from tosc_env.game import GameConfig
 GENDER = "Male"
 """CelebA's name for the attribute that the article's figure 4 argues with."""
 
-STAND_IN = (
-    "Shapes stand in for the faces, as in ToSC-CelebA-v0 without its data: Mustache, Smiling, Wavy_Hair and Male are "
-    "the names of nearly balanced facts about shapes (warm colour, patchy background, large, left), so the figures "
-    "say that everything runs, and nothing about faces."
-)
-
 NOISY = ("label-only", "dp-0.05", "dp-0.1", "dp-0.9", "enc-rotation")
 """Methods that leave an attacker a label at most (a proof or measurements say so): it trains for less time."""
 
@@ -38,7 +32,7 @@ class Preset:
         trainings: how many trainings, with seeds 0, 1, ..., each method of ``repeated`` (None: each) gets.
         faces: of table2, with so many ``folds``, and fig4, with the ``face_attacker`` and classifiers of gender that
             train for ``gender_epochs``.
-        timing: batch size, steps and repeats of table1.
+        timing: batch size, steps, repeats and device of table1.
         repeated_attackers: keys of the attackers that later trainings face; None: all of them.
     """
 
@@ -52,7 +46,7 @@ class Preset:
     face_attacker: Mapping[str, Any]
     folds: int
     gender_epochs: int
-    timing: Mapping[str, int]
+    timing: Mapping[str, Any]
     repeated: tuple[str, ...] | None = None
     repeated_attackers: tuple[str, ...] | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,22 +62,21 @@ class Reproduction:
             return made
 
         images, faces = systems("images", preset.images), systems("faces", preset.faces)
-        self.preset = replace(preset, images=images, faces=faces, trainings=trainings or preset.trainings)
-        self.device = device
+        trainings, timing = trainings or preset.trainings, {**preset.timing, "device": device}
+        self.preset = replace(preset, images=images, faces=faces, trainings=trainings, timing=timing)
         self._made: dict[str, Experiment] = {}
 
     def experiment(self, name: str) -> Experiment:
         """One of :data:`EXPERIMENTS` for this preset, made once; those on faces look for their images."""
         if name not in self._made:
-            self._made[name] = EXPERIMENTS[name][1](self)
+            self._made[name] = EXPERIMENTS[name](self.preset, self.methods)
         return self._made[name]
 
     def jobs(self, experiment: str) -> list[Job]:
         """The jobs of an experiment, or of ``all``; what is timed comes last, when the machine is quiet.
 
-        Raises:
-            DataError: images, or the VGG weights of the article's attacker, are not there.
-            InputError: a checkpoint was given that none of the jobs takes.
+        A DataError says that images, or the VGG weights of the article's attacker, are not there, an InputError that a
+        checkpoint was given that none of the jobs takes.
         """
         asked = [name for name in EXPERIMENTS if experiment in (name, "all")]
         attackers = [attacker.options for attacker in self.preset.attackers] if "fig3" in asked else []
@@ -94,11 +93,7 @@ class Reproduction:
         return [job for name in asked for job in self.experiment(name).jobs]
 
     def report(self, cache: RunCache, folder: Path, *, faces: bool = True) -> list[Path]:
-        """Write the report of what is finished, with or without plots that show people; returns the files.
-
-        Raises:
-            DataError: nothing is finished.
-        """
+        """Write the report of what is finished, with or without plots that show people; returns the files."""
         # Data are asked for only where there is something of an experiment.
         begun = [name for name in EXPERIMENTS if any(cache.folder.glob(f"{FIRST.get(name, name)}-*"))]
         jobs = {name: self.experiment(name).jobs for name in begun}
@@ -107,9 +102,7 @@ class Reproduction:
         if not rows:
             raise DataError(f"nothing is finished in {cache.folder}; run an experiment first.")
         missing = {
-            name: [job.name for job in jobs[name] if not cache.finished(job)]
-            if name in begun
-            else ["all of it"]
+            name: [job.name for job in jobs[name] if not cache.finished(job)] if name in jobs else ["all"]
             for name in EXPERIMENTS
         }
         sections = {name: self.experiment(name).section(cache, folder) for name in rows}
@@ -132,7 +125,7 @@ class Reproduction:
             folder,
             frame(row for name in rows for row in rows[name]),
             sections,
-            {name: kind for name, (kind, _) in EXPERIMENTS.items()},
+            EXPERIMENTS,
             provenance,
             missing={name: names for name, names in missing.items() if names},
             details={
@@ -152,10 +145,5 @@ LONG = ("evaluation", "methods", "training")
 FIRST = {"fig3": "floors"}
 """How the names of an experiment's jobs begin where they do not with its own."""
 
-EXPERIMENTS: Mapping[str, tuple[type[Experiment], Callable[[Reproduction], Experiment]]] = {
-    "fig3": (Fig3, lambda whole: Fig3(whole.preset, whole.methods)),
-    "table2": (Table2, lambda whole: Table2(whole.preset, whole.methods)),
-    "fig4": (Fig4, lambda whole: Fig4(whole.preset, whole.methods)),
-    "table1": (Table1, lambda whole: Table1(whole.preset, whole.methods, whole.device)),
-}
+EXPERIMENTS: Mapping[str, type[Experiment]] = {"fig3": Fig3, "table2": Table2, "fig4": Fig4, "table1": Table1}
 """By the name of the command's target, in the order of jobs and report; a new experiment is a class and an entry."""

@@ -24,7 +24,7 @@ from tosc_agents.experiments.jobs import Job, RunCache
 from tosc_agents.experiments.measurements import REPEATS, by_scheme, written
 from tosc_agents.experiments.methods import KEYS, Method, method
 from tosc_agents.experiments.presets import Preset
-from tosc_agents.experiments.report import Plot, Section, Table
+from tosc_agents.experiments.report import Plot, Section, Table, notes
 from tosc_agents.experiments.systems import Recipe, source_of
 from tosc_agents.learning.loop import Step
 from tosc_agents.learning.precision import Precision, autocast, resolve_precision
@@ -77,17 +77,11 @@ def distinct(methods: Sequence[str]) -> list[str]:
 class Table1:
     """The one job of the table: everything in it is measured in one run, scheme after scheme in turn.
 
-    Args:
-        preset: whose recipes' steps are taken on the system's half of the training images; the batch size, steps and
-            repeats of what is timed.
-        methods: keys of those measured; see :func:`distinct`.
-        device: where it is measured: seconds of another device are another job's.
-
-    Raises:
-        InputError: an unknown method.
+    Steps of the recipes are taken on the system's half of the training images. Seconds of another device are another
+    job's.
     """
 
-    def __init__(self, preset: Preset, methods: Sequence[str], device: str = "cpu") -> None:
+    def __init__(self, preset: Preset, methods: Sequence[str]) -> None:
         self.systems, self.keys, self.size = preset.images, distinct(methods), preset.timing
         recipes = {
             key: asdict(self.systems.recipes[key]) for key in {method(key).training for key in self.keys}
@@ -100,7 +94,6 @@ class Table1:
             "methods": self.keys,
             "recipes": {key: {name: one[name] for name in OF_A_STEP} for key, one in recipes.items()},
             **self.size,
-            "device": device,
         }
         self.jobs = [Job("table1", inputs, self._measure)]
 
@@ -161,18 +154,7 @@ class Table1:
     def section(self, cache: RunCache, folder: Path) -> Section:
         """Notes that a reader needs to use the figures."""
         result = cache.result(self.jobs[0])
-        notes = [
-            f"Measured on {result['device']} ({result['processor']}, {result['cores']} cores), {result['threads']} "
-            f"threads of torch {result['torch']}, {result['precision']}, batches of {result['batch_size']} images. "
-            f"All schemes took turns {result['repeats']} times within one run; seconds are medians.",
-            f"Seconds per epoch are extrapolated from {result['steps']} steps of each pass per turn to the "
-            f"{result['steps_per_epoch']} steps that a pass over the {result['images']:,} images has, with every pass "
-            "of a simulated adversary. Who has no training of its own has the baseline's; of DP the receiver alone is "
-            "trained, and one budget stands for all.",
-            "Transmitter and receiver are timed, the channel between them is not. FLOPs are counted as "
-            "multiply-accumulates, as the article most likely does.",
-        ]
-        return Section("Table 1: what each scheme costs", result["provenance"], notes)
+        return Section("Table 1: what each scheme costs", result["provenance"], notes("table1", **result))
 
     @staticmethod
     def show(table: pd.DataFrame, folder: Path) -> tuple[list[Plot], list[Table]]:
@@ -202,13 +184,8 @@ class Table1:
 
 @dataclass(frozen=True)
 class Place:
-    """The place where everything that is compared runs.
-
-    Attributes:
-        setting: task, channel, code length, SNR.
-        source: the images of a training, on their device, where networks run too.
-        batch_size: images per training step and per batch at inference.
-        precision: of matrix products and convolutions.
+    """The place where everything that is compared runs: the task and channel, the images of a training on their device,
+    images per training step and per batch at inference, the precision of matrix products and convolutions.
     """
 
     setting: GameConfig

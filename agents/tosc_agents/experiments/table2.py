@@ -23,8 +23,8 @@ from tosc_agents.experiments import article
 from tosc_agents.experiments.jobs import Job, RunCache
 from tosc_agents.experiments.measurements import CONSTANT, FOLDS, by_scheme, intervals, wide, written
 from tosc_agents.experiments.methods import Method, method
-from tosc_agents.experiments.presets import STAND_IN, Preset
-from tosc_agents.experiments.report import Plot, Section, Table
+from tosc_agents.experiments.presets import Preset
+from tosc_agents.experiments.report import Plot, Section, Table, notes
 from tosc_agents.experiments.systems import CALIBRATED, POINTS, RIVAL, SCHEME, load_method
 from tosc_agents.training.calibrate import (
     ARTICLE_BUDGET,
@@ -58,15 +58,8 @@ class Table2:
     """The jobs that the table needs, and the table that their results make.
 
     One model per fold and training recognises all attributes of the task at once. Every method that plays with its
-    weights is measured on the fold's test images, and nothing is chosen on those.
-
-    Args:
-        preset: the systems on faces, and the number of folds.
-        methods: keys of those compared; the rival that calibrated noise is fitted to joins it.
-
-    Attributes:
-        jobs: what is measured of each fold and training; jobs know what they need.
-        calibration: fits the constant of calibrated noise, where that is compared.
+    weights is measured on the fold's test images, and nothing is chosen on those. The rival that calibrated noise is
+    fitted to joins it.
     """
 
     def __init__(self, preset: Preset, methods: Sequence[str]) -> None:
@@ -180,22 +173,20 @@ class Table2:
         folds = [cache.result(job) for job in self.jobs[:: len(self.by_training)]]
         images = sum(one["images"] for one in folds)
         positives = {name: fmean(one["positives"][name] for one in folds) for name in self.names}
-        rare = min(positives, key=lambda name: min(positives[name], 1 - positives[name]))
-        notes = [
-            *([STAND_IN] if self.setting.data == "shapes" else []),
-            f"{self.folds}-fold cross-validation over {images:,} images: each is tested once, by models that have not "
-            f"seen it, and one in {VALIDATION} of the others is kept for what is fitted; folds are stratified by "
-            f"{rare}. Intervals are over the folds, whose training images overlap, so they are somewhat too narrow.",
-            f"One model per scheme recognises all {len(self.names)} attributes at once; the article trains one for "
-            f"each. Share of positives: {', '.join(f'{name} {share:.1%}' for name, share in positives.items())}.",
-            "Plain accuracy: threshold 0. Balanced: mean of sensitivity and specificity at the threshold that is best "
-            "for classes of equal weight if logits are calibrated, the log-odds of the training images; label-only "
-            "shifts it at the transmitter, where it decides.",
-        ]
-        if self.calibration is not None:
-            notes.append(fit_note(cache.result(self.calibration)))
+        told = notes(
+            "table2",
+            stand_in=self.setting.data == "shapes",
+            folds=self.folds,
+            images=images,
+            validation=VALIDATION,
+            rare=min(positives, key=lambda name: min(positives[name], 1 - positives[name])),
+            positives=positives,
+            fitted=cache.result(self.calibration) if self.calibration else None,
+            points=POINTS,
+            rival=RIVAL,
+        )
         title = "Table 2: attributes of faces, by cross-validation"
-        return Section(title, whole(self.setting).provenance, notes)
+        return Section(title, whole(self.setting).provenance, told)
 
     @staticmethod
     def show(table: pd.DataFrame, folder: Path) -> tuple[list[Plot], list[Table]]:
@@ -218,17 +209,6 @@ class Table2:
 
 def _each(kind: str, shares: dict[str, float]) -> dict[str, float]:
     return {f"{kind}_{name}": share for name, share in shares.items()}
-
-
-def fit_note(fitted: dict[str, Any]) -> str:
-    """A note on the fitted noise."""
-    failed = ", the nearest that the noise it was trained with allows: the fit did not succeed"
-    return (
-        f"Calibrated DP: fitted, not found. Its constant c = {fitted['constant']:.3g} is one for all folds, fitted on "
-        f"training images of the first that nobody was trained on, so that DP 0.05 lies {POINTS:g} points of mean "
-        f"balanced accuracy under {RIVAL.upper()}: {fitted['target']:.1%} wanted, {fitted['reached']:.1%} reached"
-        f"{'' if fitted['within'] else failed}."
-    )
 
 
 # -- folds ----------------------------------------------------------------------------------------------
@@ -402,7 +382,8 @@ def fit_constant(
     """The constant whose noise at budget 0.05 leaves a mean balanced accuracy, by bisection.
 
     Args:
-        path: of ``dp-laplace`` in mode ``calibrated``, trained over an ``epsilon_range``.
+        path: of ``dp-laplace`` in mode ``calibrated``, trained over an ``epsilon_range`` that serves all budgets, or
+            else a CheckpointError says so.
         game: on the images at which the target is to be met.
         thresholds: [A], see :func:`log_odds`.
         target: mean over the attributes, in [0, 1].
@@ -413,9 +394,6 @@ def fit_constant(
         ``constant``: c, of the noise's scale c / epsilon; ``low`` and ``high``, the budgets that the receiver has
         learnt, given that constant; ``target`` and ``reached``; ``within``: whether the target lay within the noise
         that was trained for, else the constant is the nearest end.
-
-    Raises:
-        CheckpointError: another scheme, or noise learnt over too narrow a range for all the budgets.
     """
     scheme, _, (least, most) = calibratable(path, budgets, game.device)
     noise = noise_of(scheme).options

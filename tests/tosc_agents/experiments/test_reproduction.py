@@ -74,6 +74,9 @@ def test_an_experiment_is_a_class_and_an_entry(monkeypatch, tmp_path):
     class Mine:
         jobs = (Job("mine-count", {}, lambda cache, folder: {"count": 7}),)
 
+        def __init__(self, preset, methods):
+            pass
+
         def rows(self, cache):
             value = cache.result(self.jobs[0])["count"]
             return [{"experiment": "mine", "method": "lbvq", "metric": "count", "value": value}]
@@ -85,7 +88,7 @@ def test_an_experiment_is_a_class_and_an_entry(monkeypatch, tmp_path):
         def show(table, folder):
             return [], [Table("Mine", table[["method", "value"]].astype(str))]
 
-    monkeypatch.setattr(reproduction, "EXPERIMENTS", {"mine": (Mine, lambda whole: Mine())})
+    monkeypatch.setattr(reproduction, "EXPERIMENTS", {"mine": Mine})
     whole, cache = Reproduction(tiny()), RunCache(tmp_path / "jobs", quiet=True)
     cache.run(whole.jobs("mine"))
     whole.report(cache, tmp_path)

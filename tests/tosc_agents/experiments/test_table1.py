@@ -25,10 +25,13 @@ SETTING = GameConfig("shapes", {"num_images": 72, "size": 16}, num_symbols=16)
 NETWORK = {"stem": 4, "widths": [4, 8], "blocks": [0, 0], "receiver_width": 16, "receiver_depth": 1}
 
 
+PLAN = {"batch_size": 10, "steps": 2, "repeats": 3}
+
+
 def table1(device="cpu"):
     images = Systems(SETTING, NETWORK, recipes(1, 1, 1))
-    preset = replace(tiny(), images=images, timing={"batch_size": 10, "steps": 2, "repeats": 3})
-    return Table1(preset, KEYS, device)
+    preset = replace(tiny(), images=images, timing=PLAN | {"device": device})
+    return Table1(preset, KEYS)
 
 
 @pytest.fixture(scope="module")

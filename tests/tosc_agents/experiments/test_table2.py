@@ -16,7 +16,6 @@ from tosc_agents.experiments.table2 import (
     Table2,
     answers,
     fit_constant,
-    fit_note,
     measure,
     whole,
     with_constant,
@@ -202,10 +201,13 @@ def test_only_calibrated_noise_can_be_fitted(run, noisy):
         fit_constant(baseline, noisy[1], noisy[2], 0.5, (0.05,), [0])
 
 
-def test_a_failed_fit_is_called_one(run):
-    fitted = {"constant": 0.1, "target": 0.46, "reached": 0.5, "within": False}
-    assert "the fit did not succeed" in fit_note(fitted)
-    assert "the fit did not succeed" not in fit_note({**fitted, "within": True})
+@pytest.mark.parametrize("within", [True, False])
+def test_a_failed_fit_is_called_one(run, monkeypatch, tmp_path, within):
+    table, cache, _, _ = run
+    fitted = {**cache.result(table.calibration), "within": within}
+    read = cache.result
+    monkeypatch.setattr(cache, "result", lambda job: fitted if job is table.calibration else read(job))
+    assert ("the fit did not succeed" in table.section(cache, tmp_path).notes[-1]) == (not within)
 
 
 def test_trainings_are_shared_and_a_changed_recipe_is_another_job():

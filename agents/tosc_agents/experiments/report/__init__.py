@@ -13,7 +13,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tosc_agents.experiments.claims import RULES, judge
+from tosc_agents.experiments.claims import judge
 from tosc_agents.experiments.jobs import Job, RunCache
 from tosc_agents.experiments.measurements import over_seeds
 from tosc_agents.records import inert, write_json, write_text
@@ -47,13 +47,8 @@ class Plot:
 
 @dataclass
 class Section:
-    """The report of one experiment besides its measurements.
-
-    Attributes:
-        title: of the experiment.
-        data: which images it is about, in a few words.
-        notes: sentences: threat model, seeds, what was trained, what is not said.
-        plots: pictures that need the trained systems; charts and tables are made from the measurements.
+    """The report of one experiment besides its measurements: its title, the images it is about in a few words,
+    sentences on threat model, seeds, trainings, and pictures that need the trained systems.
     """
 
     title: str
@@ -64,6 +59,8 @@ class Section:
 
 class Experiment(Protocol):
     """One of the article's figures or tables: a class in a module of its own, named in ``EXPERIMENTS``."""
+
+    def __init__(self, preset: Any, methods: Sequence[str]) -> None: ...
 
     @property
     def jobs(self) -> Sequence[Job]:
@@ -96,17 +93,12 @@ def write_report(
     Args:
         folder: of the results, where plots lie.
         table: the measurements of all experiments.
-        sections: of every experiment that is shown, in their order; the first one's first chart and table stand on
-            the first screen.
+        sections: of every experiment that is shown; the first one's first chart and table stand on the first screen.
         experiments: by the same names, who make charts and tables of the measurements.
         provenance: what was run, by the name under which it is shown.
         missing: by experiment what is not finished of it.
         details: plain values for the JSON: trainings, settings, threat models.
-        faces: False leaves plots that show people out of HTML and Markdown and says so in their place, for reports
-            that are passed on.
-
-    Returns:
-        the paths written.
+        faces: False leaves plots that show people out of HTML and Markdown, for reports that are passed on.
     """
     joined, judged = over_seeds(table), judge(table)
     shown = []
@@ -117,7 +109,7 @@ def write_report(
         "title": TITLE,
         "provenance": provenance,
         "claims": judged,
-        "rules": RULES,
+        "rules": notes("rules"),
         "shown": shown,
         "missing": missing or {},
         "faces": faces,
@@ -146,10 +138,15 @@ def write_report(
     return [folder / name for name in (*texts, "results.json")]
 
 
-def _render(name: str, context: Mapping[str, Any], finalize: Any) -> str:
+def notes(name: str, **facts: Any) -> list[str]:
+    """The sentences that the template of a section makes of facts, a note on each line."""
+    return [line for line in _render(f"{name}.txt", facts, str, autoescape=False).splitlines() if line]
+
+
+def _render(name: str, context: Mapping[str, Any], finalize: Any, *, autoescape: bool = True) -> str:
     loader = PackageLoader("tosc_agents.experiments.report", "templates")
-    options: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(loader=loader, undefined=StrictUndefined, finalize=finalize, **options)
+    options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
+    environment = Environment(loader=loader, finalize=finalize, autoescape=autoescape, **options)
     return environment.get_template(name).render(context)
 
 
