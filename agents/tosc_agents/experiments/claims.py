@@ -139,7 +139,7 @@ class Results:
         self.found: dict[tuple[str, str, str, float | None], Value] = {}
         for row in over_seeds(table)[::-1].sort_values("value", kind="stable").itertuples():
             # Only fig3 has more than one SNR. The largest figure comes last.
-            snr_db = row.snr_db if row.experiment == "fig3" and row.snr_db == row.snr_db else None
+            snr_db = row.snr_db if row.experiment == "fig3" and math.isfinite(row.snr_db) else None
             value = Value(label(row.method), row.metric, row.value, row.interval, row.samples)
             self.found[row.experiment, row.method, row.metric, snr_db] = value
         measured = {at[3] for at in self.found if at[::2] == ("fig3", "accuracy") and at[1] in KEYS}

@@ -28,11 +28,12 @@ from tosc_agents.experiments.report import Plot, Section, Table, notes
 from tosc_agents.leaks import LEAKS
 
 CHARTS = {
-    "psnr_db": ("psnr", "PSNR of the strongest attacker"),
-    "reid": ("reid", "re-identification by the strongest attacker"),
-    "label": ("label", "label inferred by the strongest attacker"),
+    "accuracy": "accuracy",
+    "psnr_db": "PSNR of the strongest attacker",
+    "reid": "re-identification by the strongest attacker",
+    "label": "label inferred by the strongest attacker",
 }
-"""What attackers get: the names of its files, and its title."""
+"""What is drawn over the SNR, and its title."""
 
 PLANE = (
     "One point per method and SNR. Ringed: no other point shown is at least as accurate and as private, and better in "
@@ -147,7 +148,7 @@ class Fig3:
             known.get((CONSTANT, "chance_plain_label"), 0.0),
         )
         accuracy = table[table.metric == "accuracy"]
-        leaks = {name: found for name in CHARTS if len(found := strongest(table, LEAKS[name]))}
+        leaks = {name: found for name in LEAKS if len(found := strongest(table, LEAKS[name]))}
         above = dict(leaks)
         if "psnr_db" in leaks:
             above["psnr_db"] = leaks["psnr_db"].assign(value=(leaks["psnr_db"].value - floor).clip(lower=0.0))
@@ -155,20 +156,18 @@ class Fig3:
         best = accuracy.groupby("method").value.max()
         near = in_order(best[best > (chance + best.max()) / 2].index)
         plots, tables = [], [_schemes(table, accuracy, above.get("psnr_db"))]
-        for name in (name for name in leaks if name != "label"):
+        for name in [name for name in leaks if name != "label"]:
             points = accuracy[[*AT, "value"]].merge(above[name][[*AT, "value"]], on=AT)
             points = points.set_axis([*AT, "accuracy", "leak"], axis=1)
-            shown = points[points.method.isin(near)]
+            shown, psnr = points[points.method.isin(near)], name == "psnr_db"
             if shown.empty:
                 continue
-            file, title = CHARTS[name]
-            what = "PSNR leak above the mean image, dB" if name == "psnr_db" else title
-            charts.plane(
-                folder / f"fig3-plane-{file}.svg", shown, front(shown), what, percent=name != "psnr_db"
-            )
+            what = "PSNR leak above the mean image, dB" if psnr else CHARTS[name]
+            file = f"fig3-plane-{name.removesuffix('_db')}.svg"
+            charts.plane(folder / file, shown, front(shown), what, percent=not psnr)
             rest = ", ".join(label(key) for key in in_order(points.method) if key not in near)
             left_out = f" Near chance and left out: {rest}." if rest else ""
-            plots.append(Plot(f"Accuracy against leak: {what}", f"fig3-plane-{file}.svg", PLANE + left_out))
+            plots.append(Plot(f"Accuracy against leak: {what}", file, PLANE + left_out))
         references = {
             "accuracy": {"chance": chance},
             "psnr_db": {
@@ -179,19 +178,12 @@ class Fig3:
             "label": {"chance": known.get((CONSTANT, "chance_infer_label"), 0.0)},
         }
         for name, found in {"accuracy": accuracy, **leaks}.items():
-            file, title = CHARTS.get(name, (name, name))
-            is_psnr = name == "psnr_db"
+            file, title, psnr = f"fig3-{name.removesuffix('_db')}.svg", CHARTS[name], name == "psnr_db"
             closer = near if name == "accuracy" and len(near) < found.method.nunique() else []
-            charts.curves(
-                folder / f"fig3-{file}.svg",
-                found,
-                "PSNR, dB" if is_psnr else title,
-                references=references[name],
-                percent=not is_psnr,
-                closer=closer,
-            )
+            how: dict[str, Any] = {"references": references[name], "percent": not psnr, "closer": closer}
+            charts.curves(folder / file, found, "PSNR, dB" if psnr else title, **how)
             cells = wide(found, "method", "snr_db").rename(columns=lambda snr: f"{snr:g} dB")
-            plots.append(Plot(f"{title} against SNR", f"fig3-{file}.svg", intervals(found)))
+            plots.append(Plot(f"{title} against SNR", file, intervals(found)))
             tables.append(Table(f"{title} against SNR", by_scheme(cells), intervals(found)))
         return plots, [*tables, _attackers(table)]
 

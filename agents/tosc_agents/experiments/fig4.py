@@ -165,15 +165,14 @@ class Fig4:
             return []
         floors = cache.result(self.floors)
         known = {
-            (ORIGINAL, "gender_original"): cache.result(self.original)["accuracy"],
-            **{
-                (CONSTANT, f"chance_{k}"): floors["chance"][k] for k in (f"plain_{GENDER}", f"infer_{GENDER}")
-            },
-            **{(MEAN_IMAGE, name): value for name, value in floors["floors"]["mean-image"].items()},
+            ORIGINAL: {"gender_original": cache.result(self.original)["accuracy"]},
+            CONSTANT: {f"chance_{k}": floors["chance"][k] for k in (f"plain_{GENDER}", f"infer_{GENDER}")},
+            MEAN_IMAGE: floors["floors"]["mean-image"],
         }
         rows: list[dict[str, Any]] = [
             {"experiment": "fig4", "method": name, "metric": metric, "value": value}
-            for (name, metric), value in known.items()
+            for name, figures in known.items()
+            for metric, value in figures.items()
         ]
         for key in self.methods:
             for job in (self.rebuilding[key], self.reading[key]):
@@ -187,12 +186,11 @@ class Fig4:
 
     def section(self, cache: RunCache, folder: Path) -> Section:
         """Threat model and classifiers, and the picture, which shows people where the data does."""
-        original = cache.result(self.original)
         told = notes(
             "fig4",
-            stand_in=self.stand_in,
+            **vars(self),
             threat=THREAT,
-            original=original,
+            result=cache.result(self.original),
             snr_db=f"{SNR_DB:g}",
             trained_db=", ".join(f"{snr:g}" for snr in article.SNR_DB),
         )

@@ -113,7 +113,7 @@ class Reproduction:
         }
         p = self.preset
         provenance = {
-            "data": "; ".join(dict.fromkeys(section.data for section in sections.values())),
+            "data": " ".join(dict.fromkeys(section.data for section in sections.values())),
             "preset": f"{p.name}: {p.told}",
             "seeds": f"{p.trainings} trainings of {', '.join(p.repeated or ('each method',))}, one of others; "
             f"{p.evaluation.seeds} draws of the channel noise",
@@ -121,24 +121,17 @@ class Reproduction:
             "computed": f"{len(records)} jobs, {sum(r['seconds'] for r in records) / 3600:.1f} hours of one process "
             f"on {told['device']}, torch {told['torch']}, threads {told['threads']}",
         }
-        return write_report(
-            folder,
-            frame(row for name in rows for row in rows[name]),
-            sections,
-            EXPERIMENTS,
-            provenance,
-            missing={name: names for name, names in missing.items() if names},
-            details={
-                "preset": plain(p),
-                "threat_model": THREAT.plain(),
-                # Without figures, which stand in the table of measurements, and the attackers' curves.
-                "jobs": {
-                    record["job"]: {k: v for k, v in record["result"].items() if k not in LONG}
-                    for record in records
-                },
-            },
-            faces=faces,
-        )
+        # Without figures, which stand in the table of measurements, and the attackers' curves.
+        results = {one["job"]: {k: v for k, v in one["result"].items() if k not in LONG} for one in records}
+        facts = {
+            "provenance": provenance,
+            "missing": {name: names for name, names in missing.items() if names},
+            "preset": plain(p),
+            "threat_model": THREAT.plain(),
+            "jobs": results,
+        }
+        table = frame(row for name in rows for row in rows[name])
+        return write_report(folder, table, sections, EXPERIMENTS, facts, faces=faces)
 
 
 LONG = ("evaluation", "methods", "training")

@@ -47,7 +47,7 @@ CALIBRATED, RIVAL = "dp-calibrated", "lbvq"
 POINTS = 3.5
 """Percentage points that the calibrated noise lies under LBVQ at the smallest budget."""
 
-TOLD = [
+TOLD = (
     "training",
     "test_accuracy",
     "codeword_usage",
@@ -56,7 +56,7 @@ TOLD = [
     "commit",
     "data",
     "device",
-]
+)
 """What of a checkpoint's card is in the result of its job."""
 
 
@@ -99,55 +99,6 @@ class Recipe:
         chosen = {k: v for k in ("optimizer", "learning_rate") if (v := getattr(self, k)) is not None}
         loop |= {"batch_size": batch_size, **defaults_of(self.scheme).training, **chosen}
         return SchemeTraining(LoopConfig(**loop), pad=self.pad, flip=self.flip, cutout=self.cutout)
-
-
-def train_recipe(
-    recipe: Recipe,
-    setting: GameConfig,
-    train: Source,
-    *,
-    network: Mapping[str, Any],
-    start: Path | None,
-    folder: Path,
-    seed: int,
-    progress: Progress | None = None,
-    test: Source | None = None,
-) -> Path:
-    """Train as the recipe says and write :data:`SCHEME` into the folder; a run found there goes on.
-
-    ``train`` are the images, on the device; ``network`` options of the networks that every scheme shares; ``start`` the
-    checkpoint to start from, where the recipe names one; ``test`` images whose accuracy goes into the card.
-    """
-    output, state, at = folder / SCHEME, folder / "training.run", setting.snr_db
-    options = {**network, **recipe.options}
-    if isinstance(at, int | float):
-        # A receiver that has met one noise level alone is told that one, whatever the link's is.
-        options = {"told_snr_db": float(at), **options}
-    game = Game(train, setting)
-    with weights_from(seed):
-        scheme = make_scheme(recipe.scheme, game.spec, **options)
-        objectives = recipe.made(game.spec)
-    scheme.to(train.device)
-    game = game.with_rules(constellation=scheme.constellation)
-    warm = None if start is None else WarmStart(start)
-    if warm is not None:
-        told = warm.load(scheme)
-        if any(name.startswith("backbone.transmitter.") for name in warm.fresh):
-            raise InputError(f"the recipe goes on from the whole transmitter of its start, but it {told}.")
-    frozen = freeze(scheme, ("transmitter",)) if recipe.receiver_only else []
-    config = recipe.config(min(recipe.batch_size, len(train)), epochs=recipe.epochs)
-    fit = fit_receiver if recipe.receiver_only else fit_scheme
-    figures = fit(scheme, game, config, objectives=objectives, seed=seed, state_path=state, progress=progress)
-    scheme.eval()
-    found = None
-    if test is not None:
-        levels = (float(at),) if isinstance(at, int | float) else (12.0,)
-        found = evaluate(Game(test, setting, constellation=scheme.constellation), scheme, {}, snr_db=levels)
-    made: dict[str, Any] = {"objectives": objectives, "seed": seed, "identity": kept_identity(state)}
-    card = scheme_card(scheme, game, setting, config, figures, **made, start=warm, frozen=frozen, found=found)
-    save_checkpoint(output, scheme, card)
-    state.unlink(missing_ok=True)
-    return output
 
 
 def load_method(path: Path, method: Method, device: torch.device | str = "cpu") -> Pipeline:
@@ -213,6 +164,58 @@ class Systems:
 
         return self.training_job(name, inputs, recipe, seed, start, images)
 
+    def train(
+        self,
+        recipe: Recipe,
+        train: Source,
+        test: Source | None,
+        folder: Path,
+        *,
+        seed: int,
+        start: Path | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Follow a recipe, from a checkpoint where it names a start, and write :data:`SCHEME` into the folder; a run
+        found there goes on. How well it does on the ``test`` images goes into the card.
+        """
+        state, at = folder / "training.run", self.setting.snr_db
+        options = {**self.network, **recipe.options}
+        if isinstance(at, int | float):
+            # A receiver that has met one noise level alone is told that one, whatever the link's is.
+            options = {"told_snr_db": float(at), **options}
+        game = Game(train, self.setting)
+        with weights_from(seed):
+            scheme = make_scheme(recipe.scheme, game.spec, **options)
+            objectives = recipe.made(game.spec)
+        scheme.to(train.device)
+        game = game.with_rules(constellation=scheme.constellation)
+        warm = None if start is None else WarmStart(start)
+        if warm is not None:
+            told = warm.load(scheme)
+            if any(name.startswith("backbone.transmitter.") for name in warm.fresh):
+                raise InputError(
+                    f"the recipe goes on from the whole transmitter of its start, but it {told}."
+                )
+        frozen = freeze(scheme, ("transmitter",)) if recipe.receiver_only else []
+        config = recipe.config(min(recipe.batch_size, len(train)), epochs=recipe.epochs)
+        fit = fit_receiver if recipe.receiver_only else fit_scheme
+        figures = fit(
+            scheme, game, config, objectives=objectives, seed=seed, state_path=state, progress=progress
+        )
+        scheme.eval()
+        found = None
+        if test is not None:
+            levels = (float(at),) if isinstance(at, int | float) else (12.0,)
+            found = evaluate(
+                Game(test, self.setting, constellation=scheme.constellation), scheme, {}, snr_db=levels
+            )
+        made: dict[str, Any] = {"objectives": objectives, "seed": seed, "identity": kept_identity(state)}
+        card = scheme_card(
+            scheme, game, self.setting, config, figures, **made, start=warm, frozen=frozen, found=found
+        )
+        save_checkpoint(folder / SCHEME, scheme, card)
+        state.unlink(missing_ok=True)
+
     def training_job(
         self,
         name: str,
@@ -227,17 +230,8 @@ class Systems:
         def work(cache: RunCache, folder: Path) -> dict[str, Any]:
             train, test = images(cache.device)
             with cache.progress(name) as progress:
-                train_recipe(
-                    recipe,
-                    self.setting,
-                    train,
-                    network=self.network,
-                    start=cache.file(start, SCHEME) if start else None,
-                    folder=folder,
-                    seed=seed,
-                    progress=progress,
-                    test=test,
-                )
+                before = cache.file(start, SCHEME) if start else None
+                self.train(recipe, train, test, folder, seed=seed, start=before, progress=progress)
             return _told(folder)
 
         trained = {"recipe": asdict(recipe), "network": dict(self.network), "seed": seed}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,8 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch.utils.benchmark import Timer
+from torch.utils.benchmark.utils.timer import timer
 
 from tosc_agents.complexity import Complexity, complexity
 from tosc_agents.experiments import article
@@ -243,10 +244,10 @@ class TimedTraining:
             self._trainee.begin(name, 0, 1)
             order = torch.randperm(len(place.source), generator=self._generator, device=device)
             batches = [order.roll(-i * place.batch_size)[: place.batch_size] for i in range(steps)]
-            start = now(device)
+            start = timer()
             for i, index in enumerate(batches):
                 self._step(index, i, SHARE)
-            found[name] = (now(device) - start) / steps
+            found[name] = (timer() - start) / steps
         self._step.checks.synchronize()
         return found
 
@@ -292,20 +293,10 @@ class TimedInference:
 
     @torch.no_grad()
     def _timed(self, call: Callable[[], None], times: int) -> float:
-        device = self._place.source.device
-        with autocast(self._place.precision, device):
-            call()  # finds its weights and kernels in the caches again, after another scheme's turn
-            start = now(device)
-            for _ in range(times):
-                call()
-            return (now(device) - start) / times
-
-
-def now(device: torch.device) -> float:
-    """Seconds of a clock that is read when the device has done all that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+        # It calls twice before it counts: weights and kernels are in the caches again, after another scheme's turn.
+        timed = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
+        with autocast(self._place.precision, self._place.source.device):
+            return float(timed.timeit(times).mean)
 
 
 def machine(device: torch.device, precision: Precision = "auto") -> dict[str, Any]:

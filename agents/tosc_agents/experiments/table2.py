@@ -171,13 +171,11 @@ class Table2:
     def section(self, cache: RunCache, folder: Path) -> Section:
         """Notes on data, folds and fitted noise."""
         folds = [cache.result(job) for job in self.jobs[:: len(self.by_training)]]
-        images = sum(one["images"] for one in folds)
         positives = {name: fmean(one["positives"][name] for one in folds) for name in self.names}
         told = notes(
             "table2",
-            stand_in=self.setting.data == "shapes",
-            folds=self.folds,
-            images=images,
+            **vars(self),
+            images=sum(one["images"] for one in folds),
             validation=VALIDATION,
             rare=min(positives, key=lambda name: min(positives[name], 1 - positives[name])),
             positives=positives,

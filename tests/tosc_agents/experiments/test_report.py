@@ -59,8 +59,9 @@ def write(tmp_path):
 
     def writing(**options):
         kinds = {"fig3": First, "fig4": Faces}
-        more = {"missing": {"fig3": ["attack-1", "attack-2"]}, "details": {"jobs": {"lost": math.nan}}}
-        return write_report(tmp_path, frame(rows()), sections, kinds, PROVENANCE, **more, **options)
+        missing = {"fig3": ["attack-1", "attack-2"]}
+        facts = {"provenance": PROVENANCE, "missing": missing, "jobs": {"lost": math.nan}}
+        return write_report(tmp_path, frame(rows()), sections, kinds, facts, **options)
 
     return writing
 

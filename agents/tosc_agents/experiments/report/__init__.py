@@ -82,10 +82,8 @@ def write_report(
     table: pd.DataFrame,
     sections: Mapping[str, Section],
     experiments: Mapping[str, type[Experiment]],
-    provenance: Mapping[str, str],
+    facts: Mapping[str, Any],
     *,
-    missing: Mapping[str, Sequence[str]] | None = None,
-    details: Mapping[str, Any] | None = None,
     faces: bool = True,
 ) -> list[Path]:
     """Write ``report.html``, ``report.md``, ``results.csv`` and ``results.json``, each whole or not at all.
@@ -95,9 +93,8 @@ def write_report(
         table: the measurements of all experiments.
         sections: of every experiment that is shown; the first one's first chart and table stand on the first screen.
         experiments: by the same names, who make charts and tables of the measurements.
-        provenance: what was run, by the name under which it is shown.
-        missing: by experiment what is not finished of it.
-        details: plain values for the JSON: trainings, settings, threat models.
+        facts: plain values: ``provenance``, what was run, by the name under which it is shown; ``missing``, by
+            experiment what is not finished of it; and others for the JSON alone.
         faces: False leaves plots that show people out of HTML and Markdown, for reports that are passed on.
     """
     joined, judged = over_seeds(table), judge(table)
@@ -106,27 +103,21 @@ def write_report(
         plots, tables = experiments[name].show(joined[joined.experiment == name], folder)
         shown.append({"name": name, "section": section, "plots": [*plots, *section.plots], "tables": tables})
     context = {
+        **facts,
         "title": TITLE,
-        "provenance": provenance,
         "claims": judged,
         "rules": notes("rules"),
         "shown": shown,
-        "missing": missing or {},
         "faces": faces,
         "left_out": LEFT_OUT,
         "data": lambda plot: _data(folder / plot.file),
     }
-    record = {
-        "provenance": dict(provenance),
-        "missing": dict(missing or {}),
-        "claims": [
-            {"number": one.number, "claim": one.text, "verdict": one.verdict}
-            | {"criteria": [{"criterion": name, **outcome._asdict()} for name, outcome in one.criteria]}
-            for one in judged
-        ],
-        "sections": {name: asdict(section) for name, section in sections.items()},
-        **(details or {}),
-    }
+    claims = [
+        {"number": one.number, "claim": one.text, "verdict": one.verdict}
+        | {"criteria": [{"criterion": name, **outcome._asdict()} for name, outcome in one.criteria]}
+        for one in judged
+    ]
+    told = {name: asdict(section) for name, section in sections.items()}
     texts = {
         "report.html": _render("report.html", context, _text),
         "report.md": _render("report.md", context, md_text),
@@ -134,7 +125,7 @@ def write_report(
     }
     for name, text in texts.items():
         write_text(folder / name, text)
-    write_json(folder / "results.json", record)
+    write_json(folder / "results.json", {**facts, "claims": claims, "sections": told})
     return [folder / name for name in (*texts, "results.json")]
 
 
