@@ -47,12 +47,3 @@ CELEBA = pd.DataFrame(
 Mustache is about 4 % positive, where a constant guess scores 96 %: these figures need a balanced test set, which the
 article does not mention.
 """
-
-
-def complexity_key(article: str) -> str:
-    """The column of :data:`COMPLEXITY` for a method's ``article`` name, which tells DP's budgets apart.
-
-    >>> complexity_key("DP-0.05"), complexity_key("IBAL")
-    ('DP', 'IBAL')
-    """
-    return "DP" if article.startswith("DP-") else article
