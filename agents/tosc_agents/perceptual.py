@@ -15,20 +15,14 @@ from tosc_env.errors import DataError, InputError
 from tosc_env.io.checkpoint_files import sha256
 from tosc_env.options import check_dense
 
-LAYERS: dict[str, dict[str, tuple[int, ...]]] = {
-    "vgg16-397923af.pth": {
-        "features.0": (64, 3, 3, 3),
-        "features.2": (64, 64, 3, 3),
-        "features.5": (128, 64, 3, 3),
-    },
-    "vgg19_normalised_conv3_1.pth": {
-        "0": (3, 3, 1, 1),
-        "2": (64, 3, 3, 3),
-        "5": (64, 64, 3, 3),
-        "9": (128, 64, 3, 3),
-    },
+LAYERS = {
+    "vgg16-397923af.pth": ("features.0", "features.2", "features.5"),
+    "vgg19_normalised_conv3_1.pth": ("0", "2", "5", "9"),
 }
-"""The shapes of the layers that are used, by the file that holds their weights."""
+"""The convolutions that are used, by the file that holds their weights."""
+
+SHAPES = ((3, 3, 1, 1), (64, 3, 3, 3), (64, 64, 3, 3), (128, 64, 3, 3))
+"""Of their weights; channel-normalised VGG-19 alone begins with a 1x1 layer, in place of mean and std."""
 
 FILES = tuple(LAYERS)
 """Weights that are understood, in the order in which they are looked for under the data root."""
@@ -58,7 +52,6 @@ class PerceptualLoss(nn.Module):
         self.file = path.name
         convolutions = _read(path)
         self.padding = "constant" if path.name == FILES[0] else "reflect"
-        # Channel-normalised VGG-19 begins with a 1x1 layer in place of mean and std.
         self.first = convolutions.pop(0) if len(convolutions) == 4 else None
         self.convolutions = nn.ModuleList(convolutions)
         self.register_buffer("mean", IMAGENET[0])
@@ -116,7 +109,7 @@ def _read(path: Path) -> list[nn.Module]:
             f"{path} is not a readable weight file ({type(error).__name__}): get it anew."
         ) from error
     layers: list[nn.Module] = []
-    for name, shape in LAYERS[path.name].items():
+    for name, shape in zip(reversed(LAYERS[path.name]), reversed(SHAPES), strict=False):
         held = tensors if isinstance(tensors, dict) else {}
         weight, bias = (held.get(f"{name}.{part}") for part in ("weight", "bias"))
         if not (_holds(weight, shape) and _holds(bias, shape[:1])):
@@ -127,7 +120,7 @@ def _read(path: Path) -> list[nn.Module]:
         layer = nn.Conv2d(shape[1], shape[0], shape[2])
         layer.load_state_dict({"weight": weight, "bias": bias})
         layers.append(layer)
-    return layers
+    return layers[::-1]
 
 
 def _holds(found: Any, shape: tuple[int, ...]) -> bool:
