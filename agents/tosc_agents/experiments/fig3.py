@@ -98,13 +98,9 @@ class Fig3:
         if not cache.finished(known) or not any(row["metric"] == "accuracy" for row in found):
             return []
         result = cache.result(known)
-        knowing = {**result["floors"], CONSTANT: {f"chance_{k}": v for k, v in result["chance"].items()}}
-        floors = [
-            {"experiment": "fig3", "method": name, "metric": metric, "value": value}
-            for name, figures in knowing.items()
-            for metric, value in figures.items()
-        ]
-        return floors + found
+        chances = {f"chance_{name}": share for name, share in result["chance"].items()}
+        knowing = {**result["floors"], CONSTANT: chances}
+        return [*measurements.rows_of(knowing, experiment="fig3"), *found]
 
     def section(self, cache: RunCache, folder: Path) -> Section:
         """Data, threat model and trainings, and pictures of what is rebuilt."""

@@ -12,19 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tosc_agents.experiments import article, attacks
+from tosc_agents.experiments import article, attacks, measurements
 from tosc_agents.experiments.attacks import THREAT, Attacker
 from tosc_agents.experiments.jobs import Job, RunCache
-from tosc_agents.experiments.measurements import (
-    CONSTANT,
-    MEAN_IMAGE,
-    ORIGINAL,
-    by_scheme,
-    intervals,
-    of_evaluation,
-    of_figure,
-    wide,
-)
+from tosc_agents.experiments.measurements import CONSTANT, MEAN_IMAGE, ORIGINAL, by_scheme, intervals, wide
 from tosc_agents.experiments.methods import method
 from tosc_agents.experiments.presets import GENDER, Preset
 from tosc_agents.experiments.report import Plot, Section, Table, notes
@@ -169,19 +160,22 @@ class Fig4:
             CONSTANT: {f"chance_{k}": floors["chance"][k] for k in (f"plain_{GENDER}", f"infer_{GENDER}")},
             MEAN_IMAGE: floors["floors"]["mean-image"],
         }
-        rows: list[dict[str, Any]] = [
-            {"experiment": "fig4", "method": name, "metric": metric, "value": value}
-            for name, figures in known.items()
-            for metric, value in figures.items()
-        ]
+        rows = measurements.rows_of(known, experiment="fig4")
         for key in self.methods:
             for job in (self.rebuilding[key], self.reading[key]):
-                rows += of_evaluation("fig4", key, cache.result(job), threat=str(THREAT))
+                rows += measurements.of_evaluation("fig4", key, cache.result(job), threat=str(THREAT))
             read = cache.result(self.recognising[key])
             at = {"experiment": "fig4", "method": key, "snr_db": SNR_DB}
             by = {"attacker": "inversion", "threat": str(THREAT)}
             for name in ("from_image", "adaptive"):
-                rows.append({**at, **by, "metric": f"gender_{name}", **of_figure(read[name], read["seeds"])})
+                rows.append(
+                    {
+                        **at,
+                        **by,
+                        "metric": f"gender_{name}",
+                        **measurements.of_figure(read[name], read["seeds"]),
+                    }
+                )
         return rows
 
     def section(self, cache: RunCache, folder: Path) -> Section:

@@ -95,6 +95,15 @@ def read(path: Any) -> pd.DataFrame:
     return frame(pd.read_csv(path, dtype=KINDS, keep_default_na=False, na_values=empty).to_dict("records"))
 
 
+def rows_of(figures: Mapping[str, Mapping[str, float]], **at: Any) -> list[dict[str, Any]]:
+    """A row for each metric of each method."""
+    return [
+        {**at, "method": name, "metric": metric, "value": value}
+        for name, by_metric in figures.items()
+        for metric, value in by_metric.items()
+    ]
+
+
 def of_evaluation(
     experiment: str, key: str, result: Mapping[str, Any], *, seed: int = 0, threat: str = ""
 ) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tosc_agents.experiments import article
 from tosc_agents.experiments.jobs import Job, RunCache
-from tosc_agents.experiments.measurements import CONSTANT, FOLDS, by_scheme, intervals, wide, written
+from tosc_agents.experiments.measurements import CONSTANT, FOLDS, by_scheme, intervals, rows_of, wide, written
 from tosc_agents.experiments.methods import Method, method
 from tosc_agents.experiments.presets import Preset
 from tosc_agents.experiments.report import Plot, Section, Table, notes
@@ -152,20 +152,15 @@ class Table2:
         rows: list[dict[str, Any]] = []
         for place, job in enumerate(self.jobs):
             k, training = divmod(place, len(self.by_training))
-            at = {"experiment": "table2", "snr_db": SNR_DB, "seed": k, "over": FOLDS}
             result = cache.result(job)
-            found = {
-                (key, kind): {kind: fmean(shares.values()), **_each(kind, shares)}
-                for key, kinds in result["methods"].items()
-                for kind, shares in kinds.items()
-            }
+            found: dict[str, dict[str, float]] = {}
+            for key, kinds in result["methods"].items():
+                found[key] = {}
+                for kind, shares in kinds.items():
+                    found[key] |= {kind: fmean(shares.values()), **_each(kind, shares)}
             if not training:
-                found[CONSTANT, "accuracy"] = _each("accuracy", result["constant"])
-            rows += [
-                {**at, "method": key, "metric": metric, "value": value}
-                for (key, _), figures in found.items()
-                for metric, value in figures.items()
-            ]
+                found[CONSTANT] = _each("accuracy", result["constant"])
+            rows += rows_of(found, experiment="table2", snr_db=SNR_DB, seed=k, over=FOLDS)
         return rows
 
     def section(self, cache: RunCache, folder: Path) -> Section:
