@@ -136,6 +136,11 @@ class Systems:
     given: Mapping[tuple[str, int], Path] = field(default_factory=dict)
     shared_start: bool = False
 
+    @property
+    def snr_db(self) -> float:
+        """Where all is trained, in dB."""
+        return float(self.setting.snr_db)  # type: ignore[arg-type]
+
     def recipe(self, key: str) -> Recipe:
         """The recipe of a training; an InputError says that there is none."""
         if key not in self.recipes:
@@ -178,12 +183,10 @@ class Systems:
         """Follow a recipe, from a checkpoint where it names a start, and write :data:`SCHEME` into the folder; a run
         found there goes on. How well it does on the ``test`` images goes into the card.
         """
-        state, at = folder / "training.run", self.setting.snr_db
-        options = {**self.network, **recipe.options}
-        if isinstance(at, int | float):
-            # A receiver that has met one noise level alone is told that one, whatever the link's is.
-            options = {"told_snr_db": float(at), **options}
-        game = Game(train, self.setting)
+        state, setting = folder / "training.run", self.setting
+        # A receiver that has met one noise level alone is told that one, whatever the link's is.
+        options = {"told_snr_db": self.snr_db, **self.network, **recipe.options}
+        game = Game(train, setting)
         with weights_from(seed):
             scheme = make_scheme(recipe.scheme, game.spec, **options)
             objectives = recipe.made(game.spec)
@@ -199,20 +202,16 @@ class Systems:
         frozen = freeze(scheme, ("transmitter",)) if recipe.receiver_only else []
         config = recipe.config(min(recipe.batch_size, len(train)), epochs=recipe.epochs)
         fit = fit_receiver if recipe.receiver_only else fit_scheme
-        figures = fit(
-            scheme, game, config, objectives=objectives, seed=seed, state_path=state, progress=progress
-        )
+        how: dict[str, Any] = {"seed": seed, "state_path": state, "progress": progress}
+        figures = fit(scheme, game, config, objectives=objectives, **how)
         scheme.eval()
         found = None
         if test is not None:
-            levels = (float(at),) if isinstance(at, int | float) else (12.0,)
-            found = evaluate(
-                Game(test, self.setting, constellation=scheme.constellation), scheme, {}, snr_db=levels
-            )
+            tested = Game(test, setting, constellation=scheme.constellation)
+            found = evaluate(tested, scheme, {}, snr_db=(self.snr_db,))
         made: dict[str, Any] = {"objectives": objectives, "seed": seed, "identity": kept_identity(state)}
-        card = scheme_card(
-            scheme, game, self.setting, config, figures, **made, start=warm, frozen=frozen, found=found
-        )
+        made |= {"start": warm, "frozen": frozen, "found": found}
+        card = scheme_card(scheme, game, setting, config, figures, **made)
         save_checkpoint(folder / SCHEME, scheme, card)
         state.unlink(missing_ok=True)
 
@@ -245,12 +244,11 @@ class Systems:
             images = source_of(setting, **part, device=cache.device)
             scheme = load_checkpoint(cache.file(rival, SCHEME), device=cache.device).policy
             game = Game(images, setting, constellation=scheme.constellation)
-            snr_db = float(setting.snr_db)  # type: ignore[arg-type]
-            mark = evaluate(game, scheme, {}, snr_db=(snr_db,), with_floors=False).accuracy[snr_db]
+            found = evaluate(game, scheme, {}, snr_db=(self.snr_db,), with_floors=False)
             calibration = calibrate(
                 cache.file(trained, SCHEME),
                 Game(images, setting),
-                mark.mean - POINTS / 100,
+                found.accuracy[self.snr_db].mean - POINTS / 100,
                 folder / SCHEME,
                 budgets=BUDGETS,
                 told={"rival": RIVAL, "points": POINTS},
