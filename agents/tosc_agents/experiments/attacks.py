@@ -100,8 +100,11 @@ def evaluation_job(systems: Systems, method: Method, seed: int, config: Evaluati
         return {"evaluation": found.plain(), **told}
 
     name = f"measure-{method.key}-{setting.data}-seed{seed}"
-    inputs = {"version": 2, "method": method.plain(), "config": asdict(config), "threat": THREAT.plain()}
-    return Job(name, inputs, work, (trained,))
+    return Job(name, _inputs(method, config), work, (trained,))
+
+
+def _inputs(method: Method, config: EvaluationConfig) -> dict[str, Any]:
+    return {"version": 2, "method": method.plain(), "config": asdict(config), "threat": THREAT.plain()}
 
 
 def attack_job(
@@ -144,15 +147,9 @@ def attack_job(
         return {"evaluation": {**found.plain(), "accuracy": {}}, "training": without_identity(record)}
 
     name = f"attack-{method.key}-{attacker.key}-{setting.data}-seed{seed}"
-    inputs = {
-        "version": 2,
-        "method": method.plain(),
-        "attacker": attacker.plain(),
-        "config": asdict(config),
-        "threat": THREAT.plain(),
-        "seed": seed,
-        **({"vgg": weights_digest()} if attacker.options.get("perceptual_weight") else {}),
-    }
+    inputs = {**_inputs(method, config), "attacker": attacker.plain(), "seed": seed}
+    if attacker.options.get("perceptual_weight"):
+        inputs["vgg"] = weights_digest()
     return Job(name, inputs, work, (trained,))
 
 

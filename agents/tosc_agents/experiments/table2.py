@@ -208,12 +208,7 @@ def _each(kind: str, shares: dict[str, float]) -> dict[str, float]:
 
 
 def whole(setting: GameConfig, device: str | torch.device = "cpu") -> Source:
-    """All splits of the setting's data set as one source: train, valid where there is one, test, each in its order.
-
-    >>> source = whole(GameConfig("shapes", {"num_images": 50, "size": 16}))
-    >>> len(source), source.split
-    (100, 'train')
-    """
+    """All splits of the setting's data set as one source: train, valid where there is one, test, each in its order."""
     splits = data_set(setting.data).splits
     parts = [setting.source(split=split) for split in splits]
     sizes = ", ".join(f"{len(part):,} {split}" for part, split in zip(parts, splits, strict=True))
@@ -300,11 +295,7 @@ def log_odds(targets: Tensor) -> Tensor:
 
 
 def accuracy(logits: Tensor, targets: Tensor) -> Tensor:
-    """The share of right answers to each attribute, [A], where a logit [N, A] above 0 means yes.
-
-    >>> accuracy(torch.tensor([[1.0], [-1.0], [2.0]]), torch.tensor([[1], [0], [0]]))
-    tensor([0.6667])
-    """
+    """The share of right answers to each attribute, [A], where a logit [N, A] above 0 means yes."""
     return ((logits > 0) == (targets > 0)).float().mean(0)
 
 
