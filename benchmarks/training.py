@@ -22,8 +22,8 @@ import tyro
 from step import keep_memory
 from tosc_agents.backbones.cnn import LARGE_NETWORK
 from tosc_agents.complexity import complexity
-from tosc_agents.experiments.costs import Place, TimedTraining, machine
-from tosc_agents.experiments.trainings import Recipe
+from tosc_agents.experiments.systems import Recipe
+from tosc_agents.experiments.table1 import Place, TimedTraining, machine
 from tosc_agents.learning.precision import has_fast_bf16
 
 from tosc_env import GameConfig

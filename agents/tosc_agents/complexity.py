@@ -46,16 +46,12 @@ class Complexity:
 
 @torch.no_grad()
 def complexity(scheme: PrivacyScheme, objectives: Iterable[nn.Module] = ()) -> Complexity:
-    """Count one image's way through transmitter and receiver with torch's own counter.
+    """Count one image's way through transmitter and receiver with torch's own counter; ``objectives`` are those of the
+    training, whose parameters are needed besides.
 
-    Args:
-        scheme: to be counted.
-        objectives: of its training, whose parameters are needed besides.
-
-    Example:
-        >>> import tosc_env
-        >>> print(complexity(tosc_env.make_scheme("deepjscc")))
-        3.19 M parameters, 0.0868 G multiply-accumulates per image, 64 channel uses, full-resolution symbols
+    >>> import tosc_env
+    >>> print(complexity(tosc_env.make_scheme("deepjscc")))
+    3.19 M parameters, 0.0868 G multiply-accumulates per image, 64 channel uses, full-resolution symbols
     """
     spec, mode = scheme.spec, scheme.training
     device = next((p.device for p in scheme.parameters()), torch.device("cpu"))

@@ -122,7 +122,13 @@ def leaks_of_attacks(paths: Iterable[Path], header: Mapping[str, Any], weights: 
     """
     found: CardLeaks = {}
     for path in paths:
-        for snr, by_leak in _leaks_of_attack(path, header, weights).items():
+        try:
+            by_snr = _leaks_of_attack(path, json.loads(path.read_text(encoding="utf-8")), header, weights)
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DataError(f"{path} is not the results.json of 'tosc attack': {error!r}.") from None
+        for snr, by_leak in by_snr.items():
             row = found.setdefault(snr, {})
             for leak, best in by_leak.items():
                 if leak not in row or best["value"] > row[leak]["value"]:
@@ -130,38 +136,27 @@ def leaks_of_attacks(paths: Iterable[Path], header: Mapping[str, Any], weights: 
     return dict(sorted(found.items(), key=lambda item: float(item[0])))
 
 
-def _leaks_of_attack(path: Path, header: Mapping[str, Any], weights: str) -> CardLeaks:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        system, own = record["system"], header["options"]
-        for what, attacked, wanted in (
-            ("scheme", system["scheme"], header["name"]),
-            ("data set", record["data"]["name"], header["card"]["data"]["name"]),
-            ("list of stages", system["stages"], header["stages"]),
-            ("weights", record["attacked"]["system"]["weights"], weights),
-            *(
-                (f"option {key!r}", system["options"][key], own[key])
-                for key in own
-                if key in system["options"]
-            ),
-        ):
-            if attacked != wanted:
-                raise InputError(f"{path} is of an attack on the {what} {attacked!r}, not {wanted!r}.")
-        threat = ThreatModel(**record["threat_model"])
-        # Whoever encodes candidates was allowed to, whatever the others were.
-        some = CANDIDATES if threat.queries is not None and threat.candidates is None else threat.candidates
-        querying = replace(threat, candidate_queries=True, candidates=some)
-        for snr, by_leak in record["strongest"].items():
-            if not all(map(math.isfinite, (float(snr), *(best["value"] for best in by_leak.values())))):
-                raise ValueError(f"a figure at {snr} dB is not finite")
-        return {
-            snr: {
-                leak: {**best, "threat_model": str(querying if best["figure"] == "reid_query" else threat)}
-                for leak, best in by_leak.items()
-            }
-            for snr, by_leak in record["strongest"].items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise DataError(f"{path} is not the results.json of 'tosc attack': {error!r}.") from None
+def _leaks_of_attack(path: Path, record: Any, header: Mapping[str, Any], weights: str) -> CardLeaks:
+    system, own = record["system"], header["options"]
+    both = [key for key in own if key in system["options"]]
+    for what, attacked, wanted in (
+        ("scheme", system["scheme"], header["name"]),
+        ("data set", record["data"]["name"], header["card"]["data"]["name"]),
+        ("list of stages", system["stages"], header["stages"]),
+        ("weights", record["attacked"]["system"]["weights"], weights),
+        *((f"option {key!r}", system["options"][key], own[key]) for key in both),
+    ):
+        if attacked != wanted:
+            raise InputError(f"{path} is of an attack on the {what} {attacked!r}, not {wanted!r}.")
+    threat = ThreatModel(**record["threat_model"])
+    # Whoever encodes candidates was allowed to, whatever the others were.
+    some = CANDIDATES if threat.queries is not None and threat.candidates is None else threat.candidates
+    querying = replace(threat, candidate_queries=True, candidates=some)
+    found: CardLeaks = {}
+    for snr, by_leak in record["strongest"].items():
+        if not all(map(math.isfinite, (float(snr), *(best["value"] for best in by_leak.values())))):
+            raise ValueError(f"a figure at {snr} dB is not finite")
+        for leak, best in by_leak.items():
+            means = str(querying if best["figure"] == "reid_query" else threat)
+            found.setdefault(snr, {})[leak] = {**best, "threat_model": means}
+    return found

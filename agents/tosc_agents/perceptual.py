@@ -15,25 +15,20 @@ from tosc_env.errors import DataError, InputError
 from tosc_env.io.checkpoint_files import sha256
 from tosc_env.options import check_dense
 
-LAYERS: dict[str, dict[str, tuple[int, ...]]] = {
-    "vgg16-397923af.pth": {
-        "features.0": (64, 3, 3, 3),
-        "features.2": (64, 64, 3, 3),
-        "features.5": (128, 64, 3, 3),
-    },
-    "vgg19_normalised_conv3_1.pth": {
-        "0": (3, 3, 1, 1),
-        "2": (64, 3, 3, 3),
-        "5": (64, 64, 3, 3),
-        "9": (128, 64, 3, 3),
-    },
+LAYERS = {
+    "vgg16-397923af.pth": ("features.0", "features.2", "features.5"),
+    "vgg19_normalised_conv3_1.pth": ("0", "2", "5", "9"),
 }
-"""The shapes of the layers that are used, by the file that holds their weights."""
+"""The convolutions that are used, by the file that holds their weights."""
+
+SHAPES = ((3, 3, 1, 1), (64, 3, 3, 3), (64, 64, 3, 3), (128, 64, 3, 3))
+"""Of their weights; channel-normalised VGG-19 alone begins with a 1x1 layer, in place of mean and std."""
 
 FILES = tuple(LAYERS)
 """Weights that are understood, in the order in which they are looked for under the data root."""
 
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[:, :, None, None]
+"""Mean and standard deviation of the channels."""
 
 
 class PerceptualLoss(nn.Module):
@@ -42,10 +37,8 @@ class PerceptualLoss(nn.Module):
     The article says "the first three layers"; here they are conv1_1, conv1_2 and conv2_1, each reduced to the
     mean over channels and pixels, and the three means added.
 
-    The weights are those of the first of :data:`FILES` that is found under the data root.
-
-    Raises:
-        DataError: there is none, or it is not what its name says.
+    The weights are those of the first of :data:`FILES` that is found under the data root; a DataError says that there
+    is none, or that it is not what its name says.
     """
 
     mean: Tensor
@@ -57,12 +50,12 @@ class PerceptualLoss(nn.Module):
         super().__init__()
         path = find_weights()
         self.file = path.name
-        convolutions, self.padding = _read(path)
-        # Channel-normalised VGG-19 begins with a 1x1 layer in place of mean and std.
+        convolutions = _read(path)
+        self.padding = "constant" if path.name == FILES[0] else "reflect"
         self.first = convolutions.pop(0) if len(convolutions) == 4 else None
         self.convolutions = nn.ModuleList(convolutions)
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None])
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None])
+        self.register_buffer("mean", IMAGENET[0])
+        self.register_buffer("std", IMAGENET[1])
         self.requires_grad_(False)
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -108,7 +101,7 @@ def _digest(path: Path, changed: int) -> str:
     return sha256(path)
 
 
-def _read(path: Path) -> tuple[list[nn.Module], str]:
+def _read(path: Path) -> list[nn.Module]:
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a damaged file; all mean the same here
@@ -116,20 +109,18 @@ def _read(path: Path) -> tuple[list[nn.Module], str]:
             f"{path} is not a readable weight file ({type(error).__name__}): get it anew."
         ) from error
     layers: list[nn.Module] = []
-    for name, shape in LAYERS[path.name].items():
-        keys = f"{name}.weight", f"{name}.bias"
-        if not isinstance(tensors, dict) or not all(key in tensors for key in keys):
-            raise DataError(f"{path} has no layer {name!r}; it is not the file its name says.")
-        weight, bias = (tensors[key] for key in keys)
+    for name, shape in zip(reversed(LAYERS[path.name]), reversed(SHAPES), strict=False):
+        held = tensors if isinstance(tensors, dict) else {}
+        weight, bias = (held.get(f"{name}.{part}") for part in ("weight", "bias"))
         if not (_holds(weight, shape) and _holds(bias, shape[:1])):
             raise DataError(
-                f"{path}: layer {name!r} is no convolution of finite weights {list(shape)}; it is not the file its "
+                f"{path} has no layer {name!r}, a convolution of finite weights {list(shape)}; it is not the file its "
                 "name says."
             )
         layer = nn.Conv2d(shape[1], shape[0], shape[2])
         layer.load_state_dict({"weight": weight, "bias": bias})
         layers.append(layer)
-    return layers, "constant" if path.name == FILES[0] else "reflect"
+    return layers[::-1]
 
 
 def _holds(found: Any, shape: tuple[int, ...]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from tosc_env.attackers import Eavesdropper, answered
 from tosc_env.exchange import rollout
@@ -16,6 +17,29 @@ from tosc_env.schemes import PrivacyScheme
 
 
 @torch.no_grad()
+def rebuild(
+    game: Game,
+    scheme: PrivacyScheme,
+    attackers: Mapping[str, Eavesdropper],
+    *,
+    index: Tensor | None = None,
+    seed: int = 0,
+    threat: ThreatModel | None = None,
+) -> dict[str, Tensor]:
+    """Each attacker's reconstructions from the same transmission of each image, [N, C, H, W] in [0, 1].
+
+    ``index``, int64 [N], says which of the game's images; None: all. ``seed`` is the channel's.
+    """
+    generator = torch.Generator(game.device).manual_seed(seed)
+    images: dict[str, list[Tensor]] = {name: [] for name in attackers}
+    for exchange in rollout(game, scheme, generator=generator, index=index):
+        reception = exchange.observed(threat or ThreatModel())
+        shape = exchange.round.batch.images.shape
+        for name, attacker in attackers.items():
+            images[name].append(answered(attacker, "reconstruct", shape, reception.received, reception.csi))
+    return {name: torch.cat(parts) for name, parts in images.items()}
+
+
 def attack_picture(
     path: Path,
     game: Game,
@@ -34,14 +58,7 @@ def attack_picture(
         threat: the attackers' means; see :func:`~tosc_agents.training.evaluate.evaluate`.
     """
     at = game.with_rules(snr_db=snr_db, eavesdropper_snr_db=None)
-    generator = torch.Generator(game.device).manual_seed(0)
     index = torch.arange(min(10, len(game.source)), device=game.device)
-    exchange = next(rollout(at, scheme, generator=generator, index=index, batch_size=len(index)))
-    reception = exchange.observed(threat or ThreatModel())
-    images = exchange.round.batch.images
-    rebuilt = {
-        name: answered(attacker, "reconstruct", images.shape, reception.received, reception.csi)
-        for name, attacker in attackers.items()
-        if "reconstruct" in attacker.capabilities
-    }
-    comparison_grid(images, rebuilt, path)
+    drawing = {name: one for name, one in attackers.items() if "reconstruct" in one.capabilities}
+    rebuilt = rebuild(at, scheme, drawing, index=index, threat=threat)
+    comparison_grid(game.source.gather(index).images, rebuilt, path)

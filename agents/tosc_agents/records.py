@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -94,8 +93,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def columns(evaluation: Evaluation) -> tuple[str, ...]:
-    """:data:`HEADINGS`, and of the label and each attribute that was inferred balanced accuracy, AUC and share of right
-    answers."""
+    """:data:`HEADINGS`, and the figures of the label and each attribute that was inferred."""
     found = {name for by in evaluation.leaks.values() for row in by.values() for name in row}
     inferred = sorted(name.removeprefix("infer_") for name in found if name.startswith("infer_"))
     return *HEADINGS, *(f"{figure}_{name}" for name in inferred for figure in INFERRED)
@@ -105,25 +103,23 @@ def rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     """One flat row for each attacker and SNR, with means and intervals; without attackers, one for each SNR."""
     table: list[dict[str, Any]] = []
     for name, by_snr in (evaluation.leaks or {"": {snr: {} for snr in evaluation.accuracy}}).items():
-        for snr, figures in by_snr.items():
+        for snr, leaks in by_snr.items():
             receiver = evaluation.receiver_snr_db.get(snr, snr)
             row: dict[str, Any] = {"attacker": name, "snr_db": receiver, "eavesdropper_snr_db": snr}
-            if accuracy := evaluation.accuracy.get(receiver):
-                row["accuracy"], row["accuracy_interval95"] = accuracy.mean, accuracy.interval
-            for column in columns(evaluation):
-                if column in figures:
-                    row[column], row[f"{column}_interval95"] = figures[column].mean, figures[column].interval
+            figures = {"accuracy": evaluation.accuracy.get(receiver), **leaks}
+            for column in ("accuracy", *columns(evaluation)):
+                if figure := figures.get(column):
+                    row |= {column: figure.mean, f"{column}_interval95": figure.interval}
             table.append(row)
     return table
 
 
 def write_csv(path: str | os.PathLike[str], table: Sequence[dict[str, Any]]) -> None:
     """Write rows with the union of their columns, whole or not at all; see :func:`inert`."""
-    names = list(dict.fromkeys(key for row in table for key in row))
-    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8", errors=ESCAPED) as file:
-        writer = csv.DictWriter(file, names)
-        writer.writerow({name: inert(name) for name in names})
-        writer.writerows({name: inert(value) for name, value in row.items()} for row in table)
+    import pandas as pd
+
+    cells = pd.DataFrame(table, dtype=object).map(inert).rename(columns=inert)
+    write_text(path, cells.to_csv(index=False, lineterminator="\n"))
 
 
 def inert(cell: Any) -> Any:
@@ -182,13 +178,12 @@ def print_evaluation(title: str, evaluation: Evaluation, note: str) -> None:
     for part, caption in ((tuple(HEADINGS), f"{LEGEND}\n{note}"), (inferred, None)):
         if part:
             headings, *lines = _leaks(evaluation, part, interval=False)
-            table = Table(
-                caption=caption, caption_justify="left", title=None if evaluation.accuracy else title
-            )
-            for place, heading in enumerate(headings):
+            heading = None if evaluation.accuracy else title
+            table = Table(title=heading, caption=caption, caption_justify="left")
+            for place, name in enumerate(headings):
                 # As narrow as they get, so that all stand beside one another in 80 columns.
                 justify: Any = "right" if place else "left"
-                table.add_column(heading.replace(" ", "\n"), justify=justify, no_wrap=True)
+                table.add_column(name.replace(" ", "\n"), justify=justify, no_wrap=True)
             for line in lines:
                 table.add_row(*line)
             console.print(table)
@@ -222,18 +217,19 @@ def _as_markdown(text: str) -> str:
 
 def _leaks(evaluation: Evaluation, part: Sequence[str], *, interval: bool) -> list[list[str]]:
     """Headings and a row for each attacker and SNR that has some of these columns, then floors and chances."""
-    names = [column.removeprefix("infer_") for column in part]
-    lines = [["attacker", "SNR dB", *map(_heading, part)]]
-    for attacker, by_snr in evaluation.leaks.items():
-        for snr, figures in by_snr.items():
-            cells = [_leak(figures[column], column, interval) if column in figures else "" for column in part]
-            lines.append([attacker, f"{snr:g}", *cells])
+    found = [
+        (attacker, f"{snr:g}", {name: _leak(figures[name], name, interval) for name in figures})
+        for attacker, by_snr in evaluation.leaks.items()
+        for snr, figures in by_snr.items()
+    ]
     for name, floor in evaluation.floors.items():
-        values = {"psnr_db": f"{floor['psnr_db']:.2f}", "ssim": f"{floor['ssim']:.3f}"}
-        lines.append([f"{name} (floor)", "", *(values.get(column, "") for column in names)])
-    shares = {figure: f"{share:.1%}" for figure, share in evaluation.chance.items()}
-    lines.append(["best constant answer", "", *(shares.get(column, "") for column in part)])
-    return [line for line in lines if any(line[2:])]
+        found.append(
+            (f"{name} (floor)", "", {"psnr_db": f"{floor['psnr_db']:.2f}", "ssim": f"{floor['ssim']:.3f}"})
+        )
+    chances = {figure: f"{share:.1%}" for figure, share in evaluation.chance.items()}
+    found.append(("best constant answer", "", chances))
+    lines = [[who, snr, *(cells.get(column, "") for column in part)] for who, snr, cells in found]
+    return [["attacker", "SNR dB", *map(_heading, part)], *(line for line in lines if any(line[2:]))]
 
 
 def _heading(column: str) -> str:

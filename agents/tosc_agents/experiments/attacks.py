@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tosc_agents.experiments.article import TRAINING_SNR_DB
 from tosc_agents.experiments.jobs import Job, RunCache
 from tosc_agents.experiments.methods import KEYS, Method, label, method
-from tosc_agents.experiments.systems import Systems, images_of, source_of
-from tosc_agents.experiments.trainings import SCHEME, load_method
+from tosc_agents.experiments.systems import SCHEME, Systems, images_of, load_method, source_of
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.perceptual import weights_digest
+from tosc_agents.pictures import rebuild
 from tosc_agents.records import provenance
 from tosc_agents.training.evaluate import CANDIDATES, chance, evaluate, floors
 from tosc_agents.training.fit_eavesdropper import (
@@ -25,8 +26,7 @@ from tosc_agents.training.fit_eavesdropper import (
     forget_run,
     without_identity,
 )
-from tosc_env.attackers import Eavesdropper, answered, make_eavesdropper
-from tosc_env.exchange import rollout
+from tosc_env.attackers import Eavesdropper, make_eavesdropper
 from tosc_env.game import Game, GameConfig
 from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.pipeline import Pipeline
@@ -67,12 +67,8 @@ class Attacker:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Settings of the evaluation of methods and attackers.
-
-    Attributes:
-        snr_db: of both links, one after the other.
-        seeds: draws of the channel's noise.
-        ssim_seeds: of these, for how many SSIM is computed.
+    """Settings of the evaluation: the SNRs of both links, one after the other, draws of the channel's noise, and for
+    how many of these SSIM is computed.
     """
 
     snr_db: tuple[float, ...]
@@ -80,57 +76,48 @@ class EvaluationConfig:
     ssim_seeds: int = 1
 
 
+def games(setting: GameConfig, scheme: Pipeline, device: torch.device) -> tuple[Game, Game]:
+    """What a scheme plays on the attacker's half of the training images, and on the test's."""
+    own, test = (
+        Game(source_of(setting, split, half, device), setting, constellation=scheme.constellation)
+        for split, half in (("train", "attacker"), ("test", None))
+    )
+    return own, test
+
+
 def evaluation_job(systems: Systems, method: Method, seed: int, config: EvaluationConfig) -> Job:
     """Accuracy of the method's receiver, and re-identification by whoever has the candidates encoded, over the SNRs."""
-    trained = systems.training(method.training, seed)
-    setting = systems.setting
+    trained, setting = systems.training(method.training, seed), systems.setting
 
     def work(cache: RunCache, folder: Path) -> dict[str, Any]:
         scheme = load_method(cache.file(trained, SCHEME), method, cache.device)
-        parts: tuple[tuple[str, str | None], ...] = (("train", "attacker"), ("test", None))
-        own, test = (
-            Game(source_of(setting, split, half, cache.device), setting, constellation=scheme.constellation)
-            for split, half in parts
-        )
+        own, test = games(setting, scheme, cache.device)
         heard = own.with_rules(snr_db=list(config.snr_db))
         query, _ = fit_eavesdropper("match-query", heard, scheme, threat=THREAT)
-        found = evaluate(
-            test,
-            scheme,
-            {"match-query": query},
-            snr_db=config.snr_db,
-            seeds=config.seeds,
-            with_floors=False,
-            threat=THREAT,
-        )
-        return {
-            "evaluation": found.plain(),
-            "guarantee": scheme.guarantee(),
-            "bits": scheme.bits,
-            "channel_uses": setting.num_symbols,
-        }
+        how: dict[str, Any] = {"snr_db": config.snr_db, "seeds": config.seeds, "with_floors": False}
+        found = evaluate(test, scheme, {"match-query": query}, threat=THREAT, **how)
+        told = {"guarantee": scheme.guarantee(), "bits": scheme.bits, "channel_uses": setting.num_symbols}
+        return {"evaluation": found.plain(), **told}
 
     name = f"measure-{method.key}-{setting.data}-seed{seed}"
-    inputs = {"version": 2, "method": method.plain(), "config": asdict(config), "threat": THREAT.plain()}
-    return Job(name, inputs, work, (trained,))
+    return Job(name, _inputs(method, config), work, (trained,))
+
+
+def _inputs(method: Method, config: EvaluationConfig) -> dict[str, Any]:
+    return {"version": 2, "method": method.plain(), "config": asdict(config), "threat": THREAT.plain()}
 
 
 def attack_job(
     systems: Systems, method: Method, attacker: Attacker, seed: int, config: EvaluationConfig
 ) -> Job:
     """One attacker, trained against one method on the attacker's half and measured on the test images."""
-    trained = systems.training(method.training, seed)
-    setting = systems.setting
+    trained, setting = systems.training(method.training, seed), systems.setting
 
     def work(cache: RunCache, folder: Path) -> dict[str, Any]:
         scheme = load_method(cache.file(trained, SCHEME), method, cache.device)
         heard: Any = config.snr_db if attacker.train_snr_db is None else attacker.train_snr_db
-        snr = list(heard) if isinstance(heard, tuple) else heard
-        own = source_of(setting, "train", "attacker", cache.device)
-        train = Game(own, setting, snr_db=snr, constellation=scheme.constellation)
-        test = Game(
-            source_of(setting, "test", None, cache.device), setting, constellation=scheme.constellation
-        )
+        own, test = games(setting, scheme, cache.device)
+        train = own.with_rules(snr_db=list(heard) if isinstance(heard, tuple) else heard)
         path, state = folder / ATTACKER, folder / "attacker.run"
         with weights_from(seed):
             fresh = make_eavesdropper(attacker.eavesdropper, train.spec, **attacker.options)
@@ -140,49 +127,29 @@ def attack_job(
         if finished is None:
             title = f"{attacker.key} against {method.key} on {setting.data}, seed {seed}"
             with cache.progress(title) as progress:
-                fitted, record = fit_eavesdropper(
-                    fresh,
-                    train,
-                    scheme,
-                    threat=THREAT,
-                    seed=seed,
-                    progress=progress,
-                    state_path=state,
-                )
+                how: dict[str, Any] = {"seed": seed, "progress": progress, "state_path": state}
+                finished = fit_eavesdropper(fresh, train, scheme, threat=THREAT, **how)
             card = {
-                **provenance(own, cache.device),
+                **provenance(train.source, cache.device),
                 "against": scheme.name,
                 "composition": scheme.composition,
                 "labels": list(train.task.labels),
                 "setting": setting.plain(),
-                "training": record,
+                "training": finished[1],
                 "valid_snr_db": [train.snr_db.low, train.snr_db.high],
             }
-            save_checkpoint(path, fitted, card)
-        else:
-            fitted, record = finished
+            save_checkpoint(path, finished[0], card)
+        fitted, record = finished
         forget_run(state)
-        found = evaluate(
-            test,
-            scheme,
-            {attacker.key: fitted},
-            **asdict(config),
-            with_floors=False,
-            threat=THREAT,
-        )
+        listening = {attacker.key: fitted}
+        found = evaluate(test, scheme, listening, **asdict(config), with_floors=False, threat=THREAT)
         # The method's own job has its accuracy, which would be counted once more here.
         return {"evaluation": {**found.plain(), "accuracy": {}}, "training": without_identity(record)}
 
     name = f"attack-{method.key}-{attacker.key}-{setting.data}-seed{seed}"
-    inputs = {
-        "version": 2,
-        "method": method.plain(),
-        "attacker": attacker.plain(),
-        "config": asdict(config),
-        "threat": THREAT.plain(),
-        "seed": seed,
-        **({"vgg": weights_digest()} if attacker.options.get("perceptual_weight") else {}),
-    }
+    inputs = {**_inputs(method, config), "attacker": attacker.plain(), "seed": seed}
+    if attacker.options.get("perceptual_weight"):
+        inputs["vgg"] = weights_digest()
     return Job(name, inputs, work, (trained,))
 
 
@@ -209,56 +176,30 @@ def pointed_at(attackers: Sequence[Attacker], one: Method) -> list[Attacker]:
     return [a for a in attackers if a.methods is None or key in a.methods]
 
 
-@torch.no_grad()
-def rebuild(
-    game: Game,
-    scheme: Pipeline,
-    attacker: Eavesdropper,
-    *,
-    index: Tensor | None = None,
-    seed: int = 0,
-    threat: ThreatModel | None = None,
-) -> Tensor:
-    """An attacker's reconstructions from one transmission of each image, [N, C, H, W] in [0, 1].
-
-    ``index``, int64 [N], says which of the game's images; None: all. ``seed`` is the channel's.
-    """
-    generator = torch.Generator(game.device).manual_seed(seed)
-    images = []
-    for exchange in rollout(game, scheme, generator=generator, index=index):
-        reception = exchange.observed(threat or ThreatModel())
-        shape = exchange.round.batch.images.shape
-        images.append(answered(attacker, "reconstruct", shape, reception.received, reception.csi))
-    return torch.cat(images)
-
-
 def rebuilt_grid(
     path: Path,
     setting: GameConfig,
-    shown: Mapping[str, tuple[Path, Path, str]],
-    device: torch.device,
+    shown: Mapping[str, tuple[Job, Job, str]],
+    cache: RunCache,
     *,
-    snr_db: float,
     index: Tensor | None = None,
 ) -> None:
-    """A picture of test images in the first row, then for each method what its attacker makes of the same ones.
+    """A picture of test images in the first row, then for each method what its attacker makes of the same ones, at the
+    SNR of the training.
 
-    Args:
-        path: of the file, written whole or not at all.
-        setting: task and channel.
-        shown: by the method's key, the checkpoints of its training and of the attacker, and a note under its name.
-        device: to compute on.
-        snr_db: of both links.
-        index: which images, int64; None: the first :data:`COUNT`.
+    ``shown`` has by the method's key the jobs of its training and of the attack, and a note under its name. ``index``
+    says which images, int64; None: the first :data:`COUNT`.
     """
+    device, snr_db = cache.device, TRAINING_SNR_DB
     source = source_of(setting, "test", None, device)
     index = torch.arange(min(COUNT, len(source)), device=device) if index is None else index
-    rows, notes = {}, {}
-    for key, (system, attack, note) in shown.items():
-        scheme = load_method(system, method(key), device)
-        attacker = load_checkpoint(attack, device=device, kind="eavesdropper").policy
+    rows: dict[str, Tensor] = {}
+    for key, (training, attack, _) in shown.items():
+        scheme = load_method(cache.file(training, SCHEME), method(key), device)
+        attacker = load_checkpoint(cache.file(attack, ATTACKER), device=device, kind="eavesdropper").policy
         assert isinstance(attacker, Eavesdropper)
         game = Game(source, setting, snr_db=snr_db, constellation=scheme.constellation)
-        rows[label(key)], notes[label(key)] = rebuild(game, scheme, attacker, index=index), note
+        rows |= rebuild(game, scheme, {label(key): attacker}, index=index)
+    notes = {label(key): note for key, (_, _, note) in shown.items()}
     title = f"{source.name}, {snr_db:g} dB: originals, and what an attacker rebuilds from the symbols"
     comparison_grid(source.gather(index).images, rows, path, columns=len(index), title=title, notes=notes)

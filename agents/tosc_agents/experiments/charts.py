@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from tosc_agents.experiments.methods import KEYS, label, method
+from tosc_agents.experiments.measurements import in_order
+from tosc_agents.experiments.methods import label, method
 from tosc_env.io.files import replacing
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ class Style(NamedTuple):
     line: str = "-"
     hollow: bool = False
     width: float = 1.5
+
+    @property
+    def markers(self) -> dict[str, Any]:
+        """Colour and marker, as matplotlib's arguments."""
+        inside = "white" if self.hollow else self.colour
+        return {"color": self.colour, "marker": self.marker, "markersize": 5.5, "markerfacecolor": inside}
 
 
 # One hue per family (Okabe and Ito's, which colour-blind readers tell apart), one marker per budget or mode, so that
@@ -57,23 +64,8 @@ OTHERS = (Style("#d62728", "*", "-."), Style("#7f3c8d", "H", "-."), Style("#a5aa
 
 def style(key: str) -> Style:
     """The method's style; a registered one gets one of a few, always the same."""
-    return (
-        STYLES[key]
-        if key in STYLES
-        else OTHERS[zlib.crc32(method(key).key.encode(errors="replace")) % len(OTHERS)]
-    )
-
-
-def markers(key: str) -> dict[str, Any]:
-    """Colour and marker of a method, as matplotlib's arguments."""
-    how = style(key)
-    inside = "white" if how.hollow else how.colour
-    return {"color": how.colour, "marker": how.marker, "markersize": 5.5, "markerfacecolor": inside}
-
-
-def in_order(keys: Sequence[str]) -> list[str]:
-    """Keys of methods, each once, in the order of every table and legend; registered ones come last."""
-    return sorted(dict.fromkeys(keys), key=lambda key: KEYS.index(key) if key in KEYS else len(KEYS))
+    other = zlib.crc32(method(key).key.encode(errors="replace")) % len(OTHERS)
+    return STYLES.get(key, OTHERS[other])
 
 
 def curves(
@@ -88,9 +80,7 @@ def curves(
     """One line per method over the SNR, with the intervals as error bars.
 
     Args:
-        path: of the file.
         table: at most one row per method and SNR.
-        ylabel: what is drawn, with its unit.
         references: horizontal lines by their label: floors and ceilings.
         percent: the figures are shares in [0, 1] and shown in percent.
         closer: methods that are drawn once more in a second panel, where others would flatten them.
@@ -108,7 +98,7 @@ def curves(
                     linewidth=how.width,
                     elinewidth=1.0,
                     capsize=2.5,
-                    **markers(key),
+                    **how.markers,
                 )
             panel.set_xticks(sorted(table.snr_db.unique()))
             panel.set_xlabel("SNR (Es/N0 per complex symbol), dB")
@@ -123,12 +113,8 @@ def plane(
 ) -> None:
     """The privacy-utility plane: one point per method and SNR, larger at higher SNR; up and to the left is better.
 
-    Args:
-        path: of the file.
-        points: ``method``, ``snr_db``, ``leak`` (x) and ``accuracy`` (y); a method's are joined in order of SNR.
-        front: those that no other one beats, ringed and joined by steps.
-        xlabel: what leaks, with its unit.
-        percent: leaks are shares in [0, 1] and shown in percent.
+    ``points`` have ``method``, ``snr_db``, ``leak`` (x) and ``accuracy`` (y), joined in order of SNR; those of
+    ``front``, which no other one beats, are ringed and joined by steps. In ``percent``: leaks are shares in [0, 1].
     """
     snrs = sorted(points.snr_db.unique())
     told = f"{snrs[0]:g} dB" if len(snrs) == 1 else f"{snrs[0]:g} to {snrs[-1]:g} dB, larger: higher"
@@ -138,18 +124,11 @@ def plane(
             axes.plot(mine.leak, mine.accuracy, color=style(key).colour, linewidth=0.7, alpha=0.6)
             for i, point in enumerate(mine.itertuples(), 1):
                 size = 3.5 + 4.0 * snrs.index(point.snr_db) / max(1, len(snrs) - 1)
-                look = {**markers(key), "markersize": size, "linestyle": ""}
+                look = {**style(key).markers, "markersize": size, "linestyle": ""}
                 axes.plot(point.leak, point.accuracy, label=label(key) if i == len(mine) else None, **look)
         best = front.sort_values(["leak", "accuracy"])
-        axes.plot(
-            best.leak,
-            best.accuracy,
-            drawstyle="steps-post",
-            color=INK,
-            linewidth=0.9,
-            linestyle="--",
-            zorder=1,
-        )
+        steps: dict[str, Any] = {"drawstyle": "steps-post", "linestyle": "--", "linewidth": 0.9, "zorder": 1}
+        axes.plot(best.leak, best.accuracy, color=INK, **steps)
         ring: dict[str, Any] = {"markersize": 12, "markerfacecolor": "none", "markeredgecolor": INK}
         axes.plot(best.leak, best.accuracy, "o", label="Pareto front", **ring)
         axes.set_xlabel(f"{xlabel}   (further left: more private)")
@@ -185,9 +164,8 @@ def _page(path: Path, *, panels: int = 1, legend: str | None = None) -> Iterator
         yield drawn
         names = drawn[0].get_legend_handles_labels()
         place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.015, 1.02), "borderaxespad": 0.0}
-        drawn[-1].legend(
-            *names, **place, frameon=False, fontsize=8, title=legend, title_fontsize=8, alignment="left"
-        )
+        place |= {"frameon": False, "fontsize": 8, "title_fontsize": 8, "alignment": "left"}
+        drawn[-1].legend(*names, **place, title=legend)
         with replacing(path) as part:
             # No date and no version of matplotlib: the same measurements make the same file.
             figure.savefig(part, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})

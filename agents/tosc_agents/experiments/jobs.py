@@ -31,6 +31,9 @@ RESULT = "result.json"
 PAUSE = 1.0
 """Seconds between two looks at jobs that others work on."""
 
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a record may end in that is not what was written."""
+
 
 @dataclass(frozen=True, eq=False)
 class Job:
@@ -62,12 +65,7 @@ class Job:
 
 
 class RunCache:
-    """A folder of jobs and their results.
-
-    Args:
-        folder: made when needed; several processes may use it at once.
-        device: where jobs compute.
-        quiet: no progress and no line per job.
+    """A folder of jobs and their results; several processes may use it at once.
 
     Example:
         >>> import tempfile
@@ -100,7 +98,7 @@ class RunCache:
                 raise ValueError("it is not what was written")
         except FileNotFoundError:
             raise DataError(f"{job.name} is not finished: there is no {path}.") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except DAMAGED as error:
             raise DataError(
                 f"{path} is damaged ({error}); delete its folder to have it made again."
             ) from None
@@ -135,74 +133,71 @@ class RunCache:
             if self.finished(job):
                 for name in self.record(job)["files"]:
                     self.file(job, name)
-        total, done = len(waiting), 0
+        asked = waiting
         while waiting:
-            left = []
-            for job in waiting:
-                if self.finished(job) or (
-                    all(self.finished(need) for need in job.needs) and self._attempt(job, done, total)
-                ):
-                    done += 1
-                else:
-                    left.append(job)
+            left = [job for job in waiting if not (self.finished(job) or self._attempt(job, asked))]
             if len(left) == len(waiting):
                 time.sleep(PAUSE)  # all that is left is in other hands
             waiting = left
 
-    def _attempt(self, job: Job, done: int, total: int) -> bool:
-        """Work on a job; False when another process does."""
+    def _attempt(self, job: Job, asked: Sequence[Job]) -> bool:
+        """Work on a job; False when another process does, or on what it needs."""
+        if not all(map(self.finished, job.needs)):
+            return False
         folder = self.folder_of(job)
-        lock = FileLock(folder / ".lock")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(blocking=False)
+            held = FileLock(folder / ".lock").acquire(blocking=False)
         except Timeout:
             return False
         except OSError as error:
             raise WriteError(f"cannot write {folder}: {error.strerror or error}.") from error
-        try:
+        with held:
             if self.finished(job):  # by another, between our look and our lock
                 return True
-            if not self.quiet and (changed := self._changed(job)):
-                print(changed, flush=True)
+            self._say_what_changed(job)
             start = time.perf_counter()
             result = job.work(self, folder)
             seconds = time.perf_counter() - start
             files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name[0] != "."]
-            record = {
-                "job": job.name,
-                "identity": job.known,
-                "result": result,
-                "files": {path.name: _digest(path, path.stat().st_mtime_ns) for path in files},
-                "seconds": round(seconds, 2),
-                "device": str(self.device),
-                "threads": torch.get_num_threads(),
-                "torch": torch.__version__,
-                "commit": commit(),
-            }
-            record = finite(record)
+            record = finite(
+                {
+                    "job": job.name,
+                    "identity": job.known,
+                    "result": result,
+                    "files": {path.name: _digest(path, path.stat().st_mtime_ns) for path in files},
+                    "seconds": round(seconds, 2),
+                    "device": str(self.device),
+                    "threads": torch.get_num_threads(),
+                    "torch": torch.__version__,
+                    "commit": commit(),
+                }
+            )
             write_json(folder / RESULT, {**record, "sha256": digest(record)})
-            if not self.quiet:
-                print(f"[{done + 1}/{total}] {job.name}: {seconds:.0f} s", flush=True)
+            done = sum(map(self.finished, asked))
+            self._say(f"[{done}/{len(asked)}] {job.name}: {seconds:.0f} s")
             return True
-        finally:
-            lock.release()
 
-    def _changed(self, job: Job) -> str | None:
-        """What differs first between a job and the last one of its name that was finished; None: there is none."""
+    def _say(self, text: str) -> None:
+        if not self.quiet:
+            print(text, flush=True)
+
+    def _say_what_changed(self, job: Job) -> None:
+        """What differs first between a job and the last one of its name that was finished, where there is one."""
         found: list[tuple[float, Path, Any]] = []
         for path in self.folder.glob(f"{glob.escape(job.name)}-*/{RESULT}"):
             try:
                 record = json.loads(path.read_text(encoding="utf-8"))
                 if record["job"] == job.name:
                     found.append((path.stat().st_mtime, path.parent, record["identity"]))
-            except (OSError, ValueError, KeyError, TypeError, RecursionError):
-                continue  # damaged: whoever wants it is told
-        if not found:
-            return None
-        _, folder, theirs = max(found, key=lambda one: one[0])
-        name, old, new = difference(theirs, job.known) or ("nothing", None, None)
-        return f"{job.name} is made anew: {name} was {shown(old)} in {folder.name}, and is {shown(new)} now."
+            except DAMAGED:
+                continue  # whoever wants it is told
+        if found:
+            _, folder, theirs = max(found, key=lambda one: one[0])
+            name, old, new = difference(theirs, job.known) or ("nothing", None, None)
+            self._say(
+                f"{job.name} is made anew: {name} was {shown(old)} in {folder.name}, and is {shown(new)} now."
+            )
 
 
 @lru_cache(maxsize=1024)

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,69 +63,22 @@ COLUMNS: dict[str, Any] = {
 }
 """The columns, and what stands in one that a row does not name."""
 
+KINDS = {name: type(value) for name, value in COLUMNS.items()}
+
 FIGURE = ["experiment", "method", "metric", "snr_db", "attacker"]
 """The columns that say which figure it is, whatever the seed."""
 
 
-@dataclass(frozen=True)
-class Value:
-    """A figure in a comparison: whose, of which metric, its mean and the half-width of its 95 % interval (or nan).
-
-    >>> mine, its = Value("IBAL", "accuracy", 0.86, 0.003, 3), Value("LBVQ", "accuracy", 0.85, 0.02, 3)
-    >>> str(mine), mine.above(its), mine.above(its - replace(its, mean=0.02))
-    ('86.0 ± 0.3 %', False, True)
-    """
-
-    who: str
-    metric: str
-    mean: float
-    interval: float = math.nan
-    samples: int = 1
-
-    @property
-    def half(self) -> float:
-        """Half the interval; a single sample's is unknown and counts as 0."""
-        return 0.0 if math.isnan(self.interval) else self.interval
-
-    def above(self, other: Value) -> bool:
-        """Check that it lies clearly above: by more than both 95 % intervals, ``a - b > sqrt(ia^2 + ib^2)``."""
-        return self.mean - other.mean > math.hypot(self.half, other.half)
-
-    def __sub__(self, other: Value) -> Value:
-        unknown = math.isnan(self.interval) and math.isnan(other.interval)
-        half = math.nan if unknown else math.hypot(self.half, other.half)
-        return replace(
-            self, mean=self.mean - other.mean, interval=half, samples=min(self.samples, other.samples)
-        )
-
-    def __mul__(self, factor: float) -> Value:
-        return replace(self, mean=factor * self.mean, interval=factor * self.interval)
-
-    def __str__(self) -> str:
-        scale, digits, unit = self._form()
-        spread = "" if math.isnan(self.interval) else f" ± {self.interval * scale:.{digits}f}"
-        return f"{self.mean * scale:.{digits}f}{spread}{unit}"
-
-    def _form(self) -> tuple[float, int, str]:
-        if self.metric.startswith("seconds"):
-            return (1000.0, 2, " ms") if self.mean < 0.1 else (1.0, 1, " s")
-        if self.metric.endswith("_db"):
-            return 1.0, 2, " dB"
-        if self.metric in ("ssim", "score"):
-            return 1.0, 3, ""
-        return 100.0, 1, " points" if self.metric == "points" else " %"
-
-
 def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """The rows as one DataFrame.
+    """The rows as one DataFrame; the knob of a method is filled in.
 
     Raises:
         InputError: a value is not finite, a figure is there twice, or a row has another column.
     """
-    made = [{**COLUMNS, **row} for row in rows]
+    made = [{**COLUMNS, "knob": knob(row["method"]), **row} for row in rows]
     if strange := {name for row in made for name in row if name not in COLUMNS}:
         raise InputError(f"measurements have no column {', '.join(sorted(strange))}.")
-    table = pd.DataFrame(made, columns=list(COLUMNS)).astype({k: type(v) for k, v in COLUMNS.items()})
+    table = pd.DataFrame(made, columns=list(COLUMNS)).astype(KINDS)
     for what, wrong in (
         ("is not a finite number", ~np.isfinite(table.value)),
         ("is there twice", table.duplicated([*FIGURE, "seed"])),
@@ -139,31 +91,33 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 def read(path: Any) -> pd.DataFrame:
     """The measurements in a ``results.csv``, to the last bit."""
-    kinds = {name: type(value) for name, value in COLUMNS.items()}
-    empty = {name: "" for name, kind in kinds.items() if kind is float}  # and a method may be called "NA"
-    table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=empty)
-    return frame(table.to_dict("records"))
+    empty = {name: "" for name, kind in KINDS.items() if kind is float}  # and a method may be called "NA"
+    return frame(pd.read_csv(path, dtype=KINDS, keep_default_na=False, na_values=empty).to_dict("records"))
+
+
+def rows_of(figures: Mapping[str, Mapping[str, float]], **at: Any) -> list[dict[str, Any]]:
+    """A row for each metric of each method."""
+    return [
+        {**at, "method": name, "metric": metric, "value": value}
+        for name, by_metric in figures.items()
+        for metric, value in by_metric.items()
+    ]
 
 
 def of_evaluation(
-    experiment: str, key: str, evaluation: Mapping[str, Any], *, seed: int = 0, threat: str = ""
+    experiment: str, key: str, result: Mapping[str, Any], *, seed: int = 0, threat: str = ""
 ) -> list[dict[str, Any]]:
-    """The rows of an evaluation's plain values, whose intervals are over the channel's noise."""
+    """The rows of the evaluation in a job's result, whose intervals are over the channel's noise."""
+    evaluation = result["evaluation"]
     by_attacker = {"": {snr: {"accuracy": figure} for snr, figure in evaluation["accuracy"].items()}}
-    rows = []
-    for attacker, by_snr in (by_attacker | evaluation["leaks"]).items():
-        for snr, figures in by_snr.items():
-            for metric, figure in figures.items():
-                at = {
-                    "experiment": experiment,
-                    "method": key,
-                    "knob": knob(key),
-                    "metric": metric,
-                    "snr_db": float(snr),
-                }
-                known = {"seed": seed, "attacker": attacker, "threat": threat if attacker else ""}
-                rows.append({**at, **known, **of_figure(figure, int(evaluation["seeds"]))})
-    return rows
+    return [
+        {"experiment": experiment, "method": key, "metric": metric, "snr_db": float(snr), "seed": seed}
+        | {"attacker": attacker, "threat": threat if attacker else ""}
+        | of_figure(figure, int(evaluation["seeds"]))
+        for attacker, by_snr in (by_attacker | evaluation["leaks"]).items()
+        for snr, figures in by_snr.items()
+        for metric, figure in figures.items()
+    ]
 
 
 def of_figure(figure: Mapping[str, Any], samples: int) -> dict[str, Any]:
@@ -194,9 +148,8 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     for _, same in table[several].groupby(FIGURE, sort=False, dropna=False):
         row, figure = same.iloc[0].to_dict(), Figure.of(same.value.tolist())
         over = FOLDS if row["over"] == FOLDS else TRAININGS
-        joined.append(
-            {**row, "value": figure.mean, "interval": figure.interval, "samples": len(same), "over": over}
-        )
+        row |= {"value": figure.mean, "interval": figure.interval, "samples": len(same), "over": over}
+        joined.append(row)
     return frame(joined)
 
 
@@ -206,9 +159,47 @@ def strongest(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     return found.loc[found.groupby(["method", "snr_db"], sort=False, dropna=False).value.idxmax()]
 
 
-def values(table: pd.DataFrame) -> list[Value]:
-    """The rows as values, whose names are what plots show."""
-    return [Value(label(r.method), r.metric, r.value, r.interval, r.samples) for r in table.itertuples()]
+def said(metric: str, value: float, interval: float = math.nan) -> str:
+    """A figure as people read it, with its interval where there is one.
+
+    >>> said("accuracy", 0.86, 0.003), said("psnr_db", 12.5), said("seconds_per_image", 0.002)
+    ('86.0 ± 0.3 %', '12.50 dB', '2.00 ms')
+    """
+    if metric.startswith("seconds"):
+        scale, digits, unit = (1000.0, 2, " ms") if value < 0.1 else (1.0, 1, " s")
+    elif metric.endswith("_db"):
+        scale, digits, unit = 1.0, 2, " dB"
+    elif metric in ("ssim", "score"):
+        scale, digits, unit = 1.0, 3, ""
+    else:
+        scale, digits, unit = 100.0, 1, " points" if metric == "points" else " %"
+    spread = "" if math.isnan(interval) else f" ± {interval * scale:.{digits}f}"
+    return f"{value * scale:.{digits}f}{spread}{unit}"
+
+
+def wide(table: pd.DataFrame, index: Any, columns: str, *, interval: bool = True) -> pd.DataFrame:
+    """The figures as people read them, one in each cell; empty where there is none."""
+    spread = table.interval if interval else pd.Series(math.nan, table.index)
+    text = list(map(said, table.metric, table.value, spread))
+    return table.assign(text=text).pivot(index=index, columns=columns, values="text").fillna("")
+
+
+def written(values: pd.Series, form: str) -> pd.Series:
+    """Numbers in a form such as ``{:.2f}``, nothing where there is none."""
+    return values.map(form.format, na_action="ignore").astype(object).fillna("")
+
+
+def in_order(keys: Iterable[str]) -> list[str]:
+    """Keys of methods, each once, in the order of every table and legend; registered ones come last."""
+    return sorted(dict.fromkeys(keys), key=lambda key: KEYS.index(key) if key in KEYS else len(KEYS))
+
+
+def by_scheme(cells: pd.DataFrame, last: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Rows of methods in their order, named as in plots; after them those of ``last``, by their names."""
+    ends = last or {}
+    ordered = cells.loc[[*in_order(key for key in cells.index if key not in ends), *ends]]
+    ordered.insert(0, "scheme", [ends.get(key) or label(key) for key in ordered.index])
+    return ordered
 
 
 def intervals(table: pd.DataFrame) -> str:

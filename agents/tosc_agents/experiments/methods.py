@@ -22,7 +22,7 @@ class Method:
         options: of the scheme, over those it was trained with.
         article: the article's name for it, or None for what the article does not have.
         recipe: of a registered method with a training of its own, the arguments of a
-            :class:`~tosc_agents.experiments.trainings.Recipe`.
+            :class:`~tosc_agents.experiments.systems.Recipe`.
     """
 
     key: str
@@ -41,36 +41,32 @@ class Method:
 BUDGETS = (0.05, 0.1, 0.9)
 """The article's privacy budgets."""
 
-
-def _noisy(key: str, label: str, training: str) -> list[Method]:
-    """Laplace noise at each of the article's budgets."""
-    return [
-        Method(
-            f"{key}-{e:g}",
-            label.format(f"{e:g}"),
-            training,
-            "dp-laplace",
-            {"epsilon": e},
-            article=f"DP-{e:g}",
-        )
-        for e in BUDGETS
-    ]
-
-
-def _keyed(key: str, label: str, mode: str, lifetime: str, article: str | None) -> Method:
-    options = {"mode": mode, "lifetime": lifetime}
-    return Method(key, f"Encryption ({label})", "baseline", "encryption", options, article=article)
-
+_FIXED, _SHUFFLE, _ROTATION = (
+    {"mode": mode, "lifetime": lifetime}
+    for mode, lifetime in (("shuffle", "fixed"), ("shuffle", "per_message"), ("rotation", "per_message"))
+)
 
 METHODS: tuple[Method, ...] = (
     Method("deepjscc", "DeepJSCC", "baseline", "deepjscc", article="DeepJSCC"),
     Method("label-only", "label only", "baseline", "label-only"),
     # Laplace mechanism: each message is epsilon-DP for its image. Calibrated: noise c/epsilon, c fitted, no proof.
-    *_noisy("dp", "DP {}", "dp"),
-    *_noisy("dp-cal", "DP {} (calibrated)", "dp-calibrated"),
-    _keyed("enc-fixed", "fixed shuffle", "shuffle", "fixed", "Encryption"),
-    _keyed("enc-shuffle", "shuffle per message", "shuffle", "per_message", "Encryption"),
-    _keyed("enc-rotation", "rotation per message", "rotation", "per_message", None),
+    *(Method(f"dp-{e:g}", f"DP {e:g}", "dp", "dp-laplace", {"epsilon": e}, f"DP-{e:g}") for e in BUDGETS),
+    *(
+        Method(
+            f"dp-cal-{e:g}",
+            f"DP {e:g} (calibrated)",
+            "dp-calibrated",
+            "dp-laplace",
+            {"epsilon": e},
+            f"DP-{e:g}",
+        )
+        for e in BUDGETS
+    ),
+    Method("enc-fixed", "Encryption (fixed shuffle)", "baseline", "encryption", _FIXED, "Encryption"),
+    Method(
+        "enc-shuffle", "Encryption (shuffle per message)", "baseline", "encryption", _SHUFFLE, "Encryption"
+    ),
+    Method("enc-rotation", "Encryption (rotation per message)", "baseline", "encryption", _ROTATION),
     Method("ibal", "IBAL", "ibal", "ibal", article="IBAL"),
     Method("vq", "plain VQ", "vq", "lbvq"),  # LBVQ without its adversarial term
     Method("lbvq", "LBVQ", "lbvq", "lbvq", article="LBVQ"),
@@ -95,10 +91,7 @@ def label(key: str) -> str:
 
 
 def method(key: str) -> Method:
-    """The method of that key, built in or registered.
-
-    Raises:
-        InputError: there is none, or the registered one has another key, a built-in training or no recipe.
+    """The method of that key, built in or registered; an InputError says that there is none, or what is wrong with it.
 
     >>> method("dp-0.1").options
     {'epsilon': 0.1}

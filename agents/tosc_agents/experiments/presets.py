@@ -9,9 +9,12 @@ from typing import Any
 from tosc_agents.experiments.article import ATTRIBUTES, SNR_DB
 from tosc_agents.experiments.attacks import Attacker, EvaluationConfig
 from tosc_agents.experiments.methods import KEYS
-from tosc_agents.experiments.trainings import Recipe
+from tosc_agents.experiments.systems import Recipe, Systems
 from tosc_env.errors import unknown
 from tosc_env.game import GameConfig
+
+GENDER = "Male"
+"""CelebA's name for the attribute that the article's figure 4 argues with."""
 
 NOISY = ("label-only", "dp-0.05", "dp-0.1", "dp-0.9", "enc-rotation")
 """Methods that leave an attacker a label at most (a proof or measurements say so): it trains for less time."""
@@ -23,43 +26,35 @@ CLEAR = tuple(key for key in KEYS if key not in NOISY)
 class Preset:
     """One size of the whole.
 
-    ``images`` to ``evaluation`` are of fig3 and table1, ``faces`` to ``gender_epochs`` of table2 and fig4, which train
-    classifiers of gender for so many epochs; ``timing`` are options of table1.
-
     Attributes:
         told: what it is for.
+        images, attackers, evaluation: of fig3 and table1.
         trainings: how many trainings, with seeds 0, 1, ..., each method of ``repeated`` (None: each) gets.
+        faces: of table2, with so many ``folds``, and fig4, with the ``face_attacker`` and classifiers of gender that
+            train for ``gender_epochs``.
+        timing: batch size, steps, repeats and device of table1.
         repeated_attackers: keys of the attackers that later trainings face; None: all of them.
-        shared_start: later trainings start from the first one's baseline and do not train their own.
     """
 
     name: str
     told: str
-    images: GameConfig
-    network: Mapping[str, Any]
-    recipes: Mapping[str, Recipe]
+    images: Systems
     attackers: tuple[Attacker, ...]
     evaluation: EvaluationConfig
     trainings: int
-    faces: GameConfig
-    face_network: Mapping[str, Any]
-    face_recipes: Mapping[str, Recipe]
+    faces: Systems
     face_attacker: Mapping[str, Any]
     folds: int
     gender_epochs: int
     timing: Mapping[str, Any]
     repeated: tuple[str, ...] | None = None
     repeated_attackers: tuple[str, ...] | None = None
-    shared_start: bool = False
 
 
 def preset(name: str) -> Preset:
-    """The preset of that name: ``quick``, ``cpu`` or ``article``.
+    """The preset of that name: ``quick``, ``cpu`` or ``article``; an InputError says that there is none.
 
-    Raises:
-        InputError: there is none.
-
-    >>> preset("quick").images.data
+    >>> preset("quick").images.setting.data
     'shapes'
     """
     if name not in PRESETS:
@@ -79,9 +74,8 @@ def recipes(
     """The trainings behind all methods, by key.
 
     Args:
-        baseline: epochs of the unprotected system.
-        warm: epochs of those that start from its weights.
-        receiver: epochs of those that train a receiver behind its transmitter.
+        baseline, warm, receiver: epochs of the unprotected system, of those that start from its weights, of those that
+            train a receiver behind its transmitter.
         adversary_width: of the simulated attackers; None: the usual one.
         baseline_rate: the baseline's learning rate, lower where images are few; None: the usual one.
         changes: of every recipe: batch size, augmentation.
@@ -153,20 +147,21 @@ def _quick() -> Preset:
     plain = {"flip": False, "cutout": 0, "batch_size": 125}
     network = _network(16, [32, 64, 96])
     names = list(ATTRIBUTES)
-    faces = {"size": 64, "binary_attributes": names, "num_images": 1500}
+    faces = {"size": 64, "binary_attributes": [*names, GENDER], "num_images": 1500}
+    steps = {"mlp": 400, "match": 300, "label": 300, "decoder": 120}
     return Preset(
         "quick",
         "the embedded Shapes, minutes on two cores: shows that everything runs, and where it points",
-        images=GameConfig("shapes"),
-        network=network,
-        recipes=recipes(14, 8, 8, adversary_width=128, **plain),
-        attackers=attackers({"mlp": 400, "match": 300, "label": 300, "decoder": 120}, (48, 32, 24, 16), 125),
+        images=Systems(GameConfig("shapes"), network, recipes(14, 8, 8, adversary_width=128, **plain)),
+        attackers=attackers(steps, (48, 32, 24, 16), 125),
         evaluation=EvaluationConfig(SNR_DB, seeds=2),
         trainings=1,
         repeated=("deepjscc", "ibal", "lbvq"),
-        faces=GameConfig("shapes", faces, "attributes", {"names": names}),
-        face_network={**network, "stem": 8},
-        face_recipes=recipes(8, 4, 6, adversary_width=128, **plain),
+        faces=Systems(
+            GameConfig("shapes", faces, "attributes", {"names": names}),
+            {**network, "stem": 8},
+            recipes(8, 4, 6, adversary_width=128, **plain),
+        ),
         face_attacker={"widths": [32, 24, 16, 16], "steps": 60, "batch_size": 125},
         folds=3,
         gender_epochs=4,
@@ -176,21 +171,17 @@ def _quick() -> Preset:
 
 def _cpu() -> Preset:
     steps = {"mlp": 3000, "match": 2400, "label": 2000, "decoder": 1000, "perceptual": 200}
+    face_recipes = recipes(10, 4, 12, baseline_rate=0.1, batch_size=125)
     return Preset(
         "cpu",
         "CIFAR-10 and CelebA at what two cores do in a night",
-        images=GameConfig("cifar10"),
-        network={},
-        recipes=recipes(60, 12, 20),
+        images=Systems(GameConfig("cifar10"), {}, recipes(60, 12, 20), shared_start=True),
         attackers=attackers(steps, (96, 48, 32, 16), 500),
         evaluation=EvaluationConfig(SNR_DB, seeds=3),
         trainings=3,
         repeated=("lbvq",),
         repeated_attackers=("linear", "inversion-mlp", "label"),
-        shared_start=True,
-        faces=GameConfig("celeba"),
-        face_network=_network(16, [32, 64, 128]),
-        face_recipes=recipes(10, 4, 12, baseline_rate=0.1, batch_size=125),
+        faces=Systems(GameConfig("celeba"), _network(16, [32, 64, 128]), face_recipes, shared_start=True),
         face_attacker={"widths": [48, 32, 24, 16], "steps": 1000, "batch_size": 125},
         folds=5,
         gender_epochs=5,
@@ -203,15 +194,11 @@ def _article() -> Preset:
     return Preset(
         "article",
         "everything as long as the article trains, for a GPU",
-        images=GameConfig("cifar10"),
-        network={},
-        recipes=recipes(200, 200, 60, batch_size=512),
+        images=Systems(GameConfig("cifar10"), {}, recipes(200, 200, 60, batch_size=512)),
         attackers=attackers(steps, (256, 128, 64, 32), 500),
         evaluation=EvaluationConfig(SNR_DB, seeds=5, ssim_seeds=5),
         trainings=3,
-        faces=GameConfig("celeba"),
-        face_network={},
-        face_recipes=recipes(60, 60, 40, batch_size=512),
+        faces=Systems(GameConfig("celeba"), {}, recipes(60, 60, 40, batch_size=512)),
         face_attacker={"widths": [192, 96, 48, 32], "steps": 10000, "batch_size": 250},
         folds=5,
         gender_epochs=30,

@@ -18,8 +18,7 @@ from tosc_agents.experiments.jobs import RunCache
 from tosc_agents.experiments.measurements import frame, of_evaluation
 from tosc_agents.experiments.methods import METHODS, method
 from tosc_agents.experiments.presets import PRESETS, preset
-from tosc_agents.experiments.systems import Systems, source_of
-from tosc_agents.experiments.trainings import SCHEME, Recipe, load_method
+from tosc_agents.experiments.systems import SCHEME, Recipe, Systems, load_method, source_of
 
 from tosc_env.game import GameConfig
 from tosc_env.io.checkpoints import load_checkpoint
@@ -43,7 +42,7 @@ def cache(tmp_path_factory):
 
 def measure(cache, job, one):
     cache.run([job])
-    return frame(of_evaluation("fig3", one.key, cache.result(job)["evaluation"]))
+    return frame(of_evaluation("fig3", one.key, cache.result(job)))
 
 
 def pick(found, metric, snr_db):
@@ -124,4 +123,4 @@ def test_every_method_of_every_preset_faces_all_three_kinds_of_attack(name):
             "measurements of two attackers would mix"
         )
         assert {"linear", "inversion-mlp", "match", "label"} <= {attacker.key for attacker in faced}
-        assert one.training in chosen.recipes and one.training in chosen.face_recipes
+        assert one.training in chosen.images.recipes and one.training in chosen.faces.recipes

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tiny_preset import tiny
+from tiny_preset import NETWORK, tiny
 from tosc_agents import perceptual
 from tosc_agents.experiments import systems
 from tosc_agents.experiments.attacks import Attacker, attack_job
 from tosc_agents.experiments.jobs import order
 from tosc_agents.experiments.methods import method
 from tosc_agents.experiments.reproduction import EXPERIMENTS, Reproduction
-from tosc_agents.experiments.systems import Systems
-from tosc_agents.experiments.trainings import Recipe
+from tosc_agents.experiments.systems import Recipe, Systems
 
 from tosc_env import game as games
 from tosc_env import identity
@@ -79,7 +78,7 @@ def test_the_version_of_the_code(usual, monkeypatch):
         ({"gender_epochs": 2}, {"fig4-"}),
         ({"face_attacker": {**tiny().face_attacker, "steps": 8}}, {"attack-", "fig4-recognise"}),
         (
-            {"network": {**tiny().network, "stem": 8}},
+            {"images": replace(tiny().images, network={**NETWORK, "stem": 8})},
             {"train-", "measure-", "attack-", "calibrate-", "table1"},
         ),
     ],
@@ -93,13 +92,12 @@ def test_options(usual, change, kinds):
 
 def test_weights_that_are_given_and_what_their_card_says(tmp_path):
     setting = GameConfig("shapes", {"num_images": 60, "size": 16})
-    network = tiny().network
     recipes = {"baseline": Recipe("deepjscc", {}, 1)}
     path = tmp_path / "given.safetensors"
-    scheme = make_scheme("deepjscc", setting.game(half="system").spec, **network)
+    scheme = make_scheme("deepjscc", setting.game(half="system").spec, **NETWORK)
 
     def slug():
-        return Systems(setting, network, recipes, {("baseline", 0): path}).training("baseline").slug
+        return Systems(setting, NETWORK, recipes, {("baseline", 0): path}).training("baseline").slug
 
     save_checkpoint(path, scheme, {"note": "a"})
     first = slug()
@@ -113,7 +111,7 @@ def test_weights_that_are_given_and_what_their_card_says(tmp_path):
 
 def test_the_weights_of_the_perceptual_loss(tmp_path, monkeypatch):
     setting = GameConfig("shapes", {"num_images": 60, "size": 16})
-    made = Systems(setting, tiny().network, {"baseline": Recipe("deepjscc", {}, 1)})
+    made = Systems(setting, NETWORK, {"baseline": Recipe("deepjscc", {}, 1)})
     monkeypatch.setattr(perceptual, "data_root", lambda: tmp_path)
     (tmp_path / perceptual.FILES[0]).write_bytes(b"a")
 

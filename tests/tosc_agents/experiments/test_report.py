@@ -13,8 +13,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 from tosc_agents.experiments.measurements import frame, read
-from tosc_agents.experiments.report import LEFT_OUT, write_report
-from tosc_agents.experiments.sections import Plot, Section, Table
+from tosc_agents.experiments.report import LEFT_OUT, Plot, Section, Table, write_report
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -54,19 +53,15 @@ def rows():
 def write(tmp_path):
     (tmp_path / "faces.png").write_bytes(PNG)
     sections = {
-        "fig3": Section(f"Figure {NASTY}", "Shapes", [f"A note {NASTY}."], ["attack-1", "attack-2"]),
-        "fig4": Section(
-            "Faces",
-            "CelebA",
-            plots=[Plot("who", "faces.png", "people", faces=True)],
-            details={"lost": math.nan},
-        ),
+        "fig3": Section(f"Figure {NASTY}", "Shapes", [f"A note {NASTY}."]),
+        "fig4": Section("Faces", "CelebA", plots=[Plot("who", "faces.png", "people", faces=True)]),
     }
 
     def writing(**options):
-        return write_report(
-            tmp_path, frame(rows()), sections, {"fig3": First, "fig4": Faces}, PROVENANCE, **options
-        )
+        kinds = {"fig3": First, "fig4": Faces}
+        missing = {"fig3": ["attack-1", "attack-2"]}
+        facts = {"provenance": PROVENANCE, "missing": missing, "jobs": {"lost": math.nan}}
+        return write_report(tmp_path, frame(rows()), sections, kinds, facts, **options)
 
     return writing
 
@@ -159,7 +154,7 @@ def test_csv_has_every_measurement_and_no_formula_and_json_no_nan(write, tmp_pat
 
     record = json.loads((tmp_path / "results.json").read_text(), parse_constant=refuse)
     assert record["provenance"] == PROVENANCE and len(record["claims"]) == 8
-    assert record["sections"]["fig4"]["details"] == {"lost": None}
+    assert record["jobs"] == {"lost": None}
 
 
 def test_markdown_has_the_same_tables_and_no_markup_of_strangers(write, tmp_path):

@@ -9,9 +9,9 @@ from tosc_agents.commands.reproduce import parse_given
 from tosc_agents.experiments import reproduction
 from tosc_agents.experiments.jobs import Job, RunCache
 from tosc_agents.experiments.measurements import read
+from tosc_agents.experiments.report import Section, Table
 from tosc_agents.experiments.reproduction import EXPERIMENTS, Reproduction
-from tosc_agents.experiments.sections import Section, Table
-from tosc_agents.experiments.trainings import SCHEME
+from tosc_agents.experiments.systems import SCHEME
 
 from tosc_env.errors import DataError, InputError
 
@@ -62,15 +62,20 @@ def test_what_is_not_finished_is_named_and_not_drawn(made, tmp_path):
     fig3 = whole.experiment("fig3")
     part.run(fig3.jobs[:2])
     whole.report(part, tmp_path)
-    assert any(name.startswith("attack-deepjscc-linear") for name in fig3.section(part, tmp_path).missing)
+    missing = json.loads((tmp_path / "results.json").read_text())["missing"]
+    assert any(name.startswith("attack-deepjscc-linear") for name in missing["fig3"])
+    assert set(missing) == set(EXPERIMENTS)
     table = read(tmp_path / "results.csv")
     assert set(table[table.metric == "accuracy"].method) == {"deepjscc"} and set(table.experiment) == {"fig3"}
-    assert "table2, fig4, table1" in (tmp_path / "report.md").read_text()
+    assert "fig3, table2, fig4, table1: what is missing" in (tmp_path / "report.html").read_text()
 
 
 def test_an_experiment_is_a_class_and_an_entry(monkeypatch, tmp_path):
     class Mine:
         jobs = (Job("mine-count", {}, lambda cache, folder: {"count": 7}),)
+
+        def __init__(self, preset, methods):
+            pass
 
         def rows(self, cache):
             value = cache.result(self.jobs[0])["count"]
@@ -83,7 +88,7 @@ def test_an_experiment_is_a_class_and_an_entry(monkeypatch, tmp_path):
         def show(table, folder):
             return [], [Table("Mine", table[["method", "value"]].astype(str))]
 
-    monkeypatch.setattr(reproduction, "EXPERIMENTS", {"mine": (Mine, lambda whole: Mine())})
+    monkeypatch.setattr(reproduction, "EXPERIMENTS", {"mine": Mine})
     whole, cache = Reproduction(tiny()), RunCache(tmp_path / "jobs", quiet=True)
     cache.run(whole.jobs("mine"))
     whole.report(cache, tmp_path)
@@ -93,7 +98,7 @@ def test_an_experiment_is_a_class_and_an_entry(monkeypatch, tmp_path):
 
 def test_a_checkpoint_that_nothing_takes_is_refused(made):
     whole, cache, _, _ = made
-    file = cache.folder_of(whole.images.training("baseline")) / SCHEME
+    file = cache.folder_of(whole.preset.images.training("baseline")) / SCHEME
     unused = Reproduction(tiny(), methods=METHODS, given={("images", "baseline", 5): file})
     with pytest.raises(InputError, match="no job takes the training baseline:5"):
         unused.jobs("fig3")

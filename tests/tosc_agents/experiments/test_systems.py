@@ -7,8 +7,7 @@ import torch
 from tosc_agents.experiments import systems
 from tosc_agents.experiments.jobs import RunCache
 from tosc_agents.experiments.methods import METHODS, method
-from tosc_agents.experiments.systems import Systems, source_of
-from tosc_agents.experiments.trainings import KEY, SCHEME, Recipe, load_method
+from tosc_agents.experiments.systems import KEY, SCHEME, Recipe, Systems, load_method, source_of
 
 from tosc_env.errors import CheckpointError
 from tosc_env.game import GameConfig

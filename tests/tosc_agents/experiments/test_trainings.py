@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tosc_agents.experiments.trainings import SCHEME, Recipe, train_recipe
+from tosc_agents.experiments.systems import SCHEME, Recipe, Systems
 from tosc_agents.learning.loop import LoopConfig
 from tosc_agents.training.fit_receiver import fit_receiver
 from tosc_agents.training.fit_scheme import SchemeTraining
@@ -25,11 +25,10 @@ def baseline(tmp_path_factory):
     return run(Recipe("deepjscc", {}, 8, **PLAIN), folder)
 
 
-def run(recipe, folder, start=None, **options):
+def run(recipe, folder, start=None, *, test=None, network=NETWORK, **options):
     source = SETTING.source(split="train", half="system")
-    return train_recipe(
-        recipe, SETTING, source, network=NETWORK, start=start, folder=folder, seed=3, **options
-    )
+    Systems(SETTING, network, {}).train(recipe, source, test, folder, start=start, seed=3, **options)
+    return folder / SCHEME
 
 
 def test_a_receiver_is_trained_and_the_transmitter_stays(tmp_path, baseline):
@@ -91,10 +90,9 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, baseline, rec
 @pytest.mark.parametrize("receiver_only", [False, True])
 def test_nothing_is_trained_behind_a_transmitter_that_did_not_fit(tmp_path, baseline, receiver_only):
     recipe = Recipe("deepjscc", {}, 1, start="baseline", receiver_only=receiver_only, **PLAIN)
-    source = SETTING.source(split="train", half="system")
     wider = {**NETWORK, "widths": [8, 16, 24]}
     with pytest.raises(InputError, match="whole transmitter of its start"):
-        train_recipe(recipe, SETTING, source, network=wider, start=baseline, folder=tmp_path, seed=0)
+        run(recipe, tmp_path, baseline, network=wider)
 
 
 def test_the_loss_must_meet_the_images_through_the_transmitter_alone():

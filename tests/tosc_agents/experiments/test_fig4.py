@@ -2,44 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from tosc_agents.experiments import attacks, systems
-from tosc_agents.experiments.attacks import ATTACKER, rebuild
-from tosc_agents.experiments.faces import fig4
-from tosc_agents.experiments.faces.data import face_setting
-from tosc_agents.experiments.faces.fig4 import Fig4
-from tosc_agents.experiments.faces.gender import ClassifierTraining
+from tiny_preset import tiny
+from tosc_agents.experiments import attacks, fig4, systems
+from tosc_agents.experiments.attacks import ATTACKER
+from tosc_agents.experiments.fig4 import ClassifierTraining, Fig4
 from tosc_agents.experiments.jobs import RunCache
 from tosc_agents.experiments.measurements import frame
-from tosc_agents.experiments.methods import method
-from tosc_agents.experiments.systems import Systems
-from tosc_agents.experiments.trainings import SCHEME, Recipe, load_method
+from tosc_agents.experiments.methods import label, method
+from tosc_agents.experiments.systems import SCHEME, Recipe, Systems, load_method
+from tosc_agents.pictures import rebuild
 
 from tosc_env.game import GameConfig
 from tosc_env.io.checkpoints import load_checkpoint
 from tosc_env.rendering import viewer
 
-SETTING = GameConfig("shapes", {"num_images": 120, "size": 16}, num_symbols=16)
+NAMES = ["Mustache", "Smiling", "Wavy_Hair"]
+SETTING = GameConfig(
+    "shapes",
+    {"num_images": 120, "size": 16, "binary_attributes": [*NAMES, "Male"]},
+    "attributes",
+    {"names": NAMES},
+    num_symbols=16,
+)
 NETWORK = {"stem": 4, "widths": [4, 8], "blocks": [0, 0], "receiver_width": 16, "receiver_depth": 1}
 RECIPES = {
     "baseline": Recipe("deepjscc", epochs=1, batch_size=30, cutout=0),
     "lbvq": Recipe("lbvq", epochs=1, batch_size=30, start="baseline", cutout=0),
 }
-METHODS = [method(key) for key in ("deepjscc", "label-only", "enc-rotation", "lbvq")]
-SMALL = {"steps": 4, "batch_size": 30}
-OPTIONS = {
-    "inversion": {"widths": [8, 4, 4, 4], **SMALL},
-    "attribute": {"width": 16, "depth": 1, **SMALL},
-    "classifier": ClassifierTraining(epochs=1, batch_size=30, stem=4, widths=(4, 4)),
-    "seeds": 2,
-}
+METHODS = ("deepjscc", "label-only", "enc-rotation", "lbvq")
+CLASSIFIER = ClassifierTraining(epochs=1, batch_size=30, stem=4, widths=(4, 4))
+
+
+def figure_of(methods=METHODS, setting=SETTING, seeds=2):
+    attacker = {"widths": [8, 4, 4, 4], "steps": 4, "batch_size": 30}
+    faces = Systems(setting, NETWORK, RECIPES)
+    evaluation = replace(tiny().evaluation, seeds=seeds)
+    return Fig4(
+        replace(tiny(), faces=faces, face_attacker=attacker, evaluation=evaluation), methods, CLASSIFIER
+    )
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fig4")
-    figure = Fig4(Systems(SETTING, NETWORK, RECIPES), methods=METHODS, **OPTIONS)
+    figure = figure_of()
     cache = RunCache(folder / "jobs", quiet=True)
     cache.run(figure.jobs)
     return figure, cache, figure.section(cache, folder), frame(figure.rows(cache))
@@ -61,7 +71,7 @@ def test_every_method_has_every_figure_and_knows_whose_it_is(run):
     }
     for one in METHODS:
         for name, attacker in wanted.items():
-            m = pick(table, name, one.key)
+            m = pick(table, name, one)
             assert (m.attacker, m.snr_db, m.experiment) == (
                 attacker,
                 12.0,
@@ -90,7 +100,7 @@ def test_attackers_learn_from_the_other_half_and_the_note_says_so(run):
 
 def test_the_table_has_ceiling_and_floor_below_the_schemes(run, tmp_path):
     _, (table,) = Fig4.show(run[3], tmp_path)
-    assert list(table.cells.scheme) == [*(one.label for one in METHODS), "original images", "knowing nothing"]
+    assert list(table.cells.scheme) == [*map(label, METHODS), "original images", "knowing nothing"]
     ceiling = pick(run[3], "gender_original", "original").value
     assert table.cells["Male from the image"].iloc[-2] == f"{ceiling * 100:.1f} %"
 
@@ -106,10 +116,10 @@ def test_the_plot_shows_the_same_images_in_each_row_and_figures_of_all(run, monk
     monkeypatch.setattr(attacks, "comparison_grid", spy)
     (plot,) = figure.section(cache, tmp_path).plots
     assert (tmp_path / plot.file).read_bytes().startswith(b"\x89PNG") and not plot.faces
-    assert list(seen["rows"]) == [one.label for one in METHODS]
+    assert list(seen["rows"]) == list(map(label, METHODS))
     assert all(row.shape == seen["images"].shape == (8, 3, 16, 16) for row in seen["rows"].values())
     assert seen["notes"]["LBVQ"].startswith(f"{pick(table, 'psnr_db', 'lbvq').value:.1f} dB, SSIM ")
-    monkeypatch.setattr(figure, "stand_in", None)
+    monkeypatch.setattr(figure, "stand_in", False)
     assert figure.section(cache, tmp_path).plots[0].faces  # plots of people are marked as such
 
 
@@ -119,26 +129,27 @@ def test_a_reconstruction_follows_its_noise_and_its_image(run):
     attacker = load_checkpoint(cache.folder_of(figure.rebuilding["deepjscc"]) / ATTACKER).policy
     game = figure.setting.game(split="test", snr_db=0.0)
     index = torch.tensor([7, 3, 7])
-    images = rebuild(game, scheme, attacker, index=index)
+
+    def rebuilt(**how):
+        return rebuild(game, scheme, {"": attacker}, **how)[""]
+
+    images = rebuilt(index=index)
     assert images.shape == (3, 3, 16, 16)
-    assert torch.equal(images, rebuild(game, scheme, attacker, index=index))
-    assert not torch.equal(images, rebuild(game, scheme, attacker, index=index, seed=1))
-    assert len(rebuild(game, scheme, attacker)) == 120
+    assert torch.equal(images, rebuilt(index=index))
+    assert not torch.equal(images, rebuilt(index=index, seed=1))
+    assert len(rebuilt()) == 120
 
 
 def test_more_methods_leave_finished_jobs_as_they_are(run):
     figure, *_ = run
-    fewer = Fig4(Systems(SETTING, NETWORK, RECIPES), methods=METHODS[:1], **OPTIONS)
+    fewer = figure_of(METHODS[:1])
     assert fewer.rebuilding["deepjscc"].slug == figure.rebuilding["deepjscc"].slug
-    other = Fig4(Systems(SETTING, NETWORK, RECIPES), methods=METHODS[:1], **{**OPTIONS, "seeds": 3})
+    other = figure_of(METHODS[:1], seeds=3)
     assert other.rebuilding["deepjscc"].slug != figure.rebuilding["deepjscc"].slug
 
 
 def test_images_of_shapes_are_not_mirrored_and_faces_are(monkeypatch):
     for module in (fig4, attacks, systems):  # there are no faces here to be looked at
         monkeypatch.setattr(module, "images_of", lambda setting: {})
-    shapes, faces = (
-        Fig4(Systems(s, {}, RECIPES), methods=METHODS, **OPTIONS) for s in (SETTING, GameConfig("celeba"))
-    )
+    shapes, faces = figure_of(), figure_of(setting=GameConfig("celeba"))
     assert not shapes.classifier.flip and faces.classifier.flip
-    assert shapes.setting == face_setting(SETTING)[0] and faces.setting == GameConfig("celeba")

@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tosc_agents.experiments.faces.data import values_of
-from tosc_agents.experiments.faces.gender import Classifier, ClassifierTraining, shown
+from tosc_agents.experiments.fig4 import Classifier, ClassifierTraining, shown
+from tosc_agents.learning.state import save_state
 
 from tosc_env.data import make_source
-from tosc_env.errors import InputError
 
 TINY = ClassifierTraining(
     epochs=4, batch_size=25, learning_rate=1e-2, flip=False, pad=0, stem=4, widths=(8, 8)
@@ -27,7 +26,7 @@ def brightness(count=400):
 def fitted(epochs=4, path=None, stop=None):
     images, truth = brightness()
     config = replace(TINY, epochs=epochs)
-    classifier = Classifier(3, 2, config)
+    classifier = Classifier(3, config)
 
     def progress(done, total, figures):
         if done == stop:
@@ -60,20 +59,16 @@ def test_a_stopped_training_ends_as_one_that_was_not(tmp_path):
 def test_saved_weights_decide_as_before(tmp_path):
     images, _ = brightness()
     classifier = fitted(1)
-    classifier.save(tmp_path / "c.safetensors")
-    again = Classifier(3, 2, TINY).load(tmp_path / "c.safetensors")
+    save_state(tmp_path / "c.safetensors", {"network": classifier.network.state_dict()})
+    again = Classifier(3, TINY).load(tmp_path / "c.safetensors")
     assert torch.equal(again.network(images[:9]), classifier.network(images[:9]))
 
 
 def test_the_images_shown_are_the_first_of_each_value_in_turn():
     source = make_source("shapes", split="test", num_images=60, size=16)
-    truth, values = values_of(source, "size")
-    index = shown(source, "size", 8)
-    assert truth[index].tolist() == [0, 1, 2, 0, 1, 2, 0, 1] and values == 3
+    truth = source.attributes[:, source.attribute_names.index("size")]
+    index = shown(truth, 8)
+    assert truth[index].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
     for value in range(3):
         firsts = (truth == value).nonzero().flatten()[: int((truth[index] == value).sum())]
         assert index[truth[index] == value].tolist() == firsts.tolist()
-    with pytest.raises(InputError, match="1 to 60 can be shown, not 61"):
-        shown(source, "size", 61)
-    with pytest.raises(InputError, match="unknown attribute of shapes 'Male'"):
-        values_of(source, "Male")

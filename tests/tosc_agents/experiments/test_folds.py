@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tosc_agents.experiments.faces.data import GENDER, STAND_IN, face_setting, fold, rarest, whole
+from tosc_agents.experiments.table2 import fold, rarest, whole
 
 from tosc_env.data.base import Source
 from tosc_env.data.statistics import compute_statistics
-from tosc_env.errors import InputError
 from tosc_env.game import GameConfig
 
 
@@ -85,22 +84,3 @@ def test_the_whole_is_all_splits_in_their_order():
     assert torch.equal(source.images, torch.cat([part.images for part in parts]))
     assert torch.equal(source.attributes, torch.cat([part.attributes for part in parts]))
     assert source.attribute_values == parts[0].attribute_values and "30 train, 30 test" in source.provenance
-
-
-def test_bad_folds_are_refused_in_one_sentence():
-    source = marked()
-    with pytest.raises(InputError, match="folds must be from 2"):
-        fold(source, 0, 1, 0, "Smiling")
-    with pytest.raises(InputError, match="k must be from 0 to 4, not 5"):
-        fold(source, 5, 5, 0, "Smiling")
-    with pytest.raises(InputError, match="did you mean 'Mustache'"):
-        fold(source, 0, 5, 0, "Moustache")
-
-
-def test_shapes_stand_in_with_the_names_and_the_size_of_the_faces():
-    setting, note = face_setting(GameConfig("shapes", {"num_images": 20}, snr_db=6.0))
-    source = setting.source(split="test")
-    assert note == STAND_IN and source.image_shape == (3, 64, 64) and setting.snr_db == 6.0
-    assert setting.game(split="test").task.labels == ("Mustache", "Smiling", "Wavy_Hair")
-    assert GENDER in source.attribute_names
-    assert face_setting(GameConfig("shapes", {"num_images": 20, "size": 16}))[0].data_kwargs["size"] == 16

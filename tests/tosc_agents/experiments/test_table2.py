@@ -7,23 +7,37 @@ from statistics import fmean
 
 import pytest
 import torch
-from tosc_agents.experiments.faces.balanced import Calibration, answers, fit_constant, measure
-from tosc_agents.experiments.faces.data import whole
-from tosc_agents.experiments.faces.table2 import Table2, fit_note
+from tiny_preset import tiny
+from tosc_agents.experiments import table2 as experiment
 from tosc_agents.experiments.jobs import RunCache, order
 from tosc_agents.experiments.measurements import FOLDS, frame, over_seeds
 from tosc_agents.experiments.methods import method
-from tosc_agents.experiments.trainings import SCHEME, Recipe, load_method
+from tosc_agents.experiments.systems import SCHEME, Recipe, Systems, load_method
+from tosc_agents.experiments.table2 import (
+    Table2,
+    fit_constant,
+    measure,
+    whole,
+    with_constant,
+)
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.training.evaluate import Figure
 
 from tosc_env.data.base import Source
 from tosc_env.errors import CheckpointError, InputError
+from tosc_env.exchange import rollout
 from tosc_env.game import Game, GameConfig
 from tosc_env.io.checkpoints import save_checkpoint
 from tosc_env.pipeline import make_scheme
 
-SETTING = GameConfig("shapes", {"num_images": 80, "size": 16}, num_symbols=16)
+NAMES = ["Mustache", "Smiling", "Wavy_Hair"]
+SETTING = GameConfig(
+    "shapes",
+    {"num_images": 80, "size": 16, "binary_attributes": [*NAMES, "Male"]},
+    "attributes",
+    {"names": NAMES},
+    num_symbols=16,
+)
 NETWORK = {"stem": 4, "widths": [4, 8], "blocks": [0, 0], "receiver_width": 16, "receiver_depth": 1}
 DP = {"epsilon_range": [0.01, 30.0], "epsilon": 0.1}
 RECIPES = {
@@ -38,14 +52,17 @@ RECIPES = {
         receiver_only=True,
     ),
 }
-METHODS = [method(key) for key in ("deepjscc", "label-only", "dp-0.1", "dp-cal-0.05", "enc-rotation", "lbvq")]
-NAMES = ("Mustache", "Smiling", "Wavy_Hair")
+METHODS = ("deepjscc", "label-only", "dp-0.1", "dp-cal-0.05", "enc-rotation", "lbvq")
+
+
+def table2(methods=METHODS, recipes=RECIPES):
+    return Table2(replace(tiny(), faces=Systems(SETTING, NETWORK, recipes), folds=2), methods)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("table2")
-    table = Table2(SETTING, RECIPES, NETWORK, methods=METHODS, folds=2)
+    table = table2()
     cache = RunCache(folder / "jobs", quiet=True)
     cache.run(table.jobs)
     return table, cache, over_seeds(frame(table.rows(cache))), table.section(cache, folder)
@@ -60,9 +77,9 @@ def test_every_method_has_every_figure_over_the_folds(run):
     _, _, rows, _ = run
     for one in METHODS:
         for kind in ("accuracy", "balanced"):
-            found = [pick(rows, f"{kind}_{name}", one.key) for name in NAMES]
+            found = [pick(rows, f"{kind}_{name}", one) for name in NAMES]
             assert all((m.over, m.samples, m.snr_db) == (FOLDS, 2, 12.0) and 0 <= m.value <= 1 for m in found)
-            assert pick(rows, kind, one.key).value == pytest.approx(fmean(m.value for m in found))
+            assert pick(rows, kind, one).value == pytest.approx(fmean(m.value for m in found))
     assert len(rows) == len(METHODS) * 2 * 4 + len(NAMES)
 
 
@@ -79,18 +96,18 @@ def test_every_image_is_tested_once(run):
     jobs = [job for job in table.jobs if job.name.startswith("table2-measure-baseline")]
     tested = [cache.result(job)["images"] for job in jobs]
     assert sum(tested) == 160 and any("over 160 images" in note for note in told.notes)
-    trained, valid, test = table._fold(0, torch.device("cpu"))
+    trained, valid, test = table.fold(0)
     assert len(test) == tested[0] and len(trained) + len(valid) + len(test) == 160
     assert cache.result(table.training("baseline", 0))["card"]["data"]["images"] == len(trained)
 
 
 def test_the_constant_is_fitted_on_images_that_are_neither_trained_on_nor_tested(run, monkeypatch):
     table, cache, _, _ = run
-    trained, valid, test = table._fold(0, torch.device("cpu"))
+    trained, valid, test = table.fold(0)
     seen = {image.numpy().tobytes() for part in (trained, test) for image in part.images}
     assert not any(image.numpy().tobytes() in seen for image in valid.images)
     assert len(valid) == len(trained) // 9
-    monkeypatch.setattr(table, "_fold", lambda k, device: (trained, valid, None))  # no test's images at all
+    monkeypatch.setattr(table, "fold", lambda k, device: (trained, valid, None))  # no test's images at all
     again = table.calibration.work(cache, cache.folder_of(table.calibration))
     assert again == cache.result(table.calibration)
 
@@ -126,54 +143,62 @@ def test_receivers_of_dp_hear_the_frozen_transmitter_of_their_own_fold(run):
 
 
 def test_one_constant_is_fitted_on_the_first_fold_for_all(run):
-    table, _, _, told = run
+    table, cache, _, _ = run
     jobs = [job for job in order(table.jobs) if job.name.startswith("table2-calibrate-")]
     assert len(jobs) == 1 and jobs[0].inputs["fold"] == 0
-    assert told.details["calibration"]["constant"] > 0
+    assert cache.result(table.calibration)["constant"] > 0
 
 
 @pytest.fixture(scope="module")
 def noisy(tmp_path_factory):
     """Noise that was trained over a range, and images whose right answers are what it decides without noise."""
     path = tmp_path_factory.mktemp("noisy") / "noisy.safetensors"
-    source = whole(replace(SETTING, data_kwargs={**SETTING.data_kwargs, "binary_attributes": list(NAMES)}))
-    setting = replace(SETTING, task="attributes", task_kwargs={"names": list(NAMES)})
+    setting = replace(SETTING, data_kwargs={**SETTING.data_kwargs, "binary_attributes": NAMES})
+    source = whole(setting)
     options = {**NETWORK, **RECIPES["dp-calibrated"].options, "told_snr_db": 12.0}
     with weights_from(0):
         scheme = make_scheme("dp-laplace", Game(source, setting).spec, **options).eval()
-    save_checkpoint(path, scheme, {})
+    game, usual = Game(source, setting, snr_db=140.0), scheme.stages[0].epsilon
     scheme.stages[0].epsilon = 1e9
-    logits, _ = answers(scheme, Game(source, setting, snr_db=140.0), 0)
-    thresholds = logits.median(0).values
+    with torch.no_grad():
+        sent = rollout(game, scheme, generator=torch.Generator().manual_seed(0))
+        logits = torch.cat([one.logits() for one in sent])
+        medians = logits.median(0).values
+        scheme.backbone.receiver[-1].bias -= medians
+    scheme.stages[0].epsilon = usual
+    save_checkpoint(path, scheme, {})
     own = Source.from_arrays(
         source.images,
         name="own",
-        attributes=(logits > thresholds).long(),
+        split="test",
+        attributes=(logits > medians).long(),
         attribute_names=NAMES,
         attribute_values=[("absent", "present")] * 3,
     )
-    return path, Game(own, setting, snr_db=140.0), thresholds
+    return path, Game(own, setting, snr_db=140.0)
 
 
-def test_the_fitted_noise_leaves_the_balanced_accuracy_that_was_asked_for(noisy):
-    path, game, thresholds = noisy
+def test_the_fitted_noise_leaves_the_balanced_accuracy_that_was_asked_for(noisy, monkeypatch):
+    path, game = noisy
 
-    def fit(target, budgets=(0.05, 0.1), seeds=(0, 1)):
-        return fit_constant(path, game, thresholds, target, budgets, seeds)
+    def fit(target, budgets=(0.05, 0.1)):
+        return fit_constant(path, game, target, budgets)
 
     best, worst = fit(1.0), fit(0.0)
-    assert not best.within and not worst.within
-    assert best.constant < worst.constant and best.reached > worst.reached + 0.2
-    target = (best.reached + worst.reached) / 2
+    assert not best["within"] and not worst["within"]
+    assert best["constant"] < worst["constant"] and best["reached"] > worst["reached"] + 0.2
+    target = (best["reached"] + worst["reached"]) / 2
     met = fit(target)
-    assert met.within and met.reached == pytest.approx(target, abs=0.02)
-    assert best.constant < met.constant < worst.constant
+    assert met["within"] and met["reached"] == pytest.approx(target, abs=0.02)
+    assert best["constant"] < met["constant"] < worst["constant"]
     # What is played with the constant is what was fitted, also at the ends of what was trained for.
     for fitted in (best, met, worst):
-        played = load_method(path, fitted.applied(method("dp-cal-0.05")))
-        found = measure(played, game, thresholds, (0, 1))
-        assert float(found[1].mean()) == pytest.approx(fitted.reached, abs=0.005)
-        load_method(path, fitted.applied(method("dp-cal-0.1")))
+        played = load_method(path, with_constant(method("dp-cal-0.05"), fitted))
+        with monkeypatch.context() as patched:
+            patched.setattr(experiment, "SNR_DB", 140.0)
+            found = measure(played, game)["balanced"]
+        assert fmean(found.values()) == pytest.approx(fitted["reached"], abs=0.05)
+        load_method(path, with_constant(method("dp-cal-0.1"), fitted))
     with pytest.raises(CheckpointError, match="a factor of 3e"):
         fit(0.5, budgets=(0.001, 10.0))
 
@@ -182,29 +207,28 @@ def test_only_calibrated_noise_can_be_fitted(run, noisy):
     table, cache, _, _ = run
     baseline = cache.folder_of(table.training("baseline", 0)) / SCHEME
     with pytest.raises(CheckpointError, match="no dp-laplace in mode 'calibrated'"):
-        fit_constant(baseline, noisy[1], noisy[2], 0.5, (0.05,), [0])
+        fit_constant(baseline, noisy[1], 0.5, (0.05,))
 
 
-def test_a_failed_fit_is_called_one(run):
-    fitted = Calibration(0.1, 0.05, 0.9, 0.46, 0.5, False)
-    assert "the fit did not succeed" in fit_note(fitted)
-    assert "the fit did not succeed" not in fit_note(replace(fitted, within=True))
+@pytest.mark.parametrize("within", [True, False])
+def test_a_failed_fit_is_called_one(run, monkeypatch, tmp_path, within):
+    table, cache, _, _ = run
+    fitted = {**cache.result(table.calibration), "within": within}
+    read = cache.result
+    monkeypatch.setattr(cache, "result", lambda job: fitted if job is table.calibration else read(job))
+    assert ("the fit did not succeed" in table.section(cache, tmp_path).notes[-1]) == (not within)
 
 
 def test_trainings_are_shared_and_a_changed_recipe_is_another_job():
-    few = Table2(SETTING, RECIPES, NETWORK, methods=METHODS[:1], folds=2)
-    more = Table2(SETTING, RECIPES, NETWORK, methods=METHODS, folds=2)
+    few, more = table2(METHODS[:1]), table2()
     assert few.training("baseline", 0).slug == more.training("baseline", 0).slug
     longer = {**RECIPES, "baseline": replace(RECIPES["baseline"], epochs=2)}
-    changed = Table2(SETTING, longer, NETWORK, methods=METHODS, folds=2)
+    changed = table2(recipes=longer)
     assert changed.training("lbvq", 0).slug != more.training("lbvq", 0).slug
     assert more.training("baseline", 0).slug != more.training("baseline", 1).slug
 
 
-def test_what_cannot_be_planned_is_refused_in_one_sentence():
+def test_a_training_without_a_recipe_is_refused_and_a_rival_joins_what_is_fitted_to_it():
     with pytest.raises(InputError, match="unknown training 'ibal'"):
-        Table2(SETTING, RECIPES, NETWORK, methods=[method("ibal")], folds=2)
-    with pytest.raises(InputError, match="fitted to 'lbvq'"):
-        Table2(SETTING, RECIPES, NETWORK, methods=[method("dp-cal-0.9")], folds=2)
-    with pytest.raises(InputError, match="several attributes"):
-        Table2(GameConfig("cifar10"), RECIPES, NETWORK, methods=[], folds=2)
+        table2(["ibal"])
+    assert list(table2(["dp-cal-0.9"]).by_training) == ["lbvq", "dp-calibrated"]
