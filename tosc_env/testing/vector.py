@@ -13,7 +13,7 @@ from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
-from tosc_env.testing.laws import fail, global_streams_untouched, require, step
+from tosc_env.testing.laws import global_streams_untouched, require, step
 
 FIGURES = ("accuracy", "psnr_db", "mse", "snr_db", "stand_in")
 """Keys that every info has."""
@@ -62,11 +62,11 @@ def check_vector_env(env: VectorEnv, max_steps: int = 200) -> None:
         first = _play(env, mode, 7, max_steps)
     again = _play(env, mode, 7, max_steps, meddle=True)
     for t, (one, other) in enumerate(zip(first, again, strict=True)):
-        if not data_equivalence(one[:4], other[:4], exact=True):
-            fail(
-                f"the same seed gives another trajectory (from step {t} on) when global generators move or the "
-                "caller overwrites what was returned; draw from a generator of your own and return copies."
-            )
+        require(
+            data_equivalence(one[:4], other[:4], exact=True),
+            f"the same seed gives another trajectory (from step {t} on) when global generators move or the caller "
+            "overwrites what was returned; draw from a generator of your own and return copies.",
+        )
     one, two = (_copied(env.reset(seed=seed)[0]) for seed in (1, 2))
     require(any(not np.array_equal(one[k], two[k]) for k in one), "two seeds give the same observations.")
     _check_autoreset(env, mode, first)
@@ -179,10 +179,8 @@ def _check_autoreset(env: VectorEnv, mode: AutoresetMode, steps: list[_Step]) ->
             require(np.array_equal(info[key], ended), f"info[{key!r}] must name the rows that ended.")
     elif mode is AutoresetMode.NEXT_STEP:
         after = steps[at + 1]
-        if not (not after.ended[ended].any() and not after.reward[ended].any()):
-            fail(
-                "with NEXT_STEP, the step after the end begins an episode: its reward is 0 and it does not end."
-            )
+        begins = not after.ended[ended].any() and not after.reward[ended].any()
+        require(begins, "with NEXT_STEP, the step after the end begins an episode: reward 0, and no end.")
 
 
 def _check_partial_reset(env: VectorEnv) -> None:
@@ -192,8 +190,8 @@ def _check_partial_reset(env: VectorEnv) -> None:
     mask[0] = True
     with step('reset(options={"reset_mask": ...})'):
         after = _copied(env.reset(options={"reset_mask": mask})[0])
-    if not all(np.array_equal(before[key][1:], after[key][1:]) for key in before):
-        fail("a reset of row 0 alone changed what other rows see.")
+    kept = all(np.array_equal(before[key][1:], after[key][1:]) for key in before)
+    require(kept, "a reset of row 0 alone changed what other rows see.")
     main = next(key for key in before if key != "csi")
     require(not np.array_equal(before[main][0], after[main][0]), "a reset of row 0 alone did not restart it.")
 
