@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from tosc_env.data.base import Source, shuffled
-from tosc_env.data.checks import Owned
+from tosc_env.data.checks import Owned, check_split
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import stamps
-from tosc_env.data.pictures import check_channels, check_size, decode, path_name, read_table, usual_threads
-from tosc_env.errors import DataError, InputError, shown, warn_user
+from tosc_env.data.pictures import Channels, Size, decode, path_name, read_table, sides, usual_threads
+from tosc_env.errors import DataError, InputError, warn_user
 from tosc_env.io.files import check_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm")
@@ -42,8 +42,8 @@ class Folder(DataSet):
         self,
         split: str = "train",
         path: str | os.PathLike[str] | None = None,
-        size: int | tuple[int, int] | None = None,
-        channels: int | None = None,
+        size: Size = None,
+        channels: Channels = None,
         skip_broken: bool = False,
     ) -> Source:
         """Images uint8 [N, C, H, W] in no particular order; a table of more than 1 GiB lies on the disk, and more than
@@ -52,9 +52,7 @@ class Folder(DataSet):
         Args:
             split: ``"train"`` or ``"test"``.
             path: the folder.
-            size: pixels, one number or [height, width]: each image's largest centred part of that shape is resized.
-                None: as they are, if all are alike.
-            channels: 1 (grey) or 3; None: as they are, if all are alike.
+            size, channels: what all images are brought to; None: as they are, if all are alike.
             skip_broken: leave out images that cannot be read, with a warning.
 
         Raises:
@@ -65,9 +63,8 @@ class Folder(DataSet):
             raise InputError(
                 "the data set 'folder' needs path=, the folder that has a folder of images per class."
             )
-        if split not in self.splits:
-            raise InputError(f"split of folder must be 'train' or 'test', not {shown(split)}.")
-        sides, base = check_size(size), Path(os.path.expanduser(check_path(path)))
+        check_split(self.name, split, self.splits)
+        base = Path(os.path.expanduser(check_path(path)))
         classes, train, test = _listed(base)
         files, labels = train if split == "train" else test
         if not files:
@@ -75,7 +72,7 @@ class Folder(DataSet):
                 f"{path_name(base)} has no {split} images: a class needs {_FIFTH} for one to be a test image, or give "
                 "folders train and test."
             )
-        images, tags = _read(files, stamps(files), labels, check_channels(channels), sides, bool(skip_broken))
+        images, tags = _read(files, stamps(files), labels, channels, sides(size), skip_broken)
         again = partial(self.load, "train", os.path.abspath(base), size, images.shape[1], skip_broken)
         return Source.from_arrays(
             Owned(images),

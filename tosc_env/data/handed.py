@@ -14,7 +14,7 @@ from torch.utils.data import Subset
 from tosc_env.data.base import Source
 from tosc_env.data.checks import Owned
 from tosc_env.data.folder import Folder
-from tosc_env.data.pictures import check_channels, check_size, decode, read_table
+from tosc_env.data.pictures import Channels, Size, decode, read_table, sides
 from tosc_env.errors import InputError, shown
 from tosc_env.options import check_dense, checked
 
@@ -28,8 +28,8 @@ def as_source(
     *,
     name: str | None = None,
     split: str = "train",
-    size: int | tuple[int, int] | None = None,
-    channels: int | None = None,
+    size: Size = None,
+    channels: Channels = None,
     skip_broken: bool = False,
     **facts: Any,
 ) -> Source:
@@ -55,8 +55,8 @@ def as_source(
         name: what results and checkpoints call it; by default "folder" for a path, as ``--data folder`` does, else
             "mine".
         split: ``"train"``, ``"test"`` or ``"valid"``.
-        size: of a folder or data set: pixels, one number or [height, width] (:func:`.pictures.decode`).
-        channels: of a folder or data set: 1 (grey) or 3; None: as they are, if all are alike.
+        size, channels: of a folder or data set: what all images are brought to (:data:`.pictures.Size`, 1 or 3 for grey
+            or colour); None: as they are, if all are alike.
         skip_broken: of a folder or data set: leave out images that cannot be read, with a warning.
         facts: more of :meth:`Source.from_arrays`.
 
@@ -95,7 +95,7 @@ def as_source(
             "images are given as an array, a folder's path, or a data set with a length and items, not "
             f"{type(given).__name__}."
         )
-    return _of_items(given, name, split, check_size(size), check_channels(channels), skip_broken, facts)
+    return _of_items(given, name, split, sides(size), channels, skip_broken, facts)
 
 
 def _is_array(given: Any) -> bool:

@@ -8,15 +8,15 @@ import tempfile
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from tosc_env.errors import DataError, InputError, printable, shown, warn_user
+from tosc_env.errors import DataError, InputError, printable, warn_user
 from tosc_env.options import check_count
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM")
@@ -31,22 +31,18 @@ _STRIP = 64  # rows that are put on white at once
 _COLOURLESS = ("1", "L", "LA", "I;16", "I;16B", "I;16L")
 
 
-def check_size(size: object) -> tuple[int, int] | None:
-    """Height and width of an option: one number for both, a pair, or None."""
+Size = int | tuple[int, int] | None
+"""Pixels, one number or [height, width]: a picture's largest centred part of that shape is resized. None: as it is."""
+Channels = Literal[1, 3] | None
+"""1 is grey; None: as they are, if all are alike."""
+
+
+def sides(size: Size) -> tuple[int, int] | None:
+    """Height and width, from 8 to 1024; InputError for others."""
     if size is None:
         return None
-    sides = [size, size] if not isinstance(size, list | tuple) else list(size)
-    if len(sides) != 2:
-        raise InputError(f"size must be a number of pixels or [height, width], not {shown(size)}.")
-    height, width = (check_count(side, "size", 8, 1024) for side in sides)
-    return height, width
-
-
-def check_channels(channels: object) -> int | None:
-    """1, 3 or None; InputError otherwise."""
-    if channels is not None and check_count(channels, "channels", 1, 3) == 2:
-        raise InputError("channels must be 1, 3 or None, not 2.")
-    return channels if channels is None else int(channels)  # type: ignore[call-overload]
+    height, width = (size, size) if isinstance(size, int) else size
+    return check_count(height, "size", 8, 1024), check_count(width, "size", 8, 1024)
 
 
 def open_picture(picture: Any) -> Any:
@@ -64,7 +60,7 @@ def open_picture(picture: Any) -> Any:
     except UnidentifiedImageError:
         raise ValueError(f"it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file") from None
     except Exception as error:  # a damaged header raises almost any
-        raise ValueError(_phrase(error)) from error
+        raise ValueError(phrase(error)) from error
     if found.width * found.height > _LARGEST:
         raise ValueError(f"it claims {found.width} x {found.height} pixels, more than {_LARGEST:,}")
     if found.mode in ("I", "F"):
@@ -114,7 +110,7 @@ def _decoded(picture: Any, found: Any, channels: int | None, size: tuple[int, in
             image = image.resize(size[::-1], Image.Resampling.BILINEAR)
         pixels = np.asarray(image)
     except Exception as error:  # damaged pixels raise almost any
-        raise ValueError(_phrase(error)) from error
+        raise ValueError(phrase(error)) from error
     finally:
         if found is not picture:
             found.close()
@@ -190,7 +186,7 @@ def read_table(
         except InputError:
             raise
         except ValueError as error:
-            return _phrase(error)
+            return phrase(error)
         if table is None:
             table, first = _room((count, *pixels.shape)), i
         if pixels.shape != table.shape[1:]:
@@ -215,7 +211,7 @@ def read_table(
         note(i, put(i))
         if table is not None:
             break
-    for i, wrong in _in_turn(put, waiting, threads):
+    for i, wrong in in_turn(put, waiting, threads):
         note(i, wrong)
     if broken:
         told = f"{len(broken):,} of {count:,} images cannot be read, the first being {broken[0]}"
@@ -230,7 +226,7 @@ def read_table(
     return table[: len(kept)], kept
 
 
-def _in_turn(work: Callable[[int], Any], waiting: Iterator[int], threads: int) -> Iterator[tuple[int, Any]]:
+def in_turn(work: Callable[[int], Any], waiting: Iterable[int], threads: int) -> Iterator[tuple[int, Any]]:
     if threads == 1:
         yield from ((i, work(i)) for i in waiting)
         return
@@ -266,7 +262,7 @@ def _room(shape: tuple[int, ...]) -> np.ndarray:
         ) from error
 
 
-def _phrase(error: Exception) -> str:
+def phrase(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from tosc_env.data.dataset import DataSet
 from tosc_env.data.shapes_render import CLASS_NAMES, COLOURS, POSITIONS, SIZES, TEXTURES, Scene, render
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import InputError
-from tosc_env.options import check_count, check_hint
+from tosc_env.options import Within, check_count, checked
 
 ATTRIBUTES = {"colour": tuple(COLOURS), "texture": TEXTURES, "position": POSITIONS, "size": SIZES}
 DEFAULT_COUNT = {"train": 10_000, "test": 2_000}
@@ -36,12 +37,13 @@ class Shapes(DataSet):
     terms = "Shapes: drawn by this package itself; MIT, like the package."
     how = "always there"
 
+    @checked
     def load(
         self,
         split: str = "train",
         size: int = 32,
-        seed: int = 0,
-        num_images: int | None = None,
+        seed: Annotated[int, Within(0, 2**62)] = 0,
+        num_images: Annotated[int, Within(2, 1_000_000)] | None = None,
         binary_attributes: str | Sequence[str] | None = None,
     ) -> Source:
         """Images uint8 [N, 3, size, size].
@@ -67,15 +69,12 @@ class Shapes(DataSet):
             (('absent', 'present'),)
         """
         size = check_count(size, "size of shapes", 16, 128, multiple=8)
-        seed = check_count(seed, "seed of shapes", 0, 2**62)
         count = DEFAULT_COUNT[split] if num_images is None else num_images
-        check_count(count, "num_images of shapes", 2, 1_000_000)
         training_count = count if split == "train" else DEFAULT_COUNT["train"]
         images, labels, facts = _generate(seed, split, size, count)
         if binary_attributes is None:
             names, values, columns = tuple(ATTRIBUTES), tuple(ATTRIBUTES.values()), facts
         else:
-            check_hint(binary_attributes, str | Sequence[str], "binary_attributes")
             names = (binary_attributes,) if isinstance(binary_attributes, str) else tuple(binary_attributes)
             values = (("absent", "present"),) * len(names)
             columns = binary_columns(labels, facts, len(names))
