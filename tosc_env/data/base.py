@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache, partial
-from typing import Any, Literal, NoReturn, TypeVar, final, get_args
+from typing import Any, Literal, NoReturn, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -19,13 +19,12 @@ from tosc_env.data.checks import (
     as_positions,
     check_half,
     check_names,
-    check_split,
 )
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.devices import resolve_device
-from tosc_env.errors import DataError, InputError, shown, warn_user
+from tosc_env.errors import DataError, InputError, listing, shown, warn_user
 from tosc_env.identity import digest, tensor_digest
-from tosc_env.options import checked
+from tosc_env.options import check_choice, checked
 from tosc_env.types import Batch
 
 T = TypeVar("T")
@@ -58,8 +57,7 @@ class Source:
     :func:`tosc_env.data.make_source`.
 
     What it holds never changes: no attribute can be assigned, nobody else can write to its memory, and it is not
-    subclassed. Remembered symbols, the numbers of messages under a key and the identity of a result rely on it. Other
-    images are another source.
+    subclassed. Remembered symbols, the numbers of messages under a key and the identity of a result rely on it.
 
     Attributes:
         name: the data set.
@@ -152,20 +150,20 @@ class Source:
         if class_names is None and labels is not None and isinstance(training, Source):
             class_names = training.class_names
         tags, classes = as_labels(labels, len(pixels), class_names)
-        if class_names is None and split == "train":
-            _warn_of_gaps(tags, name)
+        gaps = (tags.bincount() == 0).nonzero().flatten().tolist()
+        if gaps and class_names is None and split == "train":
+            warn_user(
+                f"no image of {name} has the label {listing(map(str, gaps))}, and each is a class all the same: number "
+                "labels from 0 without gaps, or give class_names."
+            )
         tags = tags.to(target)
         columns, names, values = as_attributes(attributes, len(pixels), attribute_names, attribute_values)
-        check_split(name, split, ("train", "valid", "test"))
-        if halves not in get_args(Halves):
-            raise InputError(f"halves must be 'shuffled' or 'in-order', not {shown(halves)}.")
+        check_choice(split, f"split of {name}", ("train", "valid", "test"))
         statistics: Callable[[], Statistics]
         if isinstance(training, Source):
-            if training.image_shape != tuple(pixels.shape[1:]):
-                raise InputError(
-                    f"images of shape {tuple(pixels.shape[1:])} do not fit a training split "
-                    f"of shape {training.image_shape}."
-                )
+            shape = tuple(pixels.shape[1:])
+            if training.image_shape != shape:
+                raise InputError(f"images {shape} do not fit a training split of {training.image_shape}.")
             statistics = partial(getattr, training, "statistics")
         elif training is not None:
             statistics = training
@@ -180,10 +178,8 @@ class Source:
         return self._images.shape[0] * self._ways
 
     def __repr__(self) -> str:
-        part = f", half={self.half!r}" if self.half else ""
-        return (
-            f"Source({self.name!r}, split={self.split!r}{part}, images={len(self)}, device='{self.device}')"
-        )
+        part = f"split={self.split!r}" + (f", half={self.half!r}" if self.half else "")
+        return f"Source({self.name!r}, {part}, images={len(self)}, device='{self.device}')"
 
     @property
     def images(self) -> Tensor:
@@ -227,8 +223,7 @@ class Source:
 
     @cached_property
     def sha256(self) -> str:
-        """The digest of all images, labels and attributes, and of the names of these: which images they are, whatever
-        they are called."""
+        """The digest of all images, labels and attributes, and of the names of these, whatever the source is called."""
         names = self.class_names, self.attribute_names, self.attribute_values
         return digest([self._digest, tensor_digest([self._labels, self._attributes]), names])
 
@@ -268,18 +263,14 @@ class Source:
 
     @cached_property
     def augmented(self) -> Source:
-        """These N images and their changed copies, with the labels and attributes of the image: the position p is the
-        image p mod N, changed in the way p div N (:func:`~tosc_env.data.augmentation.augment`).
-
-        It is always the same object, shares the memory, and has the same number: its first N images are these.
-        """
+        """These N images and their changed copies: the position p is the image p mod N, changed in the way p div N
+        (:func:`~tosc_env.data.augmentation.augment`). It shares the memory, and has the same number."""
         longer = replace(self._with(lambda values: values), _ways=WAYS)
         vars(longer)["_digest"] = self._digest
         return longer
 
     def subset(self, index: Tensor | Sequence[int]) -> Source:
         """The source made of the images at ``index``; statistics stay those of the whole training split."""
-        self._check_parts()
         where = as_positions("index", index, self.device)
         if where.ndim != 1 or where.numel() == 0:
             raise InputError(f"a subset needs a non-empty row of positions, not shape {tuple(where.shape)}.")
@@ -288,11 +279,8 @@ class Source:
         return self._with(lambda values: values.index_select(0, where))
 
     def take_half(self, half: str | None) -> Source:
-        """``floor(N / 2)`` of the training images (``"system"``) or the rest (``"attacker"``).
-
-        The halves are disjoint.  By default each has half of every class, chosen once and for all, in no particular
-        order.  Those of a data set with an official order are its first and its second half, and share its memory.
-        A class that is missing from one of them is a warning.
+        """``floor(N / 2)`` of the training images (``"system"``) or the rest (``"attacker"``), divided as
+        :attr:`halves` says; in order, they share this source's memory. A class that is missing from one is a warning.
 
         Raises:
             InputError: another name, a split other than the training split, or a source already halved.
@@ -300,7 +288,6 @@ class Source:
         check_half(half, self.split)
         if half is None:
             return self
-        self._check_parts()
         if self.half is not None:
             raise InputError(f"this source is already the {self.half} half; take halves of the whole split.")
         if len(self) < 2:
@@ -311,10 +298,10 @@ class Source:
         taken = self._with(lambda values: values[part] if order is None else values[order[part]], half)
         missing = sorted(set(self._labels.unique().tolist()) - set(taken._labels.unique().tolist()))
         if missing:
-            told = ", ".join(repr(self.class_names[label]) for label in missing[:3])
+            told = listing(repr(self.class_names[label]) for label in missing)
             warn_user(
-                f"the {half} half of {self.name} has no image of {len(missing)} of its classes ({told}"
-                f"{', ...' if len(missing) > 3 else ''}), which the other half has."
+                f"the {half} half of {self.name} has no image of {len(missing)} of its classes ({told}), which the "
+                "other half has."
             )
         return taken
 
@@ -342,11 +329,9 @@ class Source:
         told["_make_provenance"] = partial(_constant, self.provenance)
         return partial(Source, **held, **told), ()
 
-    def _check_parts(self) -> None:
+    def _with(self, change: Callable[[Tensor], Tensor], half: str | None = None) -> Source:
         if self._ways > 1:
             raise InputError("parts are taken of images, and not of images with their changed copies.")
-
-    def _with(self, change: Callable[[Tensor], Tensor], half: str | None = None) -> Source:
         return replace(
             self,
             _images=change(self._images),
@@ -359,24 +344,11 @@ class Source:
         )
 
 
-def _warn_of_gaps(labels: Tensor, name: str) -> None:
-    """Say which of the classes that are counted up to the largest label have no image."""
-    missing = (labels.bincount() == 0).nonzero().flatten().tolist()
-    if missing:
-        told = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        warn_user(
-            f"no image of {name} has the label {told}, and each is a class all the same: number labels from 0 without "
-            "gaps, or give class_names."
-        )
-
-
 def check_source(given: object, name: str) -> Source:
     """Return what was given if it is a source; InputError otherwise."""
     if not isinstance(given, Source):
-        raise InputError(
-            f"{name} must be a Source, not {shown(given)}; tosc_env.as_source makes one of arrays, a folder or a data "
-            "set."
-        )
+        told = "tosc_env.as_source makes one of arrays, a folder or a data set"
+        raise InputError(f"{name} must be a Source, not {shown(given)}; {told}.")
     return given
 
 
@@ -389,7 +361,7 @@ def _loaded_again(again: Callable[[], Source], device: str, number: int) -> Sour
     source = again()
     if source.number != number:
         raise DataError(
-            f"the data set {source.name!r} that is found here is not the one of the pickle, which holds no images."
+            f"the data set {source.name!r} found here is not the one of the pickle, which has no images."
         )
     return source.to(device)
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from tosc_env.data.base import Source, shuffled
-from tosc_env.data.checks import Owned, check_split
+from tosc_env.data.checks import Owned
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import stamps
 from tosc_env.data.pictures import Channels, Size, decode, path_name, read_table, sides, usual_threads
 from tosc_env.errors import DataError, InputError, warn_user
 from tosc_env.io.files import check_path
+from tosc_env.options import check_choice
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm")
 _FIFTH = 5  # one of so many images of each class is a test image, where no folder says which
@@ -63,7 +64,7 @@ class Folder(DataSet):
             raise InputError(
                 "the data set 'folder' needs path=, the folder that has a folder of images per class."
             )
-        check_split(self.name, split, self.splits)
+        check_choice(split, "split of folder", self.splits)
         base = Path(os.path.expanduser(check_path(path)))
         classes, train, test = _listed(base)
         files, labels = train if split == "train" else test

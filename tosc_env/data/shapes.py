@@ -1,8 +1,7 @@
 """Shapes: a procedural data set that is always there, with private facts known by construction.
 
-Ten classes of shapes (the task), each image with a colour, a background texture, a position and a size
-(private attributes, drawn independently of the class), and nuisances: rotation, shade, brightness, pixel
-noise, and a background colour that is correlated with the class, as in natural images.
+Ten classes (the task), each image with a colour, a background texture, a position and a size (private attributes,
+independent of the class), and nuisances, among them a background colour that is correlated with the class.
 """
 
 from __future__ import annotations
@@ -99,13 +98,12 @@ class Shapes(DataSet):
 @lru_cache(maxsize=8)
 def _generate(seed: int, split: str, size: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Images uint8 [N, 3, size, size], labels int64 [N] and facts int64 [N, 4]; shared, made once."""
-    images, labels, facts = [], [], []
-    for block in range(-(-count // _BLOCK)):
-        scene = draw_scene(_generator(seed, split, block, 0), _BLOCK)
-        images.append(render(scene, size, _generator(seed, split, block, 1)))
-        labels.append(scene.labels)
-        facts.append(torch.stack([scene.colour, scene.texture, scene.position, scene.size], dim=1))
-    return torch.cat(images)[:count].clone(), torch.cat(labels)[:count], torch.cat(facts)[:count]
+    blocks = range(-(-count // _BLOCK))
+    scenes = [draw_scene(_generator(seed, split, block, 0), _BLOCK) for block in blocks]
+    images = [render(scenes[block], size, _generator(seed, split, block, 1)) for block in blocks]
+    facts = [torch.stack([s.colour, s.texture, s.position, s.size], dim=1) for s in scenes]
+    labels = torch.cat([scene.labels for scene in scenes])
+    return torch.cat(images)[:count].clone(), labels[:count], torch.cat(facts)[:count]
 
 
 @lru_cache(maxsize=8)
@@ -137,28 +135,16 @@ def draw_scene(generator: torch.Generator, count: int) -> Scene:
 
 
 def binary_columns(labels: Tensor, facts: Tensor, count: int) -> Tensor:
-    """The first ``count`` binary facts, int64 [N, count], of labels [N] and facts [N, 4].
+    """The first ``count`` binary facts, int64 [N, count], of labels [N] and facts [N, 4] (:data:`ATTRIBUTES`).
 
-    ``facts`` holds colour (8 values), texture (4), position (9) and size (3).  First come eleven plain
-    facts, each true for 4/9 to 1/2 of all images (warm colour, textured background, large, ...), then
-    the exclusive-or of every two of them.
-
-    Raises:
-        InputError: more facts than there are.
+    First come eleven plain facts, each true for 4/9 to 1/2 of all images, then the exclusive-or of every two of them
+    that have no common cause.
     """
-    plain = _plain(labels, *facts.unbind(1))
-    pairs = [plain[a] ^ plain[b] for a, b in combinations(range(len(plain)), 2) if _independent(a, b)]
-    bits = plain + pairs
-    if not 1 <= count <= len(bits):
-        raise InputError(f"binary_attributes of shapes takes 1 to {len(bits)} names, not {count}.")
-    return torch.stack(bits[:count], dim=1).to(torch.int64)
-
-
-def _plain(labels: Tensor, colour: Tensor, texture: Tensor, position: Tensor, size: Tensor) -> list[Tensor]:
+    colour, texture, position, size = facts.unbind(1)
     row, column = position // 3, position % 3
     # A third of the images is large, left or in the top row; adding some of the middle ones, chosen by an
     # independent fact, brings that to 4 in 9.
-    return [
+    plain = [
         colour < 4,  # warm
         texture >= 2,  # a background with small patches
         size * 3 + column >= 5,  # large
@@ -171,8 +157,9 @@ def _plain(labels: Tensor, colour: Tensor, texture: Tensor, position: Tensor, si
         position % 2 == 1,  # the four edges of the grid against corners and centre
         labels >= 5,
     ]
-
-
-def _independent(a: int, b: int) -> bool:
-    where, what = {2, 3, 4, 9}, {7, 10}  # positions in the list of plain facts, by common cause
-    return not any({a, b} <= cause for cause in (where, what))
+    causes = ({2, 3, 4, 9}, {7, 10})  # where it is, and what it is
+    pairs = [(a, b) for a, b in combinations(range(len(plain)), 2) if not any({a, b} <= c for c in causes)]
+    bits = plain + [plain[a] ^ plain[b] for a, b in pairs]
+    if not 1 <= count <= len(bits):
+        raise InputError(f"binary_attributes of shapes takes 1 to {len(bits)} names, not {count}.")
+    return torch.stack(bits[:count], dim=1).to(torch.int64)

@@ -112,10 +112,9 @@ def _background(scene: Scene, x: Tensor, y: Tensor, size: int, generator: torch.
     colour = torch.where(near, 0.95 - colour, colour)
     waves = torch.zeros(len(scene.labels), size, size)
     phase = random[:, 13, None, None]
-    for texture, pattern in enumerate((None, _stripes, _checks)):
+    for texture, pattern in ((1, _stripes), (2, _checks)):
         chosen = (scene.texture == texture).nonzero()[:, 0]
-        if pattern is not None:
-            waves[chosen] = pattern(x, y, phase[chosen])
+        waves[chosen] = pattern(x, y, phase[chosen])
     chosen = (scene.texture == 3).nonzero()[:, 0]
     blotches = torch.rand(len(scene.labels), 8, 8, generator=generator)[chosen]
     waves[chosen] = 2 * blotches.repeat_interleave(size // 8, 1).repeat_interleave(size // 8, 2) - 1

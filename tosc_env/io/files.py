@@ -47,19 +47,14 @@ def check_path(path: str | os.PathLike[str]) -> Path:
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and move it there only if the block succeeds.
 
-    The bytes reach the disk before the name changes, so a kill, a crash or a full disk leaves either the
-    old file or the new one.
+    The bytes reach the disk before the name changes, so a kill, a crash or a full disk leaves either the old file or
+    the new one. WriteError where the folder cannot be written or the disk is full.
 
-    Raises:
-        WriteError: the folder cannot be written or the disk is full; names the file and the cause.
-
-    Example:
-        >>> import tempfile
-        >>> target = Path(tempfile.mkdtemp()) / "a.txt"
-        >>> with replacing(target) as part:
-        ...     _ = part.write_text("whole")
-        >>> target.read_text()
-        'whole'
+    >>> target = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> with replacing(target) as part:
+    ...     _ = part.write_text("whole")
+    >>> target.read_text()
+    'whole'
     """
     with replacing_all(path) as (part,):
         yield part
@@ -78,7 +73,8 @@ def replacing_all(*paths: str | os.PathLike[str]) -> Iterator[list[Path]]:
         yield parts
         for at, part in zip(targets, parts, strict=True):
             to_disk(part)
-            part.chmod(0o666 & ~_umask())
+            os.umask(mask := os.umask(0))
+            part.chmod(0o666 & ~mask)
             if at.is_dir():  # found out now, not after the first name has changed
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         for at, part in zip(targets, parts, strict=True):
@@ -100,18 +96,15 @@ def to_disk(path: Path) -> None:
 
 @contextmanager
 def scratch_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a new, empty folder beside ``path``, on the same disk, which is removed in the end.
+    """Yield a new, empty folder beside ``path``, on the same disk, which is removed in the end (of a killed process by
+    :func:`remove_leftovers`).
 
-    Whatever a killed process has left of one is removed by :func:`remove_leftovers`.
-
-    Example:
-        >>> import tempfile
-        >>> target = Path(tempfile.mkdtemp()) / "unpacked"
-        >>> with scratch_folder(target) as folder:
-        ...     (folder / "it").mkdir()
-        ...     _ = (folder / "it").rename(target)
-        >>> [path.name for path in target.parent.iterdir()]
-        ['unpacked']
+    >>> target = Path(tempfile.mkdtemp()) / "unpacked"
+    >>> with scratch_folder(target) as folder:
+    ...     (folder / "it").mkdir()
+    ...     _ = (folder / "it").rename(target)
+    >>> [path.name for path in target.parent.iterdir()]
+    ['unpacked']
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,9 +141,3 @@ def _part_of(path: Path) -> Path:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     return Path(name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
