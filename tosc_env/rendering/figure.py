@@ -120,8 +120,10 @@ class _Constellation:
         axes.spines[:].set_color(LINE)
         size = math.sqrt(box[2] / PANEL[0])  # of the markers, which shrink less than a tile does
         if points is not None:
-            known, ring = points.detach().cpu().numpy(), {"mfc": "none", "mec": "#9a9a9a", "zorder": 1}
-            axes.plot(known.real, known.imag, "o", ms=9 * size, mew=0.8 * size, **ring)
+            known = points.detach().cpu().numpy()
+            axes.plot(
+                known.real, known.imag, "o", ms=9 * size, mfc="none", mec="#9a9a9a", mew=0.8 * size, zorder=1
+            )
         (self.sent,) = axes.plot(
             [], [], "x", ms=4 * size, mew=size, color=INK, alpha=0.75, zorder=3, label="sent"
         )
