@@ -10,7 +10,8 @@ import difflib
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 
 LONGEST, LONGEST_VALUE, MOST_NAMES = 299, 80, 120
@@ -44,6 +45,17 @@ class DeniedError(ToscError, PermissionError):
 
 class TrainingError(ToscError, RuntimeError):
     """Training cannot go on, for instance because the loss is no longer a number."""
+
+
+@contextmanager
+def told_as(kind: type[ToscError], doing: str) -> Iterator[None]:
+    """Raise what the operating system refuses while ``doing`` something as an error of ours."""
+    try:
+        yield
+    except ToscError:
+        raise
+    except OSError as error:
+        raise kind(f"{doing}: {error.strerror or error}.") from error
 
 
 _LIBRARIES = [

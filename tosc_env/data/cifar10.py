@@ -21,7 +21,7 @@ from tosc_env.data.files import data_root, file_digest, read_text, retrieve, sta
 from tosc_env.data.pictures import phrase
 from tosc_env.data.plain_pickle import Call, as_bytes, read_pickle
 from tosc_env.data.statistics import Statistics, compute_statistics
-from tosc_env.errors import DataError
+from tosc_env.errors import DataError, told_as
 from tosc_env.io.files import WriteError, remove_leftovers, scratch_folder, to_disk
 
 RECORDS = 10_000  # images per batch file
@@ -151,15 +151,13 @@ def _provenance(layout: BinaryLayout) -> str:
 def _unpack(archive: Path, layout: BinaryLayout, record: dict[str, str]) -> None:
     """The archive's folder as the layout's, whole or not at all, with a record of every file's checksum."""
     try:
-        with scratch_folder(layout.folder) as work:
+        with told_as(WriteError, f"cannot unpack {archive}"), scratch_folder(layout.folder) as work:
             with tarfile.open(archive, "r:gz") as tar:
                 for member in tar:
                     # The release has folders and plain files; links, devices and files with holes are another's.
                     plain = member.isdir() or (member.isreg() and not member.issparse())
                     if not plain or member.size > _MOST_BYTES or member.offset > 2**30:
-                        raise DataError(
-                            f"{archive} holds {member.name!r}: too large for the release, or a link."
-                        )
+                        raise DataError(f"{archive} holds {member.name!r}, which is too large or a link.")
                     tar.extract(member, work, filter="data")  # "data" refuses paths that leave the folder
             fresh = BinaryLayout(work / layout.folder.name)
             if gone := fresh.missing():
@@ -172,10 +170,6 @@ def _unpack(archive: Path, layout: BinaryLayout, record: dict[str, str]) -> None
             os.replace(fresh.folder, layout.folder)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{archive} cannot be unpacked: {error}.") from error
-    except OSError as error:
-        if isinstance(error, DataError):
-            raise
-        raise WriteError(f"cannot unpack {archive}: {error.strerror or error}.") from error
 
 
 @dataclass(frozen=True)
@@ -285,13 +279,12 @@ _NAMES = frozenset(
 def _described(path: Path) -> dict[str, Any]:
     """The content of a pickled dictionary, in which a :class:`~tosc_env.data.plain_pickle.Call` stands for an array."""
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError("it is longer than any")
-        content = read_pickle(path.read_bytes(), _NAMES, opcodes=12 * RECORDS + 1000)
+        with told_as(DataError, f"cannot read {path}"):
+            if path.stat().st_size > _MOST_BYTES:
+                raise ValueError("it is longer than any")
+            content = read_pickle(path.read_bytes(), _NAMES, opcodes=12 * RECORDS + 1000)
         if type(content) is not dict:
             raise ValueError("it holds no dictionary")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
     except ValueError as error:
         raise DataError(f"{path} is not a CIFAR-10 batch: {phrase(error)}.") from error
     return content

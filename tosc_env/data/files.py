@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -10,7 +9,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from tosc_env.errors import DataError, one_line
+from tosc_env.errors import DataError, one_line, told_as
 from tosc_env.io.files import WriteError, to_disk
 
 _PIECE = 1 << 16  # bytes; at most so many are lost when the connection breaks
@@ -36,11 +35,8 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
 def file_digest(path: Path, algorithm: str) -> str:
     """The file's checksum in lower-case hex; ``algorithm`` is ``"md5"`` (as authors publish it) or ``"sha256"``."""
     made = partial(hashlib.new, algorithm, usedforsecurity=False)
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, made).hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
+    with told_as(DataError, f"cannot read {path}"), open(path, "rb") as file:
+        return hashlib.file_digest(file, made).hexdigest()
 
 
 def matches(path: Path, checksum: str) -> bool:
@@ -51,13 +47,10 @@ def matches(path: Path, checksum: str) -> bool:
 
 def read_text(path: Path) -> str:
     """The text of a list or record, in which what is no UTF-8 is replaced; DataError for a longer one."""
-    try:
-        if path.is_fifo():  # which would be waited for
-            raise OSError(errno.EINVAL, "it is a pipe")
-        with open(path, "rb") as file:
-            raw = file.read(_LONGEST + 1)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
+    if path.is_fifo():
+        raise DataError(f"cannot read {path}: it is a pipe, which would be waited for.")
+    with told_as(DataError, f"cannot read {path}"), open(path, "rb") as file:
+        raw = file.read(_LONGEST + 1)
     if len(raw) > _LONGEST:
         raise DataError(f"{path} has more than {_LONGEST:,} bytes, which no list or record has.")
     return raw.decode("utf-8", errors="replace")
@@ -89,26 +82,23 @@ def retrieve(url: str, target: Path, checksum: str, progress: bool = True) -> Pa
     import requests
 
     part = target.with_name(target.name + ".part")
-    try:
+    with told_as(WriteError, f"cannot write {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_file() and matches(target, checksum):
             return target
-        _gather(url, part, progress)
+        try:
+            _gather(url, part, progress)
+        except (requests.RequestException, ValueError) as error:
+            # The latter of headers and redirections that are none.
+            answer = getattr(error, "response", None)
+            cause = f"HTTP {answer.status_code}" if answer is not None else type(error).__name__
+            told = f"stopped after {_size(part):,} bytes ({cause}); run the same command again to continue"
+            raise DataError(f"the download of {url} {told}.") from error
         if not matches(part, checksum):
             part.unlink()
             raise DataError(f"what {url} sent does not carry the checksum {checksum}; it was deleted.")
         to_disk(part)
         os.replace(part, target)
-    except (requests.RequestException, ValueError) as error:
-        # The latter of headers and redirections that are none.
-        answer = getattr(error, "response", None)
-        cause = f"HTTP {answer.status_code}" if answer is not None else type(error).__name__
-        told = f"stopped after {_size(part):,} bytes ({cause}); run the same command again to continue"
-        raise DataError(f"the download of {url} {told}.") from error
-    except OSError as error:
-        if isinstance(error, DataError):
-            raise
-        raise WriteError(f"cannot write {target}: {error.strerror or error}.") from error
     return target
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from torch import Tensor
 
-from tosc_env.errors import LONGEST_VALUE, CheckpointError, InputError, one_line, shown
+from tosc_env.errors import LONGEST_VALUE, CheckpointError, InputError, one_line, shown, told_as
 from tosc_env.io.files import check_path, replacing_all
 from tosc_env.options import check_spec
 from tosc_env.types import SystemSpec
@@ -51,9 +51,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         header = read_plain(metadata.get(_KEY, ""))
     except ValueError as error:
-        raise CheckpointError(
-            f"{path} is no checkpoint of tosc-env, but other safetensors: {error}."
-        ) from None
+        raise CheckpointError(f"{path} holds no checkpoint of tosc-env: {error}.") from None
     found = header.get("format")
     if found != FORMAT:
         raise CheckpointError(f"{path} has the format {shown(found)}; this version reads {FORMAT!r}.")
@@ -118,13 +116,9 @@ def write_checkpoint(
     from safetensors.torch import save
 
     if check_path(path).suffix.lower() == CARD_SUFFIX:
-        raise InputError(
-            f"weights end in {SUFFIX!r}, not as {path}: {CARD_SUFFIX!r} is the ending of a card."
-        )
+        raise InputError(f"weights end in {SUFFIX!r}, and {path} in {CARD_SUFFIX!r}, as cards do.")
     if "sha256" in card:
-        raise InputError(
-            "a card holds no 'sha256' of its own: that is the digest of the weights it is about."
-        )
+        raise InputError("a card holds no 'sha256' of its own: that is the digest of its weights.")
     # Python writes the bytes: safetensors' own writer reports a full disk as an error that is no OSError.
     weights = save(tensors, metadata={_KEY: _json(header, sort_keys=True)})
     text = _json({"sha256": hashlib.sha256(weights).hexdigest(), **_in_json(card)}, indent=1) + "\n"
@@ -145,11 +139,8 @@ def read_shapes(path: str | os.PathLike[str]) -> dict[str, list[int]]:
 
 def sha256(path: str | os.PathLike[str]) -> str:
     """The digest of a file, 64 hexadecimal digits; raises CheckpointError where there is none."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from None
+    with told_as(CheckpointError, f"cannot read {path}"), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_plain(text: str) -> dict[str, Any]:
@@ -235,9 +226,8 @@ def _check_header(header: dict[str, Any], path: Path) -> None:
     except (AttributeError, KeyError, TypeError, ValueError):
         wrong += ["spec"]
     if wrong:
-        raise CheckpointError(
-            f"{path} has a damaged header: its {wrong[0]!r} is {shown(header.get(wrong[0]))}."
-        )
+        found = shown(header.get(wrong[0]))
+        raise CheckpointError(f"{path} has a damaged header: its {wrong[0]!r} is {found}.")
     for options in (header["options"], *(stage for stage in header["stages"] if isinstance(stage, dict))):
         for name in options.keys() & set(_NO_OPTIONS):
             raise CheckpointError(f"{path} has a damaged header: no file may set the option {name!r}.")
@@ -254,6 +244,4 @@ def _open(path: Path, read: Any) -> Any:
         with safe_open(path, framework="pt") as file:
             return read(file)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is not a readable checkpoint (truncated or corrupt): {error}."
-        ) from None
+        raise CheckpointError(f"{path} is no readable checkpoint (truncated or corrupt): {error}.") from None

@@ -139,9 +139,7 @@ def load_checkpoint(
             try:
                 policy.fitted_under = None if told is None else ThreatModel(**told)
             except (TypeError, InputError) as error:
-                raise CheckpointError(
-                    f"{path} has a damaged card: its threat model is none, as {error}"
-                ) from None
+                raise CheckpointError(f"{path} has a card with no threat model: {error}") from None
         else:
             key = given.pop("key", None)
             own = name is None or name == header["name"]
@@ -162,10 +160,8 @@ def check_registered(policy: Pipeline | Eavesdropper) -> None:
         parts = [(schemes, policy.name), *((registered_stages, stage.name) for stage in policy.added)]
     for registry, name in dict.fromkeys(parts):  # a look-up reads what all installed packages declare
         if name not in registry:
-            raise InputError(
-                f"a file holds names, and no {registry.kind} is registered as {name!r}: register its class with "
-                f"@tosc_env.register_{registry.kind}(...) or an entry point."
-            )
+            how = f"register its class with @tosc_env.register_{registry.kind}(...) or an entry point"
+            raise InputError(f"a file holds names, and no {registry.kind} is registered as {name!r}: {how}.")
 
 
 def check_fits(header: dict[str, Any], path: Path, spec: SystemSpec, data: str | None = None) -> None:
@@ -220,9 +216,7 @@ def _no_larger_than(path: Path) -> Iterator[None]:
         left["numbers"] -= tensor.numel()
         left["tensors"] -= 1
         if min(left.values()) < 0:
-            raise CheckpointError(
-                f"{path} has options for a far larger network than that whose tensors it holds."
-            )
+            raise CheckpointError(f"{path} has options for a far larger network than its tensors.")
 
     parameters, buffers = (
         register_module_parameter_registration_hook,

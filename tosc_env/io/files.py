@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tosc_env.errors import InputError, ToscError, shown
+from tosc_env.errors import InputError, ToscError, shown, told_as
 
 LEFTOVER_AGE = 86_400.0
 """Seconds after which the temporary file of a killed process is removed."""
@@ -65,24 +65,22 @@ def replacing_all(*paths: str | os.PathLike[str]) -> Iterator[list[Path]]:
     """Yield temporary paths as :func:`replacing` does; all files are on the disk before the first name changes."""
     targets = [Path(path) for path in paths]
     parts: list[Path] = []
-    at: object = targets[0]
     try:
-        for at in targets:
-            parts.append(_part_of(at))
-        at = " and ".join(map(str, targets))
-        yield parts
-        for at, part in zip(targets, parts, strict=True):
-            to_disk(part)
-            os.umask(mask := os.umask(0))
-            part.chmod(0o666 & ~mask)
-            if at.is_dir():  # found out now, not after the first name has changed
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        for at, part in zip(targets, parts, strict=True):
-            os.replace(part, at)
-    except OSError as error:
-        if isinstance(error, ToscError):
-            raise
-        raise WriteError(f"cannot write {at}: {error.strerror or error}.") from error
+        for target in targets:
+            with told_as(WriteError, f"cannot write {target}"):
+                parts.append(_part_of(target))
+        with told_as(WriteError, f"cannot write {' and '.join(map(str, targets))}"):
+            yield parts
+        for target, part in zip(targets, parts, strict=True):
+            with told_as(WriteError, f"cannot write {target}"):
+                to_disk(part)
+                os.umask(mask := os.umask(0))
+                part.chmod(0o666 & ~mask)
+                if target.is_dir():  # found out now, not after the first name has changed
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        for target, part in zip(targets, parts, strict=True):
+            with told_as(WriteError, f"cannot write {target}"):
+                os.replace(part, target)
     finally:
         for part in parts:
             part.unlink(missing_ok=True)
