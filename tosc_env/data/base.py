@@ -33,9 +33,7 @@ Halves = Literal["shuffled", "in-order"]
 
 
 def shuffled(labels: Tensor) -> Tensor:
-    """An order of images with labels [N] whose first ``floor(N / 2)`` hold half of every class, and the rest the other.
-
-    It is the same whenever it is asked for; a class with an odd number of images has its last one in either part.
+    """The one order of images with labels [N] whose first ``floor(N / 2)`` hold half of every class, up to one image.
 
     >>> labels = torch.arange(100) // 25
     >>> labels[shuffled(labels)[:50]].bincount(), labels[shuffled(labels)[50:]].bincount()
@@ -123,11 +121,10 @@ class Source:
             labels: integers [N] from 0, or the names of classes; ``None`` for images without classes.
             name: the data set's name in results.
             split: ``"train"``, ``"test"`` or ``"valid"``.
-            class_names: by default those of ``training``, else "0", "1", ... up to the largest label, or the names that
+            class_names: by default those of ``training``, else the numbers up to the largest label, or the names that
                 occur, sorted.
             attributes: integers [N, A] from 0, private facts about each image.
-            attribute_names: by default "attribute_0", ...
-            attribute_values: for each attribute the names of its values; by default "0", "1", ...
+            attribute_names, attribute_values: of the columns, and of each one's values; by default their numbers.
             training: the training split's source (or a function giving its statistics), for a test split;
                 ``None``: these images are the training split.
             provenance: one sentence on how the images were obtained, quoted by every result.
@@ -159,20 +156,16 @@ class Source:
         tags = tags.to(target)
         columns, names, values = as_attributes(attributes, len(pixels), attribute_names, attribute_values)
         check_choice(split, f"split of {name}", ("train", "valid", "test"))
-        statistics: Callable[[], Statistics]
         if isinstance(training, Source):
             shape = tuple(pixels.shape[1:])
             if training.image_shape != shape:
                 raise InputError(f"images {shape} do not fit a training split of {training.image_shape}.")
-            statistics = partial(getattr, training, "statistics")
-        elif training is not None:
-            statistics = training
-        else:
-            statistics = partial(compute_statistics, pixels, tags, len(classes))
-        origin = provenance if provenance is not None else f"{name} (images given by the user)."
-        make_provenance = origin if callable(origin) else lambda: origin
+            training = partial(getattr, training, "statistics")
+        statistics = training or partial(compute_statistics, pixels, tags, len(classes))
+        if not callable(provenance):
+            provenance = partial(_constant, provenance or f"{name} (images given by the user).")
         arrays = pixels, tags, columns.to(target)
-        return cls(*arrays, name, split, classes, names, values, statistics, make_provenance, halves=halves)
+        return cls(*arrays, name, split, classes, names, values, statistics, provenance, halves=halves)
 
     def __len__(self) -> int:
         return self._images.shape[0] * self._ways
@@ -228,13 +221,13 @@ class Source:
         return digest([self._digest, tensor_digest([self._labels, self._attributes]), names])
 
     def identity(self) -> dict[str, Any]:
-        """Describe what determines a result that these images go into (:mod:`tosc_env.identity`)."""
+        """Describe what determines a result that these images go into, wherever they were found."""
         named = {name: getattr(self, name) for name in ("name", "split", "half")}
-        return {**named, "images": len(self), "sha256": self.sha256}  # wherever they were found
+        return {**named, "images": len(self), "sha256": self.sha256}
 
     @property
     def number(self) -> int:
-        """A number of 63 bits that follows from all of the images: what a place in the source means elsewhere too."""
+        """A number of 63 bits that follows from all of the images."""
         return int.from_bytes(self._digest[8:], "big") >> 1
 
     @cached_property
@@ -315,8 +308,7 @@ class Source:
         return there
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Source:
-        # It never changes, so that games that are copied may share it.
-        return self
+        return self  # It never changes, so that games that are copied may share it.
 
     def __reduce__(self) -> Any:
         """A pickle holds the user's own images; of a data set, how to load it again and how to know that it is it."""
@@ -367,11 +359,8 @@ def _loaded_again(again: Callable[[], Source], device: str, number: int) -> Sour
 
 
 def content_numbers(images: Tensor) -> Tensor:
-    """Return two numbers of 63 bits for each of the images [B, C, H, W], float32: a multilinear hash of their bits.
-
-    int64 [B, 2], on the images' device without waiting for it. Who knows the hash can make images that collide; message
-    numbers drawn at random stand beside it.
-    """
+    """Two numbers of 63 bits for each of the images [B, C, H, W]: a multilinear hash of their bits in float32, int64
+    [B, 2]. Who knows the hash can make images that collide; message numbers drawn at random stand beside it."""
     words = images.detach().float().contiguous().view(torch.int32).flatten(1).long()
     factors = _factors(words.shape[1], str(images.device))
     return torch.stack([(words * row).sum(1) + row[0] for row in factors], dim=1).bitwise_right_shift(1).abs()

@@ -69,8 +69,7 @@ class CelebA(DataSet):
     ) -> Source:
         """Faces uint8 [N, 3, size, size] in the official order.
 
-        The JPEG files of a split are decoded once into ``cache/`` under the data root, which is mapped into memory,
-        and again when one of them is newer.
+        They are decoded once into ``cache/`` under the data root and mapped from there, and again when one is newer.
 
         Args:
             split: ``"train"``, ``"valid"`` or ``"test"``, by the official partition file.
@@ -85,10 +84,8 @@ class CelebA(DataSet):
         """
         base = data_root(root)
         if gone := missing_part(base):
-            raise DataError(
-                f"CelebA was not found: {gone} is missing; run 'tosc data get celeba' to read how to get it, "
-                f"or set TOSC_DATA_DIR to the folder that holds celeba/."
-            )
+            how = "run 'tosc data get celeba' to read how to get it, or set TOSC_DATA_DIR to the folder of celeba/"
+            raise DataError(f"CelebA was not found: {gone} is missing; {how}.")
         folder = base / "celeba"
         place = folder, base / "cache", size, float(crop)
         faces = _faces(folder, _stamp(folder))
@@ -127,21 +124,19 @@ class CelebA(DataSet):
         for name in (*LISTS, ARCHIVE) if (folder / ARCHIVE).is_file() else LISTS:
             found = file_digest(folder / name, "md5")
             if found != OFFICIAL_MD5[name]:
-                raise DataError(
-                    f"{folder / name} has the MD5 {found}, not the official {OFFICIAL_MD5[name]}; it can be "
-                    f"used as it is, and results will say so."
-                )
+                told = f"not the official {OFFICIAL_MD5[name]}; it can be used, and results will say so"
+                raise DataError(f"{folder / name} has the MD5 {found}, {told}.")
         return folder
 
     def status(self, root: Path) -> dict[str, object]:
         folder = root / "celeba"
         row: dict[str, object] = {"present": missing_part(root) is None, "where": str(folder)}
-        if row["present"]:
-            try:
-                count = len(_faces(folder, _stamp(folder)))
-            except DataError as error:
-                return {**row, "how": str(error)}
-            row |= {"images": count, "official": "yes" if _official(folder) else "no"}
+        try:
+            if row["present"]:
+                row["images"] = len(_faces(folder, _stamp(folder)))
+                row["official"] = "yes" if _official(folder) else "no"
+        except DataError as error:
+            row["how"] = str(error)
         return row
 
 
@@ -215,9 +210,7 @@ def _faces(folder: Path, stamp: tuple) -> pd.DataFrame:
     splits = _table(path, read_text(path), ["split"])["split"]
     strange = splits[~splits.isin((0, 1, 2))]
     if len(strange):
-        raise DataError(
-            f"{path} gives {strange.index[0]!r} the split {strange.iloc[0]}, which is not 0, 1 or 2."
-        )
+        raise DataError(f"{path} gives {strange.index[0]!r} the split {strange.iloc[0]}, not 0, 1 or 2.")
     gone = faces.index.difference(splits.index)
     if len(gone):
         raise DataError(f"{path} gives no split for the image {gone[0]!r}.")
@@ -231,9 +224,8 @@ def _table(path: Path, text: str, names: Sequence[str]) -> pd.DataFrame:
         table = pd.read_csv(io.StringIO(text), sep=r"\s+", quoting=csv.QUOTE_NONE, na_filter=False, **layout)
         return table.astype(np.int64)
     except (ValueError, LookupError, OverflowError) as error:  # the second where a first line is too long
-        raise DataError(
-            f"{path} is no list of names with {len(names)} numbers each: {phrase(error)}."
-        ) from error
+        told = f"is no list of names with {len(names)} numbers each: {phrase(error)}"
+        raise DataError(f"{path} {told}.") from error
 
 
 # -- the images -------------------------------------------------------------------------------------------

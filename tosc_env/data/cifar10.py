@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tarfile
 import zlib
@@ -53,16 +54,17 @@ class CIFAR10(DataSet):
     md5 = "c32a1d4ab5d03f1284b67883e8d87530"
 
     def load(self, split: str = "train", root: str | os.PathLike[str] | None = None) -> Source:
-        """Images uint8 [N, 3, 32, 32] in the official order, N being 50,000 (train) or 10,000 (test).
-
-        The arrays are read once per process.
-
-        Raises:
-            DataError: the files are missing (with the way to get them), truncated or corrupt (names the file).
-        """
+        """Images uint8 [N, 3, 32, 32] in the official order, N being 50,000 (train) or 10,000 (test); DataError where
+        files are missing (with the way to get them) or damaged."""
         layout = find_layout(data_root(root))
         if layout is None:
-            raise _missing(data_root(root))
+            for partial in layouts(data_root(root)):
+                if partial.folder.is_dir():
+                    raise DataError(
+                        f"CIFAR-10 in {partial.folder} lacks the file {partial.missing()[0].name}."
+                    )
+            how = "run 'tosc data get cifar10', or set TOSC_DATA_DIR to the folder of cifar-10-batches-bin or -py"
+            raise DataError(f"CIFAR-10 was not found in {data_root(root)}: {how}.")
         images, labels = _arrays(layout, split, stamps(layout.paths(split)))
         return Source.from_arrays(
             Owned(images),
@@ -98,27 +100,16 @@ class CIFAR10(DataSet):
         layout = find_layout(root)
         if layout is None:
             return {"present": False, "where": str(root)}
-        here = {"present": True, "where": str(layout.folder), "images": 6 * RECORDS}
+        row = {"present": True, "where": str(layout.folder), "images": 6 * RECORDS}
         try:
-            return {**here, "official": {True: "yes", False: "no", None: "unknown"}[layout.official()]}
+            return {**row, "official": {True: "yes", False: "no", None: "unknown"}[layout.official()]}
         except DataError as error:
-            return {**here, "how": str(error)}
+            return {**row, "how": str(error)}
 
 
 def find_layout(root: Path) -> BinaryLayout | None:
     """The first of the two official layouts whose six batch files all lie under ``root``."""
     return next((layout for layout in layouts(root) if not layout.missing()), None)
-
-
-def _missing(root: Path) -> DataError:
-    for layout in layouts(root):
-        if layout.folder.is_dir():
-            gone = layout.missing()[0]
-            return DataError(f"CIFAR-10 in {layout.folder} lacks the file {gone.name}; expected six batches.")
-    return DataError(
-        f"CIFAR-10 was not found in {root}: run 'tosc data get cifar10', or set TOSC_DATA_DIR to the folder "
-        f"that holds cifar-10-batches-bin or cifar-10-batches-py."
-    )
 
 
 @lru_cache(maxsize=4)
@@ -265,13 +256,9 @@ def layouts(root: Path) -> tuple[BinaryLayout, BinaryLayout]:
 
 
 _NAMES = frozenset(
-    {
-        "_codecs.encode",
-        "numpy.dtype",
-        "numpy.ndarray",
-        *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
-        *(f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")),
-    }
+    {"_codecs.encode", "numpy.dtype", "numpy.ndarray"}
+    | {f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")}
+    | {f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")}
 )
 """All that a pickled array of NumPy names; none of it is called."""
 
@@ -299,12 +286,9 @@ def _table(described: object) -> np.ndarray | None:
             pass
         case _:
             return None
+    wanted = RECORDS, RECORD_BYTES - 1
     match kind:
         case Call("numpy.dtype", ("u1" | b"u1", _, _), (3, "|" | b"|", None, None, None, -1, -1, 0)):
-            pass
-        case _:
-            return None
-    wanted = RECORDS, RECORD_BYTES - 1
-    if shape != wanted or type(data) not in (bytes, bytearray) or len(data) != RECORDS * (RECORD_BYTES - 1):
-        return None
-    return np.frombuffer(data, dtype=np.uint8).reshape(wanted)
+            if shape == wanted and type(data) in (bytes, bytearray) and len(data) == math.prod(wanted):
+                return np.frombuffer(data, dtype=np.uint8).reshape(wanted)
+    return None

@@ -66,11 +66,12 @@ def context_of(game: Game, round_: Round, seed: int) -> Context:
 class Ends(Subject, ABC):
     """The two ends of a link in eval mode.
 
-    ``methods`` are the names of the transmitter's method and of the receiver's; ``draws`` becomes True once the
-    transmitter has drawn from its context's generator.
+    ``methods`` are the names of the transmitter's method and of the receiver's, ``width`` is the length of the latter's
+    answer to a message; ``draws`` becomes True once the transmitter has drawn from its context's generator.
     """
 
     methods: ClassVar[tuple[str, str]]
+    width: int
     draws = False
 
     @abstractmethod
@@ -84,10 +85,6 @@ class Ends(Subject, ABC):
     @abstractmethod
     def transmit(self, sent: Tensor) -> tuple[Tensor, Tensor]:
         """Received symbols [B, 2n] and CSI [B, c] of sent symbols [B, 2n]."""
-
-    @abstractmethod
-    def width(self) -> int:
-        """The length of the receiver's answer to a message."""
 
     def agree(self, one: Tensor, other: Tensor, tolerance: float) -> bool:
         """Compare two batches of sent symbols up to rounding."""
@@ -108,7 +105,7 @@ class Ends(Subject, ABC):
         name = self.methods[1]
         answer = self.run(name, received, csi, context, hint=at)
         what = f"what {name} returns for {len(received)} messages{at}"
-        return self.tensor(answer, (len(received), self.width()), what)
+        return self.tensor(answer, (len(received), self.width), what)
 
     def check_messages(self) -> None:
         """Require that both ends depend on their arguments alone, row by row, in batches of any size."""

@@ -80,7 +80,7 @@ class _Check(Ends):
 
     def __init__(self, scheme: Pipeline, game: Game, seed: int, who: str) -> None:
         super().__init__(scheme, who, game.device, seed)
-        self.game = game
+        self.game, self.width = game, scheme.spec.num_outputs
 
     def round(self, count: int) -> Round:
         """The same for the same count."""
@@ -95,9 +95,6 @@ class _Check(Ends):
     def transmit(self, sent: Tensor) -> tuple[Tensor, Tensor]:
         reception = self.game.transmit(self.round(len(sent)), sent).receiver
         return reception.received, reception.csi
-
-    def width(self) -> int:
-        return self.obj.spec.num_outputs
 
     def agree(self, one: Tensor, other: Tensor, tolerance: float) -> bool:
         """Agreement up to rounding; of a discrete scheme, a symbol on a decision boundary may tip over."""

@@ -114,6 +114,7 @@ class _Check(Ends):
     def __init__(self, given: Subject, constellation: str | None, who: str) -> None:
         super().__init__(_rebuilt(given, constellation), who, given.device, given.seed)
         self.stage, self.spec, self.incoming = self.obj, self.obj.spec, constellation
+        self.width = 2 * self.spec.num_symbols
         kind = type(self.obj)
         self.recovers = kind.recover is not Stage.recover
         self.moves = kind.recover_gains is not Stage.recover_gains
@@ -143,9 +144,6 @@ class _Check(Ends):
             told = "its constellation; one that sends any symbols sets self.constellation = None when it is made."
             self.require((distance <= TOLERANCE).all(), f"protect sends no points of {name!r}, {told}")
         return sent, unit_csi(torch.full((len(sent),), 12.0, device=self.device), self.spec.num_csi)
-
-    def width(self) -> int:
-        return 2 * self.spec.num_symbols
 
     def does_the_same(self, other: Stage) -> bool:
         """True if another stage protects and recovers as this one does."""

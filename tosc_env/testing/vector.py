@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,11 +62,9 @@ def check_vector_env(env: VectorEnv, max_steps: int = 200) -> None:
         first = _play(env, mode, 7, max_steps)
     again = _play(env, mode, 7, max_steps, meddle=True)
     for t, (one, other) in enumerate(zip(first, again, strict=True)):
-        require(
-            data_equivalence(one[:4], other[:4], exact=True),
-            f"the same seed gives another trajectory (from step {t} on) when global generators move or the caller "
-            "overwrites what was returned; draw from a generator of your own and return copies.",
-        )
+        alike = data_equivalence(one[:4], other[:4], exact=True)
+        why = "when global generators move or the caller overwrites what was returned; return copies"
+        require(alike, f"the same seed gives another trajectory (from step {t} on) {why}.")
     one, two = (_copied(env.reset(seed=seed)[0]) for seed in (1, 2))
     require(any(not np.array_equal(one[k], two[k]) for k in one), "two seeds give the same observations.")
     _check_autoreset(env, mode, first)
@@ -98,10 +96,14 @@ def _check_declarations(env: VectorEnv) -> AutoresetMode:
 def _play(
     env: VectorEnv, mode: AutoresetMode, seed: int, max_steps: int, meddle: bool = False
 ) -> list[_Step]:
-    """Play one seeded episode and the steps after its end; ``meddle`` overwrites results and draws global numbers."""
+    """Play one seeded episode and the step after its end; ``meddle`` overwrites results and draws global numbers."""
     env.action_space.seed(seed)
+    with step(f"reset(seed={seed})"):
+        observation, info = env.reset(seed=seed)
+    none = np.zeros(env.num_envs, np.float32)
+    returned: tuple[Any, ...] = (observation, none, none > 0, none > 0, info)
     steps: list[_Step] = []
-    for returned in _returns(env, mode, seed, max_steps):
+    for _ in range(max_steps + 1):
         steps.append(_checked(env, *returned))
         keys, expected = (sorted(found.figures) for found in (steps[-1], steps[0]))
         require(keys == expected, f"the info has {keys} at a step, but {expected} at reset.")
@@ -111,24 +113,11 @@ def _play(
             torch.rand(3)
             np.random.rand(3)  # noqa: NPY002
             random.random()
-    return steps
-
-
-def _returns(env: VectorEnv, mode: AutoresetMode, seed: int, max_steps: int) -> Iterator[tuple[Any, ...]]:
-    with step(f"reset(seed={seed})"):
-        observation, info = env.reset(seed=seed)
-    none = np.zeros(env.num_envs)
-    yield observation, none.astype(np.float32), none.astype(bool), none.astype(bool), info
-    after = 2
-    for _ in range(max_steps):
+        *before, now = (bool(found.ended.any()) for found in steps)
+        if any(before) or (now and mode is AutoresetMode.DISABLED):
+            return steps
         with step("step() with a sampled action"):
             returned = env.step(env.action_space.sample())
-        # Before the yield: a meddling caller may overwrite the flags.
-        ended = bool(_array(returned[2]).any() or _array(returned[3]).any())
-        yield returned
-        after -= ended or after < 2
-        if after == 0 or (ended and mode is AutoresetMode.DISABLED):
-            return
     raise AssertionError(f"no episode ended within {max_steps} steps.")
 
 
@@ -139,29 +128,25 @@ def _checked(
     require(isinstance(observation, Mapping), f"an observation is a dictionary, not {type(observation)}.")
     parts = sorted(single.keys())  # type: ignore[attr-defined]
     require(sorted(observation) == parts, f"an observation has {sorted(observation)}, not {parts}.")
-    seen = _copied(observation)
+    seen, told = _copied(observation), _copied(info)
+    ends = {"terminations": _array(terminated), "truncations": _array(truncated)}
+    arrays = {**seen, "rewards": _array(reward), **ends}
+    for name, value in arrays.items():
+        dtype = "bool" if name in ends else "float32"
+        shape = (count, *(single[name].shape if name in seen else ()))  # type: ignore[index]
+        lawful = value.shape == shape and value.dtype == dtype
+        require(lawful, f"{name} must be {dtype} {list(shape)}, not {value.dtype} {list(value.shape)}.")
+        require(np.isfinite(value).all(), f"{name} is not finite.")
     for key, space in single.items():  # type: ignore[attr-defined]
-        _require_array(seen[key], (count, *space.shape), "float32", key)
         inside = (seen[key] >= space.low).all() and (seen[key] <= space.high).all()
         require(inside, f"{key} leaves its space {space}.")
-    paid, ended, cut = _array(reward), _array(terminated), _array(truncated)
-    _require_array(paid, (count,), "float32", "rewards")
-    _require_array(ended, (count,), "bool", "terminations")
-    _require_array(cut, (count,), "bool", "truncations")
-    copied = _copied(info)
-    figures = _figures(copied)
+    figures = _figures(told)
     for key in FIGURES:
         require(key in figures, f"the info lacks {key!r}; it always has {', '.join(FIGURES)}.")
     for key, number in figures.items():
-        holds = number.shape == (count,) and number.dtype.kind == "f" and np.isfinite(number).all()
-        require(holds, f"info[{key!r}] must be finite floats of the shape ({count},).")
-    return _Step(seen, paid, ended | cut, figures, copied)
-
-
-def _require_array(value: np.ndarray, shape: tuple[int, ...], dtype: str, what: str) -> None:
-    holds = value.shape == shape and value.dtype == dtype
-    require(holds, f"{what} must be {dtype} {list(shape)}, not {value.dtype} {list(value.shape)}.")
-    require(np.isfinite(value).all(), f"{what} is not finite.")
+        lawful = number.shape == (count,) and number.dtype.kind == "f" and np.isfinite(number).all()
+        require(lawful, f"info[{key!r}] must be finite floats of the shape ({count},).")
+    return _Step(seen, arrays["rewards"], ends["terminations"] | ends["truncations"], figures, told)
 
 
 def _figures(info: Mapping[str, Any]) -> dict[str, Any]:
