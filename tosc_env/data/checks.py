@@ -39,17 +39,14 @@ def as_images(images: object) -> Tensor:
     if isinstance(images, Owned):
         images = images.images
     check_dense(images, "images")
-    if not isinstance(images, (np.ndarray, Tensor)):
-        raise InputError(f"images must be a uint8 array or tensor [N, C, H, W], not {type(images).__name__}.")
-    if images.dtype not in (np.uint8, torch.uint8):
-        raise InputError(f"images must be uint8 in 0..255, not {images.dtype}.")
-    shape = tuple(images.shape)
-    if len(shape) != 4 or 0 in shape:
+    shape = tuple(images.shape) if isinstance(images, np.ndarray | Tensor) else ()
+    if not isinstance(images, np.ndarray | Tensor) or not (
+        len(shape) == 4 and 0 not in shape and shape[1] in (1, 3) and images.dtype in (np.uint8, torch.uint8)
+    ):
         hint = "; grey images [N, H, W] are given as images[:, None]" if len(shape) == 3 else ""
-        raise InputError(f"images must have shape [N, C, H, W] with nothing empty, not {list(shape)}{hint}.")
-    if shape[1] not in (1, 3):
-        hint = "; move the channels first" if shape[3] in (1, 3) else ""
-        raise InputError(f"images must have 1 or 3 channels in [N, C, H, W], not shape {list(shape)}{hint}.")
+        hint = "; move the channels first" if len(shape) == 4 and shape[3] in (1, 3) else hint
+        told = "an array or tensor uint8 [N, C, H, W] of 1 or 3 channels, with nothing empty"
+        raise InputError(f"images must be {told}, not {shown(images)}{hint}.")
     if isinstance(images, Tensor):
         images = images.detach()
         return images.contiguous() if owned else images.clone(memory_format=torch.contiguous_format)

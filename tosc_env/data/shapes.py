@@ -19,12 +19,11 @@ from torch import Tensor
 from tosc_env.data.base import Source
 from tosc_env.data.checks import Owned
 from tosc_env.data.dataset import DataSet
-from tosc_env.data.shapes_render import CLASS_NAMES, COLOURS, POSITIONS, SIZES, TEXTURES, Scene, render
+from tosc_env.data.shapes_render import ATTRIBUTES, CLASS_NAMES, Scene, render
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import InputError
 from tosc_env.options import Within, check_count, checked
 
-ATTRIBUTES = {"colour": tuple(COLOURS), "texture": TEXTURES, "position": POSITIONS, "size": SIZES}
 DEFAULT_COUNT = {"train": 10_000, "test": 2_000}
 _BLOCK = 500  # images generated together; image i of a split depends on its block's seed only
 
@@ -101,9 +100,8 @@ def _generate(seed: int, split: str, size: int, count: int) -> tuple[Tensor, Ten
     blocks = range(-(-count // _BLOCK))
     scenes = [draw_scene(_generator(seed, split, block, 0), _BLOCK) for block in blocks]
     images = [render(scenes[block], size, _generator(seed, split, block, 1)) for block in blocks]
-    facts = [torch.stack([s.colour, s.texture, s.position, s.size], dim=1) for s in scenes]
-    labels = torch.cat([scene.labels for scene in scenes])
-    return torch.cat(images)[:count].clone(), labels[:count], torch.cat(facts)[:count]
+    labels, facts = (torch.cat([getattr(scene, name) for scene in scenes]) for name in ("labels", "facts"))
+    return torch.cat(images)[:count].clone(), labels[:count], facts[:count]
 
 
 @lru_cache(maxsize=8)
@@ -120,18 +118,9 @@ def _generator(seed: int, split: str, block: int, purpose: int) -> torch.Generat
 
 def draw_scene(generator: torch.Generator, count: int) -> Scene:
     """Draw the content of ``count`` images: balanced classes, attributes independent of them, nuisances."""
-
-    def integers(high: int) -> Tensor:
-        return torch.randint(high, (count,), generator=generator)
-
-    return Scene(
-        labels=torch.randperm(count, generator=generator) % len(CLASS_NAMES),
-        colour=integers(len(COLOURS)),
-        texture=integers(len(TEXTURES)),
-        position=integers(len(POSITIONS)),
-        size=integers(len(SIZES)),
-        nuisance=torch.rand(count, 15, generator=generator),
-    )
+    labels = torch.randperm(count, generator=generator) % len(CLASS_NAMES)
+    facts = [torch.randint(len(values), (count,), generator=generator) for values in ATTRIBUTES.values()]
+    return Scene(labels, torch.stack(facts, dim=1), torch.rand(count, 15, generator=generator))
 
 
 def binary_columns(labels: Tensor, facts: Tensor, count: int) -> Tensor:

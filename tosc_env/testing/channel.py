@@ -27,8 +27,8 @@ def check_channel(obj: Channel, num_symbols: int = 64) -> None:
 
     The laws: all randomness comes from the generator given to ``draw``, in an amount that does not depend on
     ``restart`` or ``previous``; rows do not depend on one another; symbols get a gradient; noise has the power N0 and
-    the gain E|h|^2 = 1 (measured with the equaliser off, within five standard errors), at each of several antennas
-    too; receiver and eavesdropper have noise of their own; a lower SNR is worse; CSI begins with the SNR.
+    the gain is E|h|^2 = 1 at each of one or several antennas (before equalisation, within five standard errors);
+    receiver and eavesdropper have noise of their own; a lower SNR is worse; CSI begins with the SNR.
 
     Example:
         >>> from tosc_env.channels.flat import Rayleigh
@@ -44,8 +44,9 @@ def check_channel(obj: Channel, num_symbols: int = 64) -> None:
         check.several_antennas(count)
     check.independent_rows()
     check.gradient()
-    check.physics()
-    check.physics_of_antennas()
+    check.noise_and_gain(several=False)
+    check.noise_and_gain(several=True)
+    check.independent_noise()
 
 
 class _Check(Subject):
@@ -165,28 +166,32 @@ class _Check(Subject):
             )
             self.require(lawful, f"some symbols of the {node}'s link get no finite, non-zero gradient.")
 
-    def physics(self) -> None:
-        links, symbols = self.draw(_ROWS, 7), self.symbols(_ROWS)
-        silence = torch.zeros_like(symbols)
-        bare = _Check(self.obj, self.n, self.who)
-        bare.obj.equaliser = None  # with it on, h and N0 cannot be told apart
+    def noise_and_gain(self, several: bool) -> None:
+        links = self.draw(_ROWS, 7, several)
+        waves = torch.zeros(_ROWS, 2 if several else 1, self.n, dtype=torch.complex64)
         for node, link in zip(_NODES, links, strict=True):
+            where = f"at an antenna of the {node}, which has {link.noise.shape[1]},"
             for level in (0.0, 10.0):
-                noise = torch.view_as_real(bare.receive(silence, link, level))
-                for part, name in zip(noise.unbind(-1), ("real", "imaginary"), strict=True):
-                    told = (
-                        f"the {name} part of the {node}'s noise has {{}} times the power N0/2 at {level:g} dB"
-                    )
+                noise = torch.view_as_real(self.obj.apply(waves, _at(link, level)))
+                for part in (*noise[..., 0].unbind(1), *noise[..., 1].unbind(1)):
+                    told = f"{where} real or imaginary part of the noise have {{}} times the power N0/2 at {level:g} dB"
                     self.mean_of_one(part.square() * 2.0 * 10.0 ** (level / 10.0), told)
-            clear = bare.receive(symbols, link, 80.0).abs().square()
-            self.mean_of_one(clear, f"passes {{}} times the energy to the {node}: E|h|^2 must be 1")
+            for transmit in range(waves.shape[1]):
+                sent = waves.index_copy(1, torch.tensor([transmit]), self.symbols(_ROWS)[:, None])
+                for clear in self.obj.apply(sent, _at(link, 80.0)).abs().square().unbind(1):
+                    self.mean_of_one(clear, f"{where} passes {{}} times the energy: E|h|^2 must be 1")
+
+    def independent_noise(self) -> None:
+        links, symbols = self.draw(_ROWS, 7), self.symbols(_ROWS)
+        for link in links:
             levels = (-5.0, 5.0, 15.0, 25.0)
             errors = [
                 float((self.receive(symbols, link, at) - symbols).abs().square().mean()) for at in levels
             ]
             worse = all(low > high for low, high in pairwise(errors))
             self.require(worse, f"is not worse at a lower SNR: mean square errors {errors} at {levels} dB.")
-        first, second = (bare.receive(silence, link, 0.0) for link in links)
+        silence = torch.zeros_like(symbols)[:, None]
+        first, second = (self.obj.apply(silence, _at(link, 0.0))[:, 0] for link in links)
         for one, other, sentence in (
             (first, second, "gives receiver and eavesdropper correlated noise; each has its own"),
             (first[1:], first[:-1], "gives different rows correlated noise"),
@@ -197,18 +202,6 @@ class _Check(Subject):
             # Zero, within five standard errors.
             none = correlation < 5.0 * math.sqrt(2.0 / one.numel())
             self.require(none, f"{sentence} (correlation {correlation:.3f}).")
-
-    def physics_of_antennas(self) -> None:
-        silence = torch.zeros(_ROWS, 2, self.n, dtype=torch.complex64)
-        for link, count in zip(self.draw(_ROWS, 8, several=True), _ANTENNAS, strict=True):
-            where = f"where a node has {count} antennas,"
-            for noise in self.obj.apply(silence, _at(link, 0.0)).abs().square().unbind(1):
-                self.mean_of_one(noise, f"{where} adds noise of {{}} times the power N0 to one")
-            for transmit in range(2):
-                waves = silence.clone()
-                waves[:, transmit] = self.symbols(_ROWS)
-                for clear in self.obj.apply(waves, _at(link, 80.0)).abs().square().unbind(1):
-                    self.mean_of_one(clear, f"{where} passes {{}} times the energy to one: E|h|^2 must be 1")
 
     def mean_of_one(self, values: Tensor, sentence: str) -> None:
         """Require that [B, n] values with independent rows have the mean 1, within five standard errors."""
