@@ -13,21 +13,23 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import pandas as pd
 import torch
 
 from tosc_env.data.base import Source
 from tosc_env.data.checks import Owned
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import data_root, file_digest, read_text, stamps, with_note
-from tosc_env.data.pictures import in_turn, phrase, usual_threads
+from tosc_env.data.pictures import THREADS, in_turn, phrase
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import DataError, InputError, shown, unknown
 from tosc_env.io.files import remove_leftovers, replacing
 from tosc_env.options import SMALLEST, Within, checked
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 IMAGE_FOLDER = "img_align_celeba"
 ARCHIVE = "img_align_celeba.zip"
@@ -89,8 +91,18 @@ class CelebA(DataSet):
         folder = base / "celeba"
         place = folder, base / "cache", size, float(crop)
         faces = _faces(folder, _stamp(folder))
-        chosen = faces.drop(columns="split") if attributes is None else faces[_columns(faces, attributes)]
-        chosen = chosen[_of_split(faces, split)]
+        known = list(faces.columns.drop("split"))
+        wanted = (
+            [attributes] if isinstance(attributes, str) else known if attributes is None else list(attributes)
+        )
+        if not wanted or len(set(wanted)) != len(wanted):
+            raise InputError(
+                f"attributes of celeba must be one or several different names, not {shown(attributes)}."
+            )
+        for name in wanted:
+            if name not in known:
+                raise unknown("CelebA attribute", name, known)
+        chosen = faces.loc[_of_split(faces, split), wanted]
         if chosen.empty:
             raise DataError(f"{folder / PARTITION_FILE} assigns no image to the {split} split.")
         description = f"{split} split, centred crop {crop:g}, {size}x{size}"
@@ -170,17 +182,6 @@ def _statistics(folder: Path, store: Path, size: int, crop: float, stamp: tuple)
 # -- the two lists ----------------------------------------------------------------------------------------
 
 
-def _columns(faces: pd.DataFrame, names: str | Sequence[str]) -> list[str]:
-    known = list(faces.columns.drop("split"))
-    wanted = [names] if isinstance(names, str) else list(names)
-    if not wanted or len(set(wanted)) != len(wanted):
-        raise InputError(f"attributes of celeba must be one or several different names, not {shown(names)}.")
-    for name in wanted:
-        if name not in known:
-            raise unknown("CelebA attribute", name, known)
-    return wanted
-
-
 def _of_split(faces: pd.DataFrame, split: str) -> np.ndarray:
     return (faces["split"] == CelebA.splits.index(split)).to_numpy()
 
@@ -219,6 +220,8 @@ def _faces(folder: Path, stamp: tuple) -> pd.DataFrame:
 
 def _table(path: Path, text: str, names: Sequence[str]) -> pd.DataFrame:
     """The lines of a list, a name and whole numbers each."""
+    import pandas as pd
+
     layout = {"header": None, "names": ["image", *names], "index_col": "image", "dtype": {"image": str}}
     try:
         table = pd.read_csv(io.StringIO(text), sep=r"\s+", quoting=csv.QUOTE_NONE, na_filter=False, **layout)
@@ -264,7 +267,7 @@ def _decode_all(paths: list[Path], target: np.ndarray, size: int, crop: float) -
     from rich.progress import track
 
     quiet = len(paths) <= _BAR_FROM or not sys.stderr.isatty()
-    decoded = in_turn(lambda i: decode_face(paths[i], size, crop), range(len(paths)), usual_threads())
+    decoded = in_turn(lambda i: decode_face(paths[i], size, crop), range(len(paths)), THREADS)
     bar = {"total": len(paths), "console": Console(stderr=True), "disable": quiet}
     for i, pixels in track(decoded, "decoding faces", **bar):  # type: ignore[arg-type]
         target[i] = pixels

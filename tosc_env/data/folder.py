@@ -14,7 +14,7 @@ from tosc_env.data.base import Source, shuffled
 from tosc_env.data.checks import Owned
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import stamps
-from tosc_env.data.pictures import Channels, Size, decode, path_name, read_table, sides, usual_threads
+from tosc_env.data.pictures import THREADS, Channels, Size, decode, path_name, read_table, sides
 from tosc_env.errors import DataError, InputError, warn_user
 from tosc_env.io.files import check_path
 from tosc_env.options import check_choice
@@ -148,7 +148,7 @@ def _read(
         lambda i: decode(chosen[i][0], channels, size),
         lambda i: path_name(chosen[i][0]),
         skip_broken=skip_broken,
-        threads=usual_threads(),
+        threads=THREADS,
     )
     if len(kept) < len(files):  # once more without those that are broken, for halves of the same classes
         whole = tuple(files[i] for i in sorted(order[i] for i in kept))

@@ -24,6 +24,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM")
 _LARGEST = 2**26  # pixels of one picture, where a good camera makes 48 million
 _LARGEST_TABLE, _IN_MEMORY = 2**34, 2**30
 """Bytes of the table of all pictures, and of one that is held in memory: a larger one lies in a file without a name."""
+THREADS = min(8, os.cpu_count() or 1)  # that decode files at once
 _STRIP = 64  # rows that are put on white at once
 _COLOURLESS = ("1", "L", "LA", "I;16", "I;16B", "I;16L")
 
@@ -232,11 +233,6 @@ def _room(shape: tuple[int, ...]) -> np.ndarray:
 
 def phrase(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
-
-
-def usual_threads() -> int:
-    """Threads that decode files at once."""
-    return min(8, os.cpu_count() or 1)
 
 
 def path_name(path: Path) -> str:

@@ -227,9 +227,7 @@ class _Check(Ends):
         named = {k: torch.full_like(usual.snr_db, float(v)) for k, v in self.stage.knobs.items()}
         sent = self.send(symbols, usual)
         alike = laws.same(sent, self.send(symbols, replace(self.context(3), knobs=named)), 1e-5)
-        self.require(
-            alike, f"usual values of knobs {sorted(named)}, named in the context, change what is sent."
-        )
+        self.require(alike, f"its usual knobs {sorted(named)}, named in the context, change what is sent.")
         self.stage.train()
         drawn = self.run("draw_knobs", self.context(3))
         self.stage.eval()
@@ -249,13 +247,10 @@ class _Check(Ends):
     def waves(self, later: int = 0) -> Waves:
         """The waves that precode makes of messages on the first of two antennas."""
         shape, stream = (7, 2, self.spec.num_symbols), laws.generator(self.seed + 2)
-        gains = torch.randn(7, 1, *shape[1:], dtype=torch.complex64, generator=stream).to(self.device)
-        signal = torch.zeros(shape, dtype=torch.complex64, device=self.device)
-        signal[:, 0] = torch.randn(7, shape[2], dtype=torch.complex64, generator=stream).to(self.device)
-        first = torch.zeros_like(signal)
-        first[:, 0] = 1.0
-        context = replace(self.context(7, later), gains={"receiver": gains})
-        return self.run("precode", Waves(signal, first), context)
+        gains, signal = (torch.randn(shape, dtype=torch.complex64, generator=stream) for _ in range(2))
+        first = torch.tensor([1.0, 0.0], dtype=torch.complex64)[:, None].expand(shape).contiguous()
+        context = replace(self.context(7, later), gains={"receiver": gains[:, None].to(self.device)})
+        return self.run("precode", Waves((signal * first).to(self.device), first.to(self.device)), context)
 
     def key(self) -> None:
         symbols = self.given(7)
@@ -272,10 +267,7 @@ class _Check(Ends):
 
         self.require(under(_KEY, 0), "does something else under the same key in the same place.")
         self.require(not under(_OTHER_KEY, 0), "does the same under another key.")
-        told = (
-            "does the same in another place of a pipeline; stages that share a key draw for their own place."
-        )
-        self.require(not under(_KEY, 1), told)
+        self.require(not under(_KEY, 1), "does the same in another place of a pipeline under the same key.")
         if not self.draws:
             received, csi = self.transmit(self.powered(sent))
             back = self.receive(received, csi, self.context(7))
