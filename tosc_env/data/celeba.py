@@ -189,11 +189,7 @@ def _of_split(faces: pd.DataFrame, split: str) -> np.ndarray:
 @lru_cache(maxsize=2)
 def _faces(folder: Path, stamp: tuple) -> pd.DataFrame:
     """A row per image, by its file's name in the official order: 1 or 0 for each attribute, and the number of its
-    ``split``. The ``stamp`` only keys the cache.
-
-    Raises:
-        DataError: a list is truncated or malformed, or an image has no split; names the file.
-    """
+    ``split``. The ``stamp`` only keys the cache."""
     path = folder / ATTRIBUTE_FILE
     count, titles, rows = (*read_text(path).split("\n", 2), "", "")[:3]
     names = titles.split()
@@ -274,11 +270,7 @@ def _decode_all(paths: list[Path], target: np.ndarray, size: int, crop: float) -
 
 
 def decode_face(path: Path, size: int, crop: float) -> np.ndarray:
-    """Decode one JPEG to uint8 [3, size, size]: the centred square of ``crop`` times its shorter side, resized.
-
-    Raises:
-        DataError: the file is missing, or is no whole image.
-    """
+    """Decode one JPEG to uint8 [3, size, size]: the centred square of ``crop`` times its shorter side, resized."""
     from PIL import Image
 
     try:

@@ -73,11 +73,8 @@ def retrieve(url: str, target: Path, checksum: str, progress: bool = True) -> Pa
     """Download ``url`` to ``target``, unless a file with the right checksum is there already.
 
     The bytes gather in ``<target>.part``, which a later call continues by an HTTP range request; ``target`` gets its
-    name only when the whole file carries the ``checksum`` (:func:`matches`).
-
-    Raises:
-        DataError: the connection failed (call again to continue), or the content is not the expected one.
-        WriteError: the folder cannot be written.
+    name only when the whole file carries the ``checksum`` (:func:`matches`). DataError where the connection fails or
+    the content is another one, WriteError where the folder cannot be written.
     """
     import requests
 

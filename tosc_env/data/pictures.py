@@ -44,15 +44,11 @@ def sides(size: Size) -> tuple[int, int] | None:
 
 
 def decode(picture: Any, channels: int | None, size: tuple[int, int] | None) -> np.ndarray:
-    """One picture as uint8 [C, H, W], turned upright; what is transparent is white, and 16 bits become 8.
+    """One picture, a file or one of Pillow, as uint8 [C, H, W], turned upright, in 8 bits; what is transparent is white.
 
-    Args:
-        picture: a file, or a picture of Pillow.
-        channels: 1 or 3; None: 1 for a picture without colour.
-        size: height and width: the largest centred part of that shape is resized. None: as it is.
-
-    Raises:
-        ValueError: it is damaged, of a format that is not read, or too large; a phrase to stand behind its name.
+    Without ``channels`` it has 1 where it has no colour; of a ``size`` (height and width) the largest centred part of
+    that shape is resized. ValueError, with a phrase to stand behind its name, where it is damaged, of a format that is
+    not read, or too large.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -142,16 +138,9 @@ def read_table(
 ) -> tuple[np.ndarray, list[int]]:
     """All pictures as uint8 [N, C, H, W], and which ones these are.
 
-    Args:
-        count: how many there are.
-        read: gives one as uint8 [C, H, W], or raises ValueError with a phrase that says what is wrong with it.
-        name: what one is called.
-        skip_broken: leave out those that cannot be read, with a warning.
-        threads: that read at once.
-
-    Raises:
-        DataError: some cannot be read, and are not to be left out; how many, and the first by name.
-        InputError: they are of several shapes.
+    Of ``count`` pictures, ``read`` gives one as uint8 [C, H, W], or raises ValueError with a phrase that says what is
+    wrong with it; ``name`` is what one is called. Those that cannot be read are a DataError, or left out with a warning
+    (``skip_broken``); several shapes are an InputError.
     """
     table: np.ndarray | None = None
     first = 0

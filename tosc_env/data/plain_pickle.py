@@ -1,7 +1,5 @@
-"""Pickles read as descriptions of data: nothing that they name is imported, called or built.
-
-A pickle is a program that may call whatever it names.  Here its opcodes move plain values on a stack, and a call that
-it asks for stays a :class:`Call`: words, of which the reader takes what it expects.
+"""Pickles read as descriptions of data: their opcodes move plain values on a stack, and nothing that they name is
+imported, called or built; a call that one asks for stays a :class:`Call`, of which the reader takes what it expects.
 """
 
 from __future__ import annotations
@@ -18,13 +16,8 @@ _MARK = object()
 
 @dataclass(eq=False)
 class Call:
-    """A call that a pickle asks for and does not get.
-
-    Attributes:
-        name: what it would call, such as ``"numpy.dtype"``.
-        arguments: with what; None: it is named only.
-        state: what it would give to the result afterwards.
-    """
+    """A call that a pickle asks for and does not get: of what, with what (None: it is named only), and what it would
+    give to the result afterwards."""
 
     name: str
     arguments: Any = None
@@ -34,15 +27,9 @@ class Call:
 def read_pickle(raw: bytes, names: frozenset[str], opcodes: int) -> Any:
     """Read the description in a pickle of protocol 1 to 5: dictionaries, lists, tuples, numbers, strings and calls.
 
-    Strings of Python 2 come as bytes.
-
-    Args:
-        raw: the pickle.
-        names: all that it may name.
-        opcodes: the most opcodes that are followed, which bounds time and memory.
-
-    Raises:
-        ValueError: it is damaged, longer, or asks for something else; a phrase to stand behind the file's name.
+    ``names`` are all that it may name, ``opcodes`` the most that are followed, which bounds time and memory. Strings of
+    Python 2 come as bytes. ValueError, with a phrase to stand behind the file's name, where it is damaged or longer, or
+    asks for something else.
 
     Example:
         >>> import pickle

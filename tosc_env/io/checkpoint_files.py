@@ -36,10 +36,7 @@ _LARGEST = 2**26  # numbers in an image: more is no system that anybody trains
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint's configuration and card, without its tensors.
-
-    Returns:
-        format, kind, name, options, stages (of a scheme), spec, and ``card``, which is empty where there is none.
+    """Read a checkpoint's format, kind, name, options, stages (of a scheme), spec and ``card`` (perhaps empty).
 
     Raises:
         CheckpointError: missing, truncated, corrupt, or not written by tosc-env; a card of other weights.
@@ -76,11 +73,7 @@ def data_of(card: Mapping[str, Any]) -> str | None:
 
 
 def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the card beside a weight file; empty where there is none.
-
-    Raises:
-        CheckpointError: the file there is no card, or one of other weights.
-    """
+    """Read the card beside a weight file, empty without one; CheckpointError for another file, or other weights' card."""
     place = card_path(path)
     if not os.path.isfile(place):
         return {}
@@ -144,10 +137,8 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 
 def read_plain(text: str) -> dict[str, Any]:
-    """The plain values of a JSON object that a stranger may have written.
-
-    Raises:
-        ValueError: no such object, or one that is too long, too deep, or ambiguous; a phrase without its file.
+    """The plain values of a JSON object that a stranger may have written; ValueError, a phrase without its file, for
+    none, or one that is too long, too deep, or ambiguous.
 
     >>> read_plain('{"a": 1, "a": 2}')
     Traceback (most recent call last):
