@@ -44,7 +44,7 @@ def sides(size: Size) -> tuple[int, int] | None:
 
 
 def decode(picture: Any, channels: int | None, size: tuple[int, int] | None) -> np.ndarray:
-    """One picture, a file or one of Pillow, as uint8 [C, H, W], turned upright, in 8 bits; what is transparent is white.
+    """One picture, a file or one of Pillow, as uint8 [C, H, W], upright, on white where it is transparent.
 
     Without ``channels`` it has 1 where it has no colour; of a ``size`` (height and width) the largest centred part of
     that shape is resized. ValueError, with a phrase to stand behind its name, where it is damaged, of a format that is

@@ -73,7 +73,7 @@ def data_of(card: Mapping[str, Any]) -> str | None:
 
 
 def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the card beside a weight file, empty without one; CheckpointError for another file, or other weights' card."""
+    """Read the card beside a weight file, empty without one; CheckpointError for what is none, or of others."""
     place = card_path(path)
     if not os.path.isfile(place):
         return {}
