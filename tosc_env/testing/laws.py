@@ -52,10 +52,10 @@ def global_streams_untouched(who: str) -> Iterator[None]:
 def _streams() -> dict[str, Any]:
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {
-        "torch (CPU)": torch.get_rng_state().tolist(),
+        "torch (CPU)": torch.get_rng_state().numpy().tobytes(),
         "NumPy": pickle.dumps(np.random.get_state(legacy=False)),  # noqa: NPY002 (the stream to be watched)
         "the module random": random.getstate(),
-        **{f"torch (CUDA {i})": state.tolist() for i, state in enumerate(cuda)},
+        **{f"torch (CUDA {i})": state.numpy().tobytes() for i, state in enumerate(cuda)},
     }
 
 
