@@ -102,7 +102,7 @@ class CIFAR10(DataSet):
             return {"present": False, "where": str(root)}
         row = {"present": True, "where": str(layout.folder), "images": 6 * RECORDS}
         try:
-            return {**row, "official": {True: "yes", False: "no", None: "unknown"}[layout.official()]}
+            return {**row, "official": layout.official()}
         except DataError as error:
             return {**row, "how": str(error)}
 
@@ -132,9 +132,9 @@ def _statistics(layout: BinaryLayout, stamp: tuple) -> Statistics:
 
 def _provenance(layout: BinaryLayout) -> str:
     said = {
-        True: "its files carry the official checksums",
-        False: "its files do not carry the official checksums",
-        None: "its files were not checked against the official checksums, as no download record is there",
+        "yes": "its files carry the official checksums",
+        "no": "its files do not carry the official checksums",
+        "unknown": "its files were not checked against the official checksums, as no download record is there",
     }[layout.official()]
     return with_note(f"CIFAR-10 from {layout.folder.name}; {said}", layout.folder)
 
@@ -188,12 +188,13 @@ class BinaryLayout:
             raise DataError(f"{path} names {len(names)} classes where ten different ones are expected.")
         return tuple(names)
 
-    def official(self) -> bool | None:
-        """True if every batch carries the official checksum; ``None`` where that is not known."""
+    def official(self) -> str:
+        """Whether every batch carries the official checksum: ``"yes"``, ``"no"`` or ``"unknown"``."""
         sums = self.sums()
         if sums is None:
-            return None
-        return all(file_digest(path, "md5") == sums.get(path.name) for path in self.paths(*BATCHES))
+            return "unknown"
+        found = (file_digest(path, "md5") == sums.get(path.name) for path in self.paths(*BATCHES))
+        return "yes" if all(found) else "no"
 
     def read(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
         """Images uint8 [10000, 3, 32, 32] and labels int64 [10000] of one batch file."""

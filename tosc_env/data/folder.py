@@ -17,7 +17,7 @@ from tosc_env.data.files import stamps
 from tosc_env.data.pictures import THREADS, Channels, Size, decode, path_name, read_table, sides
 from tosc_env.errors import DataError, InputError, warn_user
 from tosc_env.io.files import check_path
-from tosc_env.options import check_choice
+from tosc_env.options import check_choice, checked
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm")
 _FIFTH = 5  # one of so many images of each class is a test image, where no folder says which
@@ -39,6 +39,7 @@ class Folder(DataSet):
     how = "your own: --data folder --data-kwargs path=FOLDER"
     paths = ("path",)
 
+    @checked
     def load(
         self,
         split: str = "train",
