@@ -40,8 +40,8 @@ def check_channel(obj: Channel, num_symbols: int = 64) -> None:
     check.draws()
     check.restarts()
     for count in laws.BATCH_SIZES:
-        check.shapes(count)
-        check.several_antennas(count)
+        check.shapes(count, several=False)
+        check.shapes(count, several=True)
     check.independent_rows()
     check.gradient()
     check.noise_and_gain(several=False)
@@ -115,33 +115,31 @@ class _Check(Subject):
         alike = _equal(some, drawn["all rows"], mixed) and _equal(some, drawn["no row"], ~mixed)
         self.require(alike, "draw gives a row other links when other rows restart.")
 
-    def shapes(self, count: int) -> None:
-        n, channel = self.n, self.obj
+    def shapes(self, count: int, several: bool) -> None:
+        n, channel, transmit = self.n, self.obj, 2 if several else 1
         snr_db = torch.linspace(-20.0, 60.0, count)
-        symbols = self.symbols(count)[:, None]
-        for link in self.draw(count, count):
-            link = replace(link, snr_db=snr_db)
-            for waves in (symbols, 0.0 * symbols):
-                alike = torch.equal(self.apply(waves, link), self.apply(waves, link))
+        waves = self.symbols(transmit * count).unflatten(0, (count, transmit))
+        for link in self.draw(count, count, several):
+            link, antennas = replace(link, snr_db=snr_db), link.noise.shape[1]
+            for sent in (0.0 * waves, waves):
+                raw = self.apply(sent, link)
+                alike = torch.equal(raw, self.apply(sent, link))
                 self.require(alike, "apply gives two answers to the same link; randomness belongs into draw.")
-            with self.step("csi"):
-                csi, length = channel.csi(link), channel.num_csi(n)
-            self.tensor(csi, (count, length), f"what csi returns (num_csi says {length})")
-            self.require(torch.equal(csi[:, 0], snr_db), "csi: its first number must be the SNR in dB.")
-            gains, known = channel.gains(link, n), channel.num_fades(n)
-            self.tensor(gains, (count, 1, 1, n), "what gains returns", torch.complex64)
-            lawful = not known or sorted(set(channel.fade_of_use(n).tolist())) == list(range(known))
-            self.require(lawful, f"fade_of_use must name each of the {known} fades, and no other.")
-
-    def several_antennas(self, count: int) -> None:
-        waves = self.symbols(2 * count).unflatten(0, (count, 2))
-        for link, antennas in zip(self.draw(count, 0, several=True), _ANTENNAS, strict=True):
-            raw = self.apply(waves, link)
+            if not several:
+                with self.step("csi"):
+                    csi, length = channel.csi(link), channel.num_csi(n)
+                self.tensor(csi, (count, length), f"what csi returns (num_csi says {length})")
+                self.require(torch.equal(csi[:, 0], snr_db), "csi: its first number must be the SNR in dB.")
             source = f"observe makes of {antennas} antennas"
             with self.step(source):
-                reception = self.obj.observe(raw, link, torch.ones_like(waves))
-            self.tensor(reception.received, (count, 2 * self.n), f"what {source}")
-            self.tensor(reception.csi, (count, self.obj.num_csi(self.n)), f"the CSI that {source}")
+                reception = channel.observe(raw, link, torch.ones_like(waves))
+            self.tensor(reception.received, (count, 2 * n), f"what {source}")
+            self.tensor(reception.csi, (count, channel.num_csi(n)), f"the CSI that {source}")
+            shape = (count, antennas, transmit, n)
+            self.tensor(channel.gains(link, n), shape, "what gains returns", torch.complex64)
+        known = channel.num_fades(n)
+        lawful = not known or sorted(set(channel.fade_of_use(n).tolist())) == list(range(known))
+        self.require(lawful, f"fade_of_use must name each of the {known} fades, and no other.")
 
     def independent_rows(self) -> None:
         waves = self.symbols(5)[:, None]
