@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
+from itertools import accumulate, islice, takewhile
 
 LONGEST, LONGEST_VALUE, MOST_NAMES = 299, 80, 120
 """Characters of a sentence, of a value in it, and of the names that it lists."""
@@ -160,8 +160,9 @@ def listing(names: Iterable[str], like: str = "") -> str:
     ('awgn, rayleigh', 'and 172 more')
     """
     every = list(names)
-    kept = difflib.get_close_matches(like, every, n=len(every), cutoff=0.0) if like and every else list(every)
-    while len(", ".join(kept)) > MOST_NAMES:
-        kept.pop()
-    told = ", ".join(name for name in every if name in set(kept)) or "none"
+    kept = difflib.get_close_matches(like, every, n=len(every), cutoff=0.0) if like and every else every
+    lengths = accumulate(len(name) + len(", ") for name in kept)
+    kept = kept[: sum(1 for _ in takewhile(lambda length: length <= MOST_NAMES + len(", "), lengths))]
+    near = set(kept)
+    told = ", ".join(name for name in every if name in near) or "none"
     return told if len(kept) == len(every) else f"{told} and {len(every) - len(kept)} more"
