@@ -6,6 +6,7 @@ import json
 import math
 import os
 import tarfile
+import tempfile
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +24,7 @@ from tosc_env.data.pictures import phrase
 from tosc_env.data.plain_pickle import Call, as_bytes, read_pickle
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import DataError, told_as
-from tosc_env.io.files import WriteError, remove_leftovers, scratch_folder, to_disk
+from tosc_env.io.files import WriteError, remove_leftovers, to_disk
 
 RECORDS = 10_000  # images per batch file
 RECORD_BYTES = 3073  # one label byte, then 1024 red, 1024 green and 1024 blue bytes
@@ -142,7 +143,8 @@ def _provenance(layout: BinaryLayout) -> str:
 def _unpack(archive: Path, layout: BinaryLayout, record: dict[str, str]) -> None:
     """The archive's folder as the layout's, whole or not at all, with a record of every file's checksum."""
     try:
-        with told_as(WriteError, f"cannot unpack {archive}"), scratch_folder(layout.folder) as work:
+        place = ".part", f".{layout.folder.name}.", layout.folder.parent
+        with told_as(WriteError, f"cannot unpack {archive}"), tempfile.TemporaryDirectory(*place) as work:
             with tarfile.open(archive, "r:gz") as tar:
                 for member in tar:
                     # The release has folders and plain files; links, devices and files with holes are another's.
@@ -150,7 +152,7 @@ def _unpack(archive: Path, layout: BinaryLayout, record: dict[str, str]) -> None
                     if not plain or member.size > _MOST_BYTES or member.offset > 2**30:
                         raise DataError(f"{archive} holds {member.name!r}, which is too large or a link.")
                     tar.extract(member, work, filter="data")  # "data" refuses paths that leave the folder
-            fresh = BinaryLayout(work / layout.folder.name)
+            fresh = BinaryLayout(Path(work, layout.folder.name))
             if gone := fresh.missing():
                 raise DataError(f"{record['url']} holds no {layout.folder.name}/{gone[0].name}.")
             files = [path for path in sorted(fresh.folder.iterdir()) if path.is_file()]

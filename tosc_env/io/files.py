@@ -18,7 +18,7 @@ LEFTOVER_AGE = 86_400.0
 """Seconds after which the temporary file of a killed process is removed."""
 
 _OURS = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
-"""As :mod:`tempfile` names what :func:`replacing` and :func:`scratch_folder` make."""
+"""As :mod:`tempfile` names what is being written for the name NAME: ``.NAME.XXXXXXXX.part``."""
 
 
 class WriteError(ToscError, OSError):
@@ -92,31 +92,8 @@ def to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-@contextmanager
-def scratch_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a new, empty folder beside ``path``, on the same disk, which is removed in the end (of a killed process by
-    :func:`remove_leftovers`).
-
-    >>> target = Path(tempfile.mkdtemp()) / "unpacked"
-    >>> with scratch_folder(target) as folder:
-    ...     (folder / "it").mkdir()
-    ...     _ = (folder / "it").rename(target)
-    >>> [path.name for path in target.parent.iterdir()]
-    ['unpacked']
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path.parent)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed more than :data:`LEFTOVER_AGE` ago have left in a folder of files and
-    folders that they were writing: those of our naming alone, ``.NAME.XXXXXXXX.part``."""
+    """Remove the files and folders of our naming that processes killed :data:`LEFTOVER_AGE` ago were writing there."""
     for leftover in folder.glob(".*.????????.part"):
         if not _OURS.fullmatch(leftover.name):
             continue

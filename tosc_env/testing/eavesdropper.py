@@ -20,17 +20,13 @@ if TYPE_CHECKING:
 def check_eavesdropper(
     obj: Eavesdropper, view: View | None = None, *, device: torch.device | str = "cpu", seed: int = 0
 ) -> None:
-    """Check an :class:`~tosc_env.Eavesdropper`: its capabilities, answers and randomness.
+    """Check a copy of an :class:`~tosc_env.Eavesdropper`, fitted first if a view is given: its answers and randomness.
 
     The laws: it has at least one capability and plain options, from which with its parameters and buffers, as a file
-    has them, another is made that answers alike; ``fit`` draws from the generator it is given
-    only and returns plain values; ``reconstruct`` gives images in [0, 1], ``match`` a finite score per
-    candidate, ``infer`` finite logits, for any batch size, SNR and finite reception; the same reception gives
-    the same answer, whatever else is in its batch; and no global random stream is touched.
-
-    Args:
-        obj: the eavesdropper, trained or not; it is copied.
-        view: the attacker's knowledge; if given, the copy is fitted first.
+    has them, another is made that answers alike; ``fit`` draws from the generator it is given only and returns plain
+    values; ``reconstruct`` gives images in [0, 1], ``match`` a finite score per candidate, ``infer`` finite logits, for
+    any batch size, SNR and finite reception; the same reception gives the same answer, whatever else is in its batch;
+    and no global random stream is touched.
 
     Example:
         >>> from tosc_env import Eavesdropper, SystemSpec

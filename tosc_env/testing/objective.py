@@ -26,17 +26,13 @@ def check_objective(
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> None:
-    """Check an :class:`~tosc_env.Objective` on a scheme that it trains: losses, figures, gradients, phases, options.
+    """Check an :class:`~tosc_env.Objective` on a scheme that it trains (by default a small linear one), copies of both.
 
     The laws, in training mode: ``loss`` adds to the loss that it is given, and with it gives one finite number and
     detached figures, and finite gradients reach the scheme. Every name in ``phases`` has a ``phase_loss`` of the
     same kind, whose gradient reaches parameters of the objective; none of its parameters is left without one by all
     passes together. The same step gives the same loss. ``begin`` may be called before any pass of any epoch. Options
     are plain values that rebuild the objective, by its name if it is registered.
-
-    Args:
-        obj: the objective; it is copied.
-        scheme: the scheme that it trains, of the same shapes, also copied; None: a small linear one.
 
     Example:
         >>> class Small(Objective):

@@ -37,12 +37,8 @@ def check_scheme(
     name if it is registered, and with its added stages the same composition; its state dictionary then gives the
     same answers. A scheme with keyed stages is rebuilt with a key of its own, as the key is in none of these.
 
-    Checked over AWGN and, where ``spec.num_csi`` is that of block fading, Rayleigh.
-
-    Args:
-        obj: the scheme (or a pipeline), trained or not; it is copied.
-        objectives: of its training (:func:`~tosc_env.make_objectives`); by default those of its registered name, or
-            else the task alone.
+    A copy is checked over AWGN and, where ``spec.num_csi`` is that of block fading, Rayleigh; it is trained for
+    ``objectives`` (:func:`~tosc_env.make_objectives`), by default those of its registered name, or else the task alone.
 
     Example:
         >>> from torch import nn

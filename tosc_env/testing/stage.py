@@ -25,7 +25,7 @@ _KEY, _OTHER_KEY = "5a" * 32, "c3" * 32
 
 
 def check_stage(obj: Stage | str, *, device: torch.device | str = "cpu", seed: int = 0) -> None:
-    """Check a :class:`~tosc_env.Stage`: shapes, randomness, flags, keys, options.
+    """Check a :class:`~tosc_env.Stage`, or one of a registered name: shapes, randomness, flags, keys, options.
 
     It is rebuilt from its options for symbols of any value and for the points of each constellation; those that it does
     not refuse with :class:`~tosc_env.InputError` are checked. The laws, in eval mode: ``protect`` and ``recover`` give
@@ -37,9 +37,6 @@ def check_stage(obj: Stage | str, *, device: torch.device | str = "cpu", seed: i
     same key, something else under another one or in another place, and undoes it behind the power constraint unless
     it adds noise; its key is in neither options nor state. A ``recover`` that moves values has a ``recover_gains`` that
     moves amplitudes likewise. Options are plain values that rebuild it, by its name if it is registered.
-
-    Args:
-        obj: the stage, which is copied, or a registered name.
 
     Example:
         >>> class Negate(Stage):

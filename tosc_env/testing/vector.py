@@ -33,17 +33,12 @@ class _Step(NamedTuple):
 
 
 def check_vector_env(env: VectorEnv, max_steps: int = 200) -> None:
-    """Check a vector environment over one role of the game, this package's or another of the same interface.
+    """Check a vector environment over one role of the game, this package's or another's, of torch tensors or arrays.
 
-    The laws: observations ``{"image" or "received", "csi"}``, float32, finite and in their space; rewards
-    float32 [B]; ends bool [B]; the same finite figures in the info at reset and at every step; the seed fixes
-    a trajectory whatever the global generators do, and they are left alone; what is returned is the caller's
-    to overwrite; the autoreset mode is declared and kept; a NaN action is refused.
-
-    Args:
-        env: a :class:`gymnasium.vector.VectorEnv`, of torch tensors or NumPy arrays; it is reset and stepped,
-            and left open.
-        max_steps: the number of steps within which an episode must end.
+    It is reset and stepped, and left open. The laws: observations ``{"image" or "received", "csi"}``, float32, finite
+    and in their space; rewards float32 [B]; ends bool [B], one within ``max_steps``; the same finite figures in the info
+    at reset and at every step; the seed fixes a trajectory whatever the global generators do, and they are left alone;
+    what is returned is the caller's to overwrite; the autoreset mode is declared and kept; a NaN action is refused.
 
     Example:
         >>> import gymnasium as gym
