@@ -36,9 +36,10 @@ def check_vector_env(env: VectorEnv, max_steps: int = 200) -> None:
     """Check a vector environment over one role of the game, this package's or another's, of torch tensors or arrays.
 
     It is reset and stepped, and left open. The laws: observations ``{"image" or "received", "csi"}``, float32, finite
-    and in their space; rewards float32 [B]; ends bool [B], one within ``max_steps``; the same finite figures in the info
-    at reset and at every step; the seed fixes a trajectory whatever the global generators do, and they are left alone;
-    what is returned is the caller's to overwrite; the autoreset mode is declared and kept; a NaN action is refused.
+    and in their space; rewards float32 [B]; ends bool [B], one within ``max_steps``; the same finite figures in the
+    info at reset and at every step; the seed fixes a trajectory whatever the global generators do, and they are left
+    alone; what is returned is the caller's to overwrite; the autoreset mode is declared and kept; a NaN action is
+    refused.
 
     Example:
         >>> import gymnasium as gym
