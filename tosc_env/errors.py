@@ -10,24 +10,18 @@ import difflib
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import accumulate, islice, takewhile
 
-LONGEST = 299
-"""Characters of a sentence; a longer one is shortened in its middle."""
-
-LONGEST_VALUE = 80
-"""Characters of a value in a sentence."""
-
+LONGEST, LONGEST_VALUE, MOST_NAMES = 299, 80, 120
+"""Characters of a sentence, of a value in it, and of the names that it lists."""
 _MOST_PARTS, _DEEPEST = LONGEST_VALUE // 3, 3
 """How much of a container is written: what holds itself twice would take for ever."""
 
-MOST_NAMES = 120
-"""Characters of the names that a sentence lists."""
-
 
 class ToscError(Exception):
-    """Base of every error that tosc-env raises on purpose: one line of :data:`LONGEST` characters at most."""
+    """Base of every error that tosc-env raises on purpose: one line, shortened in its middle to :data:`LONGEST`."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(one_line(arg, LONGEST) if isinstance(arg, str) else arg for arg in args))
@@ -53,9 +47,27 @@ class TrainingError(ToscError, RuntimeError):
     """Training cannot go on, for instance because the loss is no longer a number."""
 
 
-_LIBRARIES = (
-    *("tosc_env", "tosc_agents", "gymnasium", "pettingzoo", "torch", "functools", "contextlib", "importlib"),
-)
+@contextmanager
+def told_as(kind: type[ToscError], doing: str) -> Iterator[None]:
+    """Raise what the operating system refuses while ``doing`` something as an error of ours."""
+    try:
+        yield
+    except ToscError:
+        raise
+    except OSError as error:
+        raise kind(f"{doing}: {error.strerror or error}.") from error
+
+
+_LIBRARIES = [
+    "tosc_env",
+    "tosc_agents",
+    "gymnasium",
+    "pettingzoo",
+    "torch",
+    "functools",
+    "contextlib",
+    "importlib",
+]
 """Packages between a user's line and what warns of it."""
 
 
@@ -64,20 +76,13 @@ def warn_user(message: str) -> None:
     frame = sys._getframe(1)
     while frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES and frame.f_back is not None:
         frame = frame.f_back
-    known = frame.f_globals
-    warnings.warn_explicit(
-        message,
-        UserWarning,
-        frame.f_code.co_filename,
-        frame.f_lineno,
-        module=known.get("__name__"),
-        registry=known.setdefault("__warningregistry__", {}),
-    )
+    known, line = frame.f_globals, (frame.f_code.co_filename, frame.f_lineno)
+    registry = known.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, UserWarning, *line, module=known.get("__name__"), registry=registry)
 
 
 CODES = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What is no text: codes that a terminal obeys, those that turn the direction of writing (and so the figure that stands
-beside a name), and half characters."""
+"""What is no text: codes that a terminal obeys, those that turn the direction of writing, and half characters."""
 
 
 def printable(text: str) -> str:
@@ -95,16 +100,13 @@ def one_line(text: str, longest: int) -> str:
     return f"{text[: kept - kept // 2]} ... {text[-(kept // 2) :]}"
 
 
-_KEY = re.compile(r"(?<=\bkey)[=:]\S+|[0-9a-f]{32,}", re.IGNORECASE)
-
-
 def without_keys(text: str) -> str:
     """A text without anything that is called a key or looks like one.
 
     >>> without_keys("keyed:key:" + "5a" * 32)
     'keyed:key...'
     """
-    return _KEY.sub("...", text)
+    return re.sub(r"(?<=\bkey)[=:]\S+|[0-9a-f]{32,}", "...", text, flags=re.IGNORECASE)
 
 
 def shown(value: object, levels: int = _DEEPEST) -> str:
@@ -158,8 +160,9 @@ def listing(names: Iterable[str], like: str = "") -> str:
     ('awgn, rayleigh', 'and 172 more')
     """
     every = list(names)
-    kept = difflib.get_close_matches(like, every, n=len(every), cutoff=0.0) if like and every else list(every)
-    while len(", ".join(kept)) > MOST_NAMES:
-        kept.pop()
-    told = ", ".join(name for name in every if name in set(kept)) or "none"
+    kept = difflib.get_close_matches(like, every, n=len(every), cutoff=0.0) if like and every else every
+    lengths = accumulate(len(name) + len(", ") for name in kept)
+    kept = kept[: sum(1 for _ in takewhile(lambda length: length <= MOST_NAMES + len(", "), lengths))]
+    near = set(kept)
+    told = ", ".join(name for name in every if name in near) or "none"
     return told if len(kept) == len(every) else f"{told} and {len(every) - len(kept)} more"

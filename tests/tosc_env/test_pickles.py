@@ -199,9 +199,7 @@ def test_other_images_under_the_same_name_are_refused(monkeypatch):
     kept = pickle.dumps(make_source("shapes", num_images=20))
     other = make_source("shapes", num_images=20, seed=1)
     monkeypatch.setattr(type(data_set("shapes")), "load", lambda self, split, num_images: other)
-    with pytest.raises(
-        DataError, match="the data set 'shapes' that is found here is not the one of the pickle"
-    ):
+    with pytest.raises(DataError, match="the data set 'shapes' found here is not the one of the pickle"):
         pickle.loads(kept)
 
 

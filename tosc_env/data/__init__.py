@@ -1,9 +1,4 @@
-"""Data sets: the images of a game.
-
-:func:`make_source` gives a :class:`Source`, the images of one split with labels and attributes as tensors on one
-device.  A data set is one file (:class:`DataSet`) under :func:`register_source` or the entry-point group
-``tosc_env.sources``.  Importing this package loads no data and no library that reads data.
-"""
+"""Data sets, a file each, by name; importing this package loads no data and no library that reads data."""
 
 from __future__ import annotations
 
@@ -16,13 +11,13 @@ from typing import Any
 import torch
 
 from tosc_env.data.base import Source
-from tosc_env.data.checks import check_half, check_split
+from tosc_env.data.checks import check_half
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import data_root
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.devices import resolve_device
 from tosc_env.errors import InputError, shown
-from tosc_env.options import check_annotated, check_options
+from tosc_env.options import check_annotated, check_choice, check_options
 from tosc_env.registry import Registry
 
 __all__ = [
@@ -58,30 +53,21 @@ def register_source(name: str) -> Callable:
 
 
 def data_set(name: str) -> DataSet:
-    """The data set of that name; reads none of its images.
+    """The data set of that name, whose images are not read; InputError where there is none.
 
-    Raises:
-        InputError: no data set of that name.
-
-    Example:
-        >>> data_set("celeba").usual_kwargs["size"], data_set("shapes").is_available()
-        (64, True)
+    >>> data_set("celeba").usual_kwargs["size"], data_set("shapes").is_available()
+    (64, True)
     """
     if isinstance(name, str) and name not in sources and os.path.isdir(name):
-        folder = shown(name)
-        raise InputError(
-            f"{folder} is a folder, not the name of a data set: give the data set 'folder' with path={folder} (--data "
-            f"folder --data-kwargs path={folder})."
-        )
+        told = f"give the data set 'folder' with path={shown(name)} (--data folder --data-kwargs path={shown(name)})"
+        raise InputError(f"{shown(name)} is a folder, not the name of a data set: {told}.")
     found = sources[name]
     if isinstance(found, type) and issubclass(found, DataSet):
         made = found()
     else:
-        hooks = {
-            hook: getattr(found, hook) for hook in vars(DataSet) if hook[0] != "_" and hasattr(found, hook)
-        }
         made = DataSet()
-        vars(made).update(hooks, load=found)
+        hooks = [hook for hook in vars(DataSet) if hook[0] != "_" and hasattr(found, hook)]
+        vars(made).update({hook: getattr(found, hook) for hook in hooks}, load=found)
     made.name = name
     made.terms = made.terms or f"{name}: its terms are not stated; ask its owner."
     return made
@@ -114,7 +100,7 @@ def make_source(
     """
     target = resolve_device(device)
     data = data_set(name)
-    check_split(name, split, data.splits)
+    check_choice(split, f"split of {name}", data.splits)
     check_half(half, split)
     if not callable(getattr(data, "load", None)):
         raise InputError(f"the data set {name!r} has no load(split), which gives its images.")
@@ -140,12 +126,11 @@ def absolute_paths(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     True
     """
     paths = data_set(name).paths if options and name in sources else ()
-    return {
-        option: os.path.abspath(os.path.expanduser(value))
-        if option in paths and isinstance(value, str | os.PathLike)
-        else value
-        for option, value in options.items()
+    given = {option: value for option, value in options.items() if isinstance(value, str | os.PathLike)}
+    absolute = {
+        option: os.path.abspath(os.path.expanduser(given[option])) for option in paths if option in given
     }
+    return {**options, **absolute}
 
 
 def usual_attributes(name: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache, partial
-from typing import Any, Literal, NoReturn, TypeVar, final, get_args
+from typing import Any, Literal, NoReturn, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -19,13 +19,12 @@ from tosc_env.data.checks import (
     as_positions,
     check_half,
     check_names,
-    check_split,
 )
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.devices import resolve_device
-from tosc_env.errors import DataError, InputError, shown, warn_user
+from tosc_env.errors import DataError, InputError, listing, shown, warn_user
 from tosc_env.identity import digest, tensor_digest
-from tosc_env.options import checked
+from tosc_env.options import check_choice, checked
 from tosc_env.types import Batch
 
 T = TypeVar("T")
@@ -34,9 +33,7 @@ Halves = Literal["shuffled", "in-order"]
 
 
 def shuffled(labels: Tensor) -> Tensor:
-    """An order of images with labels [N] whose first ``floor(N / 2)`` hold half of every class, and the rest the other.
-
-    It is the same whenever it is asked for; a class with an odd number of images has its last one in either part.
+    """The one order of images with labels [N] whose first ``floor(N / 2)`` hold half of every class, up to one image.
 
     >>> labels = torch.arange(100) // 25
     >>> labels[shuffled(labels)[:50]].bincount(), labels[shuffled(labels)[50:]].bincount()
@@ -58,8 +55,7 @@ class Source:
     :func:`tosc_env.data.make_source`.
 
     What it holds never changes: no attribute can be assigned, nobody else can write to its memory, and it is not
-    subclassed. Remembered symbols, the numbers of messages under a key and the identity of a result rely on it. Other
-    images are another source.
+    subclassed. Remembered symbols, the numbers of messages under a key and the identity of a result rely on it.
 
     Attributes:
         name: the data set.
@@ -125,11 +121,10 @@ class Source:
             labels: integers [N] from 0, or the names of classes; ``None`` for images without classes.
             name: the data set's name in results.
             split: ``"train"``, ``"test"`` or ``"valid"``.
-            class_names: by default those of ``training``, else "0", "1", ... up to the largest label, or the names that
+            class_names: by default those of ``training``, else the numbers up to the largest label, or the names that
                 occur, sorted.
             attributes: integers [N, A] from 0, private facts about each image.
-            attribute_names: by default "attribute_0", ...
-            attribute_values: for each attribute the names of its values; by default "0", "1", ...
+            attribute_names, attribute_values: of the columns, and of each one's values; by default their numbers.
             training: the training split's source (or a function giving its statistics), for a test split;
                 ``None``: these images are the training split.
             provenance: one sentence on how the images were obtained, quoted by every result.
@@ -152,38 +147,32 @@ class Source:
         if class_names is None and labels is not None and isinstance(training, Source):
             class_names = training.class_names
         tags, classes = as_labels(labels, len(pixels), class_names)
-        if class_names is None and split == "train":
-            _warn_of_gaps(tags, name)
+        gaps = (tags.bincount() == 0).nonzero().flatten().tolist()
+        if gaps and class_names is None and split == "train":
+            warn_user(
+                f"no image of {name} has the label {listing(map(str, gaps))}, and each is a class all the same: number "
+                "labels from 0 without gaps, or give class_names."
+            )
         tags = tags.to(target)
         columns, names, values = as_attributes(attributes, len(pixels), attribute_names, attribute_values)
-        check_split(name, split, ("train", "valid", "test"))
-        if halves not in get_args(Halves):
-            raise InputError(f"halves must be 'shuffled' or 'in-order', not {shown(halves)}.")
-        statistics: Callable[[], Statistics]
+        check_choice(split, f"split of {name}", ("train", "valid", "test"))
         if isinstance(training, Source):
-            if training.image_shape != tuple(pixels.shape[1:]):
-                raise InputError(
-                    f"images of shape {tuple(pixels.shape[1:])} do not fit a training split "
-                    f"of shape {training.image_shape}."
-                )
-            statistics = partial(getattr, training, "statistics")
-        elif training is not None:
-            statistics = training
-        else:
-            statistics = partial(compute_statistics, pixels, tags, len(classes))
-        origin = provenance if provenance is not None else f"{name} (images given by the user)."
-        make_provenance = origin if callable(origin) else lambda: origin
+            shape = tuple(pixels.shape[1:])
+            if training.image_shape != shape:
+                raise InputError(f"images {shape} do not fit a training split of {training.image_shape}.")
+            training = partial(getattr, training, "statistics")
+        statistics = training or partial(compute_statistics, pixels, tags, len(classes))
+        if not callable(provenance):
+            provenance = partial(_constant, provenance or f"{name} (images given by the user).")
         arrays = pixels, tags, columns.to(target)
-        return cls(*arrays, name, split, classes, names, values, statistics, make_provenance, halves=halves)
+        return cls(*arrays, name, split, classes, names, values, statistics, provenance, halves=halves)
 
     def __len__(self) -> int:
         return self._images.shape[0] * self._ways
 
     def __repr__(self) -> str:
-        part = f", half={self.half!r}" if self.half else ""
-        return (
-            f"Source({self.name!r}, split={self.split!r}{part}, images={len(self)}, device='{self.device}')"
-        )
+        part = f"split={self.split!r}" + (f", half={self.half!r}" if self.half else "")
+        return f"Source({self.name!r}, {part}, images={len(self)}, device='{self.device}')"
 
     @property
     def images(self) -> Tensor:
@@ -227,19 +216,18 @@ class Source:
 
     @cached_property
     def sha256(self) -> str:
-        """The digest of all images, labels and attributes, and of the names of these: which images they are, whatever
-        they are called."""
+        """The digest of all images, labels and attributes, and of the names of these, whatever the source is called."""
         names = self.class_names, self.attribute_names, self.attribute_values
         return digest([self._digest, tensor_digest([self._labels, self._attributes]), names])
 
     def identity(self) -> dict[str, Any]:
-        """Describe what determines a result that these images go into (:mod:`tosc_env.identity`)."""
+        """Describe what determines a result that these images go into, wherever they were found."""
         named = {name: getattr(self, name) for name in ("name", "split", "half")}
-        return {**named, "images": len(self), "sha256": self.sha256}  # wherever they were found
+        return {**named, "images": len(self), "sha256": self.sha256}
 
     @property
     def number(self) -> int:
-        """A number of 63 bits that follows from all of the images: what a place in the source means elsewhere too."""
+        """A number of 63 bits that follows from all of the images."""
         return int.from_bytes(self._digest[8:], "big") >> 1
 
     @cached_property
@@ -268,18 +256,14 @@ class Source:
 
     @cached_property
     def augmented(self) -> Source:
-        """These N images and their changed copies, with the labels and attributes of the image: the position p is the
-        image p mod N, changed in the way p div N (:func:`~tosc_env.data.augmentation.augment`).
-
-        It is always the same object, shares the memory, and has the same number: its first N images are these.
-        """
+        """These N images and their changed copies: the position p is the image p mod N, changed in the way p div N
+        (:func:`~tosc_env.data.augmentation.augment`). It shares the memory, and has the same number."""
         longer = replace(self._with(lambda values: values), _ways=WAYS)
         vars(longer)["_digest"] = self._digest
         return longer
 
     def subset(self, index: Tensor | Sequence[int]) -> Source:
         """The source made of the images at ``index``; statistics stay those of the whole training split."""
-        self._check_parts()
         where = as_positions("index", index, self.device)
         if where.ndim != 1 or where.numel() == 0:
             raise InputError(f"a subset needs a non-empty row of positions, not shape {tuple(where.shape)}.")
@@ -288,11 +272,8 @@ class Source:
         return self._with(lambda values: values.index_select(0, where))
 
     def take_half(self, half: str | None) -> Source:
-        """``floor(N / 2)`` of the training images (``"system"``) or the rest (``"attacker"``).
-
-        The halves are disjoint.  By default each has half of every class, chosen once and for all, in no particular
-        order.  Those of a data set with an official order are its first and its second half, and share its memory.
-        A class that is missing from one of them is a warning.
+        """``floor(N / 2)`` of the training images (``"system"``) or the rest (``"attacker"``), divided as
+        :attr:`halves` says; in order, they share this source's memory. A class that is missing from one is a warning.
 
         Raises:
             InputError: another name, a split other than the training split, or a source already halved.
@@ -300,7 +281,6 @@ class Source:
         check_half(half, self.split)
         if half is None:
             return self
-        self._check_parts()
         if self.half is not None:
             raise InputError(f"this source is already the {self.half} half; take halves of the whole split.")
         if len(self) < 2:
@@ -311,10 +291,10 @@ class Source:
         taken = self._with(lambda values: values[part] if order is None else values[order[part]], half)
         missing = sorted(set(self._labels.unique().tolist()) - set(taken._labels.unique().tolist()))
         if missing:
-            told = ", ".join(repr(self.class_names[label]) for label in missing[:3])
+            told = listing(repr(self.class_names[label]) for label in missing)
             warn_user(
-                f"the {half} half of {self.name} has no image of {len(missing)} of its classes ({told}"
-                f"{', ...' if len(missing) > 3 else ''}), which the other half has."
+                f"the {half} half of {self.name} has no image of {len(missing)} of its classes ({told}), which the "
+                "other half has."
             )
         return taken
 
@@ -328,8 +308,7 @@ class Source:
         return there
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Source:
-        # It never changes, so that games that are copied may share it.
-        return self
+        return self  # It never changes, so that games that are copied may share it.
 
     def __reduce__(self) -> Any:
         """A pickle holds the user's own images; of a data set, how to load it again and how to know that it is it."""
@@ -342,11 +321,9 @@ class Source:
         told["_make_provenance"] = partial(_constant, self.provenance)
         return partial(Source, **held, **told), ()
 
-    def _check_parts(self) -> None:
+    def _with(self, change: Callable[[Tensor], Tensor], half: str | None = None) -> Source:
         if self._ways > 1:
             raise InputError("parts are taken of images, and not of images with their changed copies.")
-
-    def _with(self, change: Callable[[Tensor], Tensor], half: str | None = None) -> Source:
         return replace(
             self,
             _images=change(self._images),
@@ -359,24 +336,11 @@ class Source:
         )
 
 
-def _warn_of_gaps(labels: Tensor, name: str) -> None:
-    """Say which of the classes that are counted up to the largest label have no image."""
-    missing = (labels.bincount() == 0).nonzero().flatten().tolist()
-    if missing:
-        told = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        warn_user(
-            f"no image of {name} has the label {told}, and each is a class all the same: number labels from 0 without "
-            "gaps, or give class_names."
-        )
-
-
 def check_source(given: object, name: str) -> Source:
     """Return what was given if it is a source; InputError otherwise."""
     if not isinstance(given, Source):
-        raise InputError(
-            f"{name} must be a Source, not {shown(given)}; tosc_env.as_source makes one of arrays, a folder or a data "
-            "set."
-        )
+        told = "tosc_env.as_source makes one of arrays, a folder or a data set"
+        raise InputError(f"{name} must be a Source, not {shown(given)}; {told}.")
     return given
 
 
@@ -389,17 +353,14 @@ def _loaded_again(again: Callable[[], Source], device: str, number: int) -> Sour
     source = again()
     if source.number != number:
         raise DataError(
-            f"the data set {source.name!r} that is found here is not the one of the pickle, which holds no images."
+            f"the data set {source.name!r} found here is not the one of the pickle, which has no images."
         )
     return source.to(device)
 
 
 def content_numbers(images: Tensor) -> Tensor:
-    """Return two numbers of 63 bits for each of the images [B, C, H, W], float32: a multilinear hash of their bits.
-
-    int64 [B, 2], on the images' device without waiting for it. Who knows the hash can make images that collide; message
-    numbers drawn at random stand beside it.
-    """
+    """Two numbers of 63 bits for each of the images [B, C, H, W]: a multilinear hash of their bits in float32, int64
+    [B, 2]. Who knows the hash can make images that collide; message numbers drawn at random stand beside it."""
     words = images.detach().float().contiguous().view(torch.int32).flatten(1).long()
     factors = _factors(words.shape[1], str(images.device))
     return torch.stack([(words * row).sum(1) + row[0] for row in factors], dim=1).bitwise_right_shift(1).abs()

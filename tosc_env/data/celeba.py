@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import math
-import numbers
 import os
 import re
 import sys
-import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
@@ -24,24 +22,25 @@ from tosc_env.data.base import Source
 from tosc_env.data.checks import Owned
 from tosc_env.data.dataset import DataSet
 from tosc_env.data.files import data_root, file_digest, read_text, stamps, with_note
+from tosc_env.data.pictures import THREADS, in_turn, phrase
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import DataError, InputError, shown, unknown
 from tosc_env.io.files import remove_leftovers, replacing
-from tosc_env.options import check_count
+from tosc_env.options import SMALLEST, Within, checked
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 IMAGE_FOLDER = "img_align_celeba"
-ATTRIBUTE_FILE = "list_attr_celeba.txt"
-PARTITION_FILE = "list_eval_partition.txt"
+ARCHIVE = "img_align_celeba.zip"
+LISTS = (ATTRIBUTE_FILE, PARTITION_FILE) = ("list_attr_celeba.txt", "list_eval_partition.txt")
 OFFICIAL_MD5 = {
-    "img_align_celeba.zip": "00d2c5bc6d35e252742224ab0c1e8fcb",
+    ARCHIVE: "00d2c5bc6d35e252742224ab0c1e8fcb",
     ATTRIBUTE_FILE: "75e246fa4810816ffd6ee81facbd2244",
     PARTITION_FILE: "d32c9cbf5e040fd4025c592c306e6668",
 }
 _BAR_FROM = 2000  # images; fewer are decoded in about a second
 _LARGEST = 2**24  # pixels of an image, of which several are decoded at once
-_AHEAD = 256  # images in flight, so that an error stops the work soon
-LISTS = (ATTRIBUTE_FILE, PARTITION_FILE)
-ARCHIVE = "img_align_celeba.zip"
 
 
 class CelebA(DataSet):
@@ -61,18 +60,18 @@ class CelebA(DataSet):
     usual_kwargs = MappingProxyType({"size": 64})
     stand_in = ("shapes", {"size": "size", "binary_attributes": "attributes"})
 
+    @checked
     def load(
         self,
         split: str = "train",
-        size: int = 64,
-        crop: float = 0.8,
+        size: Annotated[int, Within(8, 256)] = 64,
+        crop: Annotated[float, Within(SMALLEST, 1)] = 0.8,
         attributes: str | Sequence[str] | None = None,
         root: str | os.PathLike[str] | None = None,
     ) -> Source:
         """Faces uint8 [N, 3, size, size] in the official order.
 
-        The JPEG files of a split are decoded once into ``cache/`` under the data root, which is mapped into memory,
-        and again when one of them is newer.
+        They are decoded once into ``cache/`` under the data root and mapped from there, and again when one is newer.
 
         Args:
             split: ``"train"``, ``"valid"`` or ``"test"``, by the official partition file.
@@ -85,24 +84,26 @@ class CelebA(DataSet):
             InputError: an option out of its range or an unknown attribute.
             DataError: files are missing (with the way to get them) or damaged (names the file).
         """
-        size = check_count(size, "size of celeba", 8, 256)
-        if isinstance(crop, bool) or not isinstance(crop, numbers.Real) or not 0 < crop <= 1:
-            raise InputError(
-                f"crop of celeba is a fraction of the shorter side in (0, 1], not {shown(crop)}."
-            )
         base = data_root(root)
-        gone = missing_part(base)
-        if gone is not None:
-            raise DataError(
-                f"CelebA was not found: {gone} is missing; run 'tosc data get celeba' to read how to get it, "
-                f"or set TOSC_DATA_DIR to the folder that holds celeba/."
-            )
+        if gone := missing_part(base):
+            how = "run 'tosc data get celeba' to read how to get it, or set TOSC_DATA_DIR to the folder of celeba/"
+            raise DataError(f"CelebA was not found: {gone} is missing; {how}.")
         folder = base / "celeba"
         place = folder, base / "cache", size, float(crop)
-        faces = _faces(folder)
-        columns = _columns(faces, attributes)
-        rows = faces.rows(split)
-        if not len(rows):
+        faces = _faces(folder, _stamp(folder))
+        known = list(faces.columns.drop("split"))
+        wanted = (
+            [attributes] if isinstance(attributes, str) else known if attributes is None else list(attributes)
+        )
+        if not wanted or len(set(wanted)) != len(wanted):
+            raise InputError(
+                f"attributes of celeba must be one or several different names, not {shown(attributes)}."
+            )
+        for name in wanted:
+            if name not in known:
+                raise unknown("CelebA attribute", name, known)
+        chosen = faces.loc[_of_split(faces, split), wanted]
+        if chosen.empty:
             raise DataError(f"{folder / PARTITION_FILE} assigns no image to the {split} split.")
         description = f"{split} split, centred crop {crop:g}, {size}x{size}"
         return Source.from_arrays(
@@ -110,11 +111,11 @@ class CelebA(DataSet):
             name=self.name,
             split=split,
             class_names=("face",),
-            attributes=faces.values[rows][:, columns],
-            attribute_names=[faces.attribute_names[c] for c in columns],
-            attribute_values=[("absent", "present")] * len(columns),
+            attributes=chosen.to_numpy(),
+            attribute_names=list(chosen.columns),
+            attribute_values=[("absent", "present")] * chosen.shape[1],
             training=lambda: _statistics(*place, _stamp(folder)),
-            provenance=lambda: _provenance(folder, len(faces.names), description),
+            provenance=lambda: _provenance(folder, len(faces), description),
             halves="in-order",
         )
 
@@ -135,47 +136,20 @@ class CelebA(DataSet):
         for name in (*LISTS, ARCHIVE) if (folder / ARCHIVE).is_file() else LISTS:
             found = file_digest(folder / name, "md5")
             if found != OFFICIAL_MD5[name]:
-                raise DataError(
-                    f"{folder / name} has the MD5 {found}, not the official {OFFICIAL_MD5[name]}; it can be "
-                    f"used as it is, and results will say so."
-                )
+                told = f"not the official {OFFICIAL_MD5[name]}; it can be used, and results will say so"
+                raise DataError(f"{folder / name} has the MD5 {found}, {told}.")
         return folder
 
     def status(self, root: Path) -> dict[str, object]:
         folder = root / "celeba"
         row: dict[str, object] = {"present": missing_part(root) is None, "where": str(folder)}
-        if row["present"]:
-            try:
-                count = len(_faces(folder).names)
-            except DataError as error:
-                return {**row, "how": str(error)}
-            row |= {"images": count, "official": "yes" if _official(folder) else "no"}
+        try:
+            if row["present"]:
+                row["images"] = len(_faces(folder, _stamp(folder)))
+                row["official"] = "yes" if _official(folder) else "no"
+        except DataError as error:
+            row["how"] = str(error)
         return row
-
-
-def _stamp(folder: Path) -> tuple:
-    return stamps(folder / name for name in LISTS)
-
-
-def _faces(folder: Path) -> FaceList:
-    return read_lists(folder, _stamp(folder))
-
-
-def _official(folder: Path) -> bool:
-    """True if both lists carry the official checksums."""
-    return all(file_digest(folder / name, "md5") == OFFICIAL_MD5[name] for name in LISTS)
-
-
-@lru_cache(maxsize=4)
-def _statistics(folder: Path, store: Path, size: int, crop: float, stamp: tuple) -> Statistics:
-    images = torch.from_numpy(_decoded(folder, store, size, crop, "train"))
-    return compute_statistics(images, torch.zeros(len(images), dtype=torch.int64), 1)
-
-
-def _provenance(folder: Path, count: int, description: str) -> str:
-    sums = "the official checksums" if _official(folder) else "no official checksums"
-    checked = f"its list files carry {sums} and its images were not checked"
-    return with_note(f"CelebA ({count:,} faces, {description}); {checked}", folder)
 
 
 def missing_part(root: Path) -> Path | None:
@@ -184,103 +158,82 @@ def missing_part(root: Path) -> Path | None:
     return next((part for part in parts if not part.exists()), None)
 
 
-def _columns(faces: FaceList, names: str | Sequence[str] | None) -> list[int]:
-    if names is None:
-        return list(range(len(faces.attribute_names)))
-    wanted = [names] if isinstance(names, str) else list(names)
-    if not wanted or len(set(wanted)) != len(wanted):
-        raise InputError(f"attributes of celeba must be one or several different names, not {shown(names)}.")
-    for name in wanted:
-        if name not in faces.attribute_names:
-            raise unknown("CelebA attribute", name, faces.attribute_names)
-    return [faces.attribute_names.index(name) for name in wanted]
+def _stamp(folder: Path) -> tuple:
+    return stamps(folder / name for name in LISTS)
 
 
-@dataclass(frozen=True)
-class FaceList:
-    """The content of the two lists.
+def _official(folder: Path) -> bool:
+    """True if both lists carry the official checksums."""
+    return all(file_digest(folder / name, "md5") == OFFICIAL_MD5[name] for name in LISTS)
 
-    Attributes:
-        names: file names [N], in the official order.
-        attribute_names: [A].
-        values: int8 [N, A], 1 where the attribute is present and 0 where not.
-        partition: int8 [N], 0 train, 1 valid, 2 test.
-    """
 
-    names: tuple[str, ...]
-    attribute_names: tuple[str, ...]
-    values: np.ndarray
-    partition: np.ndarray
+def _provenance(folder: Path, count: int, description: str) -> str:
+    sums = "the official checksums" if _official(folder) else "no official checksums"
+    checked = f"its list files carry {sums} and its images were not checked"
+    return with_note(f"CelebA ({count:,} faces, {description}); {checked}", folder)
 
-    def rows(self, split: str) -> np.ndarray:
-        """The positions of the images of one split."""
-        return np.flatnonzero(self.partition == CelebA.splits.index(split))
+
+@lru_cache(maxsize=4)
+def _statistics(folder: Path, store: Path, size: int, crop: float, stamp: tuple) -> Statistics:
+    images = torch.from_numpy(_decoded(folder, store, size, crop, "train"))
+    return compute_statistics(images, torch.zeros(len(images), dtype=torch.int64), 1)
+
+
+# -- the two lists ----------------------------------------------------------------------------------------
+
+
+def _of_split(faces: pd.DataFrame, split: str) -> np.ndarray:
+    return (faces["split"] == CelebA.splits.index(split)).to_numpy()
 
 
 @lru_cache(maxsize=2)
-def read_lists(folder: Path, stamp: tuple) -> FaceList:
-    """Read the lists in ``folder``; ``stamp`` (:func:`tosc_env.data.files.stamps`) only keys the cache.
-
-    Raises:
-        DataError: a list is truncated or malformed, or an image has no split; names file and line.
-    """
-    names, attribute_names, values = _read_attributes(folder / ATTRIBUTE_FILE)
-    outside = next((name for name in names if os.path.basename(name) != name), None)
-    if outside is not None:
-        raise DataError(f"{folder / ATTRIBUTE_FILE} names {outside!r}, which is no file of {IMAGE_FOLDER}.")
-    splits = _read_partition(folder / PARTITION_FILE)
-    try:
-        partition = np.array([splits[name] for name in names], dtype=np.int8)
-    except KeyError as error:
-        raise DataError(f"{folder / PARTITION_FILE} gives no split for the image {error.args[0]}.") from error
-    return FaceList(names, attribute_names, values, partition)
-
-
-def _read_attributes(path: Path) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray]:
-    lines = read_text(path).splitlines()
-    if len(lines) < 3 or not re.fullmatch(r"\s*[0-9]{1,12}\s*", lines[0]):
-        raise DataError(
-            f"{path} is not CelebA's attribute list: expected a count, the names, then a row per image."
-        )
-    titles = tuple(lines[1].split())
-    rows = [line.split(None, 1) for line in lines[2:] if line.strip()]
-    if len(rows) != int(lines[0]):
-        raise DataError(f"{path} has {len(rows):,} rows where its first line promises {int(lines[0]):,}.")
-    short = next((number for number, row in enumerate(rows, start=3) if len(row) != 2), None)
-    if short is not None:
-        raise DataError(f"{path} has no attributes in line {short}.")
-    # One parse of the 8 million signs at once is ten times faster than a row at a time.
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            signs = np.fromstring(" ".join(row[1] for row in rows), dtype=np.int64, sep=" ")
-        except (ValueError, DeprecationWarning) as error:
-            raise DataError(f"{path} holds an attribute that is neither 1 nor -1.") from error
-    if signs.size != len(rows) * len(titles):
-        raise DataError(
-            f"{path} holds {signs.size:,} attributes, not {len(titles)} for each of {len(rows):,} images."
-        )
-    if not np.isin(signs, (-1, 1)).all():
+def _faces(folder: Path, stamp: tuple) -> pd.DataFrame:
+    """A row per image, by its file's name in the official order: 1 or 0 for each attribute, and the number of its
+    ``split``. The ``stamp`` only keys the cache."""
+    path = folder / ATTRIBUTE_FILE
+    count, titles, rows = (*read_text(path).split("\n", 2), "", "")[:3]
+    names = titles.split()
+    if not re.fullmatch(r"\s*[0-9]{1,12}\s*", count) or len({*names, "split"}) != len(names) + 1:
+        raise DataError(f"{path} is not CelebA's attribute list: a count, the names, then a row per image.")
+    faces = _table(path, rows, names)
+    if len(faces) != int(count):
+        raise DataError(f"{path} has {len(faces):,} rows where its first line promises {int(count):,}.")
+    if not np.isin(faces, (-1, 1)).all():
         raise DataError(f"{path} holds an attribute that is neither 1 nor -1.")
-    return tuple(row[0] for row in rows), titles, (signs > 0).astype(np.int8).reshape(len(rows), len(titles))
+    for name in faces.index:
+        if os.path.basename(name) != name:
+            raise DataError(f"{path} names {name!r}, which is no file of {IMAGE_FOLDER}.")
+    path = folder / PARTITION_FILE
+    splits = _table(path, read_text(path), ["split"])["split"]
+    strange = splits[~splits.isin((0, 1, 2))]
+    if len(strange):
+        raise DataError(f"{path} gives {strange.index[0]!r} the split {strange.iloc[0]}, not 0, 1 or 2.")
+    gone = faces.index.difference(splits.index)
+    if len(gone):
+        raise DataError(f"{path} gives no split for the image {gone[0]!r}.")
+    return (faces > 0).astype(np.int8).assign(split=splits[~splits.index.duplicated(keep="last")])
 
 
-def _read_partition(path: Path) -> dict[str, int]:
-    splits = {}
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        words = line.split()
-        if not words:
-            continue
-        if len(words) != 2 or words[1] not in ("0", "1", "2"):
-            raise DataError(f"{path} line {number} is not an image name and 0, 1 or 2: {line.strip()!r}.")
-        splits[words[0]] = int(words[1])
-    return splits
+def _table(path: Path, text: str, names: Sequence[str]) -> pd.DataFrame:
+    """The lines of a list, a name and whole numbers each."""
+    import pandas as pd
+
+    layout = {"header": None, "names": ["image", *names], "index_col": "image", "dtype": {"image": str}}
+    try:
+        table = pd.read_csv(io.StringIO(text), sep=r"\s+", quoting=csv.QUOTE_NONE, na_filter=False, **layout)
+        return table.astype(np.int64)
+    except (ValueError, LookupError, OverflowError) as error:  # the second where a first line is too long
+        told = f"is no list of names with {len(names)} numbers each: {phrase(error)}"
+        raise DataError(f"{path} {told}.") from error
+
+
+# -- the images -------------------------------------------------------------------------------------------
 
 
 def _decoded(folder: Path, store: Path, size: int, crop: float, split: str) -> np.ndarray:
     """The images of a split, uint8 [N, 3, size, size], mapped copy-on-write from a file in ``store``."""
-    faces = _faces(folder)
-    names = [faces.names[i] for i in faces.rows(split)]
+    faces = _faces(folder, _stamp(folder))
+    names = list(faces.index[_of_split(faces, split)])
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
     path = store / f"celeba-{split}-{size}px-crop{crop:g}-{len(names)}-{digest}.npy"
     shape = (len(names), 3, size, size)
@@ -305,12 +258,19 @@ def _newest(folder: Path, names: set[str]) -> float:
         return max((entry.stat().st_mtime for entry in entries if entry.name in names), default=0.0)
 
 
-def decode_face(path: Path, size: int, crop: float) -> np.ndarray:
-    """Decode one JPEG to uint8 [3, size, size]: the centred square of ``crop`` times its shorter side, resized.
+def _decode_all(paths: list[Path], target: np.ndarray, size: int, crop: float) -> None:
+    from rich.console import Console
+    from rich.progress import track
 
-    Raises:
-        DataError: the file is missing, or is no whole image.
-    """
+    quiet = len(paths) <= _BAR_FROM or not sys.stderr.isatty()
+    decoded = in_turn(lambda i: decode_face(paths[i], size, crop), range(len(paths)), THREADS)
+    bar = {"total": len(paths), "console": Console(stderr=True), "disable": quiet}
+    for i, pixels in track(decoded, "decoding faces", **bar):  # type: ignore[arg-type]
+        target[i] = pixels
+
+
+def decode_face(path: Path, size: int, crop: float) -> np.ndarray:
+    """Decode one JPEG to uint8 [3, size, size]: the centred square of ``crop`` times its shorter side, resized."""
     from PIL import Image
 
     try:
@@ -326,8 +286,7 @@ def decode_face(path: Path, size: int, crop: float) -> np.ndarray:
     except FileNotFoundError as error:
         raise DataError(f"the image {path} is listed but missing.") from error
     except Exception as error:  # a damaged image raises almost any
-        told = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
-        raise DataError(f"the image {path} is damaged: {told}.") from error
+        raise DataError(f"the image {path} is damaged: {phrase(error)}.") from error
     width, height = rgb.size
     side = crop * min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
@@ -335,18 +294,3 @@ def decode_face(path: Path, size: int, crop: float) -> np.ndarray:
     # Bilinear in Pillow averages over the whole source area when shrinking: no aliasing.
     pixels = np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR, box=box))
     return pixels.transpose(2, 0, 1)
-
-
-def _decode_all(paths: list[Path], target: np.ndarray, size: int, crop: float) -> None:
-    from rich.console import Console
-    from rich.progress import track
-
-    quiet = len(paths) <= _BAR_FROM or not sys.stderr.isatty()
-    waiting = iter(track(paths, "decoding faces", console=Console(stderr=True), disable=quiet))
-    start = 0
-    # Pillow decodes outside Python's lock, so threads help.
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        while chunk := list(islice(waiting, _AHEAD)):
-            for i, pixels in enumerate(pool.map(lambda p: decode_face(p, size, crop), chunk), start=start):
-                target[i] = pixels
-            start += len(chunk)

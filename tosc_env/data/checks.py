@@ -15,7 +15,6 @@ from torch import Tensor
 from tosc_env.errors import CODES, InputError, shown, unknown
 from tosc_env.options import check_choice, check_dense
 
-HALVES = (None, "system", "attacker")
 _MOST = 2**20
 """Classes, or values of one attribute; each has a name."""
 
@@ -27,17 +26,9 @@ class Owned:
     images: np.ndarray | Tensor
 
 
-def check_split(name: str, split: object, allowed: Sequence[str] = ("train", "test")) -> str:
-    """Return ``split`` if ``name`` has it; InputError otherwise."""
-    if not isinstance(split, str) or split not in allowed:
-        listing = " or ".join(repr(s) for s in allowed)
-        raise InputError(f"split of {name} must be {listing}, not {shown(split)}.")
-    return split
-
-
 def check_half(half: object, split: str) -> None:
     """Raise InputError for an unknown half, or one of another split than the training split."""
-    check_choice(half, "half", HALVES)
+    check_choice(half, "half", (None, "system", "attacker"))
     if half is not None and split != "train":
         raise InputError(f"half={half!r} belongs to split='train'; the {split} split is not divided.")
 
@@ -48,17 +39,14 @@ def as_images(images: object) -> Tensor:
     if isinstance(images, Owned):
         images = images.images
     check_dense(images, "images")
-    if not isinstance(images, (np.ndarray, Tensor)):
-        raise InputError(f"images must be a uint8 array or tensor [N, C, H, W], not {type(images).__name__}.")
-    if images.dtype not in (np.uint8, torch.uint8):
-        raise InputError(f"images must be uint8 in 0..255, not {images.dtype}.")
-    shape = tuple(images.shape)
-    if len(shape) != 4 or 0 in shape:
+    shape = tuple(images.shape) if isinstance(images, np.ndarray | Tensor) else ()
+    if not isinstance(images, np.ndarray | Tensor) or not (
+        len(shape) == 4 and 0 not in shape and shape[1] in (1, 3) and images.dtype in (np.uint8, torch.uint8)
+    ):
         hint = "; grey images [N, H, W] are given as images[:, None]" if len(shape) == 3 else ""
-        raise InputError(f"images must have shape [N, C, H, W] with nothing empty, not {list(shape)}{hint}.")
-    if shape[1] not in (1, 3):
-        hint = "; move the channels first" if shape[3] in (1, 3) else ""
-        raise InputError(f"images must have 1 or 3 channels in [N, C, H, W], not shape {list(shape)}{hint}.")
+        hint = "; move the channels first" if len(shape) == 4 and shape[3] in (1, 3) else hint
+        told = "an array or tensor uint8 [N, C, H, W] of 1 or 3 channels, with nothing empty"
+        raise InputError(f"images must be {told}, not {shown(images)}{hint}.")
     if isinstance(images, Tensor):
         images = images.detach()
         return images.contiguous() if owned else images.clone(memory_format=torch.contiguous_format)
@@ -83,8 +71,7 @@ def _is_read_only(array: np.ndarray) -> bool:
 def as_labels(labels: object, count: int, names: Sequence[str] | None) -> tuple[Tensor, tuple[str, ...]]:
     """Return labels as int64 [N] and a name for every class; labels that are strings are the names, in sorted order."""
     if labels is None:
-        classes = check_names("class_names", names) if names is not None else ("image",)
-        return torch.zeros(count, dtype=torch.int64), classes
+        labels, names = torch.zeros(count, dtype=torch.int64), ("image",) if names is None else names
     check_dense(labels, "labels")
     if not isinstance(labels, Tensor):
         words = labels if isinstance(labels, np.ndarray) else _array("labels", labels, dtype=object)
@@ -93,11 +80,7 @@ def as_labels(labels: object, count: int, names: Sequence[str] | None) -> tuple[
     tags = _integers("labels", labels)
     if tags.shape != (count,):
         raise InputError(f"labels must have shape [{count}], one per image, not {list(tags.shape)}.")
-    _in_range("labels", tags, _MOST if names is None else len(names))
-    classes = (
-        check_names("class_names", names) if names is not None else _numbers(max(1, int(tags.max()) + 1))
-    )
-    return tags, classes
+    return tags, _named("class_names", names, "labels", tags)
 
 
 def as_attributes(
@@ -115,19 +98,28 @@ def as_attributes(
     if columns.ndim != 2 or len(columns) != count:
         raise InputError(f"attributes must have shape [{count}, A], not {list(columns.shape)}.")
     width = columns.shape[1]
-    named = check_names("attribute_names", names) if names is not None else _numbers(width, "attribute_")
-    if values is None:
-        valued = tuple(_numbers(max(2, int(columns[:, a].max()) + 1)) for a in range(width))
-    else:
-        valued = tuple(check_names("attribute_values", group) for group in values)
-    if len(named) != width or len(valued) != width:
+    usual = tuple(f"attribute_{a}" for a in range(width))
+    named = usual if names is None else check_names("attribute_names", names)
+    groups = [None] * width if values is None else values
+    if not len(named) == len(groups) == width:
         raise InputError(
             f"{width} attributes need {width} attribute_names and {width} groups of attribute_values, "
-            f"not {len(named)} and {len(valued)}."
+            f"not {len(named)} and {len(groups)}."
         )
-    for a, group in enumerate(valued):
-        _in_range(f"attribute {named[a]!r}", columns[:, a], _MOST if values is None else len(group))
-    return columns, named, valued
+    told = [f"attribute {name!r}" for name in named]
+    each = zip(groups, told, columns.unbind(1), strict=True)
+    return columns, named, tuple(_named("attribute_values", *one, least=2) for one in each)
+
+
+def _named(
+    what: str, names: Sequence[str] | None, of: str, values: Tensor, least: int = 1
+) -> tuple[str, ...]:
+    """The names of values from 0, by default their numbers; InputError for a value that has none."""
+    low, high = int(values.min()), int(values.max())
+    count = _MOST if names is None else len(names)
+    if low < 0 or high >= count:
+        raise InputError(f"{of} must lie in 0..{count - 1}, and {low if low < 0 else high} does not.")
+    return tuple(map(str, range(max(least, high + 1)))) if names is None else check_names(what, names)
 
 
 def _numbered(words: np.ndarray, names: Sequence[str] | None) -> tuple[np.ndarray, Sequence[str]]:
@@ -173,12 +165,6 @@ def _integers(what: str, values: object) -> Tensor:
     return torch.from_numpy(given.astype(np.int64))
 
 
-def _in_range(what: str, values: Tensor, count: int) -> None:
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high >= count:
-        raise InputError(f"{what} must lie in 0..{count - 1}, and {low if low < 0 else high} does not.")
-
-
 def check_names(what: str, names: Sequence[str]) -> tuple[str, ...]:
     """Return names that can be shown anywhere, different from one another and at least one; InputError otherwise."""
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
@@ -189,7 +175,3 @@ def check_names(what: str, names: Sequence[str]) -> tuple[str, ...]:
     if len(set(named)) != len(named) or not named:
         raise InputError(f"{what} must be different from one another and at least one, not {shown(named)}.")
     return named
-
-
-def _numbers(count: int, prefix: str = "") -> tuple[str, ...]:
-    return tuple(f"{prefix}{i}" for i in range(count))

@@ -49,19 +49,15 @@ class DataSet:
     paths: tuple[str, ...] = ()
 
     load: Callable[..., Source]
-    """``load(split="train", **options)`` gives a *whole* split on the CPU; :func:`tosc_env.data.make_source` takes
-    halves and moves them.  An option ``attributes`` gets those of the task.  Raises DataError where files are missing
-    or damaged."""
+    """``load(split="train", **options)`` gives a *whole* split on the CPU, of which :func:`tosc_env.data.make_source`
+    takes halves.  An option ``attributes`` gets those of the task.  DataError where files are missing or damaged."""
 
     def is_available(self) -> bool:
         """True if the files are found under the data root; their content is not checked."""
         return True
 
     def get(self, root: Path, url: str | None, progress: bool) -> Path:
-        """Download the files to ``root``, checked, or verify those that are there; returns their place.
-
-        The arguments and errors are those of :func:`tosc_env.data.download.fetch`.
-        """
+        """Download to ``root``, or verify what is there, as :func:`tosc_env.data.download.fetch` says."""
         raise InputError(f"there is nothing to download for {self.name}: {self.how}.")
 
     def status(self, root: Path) -> dict[str, object]:

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
-from tosc_env.errors import DataError, one_line
+from tosc_env.errors import DataError, one_line, told_as
 from tosc_env.io.files import WriteError, to_disk
 
 _PIECE = 1 << 16  # bytes; at most so many are lost when the connection breaks
-LONGEST = 2**26
-"""Bytes of a text; CelebA's list of attributes has 26 million."""
+_LONGEST = 2**26  # bytes of a text; CelebA's list of attributes has 26 million
 _LONGEST_NOTE = 1000  # characters
 _TIMEOUT = 30.0  # seconds without an answer
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """The folder that holds the data sets: ``root``, else ``$TOSC_DATA_DIR``, else the user's cache folder.
+    """The folder of the data sets, there or not: ``root``, else ``$TOSC_DATA_DIR``, else the user's cache folder.
 
-    The folder need not exist.
-
-    Example:
-        >>> data_root("/data").as_posix()
-        '/data'
+    >>> data_root("/data").as_posix()
+    '/data'
     """
     chosen = root if root is not None else os.environ.get("TOSC_DATA_DIR") or None
     if chosen is None:
@@ -38,13 +34,9 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
 
 def file_digest(path: Path, algorithm: str) -> str:
     """The file's checksum in lower-case hex; ``algorithm`` is ``"md5"`` (as authors publish it) or ``"sha256"``."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(
-                file, lambda: hashlib.new(algorithm, usedforsecurity=False)
-            ).hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
+    made = partial(hashlib.new, algorithm, usedforsecurity=False)
+    with told_as(DataError, f"cannot read {path}"), open(path, "rb") as file:
+        return hashlib.file_digest(file, made).hexdigest()
 
 
 def matches(path: Path, checksum: str) -> bool:
@@ -54,16 +46,13 @@ def matches(path: Path, checksum: str) -> bool:
 
 
 def read_text(path: Path) -> str:
-    """The text of a list or record, in which what is no UTF-8 is replaced; DataError for more than :data:`LONGEST`."""
-    try:
-        if path.is_fifo():  # which would be waited for
-            raise OSError(errno.EINVAL, "it is a pipe")
-        with open(path, "rb") as file:
-            raw = file.read(LONGEST + 1)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
-    if len(raw) > LONGEST:
-        raise DataError(f"{path} has more than {LONGEST:,} bytes, which no list or record has.")
+    """The text of a list or record, in which what is no UTF-8 is replaced; DataError for a longer one."""
+    if path.is_fifo():
+        raise DataError(f"cannot read {path}: it is a pipe, which would be waited for.")
+    with told_as(DataError, f"cannot read {path}"), open(path, "rb") as file:
+        raw = file.read(_LONGEST + 1)
+    if len(raw) > _LONGEST:
+        raise DataError(f"{path} has more than {_LONGEST:,} bytes, which no list or record has.")
     return raw.decode("utf-8", errors="replace")
 
 
@@ -84,41 +73,29 @@ def retrieve(url: str, target: Path, checksum: str, progress: bool = True) -> Pa
     """Download ``url`` to ``target``, unless a file with the right checksum is there already.
 
     The bytes gather in ``<target>.part``, which a later call continues by an HTTP range request; ``target`` gets its
-    name only when the whole file carries the checksum.
-
-    Args:
-        checksum: ``"md5:<hex>"`` or ``"sha256:<hex>"``; the first digits alone will do.
-        progress: show a bar on stderr.
-
-    Raises:
-        DataError: the connection failed (call again to continue), or the content is not the expected one.
-        WriteError: the folder cannot be written.
+    name only when the whole file carries the ``checksum`` (:func:`matches`). DataError where the connection fails or
+    the content is another one, WriteError where the folder cannot be written.
     """
     import requests
 
     part = target.with_name(target.name + ".part")
-    try:
+    with told_as(WriteError, f"cannot write {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_file() and matches(target, checksum):
             return target
-        _gather(url, part, progress)
+        try:
+            _gather(url, part, progress)
+        except (requests.RequestException, ValueError) as error:
+            # The latter of headers and redirections that are none.
+            answer = getattr(error, "response", None)
+            cause = f"HTTP {answer.status_code}" if answer is not None else type(error).__name__
+            told = f"stopped after {_size(part):,} bytes ({cause}); run the same command again to continue"
+            raise DataError(f"the download of {url} {told}.") from error
         if not matches(part, checksum):
             part.unlink()
             raise DataError(f"what {url} sent does not carry the checksum {checksum}; it was deleted.")
         to_disk(part)
         os.replace(part, target)
-    except (requests.RequestException, ValueError) as error:
-        # The latter of headers and redirections that are none.
-        answer = getattr(error, "response", None)
-        cause = f"HTTP {answer.status_code}" if answer is not None else type(error).__name__
-        raise DataError(
-            f"the download of {url} stopped after {_size(part):,} bytes ({cause}); run the same command again to "
-            "continue."
-        ) from error
-    except OSError as error:
-        if isinstance(error, DataError):
-            raise
-        raise WriteError(f"cannot write {target}: {error.strerror or error}.") from error
     return target
 
 
@@ -144,12 +121,8 @@ def _gather(url: str, part: Path, progress: bool) -> None:
         start = have if resumed else 0
         length = answer.headers.get("Content-Length", "")
         total = start + int(length) if length.isdigit() else None
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TimeRemainingColumn(),
-        )
+        name = TextColumn("{task.description}", markup=False)
+        columns = (name, BarColumn(), DownloadColumn(), TimeRemainingColumn())
         bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
         task = bar.add_task(part.name.removesuffix(".part"), total=total, completed=start)
         with open(part, "ab" if resumed else "wb") as file, bar:

@@ -14,8 +14,8 @@ from torch.utils.data import Subset
 from tosc_env.data.base import Source
 from tosc_env.data.checks import Owned
 from tosc_env.data.folder import Folder
-from tosc_env.data.pictures import check_channels, check_size, decode, read_table
-from tosc_env.errors import InputError, shown
+from tosc_env.data.pictures import Channels, Size, decode, read_table, sides
+from tosc_env.errors import InputError, listing, shown
 from tosc_env.options import check_dense, checked
 
 _IMAGE_KEYS, _LABEL_KEYS = ("image", "img"), ("label", "labels", "fine_label")
@@ -28,8 +28,8 @@ def as_source(
     *,
     name: str | None = None,
     split: str = "train",
-    size: int | tuple[int, int] | None = None,
-    channels: int | None = None,
+    size: Size = None,
+    channels: Channels = None,
     skip_broken: bool = False,
     **facts: Any,
 ) -> Source:
@@ -55,8 +55,8 @@ def as_source(
         name: what results and checkpoints call it; by default "folder" for a path, as ``--data folder`` does, else
             "mine".
         split: ``"train"``, ``"test"`` or ``"valid"``.
-        size: of a folder or data set: pixels, one number or [height, width] (:func:`.pictures.decode`).
-        channels: of a folder or data set: 1 (grey) or 3; None: as they are, if all are alike.
+        size, channels: of a folder or data set: what all images are brought to (:data:`.pictures.Size`, 1 or 3 for grey
+            or colour); None: as they are, if all are alike.
         skip_broken: of a folder or data set: leave out images that cannot be read, with a warning.
         facts: more of :meth:`Source.from_arrays`.
 
@@ -73,8 +73,8 @@ def as_source(
     reading: dict[str, Any] = {"size": size, "channels": channels, "skip_broken": skip_broken}
     if isinstance(given, tuple) and len(given) == 2 and labels is None and _is_array(given[0]):
         given, labels = given
-    if name is None:
-        name = Folder.name if isinstance(given, str | os.PathLike) else "mine"
+    is_path = isinstance(given, str | os.PathLike)
+    name = name or (Folder.name if is_path else "mine")
     if _is_array(given):
         _refuse("an array", reading)
         return Source.from_arrays(given, labels, name=name, split=split, **facts)
@@ -83,19 +83,15 @@ def as_source(
     if isinstance(given, Source):
         _refuse("a source", {**reading, **facts})
         return given
-    if isinstance(given, str | os.PathLike):
+    if is_path:
         _refuse("a folder", facts)
         return replace(Folder().load(split, given, **reading), name=name)
     if isinstance(given, Mapping):
-        raise InputError(
-            f"a source is one split: give one of {', '.join(map(repr, list(given)[:5]))} of what was given."
-        )
+        raise InputError(f"a source is one split of what was given: give one of {listing(map(repr, given))}.")
     if not (hasattr(given, "__len__") and hasattr(given, "__getitem__")):
-        raise InputError(
-            "images are given as an array, a folder's path, or a data set with a length and items, not "
-            f"{type(given).__name__}."
-        )
-    return _of_items(given, name, split, check_size(size), check_channels(channels), skip_broken, facts)
+        told = f"a folder's path, or a data set with a length and items, not {type(given).__name__}"
+        raise InputError(f"images are given as an array, {told}.")
+    return _of_items(given, name, split, sides(size), channels, skip_broken, facts)
 
 
 def _is_array(given: Any) -> bool:
@@ -106,9 +102,9 @@ def _refuse(what: str, options: Mapping[str, Any]) -> None:
     """Raise InputError for an option that means nothing to what was given."""
     for option, value in options.items():
         if value not in (None, False):
+            known = "labels, name, split, size, channels and skip_broken, those that fit what is given"
             raise InputError(
-                f"{what} takes no {option}, and {shown(value)} was given; as_source reads labels, name, split, size, "
-                "channels and skip_broken, those that fit what is given."
+                f"{what} takes no {option}, and {shown(value)} was given; as_source reads {known}."
             )
 
 
@@ -133,7 +129,6 @@ def _of_items(
             item = items[i]
         except Exception as error:  # whatever a stranger's data set makes of a broken file
             raise ValueError(f"{type(error).__name__}: {error}") from error
-        label = None
         if isinstance(item, Mapping):
             image_key, label_key = _keys(item if columns is None else columns)
             image, label = item[image_key], item.get(label_key)
@@ -157,10 +152,8 @@ def _keys(columns: Mapping[str, Any]) -> tuple[str, str]:
     """The names of the images' and the labels' columns; the latter perhaps by a name that none has."""
     image_key = next((key for key in _IMAGE_KEYS if key in columns), None)
     if image_key is None:
-        raise InputError(
-            f"a data set's column of images is called {' or '.join(map(repr, _IMAGE_KEYS))}, and this one has "
-            f"{', '.join(map(repr, columns))}: rename one."
-        )
+        told = f"{' or '.join(map(repr, _IMAGE_KEYS))}, and this one has {listing(map(repr, columns))}: rename one"
+        raise InputError(f"a data set's column of images is called {told}.")
     return image_key, next((key for key in _LABEL_KEYS if key in columns), _LABEL_KEYS[0])
 
 
@@ -185,7 +178,6 @@ def _picture(image: Any) -> Any:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
-        raise InputError(
-            f"an image is uint8 [H, W], [H, W, 3] or [3, H, W], not {pixels.dtype} {list(pixels.shape)}."
-        )
+        found = f"{pixels.dtype} {list(pixels.shape)}"
+        raise InputError(f"an image is uint8 [H, W], [H, W, 3] or [3, H, W], not {found}.")
     return Image.fromarray(np.ascontiguousarray(pixels))

@@ -8,116 +8,89 @@ import tempfile
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from tosc_env.errors import DataError, InputError, printable, shown, warn_user
+from tosc_env.errors import DataError, InputError, printable, told_as, warn_user
 from tosc_env.options import check_count
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM")
 """What is decoded; Pillow has more formats, some of which start other programs."""
-_LARGEST = 2**26
-"""Pixels of one picture: 67 million, where a good camera makes 48 million."""
-_IN_MEMORY = 2**30
-"""Bytes of a table that is held in memory; a larger one is mapped from a file that has no name."""
-_LARGEST_TABLE = 2**34
-"""Bytes of the table of all pictures."""
+_LARGEST = 2**26  # pixels of one picture, where a good camera makes 48 million
+_LARGEST_TABLE, _IN_MEMORY = 2**34, 2**30
+"""Bytes of the table of all pictures, and of one that is held in memory: a larger one lies in a file without a name."""
+THREADS = min(8, os.cpu_count() or 1)  # that decode files at once
 _STRIP = 64  # rows that are put on white at once
 _COLOURLESS = ("1", "L", "LA", "I;16", "I;16B", "I;16L")
 
 
-def check_size(size: object) -> tuple[int, int] | None:
-    """Height and width of an option: one number for both, a pair, or None."""
+Size = int | tuple[int, int] | None
+"""Pixels, one number or [height, width]: a picture's largest centred part of that shape is resized. None: as it is."""
+Channels = Literal[1, 3] | None
+"""1 is grey; None: as they are, if all are alike."""
+
+
+def sides(size: Size) -> tuple[int, int] | None:
+    """Height and width, from 8 to 1024; InputError for others."""
     if size is None:
         return None
-    sides = [size, size] if not isinstance(size, list | tuple) else list(size)
-    if len(sides) != 2:
-        raise InputError(f"size must be a number of pixels or [height, width], not {shown(size)}.")
-    height, width = (check_count(side, "size", 8, 1024) for side in sides)
-    return height, width
-
-
-def check_channels(channels: object) -> int | None:
-    """1, 3 or None; InputError otherwise."""
-    if channels is not None and check_count(channels, "channels", 1, 3) == 2:
-        raise InputError("channels must be 1, 3 or None, not 2.")
-    return channels if channels is None else int(channels)  # type: ignore[call-overload]
-
-
-def open_picture(picture: Any) -> Any:
-    """A file, or a picture of Pillow, opened and not yet decoded.
-
-    Raises:
-        ValueError: it is damaged, of a format that is not read, or too large; a phrase to stand behind its name.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound below is lower
-            found = picture if isinstance(picture, Image.Image) else Image.open(picture, formats=FORMATS)
-    except UnidentifiedImageError:
-        raise ValueError(f"it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file") from None
-    except Exception as error:  # a damaged header raises almost any
-        raise ValueError(_phrase(error)) from error
-    if found.width * found.height > _LARGEST:
-        raise ValueError(f"it claims {found.width} x {found.height} pixels, more than {_LARGEST:,}")
-    if found.mode in ("I", "F"):
-        raise ValueError(f"nobody knows the range of its values (Pillow's mode {found.mode}); give it 8 bits")
-    return found
+    height, width = (size, size) if isinstance(size, int) else size
+    return check_count(height, "size", 8, 1024), check_count(width, "size", 8, 1024)
 
 
 def decode(picture: Any, channels: int | None, size: tuple[int, int] | None) -> np.ndarray:
-    """One picture as uint8 [C, H, W], turned upright; what is transparent is white, and 16 bits become 8.
+    """One picture, a file or one of Pillow, as uint8 [C, H, W], upright, on white where it is transparent.
 
-    Args:
-        picture: a file, or a picture of Pillow.
-        channels: 1 or 3; None: 1 for a picture without colour.
-        size: height and width: the largest centred part of that shape is resized. None: as it is.
-
-    Raises:
-        ValueError: like :func:`open_picture`, and for what turns out to be damaged.
+    Without ``channels`` it has 1 where it has no colour; of a ``size`` (height and width) the largest centred part of
+    that shape is resized. ValueError, with a phrase to stand behind its name, where it is damaged, of a format that is
+    not read, or too large.
     """
-    found = open_picture(picture)
-    with _share(found.width * found.height):
-        return _decoded(picture, found, channels, size)
+    from PIL import Image, UnidentifiedImageError
+
+    given = isinstance(picture, Image.Image)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound below is lower
+            found = picture if given else Image.open(picture, formats=FORMATS)
+        with nullcontext() if given else found:
+            if found.width * found.height > _LARGEST:
+                raise ValueError(f"it claims {found.width} x {found.height} pixels, more than {_LARGEST:,}")
+            if found.mode in ("I", "F"):
+                raise ValueError(f"nobody knows the range of its values (mode {found.mode}); give it 8 bits")
+            with _share(found.width * found.height):
+                return _pixels(found, not given, channels, size)
+    except UnidentifiedImageError:
+        raise ValueError(f"it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file") from None
+    except Exception as error:  # damage raises almost any
+        raise ValueError(phrase(error)) from error
 
 
-def _decoded(picture: Any, found: Any, channels: int | None, size: tuple[int, int] | None) -> np.ndarray:
+def _pixels(found: Any, ours: bool, channels: int | None, size: tuple[int, int] | None) -> np.ndarray:
     from PIL import Image, ImageOps
 
     grey = channels == 1 or (channels is None and found.mode in _COLOURLESS)
-    try:
-        if found is picture:
-            image = ImageOps.exif_transpose(found)
-        else:  # without a copy
-            image = found
-            ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        mode = "L" if grey else "RGB"
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            image = _on_white(image, mode)
-        elif image.mode != mode:
-            image = image.convert(mode)
-        if size is not None and size != (image.height, image.width):
-            scale = min(image.height / size[0], image.width / size[1])
-            height, width = (max(1, round(side * scale)) for side in size)
-            left, top = (image.width - width) // 2, (image.height - height) // 2
-            # Bilinear in Pillow averages over the whole source area when shrinking: no aliasing.
-            image = image.crop((left, top, left + width, top + height))
-            image = image.resize(size[::-1], Image.Resampling.BILINEAR)
-        pixels = np.asarray(image)
-    except Exception as error:  # damaged pixels raise almost any
-        raise ValueError(_phrase(error)) from error
-    finally:
-        if found is not picture:
-            found.close()
+    # In place, without a copy, it returns nothing.
+    image = ImageOps.exif_transpose(found, in_place=ours) or found  # type: ignore[call-overload]
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    mode = "L" if grey else "RGB"
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = _on_white(image, mode)
+    elif image.mode != mode:
+        image = image.convert(mode)
+    if size is not None and size != (image.height, image.width):
+        scale = min(image.height / size[0], image.width / size[1])
+        height, width = (max(1, round(side * scale)) for side in size)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        # Bilinear in Pillow averages over the whole source area when shrinking: no aliasing.
+        image = image.crop((left, top, left + width, top + height))
+        image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+    pixels = np.asarray(image)
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
 
 
@@ -165,32 +138,24 @@ def read_table(
 ) -> tuple[np.ndarray, list[int]]:
     """All pictures as uint8 [N, C, H, W], and which ones these are.
 
-    Args:
-        count: how many there are.
-        read: gives one as uint8 [C, H, W], or raises ValueError with a phrase that says what is wrong with it.
-        name: what one is called.
-        skip_broken: leave out those that cannot be read, with a warning.
-        threads: that read at once.
-
-    Raises:
-        DataError: some cannot be read, and are not to be left out; how many, and the first by name.
-        InputError: they are of several shapes.
+    Of ``count`` pictures, ``read`` gives one as uint8 [C, H, W], or raises ValueError with a phrase that says what is
+    wrong with it; ``name`` is what one is called. Those that cannot be read are a DataError, or left out with a warning
+    (``skip_broken``); several shapes are an InputError.
     """
-
     table: np.ndarray | None = None
     first = 0
-    kept: list[int] = []
-    broken: list[str] = []
+    wrong: dict[int, str] = {}
 
-    def put(i: int) -> str | None:
-        """Read one into its row; gives what is wrong with it."""
+    def put(i: int) -> None:
+        """Read one into its row, or note what is wrong with it."""
         nonlocal table, first
         try:
             pixels = read(i)
         except InputError:
             raise
         except ValueError as error:
-            return _phrase(error)
+            wrong[i] = phrase(error)
+            return
         if table is None:
             table, first = _room((count, *pixels.shape)), i
         if pixels.shape != table.shape[1:]:
@@ -202,35 +167,30 @@ def read_table(
                 wanted.append("the channels that all get (channels=3)")
             raise InputError(f"{name(first)} is {one} and {name(i)} is {other}: give {' and '.join(wanted)}.")
         table[i] = pixels
-        return None
-
-    def note(i: int, wrong: str | None) -> None:
-        if wrong is None:
-            kept.append(i)
-        else:
-            broken.append(f"{name(i)} ({wrong})")
 
     waiting = iter(range(count))
     for i in waiting:  # alone until the first is read, which says how large the table is
-        note(i, put(i))
+        put(i)
         if table is not None:
             break
-    for i, wrong in _in_turn(put, waiting, threads):
-        note(i, wrong)
-    if broken:
-        told = f"{len(broken):,} of {count:,} images cannot be read, the first being {broken[0]}"
+    for _ in in_turn(put, waiting, threads):
+        pass
+    kept = [i for i in range(count) if i not in wrong]
+    if wrong:
+        broken = min(wrong)
+        told = f"{len(wrong):,} of {count:,} images cannot be read, the first being {name(broken)} ({wrong[broken]})"
         if table is None or not skip_broken:
             raise DataError(f"{told}; skip_broken=True leaves such images out.")
         warn_user(f"{told}; they are left out.")
     if table is None:
         raise DataError("there are no images.")
-    if broken:
+    if wrong:
         for row, i in enumerate(kept):
             table[row] = table[i]
     return table[: len(kept)], kept
 
 
-def _in_turn(work: Callable[[int], Any], waiting: Iterator[int], threads: int) -> Iterator[tuple[int, Any]]:
+def in_turn(work: Callable[[int], Any], waiting: Iterable[int], threads: int) -> Iterator[tuple[int, Any]]:
     if threads == 1:
         yield from ((i, work(i)) for i in waiting)
         return
@@ -250,29 +210,18 @@ def _room(shape: tuple[int, ...]) -> np.ndarray:
     """A table of that shape in memory, or on the disk where it is large."""
     size = math.prod(shape)
     if size > _LARGEST_TABLE:
-        raise InputError(
-            f"{shape[0]:,} images of {'x'.join(map(str, shape[1:]))} are {size:,} bytes, more than {_LARGEST_TABLE:,}: "
-            "give a smaller size."
-        )
+        told = f"{shape[0]:,} images of {'x'.join(map(str, shape[1:]))} are {size:,} bytes"
+        raise InputError(f"{told}, more than {_LARGEST_TABLE:,}: give a smaller size.")
     if size <= _IN_MEMORY:
         return np.empty(shape, dtype=np.uint8)
-    try:
-        with tempfile.TemporaryFile() as file:  # gone as soon as nobody maps it
-            return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)  # type: ignore[call-overload]
-    except OSError as error:
-        raise DataError(
-            f"there is no room for images of {shape} in {tempfile.gettempdir()}: {error.strerror or error}; set "
-            "TMPDIR to a larger disk, or give a smaller size."
-        ) from error
+    told = f"there is no room for images of {shape} in {tempfile.gettempdir()}; set TMPDIR or give a smaller size"
+    # The file is gone as soon as nobody maps it.
+    with told_as(DataError, told), tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)  # type: ignore[call-overload]
 
 
-def _phrase(error: Exception) -> str:
+def phrase(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
-
-
-def usual_threads() -> int:
-    """Threads that decode files at once."""
-    return min(8, os.cpu_count() or 1)
 
 
 def path_name(path: Path) -> str:

@@ -1,7 +1,5 @@
-"""Pickles read as descriptions of data: nothing that they name is imported, called or built.
-
-A pickle is a program that may call whatever it names.  Here its opcodes move plain values on a stack, and a call that
-it asks for stays a :class:`Call`: words, of which the reader takes what it expects.
+"""Pickles read as descriptions of data: their opcodes move plain values on a stack, and nothing that they name is
+imported, called or built; a call that one asks for stays a :class:`Call`, of which the reader takes what it expects.
 """
 
 from __future__ import annotations
@@ -18,13 +16,8 @@ _MARK = object()
 
 @dataclass(eq=False)
 class Call:
-    """A call that a pickle asks for and does not get.
-
-    Attributes:
-        name: what it would call, such as ``"numpy.dtype"``.
-        arguments: with what; None: it is named only.
-        state: what it would give to the result afterwards.
-    """
+    """A call that a pickle asks for and does not get: of what, with what (None: it is named only), and what it would
+    give to the result afterwards."""
 
     name: str
     arguments: Any = None
@@ -34,15 +27,9 @@ class Call:
 def read_pickle(raw: bytes, names: frozenset[str], opcodes: int) -> Any:
     """Read the description in a pickle of protocol 1 to 5: dictionaries, lists, tuples, numbers, strings and calls.
 
-    Strings of Python 2 come as bytes.
-
-    Args:
-        raw: the pickle.
-        names: all that it may name.
-        opcodes: the most opcodes that are followed, which bounds time and memory.
-
-    Raises:
-        ValueError: it is damaged, longer, or asks for something else; a phrase to stand behind the file's name.
+    ``names`` are all that it may name, ``opcodes`` the most that are followed, which bounds time and memory. Strings of
+    Python 2 come as bytes. ValueError, with a phrase to stand behind the file's name, where it is damaged or longer, or
+    asks for something else.
 
     Example:
         >>> import pickle
@@ -83,6 +70,15 @@ def as_bytes(value: Any) -> Any:
     return value
 
 
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "MARK": _MARK, "EMPTY_TUPLE": ()}
+_PLAIN = frozenset(
+    {"BININT", "BININT1", "BININT2", "INT"}  # the last: False and True of protocol 1
+    | {"BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"}
+    | {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
+)
+"""Opcodes whose argument is a value."""
+
+
 def _follow(
     opcode: str, argument: Any, stack: list[Any], memo: dict[int, Any], names: frozenset[str]
 ) -> None:
@@ -90,45 +86,27 @@ def _follow(
     match opcode:
         case "PROTO" | "FRAME":
             pass
-        case "BINPUT" | "LONG_BINPUT":
-            memo[argument] = stack[-1]
-        case "MEMOIZE":
-            memo[len(memo)] = stack[-1]
+        case "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
+            memo[len(memo) if opcode == "MEMOIZE" else argument] = stack[-1]
         case "BINGET" | "LONG_BINGET":
             stack.append(memo[argument])
-        case "NONE" | "NEWTRUE" | "NEWFALSE":
-            stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode])
-        case "BININT" | "BININT1" | "BININT2" | "INT":  # the last: False and True of protocol 1
+        case _ if opcode in _CONSTANTS:
+            stack.append(_CONSTANTS[opcode])
+        case _ if opcode in _PLAIN:
             stack.append(argument)
         case "BINSTRING" | "SHORT_BINSTRING":
             stack.append(argument.encode("latin-1"))
-        case "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8":
-            stack.append(argument)
-        case "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8":
-            stack.append(argument)
-        case "MARK":
-            stack.append(_MARK)
-        case "EMPTY_TUPLE":
-            stack.append(())
         case "TUPLE1" | "TUPLE2" | "TUPLE3":
             stack.append(tuple(reversed([stack.pop() for _ in range(int(opcode[-1]))])))
         case "TUPLE":
             stack.append(tuple(_group(stack)))
-        case "EMPTY_LIST":
-            stack.append([])
-        case "APPEND":
-            value = stack.pop()
-            _top(stack, list).append(value)
-        case "APPENDS":
-            values = _group(stack)
+        case "EMPTY_LIST" | "EMPTY_DICT":
+            stack.append([] if opcode == "EMPTY_LIST" else {})
+        case "APPEND" | "APPENDS":
+            values = [stack.pop()] if opcode == "APPEND" else _group(stack)
             _top(stack, list).extend(values)
-        case "EMPTY_DICT":
-            stack.append({})
-        case "SETITEM":
-            value, key = stack.pop(), stack.pop()
-            _top(stack, dict)[_text(key)] = value
-        case "SETITEMS":
-            values = _group(stack)
+        case "SETITEM" | "SETITEMS":
+            values = [stack.pop(), stack.pop()][::-1] if opcode == "SETITEM" else _group(stack)
             pairs = zip(values[::2], values[1::2], strict=True)
             _top(stack, dict).update((_text(key), value) for key, value in pairs)
         case "GLOBAL" | "STACK_GLOBAL":

@@ -1,8 +1,7 @@
 """Shapes: a procedural data set that is always there, with private facts known by construction.
 
-Ten classes of shapes (the task), each image with a colour, a background texture, a position and a size
-(private attributes, drawn independently of the class), and nuisances: rotation, shade, brightness, pixel
-noise, and a background colour that is correlated with the class, as in natural images.
+Ten classes (the task), each image with a colour, a background texture, a position and a size (private attributes,
+independent of the class), and nuisances, among them a background colour that is correlated with the class.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -19,12 +19,11 @@ from torch import Tensor
 from tosc_env.data.base import Source
 from tosc_env.data.checks import Owned
 from tosc_env.data.dataset import DataSet
-from tosc_env.data.shapes_render import CLASS_NAMES, COLOURS, POSITIONS, SIZES, TEXTURES, Scene, render
+from tosc_env.data.shapes_render import ATTRIBUTES, CLASS_NAMES, Scene, render
 from tosc_env.data.statistics import Statistics, compute_statistics
 from tosc_env.errors import InputError
-from tosc_env.options import check_count, check_hint
+from tosc_env.options import Within, check_count, checked
 
-ATTRIBUTES = {"colour": tuple(COLOURS), "texture": TEXTURES, "position": POSITIONS, "size": SIZES}
 DEFAULT_COUNT = {"train": 10_000, "test": 2_000}
 _BLOCK = 500  # images generated together; image i of a split depends on its block's seed only
 
@@ -36,12 +35,13 @@ class Shapes(DataSet):
     terms = "Shapes: drawn by this package itself; MIT, like the package."
     how = "always there"
 
+    @checked
     def load(
         self,
         split: str = "train",
         size: int = 32,
-        seed: int = 0,
-        num_images: int | None = None,
+        seed: Annotated[int, Within(0, 2**62)] = 0,
+        num_images: Annotated[int, Within(2, 1_000_000)] | None = None,
         binary_attributes: str | Sequence[str] | None = None,
     ) -> Source:
         """Images uint8 [N, 3, size, size].
@@ -67,15 +67,12 @@ class Shapes(DataSet):
             (('absent', 'present'),)
         """
         size = check_count(size, "size of shapes", 16, 128, multiple=8)
-        seed = check_count(seed, "seed of shapes", 0, 2**62)
         count = DEFAULT_COUNT[split] if num_images is None else num_images
-        check_count(count, "num_images of shapes", 2, 1_000_000)
         training_count = count if split == "train" else DEFAULT_COUNT["train"]
         images, labels, facts = _generate(seed, split, size, count)
         if binary_attributes is None:
             names, values, columns = tuple(ATTRIBUTES), tuple(ATTRIBUTES.values()), facts
         else:
-            check_hint(binary_attributes, str | Sequence[str], "binary_attributes")
             names = (binary_attributes,) if isinstance(binary_attributes, str) else tuple(binary_attributes)
             values = (("absent", "present"),) * len(names)
             columns = binary_columns(labels, facts, len(names))
@@ -100,13 +97,11 @@ class Shapes(DataSet):
 @lru_cache(maxsize=8)
 def _generate(seed: int, split: str, size: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Images uint8 [N, 3, size, size], labels int64 [N] and facts int64 [N, 4]; shared, made once."""
-    images, labels, facts = [], [], []
-    for block in range(-(-count // _BLOCK)):
-        scene = draw_scene(_generator(seed, split, block, 0), _BLOCK)
-        images.append(render(scene, size, _generator(seed, split, block, 1)))
-        labels.append(scene.labels)
-        facts.append(torch.stack([scene.colour, scene.texture, scene.position, scene.size], dim=1))
-    return torch.cat(images)[:count].clone(), torch.cat(labels)[:count], torch.cat(facts)[:count]
+    blocks = range(-(-count // _BLOCK))
+    scenes = [draw_scene(_generator(seed, split, block, 0), _BLOCK) for block in blocks]
+    images = [render(scenes[block], size, _generator(seed, split, block, 1)) for block in blocks]
+    labels, facts = (torch.cat([getattr(scene, name) for scene in scenes]) for name in ("labels", "facts"))
+    return torch.cat(images)[:count].clone(), labels[:count], facts[:count]
 
 
 @lru_cache(maxsize=8)
@@ -123,43 +118,22 @@ def _generator(seed: int, split: str, block: int, purpose: int) -> torch.Generat
 
 def draw_scene(generator: torch.Generator, count: int) -> Scene:
     """Draw the content of ``count`` images: balanced classes, attributes independent of them, nuisances."""
-
-    def integers(high: int) -> Tensor:
-        return torch.randint(high, (count,), generator=generator)
-
-    return Scene(
-        labels=torch.randperm(count, generator=generator) % len(CLASS_NAMES),
-        colour=integers(len(COLOURS)),
-        texture=integers(len(TEXTURES)),
-        position=integers(len(POSITIONS)),
-        size=integers(len(SIZES)),
-        nuisance=torch.rand(count, 15, generator=generator),
-    )
+    labels = torch.randperm(count, generator=generator) % len(CLASS_NAMES)
+    facts = [torch.randint(len(values), (count,), generator=generator) for values in ATTRIBUTES.values()]
+    return Scene(labels, torch.stack(facts, dim=1), torch.rand(count, 15, generator=generator))
 
 
 def binary_columns(labels: Tensor, facts: Tensor, count: int) -> Tensor:
-    """The first ``count`` binary facts, int64 [N, count], of labels [N] and facts [N, 4].
+    """The first ``count`` binary facts, int64 [N, count], of labels [N] and facts [N, 4] (:data:`ATTRIBUTES`).
 
-    ``facts`` holds colour (8 values), texture (4), position (9) and size (3).  First come eleven plain
-    facts, each true for 4/9 to 1/2 of all images (warm colour, textured background, large, ...), then
-    the exclusive-or of every two of them.
-
-    Raises:
-        InputError: more facts than there are.
+    First come eleven plain facts, each true for 4/9 to 1/2 of all images, then the exclusive-or of every two of them
+    that have no common cause.
     """
-    plain = _plain(labels, *facts.unbind(1))
-    pairs = [plain[a] ^ plain[b] for a, b in combinations(range(len(plain)), 2) if _independent(a, b)]
-    bits = plain + pairs
-    if not 1 <= count <= len(bits):
-        raise InputError(f"binary_attributes of shapes takes 1 to {len(bits)} names, not {count}.")
-    return torch.stack(bits[:count], dim=1).to(torch.int64)
-
-
-def _plain(labels: Tensor, colour: Tensor, texture: Tensor, position: Tensor, size: Tensor) -> list[Tensor]:
+    colour, texture, position, size = facts.unbind(1)
     row, column = position // 3, position % 3
     # A third of the images is large, left or in the top row; adding some of the middle ones, chosen by an
     # independent fact, brings that to 4 in 9.
-    return [
+    plain = [
         colour < 4,  # warm
         texture >= 2,  # a background with small patches
         size * 3 + column >= 5,  # large
@@ -172,8 +146,9 @@ def _plain(labels: Tensor, colour: Tensor, texture: Tensor, position: Tensor, si
         position % 2 == 1,  # the four edges of the grid against corners and centre
         labels >= 5,
     ]
-
-
-def _independent(a: int, b: int) -> bool:
-    where, what = {2, 3, 4, 9}, {7, 10}  # positions in the list of plain facts, by common cause
-    return not any({a, b} <= cause for cause in (where, what))
+    causes = ({2, 3, 4, 9}, {7, 10})  # where it is, and what it is
+    pairs = [(a, b) for a, b in combinations(range(len(plain)), 2) if not any({a, b} <= c for c in causes)]
+    bits = plain + [plain[a] ^ plain[b] for a, b in pairs]
+    if not 1 <= count <= len(bits):
+        raise InputError(f"binary_attributes of shapes takes 1 to {len(bits)} names, not {count}.")
+    return torch.stack(bits[:count], dim=1).to(torch.int64)

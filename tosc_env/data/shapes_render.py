@@ -29,6 +29,7 @@ POSITIONS = tuple(
     f"{row} {column}" for row in ("top", "middle", "bottom") for column in ("left", "centre", "right")
 )
 SIZES = ("small", "medium", "large")
+ATTRIBUTES = {"colour": tuple(COLOURS), "texture": TEXTURES, "position": POSITIONS, "size": SIZES}
 _SURROUNDINGS = (  # one per class, dull, spread over hue and brightness
     (0.14, 0.20, 0.36),
     (0.72, 0.66, 0.52),
@@ -48,13 +49,10 @@ _STEP = 0.34  # from the centre to the next grid cell
 
 @dataclass(frozen=True)
 class Scene:
-    """The content of N images: labels and attributes int64 [N], nuisance uniform float32 [N, 15]."""
+    """N images: labels int64 [N], facts int64 [N, 4] (:data:`ATTRIBUTES`), nuisance uniform float32 [N, 15]."""
 
     labels: Tensor
-    colour: Tensor
-    texture: Tensor
-    position: Tensor
-    size: Tensor
+    facts: Tensor
     nuisance: Tensor
 
 
@@ -67,7 +65,7 @@ def render(scene: Scene, size: int, generator: torch.Generator) -> Tensor:
     cover = _coverage(scene, x, y, size)[:, None]
     ground = _background(scene, x, y, size, generator)
     shade = 0.8 + 0.2 * random[:, 0:1]
-    palette = torch.tensor(list(COLOURS.values()))[scene.colour][:, :, None, None]
+    palette = torch.tensor(list(COLOURS.values()))[scene.facts[:, 0]][:, :, None, None]
     ink = palette * shade + 0.12 * (random[:, 1:4] - 0.5)
     images = torch.lerp(ground, ink, cover)
     images *= 0.85 + 0.3 * random[:, 4:5]
@@ -80,9 +78,10 @@ def _coverage(scene: Scene, x: Tensor, y: Tensor, size: int) -> Tensor:
     """The fraction [N, H, W] of each pixel that the shape covers."""
     random = scene.nuisance[:, :, None, None]
     jitter = 0.08 * (random[:, 5:7, 0] - 0.5)
-    centre_x = ((scene.position % 3) - 1)[:, None, None] * _STEP + jitter[:, 0:1]
-    centre_y = (1 - scene.position // 3)[:, None, None] * _STEP + jitter[:, 1:2]
-    radius = torch.tensor(_RADII)[scene.size][:, None, None] * (0.96 + 0.08 * random[:, 7])
+    position = scene.facts[:, 2]
+    centre_x = ((position % 3) - 1)[:, None, None] * _STEP + jitter[:, 0:1]
+    centre_y = (1 - position // 3)[:, None, None] * _STEP + jitter[:, 1:2]
+    radius = torch.tensor(_RADII)[scene.facts[:, 3]][:, None, None] * (0.96 + 0.08 * random[:, 7])
     angle = math.radians(12) * (2 * random[:, 8] - 1)
     cos, sin = torch.cos(angle) / radius, torch.sin(angle) / radius
     dx, dy = x - centre_x, y - centre_y
@@ -96,27 +95,23 @@ def _coverage(scene: Scene, x: Tensor, y: Tensor, size: int) -> Tensor:
 
 
 def _background(scene: Scene, x: Tensor, y: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """A dull colour modulated by the texture: [N, 3, H, W].
-
-    Most images show their class before a colour of its own, the rest before any.  The symbols sent for the task then
-    carry information about the image, as with natural images.  The private attributes are independent of it.
-    """
-    random = scene.nuisance
+    """A dull colour modulated by the texture: [N, 3, H, W]. Most images show their class before a colour of its own, so
+    that symbols sent for the task tell of the image, as with natural ones."""
+    random, texture = scene.nuisance, scene.facts[:, 1]
     variation = 0.25 * (random[:, 10:13] - 0.5)
     anything = 0.12 + 0.6 * random[:, 9:10] + variation
     own = torch.tensor(_SURROUNDINGS)[scene.labels] + 0.2 * (random[:, 9:10] - 0.5) + variation
     colour = torch.where(random[:, 14:15] < _AT_HOME, own, anything)
-    ink = torch.tensor(list(COLOURS.values()))[scene.colour]
+    ink = torch.tensor(list(COLOURS.values()))[scene.facts[:, 0]]
     near = (colour - ink).norm(dim=1, keepdim=True) < 0.25
     # The shapes' colours are saturated, so where a dull colour is close to one its complement is not.
     colour = torch.where(near, 0.95 - colour, colour)
     waves = torch.zeros(len(scene.labels), size, size)
     phase = random[:, 13, None, None]
-    for texture, pattern in enumerate((None, _stripes, _checks)):
-        chosen = (scene.texture == texture).nonzero()[:, 0]
-        if pattern is not None:
-            waves[chosen] = pattern(x, y, phase[chosen])
-    chosen = (scene.texture == 3).nonzero()[:, 0]
+    for which, pattern in ((1, _stripes), (2, _checks)):
+        chosen = (texture == which).nonzero()[:, 0]
+        waves[chosen] = pattern(x, y, phase[chosen])
+    chosen = (texture == 3).nonzero()[:, 0]
     blotches = torch.rand(len(scene.labels), 8, 8, generator=generator)[chosen]
     waves[chosen] = 2 * blotches.repeat_interleave(size // 8, 1).repeat_interleave(size // 8, 2) - 1
     return colour[:, :, None, None] + 0.14 * waves[:, None]

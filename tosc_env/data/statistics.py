@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,13 +32,10 @@ class Statistics:
     channel_std: Tensor
 
     def to(self, device: str | torch.device) -> Statistics:
-        """Return the statistics with the tensors on ``device``."""
-        if self.mean_image.device == torch.device(device):
-            return self
-        tensors = {
-            f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "mean_image_mse"
-        }
-        return replace(self, **tensors)
+        """The same on ``device``."""
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {name: value.to(device) for name, value in tensors.items()}
+        return self if self.mean_image.device == torch.device(device) else replace(self, **moved)
 
 
 def compute_statistics(images: Tensor, labels: Tensor, num_classes: int) -> Statistics:

@@ -1,7 +1,7 @@
-"""The files of a checkpoint: weights and configuration as safetensors, and a card beside them.
+"""The files of a checkpoint, written at once: weights and configuration, and a card of the training beside them.
 
-``NAME.safetensors`` holds the tensors and, as JSON, the configuration of the policy.  ``NAME.json`` is its card: the
-training and its figures, in lines that a diff shows, with the digest of the weights.  Both are written at once.
+``NAME.safetensors`` holds the tensors and, as JSON, the configuration of the policy.  ``NAME.json`` is its card, in
+lines that a diff shows, with the digest of the weights.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from torch import Tensor
 
-from tosc_env.errors import CheckpointError, InputError
+from tosc_env.errors import LONGEST_VALUE, CheckpointError, InputError, one_line, shown, told_as
 from tosc_env.io.files import check_path, replacing_all
+from tosc_env.options import check_spec
 from tosc_env.types import SystemSpec
 
 FORMAT = "tosc-env/2"
@@ -27,24 +28,15 @@ _KEY = "tosc_env"
 _NO_OPTIONS = ("key", "stages", "backbone", "spec", "scheme", "eavesdropper")
 """Names that are no options of a policy and never come from a file, a key least of all."""
 Kind = Literal["scheme", "eavesdropper"]
-_SECTIONS = (
-    *("setting", "test_accuracy", "calibration"),
-    *("training", "training.loop", "training.threat_model"),
-)
+_SECTIONS = ("setting", "test_accuracy", "calibration", "training", "training.loop", "training.threat_model")
 """What of a card is read as names and values."""
-_LONGEST = 2**22
-"""Bytes of a header or a card; those of the zoo have a few thousand."""
-_DEEPEST = 32
-"""Lists and dictionaries within one another."""
-_LARGEST = 2**26
-"""Numbers in an image, outputs, channel uses: more is no system that anybody trains."""
+_LONGEST = 2**22  # bytes of a header or a card; those of the zoo have a few thousand
+_DEEPEST = 32  # lists and dictionaries within one another
+_LARGEST = 2**26  # numbers in an image: more is no system that anybody trains
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint's configuration and card, without its tensors.
-
-    Returns:
-        format, kind, name, options, stages (of a scheme), spec, and ``card``, which is empty where there is none.
+    """Read a checkpoint's format, kind, name, options, stages (of a scheme), spec and ``card`` (perhaps empty).
 
     Raises:
         CheckpointError: missing, truncated, corrupt, or not written by tosc-env; a card of other weights.
@@ -56,13 +48,10 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         header = read_plain(metadata.get(_KEY, ""))
     except ValueError as error:
-        raise CheckpointError(
-            f"{path} is a safetensors file, but not a checkpoint of tosc-env: {error}."
-        ) from None
-    if header.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} has the format {_brief(repr(header.get('format')))}; this version reads {FORMAT!r}."
-        )
+        raise CheckpointError(f"{path} holds no checkpoint of tosc-env: {error}.") from None
+    found = header.get("format")
+    if found != FORMAT:
+        raise CheckpointError(f"{path} has the format {shown(found)}; this version reads {FORMAT!r}.")
     _check_header(header, path)
     return {**header, "card": read_card(path)}
 
@@ -84,11 +73,7 @@ def data_of(card: Mapping[str, Any]) -> str | None:
 
 
 def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the card beside a weight file; empty where there is none.
-
-    Raises:
-        CheckpointError: the file there is no card, or one of other weights.
-    """
+    """Read the card beside a weight file, empty without one; CheckpointError for what is none, or of others."""
     place = card_path(path)
     if not os.path.isfile(place):
         return {}
@@ -99,25 +84,17 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (OSError, ValueError, KeyError) as error:
         told = "it has no 'sha256'" if isinstance(error, KeyError) else error
         raise CheckpointError(f"{place} is not the card of a checkpoint: {told}.") from None
-    _check_sections(card, Path(path))
-    if about != sha256(path):
-        raise CheckpointError(
-            f"{place} is the card of other weights than {Path(path).name}; take both files of the same training, or "
-            "remove the card to load the weights without one."
-        )
-    return card
-
-
-def _check_sections(card: Mapping[str, Any], path: Path) -> None:
-    """Raise CheckpointError for a section that holds something else than names and values."""
     for section in _SECTIONS:
         found: Any = card
         for name in section.split("."):
             found = found.get(name, {})
             if not isinstance(found, Mapping):
-                raise CheckpointError(
-                    f"{path} has a damaged card: its {section!r} is {_brief(repr(found))}, not names and values."
-                )
+                told = f"its {section!r} is {shown(found)}, not names and values"
+                raise CheckpointError(f"{path} has a damaged card: {told}.")
+    if about != sha256(path):
+        told = "take both files of the same training, or remove the card to load the weights without one"
+        raise CheckpointError(f"{place} is the card of other weights than {Path(path).name}; {told}.")
+    return card
 
 
 def write_checkpoint(
@@ -132,15 +109,11 @@ def write_checkpoint(
     from safetensors.torch import save
 
     if check_path(path).suffix.lower() == CARD_SUFFIX:
-        raise InputError(
-            f"{CARD_SUFFIX!r} is the ending of a card; weights end in {SUFFIX!r}, not as {path}."
-        )
+        raise InputError(f"weights end in {SUFFIX!r}, and {path} in {CARD_SUFFIX!r}, as cards do.")
+    if "sha256" in card:
+        raise InputError("a card holds no 'sha256' of its own: that is the digest of its weights.")
     # Python writes the bytes: safetensors' own writer reports a full disk as an error that is no OSError.
     weights = save(tensors, metadata={_KEY: _json(header, sort_keys=True)})
-    if "sha256" in card:
-        raise InputError(
-            "a card holds no 'sha256' of its own: that is the digest of the weights it is about."
-        )
     text = _json({"sha256": hashlib.sha256(weights).hexdigest(), **_in_json(card)}, indent=1) + "\n"
     with replacing_all(path, card_path(path)) as (part, beside):
         beside.write_text(text, encoding="utf-8")
@@ -153,28 +126,19 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def read_shapes(path: str | os.PathLike[str]) -> dict[str, list[int]]:
-    """The shapes of a checkpoint's tensors by name, read without them.
-
-    Raises:
-        CheckpointError: like :func:`read_header`.
-    """
+    """The shapes of a checkpoint's tensors by name, read without them; raises like :func:`read_header`."""
     return _open(Path(path), lambda file: {name: file.get_slice(name).get_shape() for name in file.keys()})  # noqa: SIM118
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
     """The digest of a file, 64 hexadecimal digits; raises CheckpointError where there is none."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from None
+    with told_as(CheckpointError, f"cannot read {path}"), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_plain(text: str) -> dict[str, Any]:
-    """The plain values of a JSON object that a stranger may have written.
-
-    Raises:
-        ValueError: no such object, or one that is too long, too deep, or ambiguous; a phrase without its file.
+    """The plain values of a JSON object that a stranger may have written; ValueError, a phrase without its file, for
+    none, or one that is too long, too deep, or ambiguous.
 
     >>> read_plain('{"a": 1, "a": 2}')
     Traceback (most recent call last):
@@ -206,7 +170,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"it has the key {_brief(repr(name))} twice")
+            raise ValueError(f"it has the key {shown(name)} twice")
         found[name] = value
     return found
 
@@ -214,7 +178,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _number(text: str) -> int | float:
     whole = text.lstrip("-").isdigit()
     if len(text) > 20 if whole else not math.isfinite(float(text)):
-        raise ValueError(f"it has the number {_brief(text)}, which is not finite or has more than 20 digits")
+        told = "which is not finite or has more than 20 digits"
+        raise ValueError(f"it has the number {one_line(text, LONGEST_VALUE)}, {told}")
     return int(text) if whole else float(text)
 
 
@@ -225,11 +190,6 @@ def _in_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_in_json(inner) for inner in value]
     return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _brief(text: str) -> str:
-    """Shorten the content of a file for a message."""
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _plain(value: Any) -> Any:
@@ -252,21 +212,16 @@ def _check_header(header: dict[str, Any], path: Path) -> None:
     wrong = [] if header.get("kind") in get_args(Kind) else ["kind"]
     wrong += [key for key, kind in kinds.items() if not isinstance(header.get(key), kind)]
     try:
-        spec = SystemSpec.from_plain(header.get("spec") or {})
-        sizes = *spec.image_shape, spec.num_outputs, spec.num_symbols, spec.num_csi
-        whole = len(sizes) == 6 and all(type(n) is int and n > 0 for n in sizes) and type(spec.binary) is bool
-        if not whole or max(math.prod(spec.image_shape), *sizes) > _LARGEST:
-            wrong += ["spec"]
+        spec = check_spec(SystemSpec.from_plain(header.get("spec") or {}))
+        wrong += ["spec"] if math.prod(spec.image_shape) > _LARGEST else []
     except (AttributeError, KeyError, TypeError, ValueError):
         wrong += ["spec"]
     if wrong:
-        raise CheckpointError(
-            f"{path} has a damaged header: its {wrong[0]!r} is {_brief(repr(header.get(wrong[0])))}."
-        )
+        found = shown(header.get(wrong[0]))
+        raise CheckpointError(f"{path} has a damaged header: its {wrong[0]!r} is {found}.")
     for options in (header["options"], *(stage for stage in header["stages"] if isinstance(stage, dict))):
-        for name in _NO_OPTIONS:
-            if name in options:
-                raise CheckpointError(f"{path} has a damaged header: no file may set the option {name!r}.")
+        for name in options.keys() & set(_NO_OPTIONS):
+            raise CheckpointError(f"{path} has a damaged header: no file may set the option {name!r}.")
 
 
 def _open(path: Path, read: Any) -> Any:
@@ -280,6 +235,4 @@ def _open(path: Path, read: Any) -> Any:
         with safe_open(path, framework="pt") as file:
             return read(file)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is not a readable checkpoint (truncated or corrupt): {_brief(str(error))}."
-        ) from None
+        raise CheckpointError(f"{path} is no readable checkpoint (truncated or corrupt): {error}.") from None

@@ -1,8 +1,4 @@
-"""Trained policies as files: weights with their configuration, and a card; loading one runs no code.
-
-A checkpoint holds the registered *name* of a scheme or eavesdropper, its options and shapes as plain values, the stages
-that were added to a scheme as plain configuration, and the tensors; never an import path or a key.
-"""
+"""Trained policies as files: registered names, options and shapes as plain values, tensors; loading runs no code."""
 
 from __future__ import annotations
 
@@ -45,14 +41,8 @@ from tosc_env.types import SystemSpec
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded policy, in evaluation mode, and its card.
-
-    Attributes:
-        policy: the scheme (a :class:`~tosc_env.Pipeline`) or eavesdropper with its weights.
-        kind: ``"scheme"`` or ``"eavesdropper"``.
-        card: plain values: data and its provenance, SNR, epochs, seed, figures, commit; empty without a card.
-        path: the file.
-    """
+    """A loaded policy (a :class:`~tosc_env.Pipeline` or eavesdropper) in evaluation mode, and its card, empty without
+    one: data and its provenance, SNR, epochs, seed, figures, commit."""
 
     policy: Any
     kind: Kind
@@ -71,8 +61,7 @@ def save_checkpoint(
     """Write a policy's weights and its card, whole or not at all.
 
     Args:
-        path: the file, ``.safetensors`` by custom; the card is written beside it
-            (:func:`~tosc_env.io.checkpoint_files.card_path`).
+        path: the file, ``.safetensors`` by custom; the card beside it ends in ``.json``.
         policy: a scheme or eavesdropper of a registered name, as are the stages added to it.
         card: plain values (JSON) about the training of the weights.
         half: store floating-point weights as float16, as the zoo does.
@@ -95,10 +84,16 @@ def save_checkpoint(
         "stages": [stage.plain() for stage in policy.added] if isinstance(policy, Pipeline) else [],
         "spec": policy.spec.plain(),
     }
-    tensors = {}
-    for name, tensor in policy.state_dict().items():
-        value = tensor.detach().to("cpu", copy=True).contiguous()
-        tensors[name] = _halved(value, name) if half and value.is_floating_point() else value
+    state = policy.state_dict().items()
+    tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state}
+    for name, value in tensors.items() if half else ():
+        if not value.is_floating_point():
+            continue
+        tensors[name] = value.half()
+        if not torch.equal(tensors[name].isfinite(), value.isfinite()):
+            told = f"and float16 none above {torch.finfo(torch.float16).max:g}: save it without half"
+            largest = float(value.nan_to_num().abs().max())
+            raise InputError(f"the tensor {name!r} holds numbers up to {largest:.3g}, {told}.")
     write_checkpoint(path, header, tensors, dict(card or {}))
 
 
@@ -131,9 +126,8 @@ def load_checkpoint(
     path, given = Path(path), named_options("options", options)
     header = read_header(path)
     where = resolve_device(device)
-    if kind is not None and header["kind"] != kind:
-        article = "an" if kind == "eavesdropper" else "a"
-        raise CheckpointError(f"{path} holds the {header['kind']} {header['name']!r}, not {article} {kind}.")
+    if kind not in (None, header["kind"]):
+        raise CheckpointError(f"{path} holds the {header['kind']} {header['name']!r}, and no {kind}.")
     spec = SystemSpec.from_plain(header["spec"])
     policy: Any
     # Initial weights are replaced; the global stream stays as it was.
@@ -141,8 +135,11 @@ def load_checkpoint(
         if header["kind"] == "eavesdropper":
             policy = make_eavesdropper(header["name"], spec, **{**header["options"], **given})
             _load_tensors(policy, path, header["name"])
-            known = _fitted_under(header["card"], path)
-            policy.fitted_under = None if known is None else policy.granted(known)
+            told = header["card"].get("training", {}).get("threat_model")
+            try:
+                policy.fitted_under = None if told is None else policy.granted(ThreatModel(**told))
+            except (TypeError, InputError) as error:
+                raise CheckpointError(f"{path} has a card with no threat model: {error}") from None
         else:
             key = given.pop("key", None)
             own = name is None or name == header["name"]
@@ -156,15 +153,6 @@ def load_checkpoint(
     return Checkpoint(policy, header["kind"], header["card"], path)
 
 
-def _fitted_under(card: Mapping[str, Any], path: Path) -> ThreatModel | None:
-    """The threat model that an attacker's card tells of; None where it tells of none."""
-    told = card.get("training", {}).get("threat_model")
-    try:
-        return None if told is None else ThreatModel(**told)
-    except (TypeError, InputError) as error:
-        raise CheckpointError(f"{path} has a damaged card: its threat model is none, as {error}") from None
-
-
 def check_registered(policy: Pipeline | Eavesdropper) -> None:
     """Raise InputError unless everything that a file names can be found by that name when it is loaded."""
     parts: list[tuple[Registry[Any], str]] = [(eavesdroppers, policy.name)]
@@ -172,10 +160,8 @@ def check_registered(policy: Pipeline | Eavesdropper) -> None:
         parts = [(schemes, policy.name), *((registered_stages, stage.name) for stage in policy.added)]
     for registry, name in dict.fromkeys(parts):  # a look-up reads what all installed packages declare
         if name not in registry:
-            raise InputError(
-                f"a file holds names, and no {registry.kind} is registered as {name!r}: register its class with "
-                f"@tosc_env.register_{registry.kind}(...) or an entry point."
-            )
+            how = f"register its class with @tosc_env.register_{registry.kind}(...) or an entry point"
+            raise InputError(f"a file holds names, and no {registry.kind} is registered as {name!r}: {how}.")
 
 
 def check_fits(header: dict[str, Any], path: Path, spec: SystemSpec, data: str | None = None) -> None:
@@ -201,30 +187,17 @@ def check_fits(header: dict[str, Any], path: Path, spec: SystemSpec, data: str |
 
 def _around(policy: Pipeline, name: str, options: dict[str, Any], path: Path) -> Pipeline:
     """The scheme ``name`` with another's trained backbone, under the stages that were added to that one."""
-    weights, own = defaults_of(name).weights, len(policy.stages) > len(policy.added)
-    if weights is None or own or policy.backbone.name != _backbone_of(weights, policy):
+    weights, backbone = defaults_of(name).weights, policy.backbone
+    fits = weights is not None and len(policy.stages) == len(policy.added)
+    if fits and policy.name != weights:
+        fits = backbone.name == make_scheme(str(weights), policy.spec).backbone.name
+    if not fits:
         raise CheckpointError(f"{path} holds {policy.name!r}, whose weights {name!r} does not take.")
-    backbone = policy.backbone
     if backbone.name == name and not options:
         made: PrivacyScheme = backbone
     else:
         made = build(schemes, PrivacyScheme, name, {**options, "backbone": backbone}, policy.spec)
     return as_pipeline(made).with_weights_of(policy).with_stages(policy.added)
-
-
-def _backbone_of(weights: str, policy: Pipeline) -> str:
-    """The backbone of the scheme ``weights``, which may be the policy itself."""
-    return (policy if policy.name == weights else make_scheme(weights, policy.spec)).backbone.name
-
-
-def _halved(value: Tensor, name: str) -> Tensor:
-    halved = value.half()
-    if not torch.equal(halved.isfinite(), value.isfinite()):
-        raise InputError(
-            f"the tensor {name!r} holds numbers up to {float(value.nan_to_num().abs().max()):.3g}, and float16 none "
-            f"above {torch.finfo(torch.float16).max:g}: save it without half."
-        )
-    return halved
 
 
 @contextmanager
@@ -243,19 +216,14 @@ def _no_larger_than(path: Path) -> Iterator[None]:
         left["numbers"] -= tensor.numel()
         left["tensors"] -= 1
         if min(left.values()) < 0:
-            raise CheckpointError(
-                f"{path} has options for a far larger network than the one whose tensors it holds."
-            )
+            raise CheckpointError(f"{path} has options for a far larger network than its tensors.")
 
-    hooks = (
-        register_module_parameter_registration_hook(count),
-        register_module_buffer_registration_hook(count),
+    parameters, buffers = (
+        register_module_parameter_registration_hook,
+        register_module_buffer_registration_hook,
     )
-    try:
+    with parameters(count), buffers(count):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _load_tensors(policy: Any, path: Path, name: str) -> None:
@@ -264,14 +232,9 @@ def _load_tensors(policy: Any, path: Path, name: str) -> None:
         where = "lacks" if tensor in own else "has the unexpected"
         raise CheckpointError(f"{path} {where} tensor {tensor!r} of {name!r}; it fits another version.")
     for tensor, value in own.items():
-        if value.shape != stored[tensor].shape:
-            raise CheckpointError(
-                f"{path}: tensor {tensor!r} has the shape {list(stored[tensor].shape)}, but "
-                f"{name!r} needs {list(value.shape)}."
-            )
         found = stored[tensor]
-        if found.dtype != value.dtype and not (found.is_floating_point() and value.is_floating_point()):
-            raise CheckpointError(
-                f"{path}: tensor {tensor!r} has the type {found.dtype}, but {name!r} needs {value.dtype}."
-            )
+        alike = found.dtype == value.dtype or (found.is_floating_point() and value.is_floating_point())
+        if value.shape != found.shape or not alike:
+            has, needs = (f"{one.dtype} {list(one.shape)}" for one in (found, value))
+            raise CheckpointError(f"{path}: the tensor {tensor!r} is {has}, but {name!r} needs {needs}.")
     policy.load_state_dict({tensor: stored[tensor].to(value.dtype) for tensor, value in own.items()})

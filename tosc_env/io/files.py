@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tosc_env.errors import InputError, ToscError, shown
+from tosc_env.errors import InputError, ToscError, shown, told_as
 
 LEFTOVER_AGE = 86_400.0
 """Seconds after which the temporary file of a killed process is removed."""
 
 _OURS = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
-"""As :mod:`tempfile` names what :func:`replacing` and :func:`scratch_folder` make."""
+"""As :mod:`tempfile` names what is being written for the name NAME: ``.NAME.XXXXXXXX.part``."""
 
 
 class WriteError(ToscError, OSError):
@@ -47,19 +47,14 @@ def check_path(path: str | os.PathLike[str]) -> Path:
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and move it there only if the block succeeds.
 
-    The bytes reach the disk before the name changes, so a kill, a crash or a full disk leaves either the
-    old file or the new one.
+    The bytes reach the disk before the name changes, so a kill, a crash or a full disk leaves either the old file or
+    the new one. WriteError where the folder cannot be written or the disk is full.
 
-    Raises:
-        WriteError: the folder cannot be written or the disk is full; names the file and the cause.
-
-    Example:
-        >>> import tempfile
-        >>> target = Path(tempfile.mkdtemp()) / "a.txt"
-        >>> with replacing(target) as part:
-        ...     _ = part.write_text("whole")
-        >>> target.read_text()
-        'whole'
+    >>> target = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> with replacing(target) as part:
+    ...     _ = part.write_text("whole")
+    >>> target.read_text()
+    'whole'
     """
     with replacing_all(path) as (part,):
         yield part
@@ -70,23 +65,22 @@ def replacing_all(*paths: str | os.PathLike[str]) -> Iterator[list[Path]]:
     """Yield temporary paths as :func:`replacing` does; all files are on the disk before the first name changes."""
     targets = [Path(path) for path in paths]
     parts: list[Path] = []
-    at: object = targets[0]
     try:
-        for at in targets:
-            parts.append(_part_of(at))
-        at = " and ".join(map(str, targets))
-        yield parts
-        for at, part in zip(targets, parts, strict=True):
-            to_disk(part)
-            part.chmod(0o666 & ~_umask())
-            if at.is_dir():  # found out now, not after the first name has changed
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        for at, part in zip(targets, parts, strict=True):
-            os.replace(part, at)
-    except OSError as error:
-        if isinstance(error, ToscError):
-            raise
-        raise WriteError(f"cannot write {at}: {error.strerror or error}.") from error
+        for target in targets:
+            with told_as(WriteError, f"cannot write {target}"):
+                parts.append(_part_of(target))
+        with told_as(WriteError, f"cannot write {' and '.join(map(str, targets))}"):
+            yield parts
+        for target, part in zip(targets, parts, strict=True):
+            with told_as(WriteError, f"cannot write {target}"):
+                to_disk(part)
+                os.umask(mask := os.umask(0))
+                part.chmod(0o666 & ~mask)
+                if target.is_dir():  # found out now, not after the first name has changed
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        for target, part in zip(targets, parts, strict=True):
+            with told_as(WriteError, f"cannot write {target}"):
+                os.replace(part, target)
     finally:
         for part in parts:
             part.unlink(missing_ok=True)
@@ -98,34 +92,8 @@ def to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-@contextmanager
-def scratch_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a new, empty folder beside ``path``, on the same disk, which is removed in the end.
-
-    Whatever a killed process has left of one is removed by :func:`remove_leftovers`.
-
-    Example:
-        >>> import tempfile
-        >>> target = Path(tempfile.mkdtemp()) / "unpacked"
-        >>> with scratch_folder(target) as folder:
-        ...     (folder / "it").mkdir()
-        ...     _ = (folder / "it").rename(target)
-        >>> [path.name for path in target.parent.iterdir()]
-        ['unpacked']
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path.parent)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed more than :data:`LEFTOVER_AGE` ago have left in a folder of files and
-    folders that they were writing: those of our naming alone, ``.NAME.XXXXXXXX.part``."""
+    """Remove the files and folders of our naming that processes killed :data:`LEFTOVER_AGE` ago were writing there."""
     for leftover in folder.glob(".*.????????.part"):
         if not _OURS.fullmatch(leftover.name):
             continue
@@ -148,9 +116,3 @@ def _part_of(path: Path) -> Path:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     return Path(name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,13 +1,11 @@
-"""The layout of the viewer's pictures: matplotlib artists on an off-screen canvas.
-
-Imported only when something is drawn, because it imports matplotlib.  Nothing here touches pyplot.
-"""
+"""The layout of the viewer's pictures: matplotlib artists on an off-screen canvas, without pyplot."""
 
 from __future__ import annotations
 
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -23,10 +21,8 @@ from tosc_env.errors import printable
 from tosc_env.rendering.snapshot import Snapshot
 
 WIDTH, HEIGHT, DPI = 1200, 360, 100
-PANEL = (0.174, 0.58)
-"""Width and height of a panel, in parts of the figure: a square."""
-CAPTION = 0.044
-"""Height of a tile's caption, in parts of the figure."""
+PANEL, CAPTION = (0.174, 0.58), 0.044
+"""Width and height of a panel, a square, and height of a tile's caption: in parts of the figure, as all places are."""
 MOST_TILES = 16
 FORMATS = ("png", "pdf", "svg")
 ROLES = ("transmitter", "receiver", "eavesdropper")
@@ -40,14 +36,12 @@ COLOURS = {"transmitter": "#5f6b7a", "receiver": "#1f6fb4", "eavesdropper": "#c8
 class Board:
     """The frame's artists, made once and given new data for every frame.
 
-    Args:
-        points: the complex points of a discrete game, drawn behind the symbols; else None.
-        adversaries: the eavesdroppers' nodes; several, of which the 16 that are paid best are drawn, share the space
-            of one.
+    A discrete game's complex ``points`` are drawn behind the symbols. Several eavesdroppers, of which the 16 that are
+    paid best are drawn, share the space of one.
     """
 
     @AS_IT_IS
-    def __init__(self, points: np.ndarray | None, adversaries: Sequence[str] = ("eavesdropper",)) -> None:
+    def __init__(self, points: Tensor | None, adversaries: Sequence[str] = ("eavesdropper",)) -> None:
         figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
         self.canvas = FigureCanvasAgg(figure)
         self.title = figure.text(0.5, 0.925, "", ha="center", va="center", fontsize=11, color=INK)
@@ -55,8 +49,10 @@ class Board:
         count = min(len(adversaries), MOST_TILES)
         one = count == 1
         symbols, images = ("symbols at the eavesdropper", "eavesdropper's image") if one else ("", "")
-        self.image, self.truth = _picture(figure, _box(0.015), "image sent")
-        self.receiver = _Constellation(figure, _box(0.217), "receiver", "symbols at the receiver", points)
+        self.image, self.truth = _picture(figure, _tiles(0.015)[0], "image sent")
+        self.receiver = _Constellation(
+            figure, _tiles(0.217)[0], "receiver", "symbols at the receiver", points
+        )
         self.eavesdroppers = [
             _Constellation(figure, box, "eavesdropper", symbols, points) for box in _tiles(0.413, count)
         ]
@@ -113,28 +109,20 @@ class Board:
 class _Constellation:
     """Symbols as sent (crosses) and as they arrive at one role (dots) in the complex plane."""
 
-    def __init__(self, figure: Figure, box: Box, role: str, title: str, points: np.ndarray | None) -> None:
+    def __init__(self, figure: Figure, box: Box, role: str, title: str, points: Tensor | None) -> None:
         self.axes = axes = figure.add_axes(box)
         axes.set_title(title, fontsize=9, color=MUTED)
         axes.set_aspect("equal")
-        axes.axhline(0, color=LINE, linewidth=0.8, zorder=0)
-        axes.axvline(0, color=LINE, linewidth=0.8, zorder=0)
+        for line, axis in ((axes.axhline, axes.xaxis), (axes.axvline, axes.yaxis)):
+            line(0, color=LINE, linewidth=0.8, zorder=0)
+            axis.set_major_locator(MultipleLocator(1))
         axes.tick_params(labelsize=7, colors=MUTED, length=2)
-        axes.xaxis.set_major_locator(MultipleLocator(1))
-        axes.yaxis.set_major_locator(MultipleLocator(1))
-        for side in axes.spines.values():
-            side.set_color(LINE)
+        axes.spines[:].set_color(LINE)
         size = math.sqrt(box[2] / PANEL[0])  # of the markers, which shrink less than a tile does
         if points is not None:
+            known = points.detach().cpu().numpy()
             axes.plot(
-                points.real,
-                points.imag,
-                "o",
-                ms=9 * size,
-                mfc="none",
-                mec="#9a9a9a",
-                mew=0.8 * size,
-                zorder=1,
+                known.real, known.imag, "o", ms=9 * size, mfc="none", mec="#9a9a9a", mew=0.8 * size, zorder=1
             )
         (self.sent,) = axes.plot(
             [], [], "x", ms=4 * size, mew=size, color=INK, alpha=0.75, zorder=3, label="sent"
@@ -145,14 +133,8 @@ class _Constellation:
         if not title:  # a tile: it has no room for numbers and a legend
             axes.tick_params(labelbottom=False, labelleft=False)
             return
-        axes.legend(
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.09),
-            ncols=2,
-            fontsize=8,
-            frameon=False,
-            handletextpad=0.1,
-        )
+        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.09), "ncols": 2}
+        axes.legend(fontsize=8, frameon=False, handletextpad=0.1, **place)
 
     def draw(self, sent: np.ndarray, arrived: np.ndarray, limit: float) -> None:
         self.sent.set_data(sent.real, sent.imag)
@@ -170,14 +152,11 @@ class _Bars:
         axes.set_xticks([])
         axes.invert_yaxis()
         axes.axvline(0, color=MUTED, linewidth=0.8)
-        for side in axes.spines.values():
-            side.set_visible(False)
+        axes.spines[:].set_visible(False)
         self.bars = axes.barh(range(len(ROLES)), [0.0] * 3, height=0.6, color=[COLOURS[r] for r in ROLES])
-        edge = axes.get_yaxis_transform()
-        self.values = [
-            axes.text(1.62, row, "", transform=edge, ha="right", va="center", fontsize=9, color=INK)
-            for row in range(len(ROLES))
-        ]
+        style: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 9, "color": INK}
+        style["transform"] = axes.get_yaxis_transform()
+        self.values = [axes.text(1.62, row, "", **style) for row in range(len(ROLES))]
 
     def draw(self, rewards: Mapping[str, float]) -> None:
         paid = [float(value) for name, value in rewards.items() if name not in ROLES[:2]]
@@ -204,9 +183,8 @@ def grid(rows: Sequence[tuple[str, str, Tensor]], title: str) -> Figure:
         bottom = (height - top - cell * (r + 1)) / height
         middle = bottom + 0.5 * cell / height
         figure.text(0.12 / width, middle, _shorten(name, 22, 2), va="bottom", fontsize=10, color=INK)
-        figure.text(
-            0.12 / width, middle - 0.05 / height, _shorten(note, 24, 2), va="top", fontsize=9, color=MUTED
-        )
+        below = middle - 0.05 / height
+        figure.text(0.12 / width, below, _shorten(note, 24, 2), va="top", fontsize=9, color=MUTED)
         for c, picture in enumerate(pictures):
             box = ((margin + cell * c) / width, bottom, (cell - 0.06) / width, (cell - 0.06) / height)
             axes = figure.add_axes(box)
@@ -216,17 +194,13 @@ def grid(rows: Sequence[tuple[str, str, Tensor]], title: str) -> Figure:
 
 
 Box = tuple[float, float, float, float]
-"""Left, bottom, width and height, in parts of the figure."""
+"""Left, bottom, width and height."""
 
 
-def _box(left: float) -> Box:
-    return left, 0.17, *PANEL
-
-
-def _tiles(left: float, count: int) -> list[Box]:
+def _tiles(left: float, count: int = 1) -> list[Box]:
     """Places of square tiles in the space of one panel, row by row from its top, a caption's height apart."""
     if count == 1:
-        return [_box(left)]
+        return [(left, 0.17, *PANEL)]
     columns = math.ceil(math.sqrt(count))
     across = PANEL[0] / columns
     width, height = 0.9 * across, 0.9 * across * WIDTH / HEIGHT

@@ -1,7 +1,4 @@
-"""Pictures of the game: one round as a frame, and a grid that compares attackers.
-
-Only drawing imports matplotlib, whose object-oriented interface leaves a program's own pyplot figures alone.
-"""
+"""Pictures of the game: one round as a frame, and a grid that compares attackers; only drawing imports matplotlib."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ class Viewer:
         self.game = game
         self.stand_in = stand_in
         self._board: Board | None = None
-        self._window: Any = None
+        self._window: Any = None  # and the image in it
         self._screen: Any = None
         self._headless = False
 
@@ -55,10 +52,7 @@ class Viewer:
         if self._board is None:
             from tosc_env.rendering.figure import Board
 
-            points = self.game.points
-            self._board = Board(
-                None if points is None else points.detach().cpu().numpy(), self.game.adversaries
-            )
+            self._board = Board(self.game.points, self.game.adversaries)
         describe = self.game.task.describe
         decision = None if snapshot.decision is None else describe(snapshot.decision)
         return self._board.draw(snapshot, self._title(snapshot), describe(snapshot.target), decision)
@@ -120,11 +114,9 @@ class Viewer:
         if len(levels) > 3:
             snrs = list(snapshot.snr_db.values())[1:]
             ends = dict.fromkeys(f"{end:.1f}" for end in (min(snrs), max(snrs)))
-            levels = [levels[0], f"{len(snrs)} eavesdroppers at {' to '.join(ends)} dB"]
-        parts += levels
-        if self.game.config.colluding and len(self.game.adversaries) > 1:
-            parts.append("colluding")
-        return "   |   ".join(parts)
+            levels[1:] = [f"{len(snrs)} eavesdroppers at {' to '.join(ends)} dB"]
+        colluding = self.game.config.colluding and len(self.game.adversaries) > 1
+        return "   |   ".join([*parts, *levels, *(["colluding"] if colluding else [])])
 
 
 def comparison_grid(
@@ -165,18 +157,14 @@ def comparison_grid(
         raise InputError(f"columns must be at least 1, not {shown(columns)}.")
     for name, rebuilt in reconstructions.items():
         if rebuilt.shape != images.shape:
-            raise InputError(
-                f"the reconstructions of {name!r} have the shape {list(rebuilt.shape)}, "
-                f"but the images {list(images.shape)}."
-            )
+            has, needs = list(rebuilt.shape), list(images.shape)
+            raise InputError(f"reconstructions of {name!r} have the shape {has}, but the images {needs}.")
     from tosc_env.rendering.figure import FORMATS, grid
 
     path = Path(path)
     ending = path.suffix.lower().lstrip(".")
     if ending not in FORMATS:
-        raise InputError(
-            f"a picture's name must end in {', '.join('.' + f for f in FORMATS)}, not {shown(path.name)}."
-        )
+        raise InputError(f"a picture's name must end in .png, .pdf or .svg, not {shown(path.name)}.")
     images = images.detach().float().cpu()
     rows = [("original", f"{len(images)} images", images[:columns])]
     for name, rebuilt in reconstructions.items():

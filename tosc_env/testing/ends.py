@@ -1,32 +1,78 @@
-"""The common laws of a scheme (encode and decode) and a stage (protect and recover)."""
+"""What schemes and stages have in common, two ends of a link, and the small games that they are checked in."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from tosc_env.channels import Channel
+from tosc_env.channels.flat import AWGN, Rayleigh
+from tosc_env.data.base import Source
+from tosc_env.game import Game
+from tosc_env.pipeline import Pipeline
 from tosc_env.rows import take
 from tosc_env.testing import laws
-from tosc_env.testing.laws import fail
-from tosc_env.types import Context
+from tosc_env.testing.laws import Subject
+from tosc_env.types import Context, Link, Round, SystemSpec
 
 
-class Ends(ABC):
-    """The two ends of a link in eval mode: a scheme or stage, called ``who`` in sentences.
+def unit_csi(snr_db: Tensor, length: int) -> Tensor:
+    """CSI [B, length] of the SNR and gains of 1."""
+    gains = [torch.full_like(snr_db, float(i % 2 == 0)) for i in range(length - 1)]
+    return torch.stack([snr_db, *gains], dim=1)
 
-    ``methods`` are the names of the transmitter's method and of the receiver's; ``draws`` becomes True once the
-    transmitter has drawn from its context's generator.
+
+class UnitGain(AWGN):
+    """AWGN for a scheme that expects the CSI of a fading link: its gains are known to be 1."""
+
+    def __init__(self, num_csi: int) -> None:
+        super().__init__()
+        self._length = num_csi
+
+    def num_csi(self, num_symbols: int) -> int:
+        return self._length
+
+    def csi(self, link: Link) -> Tensor:
+        return unit_csi(link.snr_db, self._length)
+
+
+def channels_for(spec: SystemSpec) -> dict[str, Channel]:
+    """By name: AWGN, and Rayleigh if some coherence gives as many CSI numbers as the spec says."""
+    fading = (Rayleigh(coherence=uses) for uses in range(1, spec.num_symbols + 1))
+    fitting = (channel for channel in fading if channel.num_csi(spec.num_symbols) == spec.num_csi)
+    found = {"AWGN": UnitGain(spec.num_csi), "Rayleigh": next(fitting, None)}
+    return {name: channel for name, channel in found.items() if channel is not None}
+
+
+def noise_game(scheme: Pipeline, channel: Channel, device: torch.device | str) -> Game:
+    """A game for a scheme on as many noise images as its classes need, with balanced labels."""
+    spec = scheme.spec
+    count = max(32, 2 * spec.num_outputs)
+    stream = laws.generator(count)
+    images = torch.randint(0, 256, (count, *spec.image_shape), dtype=torch.uint8, generator=stream)
+    source = Source.from_arrays(images, torch.arange(count) % spec.num_outputs, name="noise", device=device)
+    return Game(source, channel=channel, num_symbols=spec.num_symbols, constellation=scheme.constellation)
+
+
+def context_of(game: Game, round_: Round, seed: int) -> Context:
+    """The context of a round, with a generator of that seed."""
+    return game.context(round_, laws.generator(seed, round_.snr_db.device))
+
+
+class Ends(Subject, ABC):
+    """The two ends of a link in eval mode.
+
+    ``methods`` are the names of the transmitter's method and of the receiver's, ``width`` is the length of the latter's
+    answer to a message; ``draws`` becomes True once the transmitter has drawn from its context's generator.
     """
 
     methods: ClassVar[tuple[str, str]]
-
-    def __init__(self, module: Any, device: torch.device, seed: int, who: str) -> None:
-        self.module, self.spec, self.device, self.seed, self.who = module, module.spec, device, seed, who
-        self.draws = False
+    width: int
+    draws = False
 
     @abstractmethod
     def given(self, count: int) -> Tensor:
@@ -40,10 +86,6 @@ class Ends(ABC):
     def transmit(self, sent: Tensor) -> tuple[Tensor, Tensor]:
         """Received symbols [B, 2n] and CSI [B, c] of sent symbols [B, 2n]."""
 
-    @abstractmethod
-    def width(self) -> int:
-        """The length of the receiver's answer to a message."""
-
     def agree(self, one: Tensor, other: Tensor, tolerance: float) -> bool:
         """Compare two batches of sent symbols up to rounding."""
         return laws.same(one, other, tolerance)
@@ -53,18 +95,17 @@ class Ends(ABC):
         name, stream = self.methods[0], context.generator
         assert stream is not None
         before = stream.get_state()
-        sent = laws.undisturbed(f"{self.who}: {name}", getattr(self.module, name), given, context)
+        sent = self.run(name, given, context)
         self.draws = self.draws or not torch.equal(before, stream.get_state())
-        what = f"{self.who}: what {name} returns for {len(given)} messages"
-        return laws.require_tensor(sent, (len(given), 2 * self.spec.num_symbols), what)
+        shape = len(given), 2 * self.obj.spec.num_symbols
+        return self.tensor(sent, shape, f"what {name} returns for {len(given)} messages")
 
     def receive(self, received: Tensor, csi: Tensor, context: Context, at: str = "") -> Tensor:
         """Run the receiver on a reception (``at`` names an unusual one), and check its answer."""
-        name, who = self.methods[1], f"{self.who} {at}".rstrip()
-        answer = laws.undisturbed(f"{who}: {name}", getattr(self.module, name), received, csi, context)
-        return laws.require_tensor(
-            answer, (len(received), self.width()), f"{who}: what {name} returns for {len(received)} messages"
-        )
+        name = self.methods[1]
+        answer = self.run(name, received, csi, context, hint=at)
+        what = f"what {name} returns for {len(received)} messages{at}"
+        return self.tensor(answer, (len(received), self.width), what)
 
     def check_messages(self) -> None:
         """Require that both ends depend on their arguments alone, row by row, in batches of any size."""
@@ -72,32 +113,31 @@ class Ends(ABC):
             self._check_batch(count)
 
     def _check_batch(self, count: int) -> None:
-        sends, receives = (f"{self.who}: {name}" for name in self.methods)
+        sends, receives = self.methods
         given = self.given(count)
         sent = self.send(given, self.context(count))
-        with laws.step(f"{self.who}: sending its symbols"):
+        with self.step("sending its symbols"):
             received, csi = self.transmit(sent)
         answer = self.receive(received, csi, self.context(count))
-        if not (sent.device == answer.device == self.device):
-            fail(f"{self.who}: outputs must be on {self.device}.")
-        if not laws.same(self.send(given, self.context(count)), sent):
-            fail(f"{sends} gives other symbols for the same input, context and generator state.")
+        self.require(sent.device == answer.device == self.device, f"outputs must be on {self.device}.")
+        again = self.send(given, self.context(count))
+        told = "gives other symbols for the same input, context and generator state."
+        self.require(laws.same(again, sent), f"{sends} {told}")
         # Something else is sent last: a module that remembers it would answer from memory, not from the reception.
         self.send(given.flip(-1), self.context(count))
-        if not laws.same(self.receive(received, csi, self.context(count)), answer):
-            fail(f"{receives} depends on something else than reception, CSI and context.")
+        again = self.receive(received, csi, self.context(count))
+        told = "depends on something else than reception, CSI and context."
+        self.require(laws.same(again, answer), f"{receives} {told}")
 
         def context(part: slice) -> Context:
             return replace(take(part, self.context(count)), generator=laws.generator(self.seed, self.device))
 
         if not self.draws:
-            laws.require_rows(sends, sent, lambda part: self.send(given[part], context(part)), self.agree)
-        laws.require_rows(
-            receives, answer, lambda part: self.receive(received[part], csi[part], context(part))
-        )
+            self.rows(sends, sent, lambda part: self.send(given[part], context(part)), self.agree)
+        self.rows(receives, answer, lambda part: self.receive(received[part], csi[part], context(part)))
 
     def check_any_reception(self) -> None:
         """Require finite answers to any reception."""
         _, usual = self.transmit(self.send(self.given(3), self.context(3)))
-        for what, received, csi in laws.receptions(usual, self.spec.num_symbols, self.seed):
-            self.receive(received, csi, replace(self.context(3), snr_db=csi[:, 0]), what)
+        for what, received, csi in laws.receptions(usual, self.obj.spec.num_symbols, self.seed):
+            self.receive(received, csi, replace(self.context(3), snr_db=csi[:, 0]), f" {what}")

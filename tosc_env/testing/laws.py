@@ -1,4 +1,4 @@
-"""The common parts of the checkers: one sentence per broken law, and watching the random streams."""
+"""What the checkers share: one sentence per broken law, and an object under test with seeded inputs."""
 
 from __future__ import annotations
 
@@ -7,44 +7,25 @@ import json
 import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tosc_env.devices import resolve_device
 from tosc_env.types import SystemSpec
 
 BATCH_SIZES = (1, 2, 7)
 ROUNDING = 1e-3
 """Relative difference allowed between a row alone and in a batch: other batch sizes sum in another order."""
 
-T = TypeVar("T")
-
-
-def fail(sentence: str) -> NoReturn:
-    """Raise AssertionError, also under ``python -O``."""
-    raise AssertionError(sentence)
-
 
 def require(holds: object, sentence: str) -> None:
-    """Fail with ``sentence`` unless ``holds``."""
+    """Raise AssertionError with ``sentence`` unless ``holds``, also under ``python -O``."""
     if not holds:
-        fail(sentence)
-
-
-def subject(obj: Any, kind: type[Any], noun: str) -> str:
-    """Require an object of a kind that has a :class:`SystemSpec`, and return its name in sentences."""
-    article = "an" if noun[0] in "aeiou" else "a"
-    if not isinstance(obj, kind):
-        fail(
-            f"{article} {noun} must derive from tosc_env.{kind.__name__}, and {type(obj).__name__} does not."
-        )
-    who = f"the {noun} {obj.name or type(obj).__name__}"
-    if not isinstance(obj.spec, SystemSpec):
-        fail(f"the spec of {who} must be a SystemSpec; call super().__init__(spec).")
-    return who
+        raise AssertionError(sentence)
 
 
 @contextmanager
@@ -63,50 +44,24 @@ def global_streams_untouched(who: str) -> Iterator[None]:
     """Require that the block draws nothing from the global generators of torch, NumPy and ``random``."""
     before = _streams()
     yield
-    after = _streams()
-    for name, state in before.items():
-        if state != after[name]:
-            fail(
-                f"{who} draws from (or seeds) the global random generator of {name}; "
-                "draw from the generator that is given instead."
-            )
+    for name, state in _streams().items():
+        same_state = before.get(name, state) == state
+        require(same_state, f"{who} draws from (or seeds) the global random generator of {name}.")
 
 
 def _streams() -> dict[str, Any]:
-    states = {
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {
         "torch (CPU)": torch.get_rng_state().numpy().tobytes(),
         "NumPy": pickle.dumps(np.random.get_state(legacy=False)),  # noqa: NPY002 (the stream to be watched)
         "the module random": random.getstate(),
+        **{f"torch (CUDA {i})": state.numpy().tobytes() for i, state in enumerate(cuda)},
     }
-    if torch.cuda.is_available():
-        for i, state in enumerate(torch.cuda.get_rng_state_all()):
-            states[f"torch (CUDA {i})"] = state.numpy().tobytes()
-    return states
 
 
 def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A seeded generator on ``device``."""
     return torch.Generator(device=device).manual_seed(seed)
-
-
-def duplicate(obj: T, who: str) -> T:
-    """Copy an object, so that checking leaves it as it was."""
-    with step(f"copy.deepcopy of {who}"):
-        return copy.deepcopy(obj)
-
-
-def require_tensor(
-    value: object, shape: tuple[int, ...], who: str, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """Require a finite tensor of this shape and type, and return it."""
-    if not isinstance(value, Tensor):
-        raise AssertionError(f"{who} must be a tensor, not {type(value).__name__}.")
-    if tuple(value.shape) != shape:
-        fail(f"{who} must have the shape {list(shape)}, but has {list(value.shape)}.")
-    require(value.dtype == dtype, f"{who} must be {dtype}, but is {value.dtype}.")
-    if not torch.isfinite(torch.view_as_real(value) if value.is_complex() else value).all():
-        fail(f"{who} is not finite.")
-    return value
 
 
 def same(a: Tensor, b: Tensor, tolerance: float = 0.0) -> bool:
@@ -117,37 +72,128 @@ def same(a: Tensor, b: Tensor, tolerance: float = 0.0) -> bool:
     return bool(((a - b).abs() <= tolerance * scale).all())
 
 
-def undisturbed(who: str, call: Callable[..., Any], *given: Any, hint: str = "") -> Any:
-    """Return ``call(*given)``, and require that it draws from no global stream and leaves its tensors as they are."""
-    before = [value.clone() for value in given if isinstance(value, Tensor)]
-    with torch.no_grad(), global_streams_untouched(who), step(who + hint):
-        answer = call(*given)
-    after = [value for value in given if isinstance(value, Tensor)]
-    require(all(map(torch.equal, before, after)), f"{who} writes into the tensors it is given.")
-    return answer
+def subject(obj: Any, kind: type[Any], noun: str) -> str:
+    """Require an object of a kind, with a :class:`SystemSpec` where the kind has one; returns its name in sentences."""
+    made, name = type(obj).__name__, getattr(obj, "name", "")
+    require(isinstance(obj, kind), f"the {noun} {made} must derive from tosc_env.{kind.__name__}.")
+    who = f"the {noun} {name or made}"
+    spec = getattr(obj, "spec", None)
+    lawful = isinstance(spec, SystemSpec) or noun == "channel"
+    require(lawful, f"{who}: its spec must be a SystemSpec; call super().__init__(spec).")
+    return who
 
 
-@contextmanager
-def state_unchanged(module: nn.Module, who: str) -> Iterator[None]:
-    """Require that the block leaves a module's state as it was."""
-    before = {name: value.clone() for name, value in module.state_dict().items() if isinstance(value, Tensor)}
-    yield
-    after = module.state_dict()
-    if not all(torch.equal(value, after[name]) for name, value in before.items()):
-        fail(f"{who} changes its state in eval mode; one message must not change the next.")
+class Subject:
+    """A copy of the object under test, called ``who`` in sentences, on a device; ``seed`` is that of random inputs."""
 
+    def __init__(self, obj: Any, who: str, device: torch.device | str = "cpu", seed: int = 0) -> None:
+        self.who, self.device, self.seed = who, resolve_device(device), seed
+        with self.step("copy.deepcopy"):
+            self.obj = copy.deepcopy(obj)
+        if isinstance(self.obj, nn.Module):
+            self.obj.to(self.device).eval()
 
-def require_rows(
-    who: str, whole: Tensor, alone: Callable[[slice], Tensor], agree: Callable[..., bool] = same
-) -> None:
-    """Require that every row of ``whole`` equals ``alone(row)``, up to rounding."""
-    for row in range(len(whole)):
-        part = slice(row, row + 1)
-        if not agree(alone(part), whole[part], ROUNDING):
-            fail(
-                f"{who} gives a row alone another answer than in a batch; rows must not depend on one another "
-                "(batch statistics in eval mode, for instance)."
-            )
+    def require(self, holds: object, sentence: str) -> None:
+        """Fail with a sentence about the object unless ``holds``."""
+        require(holds, f"{self.who}: {sentence}")
+
+    def step(
+        self, doing: str, passing: type[Exception] = AssertionError
+    ) -> AbstractContextManager[None, bool | None]:
+        """The block in which the object is ``doing`` something (:func:`step`)."""
+        return step(f"{self.who}: {doing}", passing)
+
+    def run(self, method: str, *given: Any, hint: str = "") -> Any:
+        """Run a method, and require that it draws from no global stream and leaves its tensors as they are."""
+        before = [value.clone() for value in given if isinstance(value, Tensor)]
+        streams = global_streams_untouched(f"{self.who}: {method}")
+        with torch.no_grad(), streams, self.step(method + hint):
+            answer = getattr(self.obj, method)(*given)
+        after = [value for value in given if isinstance(value, Tensor)]
+        self.require(all(map(torch.equal, before, after)), f"{method} writes into the tensors it is given.")
+        return answer
+
+    def tensor(
+        self, value: object, shape: tuple[int, ...], what: str, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Require a finite tensor of this shape and type, and return it."""
+        what = f"{self.who}: {what}"
+        if not isinstance(value, Tensor):
+            raise AssertionError(f"{what} must be a tensor, not {type(value).__name__}.")
+        require(
+            value.shape == shape, f"{what} must have the shape {list(shape)}, but has {list(value.shape)}."
+        )
+        require(value.dtype == dtype, f"{what} must be {dtype}, but is {value.dtype}.")
+        finite = torch.view_as_real(value) if value.is_complex() else value
+        require(torch.isfinite(finite).all(), f"{what} is not finite.")
+        return value
+
+    def rows(
+        self,
+        method: str,
+        whole: Tensor,
+        alone: Callable[[slice], Tensor],
+        agree: Callable[..., bool] = same,
+    ) -> None:
+        """Require that every row of ``whole`` equals ``alone(row)``, up to rounding."""
+        for row in range(len(whole)):
+            part = slice(row, row + 1)
+            alike = agree(alone(part), whole[part], ROUNDING)
+            told = "rows must not depend on one another (batch statistics in eval mode, for instance)."
+            self.require(alike, f"{method} gives a row alone another answer than in a batch; {told}")
+
+    @contextmanager
+    def state_unchanged(self) -> Iterator[None]:
+        """Require that the block leaves the object's state as it was."""
+        before = {k: v.clone() for k, v in self.obj.state_dict().items() if isinstance(v, Tensor)}
+        yield
+        after = self.obj.state_dict()
+        unchanged = all(torch.equal(value, after[name]) for name, value in before.items())
+        self.require(unchanged, "changes its state in eval mode; one message must not change the next.")
+
+    def gradients(self, what: str, tensors: Mapping[str, Tensor]) -> None:
+        """Require that a backward pass has given each of the named tensors a finite gradient."""
+        for name, tensor in tensors.items():
+            if tensor.grad is None:
+                raise AssertionError(f"{self.who}: {what} no gradient to {name}; it is detached or not used.")
+            finite = torch.isfinite(tensor.grad).all()
+            self.require(finite, f"{what} a gradient that is not finite to {name}.")
+
+    def loss(self, loss: object, when: str = "") -> None:
+        """Require one finite number."""
+        number = isinstance(loss, Tensor) and not loss.dim() and bool(loss.isfinite())
+        self.require(number, f"{when}its loss must be one finite number, not {loss!r}.")
+
+    def figures(self, figures: Mapping[str, Any], when: str = "") -> None:
+        """Require detached scalars, which is what a training logs."""
+        for name, value in figures.items():
+            scalar = isinstance(value, Tensor) and not value.requires_grad and value.dim() == 0
+            self.require(scalar, f"{when}the figure {name!r} must be a detached scalar tensor.")
+
+    def plain(self, options: Any, what: str = "its options") -> Any:
+        """Require what a checkpoint can keep (plain values, JSON), and return it as read back."""
+        with self.step(f"writing {what} as plain values (numbers, strings, lists, dictionaries)"):
+            return json.loads(json.dumps(options, allow_nan=False))
+
+    def rebuilt(
+        self, make: Callable[[dict[str, Any]], Any], passing: type[Exception] = AssertionError
+    ) -> Any:
+        """Rebuild the object from its options by ``make``, and require the same kind and options."""
+        options = self.plain(self.obj.options)
+        with (
+            self.step(f"rebuilding it from its spec and its options {options}", passing),
+            torch.random.fork_rng(),
+        ):
+            made = make(options)
+        self.require(type(made) is type(self.obj), f"rebuilt by its name, it is a {type(made).__name__}.")
+        has = made.options
+        self.require(self.plain(has) == options, f"rebuilt from its options {options}, it has others: {has}.")
+        return made
+
+    def load_into(self, made: nn.Module) -> None:
+        """Require that one that was rebuilt takes the object's state."""
+        with self.step("loading the state into one rebuilt from its options"):
+            made.load_state_dict(self.obj.state_dict())
 
 
 def receptions(csi: Tensor, num_symbols: int, seed: int) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -156,50 +202,3 @@ def receptions(csi: Tensor, num_symbols: int, seed: int) -> Iterator[tuple[str, 
     for level, scale in ((-30.0, 30.0), (0.0, 1.0), (12.0, 0.0), (100.0, 1.0), (12.0, 1e4)):
         changed = torch.cat([torch.full_like(csi[:, :1], level), csi[:, 1:]], dim=1)
         yield f"(received times {scale:g}, SNR {level:g} dB)", scale * noise, changed
-
-
-def require_gradients(who: str, tensors: Mapping[str, Tensor]) -> None:
-    """Require that a backward pass has given each of the named tensors a finite gradient."""
-    for name, tensor in tensors.items():
-        if tensor.grad is None:
-            raise AssertionError(f"{who} no gradient to {name}; something detaches it, or it is not used.")
-        require(torch.isfinite(tensor.grad).all(), f"{who} a gradient that is not finite to {name}.")
-
-
-def require_loss(loss: object, who: str) -> None:
-    """Require one finite number."""
-    if not isinstance(loss, Tensor) or loss.dim() or not loss.isfinite():
-        raise AssertionError(f"{who}: its loss must be one finite number, not {loss!r}.")
-
-
-def require_figures(figures: Mapping[str, Any], who: str) -> None:
-    """Require detached scalars, which is what a training logs."""
-    for name, value in figures.items():
-        if not (isinstance(value, Tensor) and not value.requires_grad and value.dim() == 0):
-            fail(f"{who}: the figure {name!r} must be a detached scalar tensor.")
-
-
-def require_plain(options: Any, who: str) -> dict[str, Any]:
-    """Require options that a checkpoint can keep (plain values, JSON), and return them as read back."""
-    with step(f"writing the options of {who} as plain values (numbers, strings, lists, dictionaries)"):
-        return json.loads(json.dumps(options, allow_nan=False))
-
-
-def rebuilt(
-    obj: T, who: str, make: Callable[[dict[str, Any]], T], passing: type[Exception] = AssertionError
-) -> T:
-    """Rebuild ``obj`` from its options by ``make``, and require the same kind and options."""
-    options = require_plain(obj.options, who)  # type: ignore[attr-defined]
-    with step(f"rebuilding {who} from its spec and its options {options}", passing), torch.random.fork_rng():
-        made = make(options)
-    require(type(made) is type(obj), f"{who}, rebuilt by its name, is a {type(made).__name__}.")
-    has = made.options  # type: ignore[attr-defined]
-    if require_plain(has, who) != options:
-        fail(f"{who}, rebuilt from its options {options}, has others: {has}.")
-    return made
-
-
-def load_state(source: nn.Module, target: nn.Module, who: str) -> None:
-    """Require that the rebuilt ``target`` takes the state of its ``source``."""
-    with step(f"loading the state of {who} into one rebuilt from its options"):
-        target.load_state_dict(source.state_dict())

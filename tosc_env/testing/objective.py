@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tosc_env.devices import resolve_device
 from tosc_env.game import Game
 from tosc_env.pipeline import Pipeline, as_pipeline
 from tosc_env.schemes import Objective, PrivacyScheme, make_objectives, objectives
 from tosc_env.testing import laws
-from tosc_env.testing.games import channels_for, context_of, noise_game
-from tosc_env.testing.laws import fail
+from tosc_env.testing.ends import channels_for, context_of, noise_game
+from tosc_env.testing.laws import Subject
 from tosc_env.types import Context, SystemSpec
 
 SYSTEM = "system"
@@ -27,17 +26,13 @@ def check_objective(
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> None:
-    """Check an :class:`~tosc_env.Objective` on a scheme that it trains: losses, figures, gradients, phases, options.
+    """Check an :class:`~tosc_env.Objective` on a scheme that it trains (by default a small linear one), copies of both.
 
     The laws, in training mode: ``loss`` adds to the loss that it is given, and with it gives one finite number and
     detached figures, and finite gradients reach the scheme. Every name in ``phases`` has a ``phase_loss`` of the
     same kind, whose gradient reaches parameters of the objective; none of its parameters is left without one by all
     passes together. The same step gives the same loss. ``begin`` may be called before any pass of any epoch. Options
     are plain values that rebuild the objective, by its name if it is registered.
-
-    Args:
-        obj: the objective; it is copied.
-        scheme: the scheme that it trains, of the same shapes, also copied; None: a small linear one.
 
     Example:
         >>> class Small(Objective):
@@ -47,80 +42,77 @@ def check_objective(
         >>> check_objective(Small(SystemSpec((3, 8, 8), 4, num_symbols=16)))
     """
     who = laws.subject(obj, Objective, "objective")
-    where = resolve_device(device)
-    objective = laws.duplicate(obj, who).to(where).train()
+    check = _Check(obj, who, device, seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        system = as_pipeline(laws.duplicate(scheme or _Linear(obj.spec), "the scheme")).to(where).train()
+        system = as_pipeline(Subject(scheme or _Linear(obj.spec), "the scheme").obj)
+    objective, system = check.obj.train(), system.to(check.device).train()
     phases = objective.phases
-    if not (isinstance(phases, tuple) and len({*phases, SYSTEM}) == len(phases) + 1):
-        fail(f"{who}: phases must be a tuple of names, each once and none {SYSTEM!r}, not {phases!r}.")
-    game = noise_game(system, channels_for(system.spec)["AWGN"], where)
-    with laws.step(f"{who}: prepare"):
+    lawful = isinstance(phases, tuple) and len({*phases, SYSTEM}) == len(phases) + 1
+    check.require(lawful, f"phases must be a tuple of names, each once and none {SYSTEM!r}, not {phases!r}.")
+    game = noise_game(system, channels_for(system.spec)["AWGN"], check.device)
+    with check.step("prepare"):
         objective.prepare(game)
-    reached: set[str] = set()
-    for epoch in (0, 1):
-        for phase in (*phases, SYSTEM):
-            reached |= _check_pass(objective, system, game, phase, epoch, seed, who)
+    passes = [(phase, epoch) for epoch in (0, 1) for phase in (*phases, SYSTEM)]
+    reached = set().union(*(check.one_pass(system, game, *which) for which in passes))
     for name, parameter in objective.named_parameters():
-        if parameter.requires_grad and name not in reached:
-            fail(
-                f"{who}: no pass sends a gradient to its parameter {name!r}; something detaches it, or it is not used."
-            )
+        learns = not parameter.requires_grad or name in reached
+        check.require(
+            learns, f"no pass sends a gradient to its parameter {name!r}; it is detached or not used."
+        )
 
     def make(options: dict[str, Any]) -> Objective:
         if objective.name in objectives:
             return make_objectives({**options, "name": objective.name}, objective.spec)[0]
         return type(objective)(objective.spec, **options)
 
-    laws.load_state(objective, laws.rebuilt(objective, who, make), who)
+    check.load_into(check.rebuilt(make))
 
 
-def _check_pass(
-    objective: Objective, system: Pipeline, game: Game, phase: str, epoch: int, seed: int, who: str
-) -> set[str]:
-    """Check one pass over the images; returns the names of the objective's parameters that it reaches."""
-    what = f"{who}, in the pass {phase!r} of epoch {epoch},"
-    for part in (objective, system):
-        part.zero_grad(set_to_none=True)
-    with laws.step(f"{what} begin"):
-        objective.begin(system, phase, epoch, 2)
-    round_ = game.draw(16, generator=laws.generator(seed + epoch, game.device))
-    given = torch.ones((), device=game.device, requires_grad=True)
+class _Check(Subject):
+    """An objective in training mode."""
 
-    def once() -> tuple[Tensor, Any]:
-        torch.manual_seed(seed)
-        context = context_of(game, round_, seed)
-        if phase != SYSTEM:
-            with torch.no_grad():
-                transmission = game.transmit(round_, system.encode(round_.batch.images, context))
-            return objective.phase_loss(phase, transmission, round_)
-        trial = system(round_.batch.images, context, partial(game.transmit, round_))
-        before = given * game.task.loss(trial.logits, round_.targets)
-        return objective.loss(before, trial, round_, game.task)
+    def one_pass(self, system: Pipeline, game: Game, phase: str, epoch: int) -> set[str]:
+        """Check one pass over the images; returns the names of the objective's parameters that it reaches."""
+        objective, when = self.obj, f"in the pass {phase!r} of epoch {epoch}, "
+        for part in (objective, system):
+            part.zero_grad(set_to_none=True)
+        with self.step(f"{when}begin"):
+            objective.begin(system, phase, epoch, 2)
+        round_ = game.draw(16, generator=laws.generator(self.seed + epoch, game.device))
+        given = torch.ones((), device=game.device, requires_grad=True)
 
-    doing = f"{what} its loss (can it train this scheme?)"
-    with torch.enable_grad(), torch.random.fork_rng(), laws.step(doing):
-        (first, _), (loss, figures) = once(), once()
-    for one in (first, loss):
-        laws.require_loss(one, what)
-    laws.require(laws.same(first.detach(), loss.detach(), 1e-5), f"{what} gives two losses to the same step.")
-    laws.require_figures(figures, what)
-    with laws.step(f"{what} the gradient of its loss"):
-        loss.backward()
-    own = {name for name, p in objective.named_parameters() if p.grad is not None}
-    if phase == SYSTEM:
-        if given.grad is None:
-            fail(f"{what} forgets the loss it is given, of the objectives before it.")
-        reached = any(p.grad is not None for p in system.parameters())
-        laws.require(reached, f"{what} sends no gradient to the scheme.")
-    else:
-        if not own:
-            fail(f"{what} sends no gradient to the objective's own parameters, which alone learn in it.")
-    gradients = [p.grad for part in (objective, system) for p in part.parameters() if p.grad is not None]
-    finite = all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
-    laws.require(finite, f"{what} sends a gradient that is not finite.")
-    return own
+        def once() -> tuple[Tensor, Any]:
+            torch.manual_seed(self.seed)
+            context = context_of(game, round_, self.seed)
+            if phase != SYSTEM:
+                with torch.no_grad():
+                    transmission = game.transmit(round_, system.encode(round_.batch.images, context))
+                return objective.phase_loss(phase, transmission, round_)
+            trial = system(round_.batch.images, context, partial(game.transmit, round_))
+            before = given * game.task.loss(trial.logits, round_.targets)
+            return objective.loss(before, trial, round_, game.task)
+
+        doing = self.step(f"{when}its loss (can it train this scheme?)")
+        with torch.enable_grad(), torch.random.fork_rng(), doing:
+            (first, _), (loss, figures) = once(), once()
+        for one in (first, loss):
+            self.loss(one, when)
+        alike = laws.same(first.detach(), loss.detach(), 1e-5)
+        self.require(alike, f"{when}two losses to the same step.")
+        self.figures(figures, when)
+        with self.step(f"{when}the gradient of its loss"):
+            loss.backward()
+        own = {name for name, p in objective.named_parameters() if p.grad is not None}
+        gradients = [p.grad for part in (objective, system) for p in part.parameters() if p.grad is not None]
+        if phase == SYSTEM:
+            self.require(given.grad is not None, f"{when}it forgets the loss it is given.")
+            self.require(len(gradients) > len(own), f"{when}it sends no gradient to the scheme.")
+        else:
+            self.require(own, f"{when}it sends no gradient to its own parameters, which alone learn in it.")
+        finite = all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+        self.require(finite, f"{when}it sends a gradient that is not finite.")
+        return own
 
 
 class _Linear(PrivacyScheme):

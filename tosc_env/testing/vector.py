@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
-from tosc_env.testing.laws import fail, global_streams_untouched, require, step
+from tosc_env.testing.laws import global_streams_untouched, require, step
 
 FIGURES = ("accuracy", "psnr_db", "mse", "snr_db", "stand_in")
 """Keys that every info has."""
@@ -33,17 +33,13 @@ class _Step(NamedTuple):
 
 
 def check_vector_env(env: VectorEnv, max_steps: int = 200) -> None:
-    """Check a vector environment over one role of the game, this package's or another of the same interface.
+    """Check a vector environment over one role of the game, this package's or another's, of torch tensors or arrays.
 
-    The laws: observations ``{"image" or "received", "csi"}``, float32, finite and in their space; rewards
-    float32 [B]; ends bool [B]; the same finite figures in the info at reset and at every step; the seed fixes
-    a trajectory whatever the global generators do, and they are left alone; what is returned is the caller's
-    to overwrite; the autoreset mode is declared and kept; a NaN action is refused.
-
-    Args:
-        env: a :class:`gymnasium.vector.VectorEnv`, of torch tensors or NumPy arrays; it is reset and stepped,
-            and left open.
-        max_steps: the number of steps within which an episode must end.
+    It is reset and stepped, and left open. The laws: observations ``{"image" or "received", "csi"}``, float32, finite
+    and in their space; rewards float32 [B]; ends bool [B], one within ``max_steps``; the same finite figures in the
+    info at reset and at every step; the seed fixes a trajectory whatever the global generators do, and they are left
+    alone; what is returned is the caller's to overwrite; the autoreset mode is declared and kept; a NaN action is
+    refused.
 
     Example:
         >>> import gymnasium as gym
@@ -62,11 +58,9 @@ def check_vector_env(env: VectorEnv, max_steps: int = 200) -> None:
         first = _play(env, mode, 7, max_steps)
     again = _play(env, mode, 7, max_steps, meddle=True)
     for t, (one, other) in enumerate(zip(first, again, strict=True)):
-        if not data_equivalence(one[:4], other[:4], exact=True):
-            fail(
-                f"the same seed gives another trajectory (from step {t} on) when global generators move or the "
-                "caller overwrites what was returned; draw from a generator of your own and return copies."
-            )
+        alike = data_equivalence(one[:4], other[:4], exact=True)
+        why = "when global generators move or the caller overwrites what was returned; return copies"
+        require(alike, f"the same seed gives another trajectory (from step {t} on) {why}.")
     one, two = (_copied(env.reset(seed=seed)[0]) for seed in (1, 2))
     require(any(not np.array_equal(one[k], two[k]) for k in one), "two seeds give the same observations.")
     _check_autoreset(env, mode, first)
@@ -98,10 +92,14 @@ def _check_declarations(env: VectorEnv) -> AutoresetMode:
 def _play(
     env: VectorEnv, mode: AutoresetMode, seed: int, max_steps: int, meddle: bool = False
 ) -> list[_Step]:
-    """Play one seeded episode and the steps after its end; ``meddle`` overwrites results and draws global numbers."""
+    """Play one seeded episode and the step after its end; ``meddle`` overwrites results and draws global numbers."""
     env.action_space.seed(seed)
+    with step(f"reset(seed={seed})"):
+        observation, info = env.reset(seed=seed)
+    none = np.zeros(env.num_envs, np.float32)
+    returned: tuple[Any, ...] = (observation, none, none > 0, none > 0, info)
     steps: list[_Step] = []
-    for returned in _returns(env, mode, seed, max_steps):
+    for _ in range(max_steps + 1):
         steps.append(_checked(env, *returned))
         keys, expected = (sorted(found.figures) for found in (steps[-1], steps[0]))
         require(keys == expected, f"the info has {keys} at a step, but {expected} at reset.")
@@ -111,24 +109,11 @@ def _play(
             torch.rand(3)
             np.random.rand(3)  # noqa: NPY002
             random.random()
-    return steps
-
-
-def _returns(env: VectorEnv, mode: AutoresetMode, seed: int, max_steps: int) -> Iterator[tuple[Any, ...]]:
-    with step(f"reset(seed={seed})"):
-        observation, info = env.reset(seed=seed)
-    none = np.zeros(env.num_envs)
-    yield observation, none.astype(np.float32), none.astype(bool), none.astype(bool), info
-    after = 2
-    for _ in range(max_steps):
+        *before, now = (bool(found.ended.any()) for found in steps)
+        if any(before) or (now and mode is AutoresetMode.DISABLED):
+            return steps
         with step("step() with a sampled action"):
             returned = env.step(env.action_space.sample())
-        # Before the yield: a meddling caller may overwrite the flags.
-        ended = bool(_array(returned[2]).any() or _array(returned[3]).any())
-        yield returned
-        after -= ended or after < 2
-        if after == 0 or (ended and mode is AutoresetMode.DISABLED):
-            return
     raise AssertionError(f"no episode ended within {max_steps} steps.")
 
 
@@ -139,29 +124,25 @@ def _checked(
     require(isinstance(observation, Mapping), f"an observation is a dictionary, not {type(observation)}.")
     parts = sorted(single.keys())  # type: ignore[attr-defined]
     require(sorted(observation) == parts, f"an observation has {sorted(observation)}, not {parts}.")
-    seen = _copied(observation)
+    seen, told = _copied(observation), _copied(info)
+    ends = {"terminations": _array(terminated), "truncations": _array(truncated)}
+    arrays = {**seen, "rewards": _array(reward), **ends}
+    for name, value in arrays.items():
+        dtype = "bool" if name in ends else "float32"
+        shape = (count, *(single[name].shape if name in seen else ()))  # type: ignore[index]
+        lawful = value.shape == shape and value.dtype == dtype
+        require(lawful, f"{name} must be {dtype} {list(shape)}, not {value.dtype} {list(value.shape)}.")
+        require(np.isfinite(value).all(), f"{name} is not finite.")
     for key, space in single.items():  # type: ignore[attr-defined]
-        _require_array(seen[key], (count, *space.shape), "float32", key)
         inside = (seen[key] >= space.low).all() and (seen[key] <= space.high).all()
         require(inside, f"{key} leaves its space {space}.")
-    paid, ended, cut = _array(reward), _array(terminated), _array(truncated)
-    _require_array(paid, (count,), "float32", "rewards")
-    _require_array(ended, (count,), "bool", "terminations")
-    _require_array(cut, (count,), "bool", "truncations")
-    copied = _copied(info)
-    figures = _figures(copied)
+    figures = _figures(told)
     for key in FIGURES:
         require(key in figures, f"the info lacks {key!r}; it always has {', '.join(FIGURES)}.")
     for key, number in figures.items():
-        holds = number.shape == (count,) and number.dtype.kind == "f" and np.isfinite(number).all()
-        require(holds, f"info[{key!r}] must be finite floats of the shape ({count},).")
-    return _Step(seen, paid, ended | cut, figures, copied)
-
-
-def _require_array(value: np.ndarray, shape: tuple[int, ...], dtype: str, what: str) -> None:
-    holds = value.shape == shape and value.dtype == dtype
-    require(holds, f"{what} must be {dtype} {list(shape)}, not {value.dtype} {list(value.shape)}.")
-    require(np.isfinite(value).all(), f"{what} is not finite.")
+        lawful = number.shape == (count,) and number.dtype.kind == "f" and np.isfinite(number).all()
+        require(lawful, f"info[{key!r}] must be finite floats of the shape ({count},).")
+    return _Step(seen, arrays["rewards"], ends["terminations"] | ends["truncations"], figures, told)
 
 
 def _figures(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,10 +160,8 @@ def _check_autoreset(env: VectorEnv, mode: AutoresetMode, steps: list[_Step]) ->
             require(np.array_equal(info[key], ended), f"info[{key!r}] must name the rows that ended.")
     elif mode is AutoresetMode.NEXT_STEP:
         after = steps[at + 1]
-        if not (not after.ended[ended].any() and not after.reward[ended].any()):
-            fail(
-                "with NEXT_STEP, the step after the end begins an episode: its reward is 0 and it does not end."
-            )
+        begins = not after.ended[ended].any() and not after.reward[ended].any()
+        require(begins, "with NEXT_STEP, the step after the end begins an episode: reward 0, and no end.")
 
 
 def _check_partial_reset(env: VectorEnv) -> None:
@@ -192,8 +171,8 @@ def _check_partial_reset(env: VectorEnv) -> None:
     mask[0] = True
     with step('reset(options={"reset_mask": ...})'):
         after = _copied(env.reset(options={"reset_mask": mask})[0])
-    if not all(np.array_equal(before[key][1:], after[key][1:]) for key in before):
-        fail("a reset of row 0 alone changed what other rows see.")
+    kept = all(np.array_equal(before[key][1:], after[key][1:]) for key in before)
+    require(kept, "a reset of row 0 alone changed what other rows see.")
     main = next(key for key in before if key != "csi")
     require(not np.array_equal(before[main][0], after[main][0]), "a reset of row 0 alone did not restart it.")
 

@@ -143,11 +143,17 @@ def test_a_missing_part_is_named_with_the_way_to_get_it(faces, part):
     ("name", "damage", "words"),
     [
         ("list_attr_celeba.txt", lambda t: t.rsplit("\n", 2)[0], "11 12"),
-        ("list_attr_celeba.txt", lambda t: t.replace("000002.jpg", "000002.jpg 1"), "37 attributes"),
-        ("list_attr_celeba.txt", lambda t: t.replace("-1", "-x", 1), "1 -1"),
+        ("list_attr_celeba.txt", lambda t: t.replace("000002.jpg", "000002.jpg 1"), "3 line 2"),
+        ("list_attr_celeba.txt", lambda t: t.replace("-1", "-x", 1), "3 numbers '-x'"),
+        ("list_attr_celeba.txt", lambda t: t.replace("-1", "0", 1), "1 -1"),
+        ("list_attr_celeba.txt", lambda t: t.replace("000002.jpg -1", "000002.jpg"), "3 numbers"),
         ("list_attr_celeba.txt", lambda t: "hello", "CelebA's attribute"),
         ("list_attr_celeba.txt", lambda t: t.replace("000002.jpg", "../../2.jpg"), "'../../2.jpg'"),
-        ("list_eval_partition.txt", lambda t: t.replace("000004.jpg 0", "000004.jpg 7"), "line 4"),
+        (
+            "list_eval_partition.txt",
+            lambda t: t.replace("000004.jpg 0", "000004.jpg 7"),
+            "000004.jpg 7 0, 1 or 2",
+        ),
         ("list_eval_partition.txt", lambda t: t.replace("000004.jpg 0\n", ""), "000004"),
     ],
 )

@@ -245,7 +245,7 @@ def test_a_pickle_that_claims_a_large_table_is_refused(tmp_path):
     (folder / "test_batch").write_bytes(b"\x80\x04" + b"\x8e" + (2**60).to_bytes(8, "little") + b"x")
     with pytest.raises(DataError, match="test_batch is not a CIFAR-10 batch"):
         make_source("cifar10", split="test")
-    (folder / "test_batch").write_bytes(bytes(10**6))
+    os.truncate(folder / "test_batch", 2**30)  # with a hole, which takes no room
     with pytest.raises(DataError, match="longer than any"):
         make_source("cifar10", split="test")
 

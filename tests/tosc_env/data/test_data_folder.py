@@ -263,8 +263,8 @@ def test_archives_are_to_be_unpacked(tmp_path):
         ({"path": None}, "needs path="),
         ({"size": 4}, "from 8 to 1024"),
         ({"size": (8, 8, 8)}, r"a list of 2 whole numbers .*\[8, 8, 8\]"),
-        ({"channels": 2}, "1, 3 or None"),
-        ({"channels": 4}, "from 1 to 3"),
+        ({"channels": 2}, "1 or 3 or None, not 2"),
+        ({"channels": 4}, "1 or 3 or None, not 4"),
         ({"split": "valid"}, "'train' or 'test'"),
     ],
 )

@@ -162,7 +162,7 @@ def test_grey_read_only_images_without_labels_have_one_class_and_no_warning(recw
         ({"images": some_images()[0]}, "[N, C, H, W]"),
         ({"images": some_images().transpose(0, 2, 3, 1)}, "channels"),
         ({"images": some_images()[:0]}, "empty"),
-        ({"images": [[1]]}, "list"),
+        ({"images": [[1]]}, "array [[1]]"),
         ({"labels": [0, 1]}, "[9]"),
         ({"labels": np.linspace(0, 1, 9)}, "integers"),
         ({"labels": [-1] * 9}, "-1"),
