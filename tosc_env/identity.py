@@ -48,20 +48,12 @@ _SECRET = ("key", "_key")
 
 
 def identity(**parts: Any) -> dict[str, Any]:
-    """Describe what determines a result: its parts in plain values, and the version of the code.
-
-    >>> identity(seed=3, images=torch.zeros(2))["seed"]
-    3
-    """
+    """Describe what determines a result: its parts in plain values, and the version of the code."""
     return {"recipe": RECIPE, **{name: plain(value) for name, value in parts.items()}}
 
 
 def digest(value: Any) -> str:
-    """The SHA-256 of anything that :func:`plain` describes, 64 hexadecimal digits, whatever the order of keys.
-
-    >>> digest({"a": 1, "b": (2.0,)}) == digest({"b": [2], "a": 1})
-    True
-    """
+    """The SHA-256 of anything that :func:`plain` describes, 64 hexadecimal digits, whatever the order of keys."""
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
 
 
@@ -98,9 +90,6 @@ def difference(theirs: Any, ours: Any) -> tuple[str, Any, Any] | None:
     """The name of the first thing in which two identities differ, with both values; None where they are equal.
 
     A difference that says something to a reader goes before one of digests.
-
-    >>> difference({"data": {"sha256": "a"}, "seed": 0}, {"data": {"sha256": "b"}, "seed": 1})
-    ('seed', 0, 1)
     """
     found = list(_differences((), theirs, ours))
     if not found:
@@ -117,14 +106,10 @@ def check_identity(
     asked_then: Mapping[str, Any] | None = None,
     asked_now: Mapping[str, Any] | None = None,
 ) -> None:
-    """Raise CheckpointError where what lies at a path was made with anything else than what is at hand.
+    """Raise CheckpointError where what lies at a path, of the identity ``theirs``, was made with anything but ``ours``.
 
-    Args:
-        path: the file that is about to be used.
-        theirs: the identity that was kept with it.
-        ours: the identity of what is at hand.
-        asked_then, asked_now: the options of the command that wrote the file and of this one, each with a digest of its
-            value, so that the sentence can name those that were changed.
+    ``asked_then`` and ``asked_now`` are the options of the command that wrote the file and of this one, each with a
+    digest of its value, so that the sentence can name those that were changed.
     """
     if not isinstance(theirs, Mapping) or "recipe" not in theirs:
         raise CheckpointError(
@@ -266,8 +251,7 @@ def _attributes(module: nn.Module, above: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _class(kind: type) -> str:
-    """The name of a class; with a digest of its code where it is a stranger's, whose changes :data:`RECIPE` does not
-    count."""
+    """The name of a class; with a digest of its code where it is a stranger's, which :data:`RECIPE` does not count."""
     strangers = [one for one in kind.__mro__ if one.__module__.partition(".")[0] not in _COUNTED]
     methods = {
         f"{place} {name}": inspect.unwrap(getattr(found, "fget", None) or getattr(found, "__func__", found))

@@ -1,7 +1,4 @@
-"""A backbone's symbols of each image, computed once.
-
-They are computed without a context, so they cannot depend on one.
-"""
+"""A backbone's symbols of each image, computed once: without a context, so they cannot depend on one."""
 
 from __future__ import annotations
 
@@ -90,7 +87,7 @@ class Memory:
         tensors = _tensors(parts)
         stamps = [*map(id, parts), *_stamps(tensors)]
         if self._allowed is None or stamps != self._stamps or _attributes(parts) != self._attributes:
-            self._forget()
+            self._known.clear()
             # Inference tensors do not count writes.
             self._allowed = not any(t.is_inference() for t in tensors) and self._deterministic()
             # All are kept, so that nothing new can have the identity of what is gone.
@@ -104,12 +101,9 @@ class Memory:
         try:
             return compute()
         except ContextRead:
-            self._forget()
+            self._known.clear()
             self._allowed = False  # until a weight changes
             return None
-
-    def _forget(self) -> None:
-        self._known.clear()
 
     @torch.no_grad()
     def of_source(self, source: Source, index: Tensor, ahead: bool = False) -> Tensor | None:
@@ -153,12 +147,12 @@ class Memory:
 def _streams_kept() -> Iterator[Callable[[], bool]]:
     """Restore the global streams of torch, NumPy and Python in the end; yields a function that is true if one moved."""
 
-    def states() -> tuple[bytes, bytes, object]:
-        return torch.get_rng_state().numpy().tobytes(), pickle.dumps(np.random.get_state()), random.getstate()  # noqa: NPY002
+    def states() -> bytes:
+        return pickle.dumps((torch.get_rng_state().numpy(), np.random.get_state(), random.getstate()))  # noqa: NPY002
 
+    before = states()
     numpy, python = np.random.get_state(), random.getstate()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
-        before = states()
         try:
             yield lambda: states() != before
         finally:
@@ -219,7 +213,6 @@ def _parts(module: nn.Module) -> list[nn.Module]:
 
 
 def _tensors(parts: list[nn.Module]) -> list[Tensor]:
-    """Every parameter and buffer of modules."""
     found: list[Tensor | None] = []
     for part in parts:
         found += part._parameters.values()

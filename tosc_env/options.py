@@ -467,7 +467,10 @@ def build(registry: Registry[T], base: type, value: object, options: Mapping[str
     options = check_annotated(factory, options)
     try:
         with torch.inference_mode(False):  # what is made may be trained, and used by whoever comes later
-            return factory(*args, **options)
+            made: Any = factory(*args, **options)
+        if getattr(made, "name", None) == "":
+            made.name = value
+        return made
     except ToscError as error:
         text = without_keys(str(error))
         if text == str(error):

@@ -19,7 +19,7 @@ from tosc_env.identity import describe_module
 from tosc_env.memory import Memory, evaluating
 from tosc_env.options import build, check_dense, check_reals, checked
 from tosc_env.schemes import PrivacyScheme, Stage, Transmit, Trial, defaults_of, listed, make_stage, schemes
-from tosc_env.types import Context, CSILayout, SystemSpec, Transmission, Waves
+from tosc_env.types import USUAL_SPEC, Context, CSILayout, SystemSpec, Transmission, Waves
 
 
 class Pipeline(PrivacyScheme):
@@ -39,17 +39,14 @@ class Pipeline(PrivacyScheme):
 
     Args:
         backbone: any scheme.
-        stages: names, dictionaries of ``name`` and options, or objects, from the backbone to the channel. A keyed
-            object of another pipeline is copied: key and place are each pipeline's own.
+        stages: names, dictionaries of ``name`` and options, or objects, from the backbone to the channel; InputError
+            where one is unknown or their order makes no sense. A keyed object of another pipeline is copied: key and
+            place are each pipeline's own.
         name, options: of a factory that makes this pipeline: its registered name, and the plain values that make
             it again. By default those of the backbone, and all stages count as added to it.
 
     Attributes:
-        added: the stages that ``name`` and ``options`` do not make.
         receives: whether it can decode, as all but recorded symbols can.
-
-    Raises:
-        InputError: an unknown stage, or an order of stages that makes no sense.
 
     Example:
         >>> import tosc_env
@@ -168,12 +165,9 @@ class Pipeline(PrivacyScheme):
     ) -> tuple[Tensor, Tensor, Context]:
         """Received symbols [B, 2n] with stages undone, and the CSI and context that go with them.
 
-        Over a fading link a stage that moves values moves the amplitudes that they have met too: the CSI is then
+        ``part`` is ``"all"`` stages, the ``"added"`` ones, or the ``"keyed"`` ones with all after the first of them. Over a
+        fading link a stage that moves values moves the amplitudes that they have met too: the CSI is then
         :func:`~tosc_env.channels.base.aligned`, as the context's layout says.
-
-        Args:
-            received, csi, context: as in :meth:`decode`.
-            part: ``"all"`` stages, the ``"added"`` ones, or the ``"keyed"`` ones with all that come after the first.
         """
         for stage, names in reversed(self._with_knobs()[self._first(part) :]):
             moves = _moves(stage) and csi.shape[1] > 1
@@ -213,14 +207,8 @@ class Pipeline(PrivacyScheme):
     ) -> Tensor:
         """Symbols float32 [B, 2n] of the source's images at ``index``, int64 [B], in evaluation mode.
 
-        Equals ``encode(source.gather(index).images, context)``, but the backbone runs once per image.
-
-        Args:
-            source: the images.
-            index: int64 [B].
-            context: for the stages.
-            keyed: whether the stages that need a key take part.
-            ahead: encode all of the source now, as all of it will soon be sent.
+        Equals ``encode(source.gather(index).images, context)``, but the backbone runs once per image; with ``ahead`` of
+        all images now, as all will soon be sent. Without ``keyed`` the stages that need a key take no part.
         """
         # Never in the reduced precision of a training around it: that is not what is sent.
         with evaluating(self), torch.autocast(source.device.type, enabled=False):
@@ -265,8 +253,7 @@ class Pipeline(PrivacyScheme):
         return {"weights": weights, "backbone": self.backbone.name, "stages": stages}
 
     def identity(self) -> dict[str, Any]:
-        """Describe what determines a result of this scheme (:mod:`tosc_env.identity`): its options, its weights, and
-        which keys it has."""
+        """Describe what determines a result of this scheme: its options, its weights, and which keys it has."""
         return {"name": self.name, **describe_module(self), "key": self.key_fingerprint}
 
     @property
@@ -276,9 +263,7 @@ class Pipeline(PrivacyScheme):
 
     @property
     def bits(self) -> float | None:
-        if self.constellation != self.backbone.constellation:
-            return super().bits
-        return self.backbone.bits
+        return self.backbone.bits if self.constellation == self.backbone.constellation else super().bits
 
     def guarantee(self, transmissions: int = 1) -> str | None:
         """The guarantees of all stages and the backbone; later stages cannot weaken them."""
@@ -313,11 +298,7 @@ class Pipeline(PrivacyScheme):
         return self
 
     def use_key(self, key: Any) -> Pipeline:
-        """Give a key to all keyed stages that were made without one; None leaves them their own. Returns itself.
-
-        Raises:
-            InputError: a key, and no stage that is keyed.
-        """
+        """Give a key to all keyed stages that were made without one; None leaves them their own. Returns itself."""
         if key is None:
             return self
         locked = [stage for stage in self._stages() if stage.keyed]
@@ -331,7 +312,6 @@ class Pipeline(PrivacyScheme):
         return list(self.stages)  # type: ignore[arg-type]
 
     def _with_knobs(self) -> list[tuple[Stage, dict[str, str]]]:
-        """Each stage, and the names of its knobs in the pipeline."""
         return list(zip(self._stages(), self._knobs, strict=True))
 
     def _with_usual_knobs(self, context: Context) -> Context:
@@ -359,42 +339,30 @@ class Pipeline(PrivacyScheme):
 
 def make_scheme(
     scheme: str | PrivacyScheme,
-    spec: SystemSpec | None = None,
+    spec: SystemSpec = USUAL_SPEC,
     *,
     stages: Any = (),
     key: Any = None,
     **options: Any,
 ) -> Pipeline:
-    """Make a fresh, untrained scheme from its registered name, or the pipeline of a ready object.
+    """Make a fresh, untrained scheme from its registered name and options, or the pipeline of a ready object.
 
     Args:
         scheme: a registered name (``tosc list`` shows them) or a ready object.
         spec: the system's shapes; by default a 10-class task on 32x32 colour images over 64 channel uses.
         stages: more stages between it and the channel (:func:`~tosc_env.schemes.make_stage`).
         key: of the scheme's keyed stages; None: fresh ones.
-        options: the scheme's own options.
-
-    Raises:
-        InputError: an unknown name or option.
 
     Example:
         >>> make_scheme("deepjscc", stages=["keyed"]).keyed
         True
     """
-    made = build(
-        schemes, PrivacyScheme, scheme, options, SystemSpec((3, 32, 32), 10) if spec is None else spec
-    )
-    if isinstance(scheme, str):
-        made.name = made.name or scheme
+    made = build(schemes, PrivacyScheme, scheme, options, spec)
     return as_pipeline(made).with_stages(stages).use_key(key)
 
 
 def as_pipeline(scheme: PrivacyScheme) -> Pipeline:
-    """Return the scheme itself where it is a pipeline, else one without stages.
-
-    Raises:
-        InputError: no scheme.
-    """
+    """Return the scheme itself where it is a pipeline, else one without stages; InputError for no scheme."""
     if not isinstance(scheme, PrivacyScheme):
         raise InputError(
             f"a ready scheme is needed here, such as make_scheme or load_scheme give, not {shown(scheme)}."

@@ -70,6 +70,10 @@ class SystemSpec:
         return cls(**{**values, "image_shape": tuple(values["image_shape"]), "layout": CSILayout(**layout)})
 
 
+USUAL_SPEC = SystemSpec((3, 32, 32), 10)
+"""A 10-class task on 32x32 colour images over 64 channel uses."""
+
+
 @dataclass(frozen=True)
 class Context:
     """The knowledge that transmitter and receiver share of a message besides weights; no eavesdropper has any of it.
@@ -77,9 +81,8 @@ class Context:
     Attributes:
         snr_db: the legitimate link's SNR, float32 [B].
         message: int64 [B, 5], the public numbers of a message: row, episode, message number, and what is sent: the
-            image's place in its source and the source's :attr:`~tosc_env.data.base.Source.number`, or of an image
-            that is in no source (a candidate, an augmented one) two hashes of its content
-            (:func:`~tosc_env.data.base.content_numbers`). Different images never have the same, whatever else happens.
+            image's place in its source and the source's :attr:`~tosc_env.data.base.Source.number`, or two hashes of an
+            image that is in none (:func:`~tosc_env.data.base.content_numbers`). Different images never have the same.
         environment: a number that follows from the environment's seed.
         generator: the stream for random stages and encoders; None draws from torch's global one.
         knobs: settings that may differ from message to message, float32 [B] each by name: ``epsilon`` of the first
