@@ -165,7 +165,7 @@ class Pipeline(PrivacyScheme):
     ) -> tuple[Tensor, Tensor, Context]:
         """Received symbols [B, 2n] with stages undone, and the CSI and context that go with them.
 
-        ``part`` is ``"all"`` stages, the ``"added"`` ones, or the ``"keyed"`` ones with all after the first of them. Over a
+        ``part`` is ``"all"`` stages, the ``"added"`` ones, or the ``"keyed"`` ones and all after the first. Over a
         fading link a stage that moves values moves the amplitudes that they have met too: the CSI is then
         :func:`~tosc_env.channels.base.aligned`, as the context's layout says.
         """

@@ -158,8 +158,8 @@ class Stage(nn.Module):
         return received
 
     def recover_gains(self, gains: Tensor, csi: Tensor, context: Context) -> Tensor:
-        """The amplitudes [B, 2n] that the *recovered* real numbers have met over a fading link; by default ``gains``, those
-        of the received ones.
+        """The amplitudes [B, 2n] that the *recovered* real numbers have met over a fading link; by default ``gains``,
+        those of the received ones.
 
         A stage whose :meth:`recover` moves or mixes values overrides this. Its ``recover`` then gets receptions that
         are :func:`~tosc_env.channels.base.aligned`, and what decodes behind it the amplitudes in the new order.
