@@ -1,8 +1,4 @@
-"""Constraints of a transmission: each takes symbols [B, 2n] to symbols as they are sent.
-
-Constraints belong to a transmission, not to a game: each scheme brings its own, and a batch may mix them by row
-(:class:`~tosc_env.mixture.Mixture`).
-"""
+"""Constraints of a transmission: each takes symbols [B, 2n] to symbols as they are sent."""
 
 from __future__ import annotations
 
@@ -36,11 +32,7 @@ def mean_power(symbols: Tensor) -> Tensor:
 
 
 def constraint_of(constellation: str | None) -> Constraint:
-    """:func:`mean_power` for symbols of any value (None), else that each is a point of the constellation.
-
-    Raises:
-        InputError: no such constellation; when applied, a symbol that is none of its points.
-    """
+    """:func:`mean_power` for symbols of any value (None), else that each is a point of the constellation."""
     if constellation is None:
         return mean_power
     constellation_points(constellation)

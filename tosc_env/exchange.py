@@ -63,8 +63,7 @@ def rollout(
     """Send each of these images once, under message numbers that no other message has.
 
     Args:
-        game: with the channel and SNRs.
-        scheme: the scheme that sends.
+        game, scheme: what is played, and who sends.
         generator: the only source of randomness, on the game's device.
         index: int64 [N], images of the game's source; None: all of them.
         batch_size: images at once.

@@ -37,8 +37,7 @@ class Registry(Generic[T]):
     def register(self, name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
         """A decorator that enters a class or factory under ``name``, which becomes the ``name`` of a class without one.
 
-        Registering the same object twice is harmless (modules get reloaded); another one under a taken name raises
-        InputError.
+        The same object may be registered twice, as modules get reloaded; InputError for another one.
         """
         if not isinstance(name, str) or not name:
             raise InputError(f"a {self.kind} is registered under a non-empty string, not {shown(name)}.")
@@ -90,8 +89,7 @@ class Registry(Generic[T]):
         entry = self._entry(name)
         if entry is None and name.endswith(".safetensors"):
             raise InputError(
-                f"{shown(name)} is a file and no {self.kind}'s name: tosc_env.load_checkpoint({shown(name)}).policy is "
-                "what it holds."
+                f"{shown(name)} is a file and no {self.kind}'s name: load_checkpoint(...).policy is what it holds."
             )
         if entry is None:
             raise unknown(self.kind, name, self)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from tosc_env.errors import InputError, unknown
@@ -60,13 +61,7 @@ def player_of(role: str, nodes: Sequence[Node] = WIRETAP) -> str:
 
 
 class PointsBox(spaces.Box):
-    """A Box whose samples are points of a constellation; ``contains`` does not look at the points, as the game does.
-
-    Args:
-        points: the constellation as complex numbers, [M].
-        shape: of an action; the last axis holds I and Q interleaved.
-        seed: of the samples.
-    """
+    """A Box whose samples are points of a constellation, complex [M], I and Q interleaved in the last axis."""
 
     def __init__(self, points: np.ndarray, shape: Sequence[int], seed: int | None = None) -> None:
         self.points = np.stack([points.real, points.imag], axis=1).astype(np.float32)
@@ -81,19 +76,11 @@ class PointsBox(spaces.Box):
 
 
 def observation_space(game: Game, role: str, num_csi: int | None = None) -> spaces.Dict:
-    """The observation space of a role for one message, all float32; ``num_csi`` None: as the game's nodes have it.
-
-    >>> from tosc_env.data import make_source
-    >>> from tosc_env.game import Game
-    >>> sorted(observation_space(Game(make_source("shapes")), "receiver").items())
-    [('csi', Box(-inf, inf, (1,), float32)), ('received', Box(-inf, inf, (128,), float32))]
-    """
+    """The observation space of a role for one message, all float32; ``num_csi`` None: as the game's nodes have it."""
     role = player_of(role, game.nodes)
     if role == "transmitter":
-        return spaces.Dict({"image": _images(game), "csi": _reals(1)})
-    return spaces.Dict(
-        {"received": _reals(2 * game.num_symbols), "csi": _reals(num_csi or game.spec.num_csi)}
-    )
+        return spaces.Dict({"image": ImageBox(game.source.image_shape), "csi": reals(1)})
+    return spaces.Dict({"received": reals(2 * game.num_symbols), "csi": reals(num_csi or game.spec.num_csi)})
 
 
 def action_space(game: Game, role: str, num_envs: int | None = None) -> spaces.Space[Any]:
@@ -108,21 +95,12 @@ def action_space(game: Game, role: str, num_envs: int | None = None) -> spaces.S
         if game.points is not None:
             return PointsBox(game.points.cpu().numpy(), shape)
         return spaces.Box(-1.0, 1.0, shape, np.float32)
-    single = game.task.space() if role == "receiver" else _images(game)
-    if num_envs is None:
-        return single
-    from gymnasium.vector.utils import batch_space
-
-    return batch_space(single, num_envs)
+    single = game.task.space() if role == "receiver" else ImageBox(game.source.image_shape)
+    return single if num_envs is None else batch_space(single, num_envs)
 
 
 class ImageBox(spaces.Box):
-    """Images [C, H, W] in [0, 1]: a Box whose pickle holds no arrays of its bounds, which are larger than a game.
-
-    Args:
-        shape: of an image.
-        seed: of the samples.
-    """
+    """Images [C, H, W] in [0, 1]: a Box whose pickle holds no arrays of its bounds, which are larger than a game."""
 
     def __init__(self, shape: Sequence[int], seed: int | np.random.Generator | None = None) -> None:
         super().__init__(0.0, 1.0, tuple(shape), np.float32, seed)
@@ -131,11 +109,8 @@ class ImageBox(spaces.Box):
         return ImageBox, (self.shape, self._np_random)
 
 
-def _images(game: Game) -> spaces.Box:
-    return ImageBox(game.source.image_shape)
-
-
-def _reals(size: int) -> spaces.Box:
+def reals(size: int) -> spaces.Box:
+    """Any real numbers."""
     return spaces.Box(-np.inf, np.inf, (size,), np.float32)
 
 
@@ -162,15 +137,6 @@ def as_action(
         device: of the result.
         validate: look at the values too, which waits once for the device; shape and type are always checked. Without
             it NaN counts as 0, and a number too large for float32 as the largest.
-
-    Raises:
-        InputError: wrong shape or type, NaN or infinite, out of range; the sentence names the agent.
-
-    Example:
-        >>> as_action("receiver_0", 11, spaces.Discrete(10))
-        Traceback (most recent call last):
-        ...
-        tosc_env.errors.InputError: receiver_0: action 11 is out of range; expected 0 to 9.
     """
     if not isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiBinary)):
         return _other_action(agent, action, space, batch, device)

@@ -1,8 +1,4 @@
-"""Tasks of the receiver: the class of an image, or one or several of its attributes.
-
-A task turns a batch into targets, scores hard decisions, gives the loss that trains a receiver's logits, and has
-the action space of a decision.
-"""
+"""Tasks of the receiver: the class of an image, or one or several of its attributes."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ register_task = tasks.register
 
 
 class Task(ABC):
-    """A receiver's task on the images of one source.
+    """A receiver's task on the images of one source: targets, scores of hard decisions, a loss, an action space.
 
     Attributes:
         num_outputs: length K of the logits.
@@ -95,13 +91,7 @@ class Choice(Task):
 
 @register_task("classification")
 class Classification(Choice):
-    """The class of the image; score 1 when right, 0 when wrong.
-
-    Example:
-        >>> from tosc_env.data import make_source
-        >>> Classification(make_source("shapes")).num_outputs
-        10
-    """
+    """The class of the image; score 1 when right, 0 when wrong."""
 
     def __init__(self, source: Source) -> None:
         if len(source.class_names) < 2 and source.attribute_names:
@@ -136,10 +126,11 @@ class MultiAttribute(Task):
     def __init__(self, source: Source, names: Sequence[str]) -> None:
         self.columns = _columns(source, names)
         for name, column in zip(names, self.columns, strict=True):
-            if len(source.attribute_values[column]) != 2:
+            count = len(source.attribute_values[column])
+            if count != 2:
                 raise InputError(
-                    f"attribute {name!r} has {len(source.attribute_values[column])} values; a task on several "
-                    "attributes takes binary ones only (a single attribute may have any number)."
+                    f"attribute {name!r} has {count} values; a task on several attributes takes binary ones only (a "
+                    "single attribute may have any number)."
                 )
         self.labels = tuple(names)
         self.num_outputs = len(self.columns)

@@ -15,7 +15,7 @@ from tosc_env.envs.session import InFlight, Session, as_seed
 from tosc_env.errors import InputError
 from tosc_env.nodes import WIRETAP, as_nodes
 from tosc_env.options import Count, check_count, checked
-from tosc_env.roles import action_space, agents_of
+from tosc_env.roles import action_space, agents_of, reals
 
 PROBE = {"options": 1}
 """What PettingZoo's own tests hand to ``reset``, and mean nothing by."""
@@ -92,8 +92,8 @@ class EverybodyOutside(Rendered):
         message = {
             "image": spaces.Box(0.0, 1.0, game.source.image_shape, np.float32),
             "target": spaces.Box(0.0, 1.0, spaces.flatten_space(game.task.space()).shape, np.float32),  # type: ignore[arg-type]
-            "snr_db": _reals(len(game.nodes)),
-            "sent": _reals(2 * game.num_symbols),
+            "snr_db": reals(len(game.nodes)),
+            "sent": reals(2 * game.num_symbols),
             "receptions": spaces.Dict(
                 {a: self.session.observation_space(self._players[a]) for a in self.possible_agents[1:]}
             ),
@@ -166,7 +166,3 @@ class EverybodyOutside(Rendered):
 
     def _numpy(self, agent: str, observation: dict[str, Tensor]) -> Any:
         return to_numpy(observation, self._flat.get(agent))
-
-
-def _reals(size: int) -> spaces.Box:
-    return spaces.Box(-np.inf, np.inf, (size,), np.float32)
