@@ -51,9 +51,6 @@ class TDL(Channel):
             ``speed`` must be 0 unless it is one message); None: one message.
         correlation, equaliser: see :class:`~tosc_env.channels.base.Channel`.
 
-    Raises:
-        InputError: a value outside these ranges.
-
     Example:
         >>> import torch
         >>> channel = TDL(model="C", delay_spread=300e-9)
@@ -89,8 +86,7 @@ class TDL(Channel):
         self._blocks: dict[tuple[str, int, int], Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but Sionna's blocks: each belongs to one device, and is made anew where it is needed."""
-        return {**super().__getstate__(), "_blocks": {}}
+        return {**super().__getstate__(), "_blocks": {}}  # each belongs to one device
 
     def num_fades(self, num_symbols: int) -> int:
         """F: the gains of one OFDM symbol at rest, of the whole message in motion."""
@@ -151,16 +147,11 @@ class TDL(Channel):
         if key not in self._blocks:
             tr38901 = import_sionna("sionna.phy.channel.tr38901")
             with torch.inference_mode(False):
+                profile = self.model, self.delay_spread, self.carrier_frequency
+                speeds = {"min_speed": self.speed, "max_speed": self.speed}
+                sizes = {"num_rx_ant": receive, "num_tx_ant": transmit}
                 self._blocks[key] = tr38901.TDL(
-                    self.model,
-                    self.delay_spread,
-                    self.carrier_frequency,
-                    min_speed=self.speed,
-                    max_speed=self.speed,
-                    num_rx_ant=receive,
-                    num_tx_ant=transmit,
-                    precision="single",
-                    device=device,
+                    *profile, **speeds, **sizes, precision="single", device=device
                 )
         return self._blocks[key]
 
@@ -173,12 +164,6 @@ def _eavesdropper_weights(rho: float, line_of_sight: bool) -> tuple[float, ...]:
     ``sum w_k^2 = 1``, which two realisations give. A line of sight that keeps its power asks for
     ``sum w_k = 1`` as well, which takes a third:
     ``w_1, w_2 = ((1 - rho) +- sqrt((1 - rho)(1 + 3 rho))) / 2``.
-
-    >>> _eavesdropper_weights(0.6, line_of_sight=False)
-    (0.6, 0.8)
-    >>> w = _eavesdropper_weights(0.6, line_of_sight=True)
-    >>> round(sum(w), 6), round(sum(x * x for x in w), 6)
-    (1.0, 1.0)
     """
     if not line_of_sight or rho in (0.0, 1.0):
         return rho, math.sqrt(1.0 - rho * rho)
