@@ -55,8 +55,13 @@ EXTRA_METRICS: dict[str, Callable[[Outcome], Tensor]] = {
 }
 """Costly figures computed on request only (``metrics=("ssim",)``), float [B]; a larger one is a worse leak."""
 
-
-_KWARGS = ("data_kwargs", "task_kwargs", "channel_kwargs", "reward_kwargs")
+_KWARGS = {
+    "data_kwargs": ("name", "split", "half", "device"),
+    "task_kwargs": ("task", "source"),
+    "channel_kwargs": ("channel",),
+    "reward_kwargs": ("reward",),
+}
+"""Fields that hold options, and what is none of them."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,7 @@ class GameConfig:
                 "Game(source, ...), and tosc_env.as_source makes a source of them."
             )
         check_fields(self, but=("nodes", "snr_db", "eavesdropper_snr_db", *_KWARGS))
-        for name, beside in (
-            ("data_kwargs", ("name", "split", "half", "device")),
-            ("task_kwargs", ("task", "source")),
-            ("channel_kwargs", ("channel",)),
-            ("reward_kwargs", ("reward",)),
-        ):
+        for name, beside in _KWARGS.items():
             named_options(name, getattr(self, name), beside)
         if self.task is None:
             names = usual_attributes(self.data)
@@ -153,8 +153,7 @@ class GameConfig:
     def plain(self) -> dict[str, Any]:
         """Return plain values for a card: the fields that decide data and link, and others that are not the default.
 
-        Raises:
-            InputError: something was given as an object, which no card can hold.
+        InputError where something was given as an object, which no card can hold.
         """
         always = ("data", "data_kwargs", "task", "task_kwargs", "channel", "channel_kwargs")
         values = {
@@ -182,9 +181,6 @@ class Game:
 
     Attributes:
         config: the rules, with task, channel and reward as the objects they have become.
-
-    Raises:
-        InputError: any of the rules out of its range.
 
     Example:
         >>> import torch
@@ -223,9 +219,7 @@ class Game:
         _check_names(rules, "transmitter_csi", "node", [node.name for node in self.nodes])
         _check_names(rules, "metrics", "metric", EXTRA_METRICS)
         self.source = source
-        self.task = make_task(
-            "classification" if rules.task is None else rules.task, source, **(rules.task_kwargs or {})
-        )
+        self.task = make_task(rules.task or "classification", source, **(rules.task_kwargs or {}))
         self.channel = make_channel(rules.channel, **(rules.channel_kwargs or {}))
         self.channel.check(self.num_symbols)
         self.snr_db = SNRRange.parse(rules.snr_db if self.nodes[0].snr_db is None else self.nodes[0].snr_db)
@@ -255,18 +249,11 @@ class Game:
         return Game(changes.pop("source", self.source), self.config, **changes)
 
     def identity(self) -> dict[str, Any]:
-        """Describe what determines a result of this game (:mod:`tosc_env.identity`): its images, what is known of
-        their data set, and every rule."""
-        rules = {f.name: getattr(self.config, f.name) for f in fields(GameConfig)}
-        for name in (
-            "data",
-            "data_kwargs",
-            "task_kwargs",
-            "channel_kwargs",
-            "reward_kwargs",
-            "privacy_weight",
-        ):
-            rules.pop(name)  # the source, and the objects that these have become
+        """Describe what determines a result of this game: its images, what is known of their data set, every rule."""
+        # Not the source, and the objects that the options have become.
+        rules = {
+            name: getattr(self.config, name) for name in _RULES if name not in (*_KWARGS, "privacy_weight")
+        }
         others = rules["eavesdropper_snr_db"]
         rules |= {
             "snr_db": self.snr_db.plain(),
@@ -289,18 +276,12 @@ class Game:
         """The SNRs of a node's link, per antenna."""
         return self._snrs.get(node) or self.snr_db
 
-    @property
-    def eavesdropper_snr_db(self) -> SNRRange | None:
-        """The first eavesdropper's own SNRs; None: it has the receiver's."""
-        return self._snrs[self.adversaries[0]]
-
     def with_only(self, node: str) -> Game:
         """A copy of the game with this eavesdropper alone."""
-        if not isinstance(node, str) or node not in self.adversaries:
+        if node not in self.adversaries:
             raise unknown("eavesdropper", node, self.adversaries)
-        kept = (self.nodes[0], *(one for one in self.nodes[1:] if one.name == node))
-        names = [one.name for one in kept]
-        known = [name for name in self.config.transmitter_csi if name in names]
+        kept = [one for one in self.nodes if one.name == node or not one.adversary]
+        known = [one.name for one in kept if one.name in self.config.transmitter_csi]
         return self.with_rules(nodes=kept, transmitter_csi=known)
 
     @property
@@ -387,13 +368,10 @@ class Game:
         self, round_: Round, generator: torch.Generator | None = None, environment: int = 0
     ) -> Context:
         """The context of a round; outside of any environment ``environment`` is 0."""
-        links = {name: round_.links[name] for name in self.config.transmitter_csi}
-        gains = _Gains(
-            {
-                name: check_dense(self.channel.gains(link, self.num_symbols), f"the gains of {name}")
-                for name, link in links.items()
-            }
-        )
+        gains = _Gains()
+        for name in self.config.transmitter_csi:
+            known = self.channel.gains(round_.links[name], self.num_symbols)
+            gains[name] = check_dense(known, f"the gains of {name}")
         layout = self.channel.layout(self.num_symbols)
         return Context(round_.snr_db, round_.message, environment, generator, gains=gains, layout=layout)
 
@@ -431,9 +409,6 @@ class Game:
             constraint: of :mod:`tosc_env.constraints`; by default that of the game's ``constellation``.
             precode: from the symbols on the first antenna to the waves of all antennas, which are then scaled to the
                 energy of the symbols.
-
-        Raises:
-            InputError: the wrong shape, or a symbol that is none of the constellation's points.
         """
         check_is(round_, Round, "round_")
         for name, function in (("constraint", constraint), ("precode", precode)):
@@ -457,12 +432,10 @@ class Game:
             name: self.channel.observe(self.channel.apply(signal, link), link, weights)
             for name, link in round_.links.items()
         }
+        num_csi = self.channel.num_csi(self.num_symbols)
         for name, reception in receptions.items():
-            for what, size in (
-                ("received", 2 * self.num_symbols),
-                ("csi", self.channel.num_csi(self.num_symbols)),
-            ):
-                check_reals(getattr(reception, what), f"{what} of {name}", (len(symbols), size))
+            check_reals(reception.received, f"received of {name}", sent.shape)
+            check_reals(reception.csi, f"csi of {name}", (len(sent), num_csi))
         return Transmission(receptions, sent, weights)
 
     def pool(self, round_: Round, transmission: Transmission) -> Reception:
@@ -485,10 +458,6 @@ class Game:
             round_: from :meth:`draw`.
             decision: the receiver's hard decisions, in the form of ``round_.targets``.
             reconstructions: each eavesdropper's images [B, C, H, W] by its node; an only one's need no name.
-
-        Raises:
-            InputError: a shape that does not fit; or a reward of one's own gave something else than finite
-                floating-point numbers [B] for each role.
         """
         check_is(round_, Round, "round_")
         if isinstance(reconstructions, Tensor):
@@ -497,35 +466,26 @@ class Game:
             raise InputError(
                 f"reconstructions must be a tensor, or tensors by node, not {shown(reconstructions)}."
             )
-        for name in self.adversaries:
-            if name not in reconstructions:
-                raise InputError(f"the reconstruction of {name} is missing.")
         images = round_.batch.images
         _check_shape("decision", decision, round_.targets)
         for name in self.adversaries:
-            of = "" if len(self.adversaries) == 1 else f" of {name}"
-            _check_shape(f"reconstruction{of}", reconstructions[name], images)
+            if name not in reconstructions:
+                raise InputError(f"the reconstruction of {name} is missing.")
+            _check_shape(f"the reconstruction of {name}", reconstructions[name], images)
         accuracy = self.task.score(decision, round_.targets)
         leaks, system, rewards = {}, [], {}
         for name in self.adversaries:
-            error = metrics.mse(reconstructions[name], images)
-            outcome = Outcome(
-                accuracy, error, metrics.psnr_from_mse(error), images, reconstructions[name], self.floor
-            )
+            rebuilt = reconstructions[name]
+            error = metrics.mse(rebuilt, images)
+            outcome = Outcome(accuracy, error, metrics.psnr_from_mse(error), images, rebuilt, self.floor)
             extra = {figure: EXTRA_METRICS[figure](outcome) for figure in self.metrics}
             leaks[name] = Leak(error, outcome.psnr_db, extra)
             ours = type(self.reward) is PrivacyUtility  # which needs no looking at
             paid = self.reward(outcome) if ours else checked_rewards(self.reward, outcome)
             rewards[name] = paid["eavesdropper"]
             system.append((paid["transmitter"], paid["receiver"]))
-        transmitter, receiver = zip(*system, strict=True)
-        return Scores(
-            {"transmitter": _least(transmitter), "receiver": _least(receiver), **rewards}, accuracy, leaks
-        )
-
-
-def _least(rewards: Sequence[Tensor]) -> Tensor:
-    return rewards[0] if len(rewards) == 1 else torch.stack(list(rewards)).amin(0)
+        least = [one[0] if len(one) == 1 else torch.stack(one).amin(0) for one in zip(*system, strict=True)]
+        return Scores({"transmitter": least[0], "receiver": least[1], **rewards}, accuracy, leaks)
 
 
 def _check_drawing(
@@ -541,15 +501,10 @@ def _check_drawing(
         check_tensor(restart, "restart", [batch_size], torch.bool)
     if index is not None:
         check_tensor(index, "index", [batch_size], torch.int64)
-        if (
-            device.type == "cpu"
-            and batch_size
-            and not 0 <= int(index.min()) <= int(index.max()) < len(source)
-        ):
-            raise InputError(
-                f"index must hold positions from 0 to {len(source) - 1}, not from {int(index.min())} to "
-                f"{int(index.max())}."
-            )
+        if device.type == "cpu" and batch_size:
+            low, high, last = int(index.min()), int(index.max()), len(source) - 1
+            if low < 0 or high > last:
+                raise InputError(f"index must hold positions from 0 to {last}, not from {low} to {high}.")
 
 
 def _check_shape(what: str, given: Tensor, like: Tensor) -> None:
@@ -576,15 +531,13 @@ def _checked(waves: Waves, given: Waves) -> Waves:
     """Return a precoder's waves, if they have the shape of those it was given."""
     if not isinstance(waves, Waves):
         raise InputError(f"precode must return Waves, not {type(waves).__name__}.")
-    wanted = list(given.signal.shape)
+    wanted = given.signal.shape
     for name in ("signal", "weights"):
         tensor = check_dense(getattr(waves, name), f"the {name} of precode's waves")
-        if not isinstance(tensor, Tensor):
-            raise InputError(f"precode must return a complex {name} {wanted}, not {shown(tensor)}.")
-        if not tensor.is_complex() or list(tensor.shape) != wanted:
+        if not isinstance(tensor, Tensor) or not tensor.is_complex() or tensor.shape != wanted:
             raise InputError(
-                f"precode must return a complex {name} of the shape {wanted} (messages, antennas, channel uses), not "
-                f"{tensor.dtype} {list(tensor.shape)}."
+                f"precode must return a complex {name} of the shape {list(wanted)} (messages, antennas, channel uses), "
+                f"not {shown(tensor)}."
             )
     return waves
 
