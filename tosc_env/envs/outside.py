@@ -17,11 +17,6 @@ from tosc_env.nodes import WIRETAP, as_nodes
 from tosc_env.options import Count, check_count, checked
 from tosc_env.roles import action_space, agents_of, reals
 
-PROBE = {"options": 1}
-"""What PettingZoo's own tests hand to ``reset``, and mean nothing by."""
-
-OWN = ("max_cycles", "render_mode", "flatten")
-
 
 class EverybodyOutside(Rendered):
     """The session, spaces and screen of a PettingZoo environment.
@@ -31,11 +26,7 @@ class EverybodyOutside(Rendered):
         max_cycles: messages per episode.
         render_mode: None, ``"human"`` or ``"rgb_array"``.
         flatten: an agent's observation is one vector, as by :func:`~tosc_env.envs.common.shown_as`.
-        options: of :func:`tosc_env.envs.system.build_system`. All roles are outside, so no policy is needed.
-
-    Raises:
-        InputError: an unknown keyword or value, when made; a wrong or missing action, naming its agent, when
-            stepped.
+        options: as of :class:`~tosc_env.envs.role.RoleEnv`. All roles are outside, so no policy is needed.
     """
 
     _stages: tuple[str, ...]
@@ -56,7 +47,7 @@ class EverybodyOutside(Rendered):
     ) -> None:
         super().__init__()
         everybody = set(agents_of(as_nodes(options.get("nodes", WIRETAP))))
-        system = make_system(data_id, everybody, options, OWN)
+        system = make_system(data_id, everybody, options)
         self.session = Session(system, everybody, max_cycles=max_cycles)
         game, agents = system.game, self.session.agents
         self.agents: list[str] = []
@@ -103,7 +94,7 @@ class EverybodyOutside(Rendered):
 
     @cached_property
     def state_space(self) -> spaces.Box:
-        """A Box of as many numbers as :attr:`state_parts` has."""
+        """The space of :meth:`state`."""
         return spaces.flatten_space(self.state_parts)  # type: ignore[return-value]
 
     def state(self) -> np.ndarray:
@@ -128,7 +119,10 @@ class EverybodyOutside(Rendered):
 
     def _begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
         """Begin an episode with all agents present."""
-        self._refuse_options(options)
+        # What PettingZoo's own tests hand over, and mean nothing by.
+        probe = isinstance(options, dict) and list(options) == ["options"] and type(options["options"]) is int
+        if not probe or options != {"options": 1}:
+            reset_options(options)
         self.session.reset(seed)
         if seed is not None or not hasattr(self, "np_random"):
             self.np_random, _ = np_random(as_seed(seed))
@@ -158,11 +152,6 @@ class EverybodyOutside(Rendered):
                 for agent in self.possible_agents[1:]
             },
         }
-
-    def _refuse_options(self, options: dict[str, Any] | None) -> None:
-        probe = isinstance(options, dict) and list(options) == ["options"] and type(options["options"]) is int
-        if not probe or options != PROBE:
-            reset_options(options)
 
     def _numpy(self, agent: str, observation: dict[str, Tensor]) -> Any:
         return to_numpy(observation, self._flat.get(agent))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pettingzoo import ParallelEnv
 from torch import Tensor
 
-from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats
+from tosc_env.envs.common import RENDERING, to_floats
 from tosc_env.envs.outside import EverybodyOutside
 from tosc_env.envs.session import InFlight
 from tosc_env.errors import InputError, shown
@@ -44,11 +44,7 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
     :meth:`state`, of the message to be answered and of the one to be sent.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
-        "name": "tosc_pipelined_v0",
-        "render_modes": RENDER_MODES,
-        "render_fps": RENDER_FPS,
-    }
+    metadata: ClassVar[dict[str, Any]] = {**RENDERING, "name": "tosc_pipelined_v0"}  # type: ignore[misc]
 
     _stages = ("answered", "message")
     _arrived: InFlight | None = None
@@ -77,11 +73,7 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
     def step(  # type: ignore[override]
         self, actions: Mapping[str, Any]
     ) -> tuple[
-        dict[str, Any],
-        dict[str, float],
-        dict[str, bool],
-        dict[str, bool],
-        dict[str, dict[str, float]],
+        dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, float]]
     ]:
         """Take all agents' actions: (observations, rewards, terminations, truncations, infos)."""
         if not self.agents:
@@ -134,14 +126,7 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
 
 @checked
 def parallel_env(id: str, **options: Any) -> PipelinedEnv:
-    """The game of an environment id as a PettingZoo parallel environment.
-
-    Args:
-        id: a registered id.
-        options: of :class:`PipelinedEnv`.
-
-    Raises:
-        InputError: an unknown id or keyword, or a value that is not allowed.
+    """The game of an environment id as a PettingZoo parallel environment, with the options of :class:`PipelinedEnv`.
 
     Example:
         >>> env = parallel_env("ToSC-Shapes-v0", max_cycles=2)

@@ -88,9 +88,6 @@ class Session:
 
     Checks: actions from outside are checked at once. On a GPU, those of players inside and rewards of one's own are
     checked without waiting (:mod:`tosc_env.async_checks`), and a reset of all rows raises the errors found until then.
-
-    Raises:
-        InputError: an unknown role, or ``num_envs`` or ``max_cycles`` below 1.
     """
 
     def __init__(
@@ -123,11 +120,8 @@ class Session:
         Args:
             seed: a whole number of at least 0, which fixes everything that follows; None goes on with the
                 present generators (the first time: with entropy from the operating system).
-            mask: bool [B], the rows that restart; None: all. The others keep their message and their future.
-
-        Raises:
-            InputError: a wrong seed or mask, a mask with a seed, or a mask before the first reset. On a GPU also: a
-                player inside has sent or answered what is not allowed.
+            mask: bool [B], the rows that restart; None: all. The others keep their message and their future. With a
+                seed, or at the first reset, there is none.
         """
         rows = None if mask is None else self._mask(mask)
         if rows is not None and seed is not None:
@@ -149,9 +143,8 @@ class Session:
         if rows.all():
             self.advance(rows)
             return
-        self.present = select(
-            to_device(rows, self.game.device), self._draw(self._restarts, rows), self._present
-        )
+        fresh = self._draw(self._restarts, rows)
+        self.present = select(to_device(rows, self.game.device), fresh, self._present)
         self.cycles[rows] = 0
 
     def play(self, actions: Mapping[str, Tensor]) -> Scores:
@@ -195,9 +188,7 @@ class Session:
             if decision is None:
                 decision = self._decide(message.round, transmission.receiver)
             rebuilt = {
-                name: answers[name]
-                if name in answers
-                else self._reconstruct(name, self.reception(name, message))
+                name: answers[name] if name in answers else self._reconstruct(name, message)
                 for name in self.game.adversaries
             }
         # The last round is let go before the next takes memory: a batch of images is then written where one
@@ -206,10 +197,8 @@ class Session:
         with self._async_checks():
             scores = self.game.score(message.round, decision, rebuilt)
             for name, leak in scores.leaks.items():
-                check(
-                    ~leak.mse.isfinite().all(),
-                    f"{self.agents[name]}: its image holds numbers that are not finite.",
-                )
+                told = f"{self.agents[name]}: its image holds numbers that are not finite."
+                check(~leak.mse.isfinite().all(), told)
         self.last = Transition(message, decision, rebuilt, scores)
         return scores
 
@@ -323,8 +312,9 @@ class Session:
         words = np.random.SeedSequence(seed).generate_state(3, np.uint64) >> np.uint64(1)
         messages, restarts, environment = (int(word) for word in words)
         device = self.game.device
-        self._stream = torch.Generator(device).manual_seed(messages)
-        self._restarts = torch.Generator(device).manual_seed(restarts)
+        self._stream, self._restarts = (
+            torch.Generator(device).manual_seed(one) for one in (messages, restarts)
+        )
         self.environment = environment
 
     @torch.no_grad()
@@ -352,12 +342,11 @@ class Session:
         with evaluating(scheme):
             return self.game.task.decide(scheme.decode(reception.received, reception.csi, context))
 
-    def _reconstruct(self, node: str, reception: Reception) -> Tensor:
+    def _reconstruct(self, node: str, message: InFlight) -> Tensor:
         eavesdropper = self._policy(self.system.eavesdroppers.get(node), node)
+        seen, shape = self.reception(node, message), message.round.batch.images.shape
         with evaluating(eavesdropper):
-            shape = (len(reception.received), *self.game.source.image_shape)
-            seen = reception.received, reception.csi
-            return answered(eavesdropper, "reconstruct", shape, *seen).clamp(0.0, 1.0)
+            return answered(eavesdropper, "reconstruct", shape, seen.received, seen.csi).clamp(0.0, 1.0)
 
     def _context(self, round_: Round, generator: torch.Generator | None) -> Context:
         return self.game.context(round_, generator, self.environment)

@@ -76,9 +76,6 @@ def build_system(
         eavesdropper: the same for every eavesdropper, or by the name of its node. Colluding ones share one.
         stages: more stages between the transmitter and the channel, undone for the receiver.
         device: of the game and its players.
-
-    Raises:
-        InputError, DataError, CheckpointError: bad input, in one sentence.
     """
     where = resolve_device(device)
     scheme_kwargs = named_options("scheme_kwargs", scheme_kwargs)

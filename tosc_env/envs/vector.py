@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from tosc_env.devices import to_device
-from tosc_env.envs.common import RENDER_FPS, Rendered, make_system, reset_options, shown_as
+from tosc_env.envs.common import RENDERING, Rendered, make_system, reset_options, shown_as
 from tosc_env.envs.seeded_rows import SeededRows
 from tosc_env.envs.session import Session, as_seed
 from tosc_env.errors import InputError, shown
@@ -23,10 +23,7 @@ from tosc_env.options import MOST_MESSAGES, Count, Within, check_count, checked
 from tosc_env.roles import action_space, as_action, player_of
 from tosc_env.rows import select
 
-OWN = (
-    *("num_envs", "role", "max_cycles", "autoreset_mode", "validate", "render_mode"),
-    *("max_episode_steps", "flatten"),
-)
+OWN = ("num_envs", "role", "autoreset_mode", "validate", "max_episode_steps")
 
 
 class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
@@ -64,15 +61,9 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
             step; False checks shape and type alone, and NaN then counts as 0 (:func:`~tosc_env.roles.as_action`).
         render_mode: None or ``"rgb_array"``.
         max_episode_steps: messages after which an episode is truncated; None or -1: it never is.
-
-    Raises:
-        InputError: as in the single environment; in DISABLED mode also for stepping a row that has ended.
     """
 
-    metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium declares it so)
-        "render_modes": ["rgb_array"],
-        "render_fps": RENDER_FPS,
-    }
+    metadata: dict[str, Any] = {**RENDERING, "render_modes": ["rgb_array"]}  # noqa: RUF012 (Gymnasium declares it so)
 
     @checked
     def __init__(
@@ -159,13 +150,9 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
                 f"{int(resting.sum())} of {self.num_envs} episodes are over; with autoreset_mode DISABLED, "
                 'reset them with reset(options={"reset_mask": terminations}) before the next step.'
             )
+        agent, space = session.agents[self.role], self.single_action_space
         chosen = as_action(
-            session.agents[self.role],
-            actions,
-            self.single_action_space,
-            batch=self.num_envs,
-            device=self.device,
-            validate=self.validate,
+            agent, actions, space, batch=self.num_envs, device=self.device, validate=self.validate
         )
         if self.render_mode is not None:
             chosen = chosen.clone()  # the round is drawn later, when the caller may have reused the tensor
