@@ -216,19 +216,26 @@ class Game:
         rules = replace(rules, **changes)
         self.num_symbols, self.repeat = rules.num_symbols, rules.repeat
         self.nodes, self.transmit_antennas = as_nodes(rules.nodes), rules.transmit_antennas
-        _check_names(rules, "transmitter_csi", "node", [node.name for node in self.nodes])
-        _check_names(rules, "metrics", "metric", EXTRA_METRICS)
+        names: dict[str, Collection[str]] = {
+            "node": [node.name for node in self.nodes],
+            "metric": EXTRA_METRICS,
+        }
+        for kind, given in (("node", rules.transmitter_csi), ("metric", rules.metrics)):
+            for name in given:
+                if name not in names[kind]:
+                    raise unknown(kind, name, names[kind])
         self.source = source
         self.task = make_task(rules.task or "classification", source, **(rules.task_kwargs or {}))
         self.channel = make_channel(rules.channel, **(rules.channel_kwargs or {}))
         self.channel.check(self.num_symbols)
         self.snr_db = SNRRange.parse(rules.snr_db if self.nodes[0].snr_db is None else self.nodes[0].snr_db)
-        others = rules.eavesdropper_snr_db
         self._snrs: dict[str, SNRRange | None] = {}
         for node in self.nodes[1:]:
-            own = others if node.snr_db is None else node.snr_db
+            own = rules.eavesdropper_snr_db if node.snr_db is None else node.snr_db
             self._snrs[node.name] = None if own is None else SNRRange.parse(own, "eavesdropper_snr_db")
-        self.reward = _make_reward(rules)
+        weight = {} if rules.privacy_weight is None else {"privacy_weight": rules.privacy_weight}
+        reward = "privacy-utility" if rules.reward_fn is None else rules.reward_fn
+        self.reward = make_reward(reward, **{**(rules.reward_kwargs or {}), **weight})
         self.metrics = tuple(rules.metrics)
         self.floor = source.statistics.mean_image_mse
         self.constellation = rules.constellation
@@ -287,9 +294,8 @@ class Game:
     @property
     def points(self) -> Tensor | None:
         """The constellation's complex64 points [M] where symbols must be points, else None."""
-        if self.constellation is None:
-            return None
-        return constellation_points(self.constellation, device=self.device)
+        name = self.constellation
+        return None if name is None else constellation_points(name, device=self.device)
 
     @property
     def spec(self) -> SystemSpec:
@@ -515,12 +521,6 @@ def _check_shape(what: str, given: Tensor, like: Tensor) -> None:
         raise InputError(f"{what} must have the shape {list(like.shape)}, not {has}.")
 
 
-def _check_names(rules: GameConfig, rule: str, kind: str, allowed: Collection[str]) -> None:
-    for name in getattr(rules, rule):
-        if name not in allowed:
-            raise unknown(kind, name, allowed)
-
-
 def _on_first(signal: Tensor, antennas: int) -> Waves:
     """Symbols [B, 1, n] on the first of T antennas."""
     silent = (0, 0, 0, antennas - 1)
@@ -562,10 +562,3 @@ class _Gains(dict[str, Tensor]):
 
 
 _RULES = tuple(f.name for f in fields(GameConfig) if f.name not in ("data", "data_kwargs"))
-
-
-def _make_reward(rules: GameConfig) -> Reward:
-    kwargs = dict(rules.reward_kwargs or {})
-    if rules.privacy_weight is not None:
-        kwargs["privacy_weight"] = rules.privacy_weight
-    return make_reward("privacy-utility" if rules.reward_fn is None else rules.reward_fn, **kwargs)

@@ -35,23 +35,13 @@ if TYPE_CHECKING:
 
 
 def agents_of(nodes: Sequence[Node] = WIRETAP) -> dict[str, str]:
-    """The agent of each player: its name in the PettingZoo environments and in error messages.
-
-    >>> agents_of()
-    {'transmitter': 'transmitter_0', 'receiver': 'receiver_0', 'eavesdropper': 'eavesdropper_0'}
-    """
+    """The agent of each player: its name in the PettingZoo environments and in error messages."""
     adversaries = {node.name: f"eavesdropper_{k}" for k, node in enumerate(nodes[1:])}
     return {"transmitter": "transmitter_0", "receiver": "receiver_0", **adversaries}
 
 
 def player_of(role: str, nodes: Sequence[Node] = WIRETAP) -> str:
-    """The player of a role, an agent or a node's name; ``"eavesdropper"`` is the first of them.
-
-    >>> player_of("jammer")
-    Traceback (most recent call last):
-    ...
-    tosc_env.errors.InputError: unknown role 'jammer'; available: eavesdropper, receiver, transmitter.
-    """
+    """The player of a role, an agent or a node's name; ``"eavesdropper"`` is the first of them."""
     agents = agents_of(nodes)
     known = {**{agent: player for player, agent in agents.items()}, "eavesdropper": nodes[1].name}
     known |= {player: player for player in agents}
@@ -141,7 +131,8 @@ def as_action(
     if not isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiBinary)):
         return _other_action(agent, action, space, batch, device)
     shape = tuple(space.shape or ()) if batch is None else (batch, *(space.shape or ()))
-    wanted = f"{_KIND.get(type(space), 'float32')} {shape}"
+    kinds = {spaces.Discrete: "integers of shape", spaces.MultiBinary: "zeros and ones of shape"}
+    wanted = f"{kinds.get(type(space), 'float32')} {shape}"
     tensor = _tensor(agent, action, wanted)
     if tuple(tensor.shape) != shape:
         raise InputError(f"{agent}: action has shape {tuple(tensor.shape)}; expected {wanted}.")
@@ -154,15 +145,14 @@ def as_action(
         if not whole or (tensor.dtype == torch.bool and isinstance(space, spaces.Discrete)):
             raise InputError(f"{agent}: action has dtype {_dtype(tensor)}; expected {wanted}.")
         tensor = tensor.to(device, torch.int64)
-        if validate:
-            _check_range(agent, tensor, space)
-        if isinstance(space, spaces.Discrete):
-            tensor = tensor - int(space.start)
+        low, count = (int(space.start), int(space.n)) if isinstance(space, spaces.Discrete) else (0, 2)
+        wrong = (tensor < low) | (tensor >= low + count)
+        if validate and bool(wrong.any()):
+            value = int(tensor[wrong].flatten()[0]) if tensor.dim() else int(tensor)
+            raise InputError(f"{agent}: action {value} is out of range; expected {low} to {low + count - 1}.")
+        tensor = tensor - low
     # A single action is copied, as it costs nothing, so that its reuse changes no past round.
     return tensor if batch is not None else tensor.clone().unsqueeze(0)
-
-
-_KIND = {spaces.Discrete: "integers of shape", spaces.MultiBinary: "zeros and ones of shape"}
 
 
 def _real_action(agent: str, tensor: Tensor, wanted: str, validate: bool) -> Tensor:
@@ -190,14 +180,6 @@ def _tensor(agent: str, action: object, wanted: str) -> Tensor:
         raise InputError(
             f"{agent}: action is {type(action).__name__}, not an array of numbers; expected {wanted}."
         ) from None
-
-
-def _check_range(agent: str, tensor: Tensor, space: spaces.Space[Any]) -> None:
-    low, count = (int(space.start), int(space.n)) if isinstance(space, spaces.Discrete) else (0, 2)
-    wrong = (tensor < low) | (tensor >= low + count)
-    if bool(wrong.any()):
-        value = int(tensor[wrong].flatten()[0]) if tensor.dim() else int(tensor)
-        raise InputError(f"{agent}: action {value} is out of range; expected {low} to {low + count - 1}.")
 
 
 def _other_action(

@@ -3,8 +3,6 @@
 ::
 
     Batch, a Link per node --> Round --transmit--> Transmission (a Reception per node) --score--> Scores
-
-This module imports nothing of the package, so that anything may import it.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ class CSILayout:
             uses, or each use has its own in turn.
         equaliser: ``"mmse"``, ``"zf"`` or None, as in :class:`~tosc_env.channels.base.Channel`.
         aligned: whether the CSI has an amplitude for each of the 2n real numbers in place of Re h and Im h of each
-            fade, as :func:`~tosc_env.channels.base.aligned` makes it.
+            fade (:func:`~tosc_env.channels.base.aligned`).
     """
 
     fade_of_use: tuple[int, ...] = ()
@@ -88,9 +86,9 @@ class Context:
         knobs: settings that may differ from message to message, float32 [B] each by name: ``epsilon`` of the first
             stage that has it, ``epsilon-2`` of the second. By default each is the stage's own value. A stage
             finds its own alone here, under its own names; a scheme's ``decode`` finds those of all stages.
-        gains: by node, the gains complex64 [B, A, T, n] of each channel use from the transmitter's T antennas to the
-            node's A, of the nodes in ``GameConfig.transmitter_csi``.
-        layout: what the receiver's CSI says of each channel use (:func:`~tosc_env.channels.base.matched`).
+        gains: by node, the gains complex64 [B, A, T, n] of each channel use, of the nodes in
+            ``GameConfig.transmitter_csi``.
+        layout: what the receiver's CSI says of each channel use.
     """
 
     snr_db: Tensor
@@ -128,8 +126,7 @@ class Link:
     Attributes:
         fades: complex64 [B, A, T, F], unit mean square, the coefficients that describe the link's fading during the
             message; F = 0 where the link does not fade.
-        noise: complex64 [B, A, n], circular, unit variance (scaled by the SNR in
-            :meth:`~tosc_env.channels.base.Channel.apply`).
+        noise: complex64 [B, A, n], circular, of unit variance.
         snr_db: float32 [B], Es/N0 per complex symbol and receive antenna.
         age: int64 [B], how many messages the present fades have carried.
     """
@@ -219,12 +216,7 @@ class Transmission:
 
 @dataclass(frozen=True)
 class Leak:
-    """The success of one eavesdropper on a message, one number per row each.
-
-    Attributes:
-        mse, psnr_db: the error of its reconstruction.
-        extra: costly figures that the game's ``metrics`` names, by name.
-    """
+    """The success of one eavesdropper on a message, a number per row each: error, PSNR, and the game's ``metrics``."""
 
     mse: Tensor
     psnr_db: Tensor

@@ -4,8 +4,7 @@
 
     waves [B, T, n] --apply--> raw [B, A, n] --observe: combine antennas, equalise--> Reception [B, 2n]
 
-All randomness is drawn first (:meth:`Channel.draw`), then applied by pure, differentiable functions
-(:meth:`Channel.apply`, :meth:`Channel.observe`).
+All randomness is drawn first; what follows are pure, differentiable functions.
 """
 
 from __future__ import annotations
@@ -117,11 +116,10 @@ class Channel:
         previous: Sequence[Link] | None = None,
         restart: Tensor | None = None,
     ) -> list[Link]:
-        """Draw all random numbers for one message per row: a link for each node.
+        """Draw all random numbers for one message of n symbols per row: a link for each node.
 
         Args:
             snr_db: float32 [B] for each node, the receiver first; the links are made on their device.
-            num_symbols: n, the channel uses of a message.
             antennas: A of each node; None: one each.
             transmit_antennas: T.
             generator: the stream to draw from, on that device.

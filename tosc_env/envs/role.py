@@ -34,9 +34,7 @@ class RoleEnv(Rendered, gym.Env[Any, Any]):
     no message follows the last one, the observation that comes with ``terminated`` shows the last one again.
 
     **Info**: the same finite floats at reset and at every step: ``accuracy``, ``psnr_db`` and ``mse`` of the
-    message just played (0.0 at reset, when none has been), ``snr_db`` of the role's own link, ``stand_in``,
-    and the ``metrics=`` asked for. Image, label, key and the other link's state are in the info of no role
-    that does not see them.
+    message just played (0.0 at reset), ``snr_db`` of the role's own link, ``stand_in``, and the ``metrics=`` asked for.
 
     Args:
         data_id: the data set behind the environment's id.
