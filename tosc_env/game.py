@@ -33,7 +33,6 @@ from tosc_env.modulation import constellation_points
 from tosc_env.nodes import MOST_ANTENNAS, WIRETAP, Node, as_nodes
 from tosc_env.options import (
     MOST_MESSAGES,
-    MOST_SYMBOLS,
     Count,
     Weight,
     Within,
@@ -48,7 +47,17 @@ from tosc_env.options import (
 from tosc_env.rewards import Outcome, PrivacyUtility, Reward, checked_rewards, make_reward
 from tosc_env.snr import SNR, SNRRange
 from tosc_env.tasks import Task, make_task
-from tosc_env.types import Context, Leak, Reception, Round, Scores, SystemSpec, Transmission, Waves
+from tosc_env.types import (
+    MOST_SYMBOLS,
+    Context,
+    Leak,
+    Reception,
+    Round,
+    Scores,
+    SystemSpec,
+    Transmission,
+    Waves,
+)
 
 EXTRA_METRICS: dict[str, Callable[[Outcome], Tensor]] = {
     "ssim": lambda outcome: metrics.ssim(outcome.reconstruction, outcome.images),

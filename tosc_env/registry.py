@@ -12,21 +12,15 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """A table of named classes or factories.
-
-    Args:
-        kind: the kind of entry, for error messages (``"channel"``).
-        group: the entry-point group, or None for decorators only.
+    """A table of named classes or factories, of a kind (``"channel"``) and an entry-point group, if any.
 
     Example:
         >>> colours = Registry("colour")
         >>> @colours.register("red")
         ... def red():
         ...     return "#f00"
-        >>> colours["red"]()
-        '#f00'
-        >>> list(colours)
-        ['red']
+        >>> colours["red"](), list(colours)
+        ('#f00', ['red'])
     """
 
     def __init__(self, kind: str, group: str | None = None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -33,6 +33,20 @@ class CSILayout:
 
 
 @dataclass(frozen=True)
+class Within:
+    """Bounds of a number, for ``Annotated`` (:mod:`tosc_env.options`): from ``low`` to ``high``, both included."""
+
+    low: float
+    high: float
+
+
+MOST_SYMBOLS = 2**20
+"""Channel uses of a message."""
+
+_Size = Annotated[int, Within(1, MOST_SYMBOLS)]
+
+
+@dataclass(frozen=True)
 class SystemSpec:
     """The shapes that both ends of a link agree on before any weights exist.
 
@@ -45,10 +59,10 @@ class SystemSpec:
         layout: what that information says of each channel use.
     """
 
-    image_shape: tuple[int, int, int]
-    num_outputs: int
-    num_symbols: int = 64
-    num_csi: int = 1
+    image_shape: tuple[_Size, _Size, _Size]
+    num_outputs: _Size
+    num_symbols: _Size = 64
+    num_csi: Annotated[int, Within(1, 2 * MOST_SYMBOLS + 1)] = 1
     binary: bool = False
     layout: CSILayout = CSILayout()
 

@@ -32,6 +32,9 @@ class EverybodyOutside(Rendered):
     _stages: tuple[str, ...]
     """What the messages are called that are under way at once."""
 
+    _late = 0
+    """Steps of an episode besides its messages."""
+
     np_random: np.random.Generator
     """For wrappers that draw from it, as PettingZoo's environments have it; the game does not."""
 
@@ -48,7 +51,8 @@ class EverybodyOutside(Rendered):
         super().__init__()
         everybody = set(agents_of(as_nodes(options.get("nodes", WIRETAP))))
         system = make_system(data_id, everybody, options)
-        self.session = Session(system, everybody, max_cycles=max_cycles)
+        self.session = Session(system, everybody)
+        self.max_cycles = max_cycles
         game, agents = system.game, self.session.agents
         self.agents: list[str] = []
         self.possible_agents = list(agents.values())
@@ -61,12 +65,12 @@ class EverybodyOutside(Rendered):
 
     @property
     def max_cycles(self) -> int:
-        """Messages per episode; may be changed between episodes."""
-        return self.session.max_cycles
+        """Messages (of a pipeline: steps) per episode; may be changed between episodes."""
+        return self.session.max_cycles + self._late
 
     @max_cycles.setter
     def max_cycles(self, value: int) -> None:
-        self.session.max_cycles = check_count(value, "max_cycles")
+        self.session.max_cycles = check_count(value, "max_cycles", 1 + self._late) - self._late
 
     def observation_space(self, agent: str) -> Space[Any]:
         """The same object at every call."""

@@ -12,7 +12,7 @@ from tosc_env.envs.common import RENDERING, to_floats
 from tosc_env.envs.outside import EverybodyOutside
 from tosc_env.envs.session import InFlight
 from tosc_env.errors import InputError, shown
-from tosc_env.options import check_count, checked
+from tosc_env.options import checked
 from tosc_env.registration import data_of
 from tosc_env.roles import as_action
 from tosc_env.types import Scores
@@ -46,20 +46,11 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
 
     metadata: ClassVar[dict[str, Any]] = {**RENDERING, "name": "tosc_pipelined_v0"}  # type: ignore[misc]
 
-    _stages = ("answered", "message")
+    _stages, _late = ("answered", "message"), 1
     _arrived: InFlight | None = None
 
     def __init__(self, data_id: str, *, max_cycles: int = 17, **options: Any) -> None:
-        super().__init__(data_id, max_cycles=check_count(max_cycles, "max_cycles", 2) - 1, **options)
-
-    @property
-    def max_cycles(self) -> int:
-        """Steps per episode, one more than its messages; may be changed between episodes."""
-        return self.session.max_cycles + 1
-
-    @max_cycles.setter
-    def max_cycles(self, value: int) -> None:
-        self.session.max_cycles = check_count(value, "max_cycles", 2) - 1
+        super().__init__(data_id, max_cycles=max_cycles, **options)
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
