@@ -94,27 +94,24 @@ class Memory:
             self._kept, self._stamps = [*parts, *tensors], stamps
         return self._allowed
 
-    def attempt(self, compute: Callable[[], Tensor | None]) -> Tensor | None:
-        """Symbols from the memory; None where the backbone reads its context, if only for some images."""
-        if not self.allowed():
-            return None
-        try:
-            return compute()
-        except ContextRead:
-            self._known.clear()
-            self._allowed = False  # until a weight changes
-            return None
-
     @torch.no_grad()
     def of_source(self, source: Source, index: Tensor, ahead: bool = False) -> Tensor | None:
-        """The symbols of a source's images at ``index``; None where they exceed :data:`MEMORY_LIMIT`."""
+        """The symbols of a source's images at ``index``; None where they exceed :data:`MEMORY_LIMIT`, or where the
+        backbone reads its context, if only for some images."""
         batch, width = min(len(index), SMALL_BATCH), 2 * self._backbone.spec.num_symbols
+        if not self.allowed():
+            return None
         if len({*self._known.get(source, ()), batch}) * 4 * width * len(source) > MEMORY_LIMIT:
             return None
         known = self._known.setdefault(source, {})
         if batch not in known:
             known[batch] = _Known(len(source), width, source.device)
-        return known[batch](index, lambda rows: self._encode(source.gather(rows).images), batch, ahead)
+        try:
+            return known[batch](index, lambda rows: self._encode(source.gather(rows).images), batch, ahead)
+        except ContextRead:
+            self._known.clear()
+            self._allowed = False  # until a weight changes
+            return None
 
     def _encode(self, images: Tensor) -> Tensor:
         # Never in the reduced precision of a training around it: that is not what is sent.

@@ -333,7 +333,7 @@ class Pipeline(PrivacyScheme):
             return self.protect(self.backbone.encode(images, context), context, keyed=False).float()
 
     def _backbone_symbols(self, source: Source, index: Tensor, context: Context, ahead: bool) -> Tensor:
-        symbols = self._memory.attempt(lambda: self._memory.of_source(source, index, ahead))
+        symbols = self._memory.of_source(source, index, ahead)
         return self.backbone.encode(source.gather(index).images, context) if symbols is None else symbols
 
 

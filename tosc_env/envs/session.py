@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -56,11 +55,7 @@ class Transition:
 
 def as_seed(seed: Any) -> int | None:
     """A seed as a Python number; InputError unless it is a whole number of at least 0, or None."""
-    if seed is None:
-        return None
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
-        raise InputError(f"seed must be a whole number of at least 0, or None, not {shown(seed)}.")
-    return int(seed)
+    return None if seed is None else check_count(seed, "seed", 0)
 
 
 class Session:

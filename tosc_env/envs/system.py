@@ -83,7 +83,19 @@ def build_system(
     nodes = as_nodes(config.nodes)
     outside = {player_of(role, nodes) for role in outside}
     inside = [node.name for node in nodes[1:] if node.name not in outside]
-    _check_outside(outside, scheme, scheme_kwargs, inside, eavesdropper, eavesdropper_kwargs, config)
+    if {"transmitter", "receiver"} <= outside and (scheme is not None or scheme_kwargs):
+        raise InputError("transmitter and receiver are both played from outside, so no scheme can be given.")
+    if not inside and (eavesdropper is not None or eavesdropper_kwargs):
+        raise InputError("the eavesdropper is played from outside, so no eavesdropper can be given.")
+    for name in eavesdropper if isinstance(eavesdropper, Mapping) else ():
+        if name not in inside:
+            raise unknown("eavesdropper inside", name, inside)
+    if config.constellation is not None and "transmitter" not in outside:
+        raise InputError(
+            f"constellation={config.constellation!r} is for a transmitter played from outside; a scheme has its own."
+        )
+    if isinstance(scheme, str) and scheme.isidentifier() and scheme not in schemes:
+        raise unknown("scheme", scheme, schemes)
     if source is not None:
         check_source(source, "source")
     if source is not None and (data != "auto" or config.data_kwargs):
@@ -126,28 +138,3 @@ def build_system(
         )
         told |= policy is None
     return System(game, pipeline, attackers, stand_in, config.data)
-
-
-def _check_outside(
-    outside: set[str],
-    scheme: Any,
-    scheme_kwargs: Any,
-    inside: list[str],
-    eavesdropper: Any,
-    kwargs: Any,
-    config: GameConfig,
-) -> None:
-    if {"transmitter", "receiver"} <= outside and (scheme is not None or scheme_kwargs):
-        raise InputError("transmitter and receiver are both played from outside, so no scheme can be given.")
-    if not inside and (eavesdropper is not None or kwargs):
-        raise InputError("the eavesdropper is played from outside, so no eavesdropper can be given.")
-    for name in eavesdropper if isinstance(eavesdropper, Mapping) else ():
-        if name not in inside:
-            raise unknown("eavesdropper inside", name, inside)
-    if config.constellation is not None and "transmitter" not in outside:
-        raise InputError(
-            f"constellation={config.constellation!r} is for a transmitter played from outside; a scheme brings "
-            "its own."
-        )
-    if isinstance(scheme, str) and scheme.isidentifier() and scheme not in schemes:
-        raise unknown("scheme", scheme, schemes)

@@ -201,9 +201,8 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
 
     def _observe(self) -> Any:
         seen = self.session.observe(self.role)
-        if self._flat is None:
-            return seen
-        return torch.cat([seen[part].flatten(1) for part in self._flat], dim=1)
+        flat = self._flat
+        return seen if flat is None else torch.cat([seen[part].flatten(1) for part in flat], dim=1)
 
 
 def _masked(info: dict[str, Tensor], rows: Tensor) -> dict[str, Any]:

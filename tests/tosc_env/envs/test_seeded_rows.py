@@ -110,9 +110,9 @@ def test_a_number_gives_the_batch_again_and_none_lets_either_go_on():
     ("seed", "sentence"),
     [
         ([1, 2], "one for each of the 3 environments, not 2"),
-        ([1, -2, 3], "seed must be a whole number of at least 0, or None, not -2"),
-        ([1, "2", 3], "seed must be a whole number of at least 0, or None, not '2'"),
-        ([1, 2.0, 3], "seed must be a whole number of at least 0, or None, not 2.0"),
+        ([1, -2, 3], "seed must be a whole number of at least 0, not -2"),
+        ([1, "2", 3], "seed must be a whole number of at least 0, not '2'"),
+        ([1, 2.0, 3], "seed must be a whole number of at least 0, not 2.0"),
     ],
 )
 def test_wrong_seeds_change_nothing(seed, sentence):
