@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tosc_env import metrics
 from tosc_env.async_checks import check
-from tosc_env.errors import InputError, shown, unknown
-from tosc_env.options import build, check_reals, check_weight
+from tosc_env.errors import InputError, shown
+from tosc_env.options import build, check_choice, check_reals, check_weight
 from tosc_env.registry import Registry
 
 ROLES = ("transmitter", "receiver", "eavesdropper")
@@ -54,22 +54,11 @@ class PrivacyUtility:
     Args:
         privacy_weight: the cost of a unit of quality to the system, at least 0.
         quality: ``"q"`` for (M - e) / (M + e), ``"ssim"`` for structural similarity.
-
-    Example:
-        >>> import torch
-        >>> image = torch.full((1, 3, 32, 32), 0.5)
-        >>> outcome = Outcome(torch.ones(1), torch.zeros(1), torch.full((1,), 100.0), image, image, 0.05)
-        >>> PrivacyUtility(privacy_weight=0.5)(outcome)["transmitter"]
-        tensor([0.5000])
     """
 
-    qualities = ("q", "ssim")
-
     def __init__(self, privacy_weight: float = 1.0, quality: str = "q") -> None:
-        if quality not in self.qualities:
-            raise unknown("reconstruction quality", quality, self.qualities)
         self.privacy_weight = check_weight(privacy_weight, "privacy_weight")
-        self.quality = quality
+        self.quality = check_choice(quality, "quality", ("q", "ssim"))
 
     def __call__(self, outcome: Outcome) -> dict[str, Tensor]:
         if self.quality == "ssim":

@@ -29,10 +29,8 @@ class TDL(Channel):
 
     Channel use i is subcarrier ``i mod S`` of OFDM symbol ``i div S``, S being ``min(num_subcarriers, n)``
     adjacent subcarriers about the carrier. There the link's gain is its frequency response
-    ``h(f) = sum_l a_l exp(-j 2 pi f tau_l)``, with E|h|^2 = 1 because the profile's powers add up to one;
-    single realisations are not normalised. Gains come from Sionna's ``TDL`` and ``cir_to_ofdm_channel``. One
-    gain per subcarrier presumes a cyclic prefix longer than the delays, and a channel at rest during an OFDM
-    symbol.
+    ``h(f) = sum_l a_l exp(-j 2 pi f tau_l)``, with E|h|^2 = 1; single realisations are not normalised. One gain per
+    subcarrier presumes a cyclic prefix longer than the delays, and a channel at rest during an OFDM symbol.
 
     The scattered taps of an eavesdropper's antenna a are correlated with those of the receiver's antenna a (modulo its
     number of antennas), ``a_E = rho a_B + sqrt(1 - rho^2) a'``; the line of sight of profiles D and E has one random
@@ -40,8 +38,7 @@ class TDL(Channel):
 
     Args:
         model: the delay profile: A, B, C without, D, E with a line of sight.
-        delay_spread: RMS delay spread in seconds, at least 0; TR 38.901 calls 10 ns very short, 100 ns
-            nominal and 1000 ns very long.
+        delay_spread: RMS delay spread in seconds, at least 0; TR 38.901 calls 100 ns nominal.
         carrier_frequency: in Hz.
         speed: in m/s, at least 0. Above 0 the channel ages from one OFDM symbol of a message to the next (not
             within a message that fits into one); every message starts from fresh fades.

@@ -53,13 +53,7 @@ class RoleEnv(Rendered, gym.Env[Any, Any]):
     Example:
         >>> import gymnasium as gym
         >>> import tosc_env
-        >>> class Pixels(tosc_env.PrivacyScheme):
-        ...     def encode(self, images, context):
-        ...         return images.flatten(1)[:, :128]
-        ...     def decode(self, received, csi, context):
-        ...         return received[:, :10]
-        >>> scheme = Pixels(tosc_env.SystemSpec(image_shape=(3, 32, 32), num_outputs=10))
-        >>> env = gym.make("ToSC-Shapes-v0", role="eavesdropper", scheme=scheme, snr_db=12.0)
+        >>> env = gym.make("ToSC-Shapes-v0", role="eavesdropper", scheme="label-only", snr_db=12.0)
         >>> observation, info = env.reset(seed=0)
         >>> observation["received"].shape, env.action_space.shape, info["snr_db"]
         ((128,), (3, 32, 32), 12.0)

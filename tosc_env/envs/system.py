@@ -114,16 +114,16 @@ def build_system(
         backbone = Absent(game.spec, "outside", reason, config.constellation)
         pipeline = Pipeline(backbone, stages).to(where).eval()
         pipeline.receives = False
-    given, of_scheme = config.constellation, None if pipeline is None else pipeline.backbone.constellation
-    if given not in (None, of_scheme) and pipeline is not None and pipeline.added:
-        raise InputError(
-            f"constellation={given!r} is of a transmitter's symbols, and the stages stand behind "
-            f"symbols of {of_scheme or 'any value'}, as the scheme {pipeline.name!r} has them."
-        )
-    # A transmitter outside that faces a scheme's receiver may send what it likes.
-    binding = "transmitter" not in outside or "receiver" in outside
-    if pipeline is not None and pipeline.constellation is not None and binding:
-        game = game.with_rules(constellation=pipeline.constellation)
+    if pipeline is not None:
+        given, of_scheme = config.constellation, pipeline.backbone.constellation
+        if given not in (None, of_scheme) and pipeline.added:
+            raise InputError(
+                f"constellation={given!r} is of a transmitter's symbols, and the stages stand behind "
+                f"symbols of {of_scheme or 'any value'}, as the scheme {pipeline.name!r} has them."
+            )
+        # A transmitter outside that faces a scheme's receiver may send what it likes.
+        if pipeline.constellation is not None and ("transmitter" not in outside or "receiver" in outside):
+            game = game.with_rules(constellation=pipeline.constellation)
     target = None if pipeline is None or not pipeline.receives else pipeline
     attackers: dict[str, Eavesdropper] = {}
     told = False  # what plays in place of the usual eavesdropper, once for all of them
