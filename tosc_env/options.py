@@ -426,7 +426,8 @@ def build(registry: Registry[T], base: type, value: object, options: Mapping[str
         with torch.inference_mode(False):  # what is made may be trained, and used by whoever comes later
             made: Any = factory(*args, **options)
         if isinstance(made, torch.nn.Module):
-            made.name = made.name or value  # its own, as a module's identity is what it holds itself
+            # Its own, as a module's identity is what it holds itself.
+            made.name = made.name or value  # type: ignore[assignment]
         return made
     except ToscError as error:
         text = without_keys(str(error))
