@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,12 @@ def make_system(
     rules = [f.name for f in fields(GameConfig) if f.name != "data"]
     for name in options:
         if name not in (*rules, *PLAYERS):
-            raise unknown("option of an environment", name, [*own, *rules, *PLAYERS])
+            close = get_close_matches(name, [*own, *rules, *PLAYERS], n=1)
+            hint = f", did you mean {close[0]!r}? It" if close else "; it"
+            takes = ", ".join(one for one in (*own, *PLAYERS) if not one.endswith("_kwargs"))
+            raise InputError(
+                f"an environment has no option {shown(name)}{hint} takes {takes}, their _kwargs, and what GameConfig has."
+            )
     given = {name: value for name, value in options.items() if name in rules}
     players = {name: value for name, value in options.items() if name in PLAYERS}
     if players.get("attributes") is not None and given.get("task") is not None:
