@@ -40,7 +40,7 @@ def make_system(
             hint = f", did you mean {close[0]!r}? It" if close else "; it"
             takes = ", ".join(one for one in (*own, *PLAYERS) if not one.endswith("_kwargs"))
             raise InputError(
-                f"an environment has no option {shown(name)}{hint} takes {takes}, their _kwargs, and what GameConfig has."
+                f"an environment has no option {shown(name)}{hint} takes {takes}, their _kwargs, and a GameConfig's."
             )
     given = {name: value for name, value in options.items() if name in rules}
     players = {name: value for name, value in options.items() if name in PLAYERS}
