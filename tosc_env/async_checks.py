@@ -16,19 +16,7 @@ from tosc_env.errors import InputError, ToscError
 
 
 class AsyncChecks:
-    """Results of checks, kept on the device until :meth:`synchronize`.
-
-    Example:
-        >>> import torch
-        >>> from tosc_env.modulation import check_points, constellation_points
-        >>> checks = AsyncChecks()
-        >>> with checks.collect():
-        ...     check_points(torch.zeros(1, 4), constellation_points("qpsk"), "qpsk")
-        >>> checks.synchronize()
-        Traceback (most recent call last):
-        ...
-        tosc_env.errors.InputError: a symbol was no point of 'qpsk'.
-    """
+    """Results of checks, kept on the device until :meth:`synchronize`."""
 
     def __init__(self) -> None:
         self._failed: dict[str, tuple[Tensor, type[ToscError]]] = {}

@@ -74,9 +74,6 @@ def plain(value: Any) -> Any:
 
     Tensors and arrays become digests, and objects what they hold: their ``identity()`` where they have one, else the
     fields of a dataclass, attributes and weights of a module, what a pickle of them would keep.
-
-    >>> plain({"snr_db": (0, 12.0), "image": torch.zeros(2, dtype=torch.uint8)})["snr_db"]
-    [0, 12]
     """
     return _plain(value, ())
 
@@ -87,9 +84,8 @@ def describe_module(module: nn.Module) -> dict[str, Any]:
 
 
 def difference(theirs: Any, ours: Any) -> tuple[str, Any, Any] | None:
-    """The name of the first thing in which two identities differ, with both values; None where they are equal.
-
-    A difference that says something to a reader goes before one of digests.
+    """The name of the first thing in which two identities differ, with both values; None where they are equal. One that
+    says something to a reader goes before one of digests.
     """
     found = list(_differences((), theirs, ours))
     if not found:
@@ -129,11 +125,7 @@ def check_identity(
 
 
 def in_words(place: str, old: Any, new: Any) -> str:
-    """What :func:`difference` found, as a reader knows it, with an open bracket for more.
-
-    >>> in_words("game.nodes.1.antennas", 1, 2), in_words("game.data.sha256", "5a", "6b")
-    ('antennas of nodes 1 (1, and 2 now', 'data (other contents now')
-    """
+    """What :func:`difference` found, as a reader knows it, with an open bracket for more."""
     parts = re.sub(r"\.(\d+)", r" \1", place).split(".")
     named = [part for part in parts if part not in (*DIGESTS, *_WHOLES)] or parts[-1:]
     listed = parts[-1] in DIGESTS or isinstance(old, Mapping | list) or isinstance(new, Mapping | list)

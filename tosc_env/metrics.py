@@ -37,8 +37,8 @@ def psnr(reconstruction: Tensor, images: Tensor) -> Tensor:
 def psnr_clipped(reconstruction: Tensor, images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """PSNR in dB on the scale of the article's authors' public code, [B]; for comparison with published figures only.
 
-    Both images are normalised by the data set's channel mean and standard deviation [C] and clamped to
-    [0, 1], which clips most pixels.
+    Both images are normalised by channel mean and standard deviation [C] and clamped to [0, 1], which clips most
+    pixels.
     """
 
     def scale(x: Tensor) -> Tensor:
@@ -81,13 +81,9 @@ def _window(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 def quality(error: Tensor, floor: float) -> Tensor:
-    """``q = (M - e) / (M + e)``, [B], in [-1, 1]: the reconstruction quality of the reward.
+    """``q = (M - e) / (M + e)``, [B] in [-1, 1], of the error e and the mean image's M: what rewards are made of.
 
     0 for the mean image, 1 for a perfect image, strictly monotone in PSNR and nowhere flat.
-
-    Args:
-        error: e, the MSE of each image.
-        floor: M, the MSE of the mean-image predictor on that data set.
     """
     floor = max(floor, MIN_MSE)  # a data set of equal images has M = 0, and 0 / 0 would be no reward
     return (floor - error) / (floor + error)
@@ -101,9 +97,6 @@ def reidentification(scores: Tensor, truth: Tensor | None = None) -> Tensor:
         scores: [B, N]. A score that is no number is none: it never wins, and whoever gives one for the right candidate
             or beside it does not identify.
         truth: int64 [B], each row's right candidate; None: row b's is column b.
-
-    >>> reidentification(torch.tensor([[2.0, 1.0], [0.0, 0.0]]))
-    tensor([1.0000, 0.5000])
     """
     right = scores.diagonal()[:, None] if truth is None else scores.gather(1, truth[:, None])
     first = (scores <= right).all(1)

@@ -134,10 +134,6 @@ def modulate(indices: Tensor, points: Tensor) -> Tensor:
     """Symbols float32 [B, 2n], I and Q interleaved, from the indices int64 [B, n] of their points, complex [M].
 
     InputError for an index not in [0, M); within :meth:`~tosc_env.async_checks.AsyncChecks.collect` it comes later.
-
-    Example:
-        >>> modulate(torch.tensor([[0, 3]]), constellation_points("qpsk"))
-        tensor([[ 0.7071,  0.7071, -0.7071, -0.7071]])
     """
     if indices.dim() != 2 or indices.dtype.is_floating_point or indices.dtype.is_complex:
         raise InputError(

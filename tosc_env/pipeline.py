@@ -31,11 +31,10 @@ class Pipeline(PrivacyScheme):
         logits <--backbone.decode-- <--stages[0].recover-- ... <--stages[-1].recover-- received
 
     **The backbone runs once per image** of a :class:`~tosc_env.data.base.Source` (:meth:`send`): its symbols are kept
-    for as long as the source lives, 8n bytes per image and at most :data:`~tosc_env.memory.MEMORY_LIMIT` bytes per
-    source.  Nothing is kept of a backbone that reads its context or is random, and all is dropped when a weight, a
-    submodule, a number or a string among the backbone's attributes changes.  Not noticed is a tensor written through
-    ``Tensor.data`` or a NumPy view, a hook, an option of PyTorch's own modules, and the content of a list, dictionary
-    or array.  Stages run every time.
+    for as long as the source lives, 8n bytes per image.  Nothing is kept of a backbone that reads its context or is
+    random, and all is dropped when a weight, a submodule, a number or a string among the backbone's attributes changes.
+    Not noticed is a tensor written through ``Tensor.data`` or a NumPy view, a hook, an option of PyTorch's own modules,
+    and the content of a list, dictionary or array.  Stages run every time.
 
     Args:
         backbone: any scheme.
@@ -347,11 +346,7 @@ def make_scheme(
 ) -> Pipeline:
     """Make a fresh, untrained scheme from its registered name and options, or the pipeline of a ready object.
 
-    Args:
-        scheme: a registered name (``tosc list`` shows them) or a ready object.
-        spec: the system's shapes; by default a 10-class task on 32x32 colour images over 64 channel uses.
-        stages: more stages between it and the channel (:func:`~tosc_env.schemes.make_stage`).
-        key: of the scheme's keyed stages; None: fresh ones.
+    More ``stages`` go between it and the channel; ``key`` is that of its keyed stages, None: fresh ones.
 
     Example:
         >>> make_scheme("deepjscc", stages=["keyed"]).keyed

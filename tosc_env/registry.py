@@ -12,16 +12,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """A table of named classes or factories, of a kind (``"channel"``) and an entry-point group, if any.
-
-    Example:
-        >>> colours = Registry("colour")
-        >>> @colours.register("red")
-        ... def red():
-        ...     return "#f00"
-        >>> colours["red"](), list(colours)
-        ('#f00', ['red'])
-    """
+    """A table of named classes or factories, of a kind (``"channel"``) and an entry-point group, if any."""
 
     def __init__(self, kind: str, group: str | None = None) -> None:
         self.kind = kind

@@ -13,11 +13,7 @@ T = TypeVar("T")
 
 
 def select(mask: Tensor, new: T, old: T) -> T:
-    """Select, row by row, ``new`` where ``mask`` (bool [B]) holds, else ``old``; in tensors, dicts and dataclasses.
-
-    >>> select(torch.tensor([True, False]), torch.tensor([1, 2]), torch.tensor([3, 4]))
-    tensor([1, 4])
-    """
+    """Select, row by row, ``new`` where ``mask`` (bool [B]) holds, else ``old``; in tensors, dicts and dataclasses."""
 
     def choose(one: Tensor, other: Tensor) -> Tensor:
         return torch.where(mask.view(-1, *[1] * (one.dim() - 1)), one, other) if one.dim() else one

@@ -46,8 +46,8 @@ class Trial:
         features: the representation that every gradient passes on its way to the encoder.
         transmission: symbols and receptions; gradients reach ``features`` from both receptions.
         eavesdropped: the eavesdropper's received symbols [B, 2n], with the gradient for an adversary's loss.
-        rate: the information about the image in the symbols, in nats per message or symbol, where the scheme
-            measures it; computed when it is called.
+        rate: the information about the image in the symbols, in nats, where the scheme measures it; computed when
+        called.
         quantised: features [B, n, d] and the codewords chosen for them, of a scheme with a codebook.
         figures: detached scalars to log.
     """
@@ -87,8 +87,8 @@ class PrivacyScheme(nn.Module, ABC):
     def encode(self, images: Tensor, context: Context) -> Tensor:
         """Symbols float32 [B, 2n], I and Q interleaved, for images [B, C, H, W]. The game enforces power.
 
-        An ``encode`` that reads nothing of ``context`` depends on the image alone, and is run once per image.
-        Randomness comes from ``context.generator``.
+        Of a ``context`` that is not read the symbols depend on the image alone, which is then encoded once. Randomness
+        comes from ``context.generator``.
         """
 
     @abstractmethod
@@ -167,10 +167,10 @@ class Stage(nn.Module):
         return gains
 
     def precode(self, waves: Waves, context: Context) -> Waves:
-        """Waves for the transmitter's antennas; by default the same.
+        """Waves for the transmitter's antennas; by default the same. The first stage gets the symbols on the first
+        antenna.
 
-        The first stage gets the symbols on the first antenna. ``context.gains`` has the gains of the links that are
-        known. The game scales the result to the energy of the symbols.
+        ``context.gains`` has the gains of known links. The game scales the result to the energy of the symbols.
         """
         return waves
 
@@ -179,10 +179,7 @@ class Stage(nn.Module):
         return None
 
     def use_key(self, key: Any, place: int) -> None:
-        """Take this key, unless the stage was made with one (None: keep its own), and this place.
-
-        ``place`` counts the keyed stages before this one in its pipeline: those that share a key each derive their own.
-        """
+        """Take this key, unless the stage was made with one (None: keep its own), and the place among keyed stages."""
         if key is not None:
             raise InputError(f"the stage {self.name!r} takes no key.")
 
@@ -271,9 +268,8 @@ def defaults_of(name: str) -> Defaults:
 
 
 def make_stage(stage: Any, spec: SystemSpec, constellation: str | None = None) -> Stage:
-    """Make a stage from its name, or a dictionary of ``name`` and options; a :class:`Stage` is handed back as it is.
-
-    ``constellation`` is that of the symbols that it is given.
+    """Make a stage for symbols of a constellation from its name, or a dictionary of ``name`` and options; a
+    :class:`Stage` is handed back as it is.
     """
     name, options = named("stage", stage)
     made = build(stages, Stage, name, options, spec, constellation)
@@ -284,11 +280,7 @@ def make_stage(stage: Any, spec: SystemSpec, constellation: str | None = None) -
 
 
 def make_objectives(given: Any, spec: SystemSpec) -> list[Objective]:
-    """Make objectives from names, dictionaries of ``name`` and options, or objects, in the given order.
-
-    >>> make_objectives("task", SystemSpec((3, 32, 32), 10))[0].plain()
-    {'name': 'task'}
-    """
+    """Make objectives from names, dictionaries of ``name`` and options, or objects, in the given order."""
     made = []
     for one in listed("objectives", given):
         name, options = named("objective", one)

@@ -25,11 +25,8 @@ _FORMS = f'a number from {-MAX_DB} to {MAX_DB} dB, a list of numbers, or {{"low"
 class SNRRange:
     """Es/N0 per complex symbol in dB, as one of ``choices`` or uniform in [low, high].
 
-    Example:
-        >>> SNRRange.parse({"low": 0, "high": 20}).draw(2, torch.Generator().manual_seed(0)).shape
-        torch.Size([2])
-        >>> SNRRange.parse([0, 12]).choices
-        (0.0, 12.0)
+    >>> SNRRange.parse([0, 12]).choices
+    (0.0, 12.0)
     """
 
     low: float

@@ -158,13 +158,7 @@ class MultiAttribute(Task):
 
 @register_task("attributes")
 def attributes(source: Source, *, names: Sequence[str] | str) -> Task:
-    """Recognition of named attributes: one of any number of values, or several binary ones.
-
-    Example:
-        >>> from tosc_env.data import make_source
-        >>> attributes(make_source("shapes"), names="colour").num_outputs
-        8
-    """
+    """Recognition of named attributes: one of any number of values, or several binary ones."""
     chosen = [names] if isinstance(names, str) else list(names)
     if not chosen:
         raise InputError("a task on attributes needs at least one name, not an empty list.")

@@ -156,7 +156,6 @@ class Round:
     """One message per row, as the game knows it.
 
     Attributes:
-        batch: the images.
         targets: the task's right answers.
         links: by node, the receiver first; SNRs are constant within an episode.
         message: int64 [B, 5], as in :class:`Context`.
@@ -242,7 +241,7 @@ class Scores:
     """The rewards and figures of a round, one number per row each.
 
     Attributes:
-        rewards: [B] of the transmitter, the receiver, and each eavesdropper by its node.
+        rewards: of the transmitter, the receiver, and each eavesdropper by its node.
         accuracy: the task score.
         leaks: by eavesdropper.
     """

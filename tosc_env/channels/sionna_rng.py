@@ -50,16 +50,7 @@ def sionna_device(device: torch.device | str) -> str:
 
 @contextmanager
 def lend_generator(generator: torch.Generator | None, device: torch.device | str) -> Iterator[None]:
-    """A context in which Sionna's blocks on ``device`` draw from ``generator`` on it (None: torch's global one).
-
-    Example:
-        >>> phy = import_sionna()
-        >>> def draw(seed):
-        ...     with lend_generator(torch.Generator().manual_seed(seed), "cpu"):
-        ...         return torch.rand(3, generator=phy.config.torch_rng("cpu"))
-        >>> bool((draw(0) == draw(0)).all()), bool((draw(0) == draw(1)).all())
-        (True, False)
-    """
+    """A context in which Sionna's blocks on ``device`` draw from ``generator`` on it (None: torch's global one)."""
     name = sionna_device(device)
     # Before the states are read: the first import saves and restores torch's global ones.
     shared = import_sionna().config.torch_rng(name)

@@ -23,15 +23,11 @@ class AecEnv(EverybodyOutside, AECEnv[str, Any, Any]):
 
     Keywords and errors are those of :class:`~tosc_env.envs.outside.EverybodyOutside`.
 
-    **Observation**: as in :mod:`tosc_env.roles`, NumPy float32; zeros for the receiving agents until the present
-    message is sent. **Action**: likewise; ``None`` once an agent is dead.
-
-    **Reward**: all agents are paid when the last eavesdropper has answered, for the message they acted on, so
-    ``last()`` gives an agent on its next turn the reward of its last action.
-
-    **Episode**: ``max_cycles`` messages, after which all agents terminate together; their last observation
-    shows the last message. **Info**: the keys of :class:`~tosc_env.envs.role.RoleEnv`, about the last message
-    that all have answered (0.0 before the first). **State**: :meth:`state`.
+    **Observation** and **action**: as in :mod:`tosc_env.roles`, NumPy float32; the receiving agents see zeros until the
+    present message is sent. **Reward**: all agents are paid when the last eavesdropper has answered, so ``last()``
+    gives an agent on its next turn the reward of its last action. **Episode**: ``max_cycles`` messages, after which all
+    agents terminate together; their last observation shows the last message. **Info**: as of
+    :class:`~tosc_env.envs.role.RoleEnv`, about the last message that all have answered. **State**: :meth:`state`.
     """
 
     _stages = ("message",)

@@ -70,9 +70,6 @@ def shown_as(space: spaces.Dict, flatten: bool) -> spaces.Space[Any]:
 
     The order is that of ``gymnasium.spaces.flatten``: the parts in the order of their names (``csi``, then ``image`` or
     ``received``), each in row-major order; ``gymnasium.spaces.unflatten(space, observation)`` has the parts again.
-
-    >>> shown_as(spaces.Dict({"received": spaces.Box(-1, 1, (4,)), "csi": spaces.Box(0, 9, (1,))}), True).high
-    array([9., 1., 1., 1., 1.], dtype=float32)
     """
     return spaces.flatten_space(space) if flatten else space
 

@@ -32,16 +32,14 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
         rewards      0         for 0     for 1    ...   for T - 1, terminated
 
     An episode of T messages therefore takes T + 1 = ``max_cycles`` steps, and **the transmitter is paid one
-    step late**: its reward at step t is for the message it sent at step t - 1. Receiver and eavesdropper are
-    paid for the answer they have just given. Before learning from stored trajectories, mend it with
-    :func:`~tosc_env.envs.reward_shift.shift_transmitter_rewards`; with the same seed and actions the rewards are then
-    those of :class:`~tosc_env.envs.aec.AecEnv`, which is exact by itself.
+    step late**: its reward at step t is for the message it sent at step t - 1. Before learning from stored
+    trajectories, mend it with :func:`~tosc_env.envs.reward_shift.shift_transmitter_rewards`; with the same seed and
+    actions the rewards are then those of :class:`~tosc_env.envs.aec.AecEnv`, which is exact by itself.
 
     **Observation** and **action**: as in :mod:`tosc_env.roles`, NumPy float32. At reset the receiving agents
-    see zeros; at the last step the transmitter sees its last image again. All agents
-    are present until all terminate together. **Info**: the keys of :class:`~tosc_env.envs.role.RoleEnv`, at
-    every step about the message whose answers were given at that step (0.0 at reset and at step 0). **State**:
-    :meth:`state`, of the message to be answered and of the one to be sent.
+    see zeros; at the last step the transmitter sees its last image again. **Info**: as of
+    :class:`~tosc_env.envs.role.RoleEnv`, about the message whose answers were given at that step (0.0 at reset and at
+    step 0). **State**: :meth:`state`, of the message to be answered and of the one to be sent.
     """
 
     metadata: ClassVar[dict[str, Any]] = {**RENDERING, "name": "tosc_pipelined_v0"}  # type: ignore[misc]

@@ -54,12 +54,7 @@ class ThreatModel:
             )
 
     def on(self, half: str | None) -> ThreatModel:
-        """The threat model of an attacker whose images are this half of a source; other data stays other data, and
-        images that may be the system's stay that.
-
-        >>> ThreatModel().on("system").images, ThreatModel().on(None).images
-        ('same-half', 'no-half')
-        """
+        """The threat model of an attacker whose images are this half of a source; others stay what they are."""
         true: Any = {"attacker": "other-half", "system": "same-half"}.get(half or "", "no-half")
         return self if self.images in ("other-data", "no-half") else replace(self, images=true)
 
@@ -86,11 +81,7 @@ class ThreatModel:
         return "; ".join(text for text, holds in parts.items() if holds)
 
     def grants(self, needs: Mapping[str, tuple[Any, ...]]) -> str | None:
-        """The first need (a field, and values of which one will do) that is denied; None when all are granted.
-
-        >>> ThreatModel().grants({"candidate_queries": (True,)})
-        'candidate_queries=False'
-        """
+        """The first need (a field, and values of which one will do) that is denied; None when all are granted."""
         for field, values in needs.items():
             if getattr(self, field) not in values:
                 return f"{field}={getattr(self, field)!r}"
