@@ -19,9 +19,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     try:
         found = torch.device(device)
     except RuntimeError as error:
-        raise InputError(
-            f"device {device!r} is not a torch device; use 'cpu', 'cuda' or 'cuda:0'."
-        ) from error
+        raise InputError(f"device {device!r} is none of torch; use 'cpu', 'cuda' or 'cuda:0'.") from error
     if found.type == "cpu":
         return torch.device("cpu")
     if found.type != "cuda":

@@ -13,7 +13,7 @@ The game owns the images, the channel and the rules, and knows no particular pol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Real
 from typing import Annotated, Any
@@ -81,7 +81,7 @@ class GameConfig:
         data, data_kwargs: a registered data set and its options.
         task, task_kwargs: a task, or a registered name; by default the one people expect on the data.
         channel, channel_kwargs: a channel, or a registered name.
-        num_symbols: n, complex channel uses per message, at least 1.
+        num_symbols: n, complex channel uses per message.
         snr_db: Es/N0 per complex symbol of the legitimate link: a number, a list of choices, or a range
             ``{"low": 0, "high": 20}``, drawn per episode.
         eavesdropper_snr_db: the same for every eavesdropper's link, drawn for each; None makes them equal to the
@@ -141,9 +141,7 @@ class GameConfig:
             if names and self.task_kwargs is None:
                 object.__setattr__(self, "task_kwargs", {"names": list(names)})
         if self.privacy_weight is not None and self.reward_fn is not None:
-            raise InputError(
-                "privacy_weight belongs to the default reward; a reward_fn of your own sets its own."
-            )
+            raise InputError("privacy_weight is of the default reward; a reward_fn of yours has its own.")
         # A card holds these however they were given, so that equal settings are equal.
         for name in ("data_kwargs", "task_kwargs", "channel_kwargs"):
             object.__setattr__(self, name, dict(getattr(self, name) or {}))
@@ -225,14 +223,14 @@ class Game:
         rules = replace(rules, **changes)
         self.num_symbols, self.repeat = rules.num_symbols, rules.repeat
         self.nodes, self.transmit_antennas = as_nodes(rules.nodes), rules.transmit_antennas
-        names: dict[str, Collection[str]] = {
-            "node": [node.name for node in self.nodes],
-            "metric": EXTRA_METRICS,
-        }
-        for kind, given in (("node", rules.transmitter_csi), ("metric", rules.metrics)):
+        names = [node.name for node in self.nodes]
+        for kind, given, known in (
+            ("node", rules.transmitter_csi, names),
+            ("metric", rules.metrics, list(EXTRA_METRICS)),
+        ):
             for name in given:
-                if name not in names[kind]:
-                    raise unknown(kind, name, names[kind])
+                if name not in known:
+                    raise unknown(kind, name, known)
         self.source = source
         self.task = make_task(rules.task or "classification", source, **(rules.task_kwargs or {}))
         self.channel = make_channel(rules.channel, **(rules.channel_kwargs or {}))
@@ -249,16 +247,10 @@ class Game:
         self.floor = source.statistics.mean_image_mse
         self.constellation = rules.constellation
         self._constraint = constraint_of(self.constellation)
-        self.config = replace(
-            rules,
-            task=self.task,
-            task_kwargs=None,
-            channel=self.channel,
-            channel_kwargs=None,
-            reward_fn=self.reward,
-            reward_kwargs=None,
-            privacy_weight=None,
+        settled: dict[str, Any] = dict.fromkeys(
+            ("task_kwargs", "channel_kwargs", "reward_kwargs", "privacy_weight")
         )
+        self.config = replace(rules, task=self.task, channel=self.channel, reward_fn=self.reward, **settled)
 
     def with_rules(self, **changes: Any) -> Game:
         """A copy of the game with other rules (``snr_db=0.0``, say) or another ``source=``."""
@@ -266,10 +258,8 @@ class Game:
 
     def identity(self) -> dict[str, Any]:
         """Describe what determines a result of this game: its images, what is known of their data set, every rule."""
-        # Not the source, and the objects that the options have become.
-        rules = {
-            name: getattr(self.config, name) for name in _RULES if name not in (*_KWARGS, "privacy_weight")
-        }
+        others = (*_KWARGS, "privacy_weight")  # of which objects were made
+        rules = {name: getattr(self.config, name) for name in _RULES if name not in others}
         others = rules["eavesdropper_snr_db"]
         rules |= {
             "snr_db": self.snr_db.plain(),
@@ -309,14 +299,9 @@ class Game:
     @property
     def spec(self) -> SystemSpec:
         """The shapes a policy needs to know."""
-        return SystemSpec(
-            self.source.image_shape,
-            self.task.num_outputs,
-            self.num_symbols,
-            self.channel.num_csi(self.num_symbols),
-            self.task.binary,
-            self.channel.layout(self.num_symbols),
-        )
+        uses, task = self.num_symbols, self.task
+        num_csi, layout = self.channel.num_csi(uses), self.channel.layout(uses)
+        return SystemSpec(self.source.image_shape, task.num_outputs, uses, num_csi, task.binary, layout)
 
     # -- draw ---------------------------------------------------------------------------------------
 
@@ -336,8 +321,7 @@ class Game:
             generator: the only source of randomness, on the game's device.
             previous: the last round, whose episode goes on (same SNR, fades within their coherence, the
                 image again under ``repeat``).
-            restart: bool [B], rows that begin a new episode instead; by default all when there is no
-                ``previous`` and none otherwise.
+            restart: bool [B], rows that begin a new episode instead; None: all without a ``previous``, else none.
             index: int64 [B], these images of the source instead of random ones.
 
         How many numbers are taken from the stream depends on B alone, never on ``restart``.
@@ -395,13 +379,10 @@ class Game:
     def checked(self, symbols: Tensor) -> Tensor:
         """Return symbols as float32; InputError unless their shape is [B, 2n]."""
         check_dense(symbols, "symbols")
-        if not isinstance(symbols, Tensor) or symbols.is_complex():
-            raise InputError(f"symbols must be a tensor of real numbers, I and Q, not {shown(symbols)}.")
-        if symbols.dim() != 2 or symbols.shape[1] != 2 * self.num_symbols:
-            raise InputError(
-                f"symbols must have the shape [B, {2 * self.num_symbols}] (I and Q of {self.num_symbols} channel "
-                f"uses, interleaved), not {list(symbols.shape)}."
-            )
+        width = 2 * self.num_symbols
+        real = isinstance(symbols, Tensor) and not symbols.is_complex()
+        if not real or symbols.dim() != 2 or symbols.shape[1] != width:
+            raise InputError(f"symbols must be real numbers [B, {width}], I and Q, not {shown(symbols)}.")
         return symbols.float()
 
     def normalise(self, symbols: Tensor) -> Tensor:
@@ -431,9 +412,7 @@ class Game:
                 raise InputError(f"{name} must be a function or None, not {shown(function)}.")
         symbols = self.checked(symbols)
         if len(symbols) != len(round_.message):
-            raise InputError(
-                f"symbols must be of the round's {len(round_.message)} messages, not {len(symbols)}."
-            )
+            raise InputError(f"symbols must be of the {len(round_.message)} messages, not of {len(symbols)}.")
         sent = (self._constraint if constraint is None else constraint)(symbols)
         check_reals(sent, "what constraint returns", symbols.shape)
         signal = torch.view_as_complex(sent.unflatten(1, (self.num_symbols, 2)))[:, None]
@@ -464,23 +443,17 @@ class Game:
     def score(
         self, round_: Round, decision: Tensor, reconstructions: Tensor | Mapping[str, Tensor]
     ) -> Scores:
-        """Rewards and figures of a round.
+        """Rewards and figures of a round, from the receiver's hard decisions, in the form of ``round_.targets``, and
+        each eavesdropper's images [B, C, H, W] by its node (an only one's need no name).
 
         Each eavesdropper is paid for its own reconstruction; transmitter and receiver get, row by row, the least of
         their rewards against each eavesdropper.
-
-        Args:
-            round_: from :meth:`draw`.
-            decision: the receiver's hard decisions, in the form of ``round_.targets``.
-            reconstructions: each eavesdropper's images [B, C, H, W] by its node; an only one's need no name.
         """
         check_is(round_, Round, "round_")
         if isinstance(reconstructions, Tensor):
             reconstructions = {self.adversaries[0]: reconstructions}
         elif not isinstance(reconstructions, Mapping):
-            raise InputError(
-                f"reconstructions must be a tensor, or tensors by node, not {shown(reconstructions)}."
-            )
+            raise InputError(f"reconstructions must be tensors by node, not {shown(reconstructions)}.")
         images = round_.batch.images
         _check_shape("decision", decision, round_.targets)
         for name in self.adversaries:
@@ -526,8 +499,7 @@ def _check_shape(what: str, given: Tensor, like: Tensor) -> None:
     check_dense(given, what)
     # It would be broadcast to a wrong score.
     if not isinstance(given, Tensor) or given.shape != like.shape:
-        has = list(given.shape) if isinstance(given, Tensor) else shown(given)
-        raise InputError(f"{what} must have the shape {list(like.shape)}, not {has}.")
+        raise InputError(f"{what} must have the shape {list(like.shape)}, not {shown(given)}.")
 
 
 def _on_first(signal: Tensor, antennas: int) -> Waves:
@@ -544,10 +516,7 @@ def _checked(waves: Waves, given: Waves) -> Waves:
     for name in ("signal", "weights"):
         tensor = check_dense(getattr(waves, name), f"the {name} of precode's waves")
         if not isinstance(tensor, Tensor) or not tensor.is_complex() or tensor.shape != wanted:
-            raise InputError(
-                f"precode must return a complex {name} of the shape {list(wanted)} (messages, antennas, channel uses), "
-                f"not {shown(tensor)}."
-            )
+            raise InputError(f"precode must return a complex {name} {list(wanted)}, not {shown(tensor)}.")
     return waves
 
 

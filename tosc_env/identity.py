@@ -69,18 +69,47 @@ def tensor_digest(tensors: Iterable[Tensor]) -> str:
     return found.hexdigest()
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, above: tuple[int, ...] = ()) -> Any:
     """A value as JSON holds it, equal for equal values in any process.
 
     Tensors and arrays become digests, and objects what they hold: their ``identity()`` where they have one, else the
     fields of a dataclass, attributes and weights of a module, what a pickle of them would keep.
     """
-    return _plain(value, ())
-
-
-def describe_module(module: nn.Module) -> dict[str, Any]:
-    """A module's class, what it and its parts were told (their attributes), and the digest of its weights."""
-    return _module(module, ())
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return str(value)  # for which JSON has no number
+        return int(value) if value.is_integer() and abs(value) < _EXACT else value
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)} {tensor_digest([value])}"
+    if isinstance(value, bytes | bytearray):
+        return hashlib.sha256(value).hexdigest()
+    if isinstance(value, torch.device | torch.dtype | Path):
+        return str(value)
+    if id(value) in above:
+        return "itself"
+    above = (*above, id(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(one, above) for key, one in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted((plain(one, above) for one in value), key=lambda one: json.dumps(one, sort_keys=True))
+    if isinstance(value, Sequence):
+        return [plain(one, above) for one in value]
+    if isinstance(value, type):
+        return _name(value)
+    if callable(getattr(value, "identity", None)):
+        return plain(value.identity(), above)
+    if isinstance(value, nn.Module):
+        return describe_module(value, above)
+    if is_dataclass(value):
+        held = {f.name: getattr(value, f.name) for f in fields(value)}
+        return {"class": _class(type(value)), **plain(held, above)}
+    return _object(value, above)
 
 
 def difference(theirs: Any, ours: Any) -> tuple[str, Any, Any] | None:
@@ -152,55 +181,17 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def _plain(value: Any, above: tuple[int, ...]) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return str(value)  # for which JSON has no number
-        return int(value) if value.is_integer() and abs(value) < _EXACT else value
-    if isinstance(value, np.ndarray):
-        value = torch.from_numpy(np.ascontiguousarray(value))
-    if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)} {tensor_digest([value])}"
-    if isinstance(value, bytes | bytearray):
-        return hashlib.sha256(value).hexdigest()
-    if isinstance(value, torch.device | torch.dtype | Path):
-        return str(value)
-    if id(value) in above:
-        return "itself"
-    above = (*above, id(value))
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one, above) for key, one in value.items()}
-    if isinstance(value, set | frozenset):
-        return sorted((_plain(one, above) for one in value), key=lambda one: json.dumps(one, sort_keys=True))
-    if isinstance(value, Sequence):
-        return [_plain(one, above) for one in value]
-    if isinstance(value, type):
-        return _name(value)
-    if callable(getattr(value, "identity", None)):
-        return _plain(value.identity(), above)
-    if isinstance(value, nn.Module):
-        return _module(value, above)
-    if is_dataclass(value):
-        held = {f.name: getattr(value, f.name) for f in fields(value)}
-        return {"class": _class(type(value)), **_plain(held, above)}
-    return _object(value, above)
-
-
 def _object(value: Any, above: tuple[int, ...]) -> Any:
     if isinstance(value, functools.partial):
-        return _plain({"call": value.func, "arguments": value.args, "options": value.keywords}, above)
+        return plain({"call": value.func, "arguments": value.args, "options": value.keywords}, above)
     if isinstance(value, types.MethodType):
-        return _plain({"call": value.__func__, "of": value.__self__}, above)
+        return plain({"call": value.__func__, "of": value.__self__}, above)
     if isinstance(value, types.FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
         told = [_code(value), value.__defaults__, value.__kwdefaults__, cells]
-        return {"function": _name(value), "sha256": digest(_plain(told, above))}
+        return {"function": _name(value), "sha256": digest(plain(told, above))}
     if isinstance(value, types.CodeType):
-        return _plain([value.co_code, value.co_names, value.co_consts], above)
+        return plain([value.co_code, value.co_names, value.co_consts], above)
     if isinstance(value, types.BuiltinFunctionType):
         return _name(value)
     if isinstance(value, torch.Generator):
@@ -211,10 +202,11 @@ def _object(value: Any, above: tuple[int, ...]) -> Any:
     attributes = {name: one for part in parts if isinstance(part, Mapping) for name, one in part.items()}
     others = [part for part in parts if part is not None and not isinstance(part, Mapping)]
     held = {**attributes, **({"state": others} if others else {})}
-    return {"class": _class(type(value)), **_plain(held, above)}
+    return {"class": _class(type(value)), **plain(held, above)}
 
 
-def _module(module: nn.Module, above: tuple[int, ...]) -> dict[str, Any]:
+def describe_module(module: nn.Module, above: tuple[int, ...] = ()) -> dict[str, Any]:
+    """A module's class, what it and its parts were told (their attributes), and the digest of its weights."""
     told: dict[str, Any] = {"class": _class(type(module)), **_attributes(module, above)}
     for name, part in module.named_modules():
         if not name:
@@ -238,7 +230,7 @@ def _attributes(module: nn.Module, above: tuple[int, ...]) -> dict[str, Any]:
     for name, value in vars(module).items():
         private = name.startswith("_") and not isinstance(value, bool | int | float | str)
         if name not in _OF_TORCH and name not in _SECRET and not private:
-            told[name] = _plain(value, above)
+            told[name] = plain(value, above)
     return told
 
 

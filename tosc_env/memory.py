@@ -123,8 +123,7 @@ class Memory:
         wanted = [len(images), 2 * self._backbone.spec.num_symbols]
         if list(symbols.shape) != wanted:
             raise InputError(
-                f"the scheme {self._backbone.name!r} must encode {len(images)} images as symbols of the shape "
-                f"{wanted}, not {list(symbols.shape)}."
+                f"the scheme {self._backbone.name!r} must encode images as symbols {wanted}, not {list(symbols.shape)}."
             )
         return symbols
 

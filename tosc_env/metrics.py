@@ -53,9 +53,7 @@ def ssim(reconstruction: Tensor, images: Tensor) -> Tensor:
     The figure of torchmetrics, image by image; InputError for images of fewer than 6 pixels a side.
     """
     if min(images.shape[-2:]) < 6:  # which the window does not fit
-        raise InputError(
-            f"SSIM needs images of at least 6x6 pixels, not {images.shape[-2]}x{images.shape[-1]}."
-        )
+        raise InputError(f"SSIM needs images of at least 6x6 pixels, not {list(images.shape[-2:])}.")
     x, y = torch.broadcast_tensors(reconstruction, images)
     # The window is separable, so each direction is a product with a banded matrix, which is faster than a convolution.
     rows, columns = (_window(side, x.device, x.dtype) for side in x.shape[-2:])

@@ -155,9 +155,7 @@ class _Backbones(PrivacyScheme):
             raise InputError("a mixture needs at least one scheme.")
         for part in parts:
             if isinstance(part, Mixture):
-                raise InputError(
-                    f"a mixture's schemes are no mixtures themselves, and {part.title!r} is one."
-                )
+                raise InputError(f"a mixture's schemes are no mixtures, and {part.title!r} is one.")
         shapes = {(part.spec.image_shape, part.spec.num_outputs, part.spec.num_symbols) for part in parts}
         if len(shapes) > 1:
             raise InputError(f"the schemes of a mixture belong to one system, not to {sorted(shapes)}.")

@@ -88,8 +88,7 @@ def _grid(points: Tensor) -> _Grid:
         if points is known or (points.dtype == known.dtype and torch.equal(points, known)):
             return grid
     raise InputError(
-        f"points must be those of a square QAM as constellation_points has them, complex64 [M] with M = 4, 16, 64 or "
-        f"256, not {shown(points)}."
+        f"points must be those of a square QAM, as of constellation_points, not {shown(points)}."
     )
 
 
@@ -136,10 +135,7 @@ def modulate(indices: Tensor, points: Tensor) -> Tensor:
     InputError for an index not in [0, M); within :meth:`~tosc_env.async_checks.AsyncChecks.collect` it comes later.
     """
     if indices.dim() != 2 or indices.dtype.is_floating_point or indices.dtype.is_complex:
-        raise InputError(
-            f"indices must be whole numbers [B, n], not {str(indices.dtype).removeprefix('torch.')} "
-            f"{list(indices.shape)}."
-        )
+        raise InputError(f"indices must be whole numbers [B, n], not {shown(indices)}.")
     if indices.numel():
         # Checked here because on a GPU a wrong index poisons the whole process.
         last, checks = len(points) - 1, current_checks()
@@ -183,7 +179,4 @@ def peak(points: Tensor) -> float:
 
 def _check_interleaved(values: Tensor, name: str) -> None:
     if values.dim() != 2 or values.shape[1] % 2 or not values.is_floating_point():
-        raise InputError(
-            f"{name} must be real numbers [B, 2n], I and Q interleaved, not "
-            f"{str(values.dtype).removeprefix('torch.')} {list(values.shape)}."
-        )
+        raise InputError(f"{name} must be real numbers [B, 2n], I and Q interleaved, not {shown(values)}.")

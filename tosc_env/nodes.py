@@ -33,9 +33,7 @@ class Node:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z][\w-]*", self.name):
-            raise InputError(
-                f"a node's name is a word of letters, digits, '_' and '-', not {shown(self.name)}."
-            )
+            raise InputError(f"a node's name is of letters, digits, '_' and '-', not {shown(self.name)}.")
         check_fields(self, but=("snr_db",))
         if self.snr_db is not None:
             SNRRange.parse(self.snr_db, f"snr_db of node {self.name!r}")
@@ -76,7 +74,7 @@ def as_nodes(given: Any) -> tuple[Node, ...]:
     for agent, name in zip(agents, names[1:], strict=True):
         if name in {"transmitter", "transmitter_0", "receiver_0", *agents} - {agent}:
             raise InputError(
-                f"an eavesdropper cannot be called {name!r} here, as another player is; {agent!r} is free."
+                f"an eavesdropper cannot be called {name!r} as another player; {agent!r} is free."
             )
     if len(set(names)) < len(names):
         raise InputError(f"every node needs a name of its own, but they are called {', '.join(names)}.")

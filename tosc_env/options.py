@@ -281,13 +281,9 @@ def check_dense(value: T, name: str, *, real: bool = False) -> T:
         # A nested tensor may be strided too.
         told = {"nested": value.is_nested, "quantized": value.is_quantized, "meta": meta}
         kind = next((word for word, holds in told.items() if holds), str(value.layout).rpartition(".")[2])
-        raise InputError(
-            f"{name} must be a dense tensor, whose numbers all lie in memory, not a {kind.strip('_')} one."
-        )
+        raise InputError(f"{name} must be a dense tensor, all in memory, not a {kind.strip('_')} one.")
     if isinstance(value, np.ma.MaskedArray):
-        raise InputError(
-            f"{name} must not be a masked array: fill the masked values (filled), or leave them out."
-        )
+        raise InputError(f"{name} must not be a masked array: fill the masked values, or leave them out.")
     return value
 
 
@@ -411,7 +407,7 @@ def build(registry: Registry[T], base: type, value: object, options: Mapping[str
     if isinstance(value, base):
         if options:
             raise InputError(
-                f"a ready {registry.kind} takes no further options, but {sorted(options)} were given."
+                f"a ready {registry.kind} takes no options; {shown(sorted(options))} were given."
             )
         return value  # type: ignore[return-value]
     if not isinstance(value, str):

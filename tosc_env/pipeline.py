@@ -68,9 +68,7 @@ class Pipeline(PrivacyScheme):
         options: dict[str, Any] | None = None,
     ) -> None:
         if isinstance(backbone, Pipeline):
-            raise InputError(
-                "a pipeline's backbone is a scheme without stages; use with_stages() to add some."
-            )
+            raise InputError("a pipeline's backbone has no stages; with_stages() adds some to a pipeline.")
         super().__init__(backbone.spec, **(backbone.options if options is None else options))
         self.name = name or backbone.name
         self.backbone: PrivacyScheme = backbone
@@ -81,7 +79,7 @@ class Pipeline(PrivacyScheme):
         made: list[Stage] = []
         for part in parts:
             stage = make_stage(part, backbone.spec, _outgoing(backbone, made))
-            _check_fits(stage, backbone, _outgoing(backbone, made))
+            _check_place(stage, backbone, made)
             if stage.keyed:
                 stage = copy.deepcopy(stage) if "_taken" in stage.__dict__ else stage
                 stage.__dict__["_taken"] = True
@@ -92,7 +90,6 @@ class Pipeline(PrivacyScheme):
             stage.use_key(None, place)
         self._made = 0 if name is None else len(made)
         self._weights: str | None = None
-        _check_order(backbone, made)
         # The backbone's own, so that every pipeline and every view of it shares what is remembered.
         self._memory: Memory = backbone.__dict__.setdefault("_memory", Memory(backbone))
         # The backbone's parts stay in the mode that each is in: it may belong to a training loop.
@@ -315,13 +312,9 @@ class Pipeline(PrivacyScheme):
 
     def _with_usual_knobs(self, context: Context) -> Context:
         """The context with the values of all stages' knobs, for the backbone's decode."""
-        usual = {
-            names[own]: torch.full_like(context.snr_db, value)
-            for stage, names in self._with_knobs()
-            for own, value in stage.knobs.items()
-            if names[own] not in context.knobs
-        }
-        return replace(context, knobs={**usual, **context.knobs}) if usual else context
+        usual = {names[own]: v for stage, names in self._with_knobs() for own, v in stage.knobs.items()}
+        tensors = {name: torch.full_like(context.snr_db, value) for name, value in usual.items()}
+        return replace(context, knobs={**tensors, **context.knobs}) if usual else context
 
     @torch.no_grad()
     def send_images(self, images: Tensor, context: Context, *, keyed: bool = True) -> Tensor:
@@ -360,7 +353,7 @@ def as_pipeline(scheme: PrivacyScheme) -> Pipeline:
     """Return the scheme itself where it is a pipeline, else one without stages; InputError for no scheme."""
     if not isinstance(scheme, PrivacyScheme):
         raise InputError(
-            f"a ready scheme is needed here, such as make_scheme or load_scheme give, not {shown(scheme)}."
+            f"a ready scheme is needed, as make_scheme or load_scheme give, not {shown(scheme)}."
         )
     return scheme if isinstance(scheme, Pipeline) else Pipeline(scheme)
 
@@ -373,8 +366,9 @@ def _outgoing(backbone: PrivacyScheme, stages: Sequence[Stage]) -> str | None:
     return stages[-1].constellation if stages else backbone.constellation
 
 
-def _check_fits(stage: Stage, backbone: PrivacyScheme, incoming: str | None) -> None:
-    """Raise InputError for a stage, given as an object, that was made for other symbols than it would get."""
+def _check_place(stage: Stage, backbone: PrivacyScheme, before: list[Stage]) -> None:
+    """Raise InputError for a stage that was made for other symbols, or behind which a key could not be undone."""
+    incoming = _outgoing(backbone, before)
     for what, has, needs in (
         ("channel uses", stage.spec.num_symbols, backbone.spec.num_symbols),
         ("the constellation", stage.incoming, incoming or stage.incoming),
@@ -384,20 +378,12 @@ def _check_fits(stage: Stage, backbone: PrivacyScheme, incoming: str | None) -> 
                 f"the stage {stage.name!r} was made for {what} {has!r}, and gets {needs!r} here; give it by name, or "
                 "make it with the scheme's spec and constellation."
             )
-
-
-def _check_order(backbone: PrivacyScheme, stages: list[Stage]) -> None:
-    """Raise InputError where the order of stages makes no sense."""
-    keyed: Stage | None = None
-    incoming = backbone.constellation
-    for stage in stages:
-        if keyed is not None and stage.constellation not in (None, incoming):
-            raise InputError(
-                f"the stage {keyed.name!r} comes before {stage.name!r}, which rounds to points of "
-                f"{stage.constellation!r}: no key undoes that, so put {keyed.name!r} after it."
-            )
-        keyed = stage if stage.keyed else keyed
-        incoming = stage.constellation
+    keyed = next((one for one in reversed(before) if one.keyed), None)
+    if keyed is not None and stage.constellation not in (None, incoming):
+        raise InputError(
+            f"the stage {keyed.name!r} comes before {stage.name!r}, which rounds to points of "
+            f"{stage.constellation!r}: no key undoes that, so put {keyed.name!r} after it."
+        )
 
 
 def _knobs(stages: Iterable[Stage]) -> list[dict[str, str]]:
@@ -420,9 +406,6 @@ def _scoped(context: Context, names: Mapping[str, str]) -> Context:
 
 def in_words(stage: Mapping[str, Any]) -> str:
     """Format a stage's name and options (:meth:`Stage.plain <tosc_env.Stage.plain>`) for a reader."""
-    options = ", ".join(
-        f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
-        for k, v in stage.items()
-        if k != "name" and v is not None
-    )
+    told = [(k, v) for k, v in stage.items() if k != "name" and v is not None]
+    options = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in told)
     return f"{stage['name']}({options})" if options else stage["name"]

@@ -122,9 +122,6 @@ def as_action(
     Args:
         agent: named in every error.
         action: tensor, array or number, in the form of one element of ``space``, or of ``batch`` of them.
-        space: of a single action.
-        batch: None for one action, else the number of rows.
-        device: of the result.
         validate: look at the values too, which waits once for the device; shape and type are always checked. Without
             it NaN counts as 0, and a number too large for float32 as the largest.
     """
@@ -177,9 +174,7 @@ def _tensor(agent: str, action: object, wanted: str) -> Tensor:
         array = np.asarray(action)
         return torch.tensor(array) if array.dtype != object else torch.tensor(action)
     except (TypeError, ValueError, RuntimeError):
-        raise InputError(
-            f"{agent}: action is {type(action).__name__}, not an array of numbers; expected {wanted}."
-        ) from None
+        raise InputError(f"{agent}: action is {type(action).__name__}; expected {wanted}.") from None
 
 
 def _other_action(

@@ -296,9 +296,7 @@ def named(kind: str, given: Any) -> tuple[Any, dict[str, Any]]:
         options = dict(given)
         name = options.pop("name", None)
         if not isinstance(name, str) or not all(isinstance(key, str) for key in options):
-            raise InputError(
-                f"a {kind} with options is written {{'name': ..., option: value}}, not {shown(given)}."
-            )
+            raise InputError(f"a {kind} with options is {{'name': ..., option: value}}, not {shown(given)}.")
         return name, options
     return given, {}
 

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from tosc_env.data.base import Source
-from tosc_env.errors import InputError, unknown
+from tosc_env.errors import InputError, shown, unknown
 from tosc_env.options import build
 from tosc_env.registry import Registry
 from tosc_env.types import Batch
@@ -66,9 +66,7 @@ class Choice(Task):
 
     def __init__(self, labels: Sequence[str]) -> None:
         if len(labels) < 2:
-            raise InputError(
-                f"a task needs at least 2 possible answers, but this data set offers {list(labels)}."
-            )
+            raise InputError(f"a task needs at least 2 possible answers, not {shown(list(labels))}.")
         self.labels = tuple(labels)
         self.num_outputs = len(labels)
         self.chance = 1.0 / len(labels)
@@ -129,8 +127,7 @@ class MultiAttribute(Task):
             count = len(source.attribute_values[column])
             if count != 2:
                 raise InputError(
-                    f"attribute {name!r} has {count} values; a task on several attributes takes binary ones only (a "
-                    "single attribute may have any number)."
+                    f"each of several attributes must be binary, and {name!r} has {count} values."
                 )
         self.labels = tuple(names)
         self.num_outputs = len(self.columns)

@@ -68,7 +68,6 @@ class Zoo(Protocol):
 
         Args:
             kind, name: ``"scheme"`` or ``"eavesdropper"``, and its registered name.
-            wanted: the game whose data, shapes, task and SNR the weights must fit.
             options: with which a scheme's weights must agree.
             against: the :attr:`~tosc_env.Pipeline.composition` of the system that an eavesdropper was trained against.
         """
@@ -175,12 +174,11 @@ def resolve_scheme(
     stages: Any = (),
     stand_in: bool = False,
 ) -> Pipeline:
-    """Find the transmitter and receiver of a game.
+    """Find the transmitter and receiver of a game: of an object, a checkpoint's path, or a registered name (None:
+    :data:`USUAL_SCHEME`) whose weights fit the game's data, shapes and SNR.
 
     Args:
-        scheme: an object, a checkpoint's path, or a registered name (None: :data:`USUAL_SCHEME`).
         options: the scheme's options, with a name; with a path, those that its weights leave open.
-        game: with the data, shapes and SNR that the weights must fit.
         stages: more stages between the scheme and the channel.
         stand_in: whether the game's images stand in for others.
     """
@@ -346,9 +344,7 @@ def _name(kind: str, value: object, default: str) -> str:
     if value is None:
         return default
     if not isinstance(value, (str, os.PathLike)):
-        raise InputError(
-            f"{kind}= takes a registered name, a checkpoint's path or a ready {kind}, not {shown(value)}."
-        )
+        raise InputError(f"{kind}= takes a name, a checkpoint's path or a ready {kind}, not {shown(value)}.")
     return os.fspath(value)
 
 
@@ -373,7 +369,7 @@ def check_shapes(
         has, needs = getattr(policy.spec, what), getattr(played, what)
         if has != needs and not (kind == "eavesdropper" and what == "num_outputs"):
             raise InputError(
-                f"the {kind} {policy.name!r} was made for {what} {has!r}, but this game has {needs!r}."
+                f"the {kind} {policy.name!r} was made for {what} {has!r}, and this game has {needs!r}."
             )
     spec = policy.spec
     if kind == "eavesdropper" and spec.num_csi == played.num_csi > 1 and spec.layout != played.layout:

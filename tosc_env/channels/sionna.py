@@ -99,13 +99,11 @@ class TDL(Channel):
             return
         if self.coherence % num_symbols:
             raise InputError(
-                f"the coherence of a TDL channel must be a whole multiple of the message length, "
-                f"{num_symbols} channel uses, not {self.coherence}."
+                f"coherence must be a multiple of a message's {num_symbols} uses, not {self.coherence}."
             )
         if self.speed > 0 and self.coherence > num_symbols:
             raise InputError(
-                f"a coherence of {self.coherence} channel uses keeps the fades over several messages, "
-                f"which needs speed=0, not {self.speed:g} m/s."
+                f"a coherence of {self.coherence} uses, several messages, needs speed=0, not {self.speed:g} m/s."
             )
 
     def draw_fades(

@@ -37,9 +37,7 @@ def import_sionna(module: str = "sionna.phy") -> ModuleType:
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "sionna":
                 raise
-            raise InputError(
-                "this needs Sionna, which is not installed; run: pip install 'sionna-no-rt>=2.2,<2.3'."
-            ) from error
+            raise InputError("Sionna is not installed; run: pip install 'sionna-no-rt>=2.2,<2.3'.") from error
         return importlib.import_module(module)
 
 

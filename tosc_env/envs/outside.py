@@ -143,14 +143,12 @@ class EverybodyOutside(Rendered):
         session, round_, air = self.session, message.round, message.transmission
         task = session.game.task.space()
         target = round_.targets[0].cpu().numpy() + (task.start if isinstance(task, spaces.Discrete) else 0)
-        sent = (
-            np.zeros(space["sent"].shape, np.float32) if air is None else air.sent[0].detach().cpu().numpy()
-        )
+        silence = np.zeros(space["sent"].shape, np.float32)
         return {
             "image": round_.batch.images[0].cpu().numpy(),
             "target": spaces.flatten(task, target).astype(np.float32),  # type: ignore[union-attr]
             "snr_db": np.array([link.snr_db[0].item() for link in round_.links.values()], np.float32),
-            "sent": sent,
+            "sent": silence if air is None else air.sent[0].detach().cpu().numpy(),
             "receptions": {
                 agent: to_numpy(session.observe(self._players[agent], message))
                 for agent in self.possible_agents[1:]

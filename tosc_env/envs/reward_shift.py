@@ -45,14 +45,14 @@ def shift_transmitter_rewards(rewards: Rewards, terminations: Any = None, follow
         last = _numbers(following, "following")
         if last.dim() and last.shape != values.shape[1:]:
             raise InputError(
-                f"following has the shape {tuple(last.shape)}, but a step's rewards have {tuple(values.shape[1:])}."
+                f"following must have the shape {list(values.shape[1:])}, not {list(last.shape)}."
             )
         shifted[-1:] = last
     if terminations is not None:
         ends = _numbers(terminations, "terminations")
         if ends.shape != values.shape:
             raise InputError(
-                f"terminations have shape {tuple(ends.shape)}, but the rewards have {tuple(values.shape)}."
+                f"terminations must have the shape {list(values.shape)}, not {list(ends.shape)}."
             )
         shifted[ends.to(values.device).bool()] = 0.0
     if isinstance(rewards, Tensor):

@@ -34,12 +34,12 @@ class SeededRows(Session):
         seeds = [None] * self.num_envs if seed is None else [as_seed(one) for one in seed]
         if len(seeds) != self.num_envs:
             raise InputError(
-                f"a list of seeds has one for each of the {self.num_envs} environments, not {len(seeds)}."
+                f"a list of seeds has one for each of {self.num_envs} environments, not {len(seeds)}."
             )
         chosen = np.ones(self.num_envs, dtype=bool) if mask is None else self._mask(mask)
         if self.present is None and not chosen.all():
             raise InputError(
-                "the first reset with a list of seeds concerns all rows; a reset_mask was given."
+                "the first reset with a list of seeds concerns all rows, and takes no reset_mask."
             )
         for i in np.flatnonzero(chosen):
             self.rows[i].reset(seeds[i])

@@ -70,16 +70,14 @@ class Session:
     Attributes:
         agents: each player's agent, by the player.
         present: the message in flight.
-        cycles: NumPy int64 [B], rounds played in the present episode; kept on the host, so that :attr:`over`
-            never waits for the device.
+        cycles: NumPy int64 [B], rounds played in the present episode; on the host, so that nobody waits for the device.
         last: the last finished round, or None.
 
     Randomness: ``reset(seed=...)`` derives two generators on the game's device. One draws the messages and
     continues over resets without a seed; the other serves partial resets alone, so that restarting some
     rows does not change the others. The global generators are never used; without a seed, entropy comes from the
-    operating system. The environment number of keyed schemes (``Context.environment``) follows from the seed: the
-    same seed replays the same messages, with the same numbers.  Those of messages that carry different images always
-    differ.
+    operating system. The environment number of keyed schemes follows from the seed: the same seed replays the same
+    messages, with the same numbers.
 
     Checks: actions from outside are checked at once. On a GPU, those of players inside and rewards of one's own are
     checked without waiting (:mod:`tosc_env.async_checks`), and a reset of all rows raises the errors found until then.
@@ -110,13 +108,11 @@ class Session:
         return self.cycles >= self.max_cycles
 
     def reset(self, seed: int | None = None, mask: np.ndarray | Tensor | None = None) -> None:
-        """Begin new episodes.
+        """Begin new episodes in all rows, or in those of ``mask``, bool [B]; the others keep their message and their
+        future.
 
-        Args:
-            seed: a whole number of at least 0, which fixes everything that follows; None goes on with the
-                present generators (the first time: with entropy from the operating system).
-            mask: bool [B], the rows that restart; None: all. The others keep their message and their future. With a
-                seed, or at the first reset, there is none.
+        A seed, a whole number of at least 0, fixes everything that follows; None goes on with the present generators
+        (the first time: with entropy from the operating system). A mask goes with no seed, nor with the first reset.
         """
         rows = None if mask is None else self._mask(mask)
         if rows is not None and seed is not None:
@@ -145,10 +141,9 @@ class Session:
     def play(self, actions: Mapping[str, Tensor]) -> Scores:
         """Finish the present round with the outside players' actions, one row per message.
 
-        Args:
-            actions: for each outside player, ``transmitter`` float32 [B, 2n] (of any finite amplitude; not needed
-                after :meth:`send`), ``receiver`` in the form of the targets, each eavesdropper float32 [B, C, H, W]
-                in [0, 1] (:func:`~tosc_env.roles.as_action` clips).
+        Of ``transmitter`` float32 [B, 2n] (of any finite amplitude; not needed after :meth:`send`), of ``receiver`` in
+        the form of the targets, of each eavesdropper float32 [B, C, H, W] in [0, 1] (:func:`~tosc_env.roles.as_action`
+        clips).
         """
         if "transmitter" in actions:
             self.send(actions["transmitter"])
@@ -198,12 +193,10 @@ class Session:
         return scores
 
     def advance(self, restart: np.ndarray | None = None) -> None:
-        """Draw the next message of every row.
+        """Draw the next message of every row; those of ``restart``, NumPy bool [B], begin a new episode.
 
-        Args:
-            restart: NumPy bool [B], rows that begin a new episode. A row whose episode is over and does not
-                restart keeps its last message. How many numbers are drawn depends on B alone, and nothing
-                is drawn when every row stays.
+        A row whose episode is over and does not restart keeps its last message. How many numbers are drawn depends on B
+        alone, and nothing is drawn when every row stays.
         """
         waiting = self.over if restart is None else self.over & ~restart
         if self.present is not None and waiting.all():
@@ -224,8 +217,7 @@ class Session:
         """A player's observation of the present (or the given) message, in tensors of its own.
 
         ``image`` [B, C, H, W] and ``csi`` [B, 1] for the transmitter; ``received`` [B, 2n] and ``csi`` [B, c] for the
-        others, all zeros before the message is sent. For the receiver the stages that were added to the scheme are
-        undone; colluding eavesdroppers observe the pooled reception.
+        others, zeros before the message is sent. For the receiver the stages that were added to the scheme are undone.
         """
         message = message or self._present
         round_ = message.round
@@ -297,7 +289,7 @@ class Session:
     def _transmission_of(self, message: InFlight) -> Transmission:
         if message.transmission is None:
             raise InputError(
-                f"{self.agents['transmitter']}: no symbols were given, so nothing can be answered."
+                f"{self.agents['transmitter']}: no symbols were given, which others could answer."
             )
         return message.transmission
 

@@ -28,10 +28,8 @@ class System:
     """A game and its players.
 
     Attributes:
-        game: the rules, on one device.
         scheme: plays the transmitter and receiver that are not played from outside. Its added stages stand before
-            the channel, whoever transmits, and are undone for the receiver. None if both are played from outside
-            without stages.
+            the channel, whoever transmits, and are undone for the receiver. None: both are outside, without stages.
         eavesdroppers: by node, the policies of those that are not played from outside.
         stand_in: whether embedded images stand in for the data set that was asked for.
         data_id: the data set that was asked for.

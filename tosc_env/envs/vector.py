@@ -117,8 +117,7 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
             seed: one number for the whole batch, which is drawn as one. Or a list of one for each row: row i is then
                 the single environment with the i-th seed, bit for bit, and a step takes as long as ``num_envs`` of
                 those, until a number is given again. A None among them lets that row's stream go on.
-            options: ``{"reset_mask": bool [B]}`` (tensor or array) restarts those rows only; the others'
-                observations are returned as they stand, and the info masks name the rows that restarted.
+            options: ``{"reset_mask": bool [B]}`` restarts those rows only, which the info masks name.
         """
         mask = reset_options(options, "reset_mask").get("reset_mask")
         kind: Any = type(self.session)

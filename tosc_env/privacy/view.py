@@ -77,7 +77,7 @@ class View:
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(
-            f"{name!r} of an attacker's view cannot be set: it is what the threat model says."
+            f"{name!r} of an attacker's view is what the threat model says, and cannot be set."
         )
 
     def __delattr__(self, name: str) -> None:

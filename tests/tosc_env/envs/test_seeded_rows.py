@@ -109,7 +109,7 @@ def test_a_number_gives_the_batch_again_and_none_lets_either_go_on():
 @pytest.mark.parametrize(
     ("seed", "sentence"),
     [
-        ([1, 2], "one for each of the 3 environments, not 2"),
+        ([1, 2], "one for each of 3 environments, not 2"),
         ([1, -2, 3], "seed must be a whole number of at least 0, not -2"),
         ([1, "2", 3], "seed must be a whole number of at least 0, not '2'"),
         ([1, 2.0, 3], "seed must be a whole number of at least 0, not 2.0"),
