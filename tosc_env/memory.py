@@ -122,9 +122,8 @@ class Memory:
         self._attributes = _attributes(_parts(self._backbone))
         wanted = [len(images), 2 * self._backbone.spec.num_symbols]
         if list(symbols.shape) != wanted:
-            raise InputError(
-                f"the scheme {self._backbone.name!r} must encode images as symbols {wanted}, not {list(symbols.shape)}."
-            )
+            name, found = self._backbone.name, list(symbols.shape)
+            raise InputError(f"the scheme {name!r} must encode images as symbols {wanted}, not {found}.")
         return symbols
 
     @torch.no_grad()

@@ -45,8 +45,6 @@ class Mixture(Pipeline):
         super().__init__(backbones)
         self.parts, self._rows, self._choose = backbones.parts, backbones.rows, choose
 
-    # -- row by row -------------------------------------------------------------------------------------
-
     def encode(self, images: Tensor, context: Context) -> Tensor:
         return self._rows(context, lambda part: part.encode(images, context))
 
@@ -106,8 +104,6 @@ class Mixture(Pipeline):
             return self._rows(
                 context, lambda part: part.send(source, index, context, keyed=keyed, ahead=ahead)
             )
-
-    # -- what follows -----------------------------------------------------------------------------------
 
     @property
     def keyed(self) -> bool:

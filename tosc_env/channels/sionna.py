@@ -103,7 +103,7 @@ class TDL(Channel):
             )
         if self.speed > 0 and self.coherence > num_symbols:
             raise InputError(
-                f"a coherence of {self.coherence} uses, several messages, needs speed=0, not {self.speed:g} m/s."
+                f"coherence={self.coherence}, several messages, needs speed=0, not {self.speed:g}."
             )
 
     def draw_fades(

@@ -8,14 +8,13 @@ from pettingzoo import AECEnv
 from pettingzoo.utils import OrderEnforcingWrapper
 from torch import Tensor
 
-from tosc_env.envs.common import RENDERING, to_floats
+from tosc_env.envs.common import RENDERING
 from tosc_env.envs.outside import EverybodyOutside
 from tosc_env.envs.session import InFlight
 from tosc_env.errors import InputError
 from tosc_env.options import checked
 from tosc_env.registration import data_of
 from tosc_env.roles import as_action
-from tosc_env.types import Scores
 
 
 class AecEnv(EverybodyOutside, AECEnv[str, Any, Any]):
@@ -42,7 +41,7 @@ class AecEnv(EverybodyOutside, AECEnv[str, Any, Any]):
         self.terminations = dict.fromkeys(self.agents, False)
         self.truncations = dict.fromkeys(self.agents, False)
         self._answers: dict[str, Tensor] = {}
-        self._update_infos(None)
+        self.infos = self._infos(None)
         self.agent_selection = self.agents[0]
         self._skip_agent_selection = None
         self._show()
@@ -74,16 +73,13 @@ class AecEnv(EverybodyOutside, AECEnv[str, Any, Any]):
         if last:
             scores, self._answers = session.play(self._answers), {}
             self.rewards = {one: float(scores.rewards[self._players[one]][0]) for one in self.agents}
-            self._update_infos(scores)
+            self.infos = self._infos(scores)
             self.terminations = dict.fromkeys(self.agents, bool(session.over[0]))
             session.advance()
         self.agent_selection = agents[(agents.index(agent) + 1) % len(agents)]
         self._accumulate_rewards()
         if last:
             self._show()
-
-    def _update_infos(self, scores: Scores | None) -> None:
-        self.infos = {a: to_floats(self.session.info(self._players[a], scores)) for a in self.agents}
 
 
 @checked

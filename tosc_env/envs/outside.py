@@ -10,12 +10,13 @@ from gymnasium import Space, spaces
 from gymnasium.utils.seeding import np_random
 from torch import Tensor
 
-from tosc_env.envs.common import Rendered, make_system, reset_options, shown_as, to_numpy
+from tosc_env.envs.common import Rendered, make_system, reset_options, shown_as, to_floats, to_numpy
 from tosc_env.envs.session import InFlight, Session, as_seed
 from tosc_env.errors import InputError
 from tosc_env.nodes import WIRETAP, as_nodes
 from tosc_env.options import Count, check_count, checked
 from tosc_env.roles import action_space, agents_of, reals
+from tosc_env.types import Scores
 
 
 class EverybodyOutside(Rendered):
@@ -154,6 +155,10 @@ class EverybodyOutside(Rendered):
                 for agent in self.possible_agents[1:]
             },
         }
+
+    def _infos(self, scores: Scores | None, message: InFlight | None = None) -> dict[str, dict[str, float]]:
+        players = self.session.agents.items()
+        return {agent: to_floats(self.session.info(player, scores, message)) for player, agent in players}
 
     def _numpy(self, agent: str, observation: dict[str, Tensor]) -> Any:
         return to_numpy(observation, self._flat.get(agent))

@@ -8,14 +8,13 @@ from typing import Any, ClassVar
 from pettingzoo import ParallelEnv
 from torch import Tensor
 
-from tosc_env.envs.common import RENDERING, to_floats
+from tosc_env.envs.common import RENDERING
 from tosc_env.envs.outside import EverybodyOutside
 from tosc_env.envs.session import InFlight
 from tosc_env.errors import InputError, shown
 from tosc_env.options import checked
 from tosc_env.registration import data_of
 from tosc_env.roles import as_action
-from tosc_env.types import Scores
 
 
 class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
@@ -107,10 +106,6 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
 
     def _messages(self) -> dict[str, InFlight | None]:
         return {"answered": self._arrived, "message": self.session.present}
-
-    def _infos(self, scores: Scores | None, message: InFlight | None = None) -> dict[str, dict[str, float]]:
-        session = self.session
-        return {a: to_floats(session.info(player, scores, message)) for player, a in session.agents.items()}
 
 
 @checked

@@ -100,12 +100,10 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
 
     @cached_property
     def observation_space(self) -> Space[Any]:  # type: ignore[override]
-        """The batched observation space."""
         return batch_space(self.single_observation_space, self.num_envs)
 
     @cached_property
     def action_space(self) -> Space[Any]:  # type: ignore[override]
-        """The batched action space."""
         return action_space(self.session.game, self.role, self.num_envs)
 
     def reset(  # type: ignore[override]
@@ -195,7 +193,6 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
         return tuple(self._frame(row) for row in range(self.num_envs))
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Let the viewer go."""
         Rendered.close(self)
 
     def _observe(self) -> Any:
