@@ -1,12 +1,10 @@
 """The identity of a result: one description, in plain values, of all that determines it, and one digest of it.
 
-Whoever keeps something to be used again (the state of a training, a trained attacker, a finished job) keeps beside it
-the :func:`identity` of the very objects that it was made with.  Whoever finds it makes the identity of what is at hand
-now: where the two are equal it is used, and where they are not :func:`check_identity` says what differs first.
+Whoever keeps something to be used again keeps beside it the :func:`identity` of the very objects that it was made with.
+Whoever finds it makes that of what is at hand now, and :func:`check_identity` says what differs first.
 
-Objects are described by what they hold, not by a list of what somebody thought of: a new field of a dataclass, a new
-option or a new attribute belongs to the identity from the day it is written.  An object that knows better what
-determines it has a method ``identity()``.
+Objects are described by what they hold, so that a new field, option or attribute belongs to the identity from the day
+it is written.  An object that knows better what determines it has a method ``identity()``.
 """
 
 from __future__ import annotations

@@ -87,9 +87,7 @@ def _grid(points: Tensor) -> _Grid:
         # To compare the numbers, a GPU has to be waited for.
         if points is known or (points.dtype == known.dtype and torch.equal(points, known)):
             return grid
-    raise InputError(
-        f"points must be those of a square QAM, as of constellation_points, not {shown(points)}."
-    )
+    raise InputError(f"points must be those of a QAM, as of constellation_points, not {shown(points)}.")
 
 
 def _nearest(values: Tensor, side: int, step: float) -> Tensor:

@@ -73,9 +73,7 @@ def as_nodes(given: Any) -> tuple[Node, ...]:
     agents = [f"eavesdropper_{k}" for k in range(len(nodes) - 1)]
     for agent, name in zip(agents, names[1:], strict=True):
         if name in {"transmitter", "transmitter_0", "receiver_0", *agents} - {agent}:
-            raise InputError(
-                f"an eavesdropper cannot be called {name!r} as another player; {agent!r} is free."
-            )
+            raise InputError(f"an eavesdropper cannot be called {name!r}, another player; {agent!r} is free.")
     if len(set(names)) < len(names):
         raise InputError(f"every node needs a name of its own, but they are called {', '.join(names)}.")
     return tuple(nodes)

@@ -406,9 +406,7 @@ def build(registry: Registry[T], base: type, value: object, options: Mapping[str
     """
     if isinstance(value, base):
         if options:
-            raise InputError(
-                f"a ready {registry.kind} takes no options; {shown(sorted(options))} were given."
-            )
+            raise InputError(f"a ready {registry.kind} takes no options; {shown(list(options))} were given.")
         return value  # type: ignore[return-value]
     if not isinstance(value, str):
         raise InputError(f"a {registry.kind} is given as a name or a {base.__name__}, not {shown(value)}.")

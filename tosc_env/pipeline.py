@@ -352,9 +352,7 @@ def make_scheme(
 def as_pipeline(scheme: PrivacyScheme) -> Pipeline:
     """Return the scheme itself where it is a pipeline, else one without stages; InputError for no scheme."""
     if not isinstance(scheme, PrivacyScheme):
-        raise InputError(
-            f"a ready scheme is needed, as make_scheme or load_scheme give, not {shown(scheme)}."
-        )
+        raise InputError(f"a ready scheme is needed, as of make_scheme or load_scheme, not {shown(scheme)}.")
     return scheme if isinstance(scheme, Pipeline) else Pipeline(scheme)
 
 

@@ -40,9 +40,7 @@ class Registry(Generic[T]):
         if isinstance(name, str) and name in self._table:
             return self._table[name]
         if isinstance(name, str) and name.endswith(".safetensors"):
-            raise InputError(
-                f"{shown(name)} is a file; load_checkpoint(...).policy is the {self.kind} in it."
-            )
+            raise InputError(f"{shown(name)} is a file; load_checkpoint(...).policy is its {self.kind}.")
         entry = self._declared(name)
         try:
             factory = entry.load()

@@ -88,9 +88,7 @@ def checked_rewards(reward: Reward, outcome: Outcome) -> dict[str, Tensor]:
         if count != before[name]:
             raise InputError(f"a reward_fn must leave an outcome as it is, and has written to its {name}.")
     if not isinstance(paid, Mapping) or set(paid) != set(ROLES):
-        raise InputError(
-            f"a reward_fn must return a dictionary of tensors for {', '.join(ROLES)}, not {shown(paid)}."
-        )
+        raise InputError(f"a reward_fn must return a dictionary for {', '.join(ROLES)}, not {shown(paid)}.")
     like = outcome.score
     rewards = {}
     for role in ROLES:

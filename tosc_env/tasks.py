@@ -126,9 +126,7 @@ class MultiAttribute(Task):
         for name, column in zip(names, self.columns, strict=True):
             count = len(source.attribute_values[column])
             if count != 2:
-                raise InputError(
-                    f"each of several attributes must be binary, and {name!r} has {count} values."
-                )
+                raise InputError(f"several attributes must be binary, and {name!r} has {count} values.")
         self.labels = tuple(names)
         self.num_outputs = len(self.columns)
 

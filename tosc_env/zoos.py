@@ -83,9 +83,7 @@ def installed_zoos() -> list[Zoo]:
         try:
             found.append(entry.load())
         except Exception as error:  # whatever another package's module raises when it is imported
-            warn_user(
-                f"the zoo {entry.name!r} is declared as {entry.value}, which cannot be loaded: {error}."
-            )
+            warn_user(f"the zoo {entry.name!r}, declared as {entry.value}, cannot be loaded: {error}.")
     return found
 
 
@@ -368,9 +366,7 @@ def check_shapes(
     for what in ("image_shape", "num_outputs", "num_symbols"):
         has, needs = getattr(policy.spec, what), getattr(played, what)
         if has != needs and not (kind == "eavesdropper" and what == "num_outputs"):
-            raise InputError(
-                f"the {kind} {policy.name!r} was made for {what} {has!r}, and this game has {needs!r}."
-            )
+            raise InputError(f"the {kind} {policy.name!r} was made for {what} {has!r}, not {needs!r}.")
     spec = policy.spec
     if kind == "eavesdropper" and spec.num_csi == played.num_csi > 1 and spec.layout != played.layout:
         raise InputError(

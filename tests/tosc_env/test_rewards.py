@@ -105,7 +105,7 @@ def test_a_reward_of_ones_own_becomes_float32(outcome):
 WRONG = {
     "no dictionary": (
         lambda o: [o.score] * 3,
-        r"must return a dictionary of tensors for transmitter, .* not \[",
+        r"must return a dictionary for transmitter, .* not \[",
     ),
     "a role missing": (
         lambda o: dict.fromkeys(ROLES[1:], o.score),

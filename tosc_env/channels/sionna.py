@@ -98,13 +98,9 @@ class TDL(Channel):
         if self.coherence is None:
             return
         if self.coherence % num_symbols:
-            raise InputError(
-                f"coherence must be a multiple of a message's {num_symbols} uses, not {self.coherence}."
-            )
+            raise InputError(f"coherence must be a multiple of {num_symbols} uses, not {self.coherence}.")
         if self.speed > 0 and self.coherence > num_symbols:
-            raise InputError(
-                f"coherence={self.coherence}, several messages, needs speed=0, not {self.speed:g}."
-            )
+            raise InputError(f"coherence={self.coherence}, over messages, needs speed=0, not {self.speed:g}.")
 
     def draw_fades(
         self, sizes: Sizes, generator: torch.Generator | None, device: torch.device

@@ -44,16 +44,12 @@ def shift_transmitter_rewards(rewards: Rewards, terminations: Any = None, follow
     if following is not None:
         last = _numbers(following, "following")
         if last.dim() and last.shape != values.shape[1:]:
-            raise InputError(
-                f"following must have the shape {list(values.shape[1:])}, not {list(last.shape)}."
-            )
+            raise InputError(f"following must have shape {list(values.shape[1:])}, not {list(last.shape)}.")
         shifted[-1:] = last
     if terminations is not None:
         ends = _numbers(terminations, "terminations")
         if ends.shape != values.shape:
-            raise InputError(
-                f"terminations must have the shape {list(values.shape)}, not {list(ends.shape)}."
-            )
+            raise InputError(f"terminations must have shape {list(values.shape)}, not {list(ends.shape)}.")
         shifted[ends.to(values.device).bool()] = 0.0
     if isinstance(rewards, Tensor):
         return shifted  # type: ignore[return-value]

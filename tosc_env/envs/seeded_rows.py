@@ -33,14 +33,10 @@ class SeededRows(Session):
         """Begin new episodes in all rows or those of ``mask``; a row whose seed is None goes on with its stream."""
         seeds = [None] * self.num_envs if seed is None else [as_seed(one) for one in seed]
         if len(seeds) != self.num_envs:
-            raise InputError(
-                f"a list of seeds has one for each of {self.num_envs} environments, not {len(seeds)}."
-            )
+            raise InputError(f"seeds must be one for each of {self.num_envs} environments, not {len(seeds)}.")
         chosen = np.ones(self.num_envs, dtype=bool) if mask is None else self._mask(mask)
         if self.present is None and not chosen.all():
-            raise InputError(
-                "the first reset with a list of seeds concerns all rows, and takes no reset_mask."
-            )
+            raise InputError("the first reset with a list of seeds is of all rows, and takes no reset_mask.")
         for i in np.flatnonzero(chosen):
             self.rows[i].reset(seeds[i])
         if chosen.all():

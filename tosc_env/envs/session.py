@@ -288,9 +288,7 @@ class Session:
 
     def _transmission_of(self, message: InFlight) -> Transmission:
         if message.transmission is None:
-            raise InputError(
-                f"{self.agents['transmitter']}: no symbols were given, which others could answer."
-            )
+            raise InputError(f"{self.agents['transmitter']}: no symbols were given that others can answer.")
         return message.transmission
 
     def _seed(self, seed: int | None) -> None:

@@ -1,10 +1,9 @@
 """Streams of random numbers that no attacker may know: the channel's while it learns and is measured, and candidates'.
 
-An attacker's class is written by somebody who has read this source, and who knows or guesses the seed of a run.  So
-the seed of each stream is the digest of that seed, of its purpose, and of the weights of the system under attack,
-which no threat model hands over: the referee replays it, and whoever has the seed alone does not.  Of a system without
-weights the seed is all, and must then be secret itself (``evaluate(seed=None)`` takes one from the operating system).
-The generators are torch's, for simulation: they are no ciphers.
+An attacker's author has read this source, and knows or guesses the seed of a run.  So the seed of each stream is the
+digest of that seed, of its purpose, and of the weights of the system under attack, which no threat model hands over.
+Of a system without weights the seed is all, and must then be secret itself (``evaluate(seed=None)`` takes one from the
+operating system).  The generators are torch's, for simulation: they are no ciphers.
 """
 
 from __future__ import annotations

@@ -76,9 +76,7 @@ class View:
         object.__setattr__(self, "_ask", _query_function(_Referee(game, scheme, threat, generator)))
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(
-            f"{name!r} of an attacker's view is what the threat model says, and cannot be set."
-        )
+        raise AttributeError(f"{name!r} of an attacker's view cannot be set: the threat model decides it.")
 
     def __delattr__(self, name: str) -> None:
         self.__setattr__(name, None)
@@ -95,13 +93,9 @@ class View:
     spec: SystemSpec = _told("spec", "Shapes, with the eavesdropper's own CSI.")
     threat: ThreatModel = _told("threat", "The threat model of the attacker.")
     queries: int = _told("queries", "Images sent so far; of a stochastic scheme each message counts.")
-    candidates: int = _told(
-        "candidates", "Other images encoded so far (:meth:`encode`), the same one again too."
-    )
+    candidates: int = _told("candidates", "Other images encoded so far, the same one again too.")
     device: torch.device = _told("device", "The device of all tensors.")
-    num_images: int = _told(
-        "num_images", "Images of its own that may be paired with symbols within the budget."
-    )
+    num_images: int = _told("num_images", "Images of its own that may be sent within the query budget.")
     augmentations: int = _told(
         "augmentations",
         "V, ways in which each image may be changed (:mod:`tosc_env.data.augmentation`) and sent, the first as it is; "
@@ -402,9 +396,7 @@ class _Referee:
 
     def _deny_pairs(self) -> None:
         if self._scheme.keyed and self._threat.keys == "without-pairs":
-            raise DeniedError(
-                "the threat model denies pairs of images and encrypted symbols (keys='without-pairs')."
-            )
+            raise DeniedError("the threat model denies pairs of images and symbols (keys='without-pairs').")
 
     def _as_known(self, symbols: Tensor, round_: Round, context: Context) -> Tensor:
         """Noiseless symbols as known to an attacker that may have the key."""
