@@ -129,8 +129,7 @@ class GameConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.data, str):
             raise InputError(
-                f"data is the name of a data set, not {shown(self.data)}; images of your own are played with "
-                "Game(source, ...), and tosc_env.as_source makes a source of them."
+                f"data is a data set's name, not {shown(self.data)}; as_source makes images the source of a Game."
             )
         check_fields(self, but=("nodes", "snr_db", "eavesdropper_snr_db", *_KWARGS))
         for name, beside in _KWARGS.items():
@@ -206,8 +205,7 @@ class Game:
         check_source(source, "source")
         if torch.get_default_dtype() is not torch.float32:
             raise InputError(
-                f"games are played in float32, and torch.set_default_dtype has made {torch.get_default_dtype()} the "
-                "usual type: set it back to torch.float32."
+                f"games are played in float32, not {torch.get_default_dtype()}: set torch.set_default_dtype back."
             )
         if config is None:
             config = GameConfig(source.name, task="classification")
@@ -534,8 +532,7 @@ class _Gains(dict[str, Tensor]):
 
     def __missing__(self, node: str) -> Tensor:
         raise InputError(
-            f"the gains of {node!r} are not known to the transmitter; transmitter_csi=[{node!r}] makes them so "
-            f"(on the command line --transmitter-csi {node})."
+            f"the transmitter does not know the gains of {node!r}; transmitter_csi=[{node!r}] does it."
         )
 
 

@@ -373,8 +373,7 @@ def _check_place(stage: Stage, backbone: PrivacyScheme, before: list[Stage]) -> 
     ):
         if has != needs:
             raise InputError(
-                f"the stage {stage.name!r} was made for {what} {has!r}, and gets {needs!r} here; give it by name, or "
-                "make it with the scheme's spec and constellation."
+                f"the stage {stage.name!r} was made for {what} {has!r}, and gets {needs!r} here; give it by name."
             )
     keyed = next((one for one in reversed(before) if one.keyed), None)
     if keyed is not None and stage.constellation not in (None, incoming):

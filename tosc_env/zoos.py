@@ -333,8 +333,7 @@ def _check_file(path: str, game: Game, options: Mapping[str, Any] | None = None)
     for name in options or {}:
         if name not in allowed:
             raise InputError(
-                f"scheme_kwargs of the trained weights {path} may set {', '.join(allowed)}, not {shown(name)}: "
-                "that was settled when they were trained."
+                f"of the trained weights {path} scheme_kwargs may set {', '.join(allowed)}, not {shown(name)}."
             )
 
 
@@ -370,6 +369,5 @@ def check_shapes(
     spec = policy.spec
     if kind == "eavesdropper" and spec.num_csi == played.num_csi > 1 and spec.layout != played.layout:
         raise InputError(
-            f"the eavesdropper {policy.name!r} was made for CSI of the {spec.layout}, and this channel's is of the "
-            f"{played.layout}; train one over this channel."
+            f"the eavesdropper {policy.name!r} was made for CSI of the {spec.layout}, not of the {played.layout}."
         )

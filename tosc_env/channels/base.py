@@ -100,10 +100,7 @@ class Channel:
     def check(self, num_symbols: int) -> None:
         """Raise InputError when this channel cannot carry messages of ``num_symbols`` channel uses."""
         if self.fading and self.coherence and self.coherence > num_symbols and self.coherence % num_symbols:
-            raise InputError(
-                f"a coherence of {self.coherence} channel uses is longer than a message of {num_symbols} and "
-                f"not a whole multiple of it; choose at most {num_symbols} or a multiple of it."
-            )
+            raise InputError(f"coherence must be up to or a multiple of {num_symbols}, not {self.coherence}.")
 
     def draw(
         self,
@@ -252,9 +249,9 @@ def per_use(fades: Tensor, layout: CSILayout, num_symbols: int) -> Tensor:
     if len(layout.fade_of_use) == num_symbols:
         return fades[..., _uses(layout, str(fades.device))]
     if layout.fade_of_use or count != num_symbols:
+        uses = len(layout.fade_of_use) or count
         raise InputError(
-            f"a layout of CSI for {len(layout.fade_of_use) or count} channel uses does not say which of {count} fades "
-            f"each of {num_symbols} has."
+            f"a CSI layout of {uses} uses tells not which of {count} fades each of {num_symbols} has."
         )
     return fades
 

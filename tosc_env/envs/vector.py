@@ -144,8 +144,7 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
         resting = session.over | (session.cycles >= self._limit)
         if mode is AutoresetMode.DISABLED and resting.any():
             raise InputError(
-                f"{int(resting.sum())} of {self.num_envs} episodes are over; with autoreset_mode DISABLED, "
-                'reset them with reset(options={"reset_mask": terminations}) before the next step.'
+                f"{int(resting.sum())} of {self.num_envs} episodes are over; reset them by a reset_mask first."
             )
         agent, space = session.agents[self.role], self.single_action_space
         chosen = as_action(

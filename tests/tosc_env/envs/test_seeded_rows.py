@@ -128,7 +128,7 @@ def test_wrong_seeds_change_nothing(seed, sentence):
 def test_a_mask_needs_rows_that_have_begun():
     env = both("eavesdropper", MODES[1])[0]
     env.reset(seed=1)
-    with pytest.raises(InputError, match="first reset with a list of seeds concerns all rows"):
+    with pytest.raises(InputError, match="first reset with a list of seeds is of all rows"):
         env.reset(seed=SEEDS, options={"reset_mask": np.array([True, False, False])})
     with pytest.raises(InputError, match="takes no seed"):
         env.reset(seed=1, options={"reset_mask": np.array([True, False, False])})
