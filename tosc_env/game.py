@@ -129,7 +129,7 @@ class GameConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.data, str):
             raise InputError(
-                f"data is a data set's name, not {shown(self.data)}; as_source makes images the source of a Game."
+                f"data is a data set's name, not {shown(self.data)}; tosc_env.as_source takes images of yours."
             )
         check_fields(self, but=("nodes", "snr_db", "eavesdropper_snr_db", *_KWARGS))
         for name, beside in _KWARGS.items():
