@@ -16,19 +16,7 @@ from tosc_env.errors import InputError, ToscError
 
 
 class AsyncChecks:
-    """Results of checks, kept on the device until :meth:`synchronize`.
-
-    Example:
-        >>> import torch
-        >>> from tosc_env.modulation import check_points, constellation_points
-        >>> checks = AsyncChecks()
-        >>> with checks.collect():
-        ...     check_points(torch.zeros(1, 4), constellation_points("qpsk"), "qpsk")
-        >>> checks.synchronize()
-        Traceback (most recent call last):
-        ...
-        tosc_env.errors.InputError: a symbol was no point of 'qpsk'.
-    """
+    """Results of checks, kept on the device until :meth:`synchronize`."""
 
     def __init__(self) -> None:
         self._failed: dict[str, tuple[Tensor, type[ToscError]]] = {}
@@ -43,23 +31,13 @@ class AsyncChecks:
             _current.reset(token)
 
     def add(self, failed: Tensor, message: str, error: type[ToscError] = InputError) -> None:
-        """Add a check's result.
-
-        Args:
-            failed: bool [], on any device.
-            message: of the error, the same for all results of one check.
-            error: to be raised if it failed.
-        """
+        """Add a check's result, bool [] on any device; its message is the same for all results of one check."""
         if message in self._failed:
             failed = self._failed[message][0] | failed
         self._failed[message] = failed, error
 
     def synchronize(self) -> None:
-        """Read all results since the last call, which waits for the device.
-
-        Raises:
-            InputError: a check failed; or the error that it was added with.
-        """
+        """Read all results since the last call, which waits for the device, and raise the error of one that failed."""
         results, self._failed = self._failed, {}
         for message, (failed, error) in results.items():
             if failed:

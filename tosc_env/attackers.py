@@ -15,19 +15,16 @@ from tosc_env.options import build, check_reals, check_spec
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.privacy.view import View
 from tosc_env.registry import Registry
-from tosc_env.types import SystemSpec
+from tosc_env.types import USUAL_SPEC, SystemSpec
 
 eavesdroppers: Registry[Eavesdropper] = Registry("eavesdropper", group="tosc_env.eavesdroppers")
 register_eavesdropper = eavesdroppers.register
 
 
 class Eavesdropper(nn.Module, ABC):
-    """An attacker on its own link.
+    """An attacker on its own link, of a system with the shapes ``spec``.
 
     A subclass learns in :meth:`fit` and overrides one or more of ``reconstruct``, ``match`` and ``infer``.
-
-    Args:
-        spec: the system's shapes, with ``num_csi`` of the eavesdropper's own link.
 
     Attributes:
         instant: whether fitting takes no time and no queries, so that an environment does it on the spot.
@@ -36,8 +33,7 @@ class Eavesdropper(nn.Module, ABC):
         inferred: name and number of values of each quantity that :meth:`infer` gives logits of (``label``, or a
             private attribute), in the order of the logits' columns.
         match_figure: the name under which its :meth:`match` is reported.
-        fitted_under: the threat model under which it was fitted, which ``fit_eavesdropper`` and the card of a file
-            say; None: nobody did.
+        fitted_under: the threat model under which it was fitted; None: nobody said.
         repeated: whether it takes ``received`` [B, R, 2n] and ``csi`` [B, R, c] of R transmissions of the same
             image (``ThreatModel.receptions``).
     """
@@ -57,7 +53,7 @@ class Eavesdropper(nn.Module, ABC):
 
     @classmethod
     def nothing_to_attack(cls, view: View) -> str | None:
-        """The reason why there is nothing to attack here (no codebook, key, or private attributes); else None."""
+        """The reason why there is nothing to attack here, such as no codebook; else None."""
         return None
 
     @property
@@ -76,10 +72,7 @@ class Eavesdropper(nn.Module, ABC):
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
         """Learn from the view; return plain values for the record (epochs, losses).
 
-        Args:
-            view: images, queries, CSI as the threat model allows; raises DeniedError on the rest.
-            generator: the only source of randomness.
-            progress: called with ``(done, total, {name: value})``, or None.
+        ``generator`` is the only source of randomness; ``progress`` is called with ``(done, total, {name: value})``.
         """
 
     def reconstruct(self, received: Tensor, csi: Tensor) -> Tensor:
@@ -100,23 +93,13 @@ class Eavesdropper(nn.Module, ABC):
 
 
 def answered(attacker: Eavesdropper, capability: str, shape: Sequence[int], *seen: Tensor) -> Tensor:
-    """What one of an attacker's capabilities makes of what it has seen, if it is floating-point numbers of a shape;
-    InputError otherwise."""
+    """What one of an attacker's capabilities makes of what it has seen; InputError unless its shape is right."""
     what = f"{capability} of the eavesdropper {attacker.name!r}"
     return check_reals(getattr(attacker, capability)(*seen), what, shape)
 
 
 def make_eavesdropper(
-    eavesdropper: str | Eavesdropper, spec: SystemSpec | None = None, **options: Any
+    eavesdropper: str | Eavesdropper, spec: SystemSpec = USUAL_SPEC, **options: Any
 ) -> Eavesdropper:
     """Make a fresh, untrained eavesdropper from its registered name; an object is handed back as it is."""
-    made = build(
-        eavesdroppers,
-        Eavesdropper,
-        eavesdropper,
-        options,
-        SystemSpec((3, 32, 32), 10) if spec is None else spec,
-    )
-    if isinstance(eavesdropper, str):
-        made.name = made.name or eavesdropper
-    return made
+    return build(eavesdroppers, Eavesdropper, eavesdropper, options, spec)

@@ -1,8 +1,4 @@
-"""Constraints of a transmission: each takes symbols [B, 2n] to symbols as they are sent.
-
-Constraints belong to a transmission, not to a game: each scheme brings its own, and a batch may mix them by row
-(:class:`~tosc_env.mixture.Mixture`).
-"""
+"""Constraints of a transmission: each takes symbols [B, 2n] to symbols as they are sent."""
 
 from __future__ import annotations
 
@@ -22,11 +18,7 @@ Constraint = Callable[[Tensor], Tensor]
 
 
 def mean_power(symbols: Tensor) -> Tensor:
-    """Symbols scaled to unit mean energy per message; all zeros stay zeros.
-
-    >>> mean_power(torch.tensor([[3.0, 0.0, 0.0, 4.0]])).square().sum() / 2
-    tensor(1.)
-    """
+    """Symbols scaled to unit mean energy per message; all zeros stay zeros."""
     symbols = symbols.float()
     # Scaled first, so that neither huge nor tiny symbols leave float32 when squared; the result does not depend on
     # the scale, so no gradient is lost by detaching it.
@@ -36,11 +28,7 @@ def mean_power(symbols: Tensor) -> Tensor:
 
 
 def constraint_of(constellation: str | None) -> Constraint:
-    """:func:`mean_power` for symbols of any value (None), else that each is a point of the constellation.
-
-    Raises:
-        InputError: no such constellation; when applied, a symbol that is none of its points.
-    """
+    """:func:`mean_power` for symbols of any value (None), else that each is a point of the constellation."""
     if constellation is None:
         return mean_power
     constellation_points(constellation)

@@ -12,21 +12,14 @@ from tosc_env.errors import InputError, shown
 def resolve_device(device: str | torch.device) -> torch.device:
     """The torch device of a name, with its index: ``"cuda"`` becomes ``"cuda:0"``, so that equal devices compare equal.
 
-    Raises:
-        InputError: the name means no device, or none that this machine has.
-
-    Example:
-        >>> resolve_device("cpu")
-        device(type='cpu')
+    InputError where the name means no device, or none that this machine has.
     """
     if not isinstance(device, (str, torch.device)):
         raise InputError(f"device must be a name such as 'cpu' or 'cuda:0', not {shown(device)}.")
     try:
         found = torch.device(device)
     except RuntimeError as error:
-        raise InputError(
-            f"device {device!r} is not a torch device; use 'cpu', 'cuda' or 'cuda:0'."
-        ) from error
+        raise InputError(f"device {device!r} is none of torch; use 'cpu', 'cuda' or 'cuda:0'.") from error
     if found.type == "cpu":
         return torch.device("cpu")
     if found.type != "cuda":
@@ -41,10 +34,6 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """A copy of a NumPy array on a device; the host does not wait for it.
-
-    >>> to_device(np.array([True, False]), torch.device("cpu"))
-    tensor([ True, False])
-    """
+    """A copy of a NumPy array on a device; the host does not wait for it."""
     # The copy on the host may go at once: CUDA has staged it when the call returns.
     return torch.tensor(array).to(device, non_blocking=True)

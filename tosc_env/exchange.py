@@ -63,11 +63,8 @@ def rollout(
     """Send each of these images once, under message numbers that no other message has.
 
     Args:
-        game: with the channel and SNRs.
-        scheme: the scheme that sends.
         generator: the only source of randomness, on the game's device.
         index: int64 [N], images of the game's source; None: all of them.
-        batch_size: images at once.
         knobs: of the scheme's stages, the same value for every message (:attr:`Context.knobs
             <tosc_env.types.Context.knobs>`); others have their usual values.
 

@@ -13,7 +13,7 @@ The game owns the images, the channel and the rules, and knows no particular pol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Real
 from typing import Annotated, Any
@@ -33,7 +33,6 @@ from tosc_env.modulation import constellation_points
 from tosc_env.nodes import MOST_ANTENNAS, WIRETAP, Node, as_nodes
 from tosc_env.options import (
     MOST_MESSAGES,
-    MOST_SYMBOLS,
     Count,
     Weight,
     Within,
@@ -48,15 +47,30 @@ from tosc_env.options import (
 from tosc_env.rewards import Outcome, PrivacyUtility, Reward, checked_rewards, make_reward
 from tosc_env.snr import SNR, SNRRange
 from tosc_env.tasks import Task, make_task
-from tosc_env.types import Context, Leak, Reception, Round, Scores, SystemSpec, Transmission, Waves
+from tosc_env.types import (
+    MOST_SYMBOLS,
+    Context,
+    Leak,
+    Reception,
+    Round,
+    Scores,
+    SystemSpec,
+    Transmission,
+    Waves,
+)
 
 EXTRA_METRICS: dict[str, Callable[[Outcome], Tensor]] = {
     "ssim": lambda outcome: metrics.ssim(outcome.reconstruction, outcome.images),
 }
 """Costly figures computed on request only (``metrics=("ssim",)``), float [B]; a larger one is a worse leak."""
 
-
-_KWARGS = ("data_kwargs", "task_kwargs", "channel_kwargs", "reward_kwargs")
+_KWARGS = {
+    "data_kwargs": ("name", "split", "half", "device"),
+    "task_kwargs": ("task", "source"),
+    "channel_kwargs": ("channel",),
+    "reward_kwargs": ("reward",),
+}
+"""Fields that hold options, and what is none of them."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,7 @@ class GameConfig:
         data, data_kwargs: a registered data set and its options.
         task, task_kwargs: a task, or a registered name; by default the one people expect on the data.
         channel, channel_kwargs: a channel, or a registered name.
-        num_symbols: n, complex channel uses per message, at least 1.
+        num_symbols: n, complex channel uses per message.
         snr_db: Es/N0 per complex symbol of the legitimate link: a number, a list of choices, or a range
             ``{"low": 0, "high": 20}``, drawn per episode.
         eavesdropper_snr_db: the same for every eavesdropper's link, drawn for each; None makes them equal to the
@@ -115,16 +129,10 @@ class GameConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.data, str):
             raise InputError(
-                f"data is the name of a data set, not {shown(self.data)}; images of your own are played with "
-                "Game(source, ...), and tosc_env.as_source makes a source of them."
+                f"data is a data set's name, not {shown(self.data)}; tosc_env.as_source takes images of yours."
             )
         check_fields(self, but=("nodes", "snr_db", "eavesdropper_snr_db", *_KWARGS))
-        for name, beside in (
-            ("data_kwargs", ("name", "split", "half", "device")),
-            ("task_kwargs", ("task", "source")),
-            ("channel_kwargs", ("channel",)),
-            ("reward_kwargs", ("reward",)),
-        ):
+        for name, beside in _KWARGS.items():
             named_options(name, getattr(self, name), beside)
         if self.task is None:
             names = usual_attributes(self.data)
@@ -132,9 +140,7 @@ class GameConfig:
             if names and self.task_kwargs is None:
                 object.__setattr__(self, "task_kwargs", {"names": list(names)})
         if self.privacy_weight is not None and self.reward_fn is not None:
-            raise InputError(
-                "privacy_weight belongs to the default reward; a reward_fn of your own sets its own."
-            )
+            raise InputError("privacy_weight is of the default reward; a reward_fn of yours has its own.")
         # A card holds these however they were given, so that equal settings are equal.
         for name in ("data_kwargs", "task_kwargs", "channel_kwargs"):
             object.__setattr__(self, name, dict(getattr(self, name) or {}))
@@ -153,8 +159,7 @@ class GameConfig:
     def plain(self) -> dict[str, Any]:
         """Return plain values for a card: the fields that decide data and link, and others that are not the default.
 
-        Raises:
-            InputError: something was given as an object, which no card can hold.
+        InputError where something was given as an object, which no card can hold.
         """
         always = ("data", "data_kwargs", "task", "task_kwargs", "channel", "channel_kwargs")
         values = {
@@ -183,9 +188,6 @@ class Game:
     Attributes:
         config: the rules, with task, channel and reward as the objects they have become.
 
-    Raises:
-        InputError: any of the rules out of its range.
-
     Example:
         >>> import torch
         >>> from tosc_env.data import make_source
@@ -203,8 +205,7 @@ class Game:
         check_source(source, "source")
         if torch.get_default_dtype() is not torch.float32:
             raise InputError(
-                f"games are played in float32, and torch.set_default_dtype has made {torch.get_default_dtype()} the "
-                "usual type: set it back to torch.float32."
+                f"games are played in float32, not {torch.get_default_dtype()}: set torch.set_default_dtype back."
             )
         if config is None:
             config = GameConfig(source.name, task="classification")
@@ -220,53 +221,43 @@ class Game:
         rules = replace(rules, **changes)
         self.num_symbols, self.repeat = rules.num_symbols, rules.repeat
         self.nodes, self.transmit_antennas = as_nodes(rules.nodes), rules.transmit_antennas
-        _check_names(rules, "transmitter_csi", "node", [node.name for node in self.nodes])
-        _check_names(rules, "metrics", "metric", EXTRA_METRICS)
+        names = [node.name for node in self.nodes]
+        for kind, given, known in (
+            ("node", rules.transmitter_csi, names),
+            ("metric", rules.metrics, list(EXTRA_METRICS)),
+        ):
+            for name in given:
+                if name not in known:
+                    raise unknown(kind, name, known)
         self.source = source
-        self.task = make_task(
-            "classification" if rules.task is None else rules.task, source, **(rules.task_kwargs or {})
-        )
+        self.task = make_task(rules.task or "classification", source, **(rules.task_kwargs or {}))
         self.channel = make_channel(rules.channel, **(rules.channel_kwargs or {}))
         self.channel.check(self.num_symbols)
         self.snr_db = SNRRange.parse(rules.snr_db if self.nodes[0].snr_db is None else self.nodes[0].snr_db)
-        others = rules.eavesdropper_snr_db
         self._snrs: dict[str, SNRRange | None] = {}
         for node in self.nodes[1:]:
-            own = others if node.snr_db is None else node.snr_db
+            own = rules.eavesdropper_snr_db if node.snr_db is None else node.snr_db
             self._snrs[node.name] = None if own is None else SNRRange.parse(own, "eavesdropper_snr_db")
-        self.reward = _make_reward(rules)
+        weight = {} if rules.privacy_weight is None else {"privacy_weight": rules.privacy_weight}
+        reward = "privacy-utility" if rules.reward_fn is None else rules.reward_fn
+        self.reward = make_reward(reward, **{**(rules.reward_kwargs or {}), **weight})
         self.metrics = tuple(rules.metrics)
         self.floor = source.statistics.mean_image_mse
         self.constellation = rules.constellation
         self._constraint = constraint_of(self.constellation)
-        self.config = replace(
-            rules,
-            task=self.task,
-            task_kwargs=None,
-            channel=self.channel,
-            channel_kwargs=None,
-            reward_fn=self.reward,
-            reward_kwargs=None,
-            privacy_weight=None,
+        settled: dict[str, Any] = dict.fromkeys(
+            ("task_kwargs", "channel_kwargs", "reward_kwargs", "privacy_weight")
         )
+        self.config = replace(rules, task=self.task, channel=self.channel, reward_fn=self.reward, **settled)
 
     def with_rules(self, **changes: Any) -> Game:
         """A copy of the game with other rules (``snr_db=0.0``, say) or another ``source=``."""
         return Game(changes.pop("source", self.source), self.config, **changes)
 
     def identity(self) -> dict[str, Any]:
-        """Describe what determines a result of this game (:mod:`tosc_env.identity`): its images, what is known of
-        their data set, and every rule."""
-        rules = {f.name: getattr(self.config, f.name) for f in fields(GameConfig)}
-        for name in (
-            "data",
-            "data_kwargs",
-            "task_kwargs",
-            "channel_kwargs",
-            "reward_kwargs",
-            "privacy_weight",
-        ):
-            rules.pop(name)  # the source, and the objects that these have become
+        """Describe what determines a result of this game: its images, what is known of their data set, every rule."""
+        others = (*_KWARGS, "privacy_weight")  # of which objects were made
+        rules = {name: getattr(self.config, name) for name in _RULES if name not in others}
         others = rules["eavesdropper_snr_db"]
         rules |= {
             "snr_db": self.snr_db.plain(),
@@ -289,38 +280,26 @@ class Game:
         """The SNRs of a node's link, per antenna."""
         return self._snrs.get(node) or self.snr_db
 
-    @property
-    def eavesdropper_snr_db(self) -> SNRRange | None:
-        """The first eavesdropper's own SNRs; None: it has the receiver's."""
-        return self._snrs[self.adversaries[0]]
-
     def with_only(self, node: str) -> Game:
         """A copy of the game with this eavesdropper alone."""
-        if not isinstance(node, str) or node not in self.adversaries:
+        if node not in self.adversaries:
             raise unknown("eavesdropper", node, self.adversaries)
-        kept = (self.nodes[0], *(one for one in self.nodes[1:] if one.name == node))
-        names = [one.name for one in kept]
-        known = [name for name in self.config.transmitter_csi if name in names]
+        kept = [one for one in self.nodes if one.name == node or not one.adversary]
+        known = [one.name for one in kept if one.name in self.config.transmitter_csi]
         return self.with_rules(nodes=kept, transmitter_csi=known)
 
     @property
     def points(self) -> Tensor | None:
         """The constellation's complex64 points [M] where symbols must be points, else None."""
-        if self.constellation is None:
-            return None
-        return constellation_points(self.constellation, device=self.device)
+        name = self.constellation
+        return None if name is None else constellation_points(name, device=self.device)
 
     @property
     def spec(self) -> SystemSpec:
         """The shapes a policy needs to know."""
-        return SystemSpec(
-            self.source.image_shape,
-            self.task.num_outputs,
-            self.num_symbols,
-            self.channel.num_csi(self.num_symbols),
-            self.task.binary,
-            self.channel.layout(self.num_symbols),
-        )
+        uses, task = self.num_symbols, self.task
+        num_csi, layout = self.channel.num_csi(uses), self.channel.layout(uses)
+        return SystemSpec(self.source.image_shape, task.num_outputs, uses, num_csi, task.binary, layout)
 
     # -- draw ---------------------------------------------------------------------------------------
 
@@ -340,8 +319,7 @@ class Game:
             generator: the only source of randomness, on the game's device.
             previous: the last round, whose episode goes on (same SNR, fades within their coherence, the
                 image again under ``repeat``).
-            restart: bool [B], rows that begin a new episode instead; by default all when there is no
-                ``previous`` and none otherwise.
+            restart: bool [B], rows that begin a new episode instead; None: all without a ``previous``, else none.
             index: int64 [B], these images of the source instead of random ones.
 
         How many numbers are taken from the stream depends on B alone, never on ``restart``.
@@ -387,13 +365,10 @@ class Game:
         self, round_: Round, generator: torch.Generator | None = None, environment: int = 0
     ) -> Context:
         """The context of a round; outside of any environment ``environment`` is 0."""
-        links = {name: round_.links[name] for name in self.config.transmitter_csi}
-        gains = _Gains(
-            {
-                name: check_dense(self.channel.gains(link, self.num_symbols), f"the gains of {name}")
-                for name, link in links.items()
-            }
-        )
+        gains = _Gains()
+        for name in self.config.transmitter_csi:
+            known = self.channel.gains(round_.links[name], self.num_symbols)
+            gains[name] = check_dense(known, f"the gains of {name}")
         layout = self.channel.layout(self.num_symbols)
         return Context(round_.snr_db, round_.message, environment, generator, gains=gains, layout=layout)
 
@@ -402,13 +377,10 @@ class Game:
     def checked(self, symbols: Tensor) -> Tensor:
         """Return symbols as float32; InputError unless their shape is [B, 2n]."""
         check_dense(symbols, "symbols")
-        if not isinstance(symbols, Tensor) or symbols.is_complex():
-            raise InputError(f"symbols must be a tensor of real numbers, I and Q, not {shown(symbols)}.")
-        if symbols.dim() != 2 or symbols.shape[1] != 2 * self.num_symbols:
-            raise InputError(
-                f"symbols must have the shape [B, {2 * self.num_symbols}] (I and Q of {self.num_symbols} channel "
-                f"uses, interleaved), not {list(symbols.shape)}."
-            )
+        width = 2 * self.num_symbols
+        real = isinstance(symbols, Tensor) and not symbols.is_complex()
+        if not real or symbols.dim() != 2 or symbols.shape[1] != width:
+            raise InputError(f"symbols must be real numbers [B, {width}], I and Q, not {shown(symbols)}.")
         return symbols.float()
 
     def normalise(self, symbols: Tensor) -> Tensor:
@@ -431,9 +403,6 @@ class Game:
             constraint: of :mod:`tosc_env.constraints`; by default that of the game's ``constellation``.
             precode: from the symbols on the first antenna to the waves of all antennas, which are then scaled to the
                 energy of the symbols.
-
-        Raises:
-            InputError: the wrong shape, or a symbol that is none of the constellation's points.
         """
         check_is(round_, Round, "round_")
         for name, function in (("constraint", constraint), ("precode", precode)):
@@ -441,9 +410,7 @@ class Game:
                 raise InputError(f"{name} must be a function or None, not {shown(function)}.")
         symbols = self.checked(symbols)
         if len(symbols) != len(round_.message):
-            raise InputError(
-                f"symbols must be of the round's {len(round_.message)} messages, not {len(symbols)}."
-            )
+            raise InputError(f"symbols must be of the {len(round_.message)} messages, not of {len(symbols)}.")
         sent = (self._constraint if constraint is None else constraint)(symbols)
         check_reals(sent, "what constraint returns", symbols.shape)
         signal = torch.view_as_complex(sent.unflatten(1, (self.num_symbols, 2)))[:, None]
@@ -457,12 +424,10 @@ class Game:
             name: self.channel.observe(self.channel.apply(signal, link), link, weights)
             for name, link in round_.links.items()
         }
+        num_csi = self.channel.num_csi(self.num_symbols)
         for name, reception in receptions.items():
-            for what, size in (
-                ("received", 2 * self.num_symbols),
-                ("csi", self.channel.num_csi(self.num_symbols)),
-            ):
-                check_reals(getattr(reception, what), f"{what} of {name}", (len(symbols), size))
+            check_reals(reception.received, f"received of {name}", sent.shape)
+            check_reals(reception.csi, f"csi of {name}", (len(sent), num_csi))
         return Transmission(receptions, sent, weights)
 
     def pool(self, round_: Round, transmission: Transmission) -> Reception:
@@ -476,56 +441,37 @@ class Game:
     def score(
         self, round_: Round, decision: Tensor, reconstructions: Tensor | Mapping[str, Tensor]
     ) -> Scores:
-        """Rewards and figures of a round.
+        """Rewards and figures of a round, from the receiver's hard decisions, in the form of ``round_.targets``, and
+        each eavesdropper's images [B, C, H, W] by its node (an only one's need no name).
 
         Each eavesdropper is paid for its own reconstruction; transmitter and receiver get, row by row, the least of
         their rewards against each eavesdropper.
-
-        Args:
-            round_: from :meth:`draw`.
-            decision: the receiver's hard decisions, in the form of ``round_.targets``.
-            reconstructions: each eavesdropper's images [B, C, H, W] by its node; an only one's need no name.
-
-        Raises:
-            InputError: a shape that does not fit; or a reward of one's own gave something else than finite
-                floating-point numbers [B] for each role.
         """
         check_is(round_, Round, "round_")
         if isinstance(reconstructions, Tensor):
             reconstructions = {self.adversaries[0]: reconstructions}
         elif not isinstance(reconstructions, Mapping):
-            raise InputError(
-                f"reconstructions must be a tensor, or tensors by node, not {shown(reconstructions)}."
-            )
-        for name in self.adversaries:
-            if name not in reconstructions:
-                raise InputError(f"the reconstruction of {name} is missing.")
+            raise InputError(f"reconstructions must be tensors by node, not {shown(reconstructions)}.")
         images = round_.batch.images
         _check_shape("decision", decision, round_.targets)
         for name in self.adversaries:
-            of = "" if len(self.adversaries) == 1 else f" of {name}"
-            _check_shape(f"reconstruction{of}", reconstructions[name], images)
+            if name not in reconstructions:
+                raise InputError(f"the reconstruction of {name} is missing.")
+            _check_shape(f"the reconstruction of {name}", reconstructions[name], images)
         accuracy = self.task.score(decision, round_.targets)
         leaks, system, rewards = {}, [], {}
         for name in self.adversaries:
-            error = metrics.mse(reconstructions[name], images)
-            outcome = Outcome(
-                accuracy, error, metrics.psnr_from_mse(error), images, reconstructions[name], self.floor
-            )
+            rebuilt = reconstructions[name]
+            error = metrics.mse(rebuilt, images)
+            outcome = Outcome(accuracy, error, metrics.psnr_from_mse(error), images, rebuilt, self.floor)
             extra = {figure: EXTRA_METRICS[figure](outcome) for figure in self.metrics}
             leaks[name] = Leak(error, outcome.psnr_db, extra)
             ours = type(self.reward) is PrivacyUtility  # which needs no looking at
             paid = self.reward(outcome) if ours else checked_rewards(self.reward, outcome)
             rewards[name] = paid["eavesdropper"]
             system.append((paid["transmitter"], paid["receiver"]))
-        transmitter, receiver = zip(*system, strict=True)
-        return Scores(
-            {"transmitter": _least(transmitter), "receiver": _least(receiver), **rewards}, accuracy, leaks
-        )
-
-
-def _least(rewards: Sequence[Tensor]) -> Tensor:
-    return rewards[0] if len(rewards) == 1 else torch.stack(list(rewards)).amin(0)
+        least = [one[0] if len(one) == 1 else torch.stack(one).amin(0) for one in zip(*system, strict=True)]
+        return Scores({"transmitter": least[0], "receiver": least[1], **rewards}, accuracy, leaks)
 
 
 def _check_drawing(
@@ -541,29 +487,17 @@ def _check_drawing(
         check_tensor(restart, "restart", [batch_size], torch.bool)
     if index is not None:
         check_tensor(index, "index", [batch_size], torch.int64)
-        if (
-            device.type == "cpu"
-            and batch_size
-            and not 0 <= int(index.min()) <= int(index.max()) < len(source)
-        ):
-            raise InputError(
-                f"index must hold positions from 0 to {len(source) - 1}, not from {int(index.min())} to "
-                f"{int(index.max())}."
-            )
+        if device.type == "cpu" and batch_size:
+            low, high, last = int(index.min()), int(index.max()), len(source) - 1
+            if low < 0 or high > last:
+                raise InputError(f"index must hold positions from 0 to {last}, not from {low} to {high}.")
 
 
 def _check_shape(what: str, given: Tensor, like: Tensor) -> None:
     check_dense(given, what)
     # It would be broadcast to a wrong score.
     if not isinstance(given, Tensor) or given.shape != like.shape:
-        has = list(given.shape) if isinstance(given, Tensor) else shown(given)
-        raise InputError(f"{what} must have the shape {list(like.shape)}, not {has}.")
-
-
-def _check_names(rules: GameConfig, rule: str, kind: str, allowed: Collection[str]) -> None:
-    for name in getattr(rules, rule):
-        if name not in allowed:
-            raise unknown(kind, name, allowed)
+        raise InputError(f"{what} must have the shape {list(like.shape)}, not {shown(given)}.")
 
 
 def _on_first(signal: Tensor, antennas: int) -> Waves:
@@ -576,16 +510,11 @@ def _checked(waves: Waves, given: Waves) -> Waves:
     """Return a precoder's waves, if they have the shape of those it was given."""
     if not isinstance(waves, Waves):
         raise InputError(f"precode must return Waves, not {type(waves).__name__}.")
-    wanted = list(given.signal.shape)
+    wanted = given.signal.shape
     for name in ("signal", "weights"):
         tensor = check_dense(getattr(waves, name), f"the {name} of precode's waves")
-        if not isinstance(tensor, Tensor):
-            raise InputError(f"precode must return a complex {name} {wanted}, not {shown(tensor)}.")
-        if not tensor.is_complex() or list(tensor.shape) != wanted:
-            raise InputError(
-                f"precode must return a complex {name} of the shape {wanted} (messages, antennas, channel uses), not "
-                f"{tensor.dtype} {list(tensor.shape)}."
-            )
+        if not isinstance(tensor, Tensor) or not tensor.is_complex() or tensor.shape != wanted:
+            raise InputError(f"precode must return a complex {name} {list(wanted)}, not {shown(tensor)}.")
     return waves
 
 
@@ -603,16 +532,8 @@ class _Gains(dict[str, Tensor]):
 
     def __missing__(self, node: str) -> Tensor:
         raise InputError(
-            f"the gains of {node!r} are not known to the transmitter; transmitter_csi=[{node!r}] makes them so "
-            f"(on the command line --transmitter-csi {node})."
+            f"the transmitter does not know the gains of {node!r}; transmitter_csi=[{node!r}] does it."
         )
 
 
 _RULES = tuple(f.name for f in fields(GameConfig) if f.name not in ("data", "data_kwargs"))
-
-
-def _make_reward(rules: GameConfig) -> Reward:
-    kwargs = dict(rules.reward_kwargs or {})
-    if rules.privacy_weight is not None:
-        kwargs["privacy_weight"] = rules.privacy_weight
-    return make_reward("privacy-utility" if rules.reward_fn is None else rules.reward_fn, **kwargs)

@@ -1,12 +1,10 @@
 """The identity of a result: one description, in plain values, of all that determines it, and one digest of it.
 
-Whoever keeps something to be used again (the state of a training, a trained attacker, a finished job) keeps beside it
-the :func:`identity` of the very objects that it was made with.  Whoever finds it makes the identity of what is at hand
-now: where the two are equal it is used, and where they are not :func:`check_identity` says what differs first.
+Whoever keeps something to be used again keeps beside it the :func:`identity` of the very objects that it was made with.
+Whoever finds it makes that of what is at hand now, and :func:`check_identity` says what differs first.
 
-Objects are described by what they hold, not by a list of what somebody thought of: a new field of a dataclass, a new
-option or a new attribute belongs to the identity from the day it is written.  An object that knows better what
-determines it has a method ``identity()``.
+Objects are described by what they hold, so that a new field, option or attribute belongs to the identity from the day
+it is written.  An object that knows better what determines it has a method ``identity()``.
 """
 
 from __future__ import annotations
@@ -48,20 +46,12 @@ _SECRET = ("key", "_key")
 
 
 def identity(**parts: Any) -> dict[str, Any]:
-    """Describe what determines a result: its parts in plain values, and the version of the code.
-
-    >>> identity(seed=3, images=torch.zeros(2))["seed"]
-    3
-    """
+    """Describe what determines a result: its parts in plain values, and the version of the code."""
     return {"recipe": RECIPE, **{name: plain(value) for name, value in parts.items()}}
 
 
 def digest(value: Any) -> str:
-    """The SHA-256 of anything that :func:`plain` describes, 64 hexadecimal digits, whatever the order of keys.
-
-    >>> digest({"a": 1, "b": (2.0,)}) == digest({"b": [2], "a": 1})
-    True
-    """
+    """The SHA-256 of anything that :func:`plain` describes, 64 hexadecimal digits, whatever the order of keys."""
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
 
 
@@ -77,30 +67,52 @@ def tensor_digest(tensors: Iterable[Tensor]) -> str:
     return found.hexdigest()
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, above: tuple[int, ...] = ()) -> Any:
     """A value as JSON holds it, equal for equal values in any process.
 
     Tensors and arrays become digests, and objects what they hold: their ``identity()`` where they have one, else the
     fields of a dataclass, attributes and weights of a module, what a pickle of them would keep.
-
-    >>> plain({"snr_db": (0, 12.0), "image": torch.zeros(2, dtype=torch.uint8)})["snr_db"]
-    [0, 12]
     """
-    return _plain(value, ())
-
-
-def describe_module(module: nn.Module) -> dict[str, Any]:
-    """A module's class, what it and its parts were told (their attributes), and the digest of its weights."""
-    return _module(module, ())
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return str(value)  # for which JSON has no number
+        return int(value) if value.is_integer() and abs(value) < _EXACT else value
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)} {tensor_digest([value])}"
+    if isinstance(value, bytes | bytearray):
+        return hashlib.sha256(value).hexdigest()
+    if isinstance(value, torch.device | torch.dtype | Path):
+        return str(value)
+    if id(value) in above:
+        return "itself"
+    above = (*above, id(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(one, above) for key, one in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted((plain(one, above) for one in value), key=lambda one: json.dumps(one, sort_keys=True))
+    if isinstance(value, Sequence):
+        return [plain(one, above) for one in value]
+    if isinstance(value, type):
+        return _name(value)
+    if callable(getattr(value, "identity", None)):
+        return plain(value.identity(), above)
+    if isinstance(value, nn.Module):
+        return describe_module(value, above)
+    if is_dataclass(value):
+        held = {f.name: getattr(value, f.name) for f in fields(value)}
+        return {"class": _class(type(value)), **plain(held, above)}
+    return _object(value, above)
 
 
 def difference(theirs: Any, ours: Any) -> tuple[str, Any, Any] | None:
-    """The name of the first thing in which two identities differ, with both values; None where they are equal.
-
-    A difference that says something to a reader goes before one of digests.
-
-    >>> difference({"data": {"sha256": "a"}, "seed": 0}, {"data": {"sha256": "b"}, "seed": 1})
-    ('seed', 0, 1)
+    """The name of the first thing in which two identities differ, with both values; None where they are equal. One that
+    says something to a reader goes before one of digests.
     """
     found = list(_differences((), theirs, ours))
     if not found:
@@ -117,14 +129,10 @@ def check_identity(
     asked_then: Mapping[str, Any] | None = None,
     asked_now: Mapping[str, Any] | None = None,
 ) -> None:
-    """Raise CheckpointError where what lies at a path was made with anything else than what is at hand.
+    """Raise CheckpointError where what lies at a path, of the identity ``theirs``, was made with anything but ``ours``.
 
-    Args:
-        path: the file that is about to be used.
-        theirs: the identity that was kept with it.
-        ours: the identity of what is at hand.
-        asked_then, asked_now: the options of the command that wrote the file and of this one, each with a digest of its
-            value, so that the sentence can name those that were changed.
+    ``asked_then`` and ``asked_now`` are the options of the command that wrote the file and of this one, each with a
+    digest of its value, so that the sentence can name those that were changed.
     """
     if not isinstance(theirs, Mapping) or "recipe" not in theirs:
         raise CheckpointError(
@@ -144,11 +152,7 @@ def check_identity(
 
 
 def in_words(place: str, old: Any, new: Any) -> str:
-    """What :func:`difference` found, as a reader knows it, with an open bracket for more.
-
-    >>> in_words("game.nodes.1.antennas", 1, 2), in_words("game.data.sha256", "5a", "6b")
-    ('antennas of nodes 1 (1, and 2 now', 'data (other contents now')
-    """
+    """What :func:`difference` found, as a reader knows it, with an open bracket for more."""
     parts = re.sub(r"\.(\d+)", r" \1", place).split(".")
     named = [part for part in parts if part not in (*DIGESTS, *_WHOLES)] or parts[-1:]
     listed = isinstance(old, Mapping | list) or isinstance(new, Mapping | list)
@@ -185,55 +189,17 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def _plain(value: Any, above: tuple[int, ...]) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return str(value)  # for which JSON has no number
-        return int(value) if value.is_integer() and abs(value) < _EXACT else value
-    if isinstance(value, np.ndarray):
-        value = torch.from_numpy(np.ascontiguousarray(value))
-    if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)} {tensor_digest([value])}"
-    if isinstance(value, bytes | bytearray):
-        return hashlib.sha256(value).hexdigest()
-    if isinstance(value, torch.device | torch.dtype | Path):
-        return str(value)
-    if id(value) in above:
-        return "itself"
-    above = (*above, id(value))
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one, above) for key, one in value.items()}
-    if isinstance(value, set | frozenset):
-        return sorted((_plain(one, above) for one in value), key=lambda one: json.dumps(one, sort_keys=True))
-    if isinstance(value, Sequence):
-        return [_plain(one, above) for one in value]
-    if isinstance(value, type):
-        return _name(value)
-    if callable(getattr(value, "identity", None)):
-        return _plain(value.identity(), above)
-    if isinstance(value, nn.Module):
-        return _module(value, above)
-    if is_dataclass(value):
-        held = {f.name: getattr(value, f.name) for f in fields(value)}
-        return {"class": _class(type(value)), **_plain(held, above)}
-    return _object(value, above)
-
-
 def _object(value: Any, above: tuple[int, ...]) -> Any:
     if isinstance(value, functools.partial):
-        return _plain({"call": value.func, "arguments": value.args, "options": value.keywords}, above)
+        return plain({"call": value.func, "arguments": value.args, "options": value.keywords}, above)
     if isinstance(value, types.MethodType):
-        return _plain({"call": value.__func__, "of": value.__self__}, above)
+        return plain({"call": value.__func__, "of": value.__self__}, above)
     if isinstance(value, types.FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
         told = [_code(value), value.__defaults__, value.__kwdefaults__, cells]
-        return {"function": _name(value), "sha256": digest(_plain(told, above))}
+        return {"function": _name(value), "sha256": digest(plain(told, above))}
     if isinstance(value, types.CodeType):
-        return _plain([value.co_code, value.co_names, value.co_consts], above)
+        return plain([value.co_code, value.co_names, value.co_consts], above)
     if isinstance(value, types.BuiltinFunctionType):
         return _name(value)
     if isinstance(value, torch.Generator):
@@ -244,10 +210,11 @@ def _object(value: Any, above: tuple[int, ...]) -> Any:
     attributes = {name: one for part in parts if isinstance(part, Mapping) for name, one in part.items()}
     others = [part for part in parts if part is not None and not isinstance(part, Mapping)]
     held = {**attributes, **({"state": others} if others else {})}
-    return {"class": _class(type(value)), **_plain(held, above)}
+    return {"class": _class(type(value)), **plain(held, above)}
 
 
-def _module(module: nn.Module, above: tuple[int, ...]) -> dict[str, Any]:
+def describe_module(module: nn.Module, above: tuple[int, ...] = ()) -> dict[str, Any]:
+    """A module's class, what it and its parts were told (their attributes), and the digest of its weights."""
     told: dict[str, Any] = {"class": _class(type(module)), **_attributes(module, above)}
     for name, part in module.named_modules():
         if not name:
@@ -271,13 +238,12 @@ def _attributes(module: nn.Module, above: tuple[int, ...]) -> dict[str, Any]:
     for name, value in vars(module).items():
         private = name.startswith("_") and not isinstance(value, bool | int | float | str)
         if name not in _OF_TORCH and name not in _SECRET and not private:
-            told[name] = _plain(value, above)
+            told[name] = plain(value, above)
     return told
 
 
 def _class(kind: type) -> str:
-    """The name of a class; with a digest of its code where it is a stranger's, whose changes :data:`RECIPE` does not
-    count."""
+    """The name of a class; with a digest of its code where it is a stranger's, which :data:`RECIPE` does not count."""
     strangers = [one for one in kind.__mro__ if one.__module__.partition(".")[0] not in _COUNTED]
     methods = {
         f"{place} {name}": inspect.unwrap(getattr(found, "fget", None) or getattr(found, "__func__", found))

@@ -1,7 +1,4 @@
-"""A backbone's symbols of each image, computed once.
-
-They are computed without a context, so they cannot depend on one.
-"""
+"""A backbone's symbols of each image, computed once: without a context, so they cannot depend on one."""
 
 from __future__ import annotations
 
@@ -90,37 +87,31 @@ class Memory:
         tensors = _tensors(parts)
         stamps = [*map(id, parts), *_stamps(tensors)]
         if self._allowed is None or stamps != self._stamps or _attributes(parts) != self._attributes:
-            self._forget()
+            self._known.clear()
             # Inference tensors do not count writes.
             self._allowed = not any(t.is_inference() for t in tensors) and self._deterministic()
             # All are kept, so that nothing new can have the identity of what is gone.
             self._kept, self._stamps = [*parts, *tensors], stamps
         return self._allowed
 
-    def attempt(self, compute: Callable[[], Tensor | None]) -> Tensor | None:
-        """Symbols from the memory; None where the backbone reads its context, if only for some images."""
-        if not self.allowed():
-            return None
-        try:
-            return compute()
-        except ContextRead:
-            self._forget()
-            self._allowed = False  # until a weight changes
-            return None
-
-    def _forget(self) -> None:
-        self._known.clear()
-
     @torch.no_grad()
     def of_source(self, source: Source, index: Tensor, ahead: bool = False) -> Tensor | None:
-        """The symbols of a source's images at ``index``; None where they exceed :data:`MEMORY_LIMIT`."""
+        """The symbols of a source's images at ``index``; None where they exceed :data:`MEMORY_LIMIT`, or where the
+        backbone reads its context, if only for some images."""
         batch, width = min(len(index), SMALL_BATCH), 2 * self._backbone.spec.num_symbols
+        if not self.allowed():
+            return None
         if len({*self._known.get(source, ()), batch}) * 4 * width * len(source) > MEMORY_LIMIT:
             return None
         known = self._known.setdefault(source, {})
         if batch not in known:
             known[batch] = _Known(len(source), width, source.device)
-        return known[batch](index, lambda rows: self._encode(source.gather(rows).images), batch, ahead)
+        try:
+            return known[batch](index, lambda rows: self._encode(source.gather(rows).images), batch, ahead)
+        except ContextRead:
+            self._known.clear()
+            self._allowed = False  # until a weight changes
+            return None
 
     def _encode(self, images: Tensor) -> Tensor:
         # Never in the reduced precision of a training around it: that is not what is sent.
@@ -131,10 +122,8 @@ class Memory:
         self._attributes = _attributes(_parts(self._backbone))
         wanted = [len(images), 2 * self._backbone.spec.num_symbols]
         if list(symbols.shape) != wanted:
-            raise InputError(
-                f"the scheme {self._backbone.name!r} must encode {len(images)} images as symbols of the shape "
-                f"{wanted}, not {list(symbols.shape)}."
-            )
+            name, found = self._backbone.name, list(symbols.shape)
+            raise InputError(f"the scheme {name!r} must encode images as symbols {wanted}, not {found}.")
         return symbols
 
     @torch.no_grad()
@@ -153,12 +142,12 @@ class Memory:
 def _streams_kept() -> Iterator[Callable[[], bool]]:
     """Restore the global streams of torch, NumPy and Python in the end; yields a function that is true if one moved."""
 
-    def states() -> tuple[bytes, bytes, object]:
-        return torch.get_rng_state().numpy().tobytes(), pickle.dumps(np.random.get_state()), random.getstate()  # noqa: NPY002
+    def states() -> bytes:
+        return pickle.dumps((torch.get_rng_state().numpy(), np.random.get_state(), random.getstate()))  # noqa: NPY002
 
+    before = states()
     numpy, python = np.random.get_state(), random.getstate()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
-        before = states()
         try:
             yield lambda: states() != before
         finally:
@@ -219,7 +208,6 @@ def _parts(module: nn.Module) -> list[nn.Module]:
 
 
 def _tensors(parts: list[nn.Module]) -> list[Tensor]:
-    """Every parameter and buffer of modules."""
     found: list[Tensor | None] = []
     for part in parts:
         found += part._parameters.values()

@@ -1,6 +1,6 @@
 """Metrics of a reconstruction: error, PSNR, SSIM, and re-identification among candidates.
 
-All functions return one number per image. Images are float32 [B, C, H, W] in [0, 1].
+Images are float32 [B, C, H, W] in [0, 1]; there is a number for each of them where nothing else is said.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from tosc_env.errors import InputError
 MIN_MSE = 1e-10
 """Smaller errors count as this: an exact copy has 100 dB, not infinity, which would break learners."""
 
-MIN_SSIM_SIDE = 6
-
 
 def mse(reconstruction: Tensor, images: Tensor) -> Tensor:
     """Mean squared error of each image over channels and pixels, float32 [B]."""
@@ -27,11 +25,7 @@ def mse(reconstruction: Tensor, images: Tensor) -> Tensor:
 
 
 def psnr_from_mse(error: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of images in [0, 1]: ``-10 log10(MSE)``, at most 100 dB.
-
-    >>> psnr_from_mse(torch.tensor([0.01, 0.0]))
-    tensor([ 20., 100.])
-    """
+    """Peak signal-to-noise ratio in dB of images in [0, 1]: ``-10 log10(MSE)``, at most 100 dB."""
     return -10.0 * torch.log10(error.clamp_min(MIN_MSE))
 
 
@@ -43,8 +37,8 @@ def psnr(reconstruction: Tensor, images: Tensor) -> Tensor:
 def psnr_clipped(reconstruction: Tensor, images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """PSNR in dB on the scale of the article's authors' public code, [B]; for comparison with published figures only.
 
-    Both images are normalised by the data set's channel mean and standard deviation [C] and clamped to
-    [0, 1], which clips most pixels.
+    Both images are normalised by channel mean and standard deviation [C] and clamped to [0, 1], which clips most
+    pixels.
     """
 
     def scale(x: Tensor) -> Tensor:
@@ -56,15 +50,10 @@ def psnr_clipped(reconstruction: Tensor, images: Tensor, mean: Tensor, std: Tens
 def ssim(reconstruction: Tensor, images: Tensor) -> Tensor:
     """Structural similarity of each image, [B], in [-1, 1] (Wang et al., 2004: Gaussian window 11, sigma 1.5).
 
-    The figure of torchmetrics, image by image.
-
-    Raises:
-        InputError: images of fewer than 6 pixels a side, which the window does not fit.
+    The figure of torchmetrics, image by image; InputError for images of fewer than 6 pixels a side.
     """
-    if min(images.shape[-2:]) < MIN_SSIM_SIDE:
-        raise InputError(
-            f"SSIM needs images of at least 6x6 pixels, not {images.shape[-2]}x{images.shape[-1]}."
-        )
+    if min(images.shape[-2:]) < 6:  # which the window does not fit
+        raise InputError(f"SSIM needs images of at least 6x6 pixels, not {list(images.shape[-2:])}.")
     x, y = torch.broadcast_tensors(reconstruction, images)
     # The window is separable, so each direction is a product with a banded matrix, which is faster than a convolution.
     rows, columns = (_window(side, x.device, x.dtype) for side in x.shape[-2:])
@@ -90,16 +79,9 @@ def _window(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 def quality(error: Tensor, floor: float) -> Tensor:
-    """``q = (M - e) / (M + e)``, [B], in [-1, 1]: the reconstruction quality of the reward.
-
-    Args:
-        error: e, the MSE of each image.
-        floor: M, the MSE of the mean-image predictor on that data set.
+    """``q = (M - e) / (M + e)``, [B] in [-1, 1], of the error e and the mean image's M: what rewards are made of.
 
     0 for the mean image, 1 for a perfect image, strictly monotone in PSNR and nowhere flat.
-
-    >>> quality(torch.tensor([0.0, 0.05, 0.15]), 0.05)
-    tensor([ 1.0000,  0.0000, -0.5000])
     """
     floor = max(floor, MIN_MSE)  # a data set of equal images has M = 0, and 0 / 0 would be no reward
     return (floor - error) / (floor + error)
@@ -113,9 +95,6 @@ def reidentification(scores: Tensor, truth: Tensor | None = None) -> Tensor:
         scores: [B, N]. A score that is no number is none: it never wins, and whoever gives one for the right candidate
             or beside it does not identify.
         truth: int64 [B], each row's right candidate; None: row b's is column b.
-
-    >>> reidentification(torch.tensor([[2.0, 1.0], [0.0, 0.0]]))
-    tensor([1.0000, 0.5000])
     """
     right = scores.diagonal()[:, None] if truth is None else scores.gather(1, truth[:, None])
     first = (scores <= right).all(1)
@@ -133,12 +112,7 @@ def pixel_scores(reconstruction: Tensor, candidates: Tensor) -> Tensor:
 def balanced_accuracy(right: Tensor, truth: Tensor) -> Tensor:
     """The mean over the values that occur of the share of right answers among those of that value, float32.
 
-    Args:
-        right: bool [N].
-        truth: int64 [N], from 0.
-
-    >>> balanced_accuracy(torch.tensor([True, True, True, False]), torch.tensor([0, 0, 0, 1]))
-    tensor(0.5000)
+    ``right`` is bool [N], ``truth`` int64 [N] from 0.
     """
     counts = torch.bincount(truth)
     shares = torch.bincount(truth, weights=right.double()) / counts
@@ -150,14 +124,7 @@ def auc(logits: Tensor, truth: Tensor) -> Tensor:
 
     It is the chance that a message of the value has the higher probability of it, softmax of the logits, than one of
     another value (Hanley and McNeil, *Radiology* 143, 1982); a tie counts one half. Where only one value occurs
-    it is 0.5.
-
-    Args:
-        logits: [N, K].
-        truth: int64 [N] in [0, K).
-
-    >>> auc(torch.tensor([[0.0, 1.0], [0.0, 3.0], [0.0, 2.0]]), torch.tensor([0, 1, 1]))
-    tensor(1.)
+    it is 0.5.  ``logits`` are [N, K], ``truth`` int64 [N] in [0, K).
     """
     probability = logits.double().log_softmax(1)
     areas = []

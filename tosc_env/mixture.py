@@ -26,12 +26,9 @@ class Mixture(Pipeline):
     Every scheme runs on all rows: on an accelerator that is cheaper than to sort them.
 
     Args:
-        schemes: with equal image shape, outputs and channel uses.
+        schemes: no mixtures, with equal image shape, outputs and channel uses; InputError for others.
         choose: from a message's context to the number of its scheme, int64 [B].
         stages: after each of them.
-
-    Raises:
-        InputError: no scheme, a mixture among them, or schemes of different systems.
 
     Example:
         >>> import tosc_env
@@ -47,8 +44,6 @@ class Mixture(Pipeline):
         backbones = _Backbones([as_pipeline(scheme).with_stages(stages) for scheme in schemes], choose)
         super().__init__(backbones)
         self.parts, self._rows, self._choose = backbones.parts, backbones.rows, choose
-
-    # -- row by row -------------------------------------------------------------------------------------
 
     def encode(self, images: Tensor, context: Context) -> Tensor:
         return self._rows(context, lambda part: part.encode(images, context))
@@ -66,17 +61,13 @@ class Mixture(Pipeline):
         self, received: Tensor, csi: Tensor, context: Context, part: str = "all"
     ) -> tuple[Tensor, Tensor, Context]:
         layout = self.layout_behind(context.layout, part)
-        if (
-            layout != context.layout and csi.shape[1] > 1
-        ):  # some rows' values are moved, and all rows have one layout
+        # Some rows' values are moved, and all rows have one layout.
+        if layout != context.layout and csi.shape[1] > 1:
             received, csi = aligned(received, csi, context.layout)
             context = replace(context, layout=layout)
         each = {one: one.recover(received, csi, context, part) for one in self.parts}
-        return (
-            self._rows(context, lambda one: each[one][0]),
-            self._rows(context, lambda one: each[one][1]),
-            context,
-        )
+        received = self._rows(context, lambda one: each[one][0])
+        return received, self._rows(context, lambda one: each[one][1]), context
 
     def layout_behind(self, layout: CSILayout, part: str = "all") -> CSILayout:
         moved = [one.layout_behind(layout, part) for one in self.parts]
@@ -98,10 +89,8 @@ class Mixture(Pipeline):
                 # Rows of other schemes must not fail its check: they hold its own first point instead.
                 point = constellation_points(part.constellation, device=symbols.device)[:1]
                 filler = torch.view_as_real(point).flatten().repeat(symbols.shape[1] // 2)
-                mine = torch.zeros_like(which, dtype=torch.bool)
-                for place, other in enumerate(self.parts):
-                    if other is part:
-                        mine = mine | (which == place)
+                places = [place for place, other in enumerate(self.parts) if other is part]
+                mine = torch.stack([which == place for place in places]).any(0)
                 given = torch.where(mine[:, None], symbols.float(), filler)
             return part.constrain(given, context)
 
@@ -115,8 +104,6 @@ class Mixture(Pipeline):
             return self._rows(
                 context, lambda part: part.send(source, index, context, keyed=keyed, ahead=ahead)
             )
-
-    # -- what follows -----------------------------------------------------------------------------------
 
     @property
     def keyed(self) -> bool:
@@ -164,9 +151,7 @@ class _Backbones(PrivacyScheme):
             raise InputError("a mixture needs at least one scheme.")
         for part in parts:
             if isinstance(part, Mixture):
-                raise InputError(
-                    f"a mixture's schemes are no mixtures themselves, and {part.title!r} is one."
-                )
+                raise InputError(f"a mixture's schemes are no mixtures, and {part.title!r} is one.")
         shapes = {(part.spec.image_shape, part.spec.num_outputs, part.spec.num_symbols) for part in parts}
         if len(shapes) > 1:
             raise InputError(f"the schemes of a mixture belong to one system, not to {sorted(shapes)}.")

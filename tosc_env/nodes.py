@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
-
-from tosc_env.errors import InputError, shown, unknown
-from tosc_env.options import check_count
+from tosc_env.errors import InputError, shown
+from tosc_env.options import Within, check_count, check_fields, check_options, named_options
 from tosc_env.snr import SNR, SNRRange
 
 MOST_ANTENNAS = 1024
@@ -29,22 +27,14 @@ class Node:
     """
 
     name: str
-    antennas: int = 1
+    antennas: Annotated[int, Within(1, MOST_ANTENNAS)] = 1
     snr_db: SNR | SNRRange | None = None
     adversary: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z][\w-]*", self.name):
-            raise InputError(
-                f"a node's name is a word of letters, digits, '_' and '-', not {shown(self.name)}."
-            )
-        if not isinstance(self.adversary, bool | np.bool_):
-            raise InputError(
-                f"adversary of node {self.name!r} is True or False, not {shown(self.adversary)}."
-            )
-        object.__setattr__(self, "adversary", bool(self.adversary))
-        count = check_count(self.antennas, f"the antennas of node {self.name!r}", high=MOST_ANTENNAS)
-        object.__setattr__(self, "antennas", count)
+            raise InputError(f"a node's name is of letters, digits, '_' and '-', not {shown(self.name)}.")
+        check_fields(self, but=("snr_db",))
         if self.snr_db is not None:
             SNRRange.parse(self.snr_db, f"snr_db of node {self.name!r}")
 
@@ -61,28 +51,14 @@ WIRETAP = (Node("receiver"), Node("eavesdropper", adversary=True))
 
 
 def wiretap(eavesdroppers: int = 1, **each: Any) -> tuple[Node, ...]:
-    """A receiver and a number of equal eavesdroppers, ``eavesdropper_0`` and on.
-
-    Args:
-        eavesdroppers: their number, at least 1.
-        each: further fields of each eavesdropper's :class:`Node`.
-
-    >>> [node.name for node in wiretap(2, snr_db=-10.0)]
-    ['receiver', 'eavesdropper_0', 'eavesdropper_1']
-    """
+    """A receiver and a number of eavesdroppers with equal fields of :class:`Node`, ``eavesdropper_0`` and on."""
     count = check_count(eavesdroppers, "eavesdroppers", high=MOST_ANTENNAS)
     return WIRETAP[0], *(Node(f"eavesdropper_{k}", adversary=True, **each) for k in range(count))
 
 
 def as_nodes(given: Any) -> tuple[Node, ...]:
-    """Nodes from objects or from dictionaries of their fields, the receiver first.
-
-    Raises:
-        InputError: not exactly one receiver, no eavesdropper, two of one name, or fields that make no node.
-
-    >>> as_nodes([{"name": "receiver", "antennas": 2}, {"name": "eve", "adversary": True}])[0].antennas
-    2
-    """
+    """Nodes from objects or from dictionaries of their fields, the receiver first; InputError unless there is one
+    receiver and an eavesdropper, each of a name of its own."""
     if isinstance(given, str | Mapping) or not isinstance(given, Sequence):
         raise InputError(f"nodes takes a list of nodes, not {shown(given)}.")
     nodes = [_node(one) for one in given]
@@ -97,9 +73,7 @@ def as_nodes(given: Any) -> tuple[Node, ...]:
     agents = [f"eavesdropper_{k}" for k in range(len(nodes) - 1)]
     for agent, name in zip(agents, names[1:], strict=True):
         if name in {"transmitter", "transmitter_0", "receiver_0", *agents} - {agent}:
-            raise InputError(
-                f"an eavesdropper cannot be called {name!r} here, as another player is; {agent!r} is free."
-            )
+            raise InputError(f"an eavesdropper cannot be called {name!r}, another player; {agent!r} is free.")
     if len(set(names)) < len(names):
         raise InputError(f"every node needs a name of its own, but they are called {', '.join(names)}.")
     return tuple(nodes)
@@ -108,12 +82,6 @@ def as_nodes(given: Any) -> tuple[Node, ...]:
 def _node(given: Any) -> Node:
     if isinstance(given, Node):
         return given
-    if not isinstance(given, Mapping):
-        raise InputError(f"a node is given as a Node or a dictionary of its fields, not {shown(given)}.")
-    allowed = [f.name for f in fields(Node)]
-    for name in given:
-        if name not in allowed:
-            raise unknown("field of a node", name, allowed)
-    if "name" not in given:
-        raise InputError(f"a node needs a name, and {shown(given)} has none.")
-    return Node(**given)
+    options = named_options("a node", given, beside=())
+    check_options(Node, "node", options)
+    return Node(**options)

@@ -19,7 +19,7 @@ from tosc_env.identity import describe_module
 from tosc_env.memory import Memory, evaluating
 from tosc_env.options import build, check_dense, check_reals, checked
 from tosc_env.schemes import PrivacyScheme, Stage, Transmit, Trial, defaults_of, listed, make_stage, schemes
-from tosc_env.types import Context, CSILayout, SystemSpec, Transmission, Waves
+from tosc_env.types import USUAL_SPEC, Context, CSILayout, SystemSpec, Transmission, Waves
 
 
 class Pipeline(PrivacyScheme):
@@ -31,25 +31,21 @@ class Pipeline(PrivacyScheme):
         logits <--backbone.decode-- <--stages[0].recover-- ... <--stages[-1].recover-- received
 
     **The backbone runs once per image** of a :class:`~tosc_env.data.base.Source` (:meth:`send`): its symbols are kept
-    for as long as the source lives, 8n bytes per image and at most :data:`~tosc_env.memory.MEMORY_LIMIT` bytes per
-    source.  Nothing is kept of a backbone that reads its context or is random, and all is dropped when a weight, a
-    submodule, a number or a string among the backbone's attributes changes.  Not noticed is a tensor written through
-    ``Tensor.data`` or a NumPy view, a hook, an option of PyTorch's own modules, and the content of a list, dictionary
-    or array.  Stages run every time.
+    for as long as the source lives, 8n bytes per image.  Nothing is kept of a backbone that reads its context or is
+    random, and all is dropped when a weight, a submodule, a number or a string among the backbone's attributes changes.
+    Not noticed is a tensor written through ``Tensor.data`` or a NumPy view, a hook, an option of PyTorch's own modules,
+    and the content of a list, dictionary or array.  Stages run every time.
 
     Args:
         backbone: any scheme.
-        stages: names, dictionaries of ``name`` and options, or objects, from the backbone to the channel. A keyed
-            object of another pipeline is copied: key and place are each pipeline's own.
+        stages: names, dictionaries of ``name`` and options, or objects, from the backbone to the channel; InputError
+            where one is unknown or their order makes no sense. A keyed object of another pipeline is copied: key and
+            place are each pipeline's own.
         name, options: of a factory that makes this pipeline: its registered name, and the plain values that make
             it again. By default those of the backbone, and all stages count as added to it.
 
     Attributes:
-        added: the stages that ``name`` and ``options`` do not make.
         receives: whether it can decode, as all but recorded symbols can.
-
-    Raises:
-        InputError: an unknown stage, or an order of stages that makes no sense.
 
     Example:
         >>> import tosc_env
@@ -72,9 +68,7 @@ class Pipeline(PrivacyScheme):
         options: dict[str, Any] | None = None,
     ) -> None:
         if isinstance(backbone, Pipeline):
-            raise InputError(
-                "a pipeline's backbone is a scheme without stages; use with_stages() to add some."
-            )
+            raise InputError("a pipeline's backbone has no stages; with_stages() adds some to a pipeline.")
         super().__init__(backbone.spec, **(backbone.options if options is None else options))
         self.name = name or backbone.name
         self.backbone: PrivacyScheme = backbone
@@ -85,7 +79,7 @@ class Pipeline(PrivacyScheme):
         made: list[Stage] = []
         for part in parts:
             stage = make_stage(part, backbone.spec, _outgoing(backbone, made))
-            _check_fits(stage, backbone, _outgoing(backbone, made))
+            _check_place(stage, backbone, made)
             if stage.keyed:
                 stage = copy.deepcopy(stage) if "_taken" in stage.__dict__ else stage
                 stage.__dict__["_taken"] = True
@@ -96,7 +90,6 @@ class Pipeline(PrivacyScheme):
             stage.use_key(None, place)
         self._made = 0 if name is None else len(made)
         self._weights: str | None = None
-        _check_order(backbone, made)
         # The backbone's own, so that every pipeline and every view of it shares what is remembered.
         self._memory: Memory = backbone.__dict__.setdefault("_memory", Memory(backbone))
         # The backbone's parts stay in the mode that each is in: it may belong to a training loop.
@@ -168,12 +161,9 @@ class Pipeline(PrivacyScheme):
     ) -> tuple[Tensor, Tensor, Context]:
         """Received symbols [B, 2n] with stages undone, and the CSI and context that go with them.
 
-        Over a fading link a stage that moves values moves the amplitudes that they have met too: the CSI is then
+        ``part`` is ``"all"`` stages, the ``"added"`` ones, or the ``"keyed"`` ones and all after the first. Over a
+        fading link a stage that moves values moves the amplitudes that they have met too: the CSI is then
         :func:`~tosc_env.channels.base.aligned`, as the context's layout says.
-
-        Args:
-            received, csi, context: as in :meth:`decode`.
-            part: ``"all"`` stages, the ``"added"`` ones, or the ``"keyed"`` ones with all that come after the first.
         """
         for stage, names in reversed(self._with_knobs()[self._first(part) :]):
             moves = _moves(stage) and csi.shape[1] > 1
@@ -213,14 +203,8 @@ class Pipeline(PrivacyScheme):
     ) -> Tensor:
         """Symbols float32 [B, 2n] of the source's images at ``index``, int64 [B], in evaluation mode.
 
-        Equals ``encode(source.gather(index).images, context)``, but the backbone runs once per image.
-
-        Args:
-            source: the images.
-            index: int64 [B].
-            context: for the stages.
-            keyed: whether the stages that need a key take part.
-            ahead: encode all of the source now, as all of it will soon be sent.
+        Equals ``encode(source.gather(index).images, context)``, but the backbone runs once per image; with ``ahead`` of
+        all images now, as all will soon be sent. Without ``keyed`` the stages that need a key take no part.
         """
         # Never in the reduced precision of a training around it: that is not what is sent.
         with evaluating(self), torch.autocast(source.device.type, enabled=False):
@@ -265,8 +249,7 @@ class Pipeline(PrivacyScheme):
         return {"weights": weights, "backbone": self.backbone.name, "stages": stages}
 
     def identity(self) -> dict[str, Any]:
-        """Describe what determines a result of this scheme (:mod:`tosc_env.identity`): its options, its weights, and
-        which keys it has."""
+        """Describe what determines a result of this scheme: its options, its weights, and which keys it has."""
         return {"name": self.name, **describe_module(self), "key": self.key_fingerprint}
 
     @property
@@ -276,9 +259,7 @@ class Pipeline(PrivacyScheme):
 
     @property
     def bits(self) -> float | None:
-        if self.constellation != self.backbone.constellation:
-            return super().bits
-        return self.backbone.bits
+        return self.backbone.bits if self.constellation == self.backbone.constellation else super().bits
 
     def guarantee(self, transmissions: int = 1) -> str | None:
         """The guarantees of all stages and the backbone; later stages cannot weaken them."""
@@ -313,11 +294,7 @@ class Pipeline(PrivacyScheme):
         return self
 
     def use_key(self, key: Any) -> Pipeline:
-        """Give a key to all keyed stages that were made without one; None leaves them their own. Returns itself.
-
-        Raises:
-            InputError: a key, and no stage that is keyed.
-        """
+        """Give a key to all keyed stages that were made without one; None leaves them their own. Returns itself."""
         if key is None:
             return self
         locked = [stage for stage in self._stages() if stage.keyed]
@@ -331,18 +308,13 @@ class Pipeline(PrivacyScheme):
         return list(self.stages)  # type: ignore[arg-type]
 
     def _with_knobs(self) -> list[tuple[Stage, dict[str, str]]]:
-        """Each stage, and the names of its knobs in the pipeline."""
         return list(zip(self._stages(), self._knobs, strict=True))
 
     def _with_usual_knobs(self, context: Context) -> Context:
         """The context with the values of all stages' knobs, for the backbone's decode."""
-        usual = {
-            names[own]: torch.full_like(context.snr_db, value)
-            for stage, names in self._with_knobs()
-            for own, value in stage.knobs.items()
-            if names[own] not in context.knobs
-        }
-        return replace(context, knobs={**usual, **context.knobs}) if usual else context
+        usual = {names[own]: v for stage, names in self._with_knobs() for own, v in stage.knobs.items()}
+        tensors = {name: torch.full_like(context.snr_db, value) for name, value in usual.items()}
+        return replace(context, knobs={**tensors, **context.knobs}) if usual else context
 
     @torch.no_grad()
     def send_images(self, images: Tensor, context: Context, *, keyed: bool = True) -> Tensor:
@@ -353,52 +325,34 @@ class Pipeline(PrivacyScheme):
             return self.protect(self.backbone.encode(images, context), context, keyed=False).float()
 
     def _backbone_symbols(self, source: Source, index: Tensor, context: Context, ahead: bool) -> Tensor:
-        symbols = self._memory.attempt(lambda: self._memory.of_source(source, index, ahead))
+        symbols = self._memory.of_source(source, index, ahead)
         return self.backbone.encode(source.gather(index).images, context) if symbols is None else symbols
 
 
 def make_scheme(
     scheme: str | PrivacyScheme,
-    spec: SystemSpec | None = None,
+    spec: SystemSpec = USUAL_SPEC,
     *,
     stages: Any = (),
     key: Any = None,
     **options: Any,
 ) -> Pipeline:
-    """Make a fresh, untrained scheme from its registered name, or the pipeline of a ready object.
+    """Make a fresh, untrained scheme from its registered name and options, or the pipeline of a ready object.
 
-    Args:
-        scheme: a registered name (``tosc list`` shows them) or a ready object.
-        spec: the system's shapes; by default a 10-class task on 32x32 colour images over 64 channel uses.
-        stages: more stages between it and the channel (:func:`~tosc_env.schemes.make_stage`).
-        key: of the scheme's keyed stages; None: fresh ones.
-        options: the scheme's own options.
-
-    Raises:
-        InputError: an unknown name or option.
+    More ``stages`` go between it and the channel; ``key`` is that of its keyed stages, None: fresh ones.
 
     Example:
         >>> make_scheme("deepjscc", stages=["keyed"]).keyed
         True
     """
-    made = build(
-        schemes, PrivacyScheme, scheme, options, SystemSpec((3, 32, 32), 10) if spec is None else spec
-    )
-    if isinstance(scheme, str):
-        made.name = made.name or scheme
+    made = build(schemes, PrivacyScheme, scheme, options, spec)
     return as_pipeline(made).with_stages(stages).use_key(key)
 
 
 def as_pipeline(scheme: PrivacyScheme) -> Pipeline:
-    """Return the scheme itself where it is a pipeline, else one without stages.
-
-    Raises:
-        InputError: no scheme.
-    """
+    """Return the scheme itself where it is a pipeline, else one without stages; InputError for no scheme."""
     if not isinstance(scheme, PrivacyScheme):
-        raise InputError(
-            f"a ready scheme is needed here, such as make_scheme or load_scheme give, not {shown(scheme)}."
-        )
+        raise InputError(f"a ready scheme is needed, as of make_scheme or load_scheme, not {shown(scheme)}.")
     return scheme if isinstance(scheme, Pipeline) else Pipeline(scheme)
 
 
@@ -410,31 +364,23 @@ def _outgoing(backbone: PrivacyScheme, stages: Sequence[Stage]) -> str | None:
     return stages[-1].constellation if stages else backbone.constellation
 
 
-def _check_fits(stage: Stage, backbone: PrivacyScheme, incoming: str | None) -> None:
-    """Raise InputError for a stage, given as an object, that was made for other symbols than it would get."""
+def _check_place(stage: Stage, backbone: PrivacyScheme, before: list[Stage]) -> None:
+    """Raise InputError for a stage that was made for other symbols, or behind which a key could not be undone."""
+    incoming = _outgoing(backbone, before)
     for what, has, needs in (
         ("channel uses", stage.spec.num_symbols, backbone.spec.num_symbols),
         ("the constellation", stage.incoming, incoming or stage.incoming),
     ):
         if has != needs:
             raise InputError(
-                f"the stage {stage.name!r} was made for {what} {has!r}, and gets {needs!r} here; give it by name, or "
-                "make it with the scheme's spec and constellation."
+                f"the stage {stage.name!r} was made for {what} {has!r}, and gets {needs!r} here; give it by name."
             )
-
-
-def _check_order(backbone: PrivacyScheme, stages: list[Stage]) -> None:
-    """Raise InputError where the order of stages makes no sense."""
-    keyed: Stage | None = None
-    incoming = backbone.constellation
-    for stage in stages:
-        if keyed is not None and stage.constellation not in (None, incoming):
-            raise InputError(
-                f"the stage {keyed.name!r} comes before {stage.name!r}, which rounds to points of "
-                f"{stage.constellation!r}: no key undoes that, so put {keyed.name!r} after it."
-            )
-        keyed = stage if stage.keyed else keyed
-        incoming = stage.constellation
+    keyed = next((one for one in reversed(before) if one.keyed), None)
+    if keyed is not None and stage.constellation not in (None, incoming):
+        raise InputError(
+            f"the stage {keyed.name!r} comes before {stage.name!r}, which rounds to points of "
+            f"{stage.constellation!r}: no key undoes that, so put {keyed.name!r} after it."
+        )
 
 
 def _knobs(stages: Iterable[Stage]) -> list[dict[str, str]]:
@@ -457,9 +403,6 @@ def _scoped(context: Context, names: Mapping[str, str]) -> Context:
 
 def in_words(stage: Mapping[str, Any]) -> str:
     """Format a stage's name and options (:meth:`Stage.plain <tosc_env.Stage.plain>`) for a reader."""
-    options = ", ".join(
-        f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
-        for k, v in stage.items()
-        if k != "name" and v is not None
-    )
+    told = [(k, v) for k, v in stage.items() if k != "name" and v is not None]
+    options = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in told)
     return f"{stage['name']}({options})" if options else stage["name"]

@@ -16,12 +16,9 @@ VECTOR_ENTRY_POINT = "tosc_env.envs.vector:ToscVectorEnv"
 
 @checked
 def register_env(id: str, data_id: str, **options: Any) -> None:
-    """Register an environment id over a data set, for ``gym.make(id)`` and all other forms.
+    """Register an environment id over a registered data set, for ``gym.make(id)`` and all other forms.
 
-    Args:
-        id: the new id, such as ``"ToSC-Mine-v0"``.
-        data_id: a registered data set (:func:`tosc_env.register_source`).
-        options: defaults of the environment's keyword arguments.
+    ``options`` are defaults of the environment's keyword arguments.
 
     Example:
         >>> register_env("ToSC-Test-v0", "shapes", num_symbols=32)
@@ -30,12 +27,8 @@ def register_env(id: str, data_id: str, **options: Any) -> None:
         >>> del gym.registry["ToSC-Test-v0"]
     """
     try:
-        gym.register(
-            id,
-            entry_point=ENTRY_POINT,
-            vector_entry_point=VECTOR_ENTRY_POINT,
-            kwargs={"data_id": data_id, **options},
-        )
+        options = {"data_id": data_id, **options}
+        gym.register(id, entry_point=ENTRY_POINT, vector_entry_point=VECTOR_ENTRY_POINT, kwargs=options)
     except gym.error.Error as error:
         raise InputError(f"an environment cannot be registered as {shown(id)}: {error}.") from None
 
@@ -59,23 +52,14 @@ def register_all() -> None:
 
 
 def environments() -> dict[str, str]:
-    """The registered ids, and the data set behind each.
-
-    >>> environments()["ToSC-CelebA-v0"]
-    'celeba'
-    """
-    return {
-        id: spec.kwargs["data_id"] for id, spec in gym.registry.items() if spec.entry_point == ENTRY_POINT
-    }
+    """The registered ids, and the data set behind each."""
+    ours = (spec for spec in gym.registry.values() if spec.entry_point == ENTRY_POINT)
+    return {spec.id: spec.kwargs["data_id"] for spec in ours}
 
 
 @checked
 def data_of(id: str) -> dict[str, Any]:
-    """The keyword arguments behind an id.
-
-    Raises:
-        InputError: no such id, or one of another package's environments.
-    """
+    """The keyword arguments behind an id; InputError for none of ours."""
     if id not in environments():
         raise unknown("environment", id, environments())
     return dict(gym.registry[id].kwargs)

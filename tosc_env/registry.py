@@ -12,22 +12,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """A table of named classes or factories.
-
-    Args:
-        kind: the kind of entry, for error messages (``"channel"``).
-        group: the entry-point group, or None for decorators only.
-
-    Example:
-        >>> colours = Registry("colour")
-        >>> @colours.register("red")
-        ... def red():
-        ...     return "#f00"
-        >>> colours["red"]()
-        '#f00'
-        >>> list(colours)
-        ['red']
-    """
+    """A table of named classes or factories, of a kind (``"channel"``) and an entry-point group, if any."""
 
     def __init__(self, kind: str, group: str | None = None) -> None:
         self.kind = kind
@@ -37,8 +22,7 @@ class Registry(Generic[T]):
     def register(self, name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
         """A decorator that enters a class or factory under ``name``, which becomes the ``name`` of a class without one.
 
-        Registering the same object twice is harmless (modules get reloaded); another one under a taken name raises
-        InputError.
+        The same object may be registered twice, as modules get reloaded; InputError for another one.
         """
         if not isinstance(name, str) or not name:
             raise InputError(f"a {self.kind} is registered under a non-empty string, not {shown(name)}.")
@@ -53,48 +37,11 @@ class Registry(Generic[T]):
         return enter
 
     def __getitem__(self, name: str) -> Callable[..., T]:
-        if not isinstance(name, str):
-            raise unknown(self.kind, name, self)
-        if name not in self._table:
-            self._load(name)
-        return self._table[name]
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name in set(self)
-
-    def __iter__(self) -> Iterator[str]:
-        """The names, loaded or only declared, in alphabetical order; loads nothing."""
-        declared = {entry.name for entry in self._entries()}
-        return iter(sorted(declared | set(self._table)))
-
-    def declares(self, name: str) -> bool:
-        """Check that an installed package declares ``name``, so that any program finds the same under it."""
-        return name in {entry.name for entry in self._entries() if entry.value == self.origin(name)}
-
-    def origin(self, name: str) -> str:
-        """The place of an entry as ``module:object``, without importing it."""
-        if name in self._table:
-            return _identity(self._table[name])
-        entry = self._entry(name)
-        if entry is None:
-            raise unknown(self.kind, name, self)
-        return entry.value
-
-    def _entries(self) -> Iterable[EntryPoint]:
-        return entry_points(group=self.group) if self.group else ()
-
-    def _entry(self, name: str) -> EntryPoint | None:
-        return next((entry for entry in self._entries() if entry.name == name), None)
-
-    def _load(self, name: str) -> None:
-        entry = self._entry(name)
-        if entry is None and name.endswith(".safetensors"):
-            raise InputError(
-                f"{shown(name)} is a file and no {self.kind}'s name: tosc_env.load_checkpoint({shown(name)}).policy is "
-                "what it holds."
-            )
-        if entry is None:
-            raise unknown(self.kind, name, self)
+        if isinstance(name, str) and name in self._table:
+            return self._table[name]
+        if isinstance(name, str) and name.endswith(".safetensors"):
+            raise InputError(f"{shown(name)} is a file; load_checkpoint(...).policy is its {self.kind}.")
+        entry = self._declared(name)
         try:
             factory = entry.load()
         except Exception as error:  # whatever another package's module raises when it is imported
@@ -102,6 +49,31 @@ class Registry(Generic[T]):
                 f"the {self.kind} {name!r} is declared as {entry.value}, which cannot be loaded: {error}."
             ) from error
         self._enter(name, factory)
+        return factory
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in set(self)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names, loaded or only declared, in alphabetical order; loads nothing."""
+        return iter(sorted({*self._table, *(entry.name for entry in self._entries())}))
+
+    def declares(self, name: str) -> bool:
+        """Check that an installed package declares ``name``, so that any program finds the same under it."""
+        return name in {entry.name for entry in self._entries() if entry.value == self.origin(name)}
+
+    def origin(self, name: str) -> str:
+        """The place of an entry as ``module:object``, without importing it."""
+        return _identity(self._table[name]) if name in self._table else self._declared(name).value
+
+    def _entries(self) -> Iterable[EntryPoint]:
+        return entry_points(group=self.group) if self.group else ()
+
+    def _declared(self, name: object) -> EntryPoint:
+        for entry in self._entries():
+            if entry.name == name:
+                return entry
+        raise unknown(self.kind, name, self)
 
     def _enter(self, name: str, factory: Callable[..., T]) -> None:
         self._table[name] = factory

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tosc_env import metrics
 from tosc_env.async_checks import check
-from tosc_env.errors import InputError, shown, unknown
-from tosc_env.options import build, check_dense, check_weight
+from tosc_env.errors import InputError, shown
+from tosc_env.options import build, check_choice, check_reals, check_weight
 from tosc_env.registry import Registry
 
 ROLES = ("transmitter", "receiver", "eavesdropper")
@@ -38,8 +38,7 @@ class Outcome:
 
 @runtime_checkable
 class Reward(Protocol):
-    """A callable from an :class:`Outcome` to each role's reward: finite floating-point numbers [B] by the names of
-    :data:`ROLES`."""
+    """A callable from an :class:`Outcome` to finite floating-point numbers [B] for each of :data:`ROLES`."""
 
     def __call__(self, outcome: Outcome) -> dict[str, Tensor]: ...
 
@@ -55,22 +54,11 @@ class PrivacyUtility:
     Args:
         privacy_weight: the cost of a unit of quality to the system, at least 0.
         quality: ``"q"`` for (M - e) / (M + e), ``"ssim"`` for structural similarity.
-
-    Example:
-        >>> import torch
-        >>> image = torch.full((1, 3, 32, 32), 0.5)
-        >>> outcome = Outcome(torch.ones(1), torch.zeros(1), torch.full((1,), 100.0), image, image, 0.05)
-        >>> PrivacyUtility(privacy_weight=0.5)(outcome)["transmitter"]
-        tensor([0.5000])
     """
 
-    qualities = ("q", "ssim")
-
     def __init__(self, privacy_weight: float = 1.0, quality: str = "q") -> None:
-        if quality not in self.qualities:
-            raise unknown("reconstruction quality", quality, self.qualities)
         self.privacy_weight = check_weight(privacy_weight, "privacy_weight")
-        self.quality = quality
+        self.quality = check_choice(quality, "quality", ("q", "ssim"))
 
     def __call__(self, outcome: Outcome) -> dict[str, Tensor]:
         if self.quality == "ssim":
@@ -92,45 +80,27 @@ def make_reward(reward: Any = "privacy-utility", **options: Any) -> Reward:
 
 
 def checked_rewards(reward: Reward, outcome: Outcome) -> dict[str, Tensor]:
-    """The rewards that a reward returns for an outcome, as float32 [B] by role.
-
-    Raises:
-        InputError: not exactly the roles' names, or of one of them no finite floating-point numbers [B]; or it has
-            written to the outcome, of which figures are still to be told.
-    """
+    """The rewards that a reward returns for an outcome, as float32 [B] by role; InputError where it returns others, or
+    has written to the outcome, of which figures are still to be told."""
     before = _writes(outcome)
     paid: Any = reward(outcome)
     for name, count in _writes(outcome).items():
         if count != before[name]:
             raise InputError(f"a reward_fn must leave an outcome as it is, and has written to its {name}.")
-    if not isinstance(paid, Mapping):
-        raise InputError(
-            f"a reward_fn must return a dictionary of tensors for {', '.join(ROLES)}, not {type(paid).__name__}."
-        )
-    if set(paid) != set(ROLES):
-        raise InputError(
-            f"a reward_fn must return rewards for {', '.join(ROLES)}, not for {shown(list(paid))}."
-        )
+    if not isinstance(paid, Mapping) or set(paid) != set(ROLES):
+        raise InputError(f"a reward_fn must return a dictionary for {', '.join(ROLES)}, not {shown(paid)}.")
     like = outcome.score
     rewards = {}
     for role in ROLES:
-        given = check_dense(paid[role], f"the reward_fn's reward of the {role}")
-        known = isinstance(given, Tensor)
-        if (
-            not known
-            or not given.is_floating_point()
-            or (given.shape, given.device) != (like.shape, like.device)
-        ):
-            found = f"{given.dtype} {list(given.shape)} on {given.device}" if known else type(given).__name__
-            raise InputError(
-                f"the reward_fn's reward of the {role} must be a floating-point tensor of the shape "
-                f"{list(like.shape)} (a number for each message) on {like.device}, not {found}."
-            )
+        what = f"the reward_fn's reward of the {role}"
+        given = check_reals(paid[role], what, like.shape)
+        if given.device != like.device:
+            raise InputError(f"{what} must be on {like.device}, not on {given.device}.")
         rewards[role] = given.float()
         # An image that is no numbers is not the reward's fault, and is told of as such.
         check(
             (~rewards[role].detach().isfinite() & outcome.mse.isfinite()).any(),
-            f"the reward_fn's reward of the {role} must be finite float32 numbers, and was not.",
+            f"{what} must be finite float32 numbers, and was not.",
         )
     return rewards
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from tosc_env.errors import InputError, unknown
@@ -34,23 +35,13 @@ if TYPE_CHECKING:
 
 
 def agents_of(nodes: Sequence[Node] = WIRETAP) -> dict[str, str]:
-    """The agent of each player: its name in the PettingZoo environments and in error messages.
-
-    >>> agents_of()
-    {'transmitter': 'transmitter_0', 'receiver': 'receiver_0', 'eavesdropper': 'eavesdropper_0'}
-    """
+    """The agent of each player: its name in the PettingZoo environments and in error messages."""
     adversaries = {node.name: f"eavesdropper_{k}" for k, node in enumerate(nodes[1:])}
     return {"transmitter": "transmitter_0", "receiver": "receiver_0", **adversaries}
 
 
 def player_of(role: str, nodes: Sequence[Node] = WIRETAP) -> str:
-    """The player of a role, an agent or a node's name; ``"eavesdropper"`` is the first of them.
-
-    >>> player_of("jammer")
-    Traceback (most recent call last):
-    ...
-    tosc_env.errors.InputError: unknown role 'jammer'; available: eavesdropper, receiver, transmitter.
-    """
+    """The player of a role, an agent or a node's name; ``"eavesdropper"`` is the first of them."""
     agents = agents_of(nodes)
     known = {**{agent: player for player, agent in agents.items()}, "eavesdropper": nodes[1].name}
     known |= {player: player for player in agents}
@@ -60,13 +51,7 @@ def player_of(role: str, nodes: Sequence[Node] = WIRETAP) -> str:
 
 
 class PointsBox(spaces.Box):
-    """A Box whose samples are points of a constellation; ``contains`` does not look at the points, as the game does.
-
-    Args:
-        points: the constellation as complex numbers, [M].
-        shape: of an action; the last axis holds I and Q interleaved.
-        seed: of the samples.
-    """
+    """A Box whose samples are points of a constellation, complex [M], I and Q interleaved in the last axis."""
 
     def __init__(self, points: np.ndarray, shape: Sequence[int], seed: int | None = None) -> None:
         self.points = np.stack([points.real, points.imag], axis=1).astype(np.float32)
@@ -81,19 +66,11 @@ class PointsBox(spaces.Box):
 
 
 def observation_space(game: Game, role: str, num_csi: int | None = None) -> spaces.Dict:
-    """The observation space of a role for one message, all float32; ``num_csi`` None: as the game's nodes have it.
-
-    >>> from tosc_env.data import make_source
-    >>> from tosc_env.game import Game
-    >>> sorted(observation_space(Game(make_source("shapes")), "receiver").items())
-    [('csi', Box(-inf, inf, (1,), float32)), ('received', Box(-inf, inf, (128,), float32))]
-    """
+    """The observation space of a role for one message, all float32; ``num_csi`` None: as the game's nodes have it."""
     role = player_of(role, game.nodes)
     if role == "transmitter":
-        return spaces.Dict({"image": _images(game), "csi": _reals(1)})
-    return spaces.Dict(
-        {"received": _reals(2 * game.num_symbols), "csi": _reals(num_csi or game.spec.num_csi)}
-    )
+        return spaces.Dict({"image": ImageBox(game.source.image_shape), "csi": reals(1)})
+    return spaces.Dict({"received": reals(2 * game.num_symbols), "csi": reals(num_csi or game.spec.num_csi)})
 
 
 def action_space(game: Game, role: str, num_envs: int | None = None) -> spaces.Space[Any]:
@@ -108,21 +85,12 @@ def action_space(game: Game, role: str, num_envs: int | None = None) -> spaces.S
         if game.points is not None:
             return PointsBox(game.points.cpu().numpy(), shape)
         return spaces.Box(-1.0, 1.0, shape, np.float32)
-    single = game.task.space() if role == "receiver" else _images(game)
-    if num_envs is None:
-        return single
-    from gymnasium.vector.utils import batch_space
-
-    return batch_space(single, num_envs)
+    single = game.task.space() if role == "receiver" else ImageBox(game.source.image_shape)
+    return single if num_envs is None else batch_space(single, num_envs)
 
 
 class ImageBox(spaces.Box):
-    """Images [C, H, W] in [0, 1]: a Box whose pickle holds no arrays of its bounds, which are larger than a game.
-
-    Args:
-        shape: of an image.
-        seed: of the samples.
-    """
+    """Images [C, H, W] in [0, 1]: a Box whose pickle holds no arrays of its bounds, which are larger than a game."""
 
     def __init__(self, shape: Sequence[int], seed: int | np.random.Generator | None = None) -> None:
         super().__init__(0.0, 1.0, tuple(shape), np.float32, seed)
@@ -131,11 +99,8 @@ class ImageBox(spaces.Box):
         return ImageBox, (self.shape, self._np_random)
 
 
-def _images(game: Game) -> spaces.Box:
-    return ImageBox(game.source.image_shape)
-
-
-def _reals(size: int) -> spaces.Box:
+def reals(size: int) -> spaces.Box:
+    """Any real numbers."""
     return spaces.Box(-np.inf, np.inf, (size,), np.float32)
 
 
@@ -157,25 +122,14 @@ def as_action(
     Args:
         agent: named in every error.
         action: tensor, array or number, in the form of one element of ``space``, or of ``batch`` of them.
-        space: of a single action.
-        batch: None for one action, else the number of rows.
-        device: of the result.
         validate: look at the values too, which waits once for the device; shape and type are always checked. Without
             it NaN counts as 0, and a number too large for float32 as the largest.
-
-    Raises:
-        InputError: wrong shape or type, NaN or infinite, out of range; the sentence names the agent.
-
-    Example:
-        >>> as_action("receiver_0", 11, spaces.Discrete(10))
-        Traceback (most recent call last):
-        ...
-        tosc_env.errors.InputError: receiver_0: action 11 is out of range; expected 0 to 9.
     """
     if not isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiBinary)):
         return _other_action(agent, action, space, batch, device)
     shape = tuple(space.shape or ()) if batch is None else (batch, *(space.shape or ()))
-    wanted = f"{_KIND.get(type(space), 'float32')} {shape}"
+    kinds = {spaces.Discrete: "integers of shape", spaces.MultiBinary: "zeros and ones of shape"}
+    wanted = f"{kinds.get(type(space), 'float32')} {shape}"
     tensor = _tensor(agent, action, wanted)
     if tuple(tensor.shape) != shape:
         raise InputError(f"{agent}: action has shape {tuple(tensor.shape)}; expected {wanted}.")
@@ -188,15 +142,14 @@ def as_action(
         if not whole or (tensor.dtype == torch.bool and isinstance(space, spaces.Discrete)):
             raise InputError(f"{agent}: action has dtype {_dtype(tensor)}; expected {wanted}.")
         tensor = tensor.to(device, torch.int64)
-        if validate:
-            _check_range(agent, tensor, space)
-        if isinstance(space, spaces.Discrete):
-            tensor = tensor - int(space.start)
+        low, count = (int(space.start), int(space.n)) if isinstance(space, spaces.Discrete) else (0, 2)
+        wrong = (tensor < low) | (tensor >= low + count)
+        if validate and bool(wrong.any()):
+            value = int(tensor[wrong].flatten()[0]) if tensor.dim() else int(tensor)
+            raise InputError(f"{agent}: action {value} is out of range; expected {low} to {low + count - 1}.")
+        tensor = tensor - low
     # A single action is copied, as it costs nothing, so that its reuse changes no past round.
     return tensor if batch is not None else tensor.clone().unsqueeze(0)
-
-
-_KIND = {spaces.Discrete: "integers of shape", spaces.MultiBinary: "zeros and ones of shape"}
 
 
 def _real_action(agent: str, tensor: Tensor, wanted: str, validate: bool) -> Tensor:
@@ -221,17 +174,7 @@ def _tensor(agent: str, action: object, wanted: str) -> Tensor:
         array = np.asarray(action)
         return torch.tensor(array) if array.dtype != object else torch.tensor(action)
     except (TypeError, ValueError, RuntimeError):
-        raise InputError(
-            f"{agent}: action is {type(action).__name__}, not an array of numbers; expected {wanted}."
-        ) from None
-
-
-def _check_range(agent: str, tensor: Tensor, space: spaces.Space[Any]) -> None:
-    low, count = (int(space.start), int(space.n)) if isinstance(space, spaces.Discrete) else (0, 2)
-    wrong = (tensor < low) | (tensor >= low + count)
-    if bool(wrong.any()):
-        value = int(tensor[wrong].flatten()[0]) if tensor.dim() else int(tensor)
-        raise InputError(f"{agent}: action {value} is out of range; expected {low} to {low + count - 1}.")
+        raise InputError(f"{agent}: action is {type(action).__name__}; expected {wanted}.") from None
 
 
 def _other_action(

@@ -13,11 +13,7 @@ T = TypeVar("T")
 
 
 def select(mask: Tensor, new: T, old: T) -> T:
-    """Select, row by row, ``new`` where ``mask`` (bool [B]) holds, else ``old``; in tensors, dicts and dataclasses.
-
-    >>> select(torch.tensor([True, False]), torch.tensor([1, 2]), torch.tensor([3, 4]))
-    tensor([1, 4])
-    """
+    """Select, row by row, ``new`` where ``mask`` (bool [B]) holds, else ``old``; in tensors, dicts and dataclasses."""
 
     def choose(one: Tensor, other: Tensor) -> Tensor:
         return torch.where(mask.view(-1, *[1] * (one.dim() - 1)), one, other) if one.dim() else one
@@ -26,20 +22,12 @@ def select(mask: Tensor, new: T, old: T) -> T:
 
 
 def take(rows: Any, value: T) -> T:
-    """Take the rows of an index or a slice, of tensors, dicts and dataclasses.
-
-    >>> take(slice(0, 1), {"a": torch.tensor([1, 2])})
-    {'a': tensor([1])}
-    """
+    """Take the rows of an index or a slice, of tensors, dicts and dataclasses."""
     return _map(lambda one: one[rows] if one.dim() else one, value)
 
 
 def join(values: Sequence[T]) -> T:
-    """The rows of all values, one after the other, of tensors, dicts and dataclasses.
-
-    >>> join([{"a": torch.tensor([1])}, {"a": torch.tensor([2, 3])}])
-    {'a': tensor([1, 2, 3])}
-    """
+    """The rows of all values, one after the other, of tensors, dicts and dataclasses."""
     return _map(lambda *parts: torch.cat(parts) if parts[0].dim() else parts[0], *values)
 
 
@@ -49,9 +37,7 @@ def _map(function: Callable[..., Tensor], one: Any, *others: Any) -> Any:
     if isinstance(one, dict) and all(isinstance(other, dict) for other in others):
         return {key: _map(function, value, *(other[key] for other in others)) for key, value in one.items()}
     if is_dataclass(one) and not isinstance(one, type):
-        parts = {
-            f.name: _map(function, getattr(one, f.name), *(getattr(other, f.name) for other in others))
-            for f in fields(one)
-        }
-        return type(one)(**parts)
+        names = [f.name for f in fields(one)]
+        parts = [_map(function, *(getattr(value, name) for value in (one, *others))) for name in names]
+        return type(one)(**dict(zip(names, parts, strict=True)))
     return one

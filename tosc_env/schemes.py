@@ -5,8 +5,7 @@
     image --> scheme.encode --> stage.protect --> ... --> power, channel --> a node
     logits <-- scheme.decode <-- stage.recover <-- ... <---------------------+
 
-A scheme is all that a system needs; any number of stages go between it and the channel, and
-:class:`~tosc_env.pipeline.Pipeline` composes them.  An objective turns a training step (:class:`Trial`) into a loss.
+:class:`~tosc_env.pipeline.Pipeline` composes them.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ class Trial:
         features: the representation that every gradient passes on its way to the encoder.
         transmission: symbols and receptions; gradients reach ``features`` from both receptions.
         eavesdropped: the eavesdropper's received symbols [B, 2n], with the gradient for an adversary's loss.
-        rate: the information about the image in the symbols, in nats per message or symbol, where the scheme
-            measures it; computed when it is called.
+        rate: the information about the image in the symbols, in nats, where the scheme measures it; computed when
+        called.
         quantised: features [B, n, d] and the codewords chosen for them, of a scheme with a codebook.
         figures: detached scalars to log.
     """
@@ -63,18 +62,9 @@ class Trial:
 
 
 class PrivacyScheme(nn.Module, ABC):
-    """A transmitter and its receiver: two policies that share weights.
+    """A transmitter and its receiver: two policies that share weights; an author writes :meth:`encode`, :meth:`decode`.
 
-    ::
-
-        image [B, C, H, W] --encode--> symbols [B, 2n] --game: power, channel-->
-        received [B, 2n] --decode--> logits [B, K]
-
-    An author writes :meth:`encode` and :meth:`decode`.
-
-    Args:
-        spec: the system's shapes. Options of the scheme follow as keywords of plain values, which
-            :attr:`options` keeps for checkpoints.
+    ``spec`` are the system's shapes; options follow as keywords of plain values, which a checkpoint keeps.
 
     Attributes:
         name: its registered name.
@@ -97,8 +87,8 @@ class PrivacyScheme(nn.Module, ABC):
     def encode(self, images: Tensor, context: Context) -> Tensor:
         """Symbols float32 [B, 2n], I and Q interleaved, for images [B, C, H, W]. The game enforces power.
 
-        An ``encode`` that reads nothing of ``context`` depends on the image alone, and is run once per image.
-        Randomness comes from ``context.generator``.
+        Of a ``context`` that is not read the symbols depend on the image alone, which is then encoded once. Randomness
+        comes from ``context.generator``.
         """
 
     @abstractmethod
@@ -106,10 +96,7 @@ class PrivacyScheme(nn.Module, ABC):
         """Task logits [B, K] from received symbols [B, 2n] and the receiver's CSI [B, num_csi]."""
 
     def forward(self, images: Tensor, context: Context, transmit: Transmit) -> Trial:
-        """Run one training step: encode, send through ``transmit``, decode.
-
-        A scheme that no gradient passes by itself (a quantiser) overrides this.
-        """
+        """Run one training step; a scheme that no gradient passes by itself (a quantiser) overrides this."""
         symbols = self.encode(images, context)
         transmission = transmit(symbols)
         reception = transmission.receiver
@@ -139,18 +126,14 @@ class Stage(nn.Module):
         received [B, 2n] --recover--> [B, 2n] for the scheme
 
     An author writes :meth:`protect`, and :meth:`recover` where there is something to undo; a stage for several
-    antennas has :meth:`precode`.  A stage knows nothing of images or tasks, so that it goes with any scheme.
-
-    Args:
-        spec: the system's shapes.
-        constellation: of the symbols that come in; None: any reals.
-        options: plain values that make the stage again, defaults included and a key excepted.
+    antennas has :meth:`precode`.  A stage knows nothing of images or tasks, so that it goes with any scheme.  Its
+    ``options`` are plain values that make it again, defaults included and a key excepted.
 
     Attributes:
         name: its registered name.
         keyed: whether both ends need a secret key.
         stochastic: True if the same symbols may be sent differently each time, by :meth:`protect` or :meth:`precode`.
-        incoming: the constellation of the symbols that come in.
+        incoming: the constellation of the symbols that come in; None: any reals.
         constellation: of the symbols that go out, by default the same.
         knobs: names and usual values of settings that may differ from message to message; ``context.knobs`` may
             hold other values, and has those in force when the scheme decodes.
@@ -167,8 +150,7 @@ class Stage(nn.Module):
         self.incoming = constellation
 
     def protect(self, symbols: Tensor, context: Context) -> Tensor:
-        """Protected symbols [B, 2n], differentiable in ``symbols`` unless they are a constellation's points; by default
-        the same."""
+        """Protected symbols [B, 2n], differentiable unless they are a constellation's points; by default the same."""
         return symbols
 
     def recover(self, received: Tensor, csi: Tensor, context: Context) -> Tensor:
@@ -176,23 +158,19 @@ class Stage(nn.Module):
         return received
 
     def recover_gains(self, gains: Tensor, csi: Tensor, context: Context) -> Tensor:
-        """The amplitudes that the *recovered* real numbers have met over a fading link, [B, 2n]; by default the same.
+        """The amplitudes [B, 2n] that the *recovered* real numbers have met over a fading link; by default ``gains``,
+        those of the received ones.
 
         A stage whose :meth:`recover` moves or mixes values overrides this. Its ``recover`` then gets receptions that
         are :func:`~tosc_env.channels.base.aligned`, and what decodes behind it the amplitudes in the new order.
-
-        Args:
-            gains: of the received numbers, at least 0.
-            csi: float32 [B, c], the SNR in dB first.
-            context: as in :meth:`recover`.
         """
         return gains
 
     def precode(self, waves: Waves, context: Context) -> Waves:
-        """Waves for the transmitter's antennas; by default the same.
+        """Waves for the transmitter's antennas; by default the same. The first stage gets the symbols on the first
+        antenna.
 
-        The first stage gets the symbols on the first antenna. ``context.gains`` has the gains of the links that are
-        known. The game scales the result to the energy of the symbols.
+        ``context.gains`` has the gains of known links. The game scales the result to the energy of the symbols.
         """
         return waves
 
@@ -201,13 +179,7 @@ class Stage(nn.Module):
         return None
 
     def use_key(self, key: Any, place: int) -> None:
-        """Take this key, unless the stage was made with one (None: keep its own), and this place.
-
-        Args:
-            key: a key of the form that the stage takes, or None.
-            place: the number of keyed stages before this one in its pipeline; stages that share a key each derive
-                their own from key and place.
-        """
+        """Take this key, unless the stage was made with one (None: keep its own), and the place among keyed stages."""
         if key is not None:
             raise InputError(f"the stage {self.name!r} takes no key.")
 
@@ -221,16 +193,11 @@ class Stage(nn.Module):
 
 
 class Objective(nn.Module):
-    """A term of a training's loss, and the passes over the images that it needs for itself.
-
-    An author writes :meth:`loss`.
-
-    Args:
-        spec: the system's shapes.
-        options: plain values that make the objective again.
+    """A term of a training's loss, and the passes over images that it needs for itself; an author writes :meth:`loss`.
 
     Attributes:
         name: its registered name.
+        options: plain values that make the objective again.
         phases: passes over the training images that each epoch begins with, in which the system stays as it is
             and only :meth:`phase_loss` trains.
     """
@@ -245,14 +212,7 @@ class Objective(nn.Module):
     def loss(
         self, loss: Tensor, trial: Trial, round_: Round, task: Task
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The loss with this term added, and detached figures to log.
-
-        Args:
-            loss: of the objectives before this one, a scalar.
-            trial: the step.
-            round_: with the images and the task's right answers.
-            task: the receiver's task.
-        """
+        """The loss (a scalar, of the objectives before) with this term added, and detached figures to log."""
         raise NotImplementedError(f"the objective {self.name!r} has no loss.")
 
     def phase_loss(
@@ -308,41 +268,26 @@ def defaults_of(name: str) -> Defaults:
 
 
 def make_stage(stage: Any, spec: SystemSpec, constellation: str | None = None) -> Stage:
-    """Make a stage from its name, or a dictionary of ``name`` and options; a :class:`Stage` is handed back as it is.
-
-    Args:
-        stage: such as ``"keyed"`` or ``{"name": "laplace", "epsilon": 20}``.
-        spec: the system's shapes.
-        constellation: of the symbols that it is given.
-
-    Raises:
-        InputError: none of these, or an unknown name or option.
+    """Make a stage for symbols of a constellation from its name, or a dictionary of ``name`` and options; a
+    :class:`Stage` is handed back as it is.
     """
     name, options = named("stage", stage)
     made = build(stages, Stage, name, options, spec, constellation)
     if made is not stage:
         made.incoming = constellation
-    made.name = made.name or _called(name)
+    made.name = made.name or type(made).__name__
     return made
 
 
 def make_objectives(given: Any, spec: SystemSpec) -> list[Objective]:
-    """Make objectives from names, dictionaries of ``name`` and options, or objects, in the given order.
-
-    >>> make_objectives("task", SystemSpec((3, 32, 32), 10))[0].plain()
-    {'name': 'task'}
-    """
+    """Make objectives from names, dictionaries of ``name`` and options, or objects, in the given order."""
     made = []
     for one in listed("objectives", given):
         name, options = named("objective", one)
         objective = build(objectives, Objective, name, options, spec)
-        objective.name = objective.name or _called(name)
+        objective.name = objective.name or type(objective).__name__
         made.append(objective)
     return made
-
-
-def _called(given: Any) -> str:
-    return given if isinstance(given, str) else type(given).__name__
 
 
 def named(kind: str, given: Any) -> tuple[Any, dict[str, Any]]:
@@ -351,9 +296,7 @@ def named(kind: str, given: Any) -> tuple[Any, dict[str, Any]]:
         options = dict(given)
         name = options.pop("name", None)
         if not isinstance(name, str) or not all(isinstance(key, str) for key in options):
-            raise InputError(
-                f"a {kind} with options is written {{'name': ..., option: value}}, not {shown(given)}."
-            )
+            raise InputError(f"a {kind} with options is {{'name': ..., option: value}}, not {shown(given)}.")
         return name, options
     return given, {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,21 +15,18 @@ from torch import Tensor
 from tosc_env.errors import InputError, shown
 
 SNR = float | Sequence[float] | Mapping[str, float]
-_FORMS = 'a number of dB, a list of numbers, or {"low": number, "high": number}'
-
-MAX_DB = 300.0
+MAX_DB = 300
 """Beyond this the noise power leaves float32, and receptions would be infinite."""
+
+_FORMS = f'a number from {-MAX_DB} to {MAX_DB} dB, a list of numbers, or {{"low": number, "high": number}}'
 
 
 @dataclass(frozen=True)
 class SNRRange:
     """Es/N0 per complex symbol in dB, as one of ``choices`` or uniform in [low, high].
 
-    Example:
-        >>> SNRRange.parse({"low": 0, "high": 20}).draw(2, torch.Generator().manual_seed(0)).shape
-        torch.Size([2])
-        >>> SNRRange.parse([0, 12]).choices
-        (0.0, 12.0)
+    >>> SNRRange.parse([0, 12]).choices
+    (0.0, 12.0)
     """
 
     low: float
@@ -39,11 +35,7 @@ class SNRRange:
 
     @classmethod
     def parse(cls, value: object, name: str = "snr_db") -> SNRRange:
-        """Make a range from any of its written forms.
-
-        Raises:
-            InputError: not a number, NaN, beyond 300 dB either way, an empty list, or a reversed range.
-        """
+        """Make a range from any of its written forms; numbers within :data:`MAX_DB` either way."""
         if isinstance(value, SNRRange):
             return value
         if isinstance(value, Mapping):
@@ -97,21 +89,10 @@ def _table(choices: tuple[float, ...], device: str) -> Tensor:
 
 
 def _finite(value: object, name: str) -> float:
-    if (
-        isinstance(value, np.ndarray | Tensor)
-        and value.ndim == 0
-        and not isinstance(value, np.ma.MaskedArray)
-    ):
+    scalar = isinstance(value, np.ndarray | Tensor) and not isinstance(value, np.ma.MaskedArray)
+    if scalar and value.ndim == 0:  # type: ignore[attr-defined]
         with suppress(RuntimeError):  # a tensor on the device "meta" has no number
-            value = value.item()
-    if isinstance(value, bool) or not isinstance(value, Real):
+            value = value.item()  # type: ignore[attr-defined]
+    if isinstance(value, bool) or not isinstance(value, Real) or not -MAX_DB <= value <= MAX_DB:  # type: ignore[operator]
         raise InputError(f"{name} must be {_FORMS}, not {shown(value)}.")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise InputError(f"{name} must be {_FORMS}, finite, not {shown(value)}.")
-    if abs(number) > MAX_DB:
-        raise InputError(f"{name} must lie between {-MAX_DB:g} and {MAX_DB:g} dB, not {shown(value)}.")
-    return number
+    return float(value)

@@ -1,8 +1,4 @@
-"""Tasks of the receiver: the class of an image, or one or several of its attributes.
-
-A task turns a batch into targets, scores hard decisions, gives the loss that trains a receiver's logits, and has
-the action space of a decision.
-"""
+"""Tasks of the receiver: the class of an image, or one or several of its attributes."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from tosc_env.data.base import Source
-from tosc_env.errors import InputError, unknown
+from tosc_env.errors import InputError, shown, unknown
 from tosc_env.metrics import balanced_accuracy
 from tosc_env.options import build
 from tosc_env.registry import Registry
@@ -27,7 +23,7 @@ register_task = tasks.register
 
 
 class Task(ABC):
-    """A receiver's task on the images of one source.
+    """A receiver's task on the images of one source: targets, scores of hard decisions, a loss, an action space.
 
     Attributes:
         num_outputs: length K of the logits.
@@ -85,9 +81,7 @@ class Choice(Task):
 
     def __init__(self, labels: Sequence[str]) -> None:
         if len(labels) < 2:
-            raise InputError(
-                f"a task needs at least 2 possible answers, but this data set offers {list(labels)}."
-            )
+            raise InputError(f"a task needs at least 2 possible answers, not {shown(list(labels))}.")
         self.labels = tuple(labels)
         self.num_outputs = len(labels)
         self.chance = 1.0 / len(labels)
@@ -110,13 +104,7 @@ class Choice(Task):
 
 @register_task("classification")
 class Classification(Choice):
-    """The class of the image; score 1 when right, 0 when wrong.
-
-    Example:
-        >>> from tosc_env.data import make_source
-        >>> Classification(make_source("shapes")).num_outputs
-        10
-    """
+    """The class of the image; score 1 when right, 0 when wrong."""
 
     def __init__(self, source: Source) -> None:
         if len(source.class_names) < 2 and source.attribute_names:
@@ -170,11 +158,9 @@ class MultiAttribute(Task):
     def __init__(self, source: Source, names: Sequence[str]) -> None:
         self.columns = _columns(source, names)
         for name, column in zip(names, self.columns, strict=True):
-            if len(source.attribute_values[column]) != 2:
-                raise InputError(
-                    f"attribute {name!r} has {len(source.attribute_values[column])} values; a task on several "
-                    "attributes takes binary ones only (a single attribute may have any number)."
-                )
+            count = len(source.attribute_values[column])
+            if count != 2:
+                raise InputError(f"several attributes must be binary, and {name!r} has {count} values.")
         self.labels = tuple(names)
         self.num_outputs = len(self.columns)
         yes = source.attributes[:, self.columns] == 1
@@ -207,13 +193,7 @@ class MultiAttribute(Task):
 
 @register_task("attributes")
 def attributes(source: Source, *, names: Sequence[str] | str) -> Task:
-    """Recognition of named attributes: one of any number of values, or several binary ones.
-
-    Example:
-        >>> from tosc_env.data import make_source
-        >>> attributes(make_source("shapes"), names="colour").num_outputs
-        8
-    """
+    """Recognition of named attributes: one of any number of values, or several binary ones."""
     chosen = [names] if isinstance(names, str) else list(names)
     if not chosen:
         raise InputError("a task on attributes needs at least one name, not an empty list.")

@@ -3,15 +3,13 @@
 ::
 
     Batch, a Link per node --> Round --transmit--> Transmission (a Reception per node) --score--> Scores
-
-This module imports nothing of the package, so that anything may import it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -26,12 +24,26 @@ class CSILayout:
             uses, or each use has its own in turn.
         equaliser: ``"mmse"``, ``"zf"`` or None, as in :class:`~tosc_env.channels.base.Channel`.
         aligned: whether the CSI has an amplitude for each of the 2n real numbers in place of Re h and Im h of each
-            fade, as :func:`~tosc_env.channels.base.aligned` makes it.
+            fade (:func:`~tosc_env.channels.base.aligned`).
     """
 
     fade_of_use: tuple[int, ...] = ()
     equaliser: str | None = "mmse"
     aligned: bool = False
+
+
+@dataclass(frozen=True)
+class Within:
+    """Bounds of a number, for ``Annotated`` (:mod:`tosc_env.options`): from ``low`` to ``high``, both included."""
+
+    low: float
+    high: float
+
+
+MOST_SYMBOLS = 2**20
+"""Channel uses of a message."""
+
+_Size = Annotated[int, Within(1, MOST_SYMBOLS)]
 
 
 @dataclass(frozen=True)
@@ -47,10 +59,10 @@ class SystemSpec:
         layout: what that information says of each channel use.
     """
 
-    image_shape: tuple[int, int, int]
-    num_outputs: int
-    num_symbols: int = 64
-    num_csi: int = 1
+    image_shape: tuple[_Size, _Size, _Size]
+    num_outputs: _Size
+    num_symbols: _Size = 64
+    num_csi: Annotated[int, Within(1, 2 * MOST_SYMBOLS + 1)] = 1
     binary: bool = False
     layout: CSILayout = CSILayout()
 
@@ -70,6 +82,10 @@ class SystemSpec:
         return cls(**{**values, "image_shape": tuple(values["image_shape"]), "layout": CSILayout(**layout)})
 
 
+USUAL_SPEC = SystemSpec((3, 32, 32), 10)
+"""A 10-class task on 32x32 colour images over 64 channel uses."""
+
+
 @dataclass(frozen=True)
 class Context:
     """The knowledge that transmitter and receiver share of a message besides weights; no eavesdropper has any of it.
@@ -77,17 +93,16 @@ class Context:
     Attributes:
         snr_db: the legitimate link's SNR, float32 [B].
         message: int64 [B, 5], the public numbers of a message: row, episode, message number, and what is sent: the
-            image's place in its source and the source's :attr:`~tosc_env.data.base.Source.number`, or of an image
-            that is in no source (a candidate, an augmented one) two hashes of its content
-            (:func:`~tosc_env.data.base.content_numbers`). Different images never have the same, whatever else happens.
+            image's place in its source and the source's :attr:`~tosc_env.data.base.Source.number`, or two hashes of an
+            image that is in none (:func:`~tosc_env.data.base.content_numbers`). Different images never have the same.
         environment: a number that follows from the environment's seed.
         generator: the stream for random stages and encoders; None draws from torch's global one.
         knobs: settings that may differ from message to message, float32 [B] each by name: ``epsilon`` of the first
             stage that has it, ``epsilon-2`` of the second. By default each is the stage's own value. A stage
             finds its own alone here, under its own names; a scheme's ``decode`` finds those of all stages.
-        gains: by node, the gains complex64 [B, A, T, n] of each channel use from the transmitter's T antennas to the
-            node's A, of the nodes in ``GameConfig.transmitter_csi``.
-        layout: what the receiver's CSI says of each channel use (:func:`~tosc_env.channels.base.matched`).
+        gains: by node, the gains complex64 [B, A, T, n] of each channel use, of the nodes in
+            ``GameConfig.transmitter_csi``.
+        layout: what the receiver's CSI says of each channel use.
     """
 
     snr_db: Tensor
@@ -125,8 +140,7 @@ class Link:
     Attributes:
         fades: complex64 [B, A, T, F], unit mean square, the coefficients that describe the link's fading during the
             message; F = 0 where the link does not fade.
-        noise: complex64 [B, A, n], circular, unit variance (scaled by the SNR in
-            :meth:`~tosc_env.channels.base.Channel.apply`).
+        noise: complex64 [B, A, n], circular, of unit variance.
         snr_db: float32 [B], Es/N0 per complex symbol and receive antenna.
         age: int64 [B], how many messages the present fades have carried.
     """
@@ -142,7 +156,6 @@ class Round:
     """One message per row, as the game knows it.
 
     Attributes:
-        batch: the images.
         targets: the task's right answers.
         links: by node, the receiver first; SNRs are constant within an episode.
         message: int64 [B, 5], as in :class:`Context`.
@@ -216,12 +229,7 @@ class Transmission:
 
 @dataclass(frozen=True)
 class Leak:
-    """The success of one eavesdropper on a message, one number per row each.
-
-    Attributes:
-        mse, psnr_db: the error of its reconstruction.
-        extra: costly figures that the game's ``metrics`` names, by name.
-    """
+    """The success of one eavesdropper on a message, a number per row each: error, PSNR, and the game's ``metrics``."""
 
     mse: Tensor
     psnr_db: Tensor
@@ -233,7 +241,7 @@ class Scores:
     """The rewards and figures of a round, one number per row each.
 
     Attributes:
-        rewards: [B] of the transmitter, the receiver, and each eavesdropper by its node.
+        rewards: of the transmitter, the receiver, and each eavesdropper by its node.
         accuracy: the task score.
         leaks: by eavesdropper.
     """

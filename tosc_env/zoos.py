@@ -38,29 +38,18 @@ USUAL_SCHEME, USUAL_EAVESDROPPER, UNTRAINED_EAVESDROPPER = "deepjscc", "inversio
 FITTED_IMAGES = 5000
 """Number of images that this substitute is fitted to at most: to encode them takes a few seconds."""
 
-NEAREST = 2
-"""Number of a zoo's weights that a message names."""
-
-COMMANDS = {"scheme": "tosc train", "eavesdropper": "tosc attack"}
-"""The commands that make weights."""
-
 UNPROTECTED: Mapping[str, Any] = {"weights": USUAL_SCHEME, "backbone": "cnn", "stages": []}
 """The system that an attacker is looked up against where no scheme plays (:attr:`Pipeline.composition`)."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The game for which trained weights are looked up.
-
-    Attributes:
-        data: the images' data set.
-        game: shapes, task, channel and SNRs.
-        any_labels: whether another order or naming of the labels will do, as for images that stand in for others.
-    """
+    """The game, with shapes, task, channel and SNRs, and the data set, for which trained weights are looked up."""
 
     data: str
     game: Game
     any_labels: bool = False
+    """Whether another order or naming of the labels will do, as for images that stand in for others."""
 
 
 class Zoo(Protocol):
@@ -79,7 +68,6 @@ class Zoo(Protocol):
 
         Args:
             kind, name: ``"scheme"`` or ``"eavesdropper"``, and its registered name.
-            wanted: the game whose data, shapes, task and SNR the weights must fit.
             options: with which a scheme's weights must agree.
             against: the :attr:`~tosc_env.Pipeline.composition` of the system that an eavesdropper was trained against.
         """
@@ -95,9 +83,7 @@ def installed_zoos() -> list[Zoo]:
         try:
             found.append(entry.load())
         except Exception as error:  # whatever another package's module raises when it is imported
-            warn_user(
-                f"the zoo {entry.name!r} is declared as {entry.value}, which cannot be loaded: {error}."
-            )
+            warn_user(f"the zoo {entry.name!r}, declared as {entry.value}, cannot be loaded: {error}.")
     return found
 
 
@@ -113,26 +99,17 @@ def listing() -> list[str]:
 
 
 def scheme_file(name: str, where: str | Game, options: Mapping[str, Any] | None = None) -> Path:
-    """Find the file that :func:`load_scheme` loads: that of the weights which a scheme's name stands for.
-
-    Raises:
-        InputError: no such name or id, or no weights; lists those that there are.
-    """
-    wanted, settled = _wanted(where), _settled(name, options or {})
-    path = _scheme_path(name, wanted, settled)
+    """Find the file that :func:`load_scheme` loads; InputError, which lists what there is, where there is none."""
+    wanted = _wanted(where)
+    path = _scheme_path(name, wanted, options or {})
     if path is None:
-        raise _no_scheme(name, wanted, settled)
+        raise _no_scheme(name, wanted, options or {})
     return path
 
 
 def eavesdropper_file(name: str, data: str, game: Game, scheme: Pipeline) -> Path:
     """Find the file of an attacker that was trained against a scheme on a data set; InputError where there is none."""
-    wanted = Wanted(data, game)
-    check_has_weights(name)
-    path = _eavesdropper_path(name, wanted, scheme)
-    if path is None:
-        raise _no_weights("eavesdropper", f"{name!r} against {_title(scheme)}", wanted)
-    return path
+    return _eavesdropper_file(name, Wanted(data, game), scheme)
 
 
 def check_has_weights(name: str) -> None:
@@ -151,23 +128,18 @@ def load_scheme(
     """Load a trained scheme of an installed zoo, in evaluation mode; the images themselves are not needed.
 
     Args:
-        name: a registered scheme.
+        name: a registered scheme; InputError lists the weights that there are, where none are of it.
         where: an environment's id, or a game.
         stages: more stages between the scheme and the channel.
         device: of the weights.
         options: of the scheme, with which the weights must agree unless they leave them open (an epsilon, a key).
 
-    Raises:
-        InputError: no such name, id or option, or no weights; lists those that there are.
-
     Example:
         >>> load_scheme("encryption", "ToSC-Shapes-v0", mode="shuffle").title
         'encryption'
     """
-    wanted = _wanted(where)
-    return _find_scheme(name, wanted, named_options("load_scheme", options), stages).to(
-        resolve_device(device)
-    )
+    found = _find_scheme(name, _wanted(where), named_options("load_scheme", options), stages)
+    return found.to(resolve_device(device))
 
 
 @checked
@@ -178,26 +150,17 @@ def load_eavesdropper(
     scheme: str | PrivacyScheme = USUAL_SCHEME,
     device: str | torch.device = "cpu",
 ) -> Eavesdropper:
-    """Load a trained attacker of an installed zoo, in evaluation mode.
+    """Load a trained attacker of an installed zoo, in evaluation mode, as :func:`load_scheme` does.
 
-    Args:
-        name: a registered eavesdropper.
-        where, device: as in :func:`load_scheme`.
-        scheme: the scheme that it was trained against, by name or as an object.
-
-    Raises:
-        InputError: no such name or id, or no weights; lists those that there are.
+    ``scheme`` is the scheme that it was trained against, by name or as an object.
 
     Example:
         >>> load_eavesdropper("inversion", "ToSC-Shapes-v0", scheme="lbvq").name
         'inversion'
     """
     wanted = _wanted(where)
-    check_has_weights(name)
     target = _find_scheme(scheme, wanted, {}, ()) if isinstance(scheme, str) else as_pipeline(scheme)
-    path = _eavesdropper_path(name, wanted, target)
-    if path is None:
-        raise _no_weights("eavesdropper", f"{name!r} against {_title(target)}", wanted)
+    path = _eavesdropper_file(name, wanted, target)
     return load_checkpoint(path, kind="eavesdropper").policy.to(resolve_device(device))
 
 
@@ -209,18 +172,13 @@ def resolve_scheme(
     stages: Any = (),
     stand_in: bool = False,
 ) -> Pipeline:
-    """Find the transmitter and receiver of a game.
+    """Find the transmitter and receiver of a game: of an object, a checkpoint's path, or a registered name (None:
+    :data:`USUAL_SCHEME`) whose weights fit the game's data, shapes and SNR.
 
     Args:
-        scheme: an object, a checkpoint's path, or a registered name (None: :data:`USUAL_SCHEME`).
         options: the scheme's options, with a name; with a path, those that its weights leave open.
-        game: with the data, shapes and SNR that the weights must fit.
         stages: more stages between the scheme and the channel.
         stand_in: whether the game's images stand in for others.
-
-    Raises:
-        InputError: an unknown name, or a name without weights for this game; lists those that there are.
-        CheckpointError: a file of another data set or code length.
     """
     options = named_options("scheme_kwargs", options)
     if isinstance(scheme, PrivacyScheme):
@@ -229,11 +187,9 @@ def resolve_scheme(
         return as_pipeline(scheme).with_stages(stages).to(game.device)
     name = _name("scheme", scheme, USUAL_SCHEME)
     if _is_path(name):
-        header = _fitting(Path(name), game)
-        _check_open(header, options, name)
+        _check_file(name, game, options)
         return load_checkpoint(name, device=game.device, kind="scheme", options=options, stages=stages).policy
-    found = _find_scheme(name, Wanted(game.source.name, game, stand_in), options, stages)
-    return found.to(game.device)
+    return _find_scheme(name, Wanted(game.source.name, game, stand_in), options, stages).to(game.device)
 
 
 def resolve_eavesdropper(
@@ -259,7 +215,7 @@ def resolve_eavesdropper(
     name = _name("eavesdropper", eavesdropper, USUAL_EAVESDROPPER)
     if _is_path(name):
         _refuse_options("eavesdropper", options)
-        _fitting(Path(name), game)
+        _check_file(name, game)
         return load_checkpoint(name, device=game.device, kind="eavesdropper").policy
     if getattr(eavesdroppers[name], "instant", False):
         return _fitted(name, options, game, scheme)
@@ -280,11 +236,7 @@ def resolve_eavesdropper(
 
 
 def _fitted(
-    name: str,
-    options: Mapping[str, Any],
-    game: Game,
-    scheme: Pipeline | None,
-    queries: int | None = None,
+    name: str, options: Mapping[str, Any], game: Game, scheme: Pipeline | None, queries: int | None = None
 ) -> Eavesdropper:
     with torch.random.fork_rng(devices=[]):
         policy = make_eavesdropper(name, game.spec, **options).to(game.device)
@@ -297,14 +249,13 @@ def _fitted(
 
 
 def _find_scheme(name: str, wanted: Wanted, options: dict[str, Any], stages: Any) -> Pipeline:
-    settled = _settled(name, options)
-    path = _scheme_path(name, wanted, settled)
+    path = _scheme_path(name, wanted, options)
     if path is not None:
         return load_checkpoint(path, kind="scheme", name=name, options=options, stages=stages).policy
     with torch.random.fork_rng(devices=[]):
         fresh = make_scheme(name, wanted.game.spec, stages=stages, **options)
     if fresh.trainable:
-        raise _no_scheme(name, wanted, settled)
+        raise _no_scheme(name, wanted, options)
     return fresh.eval()
 
 
@@ -313,25 +264,35 @@ def _settled(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in options.items() if k != "key" and k not in defaults_of(name).open}
 
 
-def _scheme_path(name: str, wanted: Wanted, settled: Mapping[str, Any]) -> Path | None:
-    weights = defaults_of(name).weights or name
-    found = (zoo.find("scheme", weights, wanted, options=settled, against=None) for zoo in installed_zoos())
+def _find(
+    kind: str, name: str, wanted: Wanted, options: Mapping[str, Any], against: Mapping[str, Any] | None
+) -> Path | None:
+    found = (zoo.find(kind, name, wanted, options=options, against=against) for zoo in installed_zoos())
     return next((path for path in found if path is not None), None)
 
 
-def _no_scheme(name: str, wanted: Wanted, settled: Mapping[str, Any]) -> InputError:
-    with_ = ", ".join(f"{k}={shown(v)}" for k, v in settled.items())
+def _scheme_path(name: str, wanted: Wanted, options: Mapping[str, Any]) -> Path | None:
+    return _find("scheme", defaults_of(name).weights or name, wanted, _settled(name, options), None)
+
+
+def _no_scheme(name: str, wanted: Wanted, options: Mapping[str, Any]) -> InputError:
+    with_ = ", ".join(f"{k}={shown(v)}" for k, v in _settled(name, options).items())
     return _no_weights("scheme", f"{name!r}{f' with {with_}' if with_ else ''}", wanted)
 
 
 def _eavesdropper_path(name: str, wanted: Wanted, scheme: Pipeline | None) -> Path | None:
-    against = UNPROTECTED if scheme is None else scheme.composition
-    found = (zoo.find("eavesdropper", name, wanted, options={}, against=against) for zoo in installed_zoos())
-    return next((path for path in found if path is not None), None)
+    return _find("eavesdropper", name, wanted, {}, UNPROTECTED if scheme is None else scheme.composition)
+
+
+def _eavesdropper_file(name: str, wanted: Wanted, scheme: Pipeline) -> Path:
+    check_has_weights(name)
+    path = _eavesdropper_path(name, wanted, scheme)
+    if path is None:
+        raise _no_weights("eavesdropper", f"{name!r} against {_title(scheme)}", wanted)
+    return path
 
 
 def _title(scheme: Pipeline | None) -> str:
-    """The name of a scheme, and all its stages."""
     if scheme is None:
         return repr(USUAL_SCHEME)
     return repr(" + ".join([scheme.name, *map(in_words, scheme.composition["stages"])]))
@@ -339,11 +300,11 @@ def _title(scheme: Pipeline | None) -> str:
 
 def _no_weights(kind: str, what: str, wanted: Wanted) -> InputError:
     game = wanted.game
-    step = f"; '{COMMANDS[kind]}' makes some"
+    step = f"; '{'tosc train' if kind == 'scheme' else 'tosc attack'}' makes some"
     there = [line for line in listing() if line.startswith(kind)]
     shape = "x".join(map(str, game.spec.image_shape))
     asked = f"{kind} {what} for {wanted.data} {shape}"
-    near = get_close_matches(asked, there, n=NEAREST, cutoff=0.0)
+    near = get_close_matches(asked, there, n=2, cutoff=0.0)
     near = [line.removeprefix(f"{kind} ") for line in near] or ["none (is tosc_agents installed?)"]
     told = (
         f"no trained weights of the {kind} {one_line(what, 2 * LONGEST_VALUE)} for {wanted.data} {shape}, "
@@ -364,20 +325,15 @@ def _wanted(where: str | Game) -> Wanted:
     return Wanted(known["data_id"], game, any_labels=game.source.name != known["data_id"])
 
 
-def _fitting(path: Path, game: Game) -> dict[str, Any]:
-    header = read_header(path)
-    check_fits(header, path, game.spec, game.source.name if data_of(header["card"]) else None)
-    return header
-
-
-def _check_open(header: dict[str, Any], options: Mapping[str, Any], path: str) -> None:
-    """Raise InputError for an option that the weights in a file have settled."""
+def _check_file(path: str, game: Game, options: Mapping[str, Any] | None = None) -> None:
+    """Raise where a file is not of this game, or InputError for an option that the weights in it have settled."""
+    header = read_header(Path(path))
+    check_fits(header, Path(path), game.spec, game.source.name if data_of(header["card"]) else None)
     allowed = ("key", *(defaults_of(header["name"]).open if header["kind"] == "scheme" else ()))
-    for name in options:
+    for name in options or {}:
         if name not in allowed:
             raise InputError(
-                f"scheme_kwargs of the trained weights {path} may set {', '.join(allowed)}, not {shown(name)}: "
-                "that was settled when they were trained."
+                f"of the trained weights {path} scheme_kwargs may set {', '.join(allowed)}, not {shown(name)}."
             )
 
 
@@ -385,9 +341,7 @@ def _name(kind: str, value: object, default: str) -> str:
     if value is None:
         return default
     if not isinstance(value, (str, os.PathLike)):
-        raise InputError(
-            f"{kind}= takes a registered name, a checkpoint's path or a ready {kind}, not {shown(value)}."
-        )
+        raise InputError(f"{kind}= takes a name, a checkpoint's path or a ready {kind}, not {shown(value)}.")
     return os.fspath(value)
 
 
@@ -406,20 +360,14 @@ def _refuse_options(kind: str, options: dict[str, Any] | None) -> None:
 def check_shapes(
     kind: str, policy: PrivacyScheme | Eavesdropper, game: Game, played: SystemSpec | None = None
 ) -> None:
-    """Raise InputError when a scheme or eavesdropper was made for images, outputs or messages of another shape.
-
-    ``played`` are the shapes of what it gets, where these are not the game's.
-    """
+    """Raise InputError when a scheme or eavesdropper was made for other shapes than ``played`` (None: the game's)."""
     played = played or game.spec
     for what in ("image_shape", "num_outputs", "num_symbols"):
         has, needs = getattr(policy.spec, what), getattr(played, what)
         if has != needs and not (kind == "eavesdropper" and what == "num_outputs"):
-            raise InputError(
-                f"the {kind} {policy.name!r} was made for {what} {has!r}, but this game has {needs!r}."
-            )
+            raise InputError(f"the {kind} {policy.name!r} was made for {what} {has!r}, not {needs!r}.")
     spec = policy.spec
     if kind == "eavesdropper" and spec.num_csi == played.num_csi > 1 and spec.layout != played.layout:
         raise InputError(
-            f"the eavesdropper {policy.name!r} was made for CSI of the {spec.layout}, and this channel's is of the "
-            f"{played.layout}; train one over this channel."
+            f"the eavesdropper {policy.name!r} was made for CSI of the {spec.layout}, not of the {played.layout}."
         )

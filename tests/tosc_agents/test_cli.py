@@ -378,7 +378,7 @@ def test_the_version_is_told(capsys):
 def test_what_cannot_be_imported_is_named_and_the_rest_listed(capsys, monkeypatch):
     broken = EntryPoint("broken", "no_such_module:Thing", "tosc_env.zoos")
     monkeypatch.setattr(zoos, "entry_points", lambda group: [broken, *entry_points(group=group)])
-    with pytest.warns(UserWarning, match="the zoo 'broken' is declared as no_such_module:Thing"):
+    with pytest.warns(UserWarning, match="the zoo 'broken', declared as no_such_module:Thing"):
         assert cli.main(["list"]) == 0
     assert "scheme 'deepjscc' for shapes" in capsys.readouterr().out
     monkeypatch.setattr(sources, "_entries", lambda: [broken, *entry_points(group=sources.group)])

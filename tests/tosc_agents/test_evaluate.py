@@ -482,7 +482,7 @@ def test_candidates_are_encoded_for_those_alone_whose_record_says_so(game, schem
             told[bool(needs)] = found.threats["near"].candidate_queries
         except DeniedError as error:
             told[bool(needs)] = str(error)
-    assert told[True] is True and "needs do not name candidate_queries" in told[False]
+    assert told[True] is True and "needs do not name it" in told[False]
 
 
 class Pool(Eavesdropper):

@@ -65,7 +65,7 @@ def test_what_cannot_be_built_is_refused(lamps):
         ("plain", {"wats": 3}, "'plain' 'wats' watts colour"),
         ("plain", {"room": "attic"}, "'room' watts colour"),  # which the builder gives itself
         ("needy", {}, "'needy' 'names'"),
-        ("plain:watts=60", {}, "{'name': 'plain', option: value}"),
+        ("plain:watts=60", {}, "'plain:watts=60' plain"),
         ("plane:watts=60", {}, "'plane:watts=60'"),
     ):
         with refused(words):

@@ -14,15 +14,7 @@ register_channel = channels.register
 
 
 def make_channel(channel: str | Channel = "awgn", **options: Any) -> Channel:
-    """Make a channel from its registered name and options; an object is handed back as it is.
-
-    Raises:
-        InputError: an unknown name, option or value; an object together with options.
-
-    Example:
-        >>> make_channel("rayleigh", coherence=16, correlation=0.5).num_fades(64)
-        4
-    """
+    """Make a channel from its registered name and options; an object is handed back as it is."""
     return build(channels, Channel, channel, options)
 
 

@@ -4,8 +4,7 @@
 
     waves [B, T, n] --apply--> raw [B, A, n] --observe: combine antennas, equalise--> Reception [B, 2n]
 
-All randomness is drawn first (:meth:`Channel.draw`), then applied by pure, differentiable functions
-(:meth:`Channel.apply`, :meth:`Channel.observe`).
+All randomness is drawn first; what follows are pure, differentiable functions.
 """
 
 from __future__ import annotations
@@ -13,17 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tosc_env.errors import InputError, shown
-from tosc_env.options import check_dense
+from tosc_env.errors import InputError
+from tosc_env.options import Share, check_choice, check_count, check_dense, check_hint
 from tosc_env.types import CSILayout, Link, Reception
-
-EQUALISERS = (None, "zf", "mmse")
 
 Sizes = Sequence[tuple[int, int, int, int]]
 """The shape (B, A, T, F) of each node's fades."""
@@ -35,11 +31,7 @@ def complex_normal(*shape: int, generator: torch.Generator | None, device: torch
 
 
 def noise_power(snr_db: Tensor) -> Tensor:
-    """N0 for unit symbol energy: ``10^(-SNR/10)``, total over both real dimensions; same shape as given.
-
-    >>> noise_power(torch.tensor([0.0, 10.0]))
-    tensor([1.0000, 0.1000])
-    """
+    """N0 for unit symbol energy: ``10^(-SNR/10)``, total over both real dimensions; same shape as given."""
     return torch.pow(10.0, -snr_db / 10.0)
 
 
@@ -56,9 +48,6 @@ class Channel:
         correlation: correlation coefficient of each eavesdropper's scattered fades with the receiver's, in [0, 1].
         equaliser: ``"mmse"`` or ``"zf"`` divides the known fade out before a policy sees the symbols;
             ``None`` leaves ``h s + n``. All nodes know their own links (perfect CSI).
-
-    Raises:
-        InputError: a value outside these ranges.
     """
 
     fading: bool = True
@@ -67,21 +56,12 @@ class Channel:
     def __init__(
         self, *, coherence: int | None = None, correlation: float = 0.0, equaliser: str | None = "mmse"
     ) -> None:
-        if coherence is not None and not (is_number(coherence) and coherence >= 1 and coherence % 1 == 0):
-            raise InputError(
-                f"coherence must be a whole number (channel uses), at least 1, not {shown(coherence)}."
-            )
-        if not (is_number(correlation) and 0.0 <= correlation <= 1.0):
-            raise InputError(f"correlation must be a number in [0, 1], not {shown(correlation)}.")
-        if equaliser not in EQUALISERS:
-            raise InputError(f"equaliser must be 'zf', 'mmse' or None, not {shown(equaliser)}.")
-        self.coherence = None if coherence is None else int(coherence)
-        self.correlation = float(correlation)
-        self.equaliser = equaliser
+        self.coherence = None if coherence is None else check_count(coherence, "coherence (in channel uses)")
+        self.correlation = float(check_hint(correlation, Share, "correlation"))
+        self.equaliser: str | None = check_choice(equaliser, "equaliser", ("zf", "mmse", None))
         self._layouts: dict[tuple[int, int, str | None], CSILayout] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but what is computed anew where it is needed."""
         return {**self.__dict__, "_layouts": {}}
 
     # -- what a subclass provides ------------------------------------------------------------------
@@ -105,12 +85,12 @@ class Channel:
     def layout(self, num_symbols: int) -> CSILayout:
         """The fade of each channel use, and the equaliser: all that is needed to read CSI."""
         key = num_symbols, self.num_fades(num_symbols), self.equaliser
+        if not self.fading:
+            return CSILayout()
         if key not in self._layouts:  # asked for each message, and listing numbers takes time
             uses = tuple(self.fade_of_use(num_symbols).tolist()) if key[1] > 1 else ()
             in_turn = uses == tuple(range(key[1]))
-            self._layouts[key] = (
-                CSILayout(() if in_turn else uses, self.equaliser) if self.fading else CSILayout()
-            )
+            self._layouts[key] = CSILayout(() if in_turn else uses, self.equaliser)
         return self._layouts[key]
 
     def num_csi(self, num_symbols: int) -> int:
@@ -120,10 +100,7 @@ class Channel:
     def check(self, num_symbols: int) -> None:
         """Raise InputError when this channel cannot carry messages of ``num_symbols`` channel uses."""
         if self.fading and self.coherence and self.coherence > num_symbols and self.coherence % num_symbols:
-            raise InputError(
-                f"a coherence of {self.coherence} channel uses is longer than a message of {num_symbols} and "
-                f"not a whole multiple of it; choose at most {num_symbols} or a multiple of it."
-            )
+            raise InputError(f"coherence must be up to or a multiple of {num_symbols}, not {self.coherence}.")
 
     def draw(
         self,
@@ -136,11 +113,10 @@ class Channel:
         previous: Sequence[Link] | None = None,
         restart: Tensor | None = None,
     ) -> list[Link]:
-        """Draw all random numbers for one message per row: a link for each node.
+        """Draw all random numbers for one message of n symbols per row: a link for each node.
 
         Args:
             snr_db: float32 [B] for each node, the receiver first; the links are made on their device.
-            num_symbols: n, the channel uses of a message.
             antennas: A of each node; None: one each.
             transmit_antennas: T.
             generator: the stream to draw from, on that device.
@@ -152,17 +128,15 @@ class Channel:
         ports = [1] * len(snr_db) if antennas is None else list(antennas)
         fades_each = self.num_fades(num_symbols)
         sizes = [(batch, count, transmit_antennas, fades_each) for count in ports]
+        fades = [torch.empty(size, dtype=torch.complex64, device=device) for size in sizes]
         if fades_each:
-            fades = list(self.draw_fades(sizes, generator, device))
-            for fade in fades:
-                check_dense(fade, f"what {type(self).__name__}.draw_fades gives")
+            gives = f"{type(self).__name__}.draw_fades"
+            fades = [
+                check_dense(fade, f"what {gives} gives") for fade in self.draw_fades(sizes, generator, device)
+            ]
             if [tuple(f.shape) for f in fades] != sizes or not all(f.is_complex() for f in fades):
                 found = [(list(f.shape), str(f.dtype)) for f in fades]
-                raise InputError(
-                    f"{type(self).__name__}.draw_fades must give complex fades of the sizes {sizes}, not {found}."
-                )
-        else:
-            fades = [torch.empty(size, dtype=torch.complex64, device=device) for size in sizes]
+                raise InputError(f"{gives} must give complex fades of the sizes {sizes}, not {found}.")
         age = torch.ones(batch, dtype=torch.int64, device=device)
         lifetime = max(1, (self.coherence or 0) // num_symbols)
         if previous is not None and self.fading and lifetime > 1:
@@ -172,15 +146,8 @@ class Channel:
             row = keep[:, None, None, None]
             fades = [torch.where(row, old.fades, new) for old, new in zip(previous, fades, strict=True)]
             age = torch.where(keep, previous[0].age + 1, age)
-        return [
-            Link(
-                fades=fade,
-                noise=complex_normal(batch, count, num_symbols, generator=generator, device=device),
-                snr_db=snr,
-                age=age,
-            )
-            for fade, count, snr in zip(fades, ports, snr_db, strict=True)
-        ]
+        noises = [complex_normal(batch, a, num_symbols, generator=generator, device=device) for a in ports]
+        return [Link(*parts, age) for parts in zip(fades, noises, snr_db, strict=True)]
 
     def gains(self, link: Link, num_symbols: int) -> Tensor:
         """The gain of each channel use, complex64 [B, A, T, n]."""
@@ -200,13 +167,10 @@ class Channel:
         return (gains * waves[:, None]).sum(2) + noise
 
     def observe(self, raw: Tensor, link: Link, weights: Tensor | None = None) -> Reception:
-        """Combine and equalise a node's antennas' signals [B, A, n].
+        """Combine and equalise a node's antennas' signals [B, A, n] of :meth:`apply`.
 
-        Args:
-            raw: from :meth:`apply`.
-            link: the node's.
-            weights: of the symbols at the transmitter's antennas (:class:`~tosc_env.types.Waves`), complex [B, T, n];
-                None: there is one antenna.
+        ``weights`` are those of the symbols at the transmitter's antennas (:class:`~tosc_env.types.Waves`), complex
+        [B, T, n]; None: there is one antenna.
         """
         return self.pool([raw], [link], weights)
 
@@ -217,9 +181,6 @@ class Channel:
         with gains g: it is ``|g| s + n``, with noise as before (Tse and Viswanath, *Fundamentals of Wireless
         Communication*, section 3.3.1). Antennas of other noise are first scaled to that of the best node. Without
         fading the gain |g| goes to the SNR instead.
-
-        Args:
-            raws, links, weights: as in :meth:`observe`, of each node.
         """
         if len(raws) == 1 and raws[0].shape[1] == 1 and weights is None:
             symbols, link = raws[0][:, 0], links[0]
@@ -278,11 +239,7 @@ def _first_uses(layout: CSILayout, num_fades: int, device: str) -> Tensor:
 
 
 def per_use(fades: Tensor, layout: CSILayout, num_symbols: int) -> Tensor:
-    """The fade of each channel use, [..., F] -> [..., n]; 1 where F = 0.
-
-    Raises:
-        InputError: the layout does not say which of the F fades a use has.
-    """
+    """The fade of each channel use, [..., F] -> [..., n]; 1 where F = 0. InputError for another layout."""
     count = fades.shape[-1]
     if count == 0:
         one = torch.ones((), dtype=fades.dtype, device=fades.device)
@@ -292,9 +249,9 @@ def per_use(fades: Tensor, layout: CSILayout, num_symbols: int) -> Tensor:
     if len(layout.fade_of_use) == num_symbols:
         return fades[..., _uses(layout, str(fades.device))]
     if layout.fade_of_use or count != num_symbols:
+        uses = len(layout.fade_of_use) or count
         raise InputError(
-            f"a layout of CSI for {len(layout.fade_of_use) or count} channel uses does not say which of {count} fades "
-            f"each of {num_symbols} has."
+            f"a CSI layout of {uses} uses tells not which of {count} fades each of {num_symbols} has."
         )
     return fades
 
@@ -322,11 +279,6 @@ def matched(received: Tensor, csi: Tensor, layout: CSILayout) -> tuple[Tensor, T
 
     Returns:
         both [..., 2n], in float32 or what is more precise.
-
-    Example:
-        >>> y = torch.tensor([[0.2, 0.0]])  # an MMSE equaliser shrank the symbol 1 at |h|^2 = 0.25, 0 dB
-        >>> matched(y, torch.tensor([[0.0, 0.5, 0.0]]), CSILayout())
-        (tensor([[0.2500, 0.0000]]), tensor([[0.2500, 0.2500]]))
     """
     wide = torch.promote_types(received.dtype, torch.float32)
     received, csi = received.to(wide), csi.to(wide)
@@ -355,38 +307,20 @@ def aligned(received: Tensor, csi: Tensor, layout: CSILayout) -> tuple[Tensor, T
         received float [B, 2n], and CSI [B, 1 + 2n]: the SNR in dB, then the amplitude that each real number has met;
         its layout is ``CSILayout(aligned=True)``.  A message whose fades are all told as 0 (CSI that a threat
         model denies) stays as it is.
-
-    Example:
-        >>> y = torch.tensor([[0.0, 0.5]])  # the symbol 1 over h = 0.5i, 0 dB, and no equaliser
-        >>> aligned(y, torch.tensor([[0.0, 0.0, 0.5]]), CSILayout(equaliser=None))
-        (tensor([[0.2000, 0.0000]]), tensor([[0.0000, 0.5000, 0.5000]]))
     """
     filtered, power = matched(received, csi, layout)
     if layout.equaliser != "mmse":
-        known = (csi[:, 1:] != 0).any(1, keepdim=True)
-        received = torch.where(
-            known, filtered / (power + noise_power(csi[:, :1])), received.to(filtered.dtype)
-        )
+        known, shrunk = (csi[:, 1:] != 0).any(1, keepdim=True), filtered / (power + noise_power(csi[:, :1]))
+        received = torch.where(known, shrunk, received.to(filtered.dtype))
     return received, torch.cat([csi[:, :1], power.sqrt()], dim=1)
 
 
 def mixed(gains: Tensor, csi: Tensor) -> Tensor:
     """The amplitude of values that were each spread over all channel uses, by a rotation that is undone.
 
-    Behind an MMSE equaliser each is ``b`` times what it was, b the mean of ``g^2 / (g^2 + N0)``, with an error of the
-    SINR ``b / (1 - b)`` (Tse and Viswanath, *Fundamentals of Wireless Communication*, section 8.3.3): as over a
-    link of the squared amplitude ``N0 b / (1 - b)``.
-
-    Args:
-        gains: float [B, L], of the channel uses.
-        csi: float [B, c], the SNR in dB first.
-
-    Returns:
-        float [B, L], equal in each row.
-
-    Example:
-        >>> mixed(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0]])).square()  # b = 1/4
-        tensor([[0.3333, 0.3333]])
+    Behind an MMSE equaliser each is ``b`` times what it was, b the mean of ``g^2 / (g^2 + N0)`` over the uses' gains
+    [B, L], with an error of the SINR ``b / (1 - b)`` (Tse and Viswanath, *Fundamentals of Wireless Communication*,
+    section 8.3.3): as over a link of the squared amplitude ``N0 b / (1 - b)``.  Returns [B, L], equal in each row.
     """
     # 1 - b is the mean of N0 / (g^2 + N0), in which nothing is subtracted, and N0 is a factor of both sides.
     power = gains.square()
@@ -396,13 +330,9 @@ def mixed(gains: Tensor, csi: Tensor) -> Tensor:
 
 
 def to_constellation(received: Tensor, csi: Tensor, layout: CSILayout) -> Tensor:
-    """Receptions in the scale of the sent points, as a hard decision needs them: ``s + n / h``.
+    """Receptions [B, 2n] in the scale of the sent points, as a hard decision needs them: ``s + n / h``.
 
-    Args:
-        received, csi, layout: as in :func:`matched`.
-
-    Returns:
-        float [B, 2n]. A message whose fades are all told as 0 (CSI that a threat model denies) stays as it is.
+    The arguments are those of :func:`matched`. A message whose fades are all told as 0 stays as it is.
 
     Example:
         >>> y = torch.tensor([[0.2, 0.0]])  # an MMSE equaliser shrank the symbol 1 at |h|^2 = 0.25, 0 dB
@@ -414,8 +344,3 @@ def to_constellation(received: Tensor, csi: Tensor, layout: CSILayout) -> Tensor
     filtered, power = matched(received, csi, layout)
     scaled = filtered / power.clamp_min(1e-12)
     return torch.where((csi[:, 1:] == 0).all(1, keepdim=True), received.to(scaled.dtype), scaled)
-
-
-def is_number(value: object) -> bool:
-    """True if ``value`` is a real number, NumPy's included, and no bool."""
-    return isinstance(value, Real) and not isinstance(value, bool)

@@ -29,10 +29,8 @@ class TDL(Channel):
 
     Channel use i is subcarrier ``i mod S`` of OFDM symbol ``i div S``, S being ``min(num_subcarriers, n)``
     adjacent subcarriers about the carrier. There the link's gain is its frequency response
-    ``h(f) = sum_l a_l exp(-j 2 pi f tau_l)``, with E|h|^2 = 1 because the profile's powers add up to one;
-    single realisations are not normalised. Gains come from Sionna's ``TDL`` and ``cir_to_ofdm_channel``. One
-    gain per subcarrier presumes a cyclic prefix longer than the delays, and a channel at rest during an OFDM
-    symbol.
+    ``h(f) = sum_l a_l exp(-j 2 pi f tau_l)``, with E|h|^2 = 1; single realisations are not normalised. One gain per
+    subcarrier presumes a cyclic prefix longer than the delays, and a channel at rest during an OFDM symbol.
 
     The scattered taps of an eavesdropper's antenna a are correlated with those of the receiver's antenna a (modulo its
     number of antennas), ``a_E = rho a_B + sqrt(1 - rho^2) a'``; the line of sight of profiles D and E has one random
@@ -40,8 +38,7 @@ class TDL(Channel):
 
     Args:
         model: the delay profile: A, B, C without, D, E with a line of sight.
-        delay_spread: RMS delay spread in seconds, at least 0; TR 38.901 calls 10 ns very short, 100 ns
-            nominal and 1000 ns very long.
+        delay_spread: RMS delay spread in seconds, at least 0; TR 38.901 calls 100 ns nominal.
         carrier_frequency: in Hz.
         speed: in m/s, at least 0. Above 0 the channel ages from one OFDM symbol of a message to the next (not
             within a message that fits into one); every message starts from fresh fades.
@@ -50,9 +47,6 @@ class TDL(Channel):
         coherence: channel uses during which the fades stay, a whole multiple of the message length (then
             ``speed`` must be 0 unless it is one message); None: one message.
         correlation, equaliser: see :class:`~tosc_env.channels.base.Channel`.
-
-    Raises:
-        InputError: a value outside these ranges.
 
     Example:
         >>> import torch
@@ -89,8 +83,7 @@ class TDL(Channel):
         self._blocks: dict[tuple[str, int, int], Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but Sionna's blocks: each belongs to one device, and is made anew where it is needed."""
-        return {**super().__getstate__(), "_blocks": {}}
+        return {**super().__getstate__(), "_blocks": {}}  # each belongs to one device
 
     def num_fades(self, num_symbols: int) -> int:
         """F: the gains of one OFDM symbol at rest, of the whole message in motion."""
@@ -105,15 +98,9 @@ class TDL(Channel):
         if self.coherence is None:
             return
         if self.coherence % num_symbols:
-            raise InputError(
-                f"the coherence of a TDL channel must be a whole multiple of the message length, "
-                f"{num_symbols} channel uses, not {self.coherence}."
-            )
+            raise InputError(f"coherence must be a multiple of {num_symbols} uses, not {self.coherence}.")
         if self.speed > 0 and self.coherence > num_symbols:
-            raise InputError(
-                f"a coherence of {self.coherence} channel uses keeps the fades over several messages, "
-                f"which needs speed=0, not {self.speed:g} m/s."
-            )
+            raise InputError(f"coherence={self.coherence}, over messages, needs speed=0, not {self.speed:g}.")
 
     def draw_fades(
         self, sizes: Sizes, generator: torch.Generator | None, device: torch.device
@@ -151,16 +138,11 @@ class TDL(Channel):
         if key not in self._blocks:
             tr38901 = import_sionna("sionna.phy.channel.tr38901")
             with torch.inference_mode(False):
+                profile = self.model, self.delay_spread, self.carrier_frequency
+                speeds = {"min_speed": self.speed, "max_speed": self.speed}
+                sizes = {"num_rx_ant": receive, "num_tx_ant": transmit}
                 self._blocks[key] = tr38901.TDL(
-                    self.model,
-                    self.delay_spread,
-                    self.carrier_frequency,
-                    min_speed=self.speed,
-                    max_speed=self.speed,
-                    num_rx_ant=receive,
-                    num_tx_ant=transmit,
-                    precision="single",
-                    device=device,
+                    *profile, **speeds, **sizes, precision="single", device=device
                 )
         return self._blocks[key]
 
@@ -173,12 +155,6 @@ def _eavesdropper_weights(rho: float, line_of_sight: bool) -> tuple[float, ...]:
     ``sum w_k^2 = 1``, which two realisations give. A line of sight that keeps its power asks for
     ``sum w_k = 1`` as well, which takes a third:
     ``w_1, w_2 = ((1 - rho) +- sqrt((1 - rho)(1 + 3 rho))) / 2``.
-
-    >>> _eavesdropper_weights(0.6, line_of_sight=False)
-    (0.6, 0.8)
-    >>> w = _eavesdropper_weights(0.6, line_of_sight=True)
-    >>> round(sum(w), 6), round(sum(x * x for x in w), 6)
-    (1.0, 1.0)
     """
     if not line_of_sight or rho in (0.0, 1.0):
         return rho, math.sqrt(1.0 - rho * rho)

@@ -23,20 +23,9 @@ _lock = threading.RLock()
 
 
 def import_sionna(module: str = "sionna.phy") -> ModuleType:
-    """Import a module of Sionna and leave torch's global random state (CPU and every CUDA device) as it was.
+    """Import ``sionna.phy`` or a module below it (2 to 4 seconds) and leave torch's global random states as they were.
 
-    Args:
-        module: ``"sionna.phy"`` or a module below it. The first import takes 2 to 4 seconds.
-
-    Raises:
-        InputError: Sionna is not installed.
-
-    Example:
-        >>> state = torch.get_rng_state()
-        >>> import_sionna().__name__
-        'sionna.phy'
-        >>> bool((torch.get_rng_state() == state).all())
-        True
+    InputError where Sionna is not installed.
     """
     if module in sys.modules:
         return importlib.import_module(module)
@@ -48,40 +37,18 @@ def import_sionna(module: str = "sionna.phy") -> ModuleType:
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "sionna":
                 raise
-            raise InputError(
-                "this needs Sionna, which is not installed; run: pip install 'sionna-no-rt>=2.2,<2.3'."
-            ) from error
+            raise InputError("Sionna is not installed; run: pip install 'sionna-no-rt>=2.2,<2.3'.") from error
         return importlib.import_module(module)
 
 
 def sionna_device(device: torch.device | str) -> str:
-    """The device's name as Sionna wants it, ``"cpu"`` or ``"cuda:0"``.
-
-    >>> sionna_device(torch.device("cpu"))
-    'cpu'
-    """
+    """The device's name as Sionna wants it, ``"cpu"`` or ``"cuda:0"``."""
     return str(resolve_device(device))
 
 
 @contextmanager
 def lend_generator(generator: torch.Generator | None, device: torch.device | str) -> Iterator[None]:
-    """A context in which Sionna's blocks on ``device`` draw from ``generator`` instead of their own.
-
-    Args:
-        generator: the stream to draw from, on ``device``; None lends torch's global generator of that device.
-        device: where the blocks run.
-
-    Raises:
-        InputError: the generator lives on another device.
-
-    Example:
-        >>> phy = import_sionna()
-        >>> def draw(seed):
-        ...     with lend_generator(torch.Generator().manual_seed(seed), "cpu"):
-        ...         return torch.rand(3, generator=phy.config.torch_rng("cpu"))
-        >>> bool((draw(0) == draw(0)).all()), bool((draw(0) == draw(1)).all())
-        (True, False)
-    """
+    """A context in which Sionna's blocks on ``device`` draw from ``generator`` on it (None: torch's global one)."""
     name = sionna_device(device)
     # Before the states are read: the first import saves and restores torch's global ones.
     shared = import_sionna().config.torch_rng(name)

@@ -8,14 +8,13 @@ from pettingzoo import AECEnv
 from pettingzoo.utils import OrderEnforcingWrapper
 from torch import Tensor
 
-from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats
+from tosc_env.envs.common import RENDERING
 from tosc_env.envs.outside import EverybodyOutside
 from tosc_env.envs.session import InFlight
 from tosc_env.errors import InputError
 from tosc_env.options import checked
 from tosc_env.registration import data_of
 from tosc_env.roles import as_action
-from tosc_env.types import Scores
 
 
 class AecEnv(EverybodyOutside, AECEnv[str, Any, Any]):
@@ -23,25 +22,16 @@ class AecEnv(EverybodyOutside, AECEnv[str, Any, Any]):
 
     Keywords and errors are those of :class:`~tosc_env.envs.outside.EverybodyOutside`.
 
-    **Observation**: as in :mod:`tosc_env.roles`, NumPy float32; zeros for the receiving agents until the present
-    message is sent. **Action**: likewise; ``None`` once an agent is dead.
-
-    **Reward**: all agents are paid when the last eavesdropper has answered, for the message they acted on, so
-    ``last()`` gives an agent on its next turn the reward of its last action.
-
-    **Episode**: ``max_cycles`` messages, after which all agents terminate together; their last observation
-    shows the last message. **Info**: the keys of :class:`~tosc_env.envs.role.RoleEnv`, about the last message
-    that all have answered (0.0 before the first). **State**: :meth:`state`.
+    **Observation** and **action**: as in :mod:`tosc_env.roles`, NumPy float32; the receiving agents see zeros until the
+    present message is sent. **Reward**: all agents are paid when the last eavesdropper has answered, so ``last()``
+    gives an agent on its next turn the reward of its last action. **Episode**: ``max_cycles`` messages, after which all
+    agents terminate together; their last observation shows the last message. **Info**: as of
+    :class:`~tosc_env.envs.role.RoleEnv`, about the last message that all have answered. **State**: :meth:`state`.
     """
 
     _stages = ("message",)
 
-    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
-        "name": "tosc_aec_v0",
-        "render_modes": RENDER_MODES,
-        "render_fps": RENDER_FPS,
-        "is_parallelizable": False,
-    }
+    metadata: ClassVar[dict[str, Any]] = {**RENDERING, "name": "tosc_aec_v0", "is_parallelizable": False}  # type: ignore[misc]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Begin an episode. There are no ``options``."""
@@ -51,7 +41,7 @@ class AecEnv(EverybodyOutside, AECEnv[str, Any, Any]):
         self.terminations = dict.fromkeys(self.agents, False)
         self.truncations = dict.fromkeys(self.agents, False)
         self._answers: dict[str, Tensor] = {}
-        self._update_infos(None)
+        self.infos = self._infos(None)
         self.agent_selection = self.agents[0]
         self._skip_agent_selection = None
         self._show()
@@ -81,35 +71,22 @@ class AecEnv(EverybodyOutside, AECEnv[str, Any, Any]):
             self._answers[self._players[agent]] = chosen
         last = agent == agents[-1]
         if last:
-            self._finish()
+            scores, self._answers = session.play(self._answers), {}
+            self.rewards = {one: float(scores.rewards[self._players[one]][0]) for one in self.agents}
+            self.infos = self._infos(scores)
+            self.terminations = dict.fromkeys(self.agents, bool(session.over[0]))
+            session.advance()
         self.agent_selection = agents[(agents.index(agent) + 1) % len(agents)]
         self._accumulate_rewards()
         if last:
             self._show()
 
-    def _finish(self) -> None:
-        scores, self._answers = self.session.play(self._answers), {}
-        self.rewards = {agent: float(scores.rewards[self._players[agent]][0]) for agent in self.agents}
-        self._update_infos(scores)
-        over = bool(self.session.over[0])
-        self.terminations = dict.fromkeys(self.agents, over)
-        self.session.advance()
-
-    def _update_infos(self, scores: Scores | None) -> None:
-        self.infos = {a: to_floats(self.session.info(self._players[a], scores)) for a in self.agents}
-
 
 @checked
 def aec_env(id: str, *, raw: bool = False, **options: Any) -> AECEnv[str, Any, Any]:
-    """The game of an environment id as a PettingZoo AEC environment.
+    """The game of an environment id as a PettingZoo AEC environment, with the options of :class:`AecEnv`.
 
-    Args:
-        id: a registered id.
-        raw: leave out PettingZoo's OrderEnforcingWrapper.
-        options: of :class:`AecEnv`.
-
-    Raises:
-        InputError: an unknown id or keyword, or a value that is not allowed.
+    ``raw`` leaves out PettingZoo's OrderEnforcingWrapper.
 
     Example:
         >>> env = aec_env("ToSC-Shapes-v0", max_cycles=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
@@ -20,39 +21,26 @@ from tosc_env.options import named_options
 from tosc_env.rendering.snapshot import Snapshot
 from tosc_env.rendering.viewer import Viewer
 
-RENDER_MODES = ["human", "rgb_array"]
-RENDER_FPS = 4
+RENDERING: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 4}
+"""What an environment's metadata say of its pictures."""
 
-PLAYERS = (
-    *("scheme", "scheme_kwargs", "stages", "eavesdropper", "eavesdropper_kwargs"),
-    *("data", "split", "source", "attributes", "device"),
-)
+PLAYERS = [name for name in inspect.signature(build_system).parameters if name not in ("config", "outside")]
 """An environment's keywords besides the rules (:class:`~tosc_env.game.GameConfig`) and those of its form."""
 
 
 def make_system(
-    data_id: str, outside: Collection[str], options: Mapping[str, Any], own: Collection[str]
+    data_id: str, outside: Collection[str], options: Mapping[str, Any], own: Collection[str] = ()
 ) -> System:
-    """Build the system that an environment's options describe.
-
-    Args:
-        data_id: the data set of the environment's id.
-        outside: the roles played from outside.
-        options: keyword arguments that the environment does not take itself.
-        own: the names of those that it does, for the error message.
-
-    Raises:
-        InputError: an unknown keyword, or a value that is not allowed.
-    """
+    """Build the system that an environment's options describe; ``own`` names those that its form alone takes."""
+    own = (*own, "max_cycles", "render_mode", "flatten")
     rules = [f.name for f in fields(GameConfig) if f.name != "data"]
     for name in options:
         if name not in (*rules, *PLAYERS):
             close = get_close_matches(name, [*own, *rules, *PLAYERS], n=1)
             hint = f", did you mean {close[0]!r}? It" if close else "; it"
-            takes = [one for one in (*own, *PLAYERS) if not one.endswith("_kwargs")]
+            takes = ", ".join(one for one in (*own, *PLAYERS) if not one.endswith("_kwargs"))
             raise InputError(
-                f"an environment has no option {shown(name)}{hint} takes "
-                f"{', '.join(takes)}, their _kwargs, and fields of tosc_env.GameConfig."
+                f"an environment has no option {shown(name)}{hint} takes {takes}, their _kwargs, and a GameConfig's."
             )
     given = {name: value for name, value in options.items() if name in rules}
     players = {name: value for name, value in options.items() if name in PLAYERS}
@@ -62,16 +50,7 @@ def make_system(
 
 
 def reset_options(options: object, *allowed: str) -> dict[str, Any]:
-    """The ``options`` of a reset, of which ``allowed`` are known; None stands for none.
-
-    Raises:
-        InputError: no dictionary of names and values, or an unknown name.
-
-    >>> reset_options({"mask": [True]}, "reset_mask")
-    Traceback (most recent call last):
-    ...
-    tosc_env.errors.InputError: reset has no option 'mask' (given as [True]); its options: reset_mask.
-    """
+    """The ``options`` of a reset, of which ``allowed`` are known; None stands for none."""
     given = named_options("options", options, beside=())
     for name, value in given.items():
         if name not in allowed:
@@ -81,8 +60,7 @@ def reset_options(options: object, *allowed: str) -> dict[str, Any]:
 
 
 def to_numpy(observation: Mapping[str, Tensor], flat: spaces.Dict | None = None) -> Any:
-    """The only row of a batch of one, as float32 arrays with memory of their own; as one, where the space of its parts
-    is given as ``flat``."""
+    """The only row of a batch of one, as float32 arrays of their own; as one, with the space of its parts ``flat``."""
     seen = {key: np.array(value[0].cpu().numpy(), dtype=np.float32) for key, value in observation.items()}
     return seen if flat is None else spaces.flatten(flat, seen)
 
@@ -92,9 +70,6 @@ def shown_as(space: spaces.Dict, flatten: bool) -> spaces.Space[Any]:
 
     The order is that of ``gymnasium.spaces.flatten``: the parts in the order of their names (``csi``, then ``image`` or
     ``received``), each in row-major order; ``gymnasium.spaces.unflatten(space, observation)`` has the parts again.
-
-    >>> shown_as(spaces.Dict({"received": spaces.Box(-1, 1, (4,)), "csi": spaces.Box(0, 9, (1,))}), True).high
-    array([9., 1., 1., 1., 1.], dtype=float32)
     """
     return spaces.flatten_space(space) if flatten else space
 
@@ -140,19 +115,12 @@ class Rendered:
     _viewer: Viewer | None = None
 
     def _set_render_mode(self, render_mode: str | None) -> None:
-        """Set None or a mode of the metadata; InputError for another."""
-        if render_mode is not None and not (
-            isinstance(render_mode, str) and render_mode in self.metadata["render_modes"]
-        ):
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise unknown("render_mode", render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
 
     def render(self) -> Any:
-        """Draw the last finished round as uint8 [H, W, 3]; in ``"human"`` mode show it in a window and return None.
-
-        Raises:
-            InputError: the environment was made without a ``render_mode``.
-        """
+        """Draw the last finished round as uint8 [H, W, 3]; in ``"human"`` mode show it in a window and return None."""
         if self.render_mode is None:
             raise InputError('rendering needs render_mode="rgb_array" or "human" at gym.make or its like.')
         if self.render_mode == "human":

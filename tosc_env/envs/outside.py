@@ -10,17 +10,13 @@ from gymnasium import Space, spaces
 from gymnasium.utils.seeding import np_random
 from torch import Tensor
 
-from tosc_env.envs.common import Rendered, make_system, reset_options, shown_as, to_numpy
+from tosc_env.envs.common import Rendered, make_system, reset_options, shown_as, to_floats, to_numpy
 from tosc_env.envs.session import InFlight, Session, as_seed
 from tosc_env.errors import InputError
 from tosc_env.nodes import WIRETAP, as_nodes
 from tosc_env.options import Count, check_count, checked
-from tosc_env.roles import action_space, agents_of
-
-PROBE = {"options": 1}
-"""What PettingZoo's own tests hand to ``reset``, and mean nothing by."""
-
-OWN = ("max_cycles", "render_mode", "flatten")
+from tosc_env.roles import action_space, agents_of, reals
+from tosc_env.types import Scores
 
 
 class EverybodyOutside(Rendered):
@@ -31,15 +27,14 @@ class EverybodyOutside(Rendered):
         max_cycles: messages per episode.
         render_mode: None, ``"human"`` or ``"rgb_array"``.
         flatten: an agent's observation is one vector, as by :func:`~tosc_env.envs.common.shown_as`.
-        options: of :func:`tosc_env.envs.system.build_system`. All roles are outside, so no policy is needed.
-
-    Raises:
-        InputError: an unknown keyword or value, when made; a wrong or missing action, naming its agent, when
-            stepped.
+        options: as of :class:`~tosc_env.envs.role.RoleEnv`. All roles are outside, so no policy is needed.
     """
 
     _stages: tuple[str, ...]
     """What the messages are called that are under way at once."""
+
+    _late = 0
+    """Steps of an episode besides its messages."""
 
     np_random: np.random.Generator
     """For wrappers that draw from it, as PettingZoo's environments have it; the game does not."""
@@ -56,8 +51,9 @@ class EverybodyOutside(Rendered):
     ) -> None:
         super().__init__()
         everybody = set(agents_of(as_nodes(options.get("nodes", WIRETAP))))
-        system = make_system(data_id, everybody, options, OWN)
-        self.session = Session(system, everybody, max_cycles=max_cycles)
+        system = make_system(data_id, everybody, options)
+        self.session = Session(system, everybody)
+        self.max_cycles = max_cycles
         game, agents = system.game, self.session.agents
         self.agents: list[str] = []
         self.possible_agents = list(agents.values())
@@ -70,12 +66,12 @@ class EverybodyOutside(Rendered):
 
     @property
     def max_cycles(self) -> int:
-        """Messages per episode; may be changed between episodes."""
-        return self.session.max_cycles
+        """Messages (of a pipeline: steps) per episode; may be changed between episodes."""
+        return self.session.max_cycles + self._late
 
     @max_cycles.setter
     def max_cycles(self, value: int) -> None:
-        self.session.max_cycles = check_count(value, "max_cycles")
+        self.session.max_cycles = check_count(value, "max_cycles", 1 + self._late) - self._late
 
     def observation_space(self, agent: str) -> Space[Any]:
         """The same object at every call."""
@@ -92,8 +88,8 @@ class EverybodyOutside(Rendered):
         message = {
             "image": spaces.Box(0.0, 1.0, game.source.image_shape, np.float32),
             "target": spaces.Box(0.0, 1.0, spaces.flatten_space(game.task.space()).shape, np.float32),  # type: ignore[arg-type]
-            "snr_db": _reals(len(game.nodes)),
-            "sent": _reals(2 * game.num_symbols),
+            "snr_db": reals(len(game.nodes)),
+            "sent": reals(2 * game.num_symbols),
             "receptions": spaces.Dict(
                 {a: self.session.observation_space(self._players[a]) for a in self.possible_agents[1:]}
             ),
@@ -103,7 +99,7 @@ class EverybodyOutside(Rendered):
 
     @cached_property
     def state_space(self) -> spaces.Box:
-        """A Box of as many numbers as :attr:`state_parts` has."""
+        """The space of :meth:`state`."""
         return spaces.flatten_space(self.state_parts)  # type: ignore[return-value]
 
     def state(self) -> np.ndarray:
@@ -128,7 +124,10 @@ class EverybodyOutside(Rendered):
 
     def _begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
         """Begin an episode with all agents present."""
-        self._refuse_options(options)
+        # What PettingZoo's own tests hand over, and mean nothing by.
+        probe = isinstance(options, dict) and list(options) == ["options"] and type(options["options"]) is int
+        if not probe or options != {"options": 1}:
+            reset_options(options)
         self.session.reset(seed)
         if seed is not None or not hasattr(self, "np_random"):
             self.np_random, _ = np_random(as_seed(seed))
@@ -145,28 +144,21 @@ class EverybodyOutside(Rendered):
         session, round_, air = self.session, message.round, message.transmission
         task = session.game.task.space()
         target = round_.targets[0].cpu().numpy() + (task.start if isinstance(task, spaces.Discrete) else 0)
-        sent = (
-            np.zeros(space["sent"].shape, np.float32) if air is None else air.sent[0].detach().cpu().numpy()
-        )
+        silence = np.zeros(space["sent"].shape, np.float32)
         return {
             "image": round_.batch.images[0].cpu().numpy(),
             "target": spaces.flatten(task, target).astype(np.float32),  # type: ignore[union-attr]
             "snr_db": np.array([link.snr_db[0].item() for link in round_.links.values()], np.float32),
-            "sent": sent,
+            "sent": silence if air is None else air.sent[0].detach().cpu().numpy(),
             "receptions": {
                 agent: to_numpy(session.observe(self._players[agent], message))
                 for agent in self.possible_agents[1:]
             },
         }
 
-    def _refuse_options(self, options: dict[str, Any] | None) -> None:
-        probe = isinstance(options, dict) and list(options) == ["options"] and type(options["options"]) is int
-        if not probe or options != PROBE:
-            reset_options(options)
+    def _infos(self, scores: Scores | None, message: InFlight | None = None) -> dict[str, dict[str, float]]:
+        players = self.session.agents.items()
+        return {agent: to_floats(self.session.info(player, scores, message)) for player, agent in players}
 
     def _numpy(self, agent: str, observation: dict[str, Tensor]) -> Any:
         return to_numpy(observation, self._flat.get(agent))
-
-
-def _reals(size: int) -> spaces.Box:
-    return spaces.Box(-np.inf, np.inf, (size,), np.float32)

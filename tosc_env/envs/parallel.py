@@ -8,14 +8,13 @@ from typing import Any, ClassVar
 from pettingzoo import ParallelEnv
 from torch import Tensor
 
-from tosc_env.envs.common import RENDER_FPS, RENDER_MODES, to_floats
+from tosc_env.envs.common import RENDERING
 from tosc_env.envs.outside import EverybodyOutside
 from tosc_env.envs.session import InFlight
 from tosc_env.errors import InputError, shown
-from tosc_env.options import check_count, checked
+from tosc_env.options import checked
 from tosc_env.registration import data_of
 from tosc_env.roles import as_action
-from tosc_env.types import Scores
 
 
 class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
@@ -32,38 +31,23 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
         rewards      0         for 0     for 1    ...   for T - 1, terminated
 
     An episode of T messages therefore takes T + 1 = ``max_cycles`` steps, and **the transmitter is paid one
-    step late**: its reward at step t is for the message it sent at step t - 1. Receiver and eavesdropper are
-    paid for the answer they have just given. Before learning from stored trajectories, mend it with
-    :func:`~tosc_env.envs.reward_shift.shift_transmitter_rewards`; with the same seed and actions the rewards are then
-    those of :class:`~tosc_env.envs.aec.AecEnv`, which is exact by itself.
+    step late**: its reward at step t is for the message it sent at step t - 1. Before learning from stored
+    trajectories, mend it with :func:`~tosc_env.envs.reward_shift.shift_transmitter_rewards`; with the same seed and
+    actions the rewards are then those of :class:`~tosc_env.envs.aec.AecEnv`, which is exact by itself.
 
     **Observation** and **action**: as in :mod:`tosc_env.roles`, NumPy float32. At reset the receiving agents
-    see zeros; at the last step the transmitter sees its last image again. All agents
-    are present until all terminate together. **Info**: the keys of :class:`~tosc_env.envs.role.RoleEnv`, at
-    every step about the message whose answers were given at that step (0.0 at reset and at step 0). **State**:
-    :meth:`state`, of the message to be answered and of the one to be sent.
+    see zeros; at the last step the transmitter sees its last image again. **Info**: as of
+    :class:`~tosc_env.envs.role.RoleEnv`, about the message whose answers were given at that step (0.0 at reset and at
+    step 0). **State**: :meth:`state`, of the message to be answered and of the one to be sent.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
-        "name": "tosc_pipelined_v0",
-        "render_modes": RENDER_MODES,
-        "render_fps": RENDER_FPS,
-    }
+    metadata: ClassVar[dict[str, Any]] = {**RENDERING, "name": "tosc_pipelined_v0"}  # type: ignore[misc]
 
-    _stages = ("answered", "message")
+    _stages, _late = ("answered", "message"), 1
     _arrived: InFlight | None = None
 
     def __init__(self, data_id: str, *, max_cycles: int = 17, **options: Any) -> None:
-        super().__init__(data_id, max_cycles=check_count(max_cycles, "max_cycles", 2) - 1, **options)
-
-    @property
-    def max_cycles(self) -> int:
-        """Steps per episode, one more than its messages; may be changed between episodes."""
-        return self.session.max_cycles + 1
-
-    @max_cycles.setter
-    def max_cycles(self, value: int) -> None:
-        self.session.max_cycles = check_count(value, "max_cycles", 2) - 1
+        super().__init__(data_id, max_cycles=max_cycles, **options)
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
@@ -77,11 +61,7 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
     def step(  # type: ignore[override]
         self, actions: Mapping[str, Any]
     ) -> tuple[
-        dict[str, Any],
-        dict[str, float],
-        dict[str, bool],
-        dict[str, bool],
-        dict[str, dict[str, float]],
+        dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, float]]
     ]:
         """Take all agents' actions: (observations, rewards, terminations, truncations, infos)."""
         if not self.agents:
@@ -127,21 +107,10 @@ class PipelinedEnv(EverybodyOutside, ParallelEnv[str, Any, Any]):
     def _messages(self) -> dict[str, InFlight | None]:
         return {"answered": self._arrived, "message": self.session.present}
 
-    def _infos(self, scores: Scores | None, message: InFlight | None = None) -> dict[str, dict[str, float]]:
-        session = self.session
-        return {a: to_floats(session.info(player, scores, message)) for player, a in session.agents.items()}
-
 
 @checked
 def parallel_env(id: str, **options: Any) -> PipelinedEnv:
-    """The game of an environment id as a PettingZoo parallel environment.
-
-    Args:
-        id: a registered id.
-        options: of :class:`PipelinedEnv`.
-
-    Raises:
-        InputError: an unknown id or keyword, or a value that is not allowed.
+    """The game of an environment id as a PettingZoo parallel environment, with the options of :class:`PipelinedEnv`.
 
     Example:
         >>> env = parallel_env("ToSC-Shapes-v0", max_cycles=2)

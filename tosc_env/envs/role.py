@@ -7,8 +7,7 @@ from typing import Any
 import gymnasium as gym
 
 from tosc_env.envs.common import (
-    RENDER_FPS,
-    RENDER_MODES,
+    RENDERING,
     Rendered,
     make_system,
     reset_options,
@@ -20,8 +19,6 @@ from tosc_env.envs.session import Session, as_seed
 from tosc_env.errors import InputError
 from tosc_env.options import Count, checked
 from tosc_env.roles import action_space, as_action, player_of
-
-OWN = ("role", "max_cycles", "render_mode", "flatten")
 
 
 class RoleEnv(Rendered, gym.Env[Any, Any]):
@@ -37,9 +34,7 @@ class RoleEnv(Rendered, gym.Env[Any, Any]):
     no message follows the last one, the observation that comes with ``terminated`` shows the last one again.
 
     **Info**: the same finite floats at reset and at every step: ``accuracy``, ``psnr_db`` and ``mse`` of the
-    message just played (0.0 at reset, when none has been), ``snr_db`` of the role's own link, ``stand_in``,
-    and the ``metrics=`` asked for. Image, label, key and the other link's state are in the info of no role
-    that does not see them.
+    message just played (0.0 at reset), ``snr_db`` of the role's own link, ``stand_in``, and the ``metrics=`` asked for.
 
     Args:
         data_id: the data set behind the environment's id.
@@ -48,7 +43,8 @@ class RoleEnv(Rendered, gym.Env[Any, Any]):
         max_cycles: messages per episode.
         render_mode: None, ``"human"`` or ``"rgb_array"``.
         flatten: an observation is one vector, as by :func:`~tosc_env.envs.common.shown_as`.
-        options: of :func:`tosc_env.envs.system.build_system`, such as ``scheme=``, ``channel=``, ``snr_db=``.
+        options: of :func:`tosc_env.envs.system.build_system`, such as ``scheme=``, and of
+            :class:`~tosc_env.game.GameConfig`, such as ``channel=``, ``snr_db=``.
 
     Raises:
         InputError: an unknown keyword, role, name or value, when made; an action of the wrong shape or type,
@@ -57,22 +53,13 @@ class RoleEnv(Rendered, gym.Env[Any, Any]):
     Example:
         >>> import gymnasium as gym
         >>> import tosc_env
-        >>> class Pixels(tosc_env.PrivacyScheme):
-        ...     def encode(self, images, context):
-        ...         return images.flatten(1)[:, :128]
-        ...     def decode(self, received, csi, context):
-        ...         return received[:, :10]
-        >>> scheme = Pixels(tosc_env.SystemSpec(image_shape=(3, 32, 32), num_outputs=10))
-        >>> env = gym.make("ToSC-Shapes-v0", role="eavesdropper", scheme=scheme, snr_db=12.0)
+        >>> env = gym.make("ToSC-Shapes-v0", role="eavesdropper", scheme="label-only", snr_db=12.0)
         >>> observation, info = env.reset(seed=0)
         >>> observation["received"].shape, env.action_space.shape, info["snr_db"]
         ((128,), (3, 32, 32), 12.0)
     """
 
-    metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium declares it so)
-        "render_modes": RENDER_MODES,
-        "render_fps": RENDER_FPS,
-    }
+    metadata: dict[str, Any] = RENDERING
 
     @checked
     def __init__(
@@ -85,7 +72,7 @@ class RoleEnv(Rendered, gym.Env[Any, Any]):
         flatten: bool = False,
         **options: Any,
     ) -> None:
-        self.session = Session(make_system(data_id, {role}, options, OWN), {role}, max_cycles=max_cycles)
+        self.session = Session(make_system(data_id, {role}, options, ["role"]), {role}, max_cycles=max_cycles)
         self.role = player_of(role, self.session.game.nodes)
         parts = self.session.observation_space(self.role)
         self.observation_space = shown_as(parts, flatten)

@@ -19,9 +19,6 @@ class SeededRows(Session):
 
     Row i is the single environment with that seed, bit for bit, whatever the other rows do. A step takes as long as
     those of B single environments.
-
-    Args:
-        system, outside, num_envs, max_cycles: of :class:`~tosc_env.envs.session.Session`.
     """
 
     def __init__(
@@ -33,33 +30,22 @@ class SeededRows(Session):
     def reset(  # type: ignore[override]
         self, seed: Sequence[int | None] | None = None, mask: np.ndarray | Tensor | None = None
     ) -> None:
-        """Begin new episodes: in all rows, or in those of ``mask``; a row whose seed is None goes on with its stream.
-
-        Raises:
-            InputError: a seed that is none, another number of seeds than rows, a wrong mask, or one before the first
-                reset.
-        """
+        """Begin new episodes in all rows or those of ``mask``; a row whose seed is None goes on with its stream."""
         seeds = [None] * self.num_envs if seed is None else [as_seed(one) for one in seed]
         if len(seeds) != self.num_envs:
-            raise InputError(
-                f"a list of seeds has one for each of the {self.num_envs} environments, not {len(seeds)}."
-            )
+            raise InputError(f"seeds must be one for each of {self.num_envs} environments, not {len(seeds)}.")
         chosen = np.ones(self.num_envs, dtype=bool) if mask is None else self._mask(mask)
         if self.present is None and not chosen.all():
-            raise InputError(
-                "the first reset with a list of seeds concerns all rows; a reset_mask was given."
-            )
-        for row, one, restarts in zip(self.rows, seeds, chosen, strict=True):
-            if restarts:
-                row.reset(one)
+            raise InputError("the first reset with a list of seeds is of all rows, and takes no reset_mask.")
+        for i in np.flatnonzero(chosen):
+            self.rows[i].reset(seeds[i])
         if chosen.all():
             self.last = None
         self._gather()
 
     def restart(self, rows: np.ndarray) -> None:
-        for row, restarts in zip(self.rows, rows, strict=True):
-            if restarts:
-                row.reset()
+        for i in np.flatnonzero(rows):
+            self.rows[i].reset()
         self._gather()
 
     def play(self, actions: Mapping[str, Tensor]) -> Scores:

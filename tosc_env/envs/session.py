@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -56,11 +55,7 @@ class Transition:
 
 def as_seed(seed: Any) -> int | None:
     """A seed as a Python number; InputError unless it is a whole number of at least 0, or None."""
-    if seed is None:
-        return None
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
-        raise InputError(f"seed must be a whole number of at least 0, or None, not {shown(seed)}.")
-    return int(seed)
+    return None if seed is None else check_count(seed, "seed", 0)
 
 
 class Session:
@@ -75,22 +70,17 @@ class Session:
     Attributes:
         agents: each player's agent, by the player.
         present: the message in flight.
-        cycles: NumPy int64 [B], rounds played in the present episode; kept on the host, so that :attr:`over`
-            never waits for the device.
+        cycles: NumPy int64 [B], rounds played in the present episode; on the host, so that nobody waits for the device.
         last: the last finished round, or None.
 
     Randomness: ``reset(seed=...)`` derives two generators on the game's device. One draws the messages and
     continues over resets without a seed; the other serves partial resets alone, so that restarting some
     rows does not change the others. The global generators are never used; without a seed, entropy comes from the
-    operating system. The environment number of keyed schemes (``Context.environment``) follows from the seed: the
-    same seed replays the same messages, with the same numbers.  Those of messages that carry different images always
-    differ.
+    operating system. The environment number of keyed schemes follows from the seed: the same seed replays the same
+    messages, with the same numbers.
 
     Checks: actions from outside are checked at once. On a GPU, those of players inside and rewards of one's own are
     checked without waiting (:mod:`tosc_env.async_checks`), and a reset of all rows raises the errors found until then.
-
-    Raises:
-        InputError: an unknown role, or ``num_envs`` or ``max_cycles`` below 1.
     """
 
     def __init__(
@@ -118,16 +108,11 @@ class Session:
         return self.cycles >= self.max_cycles
 
     def reset(self, seed: int | None = None, mask: np.ndarray | Tensor | None = None) -> None:
-        """Begin new episodes.
+        """Begin new episodes in all rows, or in those of ``mask``, bool [B]; the others keep their message and their
+        future.
 
-        Args:
-            seed: a whole number of at least 0, which fixes everything that follows; None goes on with the
-                present generators (the first time: with entropy from the operating system).
-            mask: bool [B], the rows that restart; None: all. The others keep their message and their future.
-
-        Raises:
-            InputError: a wrong seed or mask, a mask with a seed, or a mask before the first reset. On a GPU also: a
-                player inside has sent or answered what is not allowed.
+        A seed, a whole number of at least 0, fixes everything that follows; None goes on with the present generators
+        (the first time: with entropy from the operating system). A mask goes with no seed, nor with the first reset.
         """
         rows = None if mask is None else self._mask(mask)
         if rows is not None and seed is not None:
@@ -149,18 +134,16 @@ class Session:
         if rows.all():
             self.advance(rows)
             return
-        self.present = select(
-            to_device(rows, self.game.device), self._draw(self._restarts, rows), self._present
-        )
+        fresh = self._draw(self._restarts, rows)
+        self.present = select(to_device(rows, self.game.device), fresh, self._present)
         self.cycles[rows] = 0
 
     def play(self, actions: Mapping[str, Tensor]) -> Scores:
         """Finish the present round with the outside players' actions, one row per message.
 
-        Args:
-            actions: for each outside player, ``transmitter`` float32 [B, 2n] (of any finite amplitude; not needed
-                after :meth:`send`), ``receiver`` in the form of the targets, each eavesdropper float32 [B, C, H, W]
-                in [0, 1] (:func:`~tosc_env.roles.as_action` clips).
+        Of ``transmitter`` float32 [B, 2n] (of any finite amplitude; not needed after :meth:`send`), of ``receiver`` in
+        the form of the targets, of each eavesdropper float32 [B, C, H, W] in [0, 1] (:func:`~tosc_env.roles.as_action`
+        clips).
         """
         if "transmitter" in actions:
             self.send(actions["transmitter"])
@@ -195,9 +178,7 @@ class Session:
             if decision is None:
                 decision = self._decide(message.round, transmission.receiver)
             rebuilt = {
-                name: answers[name]
-                if name in answers
-                else self._reconstruct(name, self.reception(name, message))
+                name: answers[name] if name in answers else self._reconstruct(name, message)
                 for name in self.game.adversaries
             }
         # The last round is let go before the next takes memory: a batch of images is then written where one
@@ -206,20 +187,16 @@ class Session:
         with self._async_checks():
             scores = self.game.score(message.round, decision, rebuilt)
             for name, leak in scores.leaks.items():
-                check(
-                    ~leak.mse.isfinite().all(),
-                    f"{self.agents[name]}: its image holds numbers that are not finite.",
-                )
+                told = f"{self.agents[name]}: its image holds numbers that are not finite."
+                check(~leak.mse.isfinite().all(), told)
         self.last = Transition(message, decision, rebuilt, scores)
         return scores
 
     def advance(self, restart: np.ndarray | None = None) -> None:
-        """Draw the next message of every row.
+        """Draw the next message of every row; those of ``restart``, NumPy bool [B], begin a new episode.
 
-        Args:
-            restart: NumPy bool [B], rows that begin a new episode. A row whose episode is over and does not
-                restart keeps its last message. How many numbers are drawn depends on B alone, and nothing
-                is drawn when every row stays.
+        A row whose episode is over and does not restart keeps its last message. How many numbers are drawn depends on B
+        alone, and nothing is drawn when every row stays.
         """
         waiting = self.over if restart is None else self.over & ~restart
         if self.present is not None and waiting.all():
@@ -240,8 +217,7 @@ class Session:
         """A player's observation of the present (or the given) message, in tensors of its own.
 
         ``image`` [B, C, H, W] and ``csi`` [B, 1] for the transmitter; ``received`` [B, 2n] and ``csi`` [B, c] for the
-        others, all zeros before the message is sent. For the receiver the stages that were added to the scheme are
-        undone; colluding eavesdroppers observe the pooled reception.
+        others, zeros before the message is sent. For the receiver the stages that were added to the scheme are undone.
         """
         message = message or self._present
         round_ = message.round
@@ -312,9 +288,7 @@ class Session:
 
     def _transmission_of(self, message: InFlight) -> Transmission:
         if message.transmission is None:
-            raise InputError(
-                f"{self.agents['transmitter']}: no symbols were given, so nothing can be answered."
-            )
+            raise InputError(f"{self.agents['transmitter']}: no symbols were given that others can answer.")
         return message.transmission
 
     def _seed(self, seed: int | None) -> None:
@@ -323,8 +297,9 @@ class Session:
         words = np.random.SeedSequence(seed).generate_state(3, np.uint64) >> np.uint64(1)
         messages, restarts, environment = (int(word) for word in words)
         device = self.game.device
-        self._stream = torch.Generator(device).manual_seed(messages)
-        self._restarts = torch.Generator(device).manual_seed(restarts)
+        self._stream, self._restarts = (
+            torch.Generator(device).manual_seed(one) for one in (messages, restarts)
+        )
         self.environment = environment
 
     @torch.no_grad()
@@ -352,12 +327,11 @@ class Session:
         with evaluating(scheme):
             return self.game.task.decide(scheme.decode(reception.received, reception.csi, context))
 
-    def _reconstruct(self, node: str, reception: Reception) -> Tensor:
+    def _reconstruct(self, node: str, message: InFlight) -> Tensor:
         eavesdropper = self._policy(self.system.eavesdroppers.get(node), node)
+        seen, shape = self.reception(node, message), message.round.batch.images.shape
         with evaluating(eavesdropper):
-            shape = (len(reception.received), *self.game.source.image_shape)
-            seen = reception.received, reception.csi
-            return answered(eavesdropper, "reconstruct", shape, *seen).clamp(0.0, 1.0)
+            return answered(eavesdropper, "reconstruct", shape, seen.received, seen.csi).clamp(0.0, 1.0)
 
     def _context(self, round_: Round, generator: torch.Generator | None) -> Context:
         return self.game.context(round_, generator, self.environment)

@@ -52,11 +52,7 @@ def find_source(
 
 
 def game_of(data_id: str, **options: Any) -> Game:
-    """The game behind an environment's id, on the test images (or on those that stand in for them).
-
-    Args:
-        data_id, options: from :func:`tosc_env.registration.data_of`; options that are no rules are not used.
-    """
+    """The game behind an environment's id (:func:`tosc_env.registration.data_of`), on test images or a stand-in's."""
     rules = {f.name for f in fields(GameConfig)} - {"data"}
     config = GameConfig(data_id, **{name: value for name, value in options.items() if name in rules})
     config, names = with_task(config, options.get("attributes"), None)

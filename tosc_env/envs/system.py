@@ -28,10 +28,8 @@ class System:
     """A game and its players.
 
     Attributes:
-        game: the rules, on one device.
         scheme: plays the transmitter and receiver that are not played from outside. Its added stages stand before
-            the channel, whoever transmits, and are undone for the receiver. None if both are played from outside
-            without stages.
+            the channel, whoever transmits, and are undone for the receiver. None: both are outside, without stages.
         eavesdroppers: by node, the policies of those that are not played from outside.
         stand_in: whether embedded images stand in for the data set that was asked for.
         data_id: the data set that was asked for.
@@ -76,9 +74,6 @@ def build_system(
         eavesdropper: the same for every eavesdropper, or by the name of its node. Colluding ones share one.
         stages: more stages between the transmitter and the channel, undone for the receiver.
         device: of the game and its players.
-
-    Raises:
-        InputError, DataError, CheckpointError: bad input, in one sentence.
     """
     where = resolve_device(device)
     scheme_kwargs = named_options("scheme_kwargs", scheme_kwargs)
@@ -86,7 +81,19 @@ def build_system(
     nodes = as_nodes(config.nodes)
     outside = {player_of(role, nodes) for role in outside}
     inside = [node.name for node in nodes[1:] if node.name not in outside]
-    _check_outside(outside, scheme, scheme_kwargs, inside, eavesdropper, eavesdropper_kwargs, config)
+    if {"transmitter", "receiver"} <= outside and (scheme is not None or scheme_kwargs):
+        raise InputError("transmitter and receiver are both played from outside, so no scheme can be given.")
+    if not inside and (eavesdropper is not None or eavesdropper_kwargs):
+        raise InputError("the eavesdropper is played from outside, so no eavesdropper can be given.")
+    for name in eavesdropper if isinstance(eavesdropper, Mapping) else ():
+        if name not in inside:
+            raise unknown("eavesdropper inside", name, inside)
+    if config.constellation is not None and "transmitter" not in outside:
+        raise InputError(
+            f"constellation={config.constellation!r} is for a transmitter played from outside; a scheme has its own."
+        )
+    if isinstance(scheme, str) and scheme.isidentifier() and scheme not in schemes:
+        raise unknown("scheme", scheme, schemes)
     if source is not None:
         check_source(source, "source")
     if source is not None and (data != "auto" or config.data_kwargs):
@@ -105,16 +112,16 @@ def build_system(
         backbone = Absent(game.spec, "outside", reason, config.constellation)
         pipeline = Pipeline(backbone, stages).to(where).eval()
         pipeline.receives = False
-    given, of_scheme = config.constellation, None if pipeline is None else pipeline.backbone.constellation
-    if given not in (None, of_scheme) and pipeline is not None and pipeline.added:
-        raise InputError(
-            f"constellation={given!r} is of a transmitter's symbols, and the stages stand behind "
-            f"symbols of {of_scheme or 'any value'}, as the scheme {pipeline.name!r} has them."
-        )
-    # A transmitter outside that faces a scheme's receiver may send what it likes.
-    binding = "transmitter" not in outside or "receiver" in outside
-    if pipeline is not None and pipeline.constellation is not None and binding:
-        game = game.with_rules(constellation=pipeline.constellation)
+    if pipeline is not None:
+        given, of_scheme = config.constellation, pipeline.backbone.constellation
+        if given not in (None, of_scheme) and pipeline.added:
+            raise InputError(
+                f"constellation={given!r} is of a transmitter's symbols, and the stages stand behind "
+                f"symbols of {of_scheme or 'any value'}, as the scheme {pipeline.name!r} has them."
+            )
+        # A transmitter outside that faces a scheme's receiver may send what it likes.
+        if pipeline.constellation is not None and ("transmitter" not in outside or "receiver" in outside):
+            game = game.with_rules(constellation=pipeline.constellation)
     target = None if pipeline is None or not pipeline.receives else pipeline
     attackers: dict[str, Eavesdropper] = {}
     told = False  # what plays in place of the usual eavesdropper, once for all of them
@@ -129,28 +136,3 @@ def build_system(
         )
         told |= policy is None
     return System(game, pipeline, attackers, stand_in, config.data)
-
-
-def _check_outside(
-    outside: set[str],
-    scheme: Any,
-    scheme_kwargs: Any,
-    inside: list[str],
-    eavesdropper: Any,
-    kwargs: Any,
-    config: GameConfig,
-) -> None:
-    if {"transmitter", "receiver"} <= outside and (scheme is not None or scheme_kwargs):
-        raise InputError("transmitter and receiver are both played from outside, so no scheme can be given.")
-    if not inside and (eavesdropper is not None or kwargs):
-        raise InputError("the eavesdropper is played from outside, so no eavesdropper can be given.")
-    for name in eavesdropper if isinstance(eavesdropper, Mapping) else ():
-        if name not in inside:
-            raise unknown("eavesdropper inside", name, inside)
-    if config.constellation is not None and "transmitter" not in outside:
-        raise InputError(
-            f"constellation={config.constellation!r} is for a transmitter played from outside; a scheme brings "
-            "its own."
-        )
-    if isinstance(scheme, str) and scheme.isidentifier() and scheme not in schemes:
-        raise unknown("scheme", scheme, schemes)

@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from tosc_env.devices import to_device
-from tosc_env.envs.common import RENDER_FPS, Rendered, make_system, reset_options, shown_as
+from tosc_env.envs.common import RENDERING, Rendered, make_system, reset_options, shown_as
 from tosc_env.envs.seeded_rows import SeededRows
 from tosc_env.envs.session import Session, as_seed
 from tosc_env.errors import InputError, shown
@@ -23,10 +23,7 @@ from tosc_env.options import MOST_MESSAGES, Count, Within, check_count, checked
 from tosc_env.roles import action_space, as_action, player_of
 from tosc_env.rows import select
 
-OWN = (
-    *("num_envs", "role", "max_cycles", "autoreset_mode", "validate", "render_mode"),
-    *("max_episode_steps", "flatten"),
-)
+OWN = ("num_envs", "role", "autoreset_mode", "validate", "max_episode_steps")
 
 
 class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
@@ -64,15 +61,9 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
             step; False checks shape and type alone, and NaN then counts as 0 (:func:`~tosc_env.roles.as_action`).
         render_mode: None or ``"rgb_array"``.
         max_episode_steps: messages after which an episode is truncated; None or -1: it never is.
-
-    Raises:
-        InputError: as in the single environment; in DISABLED mode also for stepping a row that has ended.
     """
 
-    metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium declares it so)
-        "render_modes": ["rgb_array"],
-        "render_fps": RENDER_FPS,
-    }
+    metadata: dict[str, Any] = {**RENDERING, "render_modes": ["rgb_array"]}  # noqa: RUF012 (Gymnasium declares it so)
 
     @checked
     def __init__(
@@ -109,12 +100,10 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
 
     @cached_property
     def observation_space(self) -> Space[Any]:  # type: ignore[override]
-        """The batched observation space."""
         return batch_space(self.single_observation_space, self.num_envs)
 
     @cached_property
     def action_space(self) -> Space[Any]:  # type: ignore[override]
-        """The batched action space."""
         return action_space(self.session.game, self.role, self.num_envs)
 
     def reset(  # type: ignore[override]
@@ -126,8 +115,7 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
             seed: one number for the whole batch, which is drawn as one. Or a list of one for each row: row i is then
                 the single environment with the i-th seed, bit for bit, and a step takes as long as ``num_envs`` of
                 those, until a number is given again. A None among them lets that row's stream go on.
-            options: ``{"reset_mask": bool [B]}`` (tensor or array) restarts those rows only; the others'
-                observations are returned as they stand, and the info masks name the rows that restarted.
+            options: ``{"reset_mask": bool [B]}`` restarts those rows only, which the info masks name.
         """
         mask = reset_options(options, "reset_mask").get("reset_mask")
         kind: Any = type(self.session)
@@ -156,16 +144,11 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
         resting = session.over | (session.cycles >= self._limit)
         if mode is AutoresetMode.DISABLED and resting.any():
             raise InputError(
-                f"{int(resting.sum())} of {self.num_envs} episodes are over; with autoreset_mode DISABLED, "
-                'reset them with reset(options={"reset_mask": terminations}) before the next step.'
+                f"{int(resting.sum())} of {self.num_envs} episodes are over; reset them by a reset_mask first."
             )
+        agent, space = session.agents[self.role], self.single_action_space
         chosen = as_action(
-            session.agents[self.role],
-            actions,
-            self.single_action_space,
-            batch=self.num_envs,
-            device=self.device,
-            validate=self.validate,
+            agent, actions, space, batch=self.num_envs, device=self.device, validate=self.validate
         )
         if self.render_mode is not None:
             chosen = chosen.clone()  # the round is drawn later, when the caller may have reused the tensor
@@ -209,14 +192,12 @@ class ToscVectorEnv(VectorEnv[Any, Any, Tensor], Rendered):
         return tuple(self._frame(row) for row in range(self.num_envs))
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Let the viewer go."""
         Rendered.close(self)
 
     def _observe(self) -> Any:
         seen = self.session.observe(self.role)
-        if self._flat is None:
-            return seen
-        return torch.cat([seen[part].flatten(1) for part in self._flat], dim=1)
+        flat = self._flat
+        return seen if flat is None else torch.cat([seen[part].flatten(1) for part in flat], dim=1)
 
 
 def _masked(info: dict[str, Tensor], rows: Tensor) -> dict[str, Any]:

@@ -15,14 +15,10 @@ from tosc_env.types import Context, SystemSpec
 
 
 class Recorded(Pipeline):
-    """Noiseless symbols recorded elsewhere, [N, 2n], in the order of the source's images, in place of a scheme.
+    """Noiseless symbols recorded elsewhere, float32 [N, 2n], in the order of the source's images, in place of a scheme.
 
-    Args:
-        symbols: float32 [N, 2n].
-
-    Raises:
-        DeniedError: an image is to be encoded of which no symbols are recorded (:meth:`remember`), or a reception
-            decoded.
+    Raises DeniedError where an image is to be encoded of which no symbols are recorded (:meth:`remember`), or a
+    reception decoded.
     """
 
     symbols: Tensor

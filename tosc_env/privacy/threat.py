@@ -54,13 +54,7 @@ class ThreatModel:
             )
 
     def on(self, half: str | None) -> ThreatModel:
-        """The threat model of an attacker whose images are this half of a source.
-
-        Other data stays other data, and images that may be the system's, whatever they are a half of, stay that.
-
-        >>> ThreatModel().on("system").images, ThreatModel().on(None).images
-        ('same-half', 'no-half')
-        """
+        """The threat model of an attacker whose images are this half of a source; others stay what they are."""
         true: Any = {"attacker": "other-half", "system": "same-half"}.get(half or "", "no-half")
         return self if self.images in ("other-data", "no-half") else replace(self, images=true)
 
@@ -71,31 +65,23 @@ class ThreatModel:
     def __str__(self) -> str:
         queries = "unlimited" if self.queries is None else f"{self.queries:,}"
         limit = "" if self.candidates is None else f" of {self.candidates:,} images"
-        extras = [
-            text
-            for text, has in (
-                ("no labels", not self.labels),
-                (f"candidate queries{limit}", self.candidate_queries),
-                ("codebook unknown", not self.codebook),
-                ("unkeyed encoder", self.unkeyed_encoder),
-                ("no pairs of images and encrypted symbols", self.keys == "without-pairs"),
-                ("key", self.keys == "with-key"),
-                (f"{self.receptions} receptions of each image", self.receptions > 1),
-                ("colluding eavesdroppers", self.colluding),
-            )
-            if has
-        ]
-        return (
-            f"images: {self.images}; encoder queries: {queries}; own CSI: {'yes' if self.csi else 'no'}"
-            + "".join(f"; {e}" for e in extras)
-        )
+        parts = {
+            f"images: {self.images}": True,
+            f"encoder queries: {queries}": True,
+            f"own CSI: {'yes' if self.csi else 'no'}": True,
+            "no labels": not self.labels,
+            f"candidate queries{limit}": self.candidate_queries,
+            "codebook unknown": not self.codebook,
+            "unkeyed encoder": self.unkeyed_encoder,
+            "no pairs of images and encrypted symbols": self.keys == "without-pairs",
+            "key": self.keys == "with-key",
+            f"{self.receptions} receptions of each image": self.receptions > 1,
+            "colluding eavesdroppers": self.colluding,
+        }
+        return "; ".join(text for text, holds in parts.items() if holds)
 
     def grants(self, needs: Mapping[str, tuple[Any, ...]]) -> str | None:
-        """The first need (a field, and values of which one will do) that is denied; None when all are granted.
-
-        >>> ThreatModel().grants({"candidate_queries": (True,)})
-        'candidate_queries=False'
-        """
+        """The first need (a field, and values of which one will do) that is denied; None when all are granted."""
         for field, values in needs.items():
             if getattr(self, field) not in values:
                 return f"{field}={getattr(self, field)!r}"

@@ -24,37 +24,13 @@ from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.streams import secret_of, stream
 from tosc_env.privacy.threat import ThreatModel
 from tosc_env.schemes import PrivacyScheme
+from tosc_env.snr import SNRRange
 from tosc_env.types import Batch, Context, Reception, Round, SystemSpec
 
-GRANTS = frozenset(
-    (
-        *(
-            "additive",
-            "attribute_values",
-            "attributes",
-            "augmentations",
-            "candidates",
-            "codebook",
-            "constellation",
-            "deterministic",
-            "device",
-        ),
-        *(
-            "encode",
-            "encode_unkeyed",
-            "fading",
-            "images",
-            "keyed",
-            "labels",
-            "num_images",
-            "outputs",
-            "queries",
-            "sample",
-        ),
-        *("sample_repeated", "snr_db", "spec", "statistics", "symbols", "threat", "unkeyed"),
-    )
-)
-"""What an attacker may ask for; whatever else the referee knows has no name on its side."""
+
+def _told(grant: str, doc: str) -> Any:
+    """A property of a view that asks for a grant."""
+    return property(lambda view: view._ask(grant), doc=doc)
 
 
 class View:
@@ -66,12 +42,14 @@ class View:
     interpreter's frames and closures, torch's dispatch modes or its global hooks of modules.  A view protects against
     the mistakes of honest plug-ins, and keeps what records claim of them true.
 
+    An ``index`` is int64 [B], positions from 0 below ``num_images``; ``index + way * num_images`` with a way below
+    ``augmentations`` means changed copies of these images, each a query of its own.
+
     Args:
-        game: on the attacker's own images, with its link's SNR; the referee's part of it stays hidden. Of several
-            eavesdroppers the attacker is the first (:meth:`Game.with_only <tosc_env.Game.with_only>` names another), or
-            all of them where the threat model says that they collude.
+        game: on the attacker's own images, with its link's SNR. Of several eavesdroppers the attacker is the first
+            (:meth:`Game.with_only <tosc_env.Game.with_only>` names another), or all where they collude.
         scheme: the system under attack.
-        threat: what is allowed.
+        threat: what is allowed; a view raises DeniedError on the rest.
         generator: its state and the system's weights decide the channel's randomness (:mod:`.streams`); nothing is
             drawn from it.
 
@@ -98,9 +76,7 @@ class View:
         object.__setattr__(self, "_ask", _query_function(_Referee(game, scheme, threat, generator)))
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(
-            f"{name!r} of an attacker's view cannot be set: it is what the threat model says."
-        )
+        raise AttributeError(f"{name!r} of an attacker's view cannot be set: the threat model decides it.")
 
     def __delattr__(self, name: str) -> None:
         self.__setattr__(name, None)
@@ -114,168 +90,79 @@ class View:
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise InputError("an attacker's view holds the system under attack and is not pickled; make another.")
 
-    @property
-    def spec(self) -> SystemSpec:
-        """Shapes, with the eavesdropper's own CSI."""
-        return self._ask("spec")
-
-    @property
-    def threat(self) -> ThreatModel:
-        """The threat model of the attacker."""
-        return self._ask("threat")
-
-    @property
-    def queries(self) -> int:
-        """Number of the attacker's images that were sent so far; of a stochastic scheme each message counts."""
-        return self._ask("queries")
-
-    @property
-    def candidates(self) -> int:
-        """Number of other images that it has encoded so far (:meth:`encode`)."""
-        return self._ask("candidates")
-
-    @property
-    def device(self) -> torch.device:
-        """The device of all tensors."""
-        return self._ask("device")
-
-    @property
-    def num_images(self) -> int:
-        """The number of the attacker's images that it can pair with symbols within its query budget."""
-        return self._ask("num_images")
-
-    @property
-    def augmentations(self) -> int:
-        """The number V of ways in which the attacker may have each of its images changed and sent, the first as it is.
-
-        Every index of an image may also be ``index + way * num_images`` with a way below V: the same image, mirrored or
-        shifted (:func:`~tosc_env.data.augmentation.augment`), a query of its own. V is 1 where queries are limited, and
-        of symbols recorded elsewhere.
-        """
-        return self._ask("augmentations")
-
-    @property
-    def statistics(self) -> Statistics:
-        """Mean image and the like of the data set; no class means when the threat model gives no labels."""
-        return self._ask("statistics")
-
-    @property
-    def snr_db(self) -> Any:
-        """The range of the eavesdropper's own SNR (:class:`~tosc_env.snr.SNRRange`)."""
-        return self._ask("snr_db")
-
-    @property
-    def fading(self) -> bool:
-        """True if the eavesdropper's link fades; otherwise it adds noise of known power alone."""
-        return self._ask("fading")
-
-    @property
-    def additive(self) -> bool:
-        """True if a reception is symbols through gains with white noise added, of the power and the gains that the CSI
-        tells: not where CSI is denied."""
-        return self._ask("additive")
-
-    @property
-    def deterministic(self) -> bool:
-        """True if an image is always sent as the same symbols, as two queries show."""
-        return self._ask("deterministic")
-
-    @property
-    def keyed(self) -> bool:
-        """True if the scheme uses a key that the attacker does not have."""
-        return self._ask("keyed")
-
-    @property
-    def codebook(self) -> Tensor | None:
-        """The codewords [M, d] of a discrete scheme, None where there is none; DeniedError when hidden."""
-        return self._ask("codebook")
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The names of the task's outputs."""
-        return self._ask("outputs")
-
-    @property
-    def attribute_values(self) -> dict[str, int]:
-        """The private attributes of the attacker's images, and how many values each may take."""
-        return self._ask("attribute_values")
-
-    @property
-    def constellation(self) -> Tensor | None:
-        """The points of a discrete scheme, complex64 [M]; DeniedError when the threat model hides them."""
-        return self._ask("constellation")
+    spec: SystemSpec = _told("spec", "Shapes, with the eavesdropper's own CSI.")
+    threat: ThreatModel = _told("threat", "The threat model of the attacker.")
+    queries: int = _told("queries", "Images sent so far; of a stochastic scheme each message counts.")
+    candidates: int = _told("candidates", "Other images encoded so far, the same one again too.")
+    device: torch.device = _told("device", "The device of all tensors.")
+    num_images: int = _told("num_images", "Images of its own that may be sent within the query budget.")
+    augmentations: int = _told(
+        "augmentations",
+        "V, ways in which each image may be changed (:mod:`tosc_env.data.augmentation`) and sent, the first as it is; "
+        "1 where queries are limited, and of symbols recorded elsewhere.",
+    )
+    statistics: Statistics = _told("statistics", "Of the data set; no class means where labels are denied.")
+    snr_db: SNRRange = _told("snr_db", "The range of the eavesdropper's own SNR.")
+    fading: bool = _told("fading", "True if the link fades; otherwise it adds noise of known power alone.")
+    additive: bool = _told(
+        "additive", "True if a reception is symbols through gains plus white noise, as the CSI tells both."
+    )
+    deterministic: bool = _told("deterministic", "True if an image is always sent as the same symbols.")
+    keyed: bool = _told("keyed", "True if the scheme uses a key that the attacker does not have.")
+    codebook: Tensor | None = _told("codebook", "A discrete scheme's codewords [M, d].")
+    constellation: Tensor | None = _told("constellation", "A discrete scheme's points, complex64 [M].")
+    outputs: tuple[str, ...] = _told("outputs", "The names of the task's outputs.")
+    attribute_values: dict[str, int] = _told(
+        "attribute_values", "The private attributes of the attacker's images, and how many values each has."
+    )
 
     def images(self, index: Tensor) -> Tensor:
-        """The attacker's own images, float32 [B, C, H, W]; index int64 [B] below :attr:`num_images`, or of changed
-        copies of them (:attr:`augmentations`)."""
+        """The attacker's own images, float32 [B, C, H, W]."""
         return self._ask("images", index)
 
     def labels(self, index: Tensor) -> Tensor:
-        """Their task targets; DeniedError when the threat model gives none."""
+        """Their task targets."""
         return self._ask("labels", index)
 
     def attributes(self, index: Tensor) -> Tensor:
-        """Their private attributes, int64 [B, A]; DeniedError when the threat model gives none."""
+        """Their private attributes, int64 [B, A]."""
         return self._ask("attributes", index)
 
     def symbols(self, index: Tensor) -> Tensor:
-        """Noiseless symbols [B, 2n] that the encoder sends for the attacker's images, each a counted query.
-
-        With the key (``keys="with-key"``) they are decrypted.
+        """Noiseless symbols [B, 2n] that the encoder sends for the attacker's images; with the key, decrypted.
 
         A deterministic scheme is asked once per image and remembered, so repeated use costs one query; so is
         a stochastic one where the queries are limited. With unlimited queries it is asked afresh each time.
-
-        Raises:
-            DeniedError: an image beyond the query budget is asked for, or the scheme is keyed and the threat
-                model gives no pairs of images and encrypted symbols.
         """
         return self._ask("symbols", index)
 
     def sample(self, index: Tensor) -> tuple[Reception, Tensor]:
         """Fresh receptions of the attacker's images over its own link, and the images [B, C, H, W].
 
-        The CSI is all zeros when the threat model denies it; with the key (``keys="with-key"``) the
-        receptions are decrypted. Raises DeniedError like :meth:`symbols`.
+        The CSI is all zeros where it is denied; with the key the receptions are decrypted.
         """
         return self._ask("sample", index)
 
     def sample_repeated(self, index: Tensor) -> tuple[Reception, Tensor]:
-        """Sample R = ``threat.receptions`` transmissions of each image, like :meth:`sample`.
+        """R = ``threat.receptions`` samples of each image, received [B, R, 2n] and csi [B, R, c], and the images.
 
-        Returns:
-            received [B, R, 2n] and csi [B, R, c], each transmission with fresh noise of the channel (and of the
-            scheme) and a message number of its own, and the images.
+        Each transmission has fresh noise of channel and scheme, and a message number of its own.
         """
         return self._ask("sample_repeated", index)
 
     def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
-        """The transmission of images without the key: symbols [B, 2n], receptions of them, and the images.
-
-        Raises:
-            DeniedError: the threat model gives no encoder without the key (``unkeyed_encoder=False``).
-        """
+        """Symbols [B, 2n] without the key, receptions of them, and the images; needs ``unkeyed_encoder``."""
         return self._ask("unkeyed", index)
 
     def encode(self, images: Tensor) -> Tensor:
         """Noiseless symbols [N, 2n] of any images [N, C, H, W], such as the candidates of a re-identification.
 
-        A keyed scheme sends them under keys of their own; with the key they are undone. Each counts as one of
-        :attr:`candidates`, the same image again too.
-
-        Raises:
-            DeniedError: the threat model allows no candidate queries, no more of them, or no pairs of images and
-                encrypted symbols; or the symbols were recorded elsewhere.
+        A keyed scheme sends them under keys of their own; with the key they are undone.
         """
         return self._ask("encode", images)
 
     def encode_unkeyed(self, images: Tensor) -> Tensor:
-        """The symbols [N, 2n] that any images [N, C, H, W] would have without the key, each one of
-        :attr:`candidates`.
-
-        Raises:
-            DeniedError: the threat model allows no candidate queries, no more of them, or no encoder without the key.
-        """
+        """The symbols [N, 2n] that any images would have without the key; needs ``unkeyed_encoder``."""
         return self._ask("encode_unkeyed", images)
 
 
@@ -363,7 +250,7 @@ class _Referee:
         # Copies: the reward and every figure are measured against the originals.
         return replace(known, **{name: tensor.clone() for name, tensor in tensors.items()})
 
-    def snr_db(self) -> Any:
+    def snr_db(self) -> SNRRange:
         return replace(self._game.snr_of(self._game.adversaries[0]))  # a copy, as of the threat model
 
     def fading(self) -> bool:
@@ -380,9 +267,17 @@ class _Referee:
 
     def codebook(self) -> Tensor | None:
         codewords = self._scheme.codebook
-        if codewords is not None and not self._threat.codebook:
-            raise DeniedError("the threat model denies the codebook and constellation (codebook=False).")
-        return None if codewords is None else codewords.clone()
+        if codewords is None:
+            return None
+        self._need("codebook", "the codebook and constellation")
+        return codewords.clone()
+
+    def constellation(self) -> Tensor | None:
+        name = self._scheme.constellation
+        if name is None:
+            return None
+        self._need("codebook", "the codebook and constellation")
+        return constellation_points(name, device=self.device()).clone()
 
     def outputs(self) -> tuple[str, ...]:
         return self._game.task.labels
@@ -391,25 +286,15 @@ class _Referee:
         source = self._game.source
         return {n: len(v) for n, v in zip(source.attribute_names, source.attribute_values, strict=True)}
 
-    def constellation(self) -> Tensor | None:
-        name = self._scheme.constellation
-        if name is not None and not self._threat.codebook:
-            raise DeniedError("the threat model denies the codebook and constellation (codebook=False).")
-        return None if name is None else constellation_points(name, device=self.device()).clone()
-
     def images(self, index: Tensor) -> Tensor:
         return self._gather(index).images
 
     def labels(self, index: Tensor) -> Tensor:
-        if not self._threat.labels:
-            raise DeniedError("the threat model denies the labels of the attacker's images (labels=False).")
+        self._need("labels", "the labels of the attacker's images")
         return self._game.task.targets(self._gather(index))
 
     def attributes(self, index: Tensor) -> Tensor:
-        if not self._threat.labels:
-            raise DeniedError(
-                "the threat model denies the attributes of the attacker's images (labels=False)."
-            )
+        self._need("labels", "the attributes of the attacker's images")
         return self._gather(index).attributes
 
     def symbols(self, index: Tensor) -> Tensor:
@@ -429,8 +314,7 @@ class _Referee:
         return Reception(received, csi), samples[0][1]
 
     def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
-        if not self._threat.unkeyed_encoder:
-            raise DeniedError("the threat model denies the encoder without its key (unkeyed_encoder=False).")
+        self._need("unkeyed_encoder", "the encoder without its key")
         index = self._within_budget(index)
         generator = self._stream()
         round_ = self._game.draw(len(index), generator=generator, index=index)
@@ -451,24 +335,25 @@ class _Referee:
         return symbols, reception, round_.batch.images
 
     def encode(self, images: Tensor) -> Tensor:
-        self._count_candidates(images)
+        self._check_candidates(images)
         self._deny_pairs()
         return self._encode(images)
 
     def encode_unkeyed(self, images: Tensor) -> Tensor:
-        if not self._threat.unkeyed_encoder:
-            raise DeniedError("the threat model denies the encoder without its key (unkeyed_encoder=False).")
-        self._count_candidates(images)
+        self._need("unkeyed_encoder", "the encoder without its key")
+        self._check_candidates(images)
         return self._encode(images, keyed=False)
 
     # -- inside ---------------------------------------------------------------------------------------
 
-    def _count_candidates(self, images: Tensor) -> None:
-        if not self._threat.candidate_queries:
-            raise DeniedError(
-                "the threat model denies having candidate images encoded (candidate_queries=False), or the attacker's "
-                "needs do not name candidate_queries."
-            )
+    def _need(self, field: str, what: str) -> None:
+        """DeniedError where a field of the threat model is False."""
+        if not getattr(self._threat, field):
+            raise DeniedError(f"the threat model denies {what} ({field}=False).")
+
+    def _check_candidates(self, images: Tensor) -> None:
+        asks = "having candidate images encoded, or the attacker's needs do not name it"
+        self._need("candidate_queries", asks)
         shape = self._game.source.image_shape
         if tuple(images.shape[1:]) != shape:
             raise InputError(f"encode takes images of the shape {list(shape)}, not {list(images.shape[1:])}.")
@@ -513,15 +398,12 @@ class _Referee:
 
     def _deny_pairs(self) -> None:
         if self._scheme.keyed and self._threat.keys == "without-pairs":
-            raise DeniedError(
-                "the threat model denies pairs of images and encrypted symbols (keys='without-pairs')."
-            )
+            raise DeniedError("the threat model denies pairs of images and symbols (keys='without-pairs').")
 
     def _as_known(self, symbols: Tensor, round_: Round, context: Context) -> Tensor:
         """Noiseless symbols as known to an attacker that may have the key."""
-        return as_known(
-            Reception(symbols, round_.snr_db[:, None]), context, self._scheme, self._threat
-        ).received
+        reception = Reception(symbols, round_.snr_db[:, None])
+        return as_known(reception, context, self._scheme, self._threat).received
 
     def _symbols(
         self, index: Tensor, round_: Round, generator: torch.Generator, *, keyed: bool = True
@@ -561,15 +443,13 @@ class _Referee:
     def _check_range(self, index: Tensor) -> None:
         """InputError where there is no such image; a GPU says so by itself."""
         total = len(self._game.source)
-        if (
-            index.device.type == "cpu"
-            and len(index)
-            and not 0 <= int(index.min()) <= int(index.max()) < total
-        ):
+        if index.device.type != "cpu" or not len(index):
+            return
+        low, high = int(index.min()), int(index.max())
+        if low < 0 or high >= total:
             copies = f", and changed copies of them to {total - 1}" if self._ways > 1 else ""
             raise InputError(
-                f"the attacker has the images 0 to {self._images - 1}{copies}; {int(index.min())} to "
-                f"{int(index.max())} are asked for."
+                f"the attacker has the images 0 to {self._images - 1}{copies}; {low} to {high} are asked for."
             )
 
     def _within_budget(self, index: Tensor) -> Tensor:
@@ -589,6 +469,10 @@ class _Referee:
         elif denied:
             raise DeniedError(f"{allowed}; image {int(index.max())} is asked for.")
         return index.clamp(0, last)
+
+
+GRANTS = frozenset(name for name in vars(_Referee) if not name.startswith("_"))
+"""What an attacker may ask for; whatever else the referee knows has no name on its side."""
 
 
 class QueryCount:

@@ -177,15 +177,15 @@ def test_elsewhere_it_draws_nothing_and_the_knob_is_the_option():
 
 def test_a_wrong_option_is_one_sentence():
     for options, said in [
-        *[({"epsilon": v}, f"epsilon 0 {v!r}") for v in (0, math.inf, math.nan, "20")],
-        *[({"clip": v}, f"clip 0 {v!r}") for v in (0.0, math.nan, False)],
+        *[({"epsilon": v}, f"epsilon 3.4e+38 {v!r}") for v in (0, math.inf, math.nan, "20")],
+        *[({"clip": v}, f"clip 3.4e+38 {v!r}") for v in (0.0, math.nan, False)],
         ({"mode": "dishonest"}, "mode laplace calibrated 'dishonest'"),
         ({"mode": "calibrated"}, "mode 'calibrated' 0"),
-        ({"mode": "calibrated", "constant": -1}, "constant 0 -1"),
+        ({"mode": "calibrated", "constant": -1}, "constant 3.4e+38 -1"),
         ({"constant": 0.1}, "mode 'laplace' 0.1"),
-        ({"epsilon_range": [1]}, "None [low, high] [1]"),
+        ({"epsilon_range": [1]}, "[low, high], [1]"),
         ({"epsilon_range": [100, 1]}, "[100, 1]"),
-        ({"epsilon_range": [0, 100]}, "epsilon [0, 100] 0"),
+        ({"epsilon_range": [0, 100]}, "epsilon [0, 100]"),
         ({"epsilon": 5, "epsilon_range": [10, 100]}, "epsilon epsilon_range [10, 100] 5"),
     ]:
         with refused(said):

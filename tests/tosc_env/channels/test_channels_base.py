@@ -108,7 +108,7 @@ def test_what_makes_no_channel_is_refused(kind):
     for options, words in [
         *(({"coherence": value}, f"coherence {value!r}") for value in (0, 2.5, "abc", True, float("nan"))),
         *(
-            ({"correlation": value}, f"correlation [0, 1] {value!r}")
+            ({"correlation": value}, f"correlation 0 1 {value!r}")
             for value in (1.1, -0.1, float("nan"), "0.5")
         ),
         ({"equaliser": "dfe"}, "equaliser 'zf' 'mmse' None 'dfe'"),

@@ -109,10 +109,10 @@ def test_a_number_gives_the_batch_again_and_none_lets_either_go_on():
 @pytest.mark.parametrize(
     ("seed", "sentence"),
     [
-        ([1, 2], "one for each of the 3 environments, not 2"),
-        ([1, -2, 3], "seed must be a whole number of at least 0, or None, not -2"),
-        ([1, "2", 3], "seed must be a whole number of at least 0, or None, not '2'"),
-        ([1, 2.0, 3], "seed must be a whole number of at least 0, or None, not 2.0"),
+        ([1, 2], "one for each of 3 environments, not 2"),
+        ([1, -2, 3], "seed must be a whole number of at least 0, not -2"),
+        ([1, "2", 3], "seed must be a whole number of at least 0, not '2'"),
+        ([1, 2.0, 3], "seed must be a whole number of at least 0, not 2.0"),
     ],
 )
 def test_wrong_seeds_change_nothing(seed, sentence):
@@ -128,7 +128,7 @@ def test_wrong_seeds_change_nothing(seed, sentence):
 def test_a_mask_needs_rows_that_have_begun():
     env = both("eavesdropper", MODES[1])[0]
     env.reset(seed=1)
-    with pytest.raises(InputError, match="first reset with a list of seeds concerns all rows"):
+    with pytest.raises(InputError, match="first reset with a list of seeds is of all rows"):
         env.reset(seed=SEEDS, options={"reset_mask": np.array([True, False, False])})
     with pytest.raises(InputError, match="takes no seed"):
         env.reset(seed=1, options={"reset_mask": np.array([True, False, False])})

@@ -352,7 +352,7 @@ def test_every_encoding_counts_and_candidates_have_a_budget_of_their_own(source)
 def test_without_pairs_candidates_give_none_either(source):
     view, _ = make_view(source, stages=[Mixed(SPEC)], keys="without-pairs", candidate_queries=True)
     for ask in (view.symbols, view.sample, lambda index: view.encode(view.images(index))):
-        with pytest.raises(DeniedError, match="pairs of images and encrypted symbols"):
+        with pytest.raises(DeniedError, match="pairs of images and symbols"):
             ask(torch.arange(3))
     assert (view.queries, view.candidates) == (0, 0)
 
