@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any
+from typing import Any
 
 from tosc_env.errors import InputError, shown
-from tosc_env.options import Within, check_count, check_fields, check_options, named_options
+from tosc_env.options import check_count, check_fields, check_options, named_options
 from tosc_env.snr import SNR, SNRRange
 
 MOST_ANTENNAS = 1024
@@ -27,14 +27,16 @@ class Node:
     """
 
     name: str
-    antennas: Annotated[int, Within(1, MOST_ANTENNAS)] = 1
+    antennas: int = 1
     snr_db: SNR | SNRRange | None = None
     adversary: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z][\w-]*", self.name):
             raise InputError(f"a node's name is of letters, digits, '_' and '-', not {shown(self.name)}.")
-        check_fields(self, but=("snr_db",))
+        check_fields(self, but=("antennas", "snr_db"))
+        count = check_count(self.antennas, f"the antennas of node {self.name!r}", high=MOST_ANTENNAS)
+        object.__setattr__(self, "antennas", count)
         if self.snr_db is not None:
             SNRRange.parse(self.snr_db, f"snr_db of node {self.name!r}")
 

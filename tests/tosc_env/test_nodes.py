@@ -32,7 +32,7 @@ def test_what_is_no_node_is_refused():
         with refused(repr(name)):
             Node(name)
     for antennas in (0, -1, 1.5, True, "2", None):
-        with refused(f"antennas 1 {antennas!r}"):
+        with refused(f"antennas 'eve' 1 {antennas!r}"):
             Node("eve", antennas)
     for snr_db in ("loud", [], {"low": 3.0}, {"low": 9.0, "high": 3.0}, float("nan")):
         with refused("snr_db 'eve'"):
@@ -76,7 +76,7 @@ PLAYERS = ("transmitter", "transmitter_0", "receiver_0", "eavesdropper_1")
         ([Node("a"), "eve"], "'eve'"),
         ([{"name": "a"}, {"antennas": 2}], "'node' 'name'"),
         ([{"name": "a", "antenas": 2}], "'antenas' antennas"),
-        ([{"name": "a", "antennas": 0}], "antennas 1024 0"),
+        ([{"name": "a", "antennas": 0}], "antennas 'a' 1024 0"),
     ],
 )
 def test_what_is_no_list_of_nodes_is_refused(source, given, words):
