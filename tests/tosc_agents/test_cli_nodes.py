@@ -140,7 +140,7 @@ def test_what_an_attacker_was_given_stands_beside_its_figures(plain, folder, cap
     results = results_in(folder / "same")["results"]
     assert results["threat_models"]["linear"]["colluding"] and len(results["antennas"]) == 4
     assert run("evaluate", plain, *attacker, "--eavesdroppers", "3") == 0
-    assert "eavesdroppers of 1 + 1 + 1 + 1 antennas, and those that play have 1 + 1 + 1" in " ".join(
+    assert "eavesdroppers of 1 + 1 + 1 + 1 antennas; those that play have 1 + 1 + 1" in " ".join(
         capsys.readouterr().err.split()
     )
 

@@ -135,7 +135,7 @@ def _gradient(objective: Tensor, features: Tensor) -> Tensor:
         (found,) = torch.autograd.grad(objective, features, retain_graph=True, allow_unused=True)
     if found is None:
         raise InputError(
-            "the weighting 'multiple-gradient' needs objectives that reach the scheme's features with a gradient."
+            "'multiple-gradient' needs the leak and objectives before it to reach the features with a gradient."
         )
     return found.detach()
 
