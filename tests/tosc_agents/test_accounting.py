@@ -52,7 +52,7 @@ def test_a_budget_reports_the_smaller_and_says_which():
 
 def test_what_is_no_budget_or_count_is_named():
     for epsilon in [0, math.inf, math.nan, True, "1"]:
-        with refused(f"epsilon 0 {epsilon!r}"):
+        with refused(f"epsilon 3.4e+38 {epsilon!r}"):
             accuracy_bound(epsilon, 10)
     for count in [0, 1.5, True, "3"]:
         with refused(f"transmissions 1 {count!r}"):
