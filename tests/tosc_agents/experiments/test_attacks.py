@@ -67,7 +67,7 @@ def test_the_linear_attack_beats_the_floor_where_nothing_protects(systems, cache
         0.0,
         12.0,
     ]
-    assert header["training"]["threat_model"] == THREAT.plain()
+    assert header["training"]["threat_model"] == {**THREAT.plain(), "candidate_queries": False}
 
 
 def test_encryption_decides_as_well_as_the_baseline_and_hides_the_candidates(systems, cache):
