@@ -14,6 +14,7 @@ import pytest
 from strangers import interpreter
 
 HERE = Path(__file__).parent / "nodes"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

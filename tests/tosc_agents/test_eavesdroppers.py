@@ -167,9 +167,9 @@ def test_attackers_of_one_scheme_share_what_it_has_sent(source):
     for snr_db in (0.0, 12.0):
         for name in ("linear", "inversion-mlp", "match", "label"):
             view, game, _ = view_of(source, scheme=scheme, snr_db=snr_db)
-            make(name, game.spec, **({} if name == "linear" else {"steps": 200})).fit(view, generator=g())
+            make(name, game.spec, **({} if name == "linear" else {"steps": 100})).fit(view, generator=g())
             assert view.queries > 480
-    assert 3000 < scheme.backbone.asked <= view.augmentations * len(source) == 4000
+    assert 2000 < scheme.backbone.asked <= view.augmentations * len(source) == 4000
 
 
 # -- mean-image -------------------------------------------------------------------------------------
@@ -255,6 +255,7 @@ def test_model_inversion_learns_to_see_through_a_scheme_that_sends_pixels(source
 # -- match ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_match_finds_the_image_far_more_often_than_chance(source, test_source):
     view, game, scheme = view_of(source)
     options = {

@@ -382,6 +382,7 @@ def test_an_attack_changed_after_a_kill_is_refused_by_name_or_ends_as_if_begun_a
         assert cli.main(fresh) == 2, told.err
 
 
+@pytest.mark.slow
 def test_a_killed_attack_ends_as_if_never_killed(interrupted, capsys):
     capsys.readouterr()
     assert cli.main(arguments_of(ATTACK)) == 0

@@ -265,6 +265,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_an_interrupted_attack_ends_in_the_very_same_attacker(source, tmp_path):
     few = source.subset(range(96))
     bases = ["inversion-mlp", "label"]
@@ -558,6 +559,7 @@ def test_over_fading_links_the_combination_is_the_best_linear_estimate(source):
     assert torch.equal(blind, got.received.mean(1)), "without CSI there is the plain mean"
 
 
+@pytest.mark.slow
 def test_hearing_an_image_sixteen_times_leaks_more_than_hearing_it_once(source, test_source):
     scheme, leaked = make_scheme(Pixels(SPEC), stages=[Noise(SPEC)]), {}
     for repeats in (1, 16):
