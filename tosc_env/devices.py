@@ -13,6 +13,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
     """The torch device of a name, with its index: ``"cuda"`` becomes ``"cuda:0"``, so that equal devices compare equal.
 
     InputError where the name means no device, or none that this machine has.
+
+    >>> resolve_device("cpu")
+    device(type='cpu')
     """
     if not isinstance(device, (str, torch.device)):
         raise InputError(f"device must be a name such as 'cpu' or 'cuda:0', not {shown(device)}.")
@@ -34,6 +37,10 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """A copy of a NumPy array on a device; the host does not wait for it."""
+    """A copy of a NumPy array on a device; the host does not wait for it.
+
+    >>> to_device(np.array([True, False]), torch.device("cpu"))
+    tensor([ True, False])
+    """
     # The copy on the host may go at once: CUDA has staged it when the call returns.
     return torch.tensor(array).to(device, non_blocking=True)

@@ -51,7 +51,11 @@ def identity(**parts: Any) -> dict[str, Any]:
 
 
 def digest(value: Any) -> str:
-    """The SHA-256 of anything that :func:`plain` describes, 64 hexadecimal digits, whatever the order of keys."""
+    """The SHA-256 of anything that :func:`plain` describes, 64 hexadecimal digits, whatever the order of keys.
+
+    >>> digest({"a": 1, "b": (2.0,)}) == digest({"b": [2], "a": 1})
+    True
+    """
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
 
 

@@ -25,7 +25,11 @@ def mse(reconstruction: Tensor, images: Tensor) -> Tensor:
 
 
 def psnr_from_mse(error: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of images in [0, 1]: ``-10 log10(MSE)``, at most 100 dB."""
+    """Peak signal-to-noise ratio in dB of images in [0, 1]: ``-10 log10(MSE)``, at most 100 dB.
+
+    >>> psnr_from_mse(torch.tensor([0.01, 0.0]))
+    tensor([ 20., 100.])
+    """
     return -10.0 * torch.log10(error.clamp_min(MIN_MSE))
 
 
@@ -82,6 +86,9 @@ def quality(error: Tensor, floor: float) -> Tensor:
     """``q = (M - e) / (M + e)``, [B] in [-1, 1], of the error e and the mean image's M: what rewards are made of.
 
     0 for the mean image, 1 for a perfect image, strictly monotone in PSNR and nowhere flat.
+
+    >>> quality(torch.tensor([0.0, 0.05, 0.15]), 0.05)
+    tensor([ 1.0000,  0.0000, -0.5000])
     """
     floor = max(floor, MIN_MSE)  # a data set of equal images has M = 0, and 0 / 0 would be no reward
     return (floor - error) / (floor + error)
@@ -95,6 +102,9 @@ def reidentification(scores: Tensor, truth: Tensor | None = None) -> Tensor:
         scores: [B, N]. A score that is no number is none: it never wins, and whoever gives one for the right candidate
             or beside it does not identify.
         truth: int64 [B], each row's right candidate; None: row b's is column b.
+
+    >>> reidentification(torch.tensor([[2.0, 1.0], [0.0, 0.0]]))
+    tensor([1.0000, 0.5000])
     """
     right = scores.diagonal()[:, None] if truth is None else scores.gather(1, truth[:, None])
     first = (scores <= right).all(1)
@@ -113,6 +123,9 @@ def balanced_accuracy(right: Tensor, truth: Tensor) -> Tensor:
     """The mean over the values that occur of the share of right answers among those of that value, float32.
 
     ``right`` is bool [N], ``truth`` int64 [N] from 0.
+
+    >>> balanced_accuracy(torch.tensor([True, True, True, False]), torch.tensor([0, 0, 0, 1]))
+    tensor(0.5000)
     """
     counts = torch.bincount(truth)
     shares = torch.bincount(truth, weights=right.double()) / counts
@@ -125,6 +138,9 @@ def auc(logits: Tensor, truth: Tensor) -> Tensor:
     It is the chance that a message of the value has the higher probability of it, softmax of the logits, than one of
     another value (Hanley and McNeil, *Radiology* 143, 1982); a tie counts one half. Where only one value occurs
     it is 0.5.  ``logits`` are [N, K], ``truth`` int64 [N] in [0, K).
+
+    >>> auc(torch.tensor([[0.0, 1.0], [0.0, 3.0], [0.0, 2.0]]), torch.tensor([0, 1, 1]))
+    tensor(1.)
     """
     probability = logits.double().log_softmax(1)
     areas = []

@@ -73,7 +73,15 @@ def _points(num_points: int, device: str) -> tuple[Tensor, _Grid]:
 
 
 def constellation_for(num_points: int) -> str:
-    """The name of the QAM with ``num_points`` points; InputError where there is none."""
+    """The name of the QAM with ``num_points`` points; InputError where there is none.
+
+    >>> constellation_for(16)
+    '16qam'
+    >>> constellation_for(32)
+    Traceback (most recent call last):
+    ...
+    tosc_env.errors.InputError: there is no square QAM of 32 points; choose 4, 16, 64 or 256.
+    """
     for name, size in CONSTELLATIONS.items():
         if size == num_points and not isinstance(num_points, bool):
             return name
@@ -104,6 +112,12 @@ def check_points(symbols: Tensor, points: Tensor, name: str = "the constellation
 
     I and Q may each be :data:`TOLERANCE` away from a point's. Within
     :meth:`~tosc_env.async_checks.AsyncChecks.collect` the error comes later.
+
+    >>> points = constellation_points("qpsk")
+    >>> check_points(torch.zeros(1, 4), points, "qpsk")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    tosc_env.errors.InputError: symbol 0 of message 0 is 0+0j, no point of 'qpsk': I and Q must ...
     """
     _check_interleaved(symbols, "symbols")
     side, step, _ = _grid(points)
@@ -131,6 +145,9 @@ def modulate(indices: Tensor, points: Tensor) -> Tensor:
     """Symbols float32 [B, 2n], I and Q interleaved, from the indices int64 [B, n] of their points, complex [M].
 
     InputError for an index not in [0, M); within :meth:`~tosc_env.async_checks.AsyncChecks.collect` it comes later.
+
+    >>> modulate(torch.tensor([[0, 3]]), constellation_points("qpsk"))
+    tensor([[ 0.7071,  0.7071, -0.7071, -0.7071]])
     """
     if indices.dim() != 2 or indices.dtype.is_floating_point or indices.dtype.is_complex:
         raise InputError(f"indices must be whole numbers [B, n], not {shown(indices)}.")
@@ -154,6 +171,11 @@ def hard_decision(received: Tensor, points: Tensor) -> Tensor:
     This is the maximum-likelihood decision for equally likely symbols over AWGN or after zero forcing; an MMSE
     equaliser shrinks the symbols by ``|h|^2 / (|h|^2 + N0)``, which has to be undone first
     (:func:`~tosc_env.channels.base.to_constellation`). NaN gives some valid index.
+
+    >>> points = constellation_points("16qam")
+    >>> indices = torch.arange(16)[None]
+    >>> bool((hard_decision(modulate(indices, points) + 0.3, points) == indices).all())
+    True
     """
     _check_interleaved(received, "received")
     side, step, table = _grid(points)
@@ -164,7 +186,11 @@ def hard_decision(received: Tensor, points: Tensor) -> Tensor:
 
 
 def histogram(symbols: Tensor, points: Tensor) -> Tensor:
-    """Number of symbols nearest to each of the points [M], float32 [B, 2n] -> [B, M]."""
+    """Number of symbols nearest to each of the points [M], float32 [B, 2n] -> [B, M].
+
+    >>> histogram(torch.tensor([[1.0, 1.0, 0.9, 0.8, -1.0, -1.0]]), constellation_points("4qam"))
+    tensor([[2., 0., 0., 1.]])
+    """
     decided = hard_decision(symbols, points).long()
     counts = torch.zeros(len(symbols), len(points), device=symbols.device)
     return counts.scatter_add_(1, decided, torch.ones_like(decided, dtype=counts.dtype))

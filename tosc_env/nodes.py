@@ -53,7 +53,11 @@ WIRETAP = (Node("receiver"), Node("eavesdropper", adversary=True))
 
 
 def wiretap(eavesdroppers: int = 1, **each: Any) -> tuple[Node, ...]:
-    """A receiver and a number of eavesdroppers with equal fields of :class:`Node`, ``eavesdropper_0`` and on."""
+    """A receiver and a number of eavesdroppers with equal fields of :class:`Node`, ``eavesdropper_0`` and on.
+
+    >>> [node.name for node in wiretap(2, snr_db=-10.0)]
+    ['receiver', 'eavesdropper_0', 'eavesdropper_1']
+    """
     count = check_count(eavesdroppers, "eavesdroppers", high=MOST_ANTENNAS)
     return WIRETAP[0], *(Node(f"eavesdropper_{k}", adversary=True, **each) for k in range(count))
 

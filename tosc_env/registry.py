@@ -12,7 +12,17 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """A table of named classes or factories, of a kind (``"channel"``) and an entry-point group, if any."""
+    """A table of named classes or factories, of a kind (``"channel"``) and an entry-point group, if any.
+
+    >>> colours = Registry("colour")
+    >>> @colours.register("red")
+    ... def red():
+    ...     return "#f00"
+    >>> colours["red"]()
+    '#f00'
+    >>> list(colours)
+    ['red']
+    """
 
     def __init__(self, kind: str, group: str | None = None) -> None:
         self.kind = kind

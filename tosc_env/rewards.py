@@ -54,6 +54,12 @@ class PrivacyUtility:
     Args:
         privacy_weight: the cost of a unit of quality to the system, at least 0.
         quality: ``"q"`` for (M - e) / (M + e), ``"ssim"`` for structural similarity.
+
+    >>> import torch
+    >>> image = torch.full((1, 3, 32, 32), 0.5)
+    >>> outcome = Outcome(torch.ones(1), torch.zeros(1), torch.full((1,), 100.0), image, image, 0.05)
+    >>> PrivacyUtility(privacy_weight=0.5)(outcome)["transmitter"]
+    tensor([0.5000])
     """
 
     def __init__(self, privacy_weight: float = 1.0, quality: str = "q") -> None:

@@ -280,7 +280,11 @@ def make_stage(stage: Any, spec: SystemSpec, constellation: str | None = None) -
 
 
 def make_objectives(given: Any, spec: SystemSpec) -> list[Objective]:
-    """Make objectives from names, dictionaries of ``name`` and options, or objects, in the given order."""
+    """Make objectives from names, dictionaries of ``name`` and options, or objects, in the given order.
+
+    >>> make_objectives("task", SystemSpec((3, 32, 32), 10))[0].plain()
+    {'name': 'task'}
+    """
     made = []
     for one in listed("objectives", given):
         name, options = named("objective", one)

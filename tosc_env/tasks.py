@@ -104,7 +104,12 @@ class Choice(Task):
 
 @register_task("classification")
 class Classification(Choice):
-    """The class of the image; score 1 when right, 0 when wrong."""
+    """The class of the image; score 1 when right, 0 when wrong.
+
+    >>> from tosc_env.data import make_source
+    >>> Classification(make_source("shapes")).num_outputs
+    10
+    """
 
     def __init__(self, source: Source) -> None:
         if len(source.class_names) < 2 and source.attribute_names:
@@ -193,7 +198,12 @@ class MultiAttribute(Task):
 
 @register_task("attributes")
 def attributes(source: Source, *, names: Sequence[str] | str) -> Task:
-    """Recognition of named attributes: one of any number of values, or several binary ones."""
+    """Recognition of named attributes: one of any number of values, or several binary ones.
+
+    >>> from tosc_env.data import make_source
+    >>> attributes(make_source("shapes"), names="colour").num_outputs
+    8
+    """
     chosen = [names] if isinstance(names, str) else list(names)
     if not chosen:
         raise InputError("a task on attributes needs at least one name, not an empty list.")

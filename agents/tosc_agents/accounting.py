@@ -12,7 +12,11 @@ DELTA = 1e-5
 
 
 def basic_composition(epsilon: float, transmissions: int) -> float:
-    """The epsilon of k messages, each epsilon-DP with fresh noise: k epsilon, since their densities multiply."""
+    """The epsilon of k messages, each epsilon-DP with fresh noise: k epsilon, since their densities multiply.
+
+    >>> basic_composition(20.0, 16)
+    320.0
+    """
     return check_count(transmissions, "transmissions") * check_positive(epsilon, "epsilon")
 
 
@@ -22,6 +26,9 @@ def advanced_composition(epsilon: float, transmissions: int, delta: float = DELT
     ``sqrt(2 k ln(1/delta)) epsilon + k epsilon (e^epsilon - 1)``, Dwork, Rothblum and Vadhan, "Boosting and
     differential privacy", FOCS 2010, theorem III.3.  Smaller than basic composition for many messages of a small
     epsilon; it allows a failure of probability ``delta``, which basic composition does not.
+
+    >>> round(advanced_composition(0.05, 1000), 2), round(basic_composition(0.05, 1000), 2)
+    (10.15, 50.0)
     """
     epsilon, k = check_positive(epsilon, "epsilon"), check_count(transmissions, "transmissions")
     if not check_positive(delta, "delta") < 1:

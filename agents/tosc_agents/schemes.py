@@ -61,6 +61,10 @@ def dp_laplace(
     before the clip, it changes nothing about the proof. Mode ``calibrated`` clips nothing and sharpens nothing.
 
     Its options: those of :class:`~tosc_agents.stages.laplace.Laplace` and :class:`~tosc_agents.backbones.cnn.CNN`.
+
+    >>> scheme = dp_laplace(SystemSpec((3, 32, 32), 10), epsilon=5.0, epsilon_range=[1, 100])
+    >>> scheme.guarantee(2).split("; ")[-1]
+    '2 transmissions of the same image: 10-DP by basic composition'
     """
     noise = Laplace(spec, epsilon=epsilon, mode=mode, constant=constant, epsilon_range=epsilon_range)
     backbone = CNN(

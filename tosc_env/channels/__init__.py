@@ -14,7 +14,11 @@ register_channel = channels.register
 
 
 def make_channel(channel: str | Channel = "awgn", **options: Any) -> Channel:
-    """Make a channel from its registered name and options; an object is handed back as it is."""
+    """Make a channel from its registered name and options; an object is handed back as it is.
+
+    >>> make_channel("rayleigh", coherence=16, correlation=0.5).num_fades(64)
+    4
+    """
     return build(channels, Channel, channel, options)
 
 

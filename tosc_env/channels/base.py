@@ -31,7 +31,11 @@ def complex_normal(*shape: int, generator: torch.Generator | None, device: torch
 
 
 def noise_power(snr_db: Tensor) -> Tensor:
-    """N0 for unit symbol energy: ``10^(-SNR/10)``, total over both real dimensions; same shape as given."""
+    """N0 for unit symbol energy: ``10^(-SNR/10)``, total over both real dimensions; same shape as given.
+
+    >>> noise_power(torch.tensor([0.0, 10.0]))
+    tensor([1.0000, 0.1000])
+    """
     return torch.pow(10.0, -snr_db / 10.0)
 
 
@@ -279,6 +283,10 @@ def matched(received: Tensor, csi: Tensor, layout: CSILayout) -> tuple[Tensor, T
 
     Returns:
         both [..., 2n], in float32 or what is more precise.
+
+    >>> y = torch.tensor([[0.2, 0.0]])  # an MMSE equaliser shrank the symbol 1 at |h|^2 = 0.25, 0 dB
+    >>> matched(y, torch.tensor([[0.0, 0.5, 0.0]]), CSILayout())
+    (tensor([[0.2500, 0.0000]]), tensor([[0.2500, 0.2500]]))
     """
     wide = torch.promote_types(received.dtype, torch.float32)
     received, csi = received.to(wide), csi.to(wide)

@@ -44,6 +44,13 @@ class Rician(Channel):
     Args:
         k_factor_db: K, the power of the line of sight over that of the scattering, in [-100, 100] dB.
         coherence, correlation, equaliser: see :class:`~tosc_env.channels.base.Channel`.
+
+    >>> import torch
+    >>> channel = Rician(k_factor_db=6.0, coherence=16)
+    >>> snr_db = torch.full((3,), 12.0)
+    >>> links = channel.draw([snr_db, snr_db], 64, generator=torch.Generator().manual_seed(0))
+    >>> links[0].fades.shape
+    torch.Size([3, 1, 1, 4])
     """
 
     def __init__(
@@ -74,7 +81,15 @@ class Rician(Channel):
 
 
 class Rayleigh(Rician):
-    """Rayleigh block fading: Rician without a line of sight, so |h|^2 is exponential with mean 1."""
+    """Rayleigh block fading: Rician without a line of sight, so |h|^2 is exponential with mean 1.
+
+    >>> import torch
+    >>> channel = Rayleigh(correlation=1.0)
+    >>> snr_db = torch.full((5,), 12.0)
+    >>> one, other = channel.draw([snr_db, snr_db], 64, generator=torch.Generator().manual_seed(0))
+    >>> bool((one.fades == other.fades).all())
+    True
+    """
 
     def __init__(
         self, *, coherence: int | None = None, correlation: float = 0.0, equaliser: str | None = "mmse"

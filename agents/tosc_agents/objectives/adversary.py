@@ -90,6 +90,9 @@ class Adversary(Objective):
         width: of its network.
         weighting: ``"fixed"``: first and second are 1; ``"multiple-gradient"``: in each step the two are weighted so
             that the common step harms neither (:func:`min_norm_weight`).
+
+    >>> Adversary(SystemSpec((3, 32, 32), 10)).plain()
+    {'name': 'adversary', 'weight': 1.0, 'width': 384, 'weighting': 'fixed'}
     """
 
     name = "adversary"

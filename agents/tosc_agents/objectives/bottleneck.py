@@ -25,6 +25,9 @@ class Bottleneck(Objective):
     A scheme with a measure of its own (:attr:`~tosc_env.schemes.Trial.rate`), such as a codebook, has that one.
 
     ``start``, ``ramp``: epochs without it, and epochs over which its weight rises to ``beta``, which is at least 0.
+
+    >>> Bottleneck(SystemSpec((3, 32, 32), 10)).plain()
+    {'name': 'bottleneck', 'beta': 0.001, 'start': 5, 'ramp': 10}
     """
 
     name = "bottleneck"

@@ -22,6 +22,9 @@ class Codebook(Objective):
 
     (van den Oord et al., NeurIPS 2017), with sg the stopped gradient and a ``commitment`` of at least 0.  Before each
     epoch but those of the last tenth codewords that fell out of use are revived beside the busiest ones.
+
+    >>> Codebook(SystemSpec((3, 32, 32), 10)).plain()
+    {'name': 'codebook', 'commitment': 0.25}
     """
 
     name = "codebook"

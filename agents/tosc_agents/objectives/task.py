@@ -10,7 +10,11 @@ from tosc_env import Objective, Round, SystemSpec, Task, Trial
 
 
 class TaskLoss(Objective):
-    """The task's own loss on the receiver's logits, and its score as ``accuracy``."""
+    """The task's own loss on the receiver's logits, and its score as ``accuracy``.
+
+    >>> TaskLoss(SystemSpec((3, 32, 32), 10)).plain()
+    {'name': 'task'}
+    """
 
     name = "task"
 
