@@ -282,7 +282,7 @@ class Game:
 
     def with_only(self, node: str) -> Game:
         """A copy of the game with this eavesdropper alone."""
-        if node not in self.adversaries:
+        if not isinstance(node, str) or node not in self.adversaries:
             raise unknown("eavesdropper", node, self.adversaries)
         kept = [one for one in self.nodes if one.name == node or not one.adversary]
         known = [one.name for one in kept if one.name in self.config.transmitter_csi]

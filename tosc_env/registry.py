@@ -80,7 +80,7 @@ class Registry(Generic[T]):
         return entry_points(group=self.group) if self.group else ()
 
     def _declared(self, name: object) -> EntryPoint:
-        for entry in self._entries():
+        for entry in self._entries() if isinstance(name, str) else ():
             if entry.name == name:
                 return entry
         raise unknown(self.kind, name, self)
