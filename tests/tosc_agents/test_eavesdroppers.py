@@ -160,6 +160,7 @@ def test_a_wrong_option_is_one_sentence():
             make(name, SystemSpec((3, SIDE, SIDE), 10, N), **options)
 
 
+@pytest.mark.slow
 def test_attackers_of_one_scheme_share_what_it_has_sent(source):
     """The encoder runs once per image and changed copy, however many learn from it, at whatever SNR; each pays for its
     own queries."""
@@ -229,6 +230,7 @@ def test_over_a_fading_link_it_knows_each_fade_and_whoever_is_denied_them_learns
 # -- inversion-mlp ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

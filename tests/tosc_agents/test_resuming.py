@@ -348,7 +348,7 @@ def test_every_option_of_attack_is_tried():
     assert {f.name for f in fields(ThreatModel)} <= options_of(Attack)
 
 
-QUICKLY = {"TARGET", "--attacker-data", "--eavesdropper-snr-db", "--eavesdropper-kwargs", "--seeds"}
+QUICKLY = {"TARGET", "--attacker-data", "--eavesdropper-snr-db", "--eavesdropper-kwargs"}
 
 
 @pytest.mark.parametrize(
@@ -396,6 +396,7 @@ def test_a_killed_attack_ends_as_if_never_killed(interrupted, capsys):
     assert {p.name for p in Path("out").iterdir()} == {p.name for p in Path("fresh").iterdir()}
 
 
+@pytest.mark.slow
 def test_an_attacker_killed_between_weights_and_card_is_not_trained_again(interrupted, capsys, monkeypatch):
     """Its run is kept until both are written."""
     from tosc_agents.commands import attack

@@ -443,6 +443,7 @@ def test_a_key_is_found_without_csi_over_fading_and_under_the_scheme_s_own_noise
         assert torch.equal(attacker.inverse, key.T)
 
 
+@pytest.mark.slow
 def test_a_key_for_each_message_is_not_found_and_the_attack_is_then_an_ordinary_one(
     source, test_source, floor, unprotected
 ):
@@ -503,6 +504,7 @@ def test_counts_of_points_are_those_sent_whatever_their_order_and_signs(source):
     assert attacker.learn(hidden, g())["points"] == 0, "where the constellation is hidden, values must do"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", ["with-pairs", "without-pairs"])
 def test_sorted_values_see_through_a_key_for_each_message(source, test_source, floor, keys):
     """Also without a single pair: the statistics of unkeyed messages are the same."""

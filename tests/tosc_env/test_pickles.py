@@ -346,6 +346,7 @@ def test_a_keyed_environment_is_copied_and_never_pickled():
         pickle.dumps(env)
 
 
+@pytest.mark.slow
 def test_processes_that_are_spawned():
     """Gymnasium's AsyncVectorEnv in fresh interpreters equals the same environments in this one."""
     make = partial(gym.make, "tosc_env:ToSC-Shapes-v0", max_cycles=2, **options_for("receiver"))

@@ -160,6 +160,7 @@ def start(tmp_path, pause):
     return subprocess.Popen([sys.executable, str(script), str(tmp_path), str(pause)])
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_folder(tmp_path):
     both = [start(tmp_path, 0.2) for _ in range(2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]

@@ -114,6 +114,7 @@ def test_pettingzoos_max_cycles_test(zoo):
     max_cycles_test(zoo)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*no display.*")
 def test_pettingzoos_render_test(zoo):
     render_test(zoo.env)
