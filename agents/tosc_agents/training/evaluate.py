@@ -240,19 +240,14 @@ def evaluate(
         order = torch.randperm(candidates, generator=stream(secret, "candidates", place)).to(game.device)
         gallery = game.source.gather(end - candidates + order).images
         truth = order.argsort()[-size:]
-        received: list[list[Reception]] = []  # of each draw and listener
         for number, (draw, exchange) in enumerate(zip(draws, exchanges, strict=True)):
             if points is not None:
                 indices = hard_decision(exchange.transmission.sent, points)
                 usage += torch.bincount(indices.flatten(), minlength=len(usage))
             if pipeline.receives:
                 draw.decided.append((game.task.decide(exchange.logits()), exchange.round.targets))
-            draw.mixed = [
-                torch.randperm(size, generator=stream(secret, f"rows {number}", place * len(listeners) + i))
-                for i in range(len(listeners))
-            ]
-            received.append(heard(exchange, listeners, draw.noise))
-            for one, reception, mixed in zip(listeners, received[-1], draw.mixed, strict=True):
+            draw.heard = heard(exchange, listeners, draw.noise, f"{secret} {number}", place)
+            for one, reception, mixed in draw.heard:
                 attacker = one.attacker
                 if "reconstruct" in attacker.capabilities:
                     images = exchange.round.batch.images
@@ -263,11 +258,12 @@ def evaluate(
                     for figure, values in figures.items():
                         draw.sums[one.who, figure] += values.sum()
                 if "infer" in attacker.capabilities:
-                    logits = answer(attacker, "infer", (size, _width(attacker)), reception, mixed)
+                    width = sum(number for _, number in attacker.inferred)
+                    logits = answer(attacker, "infer", (size, width), reception, mixed)
                     for inferred, found in _inferred(attacker, exchange.round, logits, game):
                         draw.answers[one.who, inferred].append(found)
-        for draw, receptions in zip(draws, received, strict=True):
-            for one, reception, mixed in zip(listeners, receptions, draw.mixed, strict=True):
+        for draw in draws:
+            for one, reception, mixed in draw.heard:
                 if "match" in one.attacker.capabilities:
                     shape = (size, candidates)
                     scores = answer(one.attacker, "match", shape, reception, mixed, gallery)
@@ -288,9 +284,8 @@ def evaluate(
         places = {one.who: own.get(one.node, snr_e) for one in listeners}
         for who, figure in of_pair[0]:
             shares = [float(sums[who, figure]) / count for sums in of_pair if (who, figure) in sums]
-            level = places[who]
-            leaks[who].setdefault(level, {})[figure] = Figure.of(shares)
-            beside.setdefault(level, snr_b)
+            leaks[who].setdefault(places[who], {})[figure] = Figure.of(shares)
+            beside.setdefault(places[who], snr_b)
         if pipeline.receives:
             told = [
                 tuple(map(torch.cat, zip(*draw.decided, strict=True)))
@@ -333,8 +328,8 @@ class _Draw:
     noise: torch.Generator
     sent: Iterator[Exchange]
     with_ssim: bool
-    mixed: list[Tensor] = field(default_factory=list)
-    """The order in which each listener is shown the messages of this batch."""
+    heard: list[tuple[Listener, Reception, Tensor]] = field(default_factory=list)
+    """Of this batch (:func:`heard`)."""
     decided: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     """The receiver's decisions beside the right ones."""
     sums: dict[tuple[str, str], Any] = field(default_factory=lambda: defaultdict(float))
@@ -374,8 +369,11 @@ def listening(
 ) -> list[Listener]:
     """Every attacker at every node that it listens at (all that collude are one), if it fits there; else InputError."""
     found = []
+    if threat is not None:
+        threat = replace(threat, colluding=threat.colluding or game.config.colluding)
     for name, attacker in attackers.items():
         known = attacker.fitted_under or threat or ThreatModel()
+        known = replace(known, colluding=known.colluding or game.config.colluding)
         for means in ("keys", "csi", "receptions", "colluding"):
             ours, theirs = getattr(threat or known, means), getattr(known, means)
             if ours != theirs:
@@ -383,7 +381,6 @@ def listening(
                     f"{name} was fitted with {means}={theirs!r} and is not evaluated with {means}={ours!r}: leave out "
                     "threat, or fit it under that one."
                 )
-        known = replace(known, colluding=known.colluding or game.config.colluding)
         check_shapes("eavesdropper", attacker, game, known_spec(game.spec, scheme, known))
         nodes = game.adversaries[:1] if known.colluding else game.adversaries
         for node in nodes:
@@ -391,17 +388,22 @@ def listening(
     return found
 
 
-def heard(exchange: Exchange, listeners: Sequence[Listener], generator: torch.Generator) -> list[Reception]:
-    """What each listener receives of a batch, those that know the same the very same."""
-    once: dict[tuple[str, ThreatModel], Reception] = {}
-    many: dict[tuple[str, ThreatModel], Reception] = {}
-    for one in listeners:
-        key = one.node, one.threat
-        if key not in once:
-            once[key] = exchange.observed(one.threat, one.node)
-        if one.attacker.repeated and key not in many:
-            many[key] = _again(exchange, once[key], generator, one.threat, one.node)
-    return [(many if one.attacker.repeated else once)[one.node, one.threat] for one in listeners]
+def heard(
+    exchange: Exchange, listeners: Sequence[Listener], generator: torch.Generator, secret: str, place: int
+) -> list[tuple[Listener, Reception, Tensor]]:
+    """What each listener receives of the batch number ``place``, those that know the same the very same, and the order
+    in which it is shown the messages: one of its own, which ``secret`` decides."""
+    known: dict[tuple[str, ThreatModel, bool], Reception] = {}
+    told = []
+    for number, one in enumerate(listeners):
+        key = one.node, one.threat, one.attacker.repeated
+        if key not in known:
+            once = exchange.observed(one.threat, one.node)
+            repeated = one.attacker.repeated
+            known[key] = _again(exchange, once, generator, one.threat, one.node) if repeated else once
+        order = stream(secret, "rows", place * len(listeners) + number)
+        told.append((one, known[key], torch.randperm(len(known[key].received), generator=order)))
+    return told
 
 
 def answer(
@@ -465,10 +467,6 @@ def _image_figures(guess: Tensor, images: Tensor, game: Game, with_ssim: bool) -
         **({"ssim": metrics.ssim(guess, images)} if with_ssim else {}),
         "psnr_clipped_db": metrics.psnr_clipped(guess, images, *scale),
     }
-
-
-def _width(attacker: Eavesdropper) -> int:
-    return sum(size for _, size in attacker.inferred)
 
 
 def _inferred(

@@ -122,8 +122,7 @@ def identification_curve(
     found: dict[str, list[Tensor]] = {one.who: [] for one in listeners}
     for place, exchange in enumerate(rollout(game, pipeline, generator=noise, batch_size=AT_ONCE)):
         index = exchange.round.batch.index
-        mixed = torch.randperm(len(index), generator=stream(secret, "rows", place))
-        for one, reception in zip(listeners, heard(exchange, listeners, noise), strict=True):
+        for one, reception, mixed in heard(exchange, listeners, noise, secret, place):
             attacker = one.attacker
             if "match" in attacker.capabilities:
                 scores = answer(attacker, "match", (len(index), count), reception, mixed, images)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_preset import tiny
+from tiny_preset import FACE_NETWORK as NETWORK
+from tiny_preset import faces, tiny
 from tosc_agents.experiments import attacks, fig4, systems
 from tosc_agents.experiments.attacks import ATTACKER
 from tosc_agents.experiments.fig4 import ClassifierTraining, Fig4
@@ -20,15 +21,7 @@ from tosc_env.game import GameConfig
 from tosc_env.io.checkpoints import load_checkpoint
 from tosc_env.rendering import viewer
 
-NAMES = ["Mustache", "Smiling", "Wavy_Hair"]
-SETTING = GameConfig(
-    "shapes",
-    {"num_images": 120, "size": 16, "binary_attributes": [*NAMES, "Male"]},
-    "attributes",
-    {"names": NAMES},
-    num_symbols=16,
-)
-NETWORK = {"stem": 4, "widths": [4, 8], "blocks": [0, 0], "receiver_width": 16, "receiver_depth": 1}
+SETTING = faces(120)
 RECIPES = {
     "baseline": Recipe("deepjscc", epochs=1, batch_size=30, cutout=0),
     "lbvq": Recipe("lbvq", epochs=1, batch_size=30, start="baseline", cutout=0),

@@ -7,7 +7,9 @@ from statistics import fmean
 
 import pytest
 import torch
-from tiny_preset import tiny
+from tiny_preset import FACE_NAMES as NAMES
+from tiny_preset import FACE_NETWORK as NETWORK
+from tiny_preset import faces, tiny
 from tosc_agents.experiments import table2 as experiment
 from tosc_agents.experiments.jobs import RunCache, order
 from tosc_agents.experiments.measurements import FOLDS, frame, over_seeds
@@ -26,19 +28,11 @@ from tosc_agents.training.evaluate import Figure
 from tosc_env.data.base import Source
 from tosc_env.errors import CheckpointError, InputError
 from tosc_env.exchange import rollout
-from tosc_env.game import Game, GameConfig
+from tosc_env.game import Game
 from tosc_env.io.checkpoints import save_checkpoint
 from tosc_env.pipeline import make_scheme
 
-NAMES = ["Mustache", "Smiling", "Wavy_Hair"]
-SETTING = GameConfig(
-    "shapes",
-    {"num_images": 80, "size": 16, "binary_attributes": [*NAMES, "Male"]},
-    "attributes",
-    {"names": NAMES},
-    num_symbols=16,
-)
-NETWORK = {"stem": 4, "widths": [4, 8], "blocks": [0, 0], "receiver_width": 16, "receiver_depth": 1}
+SETTING = faces(80)
 DP = {"epsilon_range": [0.01, 30.0], "epsilon": 0.1}
 RECIPES = {
     "baseline": Recipe("deepjscc", epochs=1, batch_size=40, cutout=0),

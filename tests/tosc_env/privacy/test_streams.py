@@ -129,7 +129,7 @@ def test_who_knows_the_source_and_the_seed_predicts_neither_noise_nor_order():
     context = game.context(game.draw(count, index=index))
     sent = as_pipeline(scheme).constrain(as_pipeline(scheme).send(game.source, index, context), context)
     secret = secret_of(as_pipeline(scheme), 0)
-    shown = torch.randperm(count, generator=stream(secret, "rows 0", 0))
+    shown = torch.randperm(count, generator=stream(f"{secret} 0", "rows", 0))
     noise = knowing.heard[0][shown.argsort()] - sent
 
     def drawn(generator):
