@@ -54,7 +54,7 @@ class _Misfit(Exception):
 
 
 def check_annotated(factory: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments as the type hints of a function or class have them, and those without one as they are.
+    """Return arguments as the type hints of a function or class have them; without one, numpy's scalars are Python's.
 
     >>> def train(epochs: Annotated[int, Within(1, 100)] = 5): ...
     >>> check_annotated(train, {"epochs": "many"})
@@ -64,9 +64,13 @@ def check_annotated(factory: Callable[..., Any], given: Mapping[str, Any]) -> di
     """
     hints = _hints(getattr(factory, "__func__", factory))
     return {
-        name: check_hint(value, hints[name], name) if name in hints else value
+        name: check_hint(value, hints[name], name) if name in hints else _python(value)
         for name, value in given.items()
     }
+
+
+def _python(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def check_hint(value: Any, hint: Any, name: str) -> Any:

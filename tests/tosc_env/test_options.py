@@ -19,6 +19,7 @@ from tosc_env.options import (
     Share,
     Size,
     build,
+    check_annotated,
     check_count,
     check_fields,
     check_number,
@@ -186,6 +187,10 @@ def test_numpys_scalars_become_pythons():
     values = [setting.size, setting.rate, setting.bold, setting.mode, *setting.sides, *setting.names]
     assert values == [4, 0.5, True, "b", 3, 4, "x"]
     assert [type(value) for value in values] == [int, float, bool, str, int, int, str]
+
+    def unannotated(count=1): ...
+
+    assert type(check_annotated(unannotated, {"count": np.int64(3)})["count"]) is int
 
 
 def test_what_fits_stays_the_very_object_that_was_given():
