@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from tosc_agents.training.evaluate import Evaluation, Figure
+from tosc_agents.training.identification import Curve
 from tosc_env.data.base import Source
 from tosc_env.errors import printable
 from tosc_env.io.files import replacing
@@ -283,6 +284,23 @@ def rising(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def bits(curves: Mapping[str, Mapping[str, dict[int, float]]]) -> list[list[str]]:
+    """Headings and a row for each attacker's curves, the gain over chance in bits.
+
+    >>> bits({"match": {"overall": {10: 0.8, 20: 0.4}, "within_class": {10: 0.1}}})[1:]
+    [['match', '3.00', '3.00'], ['match, within the class', '0.00', '']]
+    """
+    sizes = next(iter(curves.values()), {}).get("overall", {})
+    lines = [["bits above chance among", *(f"{size:,}" for size in sizes)]]
+    for name, curve in curves.items():
+        for who, found in zip(
+            (name, f"{name}, within the class"), Curve(**curve).bits().values(), strict=True
+        ):
+            if found:
+                lines.append([who, *(f"{found[size]:.2f}" if size in found else "" for size in sizes)])
+    return lines
+
+
 def write_results(
     folder: Path, record: dict[str, Any], evaluation: Evaluation, note: str, title: str
 ) -> None:
@@ -290,6 +308,6 @@ def write_results(
     write_json(folder / RESULTS, record)
     write_csv(folder / "results.csv", rows(evaluation))
     title, note = _as_markdown(title), "\n".join(map(_as_markdown, note.split("\n")))
-    learnt = trainings(record.get("attackers", {}))
-    table = "\n".join(markdown_table(learnt[0], learnt[1:])) + "\n\n" if len(learnt) > 1 else ""
-    write_text(folder / "results.md", f"# {title}\n\n{markdown(evaluation)}\n{table}{note}\n")
+    told = [trainings(record.get("attackers", {})), bits(record.get("curves", {}))]
+    tables = "".join("\n".join(markdown_table(one[0], one[1:])) + "\n\n" for one in told if len(one) > 1)
+    write_text(folder / "results.md", f"# {title}\n\n{markdown(evaluation)}\n{tables}{note}\n")

@@ -78,7 +78,7 @@ def test_train_attack_and_evaluate_write_all_they_promise(folder, capsys):
     )
     assert card["training"]["loop"]["epochs"] == 2 and card["test_accuracy"]["12"] >= 0
 
-    assert cli.main(["attack", str(trained), *ATTACKS, "--seeds", "2"]) == 0
+    assert cli.main(["attack", str(trained), *ATTACKS, "--seeds", "2", "--curves"]) == 0
     told = capsys.readouterr().out
     out = folder / "runs" / "attack-deepjscc-shapes-12dB"
     names = ("mean-image", "linear", "inversion-mlp", "match")
@@ -96,9 +96,13 @@ def test_train_attack_and_evaluate_write_all_they_promise(folder, capsys):
     )
     with open(out / "results.csv", newline="") as file:
         assert set(names) <= {row["attacker"] for row in csv.DictReader(file)}
-    assert (out / "results.md").read_text().count("|") > 20 and "encoder queries" in (
-        out / "results.md"
-    ).read_text()
+    table = (out / "results.md").read_text()
+    assert table.count("|") > 20 and "encoder queries" in table
+    # The mean image is as near to any candidate whatever was sent: a gain over chance of 0 bits, among any number.
+    curves = record["curves"]
+    assert set(curves) == set(names) and "| mean-image | 0.00 |" in table
+    for size, share in curves["mean-image"]["overall"].items():
+        assert share * int(size) == pytest.approx(1.0)
     assert (out / "picture.png").read_bytes().startswith(b"\x89PNG")
     assert "mean-image" in told and "12" in told
 

@@ -9,7 +9,7 @@ import math
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +25,7 @@ from tosc_agents.learning.seeding import weights_from
 from tosc_agents.pictures import attack_picture
 from tosc_agents.records import RESULTS, print_evaluation, provenance, rising, write_results
 from tosc_agents.training import fit_eavesdropper as fitting
+from tosc_agents.training.identification import identification_curve
 from tosc_env import Game, GameConfig, Pipeline, ThreatModel, View, save_checkpoint
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
@@ -80,6 +81,8 @@ class Attack(SystemOptions, NodeOptions):
     """The data set of recorded symbols, by default cifar10; a checkpoint knows its own, and another is refused."""
     seed: int = 0
     """Seed of the attackers' training."""
+    curves: bool = False
+    """Measure identification among 10 to all test images too, in bits above chance, at the (first) SNR."""
     output: Path | None = None
     """Folder for weights, results and picture; by default runs/attack-TARGET, with --play and --stages in its name."""
 
@@ -146,6 +149,10 @@ class Attack(SystemOptions, NodeOptions):
         snrs = {"snr_db": levels, "eavesdropper_snr_db": self.eavesdropper_snr_db or None}
         found = self.measured(test, tested, fitted, **snrs, threat=threat)
         top = strongest(found)
+        curves = {}
+        if self.curves:
+            snr_db = (self.eavesdropper_snr_db or levels)[0]
+            curves = identification_curve(test, tested, fitted, snr_db=snr_db, threat=threat)
         record = {
             "target": self.target.name,
             "attacked": known,
@@ -158,6 +165,7 @@ class Attack(SystemOptions, NodeOptions):
             **provenance(test.source, device),
             "results": found.plain(),
             "strongest": top,
+            **({"curves": {name: asdict(curve) for name, curve in curves.items()}} if curves else {}),
         }
         note = f"{test.source.provenance} Attackers: {threat}; {self.seeds} seeds of channel noise."
         lines = describe(top, {} if system.composition == UNPROTECTED else unprotected(test.source.name))
