@@ -13,7 +13,7 @@ from torch import Tensor
 from tosc_agents.experiments.article import TRAINING_SNR_DB
 from tosc_agents.experiments.jobs import Job, RunCache
 from tosc_agents.experiments.methods import KEYS, Method, label, method
-from tosc_agents.experiments.systems import SCHEME, Systems, images_of, load_method, source_of
+from tosc_agents.experiments.systems import SCHEME, Systems, images_of, load_method, named, source_of
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.perceptual import weights_digest
 from tosc_agents.pictures import rebuild
@@ -99,7 +99,7 @@ def evaluation_job(systems: Systems, method: Method, seed: int, config: Evaluati
         told = {"guarantee": scheme.guarantee(), "bits": scheme.bits, "channel_uses": setting.num_symbols}
         return {"evaluation": found.plain(), **told}
 
-    name = f"measure-{method.key}-{setting.data}-seed{seed}"
+    name = f"measure-{method.key}-{named(setting)}-seed{seed}"
     return Job(name, _inputs(method, config), work, (trained,))
 
 
@@ -146,7 +146,7 @@ def attack_job(
         # The method's own job has its accuracy, which would be counted once more here.
         return {"evaluation": {**found.plain(), "accuracy": {}}, "training": without_identity(record)}
 
-    name = f"attack-{method.key}-{attacker.key}-{setting.data}-seed{seed}"
+    name = f"attack-{method.key}-{attacker.key}-{named(setting)}-seed{seed}"
     inputs = {**_inputs(method, config), "attacker": attacker.plain(), "seed": seed}
     if attacker.options.get("perceptual_weight"):
         inputs["vgg"] = weights_digest()
@@ -167,7 +167,7 @@ def floors_job(systems: Systems) -> Job:
         }
 
     inputs = {"version": 2, "setting": setting.plain(), "data": images_of(setting)}
-    return Job(f"floors-{setting.data}", inputs, work)
+    return Job(f"floors-{named(setting)}", inputs, work)
 
 
 def pointed_at(attackers: Sequence[Attacker], one: Method) -> list[Attacker]:

@@ -98,7 +98,12 @@ def recipes(
     }
 
 
-def attackers(steps: Mapping[str, int], widths: Sequence[int], batch_size: int) -> tuple[Attacker, ...]:
+def attackers(
+    steps: Mapping[str, int],
+    widths: Sequence[int],
+    batch_size: int,
+    matching: Mapping[str, Any] | None = None,
+) -> tuple[Attacker, ...]:
     """The attackers that every method must face, and those that are made for some.
 
     Args:
@@ -106,6 +111,7 @@ def attackers(steps: Mapping[str, int], widths: Sequence[int], batch_size: int) 
             attacker, the decoder with the VGG loss, is among them.
         widths: of the convolutional decoder.
         batch_size: of their training.
+        matching: further options of ``match``.
     """
     mlp, match = steps["mlp"], steps["match"]
     batch = {"batch_size": batch_size}
@@ -117,7 +123,7 @@ def attackers(steps: Mapping[str, int], widths: Sequence[int], batch_size: int) 
         "base_attacks": ["inversion-mlp"],
         "base_attack_kwargs": {"inversion-mlp": base["inversion-mlp"]},
     }
-    cnn = {"widths": list(widths), **batch}
+    cnn, matching = {"widths": list(widths), **batch}, {**(matching or {}), **batch}
     open_methods = ("deepjscc", "ibal", "lbvq")
     found = [
         Attacker("linear", "linear"),
@@ -125,8 +131,8 @@ def attackers(steps: Mapping[str, int], widths: Sequence[int], batch_size: int) 
         Attacker("inversion-mlp", "inversion-mlp", short, NOISY),
         Attacker("inversion-mlp@12dB", "inversion-mlp", long, open_methods, 12.0),
         Attacker("inversion", "inversion", {**cnn, "steps": steps["decoder"]}, open_methods),
-        Attacker("match", "match", {"steps": match, **batch}, CLEAR),
-        Attacker("match", "match", {"steps": match // 3, **batch}, NOISY),
+        Attacker("match", "match", {"steps": match, **matching}, CLEAR),
+        Attacker("match", "match", {"steps": match // 3, **matching}, NOISY),
         Attacker("label", "label", {"steps": steps["label"], **batch}),
         Attacker("codebook", "codebook", both, ("vq", "lbvq")),
         Attacker("sorted", "sorted", both, ("enc-shuffle",)),
@@ -147,14 +153,15 @@ def _quick() -> Preset:
     plain = {"flip": False, "cutout": 0, "batch_size": 125}
     network = _network(16, [32, 64, 96])
     names = list(ATTRIBUTES)
-    faces = {"size": 64, "binary_attributes": [*names, GENDER], "num_images": 1500}
-    steps = {"mlp": 400, "match": 300, "label": 300, "decoder": 120}
+    faces = {"size": 64, "binary_attributes": [*names, GENDER], "num_images": 600}
+    steps = {"mlp": 240, "match": 200, "label": 200, "decoder": 100}
+    matching = {"towers": 1, "stem": 8, "widths": [24, 48, 96]}
     return Preset(
         "quick",
         "the embedded Shapes, minutes on two cores: shows that everything runs, and where it points",
-        images=Systems(GameConfig("shapes"), network, recipes(14, 8, 8, adversary_width=128, **plain)),
-        attackers=attackers(steps, (48, 32, 24, 16), 125),
-        evaluation=EvaluationConfig(SNR_DB, seeds=2),
+        images=Systems(GameConfig("shapes"), network, recipes(12, 7, 6, adversary_width=128, **plain)),
+        attackers=attackers(steps, (48, 32, 24, 16), 125, matching),
+        evaluation=EvaluationConfig((0.0, 4.0, 12.0, 20.0), seeds=2),
         trainings=1,
         repeated=("deepjscc", "ibal", "lbvq"),
         faces=Systems(
@@ -162,7 +169,7 @@ def _quick() -> Preset:
             {**network, "stem": 8},
             recipes(8, 4, 6, adversary_width=128, **plain),
         ),
-        face_attacker={"widths": [32, 24, 16, 16], "steps": 60, "batch_size": 125},
+        face_attacker={"widths": [32, 24, 16, 16], "steps": 40, "batch_size": 64},
         folds=3,
         gender_epochs=4,
         timing={"batch_size": 128, "steps": 4, "repeats": 3},

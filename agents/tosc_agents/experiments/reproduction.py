@@ -115,7 +115,7 @@ class Reproduction:
         provenance = {
             "data": " ".join(dict.fromkeys(section.data for section in sections.values())),
             "preset": f"{p.name}: {p.told}",
-            "seeds": f"{p.trainings} trainings of {', '.join(p.repeated or ('each method',))}, one of others; "
+            "seeds": f"{p.trainings} training{'s' if p.trainings > 1 else ''} of {', '.join(p.repeated or ('each method',))}, one of others; "
             f"{p.evaluation.seeds} draws of the channel noise",
             "commit": f"{told['commit']}; report written {datetime.datetime.now(datetime.UTC):%Y-%m-%d} at {commit()}",
             "computed": f"{len(records)} jobs, {sum(r['seconds'] for r in records) / 3600:.1f} hours of one process "

@@ -156,7 +156,7 @@ class Systems:
         """The training alone, before anything is fitted to it."""
         recipe, setting = self.recipe(key), self.setting
         given = self.given.get((key, seed))
-        name = f"train-{key}-{setting.data}-seed{seed}"
+        name = f"train-{key}-{named(setting)}-seed{seed}"
         inputs = {"version": 1, "data": images_of(setting), "setting": setting.plain()}
         if given is not None:
             inputs |= {"recipe": asdict(recipe), "network": dict(self.network), "seed": seed}
@@ -258,7 +258,7 @@ class Systems:
 
         inputs = {"version": 2, "points": POINTS, "rival": RIVAL, "budgets": list(BUDGETS)}
         inputs["data"] = source_of(setting, **part).identity()
-        return Job(f"calibrate-{CALIBRATED}-{setting.data}-seed{seed}", inputs, work, (trained, rival))
+        return Job(f"calibrate-{CALIBRATED}-{named(setting)}-seed{seed}", inputs, work, (trained, rival))
 
     def _adopt(self, folder: Path, given: Path, recipe: Recipe) -> dict[str, Any]:
         """Take a checkpoint that somebody trained for the same task, and say so in the result."""
@@ -303,6 +303,16 @@ def source_of(
     """The setting's images, read once per process: the same object each time, by which schemes remember them."""
     options = json.dumps(dict(setting.data_kwargs), sort_keys=True)
     return _source(setting.data, options, split, half, str(device))
+
+
+def named(setting: GameConfig) -> str:
+    """What jobs on a setting are called: its data set, and the task where that is not the data set's own.
+
+    >>> named(GameConfig("shapes")), named(GameConfig("shapes", task="attributes"))
+    ('shapes', 'shapes-attributes')
+    """
+    usual = setting.task == GameConfig(setting.data).task
+    return setting.data if usual else f"{setting.data}-{setting.task}"
 
 
 def images_of(setting: GameConfig) -> dict[str, Any]:
