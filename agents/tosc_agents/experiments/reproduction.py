@@ -112,10 +112,11 @@ class Reproduction:
             for key in ("commit", "device", "torch", "threads")
         }
         p = self.preset
+        times = "1 training" if p.trainings == 1 else f"{p.trainings} trainings"
         provenance = {
             "data": " ".join(dict.fromkeys(section.data for section in sections.values())),
             "preset": f"{p.name}: {p.told}",
-            "seeds": f"{p.trainings} training{'s' if p.trainings > 1 else ''} of {', '.join(p.repeated or ('each method',))}, one of others; "
+            "seeds": f"{times} of {', '.join(p.repeated or ('each method',))}, one of others; "
             f"{p.evaluation.seeds} draws of the channel noise",
             "commit": f"{told['commit']}; report written {datetime.datetime.now(datetime.UTC):%Y-%m-%d} at {commit()}",
             "computed": f"{len(records)} jobs, {sum(r['seconds'] for r in records) / 3600:.1f} hours of one process "
