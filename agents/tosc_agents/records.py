@@ -22,6 +22,9 @@ from tosc_env.io.files import replacing
 ESCAPED = "backslashreplace"
 """What is written for half a character, which the name of a folder may hold, and UTF-8 does not."""
 
+UNSEEN = "not seen"
+"""How fast a figure rose that was looked at once."""
+
 RESULTS = "results.json"
 """The record's name in a folder of results."""
 
@@ -269,18 +272,21 @@ def trainings(records: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
                 continue
             figure, value = next((key, v) for key, v in one.items() if key.startswith("held_out_"))
             rise = one.get("rise_per_100_steps")
+            rose = UNSEEN if rise is None else f"{rise:.2g}"
             seconds = f"{record['seconds']:.1f}" if who == name else ""
-            told = f"{figure} {value:.4g}", "" if rise is None else f"{rise:.2g}", seconds
+            told = f"{figure} {value:.4g}", rose if one["stopped_by"] == "limit" else "", seconds
             lines.append([who, str(one["steps"]), one["stopped_by"], *told])
     return lines
 
 
 def rising(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A sentence for each training whose figure still rose when its limit ended it."""
+    """A sentence for each training whose figure still rose, or may have, when its limit ended it."""
     return [
         f"{who} was stopped by its limit of {steps} steps ({held}, rising by {rise} in 100): more find more."
+        if rise != UNSEEN
+        else f"{who} was stopped by its limit of {steps} steps ({held}), too few to see whether it still rose."
         for who, steps, _, held, rise, _ in trainings(records)[1:]
-        if rise and float(rise) > 0
+        if rise and (rise == UNSEEN or float(rise) > 0)
     ]
 
 

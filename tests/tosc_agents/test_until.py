@@ -9,6 +9,7 @@ from refusals import refused
 from torch import nn
 from tosc_agents.learning.state import Run
 from tosc_agents.learning.until import LOOK, UntilConfig, train_until
+from tosc_agents.records import rising
 
 COUNT = 64
 
@@ -64,6 +65,14 @@ def test_a_limit_is_told_with_the_rise_before_the_rate_fell():
     _, looks, record = learn(lambda n: 0.25 * n, steps=9 * LOOK)
     assert record["stopped_by"] == "limit" and record["rise_per_100_steps"] == pytest.approx(0.25)
     assert record["steps"] == 9 * LOOK == len(looks) * LOOK
+
+
+def test_of_one_look_nobody_says_how_fast_it_rose():
+    """It is no curve that had stopped rising."""
+    record = learn(steps=LOOK // 2)[2]
+    assert record["stopped_by"] == "limit" and record["rise_per_100_steps"] is None
+    (told,) = rising({"a": {"fit": {**record, "held_out_x": 0.5}, "seconds": 1.0}})
+    assert "too few to see" in told
 
 
 @pytest.mark.parametrize("steps", [1, 37, 250])

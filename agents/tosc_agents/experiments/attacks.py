@@ -17,7 +17,7 @@ from tosc_agents.experiments.systems import SCHEME, Systems, images_of, load_met
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.perceptual import weights_digest
 from tosc_agents.pictures import rebuild
-from tosc_agents.records import provenance
+from tosc_agents.records import provenance, rising, trainings
 from tosc_agents.training.evaluate import CANDIDATES, chance, evaluate, floors
 from tosc_agents.training.fit_eavesdropper import (
     attack_identity,
@@ -151,6 +151,13 @@ def attack_job(
     if attacker.options.get("perceptual_weight"):
         inputs["vgg"] = weights_digest()
     return Job(name, inputs, work, (trained,))
+
+
+def cut_short(cache: RunCache, jobs: Sequence[Job]) -> dict[str, int]:
+    """How many attackers were trained in these jobs, and how many of these still rose when their limit ended them."""
+    records = [cache.result(job)["training"] for job in jobs if cache.finished(job)]
+    trained = [one for one in records if len(trainings({"": one})) > 1]
+    return {"trained": len(trained), "rose": sum(bool(rising({"": one})) for one in trained)}
 
 
 def floors_job(systems: Systems) -> Job:

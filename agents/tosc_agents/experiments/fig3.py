@@ -108,7 +108,11 @@ class Fig3:
         keys = dict.fromkeys((method(key).training, seed) for key in self.methods for seed in self.seeds(key))
         jobs = {one: self.preset.images.training(*one) for one in keys}
         trained = {one: cache.result(job) for one, job in jobs.items() if cache.finished(job)}
-        told = notes("fig3", known=known, threat=THREAT, trained=trained, **vars(self.preset.images))
+        attacking = [
+            job for key in self.methods for seed in self.seeds(key) for job in self.jobs_of(key, seed)[1:]
+        ]
+        facts = {**vars(self.preset.images), "attackers": attacks.cut_short(cache, attacking)}
+        told = notes("fig3", known=known, threat=THREAT, trained=trained, **facts)
         title = "Fig. 3: accuracy and privacy against SNR"
         return Section(title, known["provenance"], told, self._pictures(cache, folder))
 

@@ -183,6 +183,7 @@ class Fig4:
         told = notes(
             "fig4",
             **vars(self),
+            attackers=attacks.cut_short(cache, [*self.rebuilding.values(), *self.reading.values()]),
             threat=THREAT,
             result=cache.result(self.original),
             snr_db=f"{SNR_DB:g}",

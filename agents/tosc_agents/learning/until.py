@@ -66,7 +66,8 @@ def train_until(
 
     Returns:
         The record: ``steps`` taken, ``stopped_by`` ("validation" or "limit"), the best validation figure by its name,
-        ``best_step``, and with a limit ``rise_per_100_steps``, how fast the figure rose before the learning rate fell.
+        ``best_step``, and with a limit ``rise_per_100_steps``, how fast the figure rose before the learning rate fell;
+        None where there was but one look until then.
 
     Raises:
         InputError: the validation figure is not a number.
@@ -133,7 +134,7 @@ def train_until(
     if _rising(before, config):
         # What it rose by over the last looks at the full rate: a curve that still rises is not a result.
         last = before[-config.patience - 1 :]
-        rise = (last[-1] - last[0]) / max(1, len(last) - 1)
+        rise = (last[-1] - last[0]) / (len(last) - 1) if len(last) > 1 else None
         record |= {"stopped_by": "limit", "rise_per_100_steps": rise}
     return record
 
