@@ -300,7 +300,16 @@ ATTACKED_WITH = {
     "--queries": {"--candidates": 100},
     "--labels": {"--eavesdropper": ["mean-image", "linear", "inversion-mlp"]},
 }
-MAY_BE_TAKEN = {"--all", "--eavesdropper", "--data", "--data-kwargs", "--seeds", "--ssim", "--noise-seed"}
+MAY_BE_TAKEN = {
+    "--all",
+    "--eavesdropper",
+    "--data",
+    "--data-kwargs",
+    "--seeds",
+    "--ssim",
+    "--noise-seed",
+    "--curves",
+}
 MAY_BE_TAKEN |= {"--candidate-queries", "--candidates"}
 """What a finished attacker does not depend on: who else attacks, on what images and how it is measured, and what is
 granted to those alone that need it."""
