@@ -123,7 +123,8 @@ def attackers(
         "base_attacks": ["inversion-mlp"],
         "base_attack_kwargs": {"inversion-mlp": base["inversion-mlp"]},
     }
-    cnn, matching = {"widths": list(widths), **batch}, {**(matching or {}), **batch}
+    cnn = {"widths": list(widths), **batch}
+    matching = {**(matching or {}), **batch}
     open_methods = ("deepjscc", "ibal", "lbvq")
     found = [
         Attacker("linear", "linear"),
