@@ -71,6 +71,11 @@ def tensor_digest(tensors: Iterable[Tensor]) -> str:
     return found.hexdigest()
 
 
+def system_digest(scheme: Any) -> str:
+    """The digest of a pipeline's composition and trained parameters, whatever its key, 64 hexadecimal digits."""
+    return digest([scheme.composition, tensor_digest(scheme.parameters())])
+
+
 def plain(value: Any, above: tuple[int, ...] = ()) -> Any:
     """A value as JSON holds it, equal for equal values in any process.
 

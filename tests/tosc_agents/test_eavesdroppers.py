@@ -100,7 +100,8 @@ def test_every_registered_attacker_keeps_the_laws_while_it_learns_a_budget_and_i
     check_eavesdropper(make(name, game.spec), view)
     states = []
     for _ in range(2):
-        view, game, _ = view_of(source, queries=64, candidates=64, **granted(name))
+        budget = {"candidates": 64} if "candidate_queries" in granted(name) else {}
+        view, game, _ = view_of(source, queries=64, **budget, **granted(name))
         attacker = make(name, game.spec)
         attacker.fit(view, generator=g(1))
         states.append(attacker.state_dict())

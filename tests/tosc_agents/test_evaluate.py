@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -284,6 +285,29 @@ def test_inference_is_scored_by_name_against_the_right_truth(game, scheme):
     assert row["infer_colour"].mean == pytest.approx(1 / values) == found.chance["infer_colour"]
     assert row["plain_colour"].mean <= found.chance["plain_colour"]
     assert row["auc_label"].mean == 1.0 and row["auc_colour"].mean == pytest.approx(0.5)
+
+
+def test_an_attacker_that_was_fitted_against_another_system_is_told_of(game, scheme):
+    """Law: another scheme, other stages or other weights are another system; another key or SNR is not."""
+    train = Game(make_source("shapes", half="attacker", num_images=40, size=16), num_symbols=8)
+    keyed = [{"name": "keyed", "mode": "shuffle", "key": digit * 64} for digit in "12"]
+    with weights_from(1):
+        others = make_scheme("deepjscc", game.spec, **TINY).eval()
+    mine, with_key, other_key = scheme, scheme.with_stages(keyed[:1]), scheme.with_stages(keyed[1:])
+
+    def told(fitted, played, **rules):
+        attacker, _ = fit_eavesdropper("linear", train, fitted)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            evaluate(game, played, {"a": attacker}, seeds=1, with_ssim=False, with_floors=False, **rules)
+        return [str(one.message) for one in caught if "fitted against another system" in str(one.message)]
+
+    for played, rules in ((mine, {}), (copy.deepcopy(mine), {}), (mine, {"snr_db": (-5.0,)})):
+        assert not told(mine, played, **rules)
+    assert not told(with_key, other_key)
+    for played in (others, with_key, Pixels(game.spec)):
+        (text,) = told(mine, played)
+        assert text.startswith("a was fitted against another system")
 
 
 def test_an_attacker_of_repeated_transmissions_gets_as_many_as_the_threat_model_says(game, scheme):

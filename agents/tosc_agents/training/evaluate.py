@@ -16,6 +16,7 @@ from tosc_env import Game, Pipeline, PrivacyScheme, Reception, Round, Source, Th
 from tosc_env.attackers import Eavesdropper, answered
 from tosc_env.errors import InputError, unknown, warn_user
 from tosc_env.exchange import Exchange, known_spec, rollout
+from tosc_env.identity import system_digest
 from tosc_env.modulation import constellation_points, hard_decision
 from tosc_env.options import MOST_MESSAGES, Count, Seed, Within, checked
 from tosc_env.pipeline import as_pipeline
@@ -367,7 +368,10 @@ class Listener:
 def listening(
     game: Game, scheme: Pipeline, attackers: Mapping[str, Eavesdropper], threat: ThreatModel | None
 ) -> list[Listener]:
-    """Every attacker at every node that it listens at (all that collude are one), if it fits there; else InputError."""
+    """Every attacker at every node that it listens at (all that collude are one), if it fits there; else InputError.
+
+    Warns of one that was fitted against another system, with whatever key and at whatever SNRs.
+    """
     found = []
     if threat is not None:
         threat = replace(threat, colluding=threat.colluding or game.config.colluding)
@@ -382,6 +386,11 @@ def listening(
                     "threat, or fit it under that one."
                 )
         check_shapes("eavesdropper", attacker, game, known_spec(game.spec, scheme, known))
+        if attacker.fitted_against not in (None, system_digest(scheme)):
+            warn_user(
+                f"{name} was fitted against another system than {scheme.title!r}, which plays: what is fitted against "
+                "that may see more."
+            )
         nodes = game.adversaries[:1] if known.colluding else game.adversaries
         for node in nodes:
             found.append(Listener(name if len(nodes) == 1 else f"{name}@{node}", node, attacker, known))
