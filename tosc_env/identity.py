@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from tosc_env.errors import CheckpointError
 
-RECIPE = 4
+RECIPE = 5
 """The version of what this code makes of equal settings. Whoever changes that raises it, and nothing older is used."""
 
 DIGESTS = ("sha256", "weights")

@@ -10,7 +10,7 @@ import torch
 from links import seeded as g
 from pixels import Pixels
 from refusals import refused
-from tosc_agents.eavesdroppers.base import NeuralEavesdropper
+from tosc_agents.eavesdroppers.base import NeuralEavesdropper, held_out
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper, forget_run
 
@@ -166,10 +166,11 @@ def fit(name, options, count=800, progress=None, state=None):
 
 @pytest.mark.parametrize(("name", "options"), [("inversion-mlp", MLP), ("inversion", CNN)])
 def test_the_psnr_of_held_out_images_decides_which_weights_are_kept(name, options, monkeypatch):
-    validates, train_on = [], NeuralEavesdropper.train_on
+    validates, parts, train_on = [], [], NeuralEavesdropper.train_on
 
     def watch(self, view, step_loss, validate, *others, **names):
         validates.append(validate)
+        parts.extend(held_out(view))
         return train_on(self, view, step_loss, validate, *others, **names)
 
     monkeypatch.setattr(NeuralEavesdropper, "train_on", watch)
@@ -181,7 +182,9 @@ def test_the_psnr_of_held_out_images_decides_which_weights_are_kept(name, option
     names = inspect.getclosurevars(validates[0]).nonlocals
     ((reception, images),) = names["tests"]
     source = make_source("shapes", half="attacker", num_images=800, size=SIDE)
-    assert torch.equal(images, source.gather(torch.arange(300, 400)).images), "trained on by nobody"
+    assert torch.equal(images, source.gather(parts[1]).images) and not set(parts[0].tolist()) & set(
+        parts[1].tolist()
+    )
     assert len(reception.csi[:, 0].unique()) == 2, "at the SNRs of the view"
 
 
