@@ -11,6 +11,7 @@ from links import seeded as g
 from pixels import Pixels
 from refusals import refused
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper, held_out
+from tosc_agents.records import trainings
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper, forget_run
 
@@ -67,6 +68,12 @@ def test_the_label_is_read_off_an_unprotected_message():
     attacker, record, leak, chance = found("label", train, test)
     assert attacker.inferred == (("label", 10),) and record["fit"]["inferred"] == [["label", 10]]
     assert leak["infer_label"] > 4 * chance["infer_label"]
+    # What it says of itself, of images that it has not seen, is what others of that kind show.
+    fit = record["fit"]
+    assert fit["held_out_balanced_accuracy"] == {"label": pytest.approx(leak["infer_label"], abs=0.15)}
+    figures = [key for key in fit if key.startswith("held_out_")]
+    assert figures == ["held_out_log_probability", "held_out_balanced_accuracy"]
+    assert trainings({"label": {"fit": fit, "seconds": 1.0}})[1][3].startswith("held_out_log_probability ")
 
 
 def test_noise_tells_nothing_of_label_or_attributes():
@@ -92,8 +99,9 @@ def test_yes_or_no_answers_are_right_far_more_often_than_by_chance():
     )
     rules = {"task": "attributes", "task_kwargs": {"names": ["left", "upper"]}, "num_symbols": N}
     train, test = (Game(whole.subset(range(*part)), **rules) for part in ((0, 2500), (2500, 3000)))
-    attacker, _, leak, _ = found("label", train, test, {**SMALL, "steps": 200})
+    attacker, record, leak, _ = found("label", train, test, {**SMALL, "steps": 200})
     assert attacker.inferred == (("left", 2), ("upper", 2)) and {"infer_left", "infer_upper"} <= set(leak)
+    assert min(record["fit"]["held_out_balanced_accuracy"][name] for name in ("left", "upper")) > 0.95
     assert attacker.infer(torch.zeros(3, 2 * N), torch.zeros(3, 1)).shape == (3, 4)
     assert min(leak.values()) > 0.95
 

@@ -78,8 +78,8 @@ class Evaluation:
         nodes: the eavesdroppers' antennas, by node.
         seed: of the channel's noise and the candidates' order.
         measure: what the accuracy is: that of the receiver's decisions, or balanced over the values of attributes.
-        answers: by SNR, of a task on attributes the balanced accuracy ``infer_NAME`` and the share of right answers
-            ``plain_NAME`` of each.
+        answers: by SNR, of a task on attributes the balanced accuracy ``infer_NAME``, the area under the ROC curve
+            ``auc_NAME`` and the share of right answers ``plain_NAME`` of each.
     """
 
     accuracy: dict[float, Figure]
@@ -246,7 +246,10 @@ def evaluate(
                 indices = hard_decision(exchange.transmission.sent, points)
                 usage += torch.bincount(indices.flatten(), minlength=len(usage))
             if pipeline.receives:
-                draw.decided.append((game.task.decide(exchange.logits()), exchange.round.targets))
+                logits = exchange.logits()
+                draw.decided.append((game.task.decide(logits), exchange.round.targets))
+                for name, part in game.task.answer_logits(logits).items():
+                    draw.logits[name].append(part)
             draw.heard = heard(exchange, listeners, draw.noise, f"{secret} {number}", place)
             for one, reception, mixed in draw.heard:
                 attacker = one.attacker
@@ -288,12 +291,11 @@ def evaluate(
             leaks[who].setdefault(places[who], {})[figure] = Figure.of(shares)
             beside.setdefault(places[who], snr_b)
         if pipeline.receives:
-            told = [
-                tuple(map(torch.cat, zip(*draw.decided, strict=True)))
-                for draw in draws[pair * seeds : (pair + 1) * seeds]
-            ]
+            of_seeds = draws[pair * seeds : (pair + 1) * seeds]
+            told = [tuple(map(torch.cat, zip(*draw.decided, strict=True))) for draw in of_seeds]
             accuracy[snr_b] = Figure.of([float(game.task.accuracy(*one)) for one in told])
-            answers[snr_b] = _of_attributes([game.task.answers(*one) for one in told])
+            logits_of = [{name: torch.cat(parts) for name, parts in draw.logits.items()} for draw in of_seeds]
+            answers[snr_b] = _of_attributes([game.task.answers(*one) for one in told], logits_of)
     return Evaluation(
         accuracy,
         leaks,
@@ -312,12 +314,17 @@ def evaluate(
     )
 
 
-def _of_attributes(draws: Sequence[Mapping[str, tuple[Tensor, Tensor]]]) -> dict[str, Figure]:
-    """The balanced accuracy and the share of right answers to each attribute, over draws of the noise."""
+def _of_attributes(
+    draws: Sequence[Mapping[str, tuple[Tensor, Tensor]]], logits: Sequence[Mapping[str, Tensor]]
+) -> dict[str, Figure]:
+    """The balanced accuracy, the area under the ROC curve and the share of right answers to each attribute, over draws
+    of the noise."""
     figures = {}
     for name in draws[0]:
         answers = [draw[name] for draw in draws]
+        areas = [metrics.auc(one[name], truth) for one, (_, truth) in zip(logits, answers, strict=True)]
         figures[f"infer_{name}"] = Figure.of([float(metrics.balanced_accuracy(*one)) for one in answers])
+        figures[f"auc_{name}"] = Figure.of([float(area) for area in areas])
         figures[f"plain_{name}"] = Figure.of([float(right.float().mean()) for right, _ in answers])
     return figures
 
@@ -333,6 +340,8 @@ class _Draw:
     """Of this batch (:func:`heard`)."""
     decided: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     """The receiver's decisions beside the right ones."""
+    logits: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    """The receiver's logits of each attribute, where the task is on attributes."""
     sums: dict[tuple[str, str], Any] = field(default_factory=lambda: defaultdict(float))
     """Of each figure over all images, by attacker and figure."""
     answers: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = field(
