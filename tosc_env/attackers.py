@@ -34,6 +34,8 @@ class Eavesdropper(nn.Module, ABC):
             private attribute), in the order of the logits' columns.
         match_figure: the name under which its :meth:`match` is reported.
         fitted_under: the threat model under which it was fitted; None: nobody said.
+        fitted_against: the :func:`~tosc_env.identity.system_digest` of the system that it was fitted against; None:
+            nobody said, as of one from a file.
         repeated: whether it takes ``received`` [B, R, 2n] and ``csi`` [B, R, c] of R transmissions of the same
             image (``ThreatModel.receptions``).
     """
@@ -44,6 +46,7 @@ class Eavesdropper(nn.Module, ABC):
     inferred: Sequence[tuple[str, int]] = ()
     match_figure: ClassVar[str] = "reid_match"
     fitted_under: ThreatModel | None = None
+    fitted_against: str | None = None
     repeated: ClassVar[bool] = False
 
     def __init__(self, spec: SystemSpec, **options: Any) -> None:

@@ -10,6 +10,7 @@ import torch
 from links import seeded as g
 from pixels import Counted, Pixels
 from refusals import refused
+from tosc_agents.eavesdroppers.base import held_out
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.perceptual import FILES, PerceptualLoss
 
@@ -100,7 +101,8 @@ def test_every_registered_attacker_keeps_the_laws_while_it_learns_a_budget_and_i
     check_eavesdropper(make(name, game.spec), view)
     states = []
     for _ in range(2):
-        view, game, _ = view_of(source, queries=64, candidates=64, **granted(name))
+        budget = {"candidates": 64} if "candidate_queries" in granted(name) else {}
+        view, game, _ = view_of(source, queries=64, **budget, **granted(name))
         attacker = make(name, game.spec)
         attacker.fit(view, generator=g(1))
         states.append(attacker.state_dict())
@@ -119,6 +121,22 @@ def test_every_registered_attacker_copes_with_images_of_any_size(name):
         check_eavesdropper(make(name, game.spec), view)
         if name == "inversion-mlp":
             assert make_eavesdropper(name, game.spec).options["components"] == min(96, math.prod(shape))
+
+
+def test_held_out_images_are_as_many_of_each_label_however_the_images_are_sorted():
+    """Law: a share of each label, known or in the mean, whatever the order; the same ones each time; nobody's twice."""
+    images = torch.randint(0, 256, (400, 3, 8, 8), dtype=torch.uint8, generator=g())
+    labels = torch.arange(400) // 100
+    counts = {}
+    for known in (True, False):
+        view, *_ = view_of(Source.from_arrays(images, labels, name="sorted"), labels=known)
+        kept, held = held_out(view)
+        assert torch.equal(held, held_out(view)[1]) and view.queries == 0
+        assert sorted([*kept.tolist(), *held.tolist()]) == list(range(400))
+        counts[known] = labels[held].bincount(minlength=4)
+    assert counts[True].tolist() == [25, 25, 25, 25]
+    # Without labels a random hundred of four hundred: hypergeometric, standard deviation 3.8.
+    assert (counts[False] - 25).abs().max() < 4 * 3.8 and counts[False].sum() == 100
 
 
 def test_the_defaults_fit_both_image_sizes():
