@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from tosc_agents.eavesdroppers.candidates import Remembered
 from tosc_agents.eavesdroppers.likelihoods import counts_likelihood, known_csi, usual_snr_db
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper
 from tosc_env.channels.base import matched
-from tosc_env.errors import InputError
 from tosc_env.modulation import histogram
 from tosc_env.options import check_count
 from tosc_env.privacy.view import View
 from tosc_env.types import CSILayout, SystemSpec
-
-REMEMBERED = 32
-"""Sets of candidates whose symbols are remembered."""
 
 
 def magnitudes(symbols: Tensor) -> Tensor:
@@ -86,7 +81,7 @@ class MatchQuery(Eavesdropper):
         self._encodings = 1
         self._points: Tensor | None = None
         self._usual_db: float | None = None
-        self._remembered: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._remembered = Remembered()
 
     @torch.no_grad()
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
@@ -119,23 +114,7 @@ class MatchQuery(Eavesdropper):
 
     def _symbols(self, candidates: Tensor) -> Tensor:
         """The candidates' symbols [R, N, 2n], of R encodings each, from memory where they are known."""
-        if self._encode is None:
-            raise InputError(
-                "the eavesdropper 'match-query' has the candidates encoded while it attacks, and a checkpoint "
-                "holds no encoder; fit it to its view first."
-            )
-        # By content: a tensor's address is soon another's.
-        key = hashlib.blake2b(candidates.detach().cpu().contiguous().numpy().tobytes()).digest()
-        if key not in self._remembered:
-            parts = [
-                torch.cat([self._encode(part) for part in candidates.split(500)])
-                for _ in range(self._encodings)
-            ]
-            self._remembered[key] = torch.stack(parts)
-        self._remembered.move_to_end(key)
-        while len(self._remembered) > REMEMBERED:
-            self._remembered.popitem(last=False)
-        return self._remembered[key]
+        return self._remembered.symbols(self.name, candidates, self._encode, self._encodings)
 
     # -- the comparisons ----------------------------------------------------------------------------------
 
