@@ -35,7 +35,7 @@ class Eavesdropper(nn.Module, ABC):
         match_figure: the name under which its :meth:`match` is reported.
         fitted_under: the threat model under which it was fitted; None: nobody said.
         repeated: whether it takes ``received`` [B, R, 2n] and ``csi`` [B, R, c] of R transmissions of the same
-            image (``ThreatModel.receptions``).
+            image (``ThreatModel.receptions``) too. Others have one, and so their records say.
     """
 
     name: str = ""
@@ -63,10 +63,11 @@ class Eavesdropper(nn.Module, ABC):
         return tuple(name for name in names if getattr(type(self), name) is not getattr(Eavesdropper, name))
 
     def granted(self, threat: ThreatModel) -> ThreatModel:
-        """What it has under a threat model: no candidate queries, unless it :attr:`needs` them."""
-        if "candidate_queries" in self.needs:
-            return threat
-        return replace(threat, candidate_queries=False, candidates=None)
+        """What it has under a threat model: no candidate queries, unless it :attr:`needs` them, and one reception of
+        each image, unless it is :attr:`repeated`."""
+        if "candidate_queries" not in self.needs:
+            threat = replace(threat, candidate_queries=False, candidates=None)
+        return threat if self.repeated else replace(threat, receptions=1)
 
     @abstractmethod
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:

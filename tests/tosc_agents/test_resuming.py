@@ -301,9 +301,9 @@ ATTACKED_WITH = {
     "--labels": {"--eavesdropper": ["mean-image", "linear", "inversion-mlp"]},
 }
 MAY_BE_TAKEN = {"--all", "--eavesdropper", "--data", "--data-kwargs", "--seeds", "--ssim", "--noise-seed"}
-MAY_BE_TAKEN |= {"--candidate-queries", "--candidates"}
+MAY_BE_TAKEN |= {"--candidate-queries", "--candidates", "--receptions"}
 """What a finished attacker does not depend on: who else attacks, on what images and how it is measured, and what is
-granted to those alone that need it."""
+granted to those alone that need it or use it."""
 
 
 @pytest.fixture(scope="module")
