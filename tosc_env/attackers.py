@@ -37,7 +37,7 @@ class Eavesdropper(nn.Module, ABC):
         fitted_against: the :func:`~tosc_env.identity.system_digest` of the system that it was fitted against; None:
             nobody said, as of one from a file.
         repeated: whether it takes ``received`` [B, R, 2n] and ``csi`` [B, R, c] of R transmissions of the same
-            image (``ThreatModel.receptions``).
+            image (``ThreatModel.receptions``) too. Others have one, and so their records say.
     """
 
     name: str = ""
@@ -66,10 +66,11 @@ class Eavesdropper(nn.Module, ABC):
         return tuple(name for name in names if getattr(type(self), name) is not getattr(Eavesdropper, name))
 
     def granted(self, threat: ThreatModel) -> ThreatModel:
-        """What it has under a threat model: no candidate queries, unless it :attr:`needs` them."""
-        if "candidate_queries" in self.needs:
-            return threat
-        return replace(threat, candidate_queries=False, candidates=None)
+        """What it has under a threat model: no candidate queries, unless it :attr:`needs` them, and one reception of
+        each image, unless it is :attr:`repeated`."""
+        if "candidate_queries" not in self.needs:
+            threat = replace(threat, candidate_queries=False, candidates=None)
+        return threat if self.repeated else replace(threat, receptions=1)
 
     @abstractmethod
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:

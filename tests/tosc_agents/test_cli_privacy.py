@@ -67,6 +67,7 @@ def test_a_budget_and_its_guarantee_are_shown_and_kept(baseline, folder, capsys)
     assert cli.main([*attack, "--receptions", "16"]) == 0
     told = capsys.readouterr().out
     assert "each message is 5-DP" in told and "16 transmissions of the same image: 80-DP" in told
+    assert "16 receptions of each image" not in told, "which the mean image does not need"
 
 
 def test_a_key_is_made_once_in_a_file_of_its_own_and_appears_nowhere_else(baseline, folder, capsys):

@@ -11,6 +11,7 @@ from links import seeded as g
 from pixels import Counted, Pixels
 from refusals import refused
 from tosc_agents.eavesdroppers.base import held_out
+from tosc_agents.eavesdroppers.likelihoods import codeword_posteriors
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.perceptual import FILES, PerceptualLoss
 
@@ -290,6 +291,32 @@ def test_match_finds_the_image_far_more_often_than_chance(source, test_source):
     record = attacker.fit(view, generator=g())
     assert record["held_out_top1"] == pytest.approx(max(record["top1_by_weight"]))
     assert leak(attacker, game, scheme, test_source) > 30 / 300
+
+
+class Signs(Pixels):
+    """Projections rounded to the points of QPSK."""
+
+    constellation = "qpsk"
+
+    def encode(self, images, context):
+        return super().encode(images, context).sign() / 2**0.5
+
+
+def test_match_hears_codewords_also_where_the_csi_is_denied(source):
+    """At the usual SNR, the middle of its link's; a hidden codebook leaves values."""
+    game = Game(source.subset(range(64)), num_symbols=N, snr_db=(4.0, 10.0), constellation="qpsk")
+    scheme, received = make_scheme(Signs(game.spec)), torch.randn(5, 2 * N, generator=g())
+    for codebook in (True, False):
+        view = View(game, scheme, ThreatModel(csi=False, codebook=codebook), g())
+        attacker = make("match", game.spec)
+        attacker.fit(view, generator=g())
+        assert attacker.options["points"] == (4 if codebook else 0)
+        if codebook:
+            usual = codeword_posteriors(
+                received, torch.full((5, 1), 7.0), game.spec.layout, view.constellation
+            )
+            assert torch.equal(attacker.heard(received, torch.zeros(5, 1))[0], usual)
+        check_eavesdropper(attacker)
 
 
 # -- the perceptual loss ----------------------------------------------------------------------------

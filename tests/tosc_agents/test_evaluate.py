@@ -342,9 +342,15 @@ def test_an_attacker_that_was_fitted_against_another_system_is_told_of(game, sch
 def test_an_attacker_of_repeated_transmissions_gets_as_many_as_the_threat_model_says(game, scheme):
     many, one = Knows(game, scheme, repeated=True), Knows(game, scheme)
     threat = ThreatModel(receptions=3)
-    evaluate(game, scheme, {"many": many, "one": one}, seeds=1, with_ssim=False, threat=threat)
+    both = {"many": many, "one": one}
+    found = evaluate(game, scheme, both, seeds=1, with_ssim=False, threat=threat)
     n = 2 * game.num_symbols
     assert {s[1:] for s in many.shapes} == {(3, n)} and {s[1:] for s in one.shapes} == {(n,)}
+    assert [found.threats[name].receptions for name in ("many", "one")] == [3, 1]
+    told = {one.split(":")[0]: one for one in found.terms.split(". ")}
+    assert "3 receptions" in told["Attackers many"] and "3 receptions" not in told["Attackers one"]
+    _, record = fit_eavesdropper("mean-image", game, scheme, threat=threat)
+    assert record["threat_model"]["receptions"] == 1
 
 
 def test_the_use_of_codewords_is_counted_over_all_symbols(game):

@@ -22,6 +22,7 @@ from tosc_agents.eavesdroppers.likelihoods import (
     codewords_likelihood,
     counts_likelihood,
     gaussian_likelihood,
+    permuted_likelihood,
 )
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
@@ -277,6 +278,52 @@ def test_counts_of_points_identify_whatever_the_order():
     hard = -torch.cdist(histogram(received, points), counts)
     rates = [float(metrics.reidentification(scores).mean()) for scores in (soft, hard)]
     assert rates[0] >= rates[1] and rates[0] > 0.95
+
+
+def test_the_likelihood_of_symbols_in_an_unknown_order_is_the_mean_over_all_orders():
+    """QPSK of six uses over flat fades: all 84 ways to send so many of each point, all orders of each summed up."""
+    points, uses = constellation_points("qpsk"), 6
+    messages = torch.cartesian_prod(*[torch.arange(4)] * uses)
+    each = torch.nn.functional.one_hot(messages, 4).sum(1)
+    counts, kind, orders = each.unique(dim=0, return_inverse=True, return_counts=True)
+    truth = torch.randint(len(counts), (300,), generator=g())
+    sent = modulate(messages[[int((kind == one).nonzero()[0]) for one in truth]], points)
+    h = torch.randn(300, 1, dtype=torch.complex64, generator=g(1))
+    noise = 0.3 * torch.randn(300, uses, dtype=torch.complex64, generator=g(2))
+    waves = torch.view_as_complex(sent.unflatten(1, (uses, 2))) * h + noise
+    csi = torch.cat([torch.full((300, 1), -20 * math.log10(0.3)), torch.view_as_real(h).flatten(1)], dim=1)
+    heard = torch.view_as_real(waves).flatten(1), csi, CSILayout(equaliser=None)
+    log = codeword_posteriors(*heard, points)
+    whole = torch.stack([log[:, use, messages[:, use]] for use in range(uses)]).sum(0).exp()
+    exact = (torch.zeros(300, len(counts)).index_add_(1, kind, whole) / orders).log()
+    found = counts_likelihood(*heard, points, counts.float())
+    share, best = (float(metrics.reidentification(scores, truth).mean()) for scores in (found, exact))
+    assert best > 0.5 and share == pytest.approx(best, abs=0.03)
+    likely = exact > exact.amax(1, keepdim=True) - 5
+    error = (found - exact) - (found - exact)[torch.arange(300), truth][:, None]
+    assert float(error[likely].abs().mean()) < 0.4, "in nats, of those within 5"
+    nothing = permuted_likelihood(torch.full((1, uses, 4), 0.25), counts.float())
+    assert torch.allclose(nothing, nothing[:, :1].expand_as(nothing), atol=1e-4), (
+        "nothing heard, nothing said"
+    )
+
+
+def test_a_message_is_weighed_by_its_own_gains_whoever_is_heard_with_it():
+    points, snr = constellation_points("16qam"), 12.0
+    index = torch.randint(16, (60, 64), generator=g())
+    counts, sent = histogram(modulate(index, points), points), modulate(index, points)
+    for fades, uses in ((1, ()), (16, tuple((torch.arange(64) // 4).tolist()))):
+        h = torch.randn(60, fades, dtype=torch.complex64, generator=g(1))
+        noise = 10 ** (-snr / 20) * torch.randn(60, 64, dtype=torch.complex64, generator=g(2))
+        gains = h.repeat_interleave(64 // fades, 1)
+        waves = torch.view_as_complex(sent.unflatten(1, (64, 2))) * gains + noise
+        received = torch.view_as_real(waves).flatten(1)
+        csi = torch.cat([torch.full((60, 1), snr), torch.view_as_real(h).flatten(1)], dim=1)
+        rest = CSILayout(uses, None), points, counts
+        together = counts_likelihood(received, csi, *rest)
+        alone = torch.cat([counts_likelihood(received[i : i + 1], csi[i : i + 1], *rest) for i in range(60)])
+        assert torch.allclose(together, alone, rtol=1e-4, atol=1e-3)
+        assert float(metrics.reidentification(together).mean()) > 0.75
 
 
 def test_the_spec_of_the_system_is_the_attackers():

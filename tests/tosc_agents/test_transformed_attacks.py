@@ -350,8 +350,9 @@ def test_a_transformed_view_denies_what_the_view_denies(source):
     assert inner.encode(inner.images(index)).shape == (4, 2 * inner.spec.num_symbols)
     inner.sample(index)
     assert inner.queries == discrete.queries == 4
-    with refused("transformed reception"):
-        inner.sample_repeated(index)
+    with pytest.raises(DeniedError):
+        inner.sample_repeated(index + 5)
+    assert inner.sample_repeated(index)[0].received.shape == (4, 1, 2 * inner.spec.num_symbols)
 
 
 @pytest.mark.parametrize(
@@ -559,6 +560,14 @@ def test_over_fading_links_the_combination_is_the_best_linear_estimate(source):
     assert torch.allclose(again[:, 0], got.csi[:, 0, 0], atol=1e-3)
     blind, _ = attacker.transform(got.received, torch.zeros_like(got.csi))
     assert torch.equal(blind, got.received.mean(1)), "without CSI there is the plain mean"
+
+
+def test_a_base_attack_that_could_use_several_receptions_gets_the_one_that_they_were_combined_into(source):
+    view, game, scheme = view_of(source, snr_db=-12.0, receptions=16, candidate_queries=True)
+    attacker = transformed("denoise", game.spec, base_attacks=["match-query"], kwargs={})
+    attacker.fit(view, generator=g())
+    received, csi, images = receptions(game, scheme, source.subset(range(300)), snr_db=-12.0, repeats=16)
+    assert float(metrics.reidentification(attacker.match(received, csi, images)).mean()) > 0.3
 
 
 @pytest.mark.slow

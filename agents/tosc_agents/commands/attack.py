@@ -167,7 +167,7 @@ class Attack(SystemOptions, NodeOptions):
             "strongest": top,
             **({"curves": {name: asdict(curve) for name, curve in curves.items()}} if curves else {}),
         }
-        note = f"{test.source.provenance} Attackers: {threat}; {self.seeds} seeds of channel noise."
+        note = f"{test.source.provenance} {self.seeds} seeds of channel noise. {found.terms}"
         lines = describe(top, {} if system.composition == UNPROTECTED else unprotected(test.source.name))
         title = f"{tested.title}, {self.target}"
         write_results(folder, record, found, "\n".join([note, "", *(f"* {line}" for line in lines)]), title)

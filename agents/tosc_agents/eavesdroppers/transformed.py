@@ -52,8 +52,8 @@ class TransformedAttack(Eavesdropper):
         run: as in :class:`~tosc_agents.eavesdroppers.base.NeuralEavesdropper`.
 
     Raises:
-        InputError: no base attack or an unknown one, one that is itself a transformed attack or wants repeated
-            receptions, or options of another attacker.
+        InputError: no base attack or an unknown one, one that is itself a transformed attack, or options of
+            another attacker.
     """
 
     run: Run | None = None
@@ -120,7 +120,7 @@ class TransformedAttack(Eavesdropper):
             for name in self.options["base_attacks"]
         }
         for name, base in made.items():
-            if base.repeated or isinstance(base, TransformedAttack):
+            if isinstance(base, TransformedAttack):
                 raise InputError(f"a base attack is an ordinary attacker, which {name!r} is not.")
         self.base_attacks = nn.ModuleDict(made)
         needs = [*(base.needs for base in made.values()), type(self).needs]
@@ -248,10 +248,9 @@ class TransformedView:
         return self._attack.observe(self._view, index)
 
     def sample_repeated(self, index: Tensor) -> tuple[Reception, Tensor]:
-        """Raise InputError: only the transformation receives an image repeatedly."""
-        raise InputError(
-            f"the base attacks of {self._attack.name!r} get one transformed reception of an image."
-        )
+        """One transformed reception of each image, [B, 1, 2m], and the images."""
+        reception, images = self.sample(index)
+        return Reception(reception.received[:, None], reception.csi[:, None]), images
 
     def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
         """Transformed symbols of the encoder without its key, receptions of them, and the images."""

@@ -210,7 +210,7 @@ def evaluate(
     if pipeline.receives:
         check_shapes("scheme", pipeline, game)
     listeners = listening(game, pipeline, attackers, threat)
-    numbers = max((2 * game.num_symbols * one.receptions for one in listeners), default=0)
+    numbers = max((2 * game.num_symbols * one.threat.receptions for one in listeners), default=0)
     if len(pairs) * seeds * candidates * numbers > MOST_NUMBERS:
         raise InputError(
             f"SNRs x seeds x candidates x numbers of a message must be at most {MOST_NUMBERS:,}, not {len(pairs)} x "
@@ -306,7 +306,7 @@ def evaluate(
         chance(game),
         (usage / usage.sum()).tolist() if len(usage) else None,
         {snr_e: snr_b for snr_e, snr_b in beside.items() if snr_e != snr_b},
-        {name: attacker.fitted_under or threat for name, attacker in attackers.items()},
+        {name: _known(attacker, threat) for name, attacker in attackers.items()},
         {node.name: node.antennas for node in game.nodes[1:]} if listeners else {},
         seed,
         game.task.measure,
@@ -368,10 +368,9 @@ class Listener:
     attacker: Eavesdropper
     threat: ThreatModel
 
-    @property
-    def receptions(self) -> int:
-        """How often it receives each message."""
-        return self.threat.receptions if self.attacker.repeated else 1
+
+HEARD = ("keys", "csi", "receptions", "colluding")
+"""Fields of a threat model that decide what is received."""
 
 
 def listening(
@@ -385,10 +384,11 @@ def listening(
     if threat is not None:
         threat = replace(threat, colluding=threat.colluding or game.config.colluding)
     for name, attacker in attackers.items():
-        known = attacker.fitted_under or threat or ThreatModel()
+        known = _known(attacker, threat) or attacker.granted(ThreatModel())
         known = replace(known, colluding=known.colluding or game.config.colluding)
-        for means in ("keys", "csi", "receptions", "colluding"):
-            ours, theirs = getattr(threat or known, means), getattr(known, means)
+        asked = known if threat is None else attacker.granted(threat)
+        for means in HEARD:
+            ours, theirs = getattr(asked, means), getattr(known, means)
             if ours != theirs:
                 raise InputError(
                     f"{name} was fitted with {means}={theirs!r} and is not evaluated with {means}={ours!r}: leave out "
@@ -406,15 +406,21 @@ def listening(
     return found
 
 
+def _known(attacker: Eavesdropper, threat: ThreatModel | None) -> ThreatModel | None:
+    """What an attacker has; None where nobody said."""
+    told = attacker.fitted_under or threat
+    return told and attacker.granted(told)
+
+
 def heard(
     exchange: Exchange, listeners: Sequence[Listener], generator: torch.Generator, secret: str, place: int
 ) -> list[tuple[Listener, Reception, Tensor]]:
     """What each listener receives of the batch number ``place``, those that know the same the very same, and the order
     in which it is shown the messages: one of its own, which ``secret`` decides."""
-    known: dict[tuple[str, ThreatModel, bool], Reception] = {}
+    known: dict[tuple[Any, ...], Reception] = {}
     told = []
     for number, one in enumerate(listeners):
-        key = one.node, one.threat, one.attacker.repeated
+        key = one.node, one.attacker.repeated, *(getattr(one.threat, means) for means in HEARD)
         if key not in known:
             once = exchange.observed(one.threat, one.node)
             repeated = one.attacker.repeated
