@@ -59,6 +59,19 @@ class Eavesdropper(nn.Module, ABC):
         """The reason why there is nothing to attack here, such as no codebook; else None."""
         return None
 
+    def from_pairs(self, view: View) -> bool:
+        """Whether it would learn from images and what a keyed scheme sends for them, which may be denied."""
+        return not self.instant
+
+    def refusal(self, view: View) -> str | None:
+        """The reason why it cannot learn from a view, be it denied or nothing to attack; None where it can."""
+        denied = view.threat.grants(type(self).needs)
+        if denied is not None:
+            return f"the threat model says {denied}"
+        if view.keyed and view.threat.keys == "without-pairs" and self.from_pairs(view):
+            return "the threat model denies pairs of images and symbols (keys='without-pairs')"
+        return self.nothing_to_attack(view)
+
     @property
     def capabilities(self) -> tuple[str, ...]:
         """Those of ``reconstruct``, ``match``, ``infer`` that this attacker has."""

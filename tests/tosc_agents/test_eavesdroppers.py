@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 from links import seeded as g
-from pixels import Counted, Pixels
+from pixels import Counted, Noise, Pixels
 from refusals import refused
 from tosc_agents.eavesdroppers.base import held_out
 from tosc_agents.eavesdroppers.likelihoods import codeword_posteriors
@@ -64,6 +64,10 @@ def view_of(source, *, scheme=None, channel=None, snr_db=12.0, num_symbols=N, se
     game = Game(source, channel=channel or AWGN(), num_symbols=num_symbols, snr_db=snr_db)
     scheme = scheme or make_scheme(Pixels(game.spec))
     return View(game, scheme, ThreatModel(**threat), g(seed)), game, scheme
+
+
+def open_pixels(game):
+    return make_scheme(Pixels(game.spec))
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +248,31 @@ def test_over_a_fading_link_it_knows_each_fade_and_whoever_is_denied_them_learns
     floor.fit(view, generator=g())
     lowest = leak(floor, game, scheme, test_source)
     assert rates[True] > lowest + 1 and rates[True] > rates[False] > lowest - 0.3
+
+
+def test_a_scheme_s_own_noise_is_no_reason_to_ignore_the_link_s(source, test_source):
+    """A little of it costs little, and the same whatever the equaliser; at each SNR of a range the estimate is that of
+    one who knows no other."""
+    rates = {}
+    for equaliser in ("mmse", "zf", None):
+        for stages in ([], [Noise(SystemSpec((3, SIDE, SIDE), 10, N), scale=0.05)]):
+            scheme = make_scheme(Pixels(SystemSpec((3, SIDE, SIDE), 10, N)), stages=stages)
+            view, game, _ = view_of(source, scheme=scheme, channel=Rayleigh(coherence=4, equaliser=equaliser))
+            attacker = make("linear", game.spec)
+            attacker.fit(view, generator=g())
+            # Measured without the scheme's own noise, on the very same receptions.
+            rates[equaliser, bool(stages)] = leak(attacker, game, open_pixels(game), test_source)
+    assert max(rates.values()) - min(rates.values()) < 0.2, rates
+    wide, game, scheme = view_of(source, scheme=scheme, snr_db=(-10.0, 20.0))
+    attacker = make("linear", game.spec)
+    assert attacker.fit(wide, generator=g())["analytic_noise"] is True
+    for snr_db in (-10.0, 5.0, 20.0):
+        own = make("linear", game.spec)
+        own.fit(view_of(source, scheme=scheme, snr_db=snr_db)[0], generator=g())
+        found, wanted = (
+            leak(a, game, open_pixels(game), test_source, snr_db=snr_db) for a in (attacker, own)
+        )
+        assert found == pytest.approx(wanted, abs=0.05)
 
 
 # -- inversion-mlp ----------------------------------------------------------------------------------

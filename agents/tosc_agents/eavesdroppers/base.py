@@ -132,11 +132,11 @@ def changed(view: View, index: Tensor, generator: torch.Generator) -> Tensor:
     return index + ways * view.num_images
 
 
-def part_of(progress: Any, part: int, parts: int, **figures: Any) -> Any:
-    """Progress of one of several parts of the work, reported as progress of the whole; None stays None."""
+def part_of(progress: Any, **part: str) -> Any:
+    """Progress of one of several parts of the work, which the figures name first; None stays None."""
     if progress is None:
         return None
-    return lambda done, total, own: progress(part * total + done, parts * total, {**figures, **own})
+    return lambda done, total, figures: progress(done, total, {**part, **figures})
 
 
 def input_width(spec: SystemSpec) -> int:
