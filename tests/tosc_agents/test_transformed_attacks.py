@@ -689,7 +689,9 @@ def test_a_base_attack_that_could_use_several_receptions_gets_the_one_that_they_
     assert float(metrics.reidentification(attacker.match(received, csi, images)).mean()) > 0.3
 
 
-@pytest.mark.parametrize("channel", [None, Rayleigh(coherence=4), Rayleigh(equaliser=None)], ids=str)
+@pytest.mark.parametrize(
+    "channel", [None, Rayleigh(coherence=4), Rayleigh(equaliser=None)], ids=["awgn", "mmse", "none"]
+)
 def test_a_closed_form_knows_the_noise_of_what_is_combined(source, channel):
     """It is the one of a single reception, at the SNR and fades that it is told."""
     view, game, scheme = view_of(source, channel=channel, snr_db=(0.0, 10.0), receptions=4)

@@ -98,11 +98,6 @@ def counts_likelihood(
 ) -> Tensor:
     """Log-likelihoods of messages whose symbols were put into another order, by how often each point was sent.
 
-    Where all uses of all messages have the same SNR, the sum over the channel uses of the points' posteriors is nearly
-    normal: its mean and covariance are sums of those of one use at which each point was sent, as often as it was, which
-    are measured on noise of that power. Elsewhere each message is weighed by its own SNR and gains
-    (:func:`permuted_likelihood`).
-
     Args:
         received, csi, layout: as in :func:`codeword_posteriors`.
         points: complex64 [M].
@@ -111,23 +106,7 @@ def counts_likelihood(
     Returns:
         float32 [B, N], each row up to a constant.
     """
-    posteriors = codeword_posteriors(received, csi, layout, points).exp()
-    if csi.shape[1] > 1 or bool((csi != csi[:1]).any()):
-        return permuted_likelihood(posteriors, counts)
-    heard = posteriors.sum(1).double()
-    means, covariances = _moments(csi, points)
-    # The posteriors add up to one: without the last there is the same to know, and the covariance has an inverse.
-    mean = counts.double() @ means[:, :-1]
-    covariance = torch.einsum("nm,mij->nij", counts.double(), covariances[:, :-1, :-1])
-    floor = 1e-3 * torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
-    factor = torch.linalg.cholesky(covariance + floor)
-    logarithm = factor.diagonal(dim1=1, dim2=2).log().sum(1)
-    inverse = torch.cholesky_inverse(factor)
-    # (h - m)' C (h - m) for all pairs, as products.
-    h = heard[:, :-1]
-    weight = torch.einsum("nij,nj->ni", inverse, mean)
-    pairs = torch.einsum("bi,nij,bj->bn", h, inverse, h) - 2 * h @ weight.T + (mean * weight).sum(1)
-    return (-pairs / 2 - logarithm).float()
+    return permuted_likelihood(codeword_posteriors(received, csi, layout, points).exp(), counts)
 
 
 SWEEPS = 2
@@ -160,22 +139,3 @@ def permuted_likelihood(posteriors: Tensor, counts: Tensor) -> Tensor:
         seen = (share * factor) @ heard.mT
         found.append(seen.clamp_min(tiny).log().sum(2) - (counts * factor.log()).sum(2))
     return torch.cat(found)
-
-
-SAMPLES = 2000
-"""Receptions of each point from which the moments of its posteriors are measured."""
-
-
-def _moments(csi: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [M, M] and covariance [M, M, M] of the points' posteriors at a use at which each one was sent, float64, over
-    noise of the SNR [B, 1] of all messages."""
-    spread = noise_power(csi[:1]) / 2
-    stream = torch.Generator(csi.device).manual_seed(0)
-    noise = torch.randn(SAMPLES, 2, generator=stream, device=csi.device) * spread.sqrt()
-    grid = torch.view_as_real(points)
-    seen = grid[:, None] + noise  # [M, S, 2]
-    distances = (seen[:, :, None] - grid).square().sum(3)
-    posterior = (-distances / (2 * spread)).softmax(2).double()
-    mean = posterior.mean(1)
-    centred = posterior - mean[:, None]
-    return mean, centred.transpose(1, 2) @ centred / SAMPLES
