@@ -34,8 +34,10 @@ class Eavesdropper(nn.Module, ABC):
             private attribute), in the order of the logits' columns.
         match_figure: the name under which its :meth:`match` is reported.
         fitted_under: the threat model under which it was fitted; None: nobody said.
+        fitted_against: the :func:`~tosc_env.identity.system_digest` of the system that it was fitted against; None:
+            nobody said, as of one from a file.
         repeated: whether it takes ``received`` [B, R, 2n] and ``csi`` [B, R, c] of R transmissions of the same
-            image (``ThreatModel.receptions``).
+            image (``ThreatModel.receptions``) too. Others have one, and so their records say.
     """
 
     name: str = ""
@@ -44,6 +46,7 @@ class Eavesdropper(nn.Module, ABC):
     inferred: Sequence[tuple[str, int]] = ()
     match_figure: ClassVar[str] = "reid_match"
     fitted_under: ThreatModel | None = None
+    fitted_against: str | None = None
     repeated: ClassVar[bool] = False
 
     def __init__(self, spec: SystemSpec, **options: Any) -> None:
@@ -56,6 +59,19 @@ class Eavesdropper(nn.Module, ABC):
         """The reason why there is nothing to attack here, such as no codebook; else None."""
         return None
 
+    def from_pairs(self, view: View) -> bool:
+        """Whether it would learn from images and what a keyed scheme sends for them, which may be denied."""
+        return not self.instant
+
+    def refusal(self, view: View) -> str | None:
+        """The reason why it cannot learn from a view, be it denied or nothing to attack; None where it can."""
+        denied = view.threat.grants(type(self).needs)
+        if denied is not None:
+            return f"the threat model says {denied}"
+        if view.keyed and view.threat.keys == "without-pairs" and self.from_pairs(view):
+            return "the threat model denies pairs of images and symbols (keys='without-pairs')"
+        return self.nothing_to_attack(view)
+
     @property
     def capabilities(self) -> tuple[str, ...]:
         """Those of ``reconstruct``, ``match``, ``infer`` that this attacker has."""
@@ -63,10 +79,11 @@ class Eavesdropper(nn.Module, ABC):
         return tuple(name for name in names if getattr(type(self), name) is not getattr(Eavesdropper, name))
 
     def granted(self, threat: ThreatModel) -> ThreatModel:
-        """What it has under a threat model: no candidate queries, unless it :attr:`needs` them."""
-        if "candidate_queries" in self.needs:
-            return threat
-        return replace(threat, candidate_queries=False, candidates=None)
+        """What it has under a threat model: no candidate queries, unless it :attr:`needs` them, and one reception of
+        each image, unless it is :attr:`repeated`."""
+        if "candidate_queries" not in self.needs:
+            threat = replace(threat, candidate_queries=False, candidates=None)
+        return threat if self.repeated else replace(threat, receptions=1)
 
     @abstractmethod
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from tosc_env.errors import CheckpointError
 
-RECIPE = 4
+RECIPE = 5
 """The version of what this code makes of equal settings. Whoever changes that raises it, and nothing older is used."""
 
 DIGESTS = ("sha256", "weights")
@@ -69,6 +69,11 @@ def tensor_digest(tensors: Iterable[Tensor]) -> str:
         for piece in flat.split(1 << 24):
             found.update(piece.contiguous().cpu().view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def system_digest(scheme: Any) -> str:
+    """The digest of a pipeline's composition and trained parameters, whatever its key, 64 hexadecimal digits."""
+    return digest([scheme.composition, tensor_digest(scheme.parameters())])
 
 
 def plain(value: Any, above: tuple[int, ...] = ()) -> Any:

@@ -59,6 +59,10 @@ class Task(ABC):
         """Of each attribute by its name whether it was found, bool [N], and its value, int64 [N]; of N messages."""
         return {}
 
+    def answer_logits(self, logits: Tensor) -> dict[str, Tensor]:
+        """Of each attribute by its name the logits of its values, [N, number of values], from logits [N, K]."""
+        return {}
+
     def accuracy(self, decision: Tensor, targets: Tensor) -> Tensor:
         """The figure of all N messages together by which receivers are compared: the mean score, or of attributes,
         whose values may be of any frequency, the mean of their balanced accuracies."""
@@ -148,6 +152,9 @@ class SingleAttribute(Choice):
     def answers(self, decision: Tensor, targets: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         return {self.name: (decision == targets, targets)}
 
+    def answer_logits(self, logits: Tensor) -> dict[str, Tensor]:
+        return {self.name: logits}
+
 
 class MultiAttribute(Task):
     """Several binary attributes at once; the score is the fraction of them that is right.
@@ -188,6 +195,11 @@ class MultiAttribute(Task):
     def answers(self, decision: Tensor, targets: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         right = decision == targets
         return {name: (right[:, i], targets[:, i].long()) for i, name in enumerate(self.labels)}
+
+    def answer_logits(self, logits: Tensor) -> dict[str, Tensor]:
+        # A no has the logit 0, so that a yes has the probability that the loss gives it.
+        pairs = torch.stack([torch.zeros_like(logits), logits], dim=2)
+        return dict(zip(self.labels, pairs.unbind(1), strict=True))
 
     def space(self) -> spaces.Space[Any]:
         return spaces.MultiBinary(self.num_outputs)

@@ -104,7 +104,8 @@ def columns(evaluation: Evaluation) -> tuple[str, ...]:
 
 
 def rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """One flat row for each attacker and SNR, with means and intervals; without attackers, one for each SNR."""
+    """One flat row for each attacker and SNR, with means and intervals, and the number of candidates among which
+    messages were identified; without attackers, one for each SNR."""
     table: list[dict[str, Any]] = []
     for name, by_snr in (evaluation.leaks or {"": {snr: {} for snr in evaluation.accuracy}}).items():
         for snr, leaks in by_snr.items():
@@ -114,6 +115,8 @@ def rows(evaluation: Evaluation) -> list[dict[str, Any]]:
             for column in ("accuracy", *columns(evaluation)):
                 if figure := figures.get(column):
                     row |= {column: figure.mean, f"{column}_interval95": figure.interval}
+            if name:
+                row["candidates"] = evaluation.candidates
             table.append(row)
     return table
 
@@ -149,10 +152,13 @@ def describe_usage(usage: Sequence[float]) -> str:
     )
 
 
-LEGEND = (
-    "PSNR clipped: on the clipped scale of published code. Re-id: pixels, by nearest reconstruction; match, learned; "
-    "query, by encoding the candidates."
-)
+def legend(evaluation: Evaluation) -> str:
+    """The meaning of the columns, and among how many candidates a message's image was to be found."""
+    return (
+        "PSNR clipped: on the clipped scale of published code. Re-id, among "
+        f"{evaluation.candidates:,} candidates: pixels, by nearest reconstruction; match, learned; query, by encoding "
+        "them."
+    )
 
 
 def accuracies(evaluation: Evaluation) -> str:
@@ -179,7 +185,7 @@ def print_evaluation(title: str, evaluation: Evaluation, note: str) -> None:
     if evaluation.accuracy:
         console.print(Text.assemble((title, "bold"), f": {accuracies(evaluation)}"))
     inferred = columns(evaluation)[len(HEADINGS) :]
-    for part, caption in ((tuple(HEADINGS), f"{LEGEND}\n{note}"), (inferred, None)):
+    for part, caption in ((tuple(HEADINGS), f"{legend(evaluation)}\n{note}"), (inferred, None)):
         if part:
             headings, *lines = _leaks(evaluation, part, interval=False)
             heading = None if evaluation.accuracy else title
@@ -270,7 +276,9 @@ def trainings(records: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
         for who, one in parts.items():
             if "stopped_by" not in one:
                 continue
-            figure, value = next((key, v) for key, v in one.items() if key.startswith("held_out_"))
+            # The figure that stopped it; what is told of each answer besides is no number.
+            held = ((key, v) for key, v in one.items() if key.startswith("held_out_"))
+            figure, value = next((key, v) for key, v in held if not isinstance(v, Mapping))
             rise = one.get("rise_per_100_steps")
             rose = UNSEEN if rise is None else f"{rise:.2g}"
             seconds = f"{record['seconds']:.1f}" if who == name else ""
@@ -314,6 +322,7 @@ def write_results(
     write_json(folder / RESULTS, record)
     write_csv(folder / "results.csv", rows(evaluation))
     title, note = _as_markdown(title), "\n".join(map(_as_markdown, note.split("\n")))
+    note = f"{legend(evaluation)} {note}" if evaluation.leaks else note
     told = [trainings(record.get("attackers", {})), bits(record.get("curves", {}))]
     tables = "".join("\n".join(markdown_table(one[0], one[1:])) + "\n\n" for one in told if len(one) > 1)
     write_text(folder / "results.md", f"# {title}\n\n{markdown(evaluation)}\n{tables}{note}\n")

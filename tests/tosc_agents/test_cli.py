@@ -513,6 +513,29 @@ def test_an_unkeyed_attacks_folder_gets_no_key(checkpoint, folder, capsys):
     assert "results.json does not say all that determined it" in slip(capsys, *command)
 
 
+def test_an_attacker_outside_its_snrs_is_refused_by_its_name_and_warned_of_as_a_file(capsys):
+    """As the zoo finds it by its name in Python at the SNRs of its card alone."""
+    evaluate = ["evaluate", "deepjscc", "--data", "shapes", "--seeds", "1", "--no-ssim", "--snr-db"]
+    told = slip(capsys, *evaluate, "-15", "--attacker", "inversion")
+    assert "no trained weights of the eavesdropper 'inversion'" in told and "0 to 20 dB" in told
+    told = slip(capsys, *evaluate, "12", "--eavesdropper-snr-db", "30", "--attacker", "inversion")
+    assert "no trained weights of the eavesdropper 'inversion'" in told
+    file = [
+        "--attacker",
+        str(WEIGHTS / "inversion-deepjscc-shapes.safetensors"),
+        "--data-kwargs",
+        "num_images=100",
+    ]
+    for snrs, warnings in (
+        (("12",), 0),
+        (("-15", "--eavesdropper-snr-db", "20"), 0),  # of the receiver's SNR no attacker looks weaker
+        (("12", "--eavesdropper-snr-db", "30"), 1),
+        (("-15",), 1),
+    ):
+        assert cli.main([*evaluate, *snrs, *file]) == 0
+        assert capsys.readouterr().err.count("was trained for 0 to 20 dB") == warnings
+
+
 def test_an_evaluation_warns_of_attackers_that_were_trained_against_another_system(
     checkpoint, folder, capsys
 ):

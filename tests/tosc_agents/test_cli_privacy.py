@@ -67,6 +67,7 @@ def test_a_budget_and_its_guarantee_are_shown_and_kept(baseline, folder, capsys)
     assert cli.main([*attack, "--receptions", "16"]) == 0
     told = capsys.readouterr().out
     assert "each message is 5-DP" in told and "16 transmissions of the same image: 80-DP" in told
+    assert "16 receptions of each image" not in told, "which the mean image does not need"
 
 
 def test_a_key_is_made_once_in_a_file_of_its_own_and_appears_nowhere_else(baseline, folder, capsys):
@@ -153,7 +154,7 @@ def test_all_attackers_that_the_threat_model_allows_are_run_and_the_strongest_na
 
 def test_what_the_threat_model_denies_is_left_out_with_the_reason(baseline, folder, capsys, ours_alone):
     denied = ["--no-candidate-queries", "--no-labels", "--no-unkeyed-encoder"]
-    options = ["--eavesdropper-kwargs", *SMALL, 'sorted.base_attacks=["inversion-mlp"]']
+    options = ["--eavesdropper-kwargs", *SMALL]
     arguments = ["attack", str(baseline), "--play", "encryption", "--all", "--seeds", "1", "--no-ssim"]
     assert cli.main([*arguments, *denied, *options, "--output", "out"]) == 0
     told = capsys.readouterr().out
@@ -166,10 +167,34 @@ def test_what_the_threat_model_denies_is_left_out_with_the_reason(baseline, fold
     ):
         assert f"{name}: left out, the threat model says {why}" in told
     assert "codebook: left out, the scheme has no codebook" in told
+    # Of the usual base attacks the denied one is left out, and the record says so.
+    fitted = json.loads((folder / "out" / "results.json").read_text())["attackers"]["sorted"]["fit"]
+    assert "labels=False" in fitted["left_out"]["label"] and {"match", "inversion-mlp"} <= set(fitted)
     key = (folder / "out" / "secret.key").read_text().strip()
     for path in (folder / "out").iterdir():
         if path.name != "secret.key":
             assert key.encode() not in path.read_bytes() and bytes.fromhex(key) not in path.read_bytes()
+
+
+def test_without_pairs_only_who_needs_none_is_run(baseline, folder, capsys, ours_alone):
+    """Said of each before anything is trained; who learns from the encoder without its key needs none."""
+    arguments = ["attack", str(baseline), "--play", "encryption", "--all", "--seeds", "1", "--no-ssim"]
+    denied = ["--keys", "without-pairs", "--no-labels"]
+    asked = ["--eavesdropper-kwargs", *SMALL, 'sorted.base_attacks=["linear", "label"]']
+    assert cli.main([*arguments, *denied, *asked, "--output", "out"]) == 0
+    told = capsys.readouterr().out
+    for name in ("linear", "match", "inversion", "match-query"):
+        assert f"{name}: left out, the threat model denies pairs" in told
+    assert (
+        "sorted: left out, 'label', a base attack of 'sorted', is denied what it needs (labels=False)" in told
+    )
+    assert set(json.loads((folder / "out" / "results.json").read_text())["attackers"]) == {"mean-image"}
+    asked = ["--eavesdropper-kwargs", *SMALL, 'sorted.base_attacks=["linear"]']
+    assert cli.main([*arguments, *denied, *asked, "--output", "more"]) == 0
+    assert set(json.loads((folder / "more" / "results.json").read_text())["attackers"]) == {
+        "mean-image",
+        "sorted",
+    }
 
 
 # -- slips ------------------------------------------------------------------------------------------

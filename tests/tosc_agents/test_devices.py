@@ -10,6 +10,7 @@ from devices import CUDA, HostWait, gpu
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException
 from tosc_agents.eavesdroppers.base import NeuralEavesdropper
+from tosc_agents.eavesdroppers.few_pairs import KINDS, FewPairs
 from tosc_agents.eavesdroppers.match_query import MatchQuery
 from tosc_agents.learning import loop
 from tosc_agents.learning.loop import LoopConfig, Step
@@ -290,7 +291,7 @@ def test_no_attacker_waits(place, monkeypatch, place_in_row):
     csi = torch.rand(ROWS, *repeats, game.spec.num_csi, device=CUDA)
     candidates = place.source.gather(torch.arange(ROWS, device=CUDA)).images
     attacker.eval()
-    if isinstance(attacker, MatchQuery):
+    if isinstance(attacker, FewPairs | MatchQuery):
         # It waits by nature: the host takes a hash of the candidates' content, to know them again.
         with AsyncChecks().collect():
             symbols = attacker._symbols(candidates)
@@ -314,6 +315,14 @@ def test_no_comparison_of_candidates_waits(place, channel):
     with place.no_waits():
         for comparison in attacker._comparisons(fading=channel != "awgn"):
             assert attacker._scores(comparison, received, csi, symbols).device == CUDA
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_scores_under_a_kind_of_key_wait(place, kind):
+    pairs, received = (torch.rand(2, ROWS, 16, device=CUDA) for _ in range(2))
+    with place.no_waits():
+        scores, _ = KINDS[kind]
+        assert scores(pairs[0], *pairs, *received, pairs[0]).device == CUDA
 
 
 def test_every_attacker_of_this_package_is_among_them():

@@ -8,8 +8,10 @@ import pickle
 import pytest
 import torch
 from links import seeded as g
-from pixels import Counted, Pixels
+from pixels import Counted, Noise, Pixels
 from refusals import refused
+from tosc_agents.eavesdroppers.base import held_out
+from tosc_agents.eavesdroppers.likelihoods import codeword_posteriors
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.perceptual import FILES, PerceptualLoss
 
@@ -64,6 +66,10 @@ def view_of(source, *, scheme=None, channel=None, snr_db=12.0, num_symbols=N, se
     return View(game, scheme, ThreatModel(**threat), g(seed)), game, scheme
 
 
+def open_pixels(game):
+    return make_scheme(Pixels(game.spec))
+
+
 @pytest.fixture(scope="module")
 def source():
     return make_source("shapes", half="attacker", num_images=1000, size=SIDE)
@@ -100,7 +106,8 @@ def test_every_registered_attacker_keeps_the_laws_while_it_learns_a_budget_and_i
     check_eavesdropper(make(name, game.spec), view)
     states = []
     for _ in range(2):
-        view, game, _ = view_of(source, queries=64, candidates=64, **granted(name))
+        budget = {"candidates": 64} if "candidate_queries" in granted(name) else {}
+        view, game, _ = view_of(source, queries=64, **budget, **granted(name))
         attacker = make(name, game.spec)
         attacker.fit(view, generator=g(1))
         states.append(attacker.state_dict())
@@ -119,6 +126,22 @@ def test_every_registered_attacker_copes_with_images_of_any_size(name):
         check_eavesdropper(make(name, game.spec), view)
         if name == "inversion-mlp":
             assert make_eavesdropper(name, game.spec).options["components"] == min(96, math.prod(shape))
+
+
+def test_held_out_images_are_as_many_of_each_label_however_the_images_are_sorted():
+    """Law: a share of each label, known or in the mean, whatever the order; the same ones each time; nobody's twice."""
+    images = torch.randint(0, 256, (400, 3, 8, 8), dtype=torch.uint8, generator=g())
+    labels = torch.arange(400) // 100
+    counts = {}
+    for known in (True, False):
+        view, *_ = view_of(Source.from_arrays(images, labels, name="sorted"), labels=known)
+        kept, held = held_out(view)
+        assert torch.equal(held, held_out(view)[1]) and view.queries == 0
+        assert sorted([*kept.tolist(), *held.tolist()]) == list(range(400))
+        counts[known] = labels[held].bincount(minlength=4)
+    assert counts[True].tolist() == [25, 25, 25, 25]
+    # Without labels a random hundred of four hundred: hypergeometric, standard deviation 3.8.
+    assert (counts[False] - 25).abs().max() < 4 * 3.8 and counts[False].sum() == 100
 
 
 def test_the_defaults_fit_both_image_sizes():
@@ -227,6 +250,31 @@ def test_over_a_fading_link_it_knows_each_fade_and_whoever_is_denied_them_learns
     assert rates[True] > lowest + 1 and rates[True] > rates[False] > lowest - 0.3
 
 
+def test_a_scheme_s_own_noise_is_no_reason_to_ignore_the_link_s(source, test_source):
+    """A little of it costs little, and the same whatever the equaliser; at each SNR of a range the estimate is that of
+    one who knows no other."""
+    rates = {}
+    for equaliser in ("mmse", "zf", None):
+        for stages in ([], [Noise(SystemSpec((3, SIDE, SIDE), 10, N), scale=0.05)]):
+            scheme = make_scheme(Pixels(SystemSpec((3, SIDE, SIDE), 10, N)), stages=stages)
+            view, game, _ = view_of(source, scheme=scheme, channel=Rayleigh(coherence=4, equaliser=equaliser))
+            attacker = make("linear", game.spec)
+            attacker.fit(view, generator=g())
+            # Measured without the scheme's own noise, on the very same receptions.
+            rates[equaliser, bool(stages)] = leak(attacker, game, open_pixels(game), test_source)
+    assert max(rates.values()) - min(rates.values()) < 0.2, rates
+    wide, game, scheme = view_of(source, scheme=scheme, snr_db=(-10.0, 20.0))
+    attacker = make("linear", game.spec)
+    assert attacker.fit(wide, generator=g())["analytic_noise"] is True
+    for snr_db in (-10.0, 5.0, 20.0):
+        own = make("linear", game.spec)
+        own.fit(view_of(source, scheme=scheme, snr_db=snr_db)[0], generator=g())
+        found, wanted = (
+            leak(a, game, open_pixels(game), test_source, snr_db=snr_db) for a in (attacker, own)
+        )
+        assert found == pytest.approx(wanted, abs=0.05)
+
+
 # -- inversion-mlp ----------------------------------------------------------------------------------
 
 
@@ -272,6 +320,32 @@ def test_match_finds_the_image_far_more_often_than_chance(source, test_source):
     record = attacker.fit(view, generator=g())
     assert record["held_out_top1"] == pytest.approx(max(record["top1_by_weight"]))
     assert leak(attacker, game, scheme, test_source) > 30 / 300
+
+
+class Signs(Pixels):
+    """Projections rounded to the points of QPSK."""
+
+    constellation = "qpsk"
+
+    def encode(self, images, context):
+        return super().encode(images, context).sign() / 2**0.5
+
+
+def test_match_hears_codewords_also_where_the_csi_is_denied(source):
+    """At the usual SNR, the middle of its link's; a hidden codebook leaves values."""
+    game = Game(source.subset(range(64)), num_symbols=N, snr_db=(4.0, 10.0), constellation="qpsk")
+    scheme, received = make_scheme(Signs(game.spec)), torch.randn(5, 2 * N, generator=g())
+    for codebook in (True, False):
+        view = View(game, scheme, ThreatModel(csi=False, codebook=codebook), g())
+        attacker = make("match", game.spec)
+        attacker.fit(view, generator=g())
+        assert attacker.options["points"] == (4 if codebook else 0)
+        if codebook:
+            usual = codeword_posteriors(
+                received, torch.full((5, 1), 7.0), game.spec.layout, view.constellation
+            )
+            assert torch.equal(attacker.heard(received, torch.zeros(5, 1))[0], usual)
+        check_eavesdropper(attacker)
 
 
 # -- the perceptual loss ----------------------------------------------------------------------------

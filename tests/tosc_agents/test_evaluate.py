@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -21,7 +22,9 @@ from tosc_agents.training.identification import identification_curve
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper, make_eavesdropper
 from tosc_env.data import make_source
+from tosc_env.data.base import Source
 from tosc_env.errors import DeniedError
+from tosc_env.exchange import rollout
 from tosc_env.game import Game
 from tosc_env.nodes import Node, wiretap
 from tosc_env.pipeline import make_scheme
@@ -286,12 +289,68 @@ def test_inference_is_scored_by_name_against_the_right_truth(game, scheme):
     assert row["auc_label"].mean == 1.0 and row["auc_colour"].mean == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("names", [["upper"], ["left", "upper"]])
+def test_a_receivers_answers_have_balanced_accuracy_auc_and_plain_accuracy_in_that_order(names):
+    """Law: the AUC is the share of pairs of a yes and a no in which the yes has the higher logit; a tie is a half."""
+    images = torch.randint(256, (60, 3, 16, 16), dtype=torch.uint8, generator=g())
+    values = (torch.rand(60, 2, generator=g(1)) < 0.2).long()
+    facts = {
+        "attributes": values,
+        "attribute_names": ["upper", "left"],
+        "attribute_values": [("no", "yes")] * 2,
+    }
+    source = Source.from_arrays(images, name="toy", split="test", **facts)
+    game = Game(source, num_symbols=8, task="attributes", task_kwargs={"names": names})
+    with weights_from(0):
+        scheme = make_scheme("deepjscc", game.spec, **TINY).eval()
+    figures = evaluate(game, scheme, {}, snr_db=(CLEAR,), seeds=1, with_floors=False).answers[CLEAR]
+    assert list(figures) == [f"{kind}_{name}" for name in names for kind in ("infer", "auc", "plain")]
+    sent = next(rollout(game.with_rules(snr_db=CLEAR), scheme, generator=g(), batch_size=60))
+    logits = sent.logits().double()
+    margins = (logits[:, 1:] - logits[:, :1]) if len(names) == 1 else logits
+    for i, name in enumerate(names):
+        truth = values[:, ["upper", "left"].index(name)]
+        gap = margins[truth == 1, i][:, None] - margins[truth == 0, i]
+        exact = float(((gap > 0).double() + 0.5 * (gap == 0).double()).mean())
+        # Noise 100 dB down swaps no more than a pair or two.
+        assert figures[f"auc_{name}"].mean == pytest.approx(exact, abs=3 / gap.numel())
+
+
+def test_an_attacker_that_was_fitted_against_another_system_is_told_of(game, scheme):
+    """Law: another scheme, other stages or other weights are another system; another key or SNR is not."""
+    train = Game(make_source("shapes", half="attacker", num_images=40, size=16), num_symbols=8)
+    keyed = [{"name": "keyed", "mode": "shuffle", "key": digit * 64} for digit in "12"]
+    with weights_from(1):
+        others = make_scheme("deepjscc", game.spec, **TINY).eval()
+    mine, with_key, other_key = scheme, scheme.with_stages(keyed[:1]), scheme.with_stages(keyed[1:])
+
+    def told(fitted, played, **rules):
+        attacker, _ = fit_eavesdropper("linear", train, fitted)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            evaluate(game, played, {"a": attacker}, seeds=1, with_ssim=False, with_floors=False, **rules)
+        return [str(one.message) for one in caught if "fitted against another system" in str(one.message)]
+
+    for played, rules in ((mine, {}), (copy.deepcopy(mine), {}), (mine, {"snr_db": (-5.0,)})):
+        assert not told(mine, played, **rules)
+    assert not told(with_key, other_key)
+    for played in (others, with_key, Pixels(game.spec)):
+        (text,) = told(mine, played)
+        assert text.startswith("a was fitted against another system")
+
+
 def test_an_attacker_of_repeated_transmissions_gets_as_many_as_the_threat_model_says(game, scheme):
     many, one = Knows(game, scheme, repeated=True), Knows(game, scheme)
     threat = ThreatModel(receptions=3)
-    evaluate(game, scheme, {"many": many, "one": one}, seeds=1, with_ssim=False, threat=threat)
+    both = {"many": many, "one": one}
+    found = evaluate(game, scheme, both, seeds=1, with_ssim=False, threat=threat)
     n = 2 * game.num_symbols
     assert {s[1:] for s in many.shapes} == {(3, n)} and {s[1:] for s in one.shapes} == {(n,)}
+    assert [found.threats[name].receptions for name in ("many", "one")] == [3, 1]
+    told = {one.split(":")[0]: one for one in found.terms.split(". ")}
+    assert "3 receptions" in told["Attackers many"] and "3 receptions" not in told["Attackers one"]
+    _, record = fit_eavesdropper("mean-image", game, scheme, threat=threat)
+    assert record["threat_model"]["receptions"] == 1
 
 
 def test_the_use_of_codewords_is_counted_over_all_symbols(game):

@@ -10,7 +10,8 @@ import torch
 from links import seeded as g
 from pixels import Pixels
 from refusals import refused
-from tosc_agents.eavesdroppers.base import NeuralEavesdropper
+from tosc_agents.eavesdroppers.base import NeuralEavesdropper, held_out
+from tosc_agents.records import trainings
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper, forget_run
 
@@ -67,6 +68,12 @@ def test_the_label_is_read_off_an_unprotected_message():
     attacker, record, leak, chance = found("label", train, test)
     assert attacker.inferred == (("label", 10),) and record["fit"]["inferred"] == [["label", 10]]
     assert leak["infer_label"] > 4 * chance["infer_label"]
+    # What it says of itself, of images that it has not seen, is what others of that kind show.
+    fit = record["fit"]
+    assert fit["held_out_balanced_accuracy"] == {"label": pytest.approx(leak["infer_label"], abs=0.15)}
+    figures = [key for key in fit if key.startswith("held_out_")]
+    assert figures == ["held_out_log_probability", "held_out_balanced_accuracy"]
+    assert trainings({"label": {"fit": fit, "seconds": 1.0}})[1][3].startswith("held_out_log_probability ")
 
 
 def test_noise_tells_nothing_of_label_or_attributes():
@@ -92,8 +99,9 @@ def test_yes_or_no_answers_are_right_far_more_often_than_by_chance():
     )
     rules = {"task": "attributes", "task_kwargs": {"names": ["left", "upper"]}, "num_symbols": N}
     train, test = (Game(whole.subset(range(*part)), **rules) for part in ((0, 2500), (2500, 3000)))
-    attacker, _, leak, _ = found("label", train, test, {**SMALL, "steps": 200})
+    attacker, record, leak, _ = found("label", train, test, {**SMALL, "steps": 200})
     assert attacker.inferred == (("left", 2), ("upper", 2)) and {"infer_left", "infer_upper"} <= set(leak)
+    assert min(record["fit"]["held_out_balanced_accuracy"][name] for name in ("left", "upper")) > 0.95
     assert attacker.infer(torch.zeros(3, 2 * N), torch.zeros(3, 1)).shape == (3, 4)
     assert min(leak.values()) > 0.95
 
@@ -166,10 +174,11 @@ def fit(name, options, count=800, progress=None, state=None):
 
 @pytest.mark.parametrize(("name", "options"), [("inversion-mlp", MLP), ("inversion", CNN)])
 def test_the_psnr_of_held_out_images_decides_which_weights_are_kept(name, options, monkeypatch):
-    validates, train_on = [], NeuralEavesdropper.train_on
+    validates, parts, train_on = [], [], NeuralEavesdropper.train_on
 
     def watch(self, view, step_loss, validate, *others, **names):
         validates.append(validate)
+        parts.extend(held_out(view))
         return train_on(self, view, step_loss, validate, *others, **names)
 
     monkeypatch.setattr(NeuralEavesdropper, "train_on", watch)
@@ -181,7 +190,9 @@ def test_the_psnr_of_held_out_images_decides_which_weights_are_kept(name, option
     names = inspect.getclosurevars(validates[0]).nonlocals
     ((reception, images),) = names["tests"]
     source = make_source("shapes", half="attacker", num_images=800, size=SIDE)
-    assert torch.equal(images, source.gather(torch.arange(300, 400)).images), "trained on by nobody"
+    assert torch.equal(images, source.gather(parts[1]).images) and not set(parts[0].tolist()) & set(
+        parts[1].tolist()
+    )
     assert len(reception.csi[:, 0].unique()) == 2, "at the SNRs of the view"
 
 

@@ -254,6 +254,15 @@ def test_in_a_log_progress_is_a_line_now_and_then_and_always_the_last(capsys, mo
     lines = capsys.readouterr().err.splitlines()
     assert 2 <= len(lines) <= 4 and all("loss 0.5  accuracy 0.25" in line for line in lines)
     assert lines[-1].startswith("train: 10/10") and "s left" in lines[0]
+    with show_progress("fit sorted", every=0.0) as progress:
+        for part, pieces in (("match", 4), ("label", 2)):
+            for done in range(1, pieces + 1):
+                progress(done, pieces, {"base attack": part, "loss": 0.5})
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("fit sorted: 2/2  base attack label  loss 0.5") and "10 s left" in lines[1]
+    assert [line.endswith("left") for line in lines] == [False, True, True, True, False, True], (
+        "each has a pace"
+    )
     with show_progress("train", quiet=True) as progress:
         progress(1, 1, {"loss": 1.0})
     assert capsys.readouterr() == ("", "")

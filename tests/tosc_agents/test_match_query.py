@@ -148,6 +148,17 @@ def test_over_a_fading_link_it_undoes_the_equaliser_and_gains_by_the_csi(equalis
     assert record["top1"]["fading"] >= record["top1"]["symbols"] and rate > 0.5
 
 
+def test_what_a_key_leaves_is_compared_behind_an_equaliser_whatever_the_channels():
+    """Law: of a link whose gains are known, h s + n, s + n / h and the MMSE estimate say the same."""
+    for coherence in (4, N):
+        rates = {}
+        for equaliser in ("mmse", "zf", None):
+            channel = Rayleigh(coherence=coherence, equaliser=equaliser)
+            _, record, rates[equaliser] = play(behind(Fresh(SPEC)), channel=channel, snr_db=30.0)
+            assert record["comparison"] == "sorted"
+        assert rates["mmse"] > 0.3 and list(rates.values()) == pytest.approx([rates["mmse"]] * 3, abs=0.01)
+
+
 def test_without_csi_there_is_no_fading_to_undo():
     threat = ThreatModel(candidate_queries=True, csi=False)
     _, record, _ = play(behind(), channel=Rayleigh(coherence=4), threat=threat)
@@ -173,15 +184,62 @@ def test_scores_over_a_fading_link_are_log_likelihoods():
             csi = torch.cat([snr, torch.view_as_real(h).flatten(1)], 1)
             uses = torch.arange(N) % 4 if tiled else torch.arange(N) // (N // 4)
             layout = CSILayout(tuple(uses.tolist()), equaliser)
-            found = fading_scores(torch.view_as_real(received).flatten(1), csi, x, layout).double()
+            one = torch.view_as_real(received).flatten(1)[:, None], csi[:, None]
+            found = fading_scores(*one, x, layout).double()
             assert torch.allclose(found, wanted - wanted.amax(1, keepdim=True), atol=1e-4)
+
+
+# -- several receptions of an image -----------------------------------------------------------------
+
+
+def test_log_likelihoods_of_several_receptions_add_up():
+    """Law: minus squared distances over N0, absolute ones over its root; each row up to a constant."""
+    attacker, view = fitted(make_scheme(Points(SPEC)), channel=Rayleigh(coherence=4), constellation="16qam")
+    symbols = attacker._symbols(view.images(torch.arange(50)))
+    reception, _ = view.sample(torch.arange(150) % 50)
+    both = reception.received, reception.csi
+    received, csi = (one.unflatten(0, (3, 50)).transpose(0, 1).clone() for one in both)
+    csi[:, :, 0] += torch.tensor([0.0, -3.0, 5.0])
+    n0 = noise_power(csi[:, :, :1])
+    whole_n0 = 1 / (1 / n0).sum(1)
+    for name in attacker._comparisons(fading=True):
+
+        def logarithm(scores, n0, name=name):
+            if name == "counts":
+                return scores
+            return (
+                scores / n0.sqrt() if name == "l1" else scores / n0 if name == "fading" else -(scores**2) / n0
+            )
+
+        each = [attacker._scores(name, received[:, r], csi[:, r], symbols) for r in range(3)]
+        wanted = sum(logarithm(one, n0[:, r]) for r, one in enumerate(each))
+        found = logarithm(attacker._scores(name, received, csi, symbols), whole_n0)
+        difference = found - wanted
+        assert torch.allclose(difference, difference[:, :1].expand_as(difference), rtol=1e-4, atol=1e-2), name
+        once = attacker._scores(name, received[:, :1], csi[:, :1], symbols)
+        assert torch.equal(once, each[0]), "a single one is a single one"
+
+
+def test_several_receptions_are_used_also_under_a_key_for_each():
+    """Over AWGN eight are one at 9 dB more; and what each of eight keys leaves as it was is the image's."""
+    for scheme, snr_db, least in ((behind(), -15.0, 0.2), (behind(Fresh(SPEC)), 15.0, 0.1)):
+        rates = {}
+        for receptions in (1, 8):
+            threat = ThreatModel(candidate_queries=True, receptions=receptions)
+            *_, rates[receptions] = play(scheme, snr_db=snr_db, threat=threat)
+        assert rates[8] > rates[1] + least
+        if scheme.stages:
+            continue
+        *_, better = play(scheme, snr_db=snr_db + 10 * math.log10(8))
+        assert rates[8] == pytest.approx(better, abs=0.1)
 
 
 # -- what it may and what it remembers --------------------------------------------------------------
 
 
-def fitted(scheme, **threat):
-    game = Game(make_source("shapes", half="attacker", num_images=200, size=SIDE), num_symbols=N)
+def fitted(scheme, *, channel=None, constellation=None, **threat):
+    rules = {"num_symbols": N, "channel": channel or AWGN(), "constellation": constellation}
+    game = Game(make_source("shapes", half="attacker", num_images=200, size=SIDE), **rules)
     view = View(game, scheme, ThreatModel(candidate_queries=True, **threat), g())
     attacker = make_eavesdropper("match-query", game.spec).eval()
     attacker.fit(view, generator=g())

@@ -93,6 +93,19 @@ def test_csv_and_json_hold_the_same_numbers(evaluation, tmp_path):
     assert record["test_images"] == 100 and record["seeds_vary"] == "channel noise only"
 
 
+def test_every_form_says_among_how_many_candidates(evaluation, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "160")
+    fewer = replace(evaluation, candidates=1750)
+    print_evaluation("deepjscc", fewer, "A note.")
+    records.write_results(tmp_path, {}, fewer, "A note.", "deepjscc")
+    for text in (capsys.readouterr().out, (tmp_path / "results.md").read_text()):
+        assert "among 1,750 candidates" in " ".join(text.split())
+    with open(tmp_path / "results.csv", newline="", encoding="utf-8") as file:
+        assert {row["candidates"] for row in csv.DictReader(file)} == {"1750"}
+    (alone,) = rows(replace(evaluation, leaks={}))
+    assert "candidates" not in alone
+
+
 def tables(text):
     """The tables of a Markdown text, each a list of rows of cells."""
     parts = [part.splitlines() for part in text.strip().split("\n\n")]

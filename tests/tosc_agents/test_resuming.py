@@ -310,9 +310,9 @@ MAY_BE_TAKEN = {
     "--noise-seed",
     "--curves",
 }
-MAY_BE_TAKEN |= {"--candidate-queries", "--candidates"}
+MAY_BE_TAKEN |= {"--candidate-queries", "--candidates", "--receptions"}
 """What a finished attacker does not depend on: who else attacks, on what images and how it is measured, and what is
-granted to those alone that need it."""
+granted to those alone that need it or use it."""
 
 
 @pytest.fixture(scope="module")

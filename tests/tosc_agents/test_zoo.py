@@ -13,7 +13,7 @@ from refusals import LISTED, refused
 from tosc_agents import zoo as zoo_module
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.zoo import WEIGHTS, ZOO, Folder
-from tosc_agents.zoo.cards import render
+from tosc_agents.zoo.cards import FILTERS, render
 from tosc_agents.zoo.pack import ATTACKER_LIMIT, LIMIT, ZOO_LIMIT
 
 from tosc_env import zoos
@@ -34,6 +34,13 @@ SHAPES = "ToSC-Shapes-v0"
 def test_the_page_of_model_cards_is_what_the_headers_say():
     page = Path(__file__).parents[2] / "docs" / "zoo.md"
     assert page.read_text(encoding="utf-8") == render(WEIGHTS), "run python -m tosc_agents.zoo.cards"
+
+
+def test_a_card_tells_of_each_attribute_what_it_has_balanced_accuracy_first():
+    before = {"infer_Smiling": 0.88, "plain_Smiling": 0.881}
+    assert FILTERS["of_each"]({"0": {}, "20": before}) == "at 20 dB Smiling 88.0% (plain 88.1%)"
+    told = FILTERS["of_each"]({"20": {**before, "auc_Smiling": 0.95}})
+    assert told == "at 20 dB Smiling 88.0% (AUC 95.0%, plain 88.1%)"
 
 
 def test_every_file_is_small_float16_finite_and_loads_and_its_card_says_how_it_was_made():

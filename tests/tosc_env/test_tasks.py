@@ -106,6 +106,24 @@ def test_attributes_of_any_frequency_are_learnt_as_if_all_values_were_equally_fr
     assert list(task.answers(targets, targets)) == names
 
 
+@pytest.mark.parametrize("names", [["Male"], ["Young", "Smiling"]])
+def test_logits_of_answers_decide_as_the_task_does(names):
+    g = torch.Generator().manual_seed(3)
+    values = torch.randint(2, (50, 3), generator=g)
+    images = np.zeros((50, 3, 8, 8), np.uint8)
+    source = Source.from_arrays(
+        images, name="faces", attributes=values, attribute_names=["Male", "Young", "Smiling"]
+    )
+    task = make_task("attributes", source, names=names)
+    logits = torch.randn(50, task.num_outputs, generator=g)
+    told = task.answer_logits(logits)
+    assert list(told) == names and all(part.shape == (50, 2) for part in told.values())
+    answers = task.answers(task.decide(logits), task.targets(source.gather(torch.arange(50))))
+    for name, part in told.items():
+        right, truth = answers[name]
+        assert torch.equal(part.argmax(1) == truth, right)
+
+
 def test_what_makes_no_task_is_refused(shapes):
     plain = Source.from_arrays(np.zeros((4, 3, 8, 8), np.uint8), name="plain")  # images without classes
     for source, name, options, words in (

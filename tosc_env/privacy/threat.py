@@ -24,7 +24,8 @@ class ThreatModel:
         labels: Whether those images come with labels and attributes.
         queries: The number of images that the encoder sends for it; None: unlimited.
         candidate_queries: Whether it may also have the candidates of a re-identification encoded.
-        candidates: How many of them, each time anew; None: as many as it likes, where its queries are not limited.
+        candidates: How many of them, each time anew; None: as many as it likes, where its queries are not limited. A
+            budget of its own, so it may be larger than that of queries.
         codebook: Whether it knows a discrete scheme's codebook and constellation.
         unkeyed_encoder: Whether it has the encoder without the key.
         keys: Its knowledge of a keyed scheme: pairs of images and encrypted symbols, no such pairs, or the key.
@@ -51,6 +52,11 @@ class ThreatModel:
             raise InputError(
                 f"queries={self.queries} limits what may be encoded and candidate_queries=True does not; say how many "
                 "candidates may be encoded (candidates=), or grant none."
+            )
+        if self.candidates is not None and not self.candidate_queries:
+            raise InputError(
+                f"candidates={self.candidates} says how many may be encoded and candidate_queries=False grants none; "
+                "grant them (candidate_queries=True), or leave candidates out."
             )
 
     def on(self, half: str | None) -> ThreatModel:

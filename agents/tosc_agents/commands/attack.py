@@ -121,9 +121,13 @@ class Attack(SystemOptions, NodeOptions):
         rules: dict[str, Any] = {"threat": threat, "seed": self.seed}
         # All that lies there is looked at before anything is written.
         wanted: dict[str, tuple[Eavesdropper, tuple[Eavesdropper, dict[str, Any]] | None]] = {}
-        for name in self._names(threat, system, train):
+        view = View(train, system, threat, torch.Generator(train.device))
+        for name in dict.fromkeys(eavesdroppers if self.all else self.eavesdropper):
             with weights_from(self.seed):
                 fresh = make_eavesdropper(name, spec, **_applicable(name, options)).to(device)
+            if self.all and (why := fresh.refusal(view)) is not None:
+                print(f"{name}: left out, {why}")
+                continue
             mine, finished = fitting.attack_identity(fresh, train, system, **rules), None
             if not _queries(fresh):
                 path = folder / f"{name}.safetensors"
@@ -167,7 +171,7 @@ class Attack(SystemOptions, NodeOptions):
             "strongest": top,
             **({"curves": {name: asdict(curve) for name, curve in curves.items()}} if curves else {}),
         }
-        note = f"{test.source.provenance} Attackers: {threat}; {self.seeds} seeds of channel noise."
+        note = f"{test.source.provenance} {self.seeds} seeds of channel noise. {found.terms}"
         lines = describe(top, {} if system.composition == UNPROTECTED else unprotected(test.source.name))
         title = f"{tested.title}, {self.target}"
         write_results(folder, record, found, "\n".join([note, "", *(f"* {line}" for line in lines)]), title)
@@ -192,22 +196,6 @@ class Attack(SystemOptions, NodeOptions):
         if self.attacker_data_kwargs:
             raise InputError("--attacker-data-kwargs are options of --attacker-data, which names none.")
         return self.threat
-
-    def _names(self, threat: ThreatModel, system: Pipeline, train: Game) -> list[str]:
-        """The attackers to run; says of each that ``--all`` leaves out why."""
-        if not self.all:
-            return list(dict.fromkeys(self.eavesdropper))
-        names = []
-        for name in eavesdroppers:
-            cls: Any = eavesdroppers[name]
-            denied = threat.grants(cls.needs)
-            view = View(train, system, threat, torch.Generator(train.device))
-            why = f"the threat model says {denied}" if denied else cls.nothing_to_attack(view)
-            if why:
-                print(f"{name}: left out, {why}")
-            else:
-                names.append(name)
-        return names
 
     def _target(
         self, device: torch.device, folder: Path, threat: ThreatModel

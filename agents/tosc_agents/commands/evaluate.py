@@ -11,11 +11,12 @@ import tyro
 from tosc_agents.commands import common
 from tosc_agents.commands.common import NodeOptions, SystemOptions, is_file, setting_of
 from tosc_agents.records import describe_usage, print_evaluation, provenance, write_results
-from tosc_env import Eavesdropper, GameConfig, InputError, Pipeline
+from tosc_env import Eavesdropper, Game, GameConfig, InputError, Pipeline
 from tosc_env.devices import resolve_device
 from tosc_env.io.checkpoints import check_fits, load_checkpoint, read_header
 from tosc_env.nodes import WIRETAP, as_nodes
 from tosc_env.registration import environments
+from tosc_env.snr import SNRRange
 from tosc_env.zoos import check_has_weights, eavesdropper_file, scheme_file
 
 
@@ -65,9 +66,11 @@ class Evaluate(SystemOptions, NodeOptions):
         game = setting.game(split="test", device=device, constellation=scheme.constellation)
         check_fits(read_header(target), target, game.spec, data)
         common.check_images(target, loaded.card, setting)
+        asked = self._at_snrs(game)
         attackers: dict[str, Eavesdropper] = {}
         for given in self.attacker:
-            path = Path(given) if is_file(given) else eavesdropper_file(given, setting.data, game, scheme)
+            # By its name one is found, or refused, at the SNRs that are asked for.
+            path = Path(given) if is_file(given) else eavesdropper_file(given, setting.data, asked, scheme)
             name = path.stem if is_file(given) else given
             check_has_weights(read_header(path)["name"])
             if name in attackers:
@@ -78,6 +81,7 @@ class Evaluate(SystemOptions, NodeOptions):
             common.check_colluding(attacker.policy.fitted_under, setting)
             _warn_of_another(path, attacker.card, scheme, loaded.card)
             _warn_of_other_nodes(path, attacker.card, setting)
+            _warn_of_snr(path, attacker.card, asked.snr_of(asked.adversaries[0]))
         snrs = {"snr_db": self.snr_db, "eavesdropper_snr_db": self.eavesdropper_snr_db or None}
         found = self.measured(game, scheme, attackers, **snrs)
         note = (
@@ -102,6 +106,13 @@ class Evaluate(SystemOptions, NodeOptions):
             print(f"results are in {self.output}")
         return 0
 
+    def _at_snrs(self, game: Game) -> Game:
+        """The game at the SNRs that are asked for, which go before those of nodes as in :func:`evaluate`."""
+        others = self.eavesdropper_snr_db
+        nodes = [replace(node, snr_db=None) for node in game.nodes] if others else game.nodes
+        snr_db, other_snr_db = map(common.snr_choices, (self.snr_db, others or self.snr_db))
+        return game.with_rules(snr_db=snr_db, eavesdropper_snr_db=other_snr_db, nodes=nodes)
+
     def _target(self) -> tuple[Path, str | None, str | None]:
         """The scheme's file, the data set it must be of, and the scheme that plays where it is another's weights."""
         if is_file(self.scheme):
@@ -122,6 +133,19 @@ def _warn_of_other_nodes(path: Path, card: dict[str, Any], setting: GameConfig) 
     if theirs != ours:
         common.warn(
             f"{path} was trained beside eavesdroppers of {theirs} antennas; those that play have {ours}."
+        )
+
+
+def _warn_of_snr(path: Path, card: dict[str, Any], link: SNRRange) -> None:
+    """Say so where an attacker's link has SNRs outside the range that its card says it was trained for."""
+    valid = card.get("valid_snr_db")
+    if not (isinstance(valid, list) and len(valid) == 2 and all(type(one) in (int, float) for one in valid)):
+        return  # a card holds what somebody wrote into it
+    low, high = valid
+    if not low <= link.low <= link.high <= high:
+        told = f"{low:g} dB" if low == high else f"{low:g} to {high:g} dB"
+        common.warn(
+            f"{path} was trained for {told} and plays at {link} dB: what is trained for that may see more."
         )
 
 

@@ -106,12 +106,24 @@ class NeuralEavesdropper(Eavesdropper):
 def held_out(view: View) -> tuple[Tensor, Tensor]:
     """The attacker's images that it trains on, and those by which it chooses whatever is to be chosen, int64 indices.
 
-    Held out are the last 5 %, at least 100 and at most 1,000, but no more than a quarter; of fewer than four images
-    none can be spared, and all are both.
+    Held out are 5 %, at least 100 and at most 1,000, but no more than a quarter, drawn at random, the same each time;
+    where the labels are known, as large a share of each. Of fewer than four images none can be spared: all are both.
     """
-    index = torch.arange(view.num_images, device=view.device)
-    count = min(1000, max(100, len(index) // 20), len(index) // 4)
-    return (index[:-count], index[-count:]) if count else (index, index)
+    total = view.num_images
+    count = min(1000, max(100, total // 20), total // 4)
+    index = torch.arange(total)
+    if not count:
+        return index.to(view.device), index.to(view.device)
+    mixed = torch.randperm(total, generator=torch.Generator().manual_seed(0))
+    if view.threat.labels:
+        labels = torch.cat([view.labels(part.to(view.device)).cpu() for part in index.split(view.batch_size)])
+        kinds = labels.unique(dim=0, return_inverse=True)[1]
+        mixed = mixed[kinds[mixed].argsort(stable=True)]
+    # At equal distances, from label to label without starting again.
+    held = mixed[(torch.arange(count) * total + total // 2) // count].sort().values
+    kept = torch.ones(total, dtype=torch.bool)
+    kept[held] = False
+    return index[kept].to(view.device), held.to(view.device)
 
 
 def changed(view: View, index: Tensor, generator: torch.Generator) -> Tensor:
@@ -120,11 +132,11 @@ def changed(view: View, index: Tensor, generator: torch.Generator) -> Tensor:
     return index + ways * view.num_images
 
 
-def part_of(progress: Any, part: int, parts: int, **figures: Any) -> Any:
-    """Progress of one of several parts of the work, reported as progress of the whole; None stays None."""
+def part_of(progress: Any, **part: str) -> Any:
+    """Progress of one of several parts of the work, which the figures name first; None stays None."""
     if progress is None:
         return None
-    return lambda done, total, own: progress(part * total + done, parts * total, {**figures, **own})
+    return lambda done, total, figures: progress(done, total, {**part, **figures})
 
 
 def input_width(spec: SystemSpec) -> int:

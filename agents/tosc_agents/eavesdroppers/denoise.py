@@ -24,8 +24,9 @@ class Denoise(TransformedAttack):
         x = sum conj(h_r) y_r / N0_r / (g + 1),
 
     an MMSE estimate, of a link with the SNR ``sum 1 / N0_r`` and the fade ``|h|^2 = g / sum 1 / N0_r``,
-    which the base attacks are told. One reception is passed on as it is. Of a scheme that adds noise of its own the
-    combination tends to what it sends on average, at a lower SNR than is told.
+    which the base attacks are told. One reception is passed on as it is. A scheme that adds noise of its own adds it
+    to each transmission anew: closed forms take the mean of R draws for what was sent, which is what it is over AWGN of
+    one SNR.
 
     Args:
         base_attacks, base_attack_kwargs: of :class:`~tosc_agents.eavesdroppers.transformed.TransformedAttack`.
@@ -38,7 +39,7 @@ class Denoise(TransformedAttack):
     """
 
     name = "denoise"
-    repeated = True
+    repeated = additive = True
     needs = {"receptions": tuple(range(2, 1025))}  # noqa: RUF012
 
     def __init__(
@@ -77,6 +78,10 @@ class Denoise(TransformedAttack):
 
     def learn(self, view: View, generator: torch.Generator) -> dict[str, Any]:
         return {"receptions": view.threat.receptions}
+
+    def symbols(self, view: View, index: Tensor) -> Tensor:
+        draws = 1 if view.deterministic else view.threat.receptions
+        return self.clean(torch.stack([view.symbols(index) for _ in range(draws)]).mean(0))
 
     def observe(self, view: View, index: Tensor) -> tuple[Reception, Tensor]:
         reception, images = view.sample_repeated(index)

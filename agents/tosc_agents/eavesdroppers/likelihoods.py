@@ -21,8 +21,8 @@ def usual_snr_db(view: View) -> float | None:
 
 
 def known_csi(csi: Tensor, usual: float | None) -> Tensor:
-    """The CSI [B, c] as it was told; where it is denied, and told as zeros, the usual SNR alone, [B, 1]."""
-    return csi if usual is None else torch.full_like(csi[:, :1], usual)
+    """The CSI [..., c] as it was told; where it is denied, and told as zeros, the usual SNR alone, [..., 1]."""
+    return csi if usual is None else torch.full_like(csi[..., :1], usual)
 
 
 def gaussian_likelihood(
@@ -98,51 +98,44 @@ def counts_likelihood(
 ) -> Tensor:
     """Log-likelihoods of messages whose symbols were put into another order, by how often each point was sent.
 
-    The sum over the channel uses of the points' posteriors is nearly normal: its mean and covariance are sums of those
-    of one use at which each point was sent, as often as it was. These are measured on noise of the messages' own power
-    (over a fading link, of all their gains together).
-
     Args:
         received, csi, layout: as in :func:`codeword_posteriors`.
         points: complex64 [M].
         counts: of each candidate, [N, M].
 
     Returns:
+        float32 [B, N], each row up to a constant.
+    """
+    return permuted_likelihood(codeword_posteriors(received, csi, layout, points).exp(), counts)
+
+
+SWEEPS = 2
+"""Steps towards the least upper bound; further ones identify hardly any more messages."""
+
+
+def permuted_likelihood(posteriors: Tensor, counts: Tensor) -> Tensor:
+    """Log-likelihoods of messages whose symbols were put into an unknown order.
+
+    The likelihood is a coefficient of a polynomial, of ``prod_m x_m^c_m`` in ``prod_u sum_m p_u(m) x_m``, over the
+    number of orders. That no coefficient exceeds the polynomial over its monomial at any positive x bounds it from
+    above, and at the x that Sinkhorn's iteration finds from counts / n the bound is nearly met (Gurvits, *Electronic
+    Journal of Combinatorics* 15, 2008).
+
+    Args:
+        posteriors: of each point at each channel use, up to a factor for each use, [B, n, M].
+        counts: of each candidate, [N, M].
+
+    Returns:
         float32 [B, N].
     """
-    heard = codeword_posteriors(received, csi, layout, points).exp().sum(1).double()
-    means, covariances = _moments(received, csi, layout, points)
-    # The posteriors add up to one: without the last there is the same to know, and the covariance has an inverse.
-    mean = counts.double() @ means[:, :-1]
-    covariance = torch.einsum("nm,mij->nij", counts.double(), covariances[:, :-1, :-1])
-    floor = 1e-3 * torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
-    factor = torch.linalg.cholesky(covariance + floor)
-    logarithm = factor.diagonal(dim1=1, dim2=2).log().sum(1)
-    inverse = torch.cholesky_inverse(factor)
-    # (h - m)' C (h - m) for all pairs, as products.
-    h = heard[:, :-1]
-    weight = torch.einsum("nij,nj->ni", inverse, mean)
-    pairs = torch.einsum("bi,nij,bj->bn", h, inverse, h) - 2 * h @ weight.T + (mean * weight).sum(1)
-    return (-pairs / 2 - logarithm).float()
-
-
-SAMPLES = 2000
-"""Receptions of each point from which the moments of its posteriors are measured."""
-
-
-def _moments(received: Tensor, csi: Tensor, layout: CSILayout, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [M, M] and covariance [M, M, M] of the points' posteriors at a use at which each one was sent, float64."""
-    _, power = matched(received, csi, layout)
-    spread = noise_power(csi[:, :1]) / (2 * power.clamp_min(1e-12))
-    levels = spread.flatten().sort().values
-    stream = torch.Generator(received.device).manual_seed(0)
-    which = torch.linspace(0, len(levels) - 1, SAMPLES, device=received.device).round().long()
-    spread = levels[which][:, None]
-    noise = torch.randn(SAMPLES, 2, generator=stream, device=received.device) * spread.sqrt()
-    grid = torch.view_as_real(points)
-    seen = grid[:, None] + noise  # [M, S, 2]
-    distances = (seen[:, :, None] - grid).square().sum(3)
-    posterior = (-distances / (2 * spread)).softmax(2).double()
-    mean = posterior.mean(1)
-    centred = posterior - mean[:, None]
-    return mean, centred.transpose(1, 2) @ centred / SAMPLES
+    uses, tiny = posteriors.shape[1], 1e-30
+    share = counts / uses
+    found = []
+    for heard in posteriors.split(max(1, AT_ONCE // (uses * len(counts)))):
+        factor = torch.ones(len(heard), *counts.shape, device=counts.device)  # x over share, [B, N, M]
+        for _ in range(SWEEPS):
+            seen = (share * factor) @ heard.mT  # [B, N, n]
+            factor = uses / (seen.clamp_min(tiny).reciprocal() @ heard).clamp_min(tiny)
+        seen = (share * factor) @ heard.mT
+        found.append(seen.clamp_min(tiny).log().sum(2) - (counts * factor.log()).sum(2))
+    return torch.cat(found)

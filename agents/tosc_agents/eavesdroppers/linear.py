@@ -31,13 +31,14 @@ class Linear(Eavesdropper):
 
         x = m_x + C_xs R (R (C_s + ridge) R + N0/2)^-1 (z - R m_s).
 
-    Where the noise is not known (CSI is denied, the scheme is random, or the reception was transformed), the moments
-    are those of receptions at the view's SNRs, noise included.
+    A random scheme's own noise is among its symbols, of which several are drawn for each image.  Where the link's noise
+    is not known (CSI is denied, or what is shown are no symbols any more), the moments are those of receptions at the
+    view's SNRs, noise included.
 
     Args:
         ridge: added to the covariance's eigenvalues (unit symbol energy: they average 0.5), above 0.
         known_noise: whether the noise is to be added to the moments, as fitting finds out; otherwise they have it.
-        passes: where the noise is not known, how many receptions of each image the moments are averaged over.
+        passes: over how many messages of each image the moments are averaged where they are not all alike.
 
     Example:
         >>> Linear(SystemSpec((3, 32, 32), 10)).reconstruct(torch.zeros(2, 128), torch.zeros(2, 1)).shape
@@ -66,14 +67,15 @@ class Linear(Eavesdropper):
 
     @torch.no_grad()
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
-        clean = view.additive and view.deterministic
+        clean = view.additive
+        once = clean and view.deterministic
         total = view.num_images
         index = torch.arange(total, device=view.device)
         wide = {"dtype": torch.float64, "device": view.device}
         inputs, pixels = self.weights.shape
         sums = torch.zeros(inputs + pixels, **wide)  # type: ignore[call-overload]
         moments = torch.zeros(inputs, inputs + pixels, **wide)  # type: ignore[call-overload]
-        parts = [part for _ in range(1 if clean else self.passes) for part in index.split(1000)]
+        parts = [part for _ in range(1 if once else self.passes) for part in index.split(1000)]
         for i, part in enumerate(parts):
             if clean:
                 symbols, images = view.symbols(part), view.images(part)

@@ -21,6 +21,8 @@ from tosc_agents.eavesdroppers.likelihoods import (
     codeword_posteriors,
     codewords_likelihood,
     gaussian_likelihood,
+    known_csi,
+    usual_snr_db,
 )
 from tosc_agents.learning.precision import Precision
 from tosc_agents.learning.seeding import weights_from
@@ -92,7 +94,8 @@ class Match(NeuralEavesdropper):
     what the encoder sends for an image: the mean and variance of each value, along the principal axes of the symbols
     where the link does not fade; or, of a discrete scheme with known codebook, each codeword's probability at each
     channel use. Its score is the exact log-likelihood of the reception, over a fading link with the gain of each use.
-    Where the noise is not known (CSI is denied, or a transformed reception is shown), it learns the reception itself.
+    Where the noise is not known (CSI is denied, or a transformed reception is shown), it learns the reception itself,
+    but for codewords, which are heard at the usual SNR where the CSI is denied.
 
     The attacker's images are learnt with their changed copies (:attr:`View.augmentations
     <tosc_env.View.augmentations>`). Weight of the surrogate and length of the training are chosen by held-out images.
@@ -105,6 +108,7 @@ class Match(NeuralEavesdropper):
         points: M of a discrete scheme, 0 for none; fitting takes it from the scheme it attacks, where the threat model
             shows the constellation.
         known_noise: whether the noise is what the CSI tells, as fitting finds out; otherwise the surrogate learns it.
+        usual_snr_db: taken for the SNR where the CSI is denied, as fitting finds out; None: the CSI tells it.
         steps, batch_size, learning_rate, precision: of the training.
 
     Example:
@@ -131,6 +135,7 @@ class Match(NeuralEavesdropper):
         width: Size = 512,
         points: int = 0,
         known_noise: bool = True,
+        usual_snr_db: float | None = None,
         steps: int = 3000,
         batch_size: int = 500,
         learning_rate: float = 2e-3,
@@ -146,6 +151,7 @@ class Match(NeuralEavesdropper):
             towers=towers,
             width=width,
             known_noise=known_noise,
+            usual_snr_db=usual_snr_db,
             **network,
         )
         reals = 2 * spec.num_symbols
@@ -170,6 +176,7 @@ class Match(NeuralEavesdropper):
         # Never in the reduced precision of a training around it.
         with torch.autocast(received.device.type, enabled=False):
             if self.options["points"]:
+                csi = known_csi(csi, self.options["usual_snr_db"])
                 return (codeword_posteriors(received, csi, self.spec.layout, self._points(csi)),)
             return self._values(received, csi)
 
@@ -210,7 +217,9 @@ class Match(NeuralEavesdropper):
 
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
         self._candidates = None
-        points = view.constellation if view.additive and view.threat.codebook else None
+        self.options["usual_snr_db"] = usual_snr_db(view)
+        shown = view.additive or not view.threat.csi
+        points = view.constellation if shown and view.threat.codebook else None
         count = 0 if points is None else len(points)
         if count != self.options["points"]:
             with weights_from(generator.initial_seed()):

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from tosc_agents.eavesdroppers.candidates import Remembered
 from tosc_agents.eavesdroppers.likelihoods import counts_likelihood, known_csi, usual_snr_db
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper
-from tosc_env.channels.base import matched
-from tosc_env.errors import InputError
+from tosc_env.channels.base import aligned, matched, noise_power
 from tosc_env.modulation import histogram
 from tosc_env.options import check_count
 from tosc_env.privacy.view import View
 from tosc_env.types import CSILayout, SystemSpec
-
-REMEMBERED = 32
-"""Sets of candidates whose symbols are remembered."""
 
 
 def magnitudes(symbols: Tensor) -> Tensor:
@@ -48,7 +43,7 @@ class MatchQuery(Eavesdropper):
 
         candidate [N, C, H, W] -> the encoder itself -> symbols [N, 2n] --+
                                                                           +--> minus a distance, [B, N]
-        received [B, 2n], CSI --------------------------------------------+
+        received [B, 2n] or [B, R, 2n], CSI ------------------------------+
 
     Which distance identifies best is measured on the attacker's own images, once, in :meth:`fit`:
 
@@ -58,6 +53,9 @@ class MatchQuery(Eavesdropper):
     - ``counts``: the likelihood of how often each point of a known constellation was sent
       (:func:`~tosc_agents.eavesdroppers.likelihoods.counts_likelihood`), which no permutation of the symbols changes;
     - ``fading``: maximum likelihood over a fading link of known CSI.
+
+    Over such a link the others compare what an MMSE equaliser gives, whatever the channel's. The log-likelihoods of R
+    receptions of one image add up, each under a key of its own if need be.
 
     The encoder is not part of a checkpoint: a copy from a file must be fitted before it can match. What each set of
     candidates was encoded to is remembered.
@@ -72,6 +70,7 @@ class MatchQuery(Eavesdropper):
     """
 
     name = "match-query"
+    repeated = True
     needs = {"candidate_queries": (True,)}  # noqa: RUF012
     match_figure = "reid_query"
     comparison: str = "symbols"
@@ -86,7 +85,7 @@ class MatchQuery(Eavesdropper):
         self._encodings = 1
         self._points: Tensor | None = None
         self._usual_db: float | None = None
-        self._remembered: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._remembered = Remembered()
 
     @torch.no_grad()
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
@@ -98,7 +97,7 @@ class MatchQuery(Eavesdropper):
         self._points = view.constellation if view.threat.codebook else None
         self._usual_db = usual_snr_db(view)
         self._remembered.clear()
-        reception, _ = view.sample(index)
+        reception, _ = view.sample_repeated(index)
         candidates = torch.stack([view.symbols(index) for _ in range(self._encodings)])
         names = self._comparisons(fading=view.fading and view.threat.csi)
         found = {}
@@ -113,29 +112,14 @@ class MatchQuery(Eavesdropper):
 
     @torch.no_grad()
     def match(self, received: Tensor, csi: Tensor, candidates: Tensor) -> Tensor:
-        return self._scores(self.comparison, received, csi, self._symbols(candidates))
+        known = csi[..., : self.spec.num_csi]  # made for a link without fading, over any it knows the SNR
+        return self._scores(self.comparison, received, known, self._symbols(candidates))
 
     # -- the candidates -----------------------------------------------------------------------------------
 
     def _symbols(self, candidates: Tensor) -> Tensor:
         """The candidates' symbols [R, N, 2n], of R encodings each, from memory where they are known."""
-        if self._encode is None:
-            raise InputError(
-                "the eavesdropper 'match-query' has the candidates encoded while it attacks, and a checkpoint "
-                "holds no encoder; fit it to its view first."
-            )
-        # By content: a tensor's address is soon another's.
-        key = hashlib.blake2b(candidates.detach().cpu().contiguous().numpy().tobytes()).digest()
-        if key not in self._remembered:
-            parts = [
-                torch.cat([self._encode(part) for part in candidates.split(500)])
-                for _ in range(self._encodings)
-            ]
-            self._remembered[key] = torch.stack(parts)
-        self._remembered.move_to_end(key)
-        while len(self._remembered) > REMEMBERED:
-            self._remembered.popitem(last=False)
-        return self._remembered[key]
+        return self._remembered.symbols(self.name, candidates, self._encode, self._encodings)
 
     # -- the comparisons ----------------------------------------------------------------------------------
 
@@ -147,21 +131,32 @@ class MatchQuery(Eavesdropper):
         return ["fading", *names] if fading else names
 
     def _scores(self, name: str, received: Tensor, csi: Tensor, symbols: Tensor) -> Tensor:
-        """Scores [B, N] of candidates' symbols [R, N, 2n] by one of the comparisons."""
-        if name == "fading":
-            return fading_scores(received, csi, symbols.mean(0), self.spec.layout)
-        # Exact distances: the fast form by inner products loses the nearest one among near ties.
-        exact = "donot_use_mm_for_euclid_dist"
+        """Scores [B, N] by one of the comparisons, of receptions [B, 2n] or [B, R, 2n], and symbols [E, N, 2n] of E
+        encodings of the candidates."""
+        if received.dim() == 2:
+            received, csi = received[:, None], csi[:, None]
+        layout = self.spec.layout
         if name == "counts":
             points = cast(Tensor, self._points)
             sent = _mean(symbols, lambda one: histogram(one, points))
-            known = known_csi(csi, self._usual_db)
-            return counts_likelihood(received, known, self.spec.layout, points, sent)
+            pairs = zip(received.unbind(1), known_csi(csi, self._usual_db).unbind(1), strict=True)
+            return torch.stack([counts_likelihood(*one, layout, points, sent) for one in pairs]).sum(0)
+        if name == "fading":
+            return fading_scores(received, csi, symbols.mean(0), layout)
+        weights = _weights(csi)
+        if self.spec.num_csi > 1 and not layout.aligned:
+            behind, _ = aligned(received.flatten(0, 1), csi.flatten(0, 1), layout)
+            received = behind.unflatten(0, received.shape[:2])
         if name == "l1":
-            return -torch.cdist(received, symbols.mean(0), p=1.0)
-        feature = FEATURES[name]
+            pairs = zip(received.unbind(1), weights.sqrt().unbind(1), strict=True)
+            return -torch.stack([torch.cdist(y, symbols.mean(0), p=1.0) * w for y, w in pairs]).sum(0)
+        # The squared distances to several receptions are, up to what all candidates share, those to their mean.
+        heard = FEATURES[name](received.flatten(0, 1)).unflatten(0, received.shape[:2])
         # The mean of the features, not the features of the mean: an encoder may reorder each message anew.
-        return -torch.cdist(feature(received), _mean(symbols, feature), compute_mode=exact)
+        wanted = _mean(symbols, FEATURES[name])
+        # Exact distances: the fast form by inner products loses the nearest one among near ties.
+        exact = "donot_use_mm_for_euclid_dist"
+        return -torch.cdist((weights * heard).sum(1), wanted, compute_mode=exact)
 
 
 def fading_scores(received: Tensor, csi: Tensor, symbols: Tensor, layout: CSILayout) -> Tensor:
@@ -172,17 +167,23 @@ def fading_scores(received: Tensor, csi: Tensor, symbols: Tensor, layout: CSILay
         (2 Re(conj(x) conj(h) r) - |h|^2 |x|^2) / N0.
 
     Args:
-        received, csi, layout: as in :func:`~tosc_env.channels.base.matched`, received [B, 2n].
+        received, csi, layout: as in :func:`~tosc_env.channels.base.matched`, of R receptions each, received [B, R, 2n].
         symbols: of the candidates, [N, 2n].
 
     Returns:
         float32 [B, N], 0 for each row's best.
     """
     # In float64: these are differences of large numbers, and near ties must be told apart.
-    filtered, power = matched(received.double(), csi, layout)
+    filtered, power = ((_weights(csi) * one).sum(1) for one in matched(received.double(), csi, layout))
     x = symbols.double()
     likelihood = 2 * filtered @ x.T - power @ x.square().T
     return (likelihood - likelihood.amax(1, keepdim=True)).float()
+
+
+def _weights(csi: Tensor) -> Tensor:
+    """What each of R receptions counts beside the others, 1 / N0 over its sum, [B, R, c] -> [B, R, 1]."""
+    precision = 1.0 / noise_power(csi[..., :1])
+    return precision / precision.sum(1, keepdim=True)
 
 
 def _mean(symbols: Tensor, feature: Callable[[Tensor], Tensor]) -> Tensor:

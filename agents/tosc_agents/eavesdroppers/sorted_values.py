@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tosc_agents.eavesdroppers.likelihoods import codeword_posteriors, known_csi, usual_snr_db
 from tosc_agents.eavesdroppers.transformed import BASE_ATTACKS, TransformedAttack
-from tosc_env.channels.base import to_constellation
-from tosc_env.modulation import constellation_for, constellation_points, histogram
+from tosc_env.channels.base import aligned
+from tosc_env.modulation import constellation_for, constellation_points, hard_decision
 from tosc_env.options import check_count
 from tosc_env.privacy.view import View
-from tosc_env.types import Reception, SystemSpec
+from tosc_env.types import CSILayout, Reception, SystemSpec
 
 
 class Sorted(TransformedAttack):
@@ -29,6 +30,9 @@ class Sorted(TransformedAttack):
     M shares of ``|I|, |Q|``    the same, with signs flipped at will
     ==========================  =======================================================================
 
+    Over a fading link they are those of MMSE estimates, whatever the channel's equaliser. How often a point was sent is
+    the sum of its posterior probabilities.
+
     A fresh permutation for each message leaves these as they were. They are also the same with and without the key:
     where the threat model gives no pairs of images and encrypted symbols, but the encoder without its key, the attack
     learns from that one.
@@ -38,6 +42,7 @@ class Sorted(TransformedAttack):
         points: M of a discrete scheme, 0 for none; fitting takes it from the scheme it attacks, where the
             threat model shows the constellation.
         measured: of how many images the mean and spread of each column are measured.
+        usual_snr_db: the SNR that it takes for its own where its CSI is denied, as fitting finds out.
 
     Example:
         >>> attacker = Sorted(SystemSpec((3, 32, 32), 10), base_attacks=["linear"]).eval()
@@ -58,25 +63,33 @@ class Sorted(TransformedAttack):
         base_attack_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
         points: int = 0,
         measured: int = 2000,
+        usual_snr_db: float | None = None,
     ) -> None:
         if points:
             constellation_for(points)
         check_count(measured, "measured", 2)
         width = 5 * spec.num_symbols + 2 * points
-        super().__init__(spec, width, base_attacks, base_attack_kwargs, points=points, measured=measured)
+        own: dict[str, Any] = {"points": points, "measured": measured, "usual_snr_db": usual_snr_db}
+        super().__init__(spec, width, base_attacks, base_attack_kwargs, **own)
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
 
     def features(self, received: Tensor, csi: Tensor) -> Tensor:
         """The statistics as they are, [B, 5n + 2M]."""
+        csi = known_csi(csi[:, : self.spec.num_csi], self.options["usual_snr_db"])
+        if csi.shape[1] > 1:
+            received, csi = aligned(received, csi, self.spec.layout)
         sizes = received.abs()
         magnitudes = received.unflatten(1, (-1, 2)).square().sum(2).sqrt()
         parts = [part.sort(1).values for part in (received, sizes, magnitudes)]
         count = self.options["points"]
         if count:
             points = constellation_points(constellation_for(count), received.device)
-            scaled = to_constellation(received, csi, self.spec.layout)
-            parts += [histogram(part, points) / self.spec.num_symbols for part in (scaled, scaled.abs())]
+            likely = codeword_posteriors(received, csi, CSILayout(aligned=True), points)
+            shares = likely.exp().mean(1)
+            # Signs flipped at will leave together what has the same |I| and |Q|.
+            kept = hard_decision(torch.view_as_real(points).abs().flatten()[None], points)[0].long()
+            parts += [shares, torch.zeros_like(shares).index_add_(1, kept, shares)]
         return torch.cat(parts, dim=1)
 
     def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,24 +100,24 @@ class Sorted(TransformedAttack):
         count = 0 if points is None else len(points)
         if count != self.options["points"]:
             self.rebuild(5 * self.spec.num_symbols + 2 * count, generator, points=count)
+        self.options = {**self.options, "usual_snr_db": usual_snr_db(view)}
         total = min(self.options["measured"], view.num_images)
         index = torch.arange(total, device=view.device)
-        receptions = [_sample(view, part)[0] for part in index.split(view.batch_size)]
+        receptions = [self._sample(view, part)[0] for part in index.split(view.batch_size)]
         features = torch.cat([self.features(one.received, one.csi) for one in receptions])
         self.centre = features.mean(0)
         # A column that never changes (a point that is never sent) is left as it is.
         spread = features.std(0, correction=0)
         self.spread = torch.where(spread > 1e-6, spread, 1.0)
-        return {"points": count, "learns_from": "unkeyed" if _from_unkeyed(view) else "pairs"}
+        return {"points": count, "learns_from": "pairs" if self.from_pairs(view) else "unkeyed"}
 
     def observe(self, view: View, index: Tensor) -> tuple[Reception, Tensor]:
-        reception, images = _sample(view, index)
+        reception, images = self._sample(view, index)
         return self.through(reception), images
 
+    def from_pairs(self, view: View) -> bool:
+        denied = view.keyed and view.threat.keys == "without-pairs"
+        return not (denied and view.threat.unkeyed_encoder)
 
-def _sample(view: View, index: Tensor) -> tuple[Reception, Tensor]:
-    return view.unkeyed(index)[1:] if _from_unkeyed(view) else view.sample(index)
-
-
-def _from_unkeyed(view: View) -> bool:
-    return view.keyed and view.threat.keys == "without-pairs" and view.threat.unkeyed_encoder
+    def _sample(self, view: View, index: Tensor) -> tuple[Reception, Tensor]:
+        return view.sample(index) if self.from_pairs(view) else view.unkeyed(index)[1:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,9 @@ from tosc_env.privacy.view import View
 from tosc_env.types import CSILayout, Reception, SystemSpec
 
 BASE_ATTACKS = ("inversion-mlp", "label", "match")
-"""The base attacks of a transformed attack unless its caller names others: one for each kind of leak."""
+"""The base attacks of a transformed attack unless its caller names others: one for each kind of leak.
+
+Of these, whoever is denied what it needs is left out; of others, the attack is refused."""
 
 CLEAN_DB = 100.0
 """The SNR in the CSI of symbols that have not been transmitted."""
@@ -52,11 +54,14 @@ class TransformedAttack(Eavesdropper):
         run: as in :class:`~tosc_agents.eavesdroppers.base.NeuralEavesdropper`.
 
     Raises:
-        InputError: no base attack or an unknown one, one that is itself a transformed attack or wants repeated
-            receptions, or options of another attacker.
+        InputError: no base attack or an unknown one, one that is itself a transformed attack, or options of
+            another attacker.
     """
 
     run: Run | None = None
+    additive: ClassVar[bool] = False
+    """Whether what the base attacks are shown is :meth:`symbols` through gains plus white noise, as its CSI tells both,
+    where a reception is."""
 
     def __init__(
         self,
@@ -77,6 +82,7 @@ class TransformedAttack(Eavesdropper):
                     f"base_attack_kwargs are options of the base attacks {', '.join(names)} by name, not of {name!r}."
                 )
         super().__init__(spec, base_attacks=list(names), base_attack_kwargs=dict(kwargs), **options)
+        self._usual = base_attacks is BASE_ATTACKS
         self.build(width)
 
     # -- what a subclass provides ----------------------------------------------------------------------
@@ -99,6 +105,10 @@ class TransformedAttack(Eavesdropper):
         reception, images = view.sample(index)
         return self.through(reception), images
 
+    def symbols(self, view: View, index: Tensor) -> Tensor:
+        """What :meth:`observe` shows of the attacker's images but for the channel's gains and noise."""
+        return self.clean(view.symbols(index))
+
     # -- for subclasses --------------------------------------------------------------------------------
 
     def shows_uses(self, width: int) -> bool:
@@ -112,7 +122,10 @@ class TransformedAttack(Eavesdropper):
 
     def build(self, width: int) -> None:
         """Make fresh base attacks for ``width`` reals."""
-        spec = replace(self.spec, num_symbols=(width + 1) // 2, layout=self.layout())
+        layout = self.layout()
+        spec = replace(self.spec, num_symbols=(width + 1) // 2, layout=layout)
+        if layout.aligned:
+            spec = replace(spec, num_csi=1 + width)
         if not self.shows_uses(width):
             spec = replace(spec, num_csi=1, layout=CSILayout())
         made = {
@@ -120,10 +133,13 @@ class TransformedAttack(Eavesdropper):
             for name in self.options["base_attacks"]
         }
         for name, base in made.items():
-            if base.repeated or isinstance(base, TransformedAttack):
+            if isinstance(base, TransformedAttack):
                 raise InputError(f"a base attack is an ordinary attacker, which {name!r} is not.")
-        self.base_attacks = nn.ModuleDict(made)
-        needs = [*(base.needs for base in made.values()), type(self).needs]
+        self._take(made)
+
+    def _take(self, attackers: Mapping[str, Eavesdropper]) -> None:
+        self.base_attacks = nn.ModuleDict(attackers)
+        needs = [*(base.needs for base in attackers.values()), type(self).needs]
         self.needs = {name: values for one in needs for name, values in one.items()}
 
     def rebuild(self, width: int, generator: torch.Generator, **options: Any) -> None:
@@ -139,6 +155,13 @@ class TransformedAttack(Eavesdropper):
         if not self.shows_uses(changed.shape[1]):
             known = known[:, :1]
         return Reception(F.pad(changed, (0, changed.shape[1] % 2)), known)
+
+    def clean(self, symbols: Tensor) -> Tensor:
+        """Symbols that have not been transmitted, transformed as if over a link of hardly any noise and no fade."""
+        csi = symbols.new_zeros(len(symbols), self.spec.num_csi)
+        csi[:, 1 :: 1 if self.spec.layout.aligned else 2] = 1.0
+        csi[:, 0] = CLEAN_DB
+        return self.through(Reception(symbols, csi)).received
 
     # -- an attacker like any other --------------------------------------------------------------------
 
@@ -164,17 +187,22 @@ class TransformedAttack(Eavesdropper):
         return next((base.match_figure for base in self._able("match")), Eavesdropper.match_figure)
 
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
-        self._check_allowed(view)
+        left_out = self._left_out(view)
+        if left_out:
+            self._take({name: base for name, base in self.attackers.items() if name not in left_out})
+            kwargs = {k: v for k, v in self.options["base_attack_kwargs"].items() if k not in left_out}
+            kept: dict[str, Any] = {"base_attacks": list(self.base_attacks), "base_attack_kwargs": kwargs}
+            self.options = {**self.options, **kept}
         self.to(view.device)
-        record = self.learn(view, generator)
+        record = {**({"left_out": left_out} if left_out else {}), **self.learn(view, generator)}
         self.to(view.device)
         inner = cast(View, TransformedView(view, self))
-        for number, (name, base) in enumerate(self.attackers.items()):
+        for name, base in self.attackers.items():
             if self.run is not None and isinstance(base, NeuralEavesdropper):
                 base.run = self.run.beside(name, base=name)
             before = dict(base.options)
-            part = part_of(progress, number, len(self.base_attacks))
-            record[name] = base.fit(inner, generator=generator, progress=part)
+            told = part_of(progress, base_attack=name)
+            record[name] = base.fit(inner, generator=generator, progress=told)
             # What a base attack has learnt of its own shape is needed to build it again from a checkpoint.
             learnt = {key: value for key, value in base.options.items() if before.get(key) != value}
             kwargs = self.options["base_attack_kwargs"]
@@ -194,16 +222,32 @@ class TransformedAttack(Eavesdropper):
         able, shown = self._shown("infer", received, csi)
         return torch.cat([base.infer(shown.received, shown.csi) for base in able], dim=1)
 
-    def _check_allowed(self, view: View) -> None:
-        """Raise what a base attack would raise later, when queries have been spent."""
+    def refusal(self, view: View) -> str | None:
+        own = super().refusal(view)
+        if own is not None:
+            return own
+        try:
+            self._left_out(view)
+        except (DeniedError, InputError) as error:
+            return str(error).rstrip(".")
+        return None
+
+    def _left_out(self, view: View) -> dict[str, str]:
+        """The usual base attacks that cannot learn from a view, and why; raises what one that was asked for, or the
+        first where none is left, would raise later, when queries have been spent."""
+        found: dict[str, DeniedError | InputError] = {}
         for name, base in self.attackers.items():
             told = f"{name!r}, a base attack of {self.name!r},"
             denied = view.threat.grants(base.needs)
             if denied is not None:
-                raise DeniedError(f"{told} is denied what it needs ({denied}).")
+                found[name] = DeniedError(f"{told} is denied what it needs ({denied}).")
+                continue
             nothing = base.nothing_to_attack(view)
             if nothing is not None:
-                raise InputError(f"{told} has nothing to attack: {nothing}.")
+                found[name] = InputError(f"{told} has nothing to attack: {nothing}.")
+        if found and (not self._usual or len(found) == len(self.base_attacks)):
+            raise next(iter(found.values()))
+        return {name: str(error) for name, error in found.items()}
 
     def _able(self, capability: str) -> list[Eavesdropper]:
         return [base for base in self.attackers.values() if capability in base.capabilities]
@@ -218,14 +262,13 @@ class TransformedAttack(Eavesdropper):
 class TransformedView:
     """A view whose receptions are transformed, by :meth:`TransformedAttack.observe`; what it denies stays denied."""
 
-    # A transformed reception is not symbols and noise of known power, so closed forms must learn from receptions.
-    deterministic = False
-    additive = False
-
     def __init__(self, view: View, attack: TransformedAttack) -> None:
         self.spec = next(iter(attack.attackers.values())).spec
         self._uses = attack.shows_uses(2 * self.spec.num_symbols)
         self.fading = view.fading and self._uses
+        # Otherwise what is shown is not symbols and noise of known power: closed forms must learn from receptions.
+        self.additive = view.additive and attack.additive
+        self.deterministic = view.deterministic and attack.additive
         self._view, self._attack = view, attack
 
     @property
@@ -241,34 +284,26 @@ class TransformedView:
 
     def symbols(self, index: Tensor) -> Tensor:
         """Transformed symbols [B, 2m]."""
-        return self._clean(self._view.symbols(index))
+        return self._attack.symbols(self._view, index)
 
     def sample(self, index: Tensor) -> tuple[Reception, Tensor]:
         """Transformed receptions, and the images."""
         return self._attack.observe(self._view, index)
 
     def sample_repeated(self, index: Tensor) -> tuple[Reception, Tensor]:
-        """Raise InputError: only the transformation receives an image repeatedly."""
-        raise InputError(
-            f"the base attacks of {self._attack.name!r} get one transformed reception of an image."
-        )
+        """One transformed reception of each image, [B, 1, 2m], and the images."""
+        reception, images = self.sample(index)
+        return Reception(reception.received[:, None], reception.csi[:, None]), images
 
     def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
         """Transformed symbols of the encoder without its key, receptions of them, and the images."""
         symbols, reception, images = self._view.unkeyed(index)
-        return self._clean(symbols), self._attack.through(reception), images
+        return self._attack.clean(symbols), self._attack.through(reception), images
 
     def encode(self, images: Tensor) -> Tensor:
         """Transformed symbols of any images."""
-        return self._clean(self._view.encode(images))
+        return self._attack.clean(self._view.encode(images))
 
     def encode_unkeyed(self, images: Tensor) -> Tensor:
         """Transformed symbols of any images, without the key."""
-        return self._clean(self._view.encode_unkeyed(images))
-
-    def _clean(self, symbols: Tensor) -> Tensor:
-        """Symbols that have not been transmitted, transformed as if over a link of hardly any noise and no fade."""
-        csi = symbols.new_zeros(len(symbols), self._view.spec.num_csi)
-        csi[:, 1 :: 1 if self._view.spec.layout.aligned else 2] = 1.0
-        csi[:, 0] = CLEAN_DB
-        return self._attack.through(Reception(symbols, csi)).received
+        return self._attack.clean(self._view.encode_unkeyed(images))

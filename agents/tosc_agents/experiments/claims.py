@@ -50,6 +50,14 @@ ABOUT = 0.1
 IMAGE, EPOCH = "table1 seconds_per_image", "table1 seconds_per_epoch"
 FACES, GENDER = ("fig4 psnr_db", "fig4 ssim"), "fig4 gender_from_image"
 HIDDEN = ("fig4 gender_adaptive", "fig4 plain_Male")
+BY_BALANCE = {
+    "gender_original": "balanced_original",
+    "gender_from_image": "balanced_from_image",
+    "gender_adaptive": "balanced_adaptive",
+    "plain_Male": "infer_Male",
+    "chance_plain_Male": "chance_infer_Male",
+}
+"""What decides in the place of shares of right answers, where it was measured: measurements of before lack some."""
 BALANCED = tuple(f"table2 balanced_{name}" for name in article.ATTRIBUTES)
 LEAD = tuple(f"lead {figure}" for figure in BALANCED)
 
@@ -169,7 +177,7 @@ class Results:
         if key == LIMIT:
             return Value(key, "points", 0.01, 0.0, 2)
         if key == GUESS:
-            return replace(self.most("fig4", CONSTANT, ("chance_plain_Male",)), who=key)
+            return replace(self.value("fig4 chance_plain_Male", CONSTANT), who=key)
         if figure == "leak":
             found = self.most("fig3", key, LEAKS["psnr_db"], at)
             return replace(
@@ -199,7 +207,8 @@ class Results:
             return Value(f"LBVQ over {second.who} ({second})", "points", lbvq.mean - second.mean, 0.0, 2)
         experiment, _, metric = figure.rpartition(" ")
         if experiment:
-            return self.most(experiment, key, (metric,))
+            balanced = ("fig4", ORIGINAL, "balanced_original", None) in self.found
+            return self.most(experiment, key, (BY_BALANCE.get(metric, metric) if balanced else metric,))
         return self.most("fig3", key, LEAKS.get(figure, (figure,)), at)
 
     def trade_offs(self, *keys: str) -> list[Value]:

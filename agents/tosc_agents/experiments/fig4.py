@@ -29,6 +29,7 @@ from tosc_agents.learning.state import Run, check_form, fitting, load_state, sav
 from tosc_agents.networks import ImageEncoder
 from tosc_agents.pictures import rebuild
 from tosc_agents.training.evaluate import Figure
+from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper
 from tosc_env.data.base import Source
 from tosc_env.io.checkpoints import load_checkpoint
@@ -42,9 +43,12 @@ SNR_DB = article.TRAINING_SNR_DB
 COLUMNS = {
     "psnr_db": "PSNR",
     "ssim": "SSIM",
-    "gender_from_image": f"{GENDER} from the image",
-    "gender_adaptive": f"{GENDER}, adaptive",
+    "balanced_from_image": f"{GENDER} from the image, balanced",
+    "balanced_adaptive": f"{GENDER}, adaptive, balanced",
     f"infer_{GENDER}": f"{GENDER} from the symbols, balanced",
+    "gender_from_image": f"{GENDER} from the image, plain",
+    "gender_adaptive": f"{GENDER}, adaptive, plain",
+    f"plain_{GENDER}": f"{GENDER} from the symbols, plain",
 }
 
 
@@ -100,8 +104,8 @@ class Fig4:
         save_state(folder / CLASSIFIER, {"network": classifier.network.state_dict()})
         (folder / RUN).unlink()
         images = test.gather(torch.arange(len(test), device=cache.device)).images
-        right = classifier.accuracy(images, truth(test))
-        return {"accuracy": right, "images": len(test), "training_images": len(own), "figures": figures}
+        right = classifier.accuracies(images, truth(test))
+        return {**right, "images": len(test), "training_images": len(own), "figures": figures}
 
     def _recognise(self, key: str) -> Job:
         """The accuracy on reconstructions of the test images, of classifiers of real and of rebuilt images."""
@@ -138,10 +142,11 @@ class Fig4:
                 rebuild(test, scheme, {key: attacker}, seed=1000 + i, threat=THREAT)[key]
                 for i in range(self.seeds)
             ]
-            found = {
-                name: Figure.of([classifier.accuracy(images, right) for images in draws]).plain()
-                for name, classifier in (("from_image", real), ("adaptive", adaptive))
-            }
+            found: dict[str, dict[str, float | None]] = {}
+            for name, classifier in (("from_image", real), ("adaptive", adaptive)):
+                of_draws = [classifier.accuracies(images, right) for images in draws]
+                for kind in of_draws[0]:
+                    found[f"{kind}_{name}"] = Figure.of([one[kind] for one in of_draws]).plain()
             # Not before all is measured: an interruption must not cost the training.
             (folder / RUN).unlink()
             return {**found, "seeds": self.seeds, "figures": figures}
@@ -156,7 +161,9 @@ class Fig4:
             return []
         floors = cache.result(self.floors)
         known = {
-            ORIGINAL: {"gender_original": cache.result(self.original)["accuracy"]},
+            ORIGINAL: {
+                f"{kind}_original": cache.result(self.original)[kind] for kind in ("balanced", "gender")
+            },
             CONSTANT: {f"chance_{k}": floors["chance"][k] for k in (f"plain_{GENDER}", f"infer_{GENDER}")},
             MEAN_IMAGE: floors["floors"]["mean-image"],
         }
@@ -167,15 +174,9 @@ class Fig4:
             read = cache.result(self.recognising[key])
             at = {"experiment": "fig4", "method": key, "snr_db": SNR_DB}
             by = {"attacker": "inversion", "threat": str(THREAT)}
-            for name in ("from_image", "adaptive"):
-                rows.append(
-                    {
-                        **at,
-                        **by,
-                        "metric": f"gender_{name}",
-                        **measurements.of_figure(read[name], read["seeds"]),
-                    }
-                )
+            for name in ("balanced_from_image", "balanced_adaptive", "gender_from_image", "gender_adaptive"):
+                figure = measurements.of_figure(read[name], read["seeds"])
+                rows.append({**at, **by, "metric": name, **figure})
         return rows
 
     def section(self, cache: RunCache, folder: Path) -> Section:
@@ -208,9 +209,10 @@ class Fig4:
     def show(table: pd.DataFrame, folder: Path) -> tuple[list[Plot], list[Table]]:
         """The attacker's images in figures, and what they betray, with floor and ceiling beneath."""
         cells = wide(table, "method", "metric")
-        cells.loc[ORIGINAL, "gender_from_image"] = cells.loc[ORIGINAL, "gender_original"]
+        for kind in ("balanced", "gender"):
+            cells.loc[ORIGINAL, f"{kind}_from_image"] = cells.loc[ORIGINAL, f"{kind}_original"]
         guess, balanced = (cells.loc[CONSTANT, f"chance_{one}_{GENDER}"] for one in ("plain", "infer"))
-        cells.loc[MEAN_IMAGE, list(COLUMNS)[2:]] = [guess, guess, balanced]
+        cells.loc[MEAN_IMAGE, list(COLUMNS)[2:]] = [balanced] * 3 + [guess] * 3
         cells = cells.drop(index=CONSTANT)[list(COLUMNS)].rename(columns=COLUMNS)
         ordered = by_scheme(cells, {ORIGINAL: "original images", MEAN_IMAGE: "knowing nothing"})
         title = f"The attacker's images at {SNR_DB:g} dB, and what they betray"
@@ -233,7 +235,8 @@ class ClassifierTraining:
 
 
 class Classifier:
-    """A classifier of a yes-or-no attribute in images of so many channels.
+    """A classifier of a yes-or-no attribute in images of so many channels, which answers as if both values were equally
+    frequent (logit adjustment: Menon et al., ICLR 2021).
 
     >>> classifier = Classifier(3, ClassifierTraining(stem=4, widths=(4, 4, 4)))
     >>> classifier.decide(torch.rand(5, 3, 16, 16)).shape
@@ -275,11 +278,15 @@ class Classifier:
             average=0.99,
         )
 
+        # Of a value that never occurs there is half an image, so that its logarithm is finite.
+        counts = F.one_hot(truth, 2).sum(0).clamp_min(0.5)
+        prior = (counts / counts.sum()).log()
+
         def step_loss(index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             seen = crop_flip_cutout(images(index), generator, pad=config.pad, flip=config.flip, cutout=0)
             logits = self.network(seen).float()
             right = (logits.detach().argmax(1) == truth[index]).float().mean()
-            return F.cross_entropy(logits, truth[index]), {"accuracy": right}
+            return F.cross_entropy(logits + prior, truth[index]), {"accuracy": right}
 
         run = Run(state_path, {"classifier": config, "truth": truth}) if state_path else None
         kept: dict[str, Any] = {"run": run, "progress": progress}
@@ -291,9 +298,11 @@ class Classifier:
         with autocast("auto", self.device):
             return torch.cat([self.network(part).argmax(1) for part in images.split(500)])
 
-    def accuracy(self, images: Tensor, truth: Tensor) -> float:
-        """The share of images [N, C, H, W] whose value [N] is recognised."""
-        return float((self.decide(images) == truth).float().mean())
+    def accuracies(self, images: Tensor, truth: Tensor) -> dict[str, float]:
+        """The ``balanced`` accuracy on images [N, C, H, W] of values [N]; the share of right answers (``gender``)."""
+        right = self.decide(images) == truth
+        balanced = metrics.balanced_accuracy(right, truth)
+        return {"balanced": float(balanced), "gender": float(right.float().mean())}
 
     def load(self, path: Path) -> Classifier:
         """Take the weights that lie in a file; returns itself."""

@@ -180,14 +180,17 @@ class Table2:
     def show(table: pd.DataFrame, folder: Path) -> tuple[list[Plot], list[Table]]:
         """The table with the article's figures beside ours."""
         said = wide(table, "method", "metric")
-        said.loc[CONSTANT, [name for name in said if name.startswith("balanced")]] = "50.0 %"
+        said.loc[CONSTANT, [name for name in said if name.startswith(("balanced", "auc"))]] = "50.0 %"
         articles = [None if key == CONSTANT else method(key).article for key in said.index]
         printed = article.CELEBA.reindex(columns=articles).T.set_axis(said.index)
         cells: dict[str, Any] = {}
         for metric in table.metric.unique():
             kind, _, name = metric.partition("_")
             if kind == "balanced" and name:
-                cells |= {name: said[f"accuracy_{name}"], f"{name}, balanced": said[metric]}
+                cells[f"{name}, balanced"] = said[metric]
+                if f"auc_{name}" in said:  # figures of before have none
+                    cells[f"{name}, AUC"] = said[f"auc_{name}"]
+                cells[f"{name}, plain"] = said[f"accuracy_{name}"]
                 cells[f"{name}, article"] = written(printed[name], "{:.1f} %")
         cells["mean, balanced"] = said["balanced"]
         ordered = by_scheme(pd.DataFrame(cells), {CONSTANT: "best constant answer"})
@@ -280,9 +283,10 @@ def targets(source: Source, names: Sequence[str]) -> Tensor:
 
 
 def measure(scheme: Pipeline, game: Game) -> dict[str, dict[str, float]]:
-    """Plain (``accuracy``) and ``balanced`` accuracy of a scheme's receiver, by attribute, over draws of the noise."""
+    """``balanced`` accuracy, ``auc`` and plain ``accuracy`` of a scheme's receiver, by attribute, over draws of the
+    noise."""
     found = evaluate(game, scheme, {}, snr_db=(SNR_DB,), seeds=DRAWS, with_floors=False).answers[SNR_DB]
-    kinds = {"accuracy": "plain_", "balanced": "infer_"}
+    kinds = {"balanced": "infer_", "auc": "auc_", "accuracy": "plain_"}
     return {
         kind: {name.removeprefix(own): one.mean for name, one in found.items() if name.startswith(own)}
         for kind, own in kinds.items()

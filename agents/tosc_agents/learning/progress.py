@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called after each piece of work with what is done, what there is, and figures to show."""
+    """Called after each piece of work with what is done, what there is, and figures to show.
 
-    def __call__(self, done: int, total: int, figures: dict[str, float]) -> None: ...
+    Work in several parts begins again at the first piece of each, and its figures name the part.
+    """
+
+    def __call__(self, done: int, total: int, figures: Mapping[str, float | str]) -> None: ...
 
 
-def _text(figures: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+def _text(figures: Mapping[str, float | str]) -> str:
+    shown = {name: value if isinstance(value, str) else f"{value:.4g}" for name, value in figures.items()}
+    return "  ".join(f"{name} {value}" for name, value in shown.items())
 
 
 @contextmanager
@@ -40,9 +44,13 @@ def show_progress(title: str, *, quiet: bool = False, every: float = 20.0) -> It
     columns = text[0], BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), text[1]
     with Bars(*columns, console=Console(stderr=True)) as bars:
         bar = bars.add_task(title, total=None, figures="")
-        yield lambda done, total, figures: bars.update(
-            bar, completed=done, total=total, figures=_text(figures)
-        )
+
+        def tell(done: int, total: int, figures: Mapping[str, float | str]) -> None:
+            if done < bars.tasks[0].completed:
+                bars.reset(bar)  # another part of the work, at a pace of its own
+            bars.update(bar, completed=done, total=total, figures=_text(figures))
+
+        yield tell
 
 
 class _Lines:
@@ -50,11 +58,13 @@ class _Lines:
         self.title, self.every = title, every
         self.start = self.last = time.monotonic()
         self.first: int | None = None
+        self.done = 0
 
-    def __call__(self, done: int, total: int, figures: dict[str, float]) -> None:
+    def __call__(self, done: int, total: int, figures: Mapping[str, float | str]) -> None:
         now = time.monotonic()
-        if self.first is None:
+        if self.first is None or done < self.done:  # the work, or another part of it, begins
             self.start, self.first = now, done
+        self.done = done
         if now - self.last < self.every and done < total:
             return
         self.last = now

@@ -16,6 +16,7 @@ from tosc_env import Game, Pipeline, PrivacyScheme, Reception, Round, Source, Th
 from tosc_env.attackers import Eavesdropper, answered
 from tosc_env.errors import InputError, unknown, warn_user
 from tosc_env.exchange import Exchange, known_spec, rollout
+from tosc_env.identity import system_digest
 from tosc_env.modulation import constellation_points, hard_decision
 from tosc_env.options import MOST_MESSAGES, Count, Seed, Within, checked
 from tosc_env.pipeline import as_pipeline
@@ -77,8 +78,8 @@ class Evaluation:
         nodes: the eavesdroppers' antennas, by node.
         seed: of the channel's noise and the candidates' order.
         measure: what the accuracy is: that of the receiver's decisions, or balanced over the values of attributes.
-        answers: by SNR, of a task on attributes the balanced accuracy ``infer_NAME`` and the share of right answers
-            ``plain_NAME`` of each.
+        answers: by SNR, of a task on attributes the balanced accuracy ``infer_NAME``, the area under the ROC curve
+            ``auc_NAME`` and the share of right answers ``plain_NAME`` of each.
     """
 
     accuracy: dict[float, Figure]
@@ -209,7 +210,7 @@ def evaluate(
     if pipeline.receives:
         check_shapes("scheme", pipeline, game)
     listeners = listening(game, pipeline, attackers, threat)
-    numbers = max((2 * game.num_symbols * one.receptions for one in listeners), default=0)
+    numbers = max((2 * game.num_symbols * one.threat.receptions for one in listeners), default=0)
     if len(pairs) * seeds * candidates * numbers > MOST_NUMBERS:
         raise InputError(
             f"SNRs x seeds x candidates x numbers of a message must be at most {MOST_NUMBERS:,}, not {len(pairs)} x "
@@ -245,7 +246,10 @@ def evaluate(
                 indices = hard_decision(exchange.transmission.sent, points)
                 usage += torch.bincount(indices.flatten(), minlength=len(usage))
             if pipeline.receives:
-                draw.decided.append((game.task.decide(exchange.logits()), exchange.round.targets))
+                logits = exchange.logits()
+                draw.decided.append((game.task.decide(logits), exchange.round.targets))
+                for name, part in game.task.answer_logits(logits).items():
+                    draw.logits[name].append(part)
             draw.heard = heard(exchange, listeners, draw.noise, f"{secret} {number}", place)
             for one, reception, mixed in draw.heard:
                 attacker = one.attacker
@@ -287,12 +291,11 @@ def evaluate(
             leaks[who].setdefault(places[who], {})[figure] = Figure.of(shares)
             beside.setdefault(places[who], snr_b)
         if pipeline.receives:
-            told = [
-                tuple(map(torch.cat, zip(*draw.decided, strict=True)))
-                for draw in draws[pair * seeds : (pair + 1) * seeds]
-            ]
+            of_seeds = draws[pair * seeds : (pair + 1) * seeds]
+            told = [tuple(map(torch.cat, zip(*draw.decided, strict=True))) for draw in of_seeds]
             accuracy[snr_b] = Figure.of([float(game.task.accuracy(*one)) for one in told])
-            answers[snr_b] = _of_attributes([game.task.answers(*one) for one in told])
+            logits_of = [{name: torch.cat(parts) for name, parts in draw.logits.items()} for draw in of_seeds]
+            answers[snr_b] = _of_attributes([game.task.answers(*one) for one in told], logits_of)
     return Evaluation(
         accuracy,
         leaks,
@@ -303,7 +306,7 @@ def evaluate(
         chance(game),
         (usage / usage.sum()).tolist() if len(usage) else None,
         {snr_e: snr_b for snr_e, snr_b in beside.items() if snr_e != snr_b},
-        {name: attacker.fitted_under or threat for name, attacker in attackers.items()},
+        {name: _known(attacker, threat) for name, attacker in attackers.items()},
         {node.name: node.antennas for node in game.nodes[1:]} if listeners else {},
         seed,
         game.task.measure,
@@ -311,12 +314,17 @@ def evaluate(
     )
 
 
-def _of_attributes(draws: Sequence[Mapping[str, tuple[Tensor, Tensor]]]) -> dict[str, Figure]:
-    """The balanced accuracy and the share of right answers to each attribute, over draws of the noise."""
+def _of_attributes(
+    draws: Sequence[Mapping[str, tuple[Tensor, Tensor]]], logits: Sequence[Mapping[str, Tensor]]
+) -> dict[str, Figure]:
+    """The balanced accuracy, the area under the ROC curve and the share of right answers to each attribute, over draws
+    of the noise."""
     figures = {}
     for name in draws[0]:
         answers = [draw[name] for draw in draws]
+        areas = [metrics.auc(one[name], truth) for one, (_, truth) in zip(logits, answers, strict=True)]
         figures[f"infer_{name}"] = Figure.of([float(metrics.balanced_accuracy(*one)) for one in answers])
+        figures[f"auc_{name}"] = Figure.of([float(area) for area in areas])
         figures[f"plain_{name}"] = Figure.of([float(right.float().mean()) for right, _ in answers])
     return figures
 
@@ -332,6 +340,8 @@ class _Draw:
     """Of this batch (:func:`heard`)."""
     decided: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     """The receiver's decisions beside the right ones."""
+    logits: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    """The receiver's logits of each attribute, where the task is on attributes."""
     sums: dict[tuple[str, str], Any] = field(default_factory=lambda: defaultdict(float))
     """Of each figure over all images, by attacker and figure."""
     answers: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = field(
@@ -358,34 +368,48 @@ class Listener:
     attacker: Eavesdropper
     threat: ThreatModel
 
-    @property
-    def receptions(self) -> int:
-        """How often it receives each message."""
-        return self.threat.receptions if self.attacker.repeated else 1
+
+HEARD = ("keys", "csi", "receptions", "colluding")
+"""Fields of a threat model that decide what is received."""
 
 
 def listening(
     game: Game, scheme: Pipeline, attackers: Mapping[str, Eavesdropper], threat: ThreatModel | None
 ) -> list[Listener]:
-    """Every attacker at every node that it listens at (all that collude are one), if it fits there; else InputError."""
+    """Every attacker at every node that it listens at (all that collude are one), if it fits there; else InputError.
+
+    Warns of one that was fitted against another system, with whatever key and at whatever SNRs.
+    """
     found = []
     if threat is not None:
         threat = replace(threat, colluding=threat.colluding or game.config.colluding)
     for name, attacker in attackers.items():
-        known = attacker.fitted_under or threat or ThreatModel()
+        known = _known(attacker, threat) or attacker.granted(ThreatModel())
         known = replace(known, colluding=known.colluding or game.config.colluding)
-        for means in ("keys", "csi", "receptions", "colluding"):
-            ours, theirs = getattr(threat or known, means), getattr(known, means)
+        asked = known if threat is None else attacker.granted(threat)
+        for means in HEARD:
+            ours, theirs = getattr(asked, means), getattr(known, means)
             if ours != theirs:
                 raise InputError(
                     f"{name} was fitted with {means}={theirs!r} and is not evaluated with {means}={ours!r}: leave out "
                     "threat, or fit it under that one."
                 )
         check_shapes("eavesdropper", attacker, game, known_spec(game.spec, scheme, known))
+        if attacker.fitted_against not in (None, system_digest(scheme)):
+            warn_user(
+                f"{name} was fitted against another system than {scheme.title!r}, which plays: what is fitted against "
+                "that may see more."
+            )
         nodes = game.adversaries[:1] if known.colluding else game.adversaries
         for node in nodes:
             found.append(Listener(name if len(nodes) == 1 else f"{name}@{node}", node, attacker, known))
     return found
+
+
+def _known(attacker: Eavesdropper, threat: ThreatModel | None) -> ThreatModel | None:
+    """What an attacker has; None where nobody said."""
+    told = attacker.fitted_under or threat
+    return told and attacker.granted(told)
 
 
 def heard(
@@ -393,10 +417,10 @@ def heard(
 ) -> list[tuple[Listener, Reception, Tensor]]:
     """What each listener receives of the batch number ``place``, those that know the same the very same, and the order
     in which it is shown the messages: one of its own, which ``secret`` decides."""
-    known: dict[tuple[str, ThreatModel, bool], Reception] = {}
+    known: dict[tuple[Any, ...], Reception] = {}
     told = []
     for number, one in enumerate(listeners):
-        key = one.node, one.threat, one.attacker.repeated
+        key = one.node, one.attacker.repeated, *(getattr(one.threat, means) for means in HEARD)
         if key not in known:
             once = exchange.observed(one.threat, one.node)
             repeated = one.attacker.repeated

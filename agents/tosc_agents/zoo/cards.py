@@ -114,11 +114,15 @@ def _by_snr(table: Mapping[str, float], form: str) -> str:
 
 
 def _of_each(by_snr: Mapping[str, Mapping[str, float]]) -> str:
-    """``at 20 dB Smiling 88.0 % (plain 88.1 %), ...``, at the highest SNR."""
+    """``at 20 dB Smiling 88.0 % (AUC 95.0 %, plain 88.1 %), ...``, at the highest SNR; AUCs where there are any."""
     snr = max(by_snr, key=float)
     figures = by_snr[snr]
     names = [figure.removeprefix("infer_") for figure in figures if figure.startswith("infer_")]
-    each = (f"{name} {figures[f'infer_{name}']:.1%} (plain {figures[f'plain_{name}']:.1%})" for name in names)
+    each = []
+    for name in names:
+        beside = {"AUC": figures.get(f"auc_{name}"), "plain": figures[f"plain_{name}"]}
+        told = ", ".join(f"{what} {share:.1%}" for what, share in beside.items() if share is not None)
+        each.append(f"{name} {figures[f'infer_{name}']:.1%} ({told})")
     return f"at {snr} dB {', '.join(each)}"
 
 

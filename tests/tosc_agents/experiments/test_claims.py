@@ -9,6 +9,7 @@ import pytest
 from tosc_agents.experiments.article import ATTRIBUTES, CELEBA, COMPLEXITY, SNR_DB
 from tosc_agents.experiments.claims import (
     ABSENT,
+    BY_BALANCE,
     FAILED,
     FAILS,
     HELD,
@@ -324,6 +325,22 @@ def test_a_scheme_at_chance_does_not_win_by_having_nothing_to_lose():
 def test_a_gender_classifier_that_fails_on_originals_shows_nothing():
     one = claim(6, put(article_world(), 0.58, "gender_original", ["original"]))
     assert kinds(one).count(ABSENT) == 2 and one.verdict == IN_PART
+
+
+def test_gender_is_decided_by_balanced_accuracy_where_it_was_measured():
+    """Shares of right answers are beaten by whoever names the more frequent gender, balanced accuracies are not."""
+    names = {"gender_from_image": 0.5, "gender_adaptive": 0.5, "plain_Male": 0.5}
+    balanced = [
+        {**m, "metric": BY_BALANCE[m["metric"]], "value": names.get(m["metric"], m["value"])}
+        for m in article_world()
+        if m["metric"] in BY_BALANCE
+    ]
+    balanced = put(balanced, 0.5, "chance_infer_Male", ["constant"])
+    found = [*put(article_world(), 0.9, "plain_Male", SEMANTIC), *balanced]
+    assert claim(6, found).verdict == HOLDS
+    assert claim(6, put(found, 0.9, "infer_Male", SEMANTIC)).verdict == IN_PART
+    # Below the chance of plain accuracy, 58 %, and above that of balanced ones.
+    assert claim(6, put(found, 0.57, "balanced_from_image", SEMANTIC)).verdict == IN_PART
 
 
 def test_budgets_cost_the_same_so_that_one_of_them_is_enough_for_the_times():

@@ -58,6 +58,8 @@ def test_every_method_has_every_figure_and_knows_whose_it_is(run):
     wanted = {
         "psnr_db": "inversion",
         "ssim": "inversion",
+        "balanced_from_image": "inversion",
+        "balanced_adaptive": "inversion",
         "gender_from_image": "inversion",
         "gender_adaptive": "inversion",
         "infer_Male": "attribute",
@@ -70,7 +72,7 @@ def test_every_method_has_every_figure_and_knows_whose_it_is(run):
                 12.0,
                 "fig4",
             ) and "other-half" in m.threat
-    assert 0 <= pick(table, "gender_original", "original").value <= 1
+    assert all(0 <= pick(table, f"{kind}_original", "original").value <= 1 for kind in ("balanced", "gender"))
 
 
 def test_the_constant_answer_is_the_majority_of_the_test_images(run):
@@ -94,8 +96,13 @@ def test_attackers_learn_from_the_other_half_and_the_note_says_so(run):
 def test_the_table_has_ceiling_and_floor_below_the_schemes(run, tmp_path):
     _, (table,) = Fig4.show(run[3], tmp_path)
     assert list(table.cells.scheme) == [*map(label, METHODS), "original images", "knowing nothing"]
-    ceiling = pick(run[3], "gender_original", "original").value
-    assert table.cells["Male from the image"].iloc[-2] == f"{ceiling * 100:.1f} %"
+    for kind, told in (("balanced", "balanced"), ("gender", "plain")):
+        ceiling = pick(run[3], f"{kind}_original", "original").value
+        assert table.cells[f"Male from the image, {told}"].iloc[-2] == f"{ceiling * 100:.1f} %"
+    # Balanced accuracies first, of which knowing nothing gives a half.
+    kinds = [name.rpartition(", ")[2] for name in table.cells][3:]
+    assert kinds == ["balanced"] * 3 + ["plain"] * 3
+    assert list(table.cells.iloc[-1])[3:6] == ["50.0 %"] * 3
 
 
 def test_the_plot_shows_the_same_images_in_each_row_and_figures_of_all(run, monkeypatch, tmp_path):

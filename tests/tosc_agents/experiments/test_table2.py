@@ -70,11 +70,11 @@ def pick(rows, metric, key):
 def test_every_method_has_every_figure_over_the_folds(run):
     _, _, rows, _ = run
     for one in METHODS:
-        for kind in ("accuracy", "balanced"):
+        for kind in ("balanced", "auc", "accuracy"):
             found = [pick(rows, f"{kind}_{name}", one) for name in NAMES]
             assert all((m.over, m.samples, m.snr_db) == (FOLDS, 2, 12.0) and 0 <= m.value <= 1 for m in found)
             assert pick(rows, kind, one).value == pytest.approx(fmean(m.value for m in found))
-    assert len(rows) == len(METHODS) * 2 * 4 + len(NAMES)
+    assert len(rows) == len(METHODS) * 3 * 4 + len(NAMES)
 
 
 def test_a_row_is_the_mean_and_the_interval_of_its_folds(run):
@@ -114,7 +114,17 @@ def test_the_articles_figures_stand_beside_ours_and_the_constant_answer_beneath(
         and cells.loc["label only", "Mustache, article"] == ""
     )
     assert cells.index[-1] == "best constant answer" and cells.iloc[-1]["Wavy_Hair, balanced"] == "50.0 %"
-    assert float(cells.iloc[-1]["Mustache"].split(" ")[0]) >= 50
+    assert float(cells.iloc[-1]["Mustache, plain"].split(" ")[0]) >= 50
+    kinds = ("balanced", "AUC", "plain", "article")
+    assert list(cells) == [*(f"{name}, {kind}" for name in NAMES for kind in kinds), "mean, balanced"]
+    before = run[2][~run[2].metric.str.startswith("auc")]
+    (older,) = Table2.show(before, tmp_path)[1]
+    assert list(older.cells)[1:5] == [
+        "Mustache, balanced",
+        "Mustache, plain",
+        "Mustache, article",
+        "Smiling, balanced",
+    ]
 
 
 def test_the_notes_say_what_a_reader_must_know(run):

@@ -87,9 +87,11 @@ def test_a_likelihood_behind_a_shuffle_is_that_in_front_of_it():
     scheme, symbols = keyed("shuffle", False, "fixed"), torch.randn(30, 2 * N, generator=g())
     for channel in links():
         reception, context, (received, csi, known) = sent_and_recovered(channel, scheme, symbols, 5.0)
-        behind = fading_scores(received, csi, symbols, known.layout)
+        behind = fading_scores(received[:, None], csi[:, None], symbols, known.layout)
         shuffled = scheme.protect(symbols, context)
-        front = fading_scores(reception.received, reception.csi, shuffled, channel.layout(N))
+        front = fading_scores(
+            reception.received[:, None], reception.csi[:, None], shuffled, channel.layout(N)
+        )
         assert torch.allclose(behind, front, atol=1e-3)
         assert float(reidentification(behind).mean()) > 0.9
 

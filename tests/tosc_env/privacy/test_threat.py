@@ -33,6 +33,7 @@ def test_a_threat_model_is_plain_values_and_one_line():
         ({"receptions": 0}, "receptions 1 0"),
         ({"candidates": 0}, "candidates 1 0"),
         ({"queries": 10, "candidate_queries": True}, "queries=10 candidates"),
+        ({"candidates": 5}, "candidates=5 candidate_queries=False"),
         ({"keys": "stolen"}, "keys with-pairs without-pairs with-key 'stolen'"),
         ({"images": "all"}, "images other-half same-half other-data 'all'"),
     ],
@@ -40,6 +41,12 @@ def test_a_threat_model_is_plain_values_and_one_line():
 def test_a_threat_model_that_is_none_is_refused(given, told):
     with refused(told):
         ThreatModel(**given)
+
+
+def test_what_is_limited_or_denied_by_itself_is_no_contradiction():
+    """Two budgets of their own; and what keeps pairs of a keyed scheme away keeps nothing away of one without keys."""
+    ThreatModel(queries=5, candidate_queries=True, candidates=9)
+    ThreatModel(candidate_queries=True, keys="without-pairs")
 
 
 def test_needs_are_granted_or_named():
