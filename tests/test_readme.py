@@ -157,7 +157,7 @@ def test_every_command_is_one_that_the_parser_takes(document: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "script", sorted((README.parent / "docs/results").glob("*/run.sh")), ids=lambda path: path.parent.name
+    "script", sorted((README.parent / "docs/results").glob("**/*.sh")), ids=lambda path: path.parent.name
 )
 def test_every_command_behind_the_results_is_one_that_the_parser_takes(script: Path, tmp_path: Path) -> None:
     """The script is run with a ``tosc`` that writes what it is asked for to a file of its own: two may run at once."""
@@ -167,7 +167,7 @@ def test_every_command_behind_the_results_is_one_that_the_parser_takes(script: P
         (folder / name).write_text(f"#!/bin/sh\n{body}\n")
         (folder / name).chmod(0o755)
     path = {"PATH": f"{folder}:{os.environ['PATH']}"}
-    subprocess.run(["sh", script], cwd=tmp_path, env=path, capture_output=True, check=True)
+    subprocess.run(["sh", script, "shapes", "cifar10"], cwd=tmp_path, env=path, capture_output=True, check=True)
     commands = [written.read_text().split("\0")[:-1] for written in folder.glob("tosc.*")]
     assert len(commands) > 5
     for words in commands:
