@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from tosc_agents.eavesdroppers.base import drawn
 from tosc_agents.eavesdroppers.candidates import Remembered
 from tosc_agents.eavesdroppers.likelihoods import counts_likelihood, known_csi, usual_snr_db
 from tosc_env import metrics
@@ -89,8 +90,7 @@ class MatchQuery(Eavesdropper):
 
     @torch.no_grad()
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
-        count = min(self.options["images"], view.num_images)
-        index = torch.arange(count, device=view.device)
+        index = drawn(view, torch.arange(view.num_images, device=view.device), self.options["images"])
         view.encode(view.images(index[:0]))  # denied, if it is, before anything is spent
         self._encode = view.encode
         self._encodings = 1 if view.deterministic else self.options["encodings"]
@@ -107,7 +107,7 @@ class MatchQuery(Eavesdropper):
             if progress is not None:
                 progress(i + 1, len(names), {"top1": max(found.values())})
         self.comparison = max(found, key=lambda name: found[name])  # of equals the first
-        record = {"images": count, "encodings": self._encodings}
+        record = {"images": len(index), "encodings": self._encodings}
         return {**record, "comparison": self.comparison, "top1": found}
 
     @torch.no_grad()
