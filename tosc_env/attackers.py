@@ -38,6 +38,9 @@ class Eavesdropper(nn.Module, ABC):
             nobody said, as of one from a file.
         repeated: whether it takes ``received`` [B, R, 2n] and ``csi`` [B, R, c] of R transmissions of the same
             image (``ThreatModel.receptions``) too. Others have one, and so their records say.
+        whole_csi: whether, with the key of a stage that mixes values, it takes the CSI of a link that fades with the
+            matrix of :meth:`Pipeline.recover <tosc_env.Pipeline.recover>` at its end, as of
+            :meth:`View.sample_whole <tosc_env.View.sample_whole>`. Others have amplitudes alone.
     """
 
     name: str = ""
@@ -48,6 +51,7 @@ class Eavesdropper(nn.Module, ABC):
     fitted_under: ThreatModel | None = None
     fitted_against: str | None = None
     repeated: ClassVar[bool] = False
+    whole_csi: ClassVar[bool] = False
 
     def __init__(self, spec: SystemSpec, **options: Any) -> None:
         super().__init__()

@@ -157,14 +157,18 @@ class Pipeline(PrivacyScheme):
         return waves
 
     def recover(
-        self, received: Tensor, csi: Tensor, context: Context, part: str = "all"
+        self, received: Tensor, csi: Tensor, context: Context, part: str = "all", *, whole: bool = False
     ) -> tuple[Tensor, Tensor, Context]:
         """Received symbols [B, 2n] with stages undone, and the CSI and context that go with them.
 
         ``part`` is ``"all"`` stages, the ``"added"`` ones, or the ``"keyed"`` ones and all after the first. Over a
         fading link a stage that moves values moves the amplitudes that they have met too: the CSI is then
         :func:`~tosc_env.channels.base.aligned`, as the context's layout says.
+
+        With ``whole``, for a link that fades and a part that moves values, the CSI ends with what the amplitudes leave
+        out where a stage mixes: ``A = R diag(g^2) R^T`` [B, 4n^2], R being the matrix by which values are recovered.
         """
+        powers: Tensor | None = None
         for stage, names in reversed(self._with_knobs()[self._first(part) :]):
             moves = _moves(stage) and csi.shape[1] > 1
             if moves and not context.layout.aligned:
@@ -176,7 +180,13 @@ class Pipeline(PrivacyScheme):
             if moves:
                 gains = stage.recover_gains(csi[:, 1:], before, scoped)
                 check_reals(gains, f"the gains that the stage {stage.name!r} recovers", csi[:, 1:].shape)
+                if whole:
+                    met = torch.diag_embed(csi[:, 1:].square()) if powers is None else powers
+                    powers = _on_both_sides(stage, met, before, scoped)
                 csi = torch.cat([csi[:, :1], gains], dim=1)
+        if whole:
+            met = torch.diag_embed(csi[:, 1:].square()) if powers is None else powers
+            csi = torch.cat([csi, met.flatten(1)], dim=1)
         return received, csi, context
 
     def layout_behind(self, layout: CSILayout, part: str = "all") -> CSILayout:
@@ -228,6 +238,11 @@ class Pipeline(PrivacyScheme):
     def keyed(self) -> bool:
         """True if both ends need a secret key."""
         return any(stage.keyed for stage in self._stages())
+
+    @property
+    def mixes(self) -> bool:
+        """True if a key, or a stage after it, mixes values."""
+        return any(stage.mixes and _moves(stage) for stage in self._stages()[self._first("keyed") :])
 
     @property
     def key_fingerprint(self) -> str | None:
@@ -358,6 +373,14 @@ def as_pipeline(scheme: PrivacyScheme) -> Pipeline:
 
 def _moves(stage: Stage) -> bool:
     return type(stage).recover_gains is not Stage.recover_gains
+
+
+def _on_both_sides(stage: Stage, matrices: Tensor, csi: Tensor, context: Context) -> Tensor:
+    """``R A R^T`` of symmetric matrices A [B, 2n, 2n], R being the matrix by which a stage recovers values."""
+    for _ in range(2):  # each column in turn, and then each row
+        columns = [stage.recover(column, csi, context) for column in matrices.unbind(2)]
+        matrices = torch.stack(columns, dim=1)
+    return matrices
 
 
 def _outgoing(backbone: PrivacyScheme, stages: Sequence[Stage]) -> str | None:

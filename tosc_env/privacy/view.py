@@ -151,6 +151,10 @@ class View:
         """
         return self._ask("sample_repeated", index)
 
+    def sample_whole(self, index: Tensor) -> tuple[Reception, Tensor]:
+        """As :meth:`sample_repeated`, with all that a key tells of a link that fades (``Eavesdropper.whole_csi``)."""
+        return self._ask("sample_whole", index)
+
     def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
         """Symbols [B, 2n] without the key, receptions of them, and the images; needs ``unkeyed_encoder``."""
         return self._ask("unkeyed", index)
@@ -308,16 +312,13 @@ class _Referee:
         return self._as_known(symbols, round_, self._game.context(round_))
 
     def sample(self, index: Tensor) -> tuple[Reception, Tensor]:
-        generator = self._stream()
-        sent, round_ = self._send(index, generator)
-        # Sent again as they were: symbols that have met their constraint meet it still.
-        return self._observed(sent, round_, self._game.context(round_, generator)), round_.batch.images
+        return self._sample(index)
 
     def sample_repeated(self, index: Tensor) -> tuple[Reception, Tensor]:
-        samples = [self.sample(index) for _ in range(self._threat.receptions)]
-        received = torch.stack([reception.received for reception, _ in samples], dim=1)
-        csi = torch.stack([reception.csi for reception, _ in samples], dim=1)
-        return Reception(received, csi), samples[0][1]
+        return self._repeat(index)
+
+    def sample_whole(self, index: Tensor) -> tuple[Reception, Tensor]:
+        return self._repeat(index, whole=True)
 
     def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
         self._need("unkeyed_encoder", "the encoder without its key")
@@ -368,6 +369,19 @@ class _Referee:
                 f"the threat model lets the attacker have {self._threat.candidates} candidates encoded; "
                 f"{self._encoded} have been, and {len(images)} more are asked for."
             )
+
+    def _sample(self, index: Tensor, *, whole: bool = False) -> tuple[Reception, Tensor]:
+        generator = self._stream()
+        sent, round_ = self._send(index, generator)
+        # Sent again as they were: symbols that have met their constraint meet it still.
+        reception = self._observed(sent, round_, self._game.context(round_, generator), whole=whole)
+        return reception, round_.batch.images
+
+    def _repeat(self, index: Tensor, *, whole: bool = False) -> tuple[Reception, Tensor]:
+        samples = [self._sample(index, whole=whole) for _ in range(self._threat.receptions)]
+        received = torch.stack([reception.received for reception, _ in samples], dim=1)
+        csi = torch.stack([reception.csi for reception, _ in samples], dim=1)
+        return Reception(received, csi), samples[0][1]
 
     def _encode(self, images: Tensor, *, keyed: bool = True) -> Tensor:
         generator = stream(self._secret, "candidates", self._encoded, self.device())
@@ -420,11 +434,18 @@ class _Referee:
         return self._scheme.constrain(sent, context)
 
     def _observed(
-        self, symbols: Tensor, round_: Round, context: Context, threat: ThreatModel | None = None
+        self,
+        symbols: Tensor,
+        round_: Round,
+        context: Context,
+        threat: ThreatModel | None = None,
+        *,
+        whole: bool = False,
     ) -> Reception:
         """The attacker's reception of symbols [B, 2n] that are sent in a round."""
         air = transmit(self._game, self._scheme, round_, symbols, context)
-        return Exchange(self._game, self._scheme, round_, context, air).observed(threat or self._threat)
+        exchange = Exchange(self._game, self._scheme, round_, context, air)
+        return exchange.observed(threat or self._threat, whole=whole)
 
     def _send_once(self, *, keyed: bool = True) -> tuple[Tensor, Tensor]:
         """Symbols and message numbers of all images within the budget: a random scheme must not be asked twice.

@@ -309,6 +309,7 @@ def test_no_name_on_a_view_leads_to_what_the_referee_has(source):
         *(
             "sample",
             "sample_repeated",
+            "sample_whole",
             "snr_db",
             "spec",
             "statistics",
@@ -485,7 +486,7 @@ def test_no_two_messages_of_a_keyed_scheme_share_a_number(source):
 
 def test_pairs_of_images_and_encrypted_symbols_are_denied_without_pairs(source):
     view, _ = keyed_view(source, keys="without-pairs", unkeyed_encoder=True)
-    for ask in (view.symbols, view.sample, view.sample_repeated):
+    for ask in (view.symbols, view.sample, view.sample_repeated, view.sample_whole):
         with refused("denies", DeniedError):
             ask(torch.arange(3))
     symbols, reception, images = view.unkeyed(torch.arange(3))
