@@ -15,7 +15,7 @@ from tosc_env.channels.base import aligned
 from tosc_env.constraints import constraint_of
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError, shown
-from tosc_env.identity import describe_module
+from tosc_env.identity import describe_module, plain
 from tosc_env.memory import Memory, evaluating
 from tosc_env.options import build, check_dense, check_reals, checked
 from tosc_env.schemes import PrivacyScheme, Stage, Transmit, Trial, defaults_of, listed, make_stage, schemes
@@ -90,6 +90,7 @@ class Pipeline(PrivacyScheme):
             stage.use_key(None, place)
         self._made = 0 if name is None else len(made)
         self._weights: str | None = None
+        self._rounded: tuple[str, str] | None = None
         # The backbone's own, so that every pipeline and every view of it shares what is remembered.
         self._memory: Memory = backbone.__dict__.setdefault("_memory", Memory(backbone))
         # The backbone's parts stay in the mode that each is in: it may belong to a training loop.
@@ -267,6 +268,19 @@ class Pipeline(PrivacyScheme):
         """Describe what determines a result of this scheme: its options, its weights, and which keys it has."""
         return {"name": self.name, **describe_module(self), "key": self.key_fingerprint}
 
+    def fingerprint(self) -> dict[str, Any]:
+        """What an attacker tells of the system that it is fitted against: its composition, and the digests by which its
+        weights are known; none of recorded symbols, which are others in every split."""
+        weights = [describe_module(self)["weights"]] if self.receives else []
+        if self._rounded is not None and self._rounded[0] in weights:
+            weights.append(self._rounded[1])
+        return {"composition": plain(self.composition), "weights": weights}
+
+    def rounded_from(self, weights: str) -> Pipeline:
+        """Know the digest of the weights that these were rounded from, while they stay as they are. Returns itself."""
+        self._rounded = describe_module(self)["weights"], weights
+        return self
+
     @property
     def trainable(self) -> bool:
         """True if there is anything to train."""
@@ -300,12 +314,12 @@ class Pipeline(PrivacyScheme):
             return self
         stages = [*self._stages(), *more]
         longer = Pipeline(self.backbone, stages, name=self.name, options=self.options)
-        longer._made, longer._weights = self._made, self._weights
+        longer._made, longer._weights, longer._rounded = self._made, self._weights, self._rounded
         return longer
 
     def with_weights_of(self, trained: Pipeline) -> Pipeline:
         """Name the weights in :attr:`composition` after the pipeline whose backbone was taken. Returns itself."""
-        self._weights = trained.composition["weights"]
+        self._weights, self._rounded = trained.composition["weights"], trained._rounded
         return self
 
     def use_key(self, key: Any) -> Pipeline:

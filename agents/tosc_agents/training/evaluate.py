@@ -16,7 +16,7 @@ from tosc_env import Game, Pipeline, PrivacyScheme, Reception, Round, Source, Th
 from tosc_env.attackers import Eavesdropper, answered
 from tosc_env.errors import InputError, unknown, warn_user
 from tosc_env.exchange import Exchange, known_spec, known_whole, rollout
-from tosc_env.identity import system_digest
+from tosc_env.identity import another_system
 from tosc_env.modulation import constellation_points, hard_decision
 from tosc_env.options import MOST_MESSAGES, Count, Seed, Within, checked
 from tosc_env.pipeline import as_pipeline
@@ -379,9 +379,9 @@ def listening(
 ) -> list[Listener]:
     """Every attacker at every node that it listens at (all that collude are one), if it fits there; else InputError.
 
-    Warns of one that was fitted against another system, with whatever key and at whatever SNRs.
+    Warns of one that was fitted against another system, a fixed key being a part of it, at whatever SNRs.
     """
-    found = []
+    found, playing = [], scheme.fingerprint()
     if threat is not None:
         threat = replace(threat, colluding=threat.colluding or game.config.colluding)
     for name, attacker in attackers.items():
@@ -396,11 +396,9 @@ def listening(
                     "threat, or fit it under that one."
                 )
         check_shapes("eavesdropper", attacker, game, known_spec(game.spec, scheme, known))
-        if attacker.fitted_against not in (None, system_digest(scheme)):
-            warn_user(
-                f"{name} was fitted against another system than {scheme.title!r}, which plays: what is fitted against "
-                "that may see more."
-            )
+        another = another_system(attacker.fitted_against, playing)
+        if another is not None:
+            warn_user(f"{name} was fitted against {another}: what is fitted against that may see more.")
         nodes = game.adversaries[:1] if known.colluding else game.adversaries
         for node in nodes:
             found.append(Listener(name if len(nodes) == 1 else f"{name}@{node}", node, attacker, known))
