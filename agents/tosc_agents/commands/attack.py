@@ -215,6 +215,11 @@ class Attack(SystemOptions, NodeOptions):
                     f"the symbols in {self.target} are attacked as they are; --play, --scheme-kwargs, --stages and "
                     "--key-file belong to a checkpoint."
                 )
+            if threat.images != "other-half":
+                raise InputError(
+                    f"the symbols in {self.target} are those of the attackers' half (--images other-half), and of no "
+                    f"images {threat.images}."
+                )
             first, second = (Recorded(symbols.to(device)) for symbols in _recorded(self.target))
             data, options = self.data or "cifar10", parse_options(self.data_kwargs)
             setting = self.with_nodes(GameConfig(data, options, num_symbols=first.spec.num_symbols))

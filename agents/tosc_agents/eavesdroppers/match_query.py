@@ -63,7 +63,7 @@ class MatchQuery(Eavesdropper):
 
     Args:
         encodings: of each candidate, averaged, where the encoder is stochastic; at least 1.
-        images: own images on which comparisons are measured, at least 2.
+        images: own images on which comparisons are measured, at least 2; where there are fewer, as many messages.
 
     Raises:
         DeniedError: in :meth:`fit`, when candidates may not be encoded.
@@ -97,13 +97,16 @@ class MatchQuery(Eavesdropper):
         self._points = view.constellation if view.threat.codebook else None
         self._usual_db = usual_snr_db(view)
         self._remembered.clear()
-        reception, _ = view.sample_whole(index)
+        # Of few images several receptions each: a choice by a few messages would be one by their noise.
+        times = -(-self.options["images"] // len(index))
+        reception, _ = view.sample_whole(index.repeat(times))
+        truth = torch.arange(len(index), device=view.device).repeat(times)
         candidates = torch.stack([view.symbols(index) for _ in range(self._encodings)])
         names = self._comparisons(fading=view.fading and view.threat.csi)
         found = {}
         for i, name in enumerate(names):
             scores = self._scores(name, reception.received, reception.csi, candidates)
-            found[name] = float(metrics.reidentification(scores).mean())
+            found[name] = float(metrics.reidentification(scores, truth).mean())
             if progress is not None:
                 progress(i + 1, len(names), {"top1": max(found.values())})
         self.comparison = max(found, key=lambda name: found[name])  # of equals the first
