@@ -179,7 +179,7 @@ class Attack(SystemOptions, NodeOptions):
             **({"curves": {name: asdict(curve) for name, curve in curves.items()}} if curves else {}),
         }
         note = f"{test.source.provenance} {self.seeds} seeds of channel noise. {found.terms}"
-        lines = describe(top, {} if system.composition == UNPROTECTED else unprotected(test.source.name))
+        lines = describe(top, {} if system.composition == UNPROTECTED else unprotected(setting, threat, top))
         title = f"{tested.title}, {self.target}"
         write_results(folder, record, found, "\n".join([note, "", *(f"* {line}" for line in lines)]), title)
         attack_picture(folder / "picture.png", test, tested, fitted, levels[0], threat=threat)
