@@ -34,10 +34,13 @@ class Eavesdropper(nn.Module, ABC):
             private attribute), in the order of the logits' columns.
         match_figure: the name under which its :meth:`match` is reported.
         fitted_under: the threat model under which it was fitted; None: nobody said.
-        fitted_against: the :func:`~tosc_env.identity.system_digest` of the system that it was fitted against; None:
-            nobody said, as of one from a file.
+        fitted_against: the :meth:`Pipeline.fingerprint <tosc_env.Pipeline.fingerprint>` of the system that it was
+            fitted against; None: nobody said.
         repeated: whether it takes ``received`` [B, R, 2n] and ``csi`` [B, R, c] of R transmissions of the same
             image (``ThreatModel.receptions``) too. Others have one, and so their records say.
+        whole_csi: whether, with the key of a stage that mixes values, it takes the CSI of a link that fades with the
+            matrix of :meth:`Pipeline.recover <tosc_env.Pipeline.recover>` at its end, as of
+            :meth:`View.sample_whole <tosc_env.View.sample_whole>`. Others have amplitudes alone.
     """
 
     name: str = ""
@@ -46,8 +49,9 @@ class Eavesdropper(nn.Module, ABC):
     inferred: Sequence[tuple[str, int]] = ()
     match_figure: ClassVar[str] = "reid_match"
     fitted_under: ThreatModel | None = None
-    fitted_against: str | None = None
+    fitted_against: Mapping[str, Any] | None = None
     repeated: ClassVar[bool] = False
+    whole_csi: ClassVar[bool] = False
 
     def __init__(self, spec: SystemSpec, **options: Any) -> None:
         super().__init__()

@@ -41,13 +41,16 @@ class Exchange:
         with evaluating(self.scheme):
             return self.scheme.decode(reception.received, reception.csi, self.context)
 
-    def observed(self, threat: ThreatModel, node: str | None = None) -> Reception:
-        """The reception of an eavesdropper, by its node (None: the first), or of all that collude, as far as known."""
+    def observed(self, threat: ThreatModel, node: str | None = None, *, whole: bool = False) -> Reception:
+        """The reception of an eavesdropper, by its node (None: the first), or of all that collude, as far as known.
+
+        ``whole`` is that of :func:`as_known`.
+        """
         if threat.colluding or self.game.config.colluding:
             reception = self.game.pool(self.round, self.transmission)
         else:
             reception = self.transmission.receptions[node or self.game.adversaries[0]]
-        return as_known(reception, self.context, self.scheme, threat)
+        return as_known(reception, self.context, self.scheme, threat, whole=whole)
 
 
 @checked
@@ -130,13 +133,27 @@ def with_fresh_nonces(round_: Round, scheme: Pipeline, generator: torch.Generato
     return replace(round_, message=message)
 
 
+def known_whole(num_csi: int, scheme: Pipeline, threat: ThreatModel) -> bool:
+    """Whether a key tells more of a link with so much CSI than an amplitude for each value: where several fades have
+    met values that it mixes."""
+    return threat.keys == "with-key" and threat.csi and num_csi > 3 and scheme.mixes
+
+
 @torch.no_grad()
-def as_known(reception: Reception, context: Context, scheme: Pipeline, threat: ThreatModel) -> Reception:
-    """A reception as the attacker knows it under a threat model: with or without the key and its CSI (then zeros)."""
+def as_known(
+    reception: Reception, context: Context, scheme: Pipeline, threat: ThreatModel, *, whole: bool = False
+) -> Reception:
+    """A reception as the attacker knows it under a threat model: with or without the key and its CSI (then zeros).
+
+    With ``whole`` the CSI ends with the matrix of :meth:`Pipeline.recover <tosc_env.Pipeline.recover>` where there is
+    more to know than amplitudes.
+    """
     received, csi = reception.received, reception.csi if threat.csi else torch.zeros_like(reception.csi)
     if threat.keys == "with-key":
         with torch.autocast(received.device.type, enabled=False):
-            received, csi, _ = scheme.recover(received, csi, replace(context, generator=None), "keyed")
+            whole = whole and known_whole(csi.shape[1], scheme, threat)
+            context = replace(context, generator=None)
+            received, csi, _ = scheme.recover(received, csi, context, "keyed", whole=whole)
     return Reception(received, csi)
 
 

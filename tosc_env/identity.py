@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tosc_env.errors import CheckpointError
+from tosc_env.errors import LONGEST_VALUE, CheckpointError, one_line
 
 RECIPE = 5
 """The version of what this code makes of equal settings. Whoever changes that raises it, and nothing older is used."""
@@ -71,9 +71,32 @@ def tensor_digest(tensors: Iterable[Tensor]) -> str:
     return found.hexdigest()
 
 
-def system_digest(scheme: Any) -> str:
-    """The digest of a pipeline's composition and trained parameters, whatever its key, 64 hexadecimal digits."""
-    return digest([scheme.composition, tensor_digest(scheme.parameters())])
+def system_in(card: Any) -> dict[str, Any] | None:
+    """The ``Pipeline.fingerprint`` of the system that an attacker was fitted against, as its card tells; else None."""
+
+    def entry(*names: str) -> Any:
+        found = card
+        for name in names:
+            found = found.get(name) if isinstance(found, Mapping) else None
+        return found  # a card holds what somebody wrote into it
+
+    composition, weights = entry("composition"), entry("training", "identity", "scheme", "weights")
+    if composition is None and weights is None:
+        return None
+    return {"composition": composition, "weights": [] if weights is None else [str(weights)]}
+
+
+def another_system(theirs: Mapping[str, Any] | None, ours: Mapping[str, Any]) -> str | None:
+    """What an attacker was fitted against, in words, where that is another system than ours, which plays; both by their
+    ``Pipeline.fingerprint``. None where it is not, or nobody said."""
+    if theirs is None:
+        return None
+    composition = theirs["composition"]
+    if composition is not None and composition != ours["composition"]:
+        told = (one_line(str(one), 2 * LONGEST_VALUE) for one in (composition, ours["composition"]))
+        return f"{', and '.join(told)} plays"
+    known = theirs["weights"] and ours["weights"]
+    return "other weights than those that play" if known and not {*theirs["weights"]} & {*known} else None
 
 
 def plain(value: Any, above: tuple[int, ...] = ()) -> Any:

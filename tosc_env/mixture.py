@@ -58,14 +58,14 @@ class Mixture(Pipeline):
         return self._rows(context, lambda part: part.protect(symbols, context, **options))
 
     def recover(
-        self, received: Tensor, csi: Tensor, context: Context, part: str = "all"
+        self, received: Tensor, csi: Tensor, context: Context, part: str = "all", *, whole: bool = False
     ) -> tuple[Tensor, Tensor, Context]:
         layout = self.layout_behind(context.layout, part)
         # Some rows' values are moved, and all rows have one layout.
         if layout != context.layout and csi.shape[1] > 1:
             received, csi = aligned(received, csi, context.layout)
             context = replace(context, layout=layout)
-        each = {one: one.recover(received, csi, context, part) for one in self.parts}
+        each = {one: one.recover(received, csi, context, part, whole=whole) for one in self.parts}
         received = self._rows(context, lambda one: each[one][0])
         return received, self._rows(context, lambda one: each[one][1]), context
 
@@ -108,6 +108,10 @@ class Mixture(Pipeline):
     @property
     def keyed(self) -> bool:
         return any(part.keyed for part in self.parts)
+
+    @property
+    def mixes(self) -> bool:
+        return any(part.mixes for part in self.parts)
 
     @property
     def precodes(self) -> bool:

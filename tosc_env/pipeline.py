@@ -15,7 +15,7 @@ from tosc_env.channels.base import aligned
 from tosc_env.constraints import constraint_of
 from tosc_env.data.base import Source
 from tosc_env.errors import InputError, shown
-from tosc_env.identity import describe_module
+from tosc_env.identity import describe_module, plain
 from tosc_env.memory import Memory, evaluating
 from tosc_env.options import build, check_dense, check_reals, checked
 from tosc_env.schemes import PrivacyScheme, Stage, Transmit, Trial, defaults_of, listed, make_stage, schemes
@@ -90,6 +90,7 @@ class Pipeline(PrivacyScheme):
             stage.use_key(None, place)
         self._made = 0 if name is None else len(made)
         self._weights: str | None = None
+        self._rounded: tuple[str, str] | None = None
         # The backbone's own, so that every pipeline and every view of it shares what is remembered.
         self._memory: Memory = backbone.__dict__.setdefault("_memory", Memory(backbone))
         # The backbone's parts stay in the mode that each is in: it may belong to a training loop.
@@ -157,14 +158,18 @@ class Pipeline(PrivacyScheme):
         return waves
 
     def recover(
-        self, received: Tensor, csi: Tensor, context: Context, part: str = "all"
+        self, received: Tensor, csi: Tensor, context: Context, part: str = "all", *, whole: bool = False
     ) -> tuple[Tensor, Tensor, Context]:
         """Received symbols [B, 2n] with stages undone, and the CSI and context that go with them.
 
         ``part`` is ``"all"`` stages, the ``"added"`` ones, or the ``"keyed"`` ones and all after the first. Over a
         fading link a stage that moves values moves the amplitudes that they have met too: the CSI is then
         :func:`~tosc_env.channels.base.aligned`, as the context's layout says.
+
+        With ``whole``, for a link that fades and a part that moves values, the CSI ends with what the amplitudes leave
+        out where a stage mixes: ``A = R diag(g^2) R^T`` [B, 4n^2], R being the matrix by which values are recovered.
         """
+        powers: Tensor | None = None
         for stage, names in reversed(self._with_knobs()[self._first(part) :]):
             moves = _moves(stage) and csi.shape[1] > 1
             if moves and not context.layout.aligned:
@@ -176,7 +181,13 @@ class Pipeline(PrivacyScheme):
             if moves:
                 gains = stage.recover_gains(csi[:, 1:], before, scoped)
                 check_reals(gains, f"the gains that the stage {stage.name!r} recovers", csi[:, 1:].shape)
+                if whole:
+                    met = torch.diag_embed(csi[:, 1:].square()) if powers is None else powers
+                    powers = _on_both_sides(stage, met, before, scoped)
                 csi = torch.cat([csi[:, :1], gains], dim=1)
+        if whole:
+            met = torch.diag_embed(csi[:, 1:].square()) if powers is None else powers
+            csi = torch.cat([csi, met.flatten(1)], dim=1)
         return received, csi, context
 
     def layout_behind(self, layout: CSILayout, part: str = "all") -> CSILayout:
@@ -230,6 +241,11 @@ class Pipeline(PrivacyScheme):
         return any(stage.keyed for stage in self._stages())
 
     @property
+    def mixes(self) -> bool:
+        """True if a key, or a stage after it, mixes values."""
+        return any(stage.mixes and _moves(stage) for stage in self._stages()[self._first("keyed") :])
+
+    @property
     def key_fingerprint(self) -> str | None:
         """A fingerprint of the keys; None without a keyed stage."""
         prints = [getattr(stage, "key_fingerprint", "unknown") for stage in self._stages() if stage.keyed]
@@ -251,6 +267,19 @@ class Pipeline(PrivacyScheme):
     def identity(self) -> dict[str, Any]:
         """Describe what determines a result of this scheme: its options, its weights, and which keys it has."""
         return {"name": self.name, **describe_module(self), "key": self.key_fingerprint}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What an attacker tells of the system that it is fitted against: its composition, and the digests by which its
+        weights are known; none of recorded symbols, which are others in every split."""
+        weights = [describe_module(self)["weights"]] if self.receives else []
+        if self._rounded is not None and self._rounded[0] in weights:
+            weights.append(self._rounded[1])
+        return {"composition": plain(self.composition), "weights": weights}
+
+    def rounded_from(self, weights: str) -> Pipeline:
+        """Know the digest of the weights that these were rounded from, while they stay as they are. Returns itself."""
+        self._rounded = describe_module(self)["weights"], weights
+        return self
 
     @property
     def trainable(self) -> bool:
@@ -285,12 +314,12 @@ class Pipeline(PrivacyScheme):
             return self
         stages = [*self._stages(), *more]
         longer = Pipeline(self.backbone, stages, name=self.name, options=self.options)
-        longer._made, longer._weights = self._made, self._weights
+        longer._made, longer._weights, longer._rounded = self._made, self._weights, self._rounded
         return longer
 
     def with_weights_of(self, trained: Pipeline) -> Pipeline:
         """Name the weights in :attr:`composition` after the pipeline whose backbone was taken. Returns itself."""
-        self._weights = trained.composition["weights"]
+        self._weights, self._rounded = trained.composition["weights"], trained._rounded
         return self
 
     def use_key(self, key: Any) -> Pipeline:
@@ -358,6 +387,14 @@ def as_pipeline(scheme: PrivacyScheme) -> Pipeline:
 
 def _moves(stage: Stage) -> bool:
     return type(stage).recover_gains is not Stage.recover_gains
+
+
+def _on_both_sides(stage: Stage, matrices: Tensor, csi: Tensor, context: Context) -> Tensor:
+    """``R A R^T`` of symmetric matrices A [B, 2n, 2n], R being the matrix by which a stage recovers values."""
+    for _ in range(2):  # each column in turn, and then each row
+        columns = [stage.recover(column, csi, context) for column in matrices.unbind(2)]
+        matrices = torch.stack(columns, dim=1)
+    return matrices
 
 
 def _outgoing(backbone: PrivacyScheme, stages: Sequence[Stage]) -> str | None:

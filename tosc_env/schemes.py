@@ -133,6 +133,8 @@ class Stage(nn.Module):
         name: its registered name.
         keyed: whether both ends need a secret key.
         stochastic: True if the same symbols may be sent differently each time, by :meth:`protect` or :meth:`precode`.
+        mixes: True if :meth:`recover` multiplies by an orthogonal matrix that spreads each value over others, so that
+            the amplitudes of :meth:`recover_gains` are not all there is to know of its noise.
         incoming: the constellation of the symbols that come in; None: any reals.
         constellation: of the symbols that go out, by default the same.
         knobs: names and usual values of settings that may differ from message to message; ``context.knobs`` may
@@ -142,6 +144,7 @@ class Stage(nn.Module):
     name: str = ""
     keyed: bool = False
     stochastic: bool = False
+    mixes: bool = False
     knobs: Mapping[str, float] = {}
 
     def __init__(self, spec: SystemSpec, constellation: str | None = None, **options: Any) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tosc_agents.training.evaluate import CANDIDATES, Evaluation
+from tosc_env import GameConfig
 from tosc_env.errors import DataError, InputError
+from tosc_env.identity import plain
 from tosc_env.privacy.threat import ThreatModel
 
 LEAKS = {
@@ -63,10 +65,11 @@ def leak_title(leak: str) -> str:
     return {"psnr_db": "PSNR", "reid": "re-identification"}.get(leak, f"inference of {leak}")
 
 
-def unprotected(data: str) -> dict[str, dict[str, float]]:
-    """The leaks of the unprotected scheme on a data set, by SNR and leak: the ceiling beside which others are shown.
+def unprotected(setting: GameConfig, threat: ThreatModel, top: CardLeaks) -> dict[str, dict[str, float]]:
+    """The leaks of the unprotected scheme, by SNR and leak: the ceiling beside which those of ``top`` are shown.
 
-    It is the most that the zoo's cards tell of, those of ``deepjscc`` and those of attackers on it.
+    It is the most that the zoo's cards tell of, those of ``deepjscc`` and those of attackers on it, with the same
+    images, task, channel and length, of attackers that had the same, where chance gives as much.
     """
     from tosc_agents.zoo import ZOO
     from tosc_env.zoos import UNPROTECTED
@@ -74,17 +77,36 @@ def unprotected(data: str) -> dict[str, dict[str, float]]:
     ceiling: dict[str, dict[str, float]] = {}
     for header in ZOO.headers().values():
         card = header["card"]
-        if card["data"]["name"] != data:
+        if _terms(card["setting"]) != _terms(setting.plain()):
             continue
         bare = header["kind"] == "scheme" and header["name"] == "deepjscc" and not header["stages"]
+        attacked = header["kind"] == "eavesdropper" and card["composition"] == UNPROTECTED
         for snr, row in card.get("leaks", {}).items():
-            known = ceiling.setdefault(snr, {})
-            values = {leak: best["value"] for leak, best in row.items()} if bare else {}
-            if card.get("composition") == UNPROTECTED and "psnr_db" in row:
-                values = {"psnr_db": row["psnr_db"]}
-            for leak, value in values.items():
-                known[leak] = max(known.get(leak, value), value)
+            found = row if bare else {}
+            if attacked and "psnr_db" in row:
+                theirs = str(ThreatModel(**card["training"]["threat_model"]))
+                found = {"psnr_db": {"figure": "psnr_db", "value": row["psnr_db"], "threat_model": theirs}}
+            for leak, best in found.items():
+                ours = top.get(snr, {}).get(leak)
+                queried = best["figure"] == "reid_query" and not threat.candidate_queries
+                alike = _means(best["threat_model"]) == _means(str(threat)) and not queried
+                if ours is not None and alike and best.get("chance") == ours.get("chance"):
+                    known = ceiling.setdefault(snr, {})
+                    known[leak] = max(known.get(leak, best["value"]), best["value"])
     return ceiling
+
+
+def _terms(setting: Mapping[str, Any]) -> dict[str, Any]:
+    """What a setting says of a game, but for its SNRs and where its images lie."""
+    told = {key: value for key, value in setting.items() if not key.endswith("snr_db")}
+    data = {key: value for key, value in setting["data_kwargs"].items() if key != "path"}
+    return plain({**told, "data_kwargs": data})
+
+
+def _means(threat: str) -> set[str]:
+    """What a threat model says (:meth:`ThreatModel.__str__`) that matters against a scheme without key or codebook."""
+    others = ("candidate queries", "unkeyed encoder", "codebook", "key", "no pairs")
+    return {one for one in threat.split("; ") if not one.startswith(others)}
 
 
 def describe(top: CardLeaks, ceiling: dict[str, dict[str, float]]) -> list[str]:

@@ -131,10 +131,14 @@ def test_recorded_symbols_leak_to_an_attacker_what_their_scheme_does(checkpoint,
     scheme, setting = load_checkpoint(checkpoint).policy, setting_of(load_checkpoint(checkpoint))
     splits = {"train_second_half": setting.source(half="attacker"), "test": setting.source(split="test")}
     np.savez("a.npz", **{k: scheme.send(s, torch.arange(len(s)), None).numpy() for k, s in splits.items()})
-    attack = [*("--eavesdropper", "linear", "match-query", "--no-ssim", "--seeds", "1", "--output")]
+    attack = ["--eavesdropper", "linear", "match-query", "--no-ssim", "--seeds", "1", "--curves", "--output"]
     assert cli.main(["attack", "a.npz", "--data", "few", *attack, "recorded"]) == 0
     assert cli.main(["attack", str(checkpoint), *attack, "played"]) == 0
     recorded, played = (results_in(folder / name)["results"] for name in ("recorded", "played"))
+    curves = [results_in(folder / name)["curves"] for name in ("recorded", "played")]
+    for size in ("10", "20", "50", "60"):
+        rates = [[one[name]["overall"][size] for one in curves] for name in ("linear", "match-query")]
+        assert rates[1][0] > 1.5 / int(size) and all(a == pytest.approx(b, abs=0.15) for a, b in rates)
     # Streams are keyed by the weights, which a recording has not: equal but for the draws of the noise.
     heard = [one["leaks"]["linear"]["12"]["psnr_db"]["mean"] for one in (recorded, played)]
     assert heard[0] == pytest.approx(heard[1], abs=0.5)
@@ -144,6 +148,9 @@ def test_recorded_symbols_leak_to_an_attacker_what_their_scheme_does(checkpoint,
         "the candidates are among the records"
     )
     assert "belong to a checkpoint" in slip(capsys, "attack", "a.npz", "--stages", "keyed")
+    # They are of the attackers' half, and would be taken for those of other images.
+    for other in (["--images", "same-half"], ["--attacker-data", "shapes"]):
+        assert "--images other-half" in slip(capsys, "attack", "a.npz", "--data", "few", *other)
 
 
 def test_a_file_that_holds_no_recorded_symbols_is_named(folder, capsys):
@@ -537,13 +544,13 @@ def test_an_attacker_outside_its_snrs_is_refused_by_its_name_and_warned_of_as_a_
 
 
 def test_an_evaluation_warns_of_attackers_that_were_trained_against_another_system(
-    checkpoint, folder, capsys
+    checkpoint, folder, recwarn
 ):
     assert cli.main(["attack", str(checkpoint), *ATTACK, "--output", "out"]) == 0
     evaluate = ["evaluate", str(checkpoint), "--attacker", "out/linear.safetensors", "--seeds", "1"]
-    capsys.readouterr()
     for options, warns in (([], False), (["--stages", "keyed"], True), (["--play", "label-only"], True)):
         assert cli.main([*evaluate, "--snr-db", "12", "--no-ssim", *options, "--output", "figures"]) == 0
-        told = capsys.readouterr().err
-        assert ("tosc: warning: out/linear.safetensors was trained against" in told) == warns
+        told = [str(one.message) for one in recwarn]
+        assert any("linear was fitted against" in text for text in told) == warns
+        recwarn.clear()
     assert (folder / "figures" / "results.md").read_text().startswith("# label-only, ")

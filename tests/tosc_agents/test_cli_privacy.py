@@ -221,12 +221,25 @@ def test_a_key_file_that_holds_no_key_is_one_line(capsys, folder, baseline):
         ),
         (("attack", "BASE", "--eavesdropper", "label", "--no-labels"), "labels=False"),
         (("attack", "BASE", "--eavesdropper", "codebook"), "codebook"),
+        # All are asked before anyone is trained.
+        (
+            ("attack", "BASE", "--eavesdropper", "linear", "few-pairs", "codebook", "label", "--no-labels"),
+            "few-pairs: codebook: label: labels=False",
+        ),
+        (
+            (
+                *("attack", "BASE", "--eavesdropper", "linear", "match-query"),
+                *("--candidates", "119", "--curves"),
+            ),
+            "match-query: 120 119",
+        ),
         (("attack", "BASE", "--receptions", "0"), "receptions 1 0"),
         (("attack", "BASE", "--images", "other-data"), "--attacker-data"),
         (("attack", "BASE", "--eavesdropper-kwargs", "inversoin.steps=1"), "'inversoin'"),
         (("calibrate", "BASE", "--target", "0.5"), "dp-laplace 'calibrated'"),
     ],
 )
-def test_a_slip_is_one_line(capsys, baseline, arguments, words):
+def test_a_slip_is_one_line(capsys, baseline, folder, arguments, words):
     told = slip(capsys, *(baseline if one == "BASE" else one for one in arguments))
+    assert not any(folder.rglob("*.safetensors")), "nothing was trained"
     assert all(word in told for word in words.split()) and "abc123" not in told

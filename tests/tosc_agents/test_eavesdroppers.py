@@ -8,12 +8,14 @@ import pickle
 import pytest
 import torch
 from links import seeded as g
-from pixels import Counted, Noise, Pixels
+from pixels import Counted, Fresh, Noise, Pixels
 from refusals import refused
-from tosc_agents.eavesdroppers.base import held_out
+from tosc_agents.eavesdroppers.base import drawn, held_out
 from tosc_agents.eavesdroppers.likelihoods import codeword_posteriors
 from tosc_agents.learning.seeding import weights_from
 from tosc_agents.perceptual import FILES, PerceptualLoss
+from tosc_agents.training.evaluate import evaluate
+from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
 
 from tosc_env import metrics
 from tosc_env.attackers import eavesdroppers, make_eavesdropper
@@ -142,6 +144,45 @@ def test_held_out_images_are_as_many_of_each_label_however_the_images_are_sorted
     assert counts[True].tolist() == [25, 25, 25, 25]
     # Without labels a random hundred of four hundred: hypergeometric, standard deviation 3.8.
     assert (counts[False] - 25).abs().max() < 4 * 3.8 and counts[False].sum() == 100
+
+
+def test_an_attacker_is_as_strong_on_sorted_images():
+    """Law: half of the images are one and the same picture, which says nothing; whether it comes first or anywhere
+    makes no difference to what was drawn by position: who may be sent, is compared, is paired, or spans the axes."""
+    varied = make_source("shapes", half="attacker", num_images=800, size=SIDE).images
+    images, labels = torch.cat([varied[:1].repeat(400, 1, 1, 1), varied]), torch.arange(800) // 400
+    test = make_source("shapes", split="test", num_images=100, size=SIDE)
+    fixed = [{"name": "keyed", "mode": "rotation", "lifetime": "fixed", "key": "11" * 32}]
+    cases: list[tuple[str, list, dict, dict, float]] = [
+        ("linear", [], {}, {"queries": 300}, 0.2),
+        ("match-query", [Fresh(SystemSpec((3, SIDE, SIDE), 2, N))], {"images": 100}, {}, 0.05),
+        ("few-pairs", fixed, {"pairs": 24}, {}, 0.15),
+    ]
+    found: dict[str, list[float]] = {}
+    for order in (torch.arange(800), torch.randperm(800, generator=g())):
+        source = Source.from_arrays(images[order], labels[order], name="mine")
+        game = Game(source, num_symbols=N, snr_db=20.0)
+        for name, stages, options, threat, _ in cases:
+            scheme = make_scheme(Pixels(game.spec), stages=stages)
+            grants = ThreatModel(**granted(name), **threat)
+            attacker, record = fit_eavesdropper(name, game, scheme, options=options, threat=grants)
+            at = game.with_rules(source=test)
+            leaks = evaluate(at, scheme, {"it": attacker}, snr_db=(20.0,), seeds=1, with_ssim=False).leaks
+            rate = next(iter(leaks["it"][20.0].values())).mean
+            # By what it measures on its own images it chooses how to compare.
+            found.setdefault(name, []).append(record["fit"].get("top1", {}).get("sorted", rate))
+        if len(found["linear"]) == 1:
+            view, *_ = view_of(source)
+            assert view.labels(drawn(view, torch.arange(800), 100)).bincount().tolist() == [50, 50]
+    for name, _, _, _, within in cases:
+        assert found[name][0] == pytest.approx(found[name][1], abs=within), name
+    assert found["linear"][0] > 14 and found["match-query"][0] > 0.4 and found["few-pairs"][0] > 0.5, found
+    dark_first = torch.cat([torch.zeros(5000, 1, 8, 8), torch.full((5000, 1, 8, 8), 255)]).to(torch.uint8)
+    view, _, _ = view_of(Source.from_arrays(dark_first, torch.arange(10_000) // 5000, name="mine"))
+    attacker = make("match", view.spec)
+    attacker._find_axes(view, torch.arange(10_000))
+    both = view.symbols(torch.tensor([0, 9999]))
+    assert torch.allclose(attacker.centre, both.mean(0), atol=0.01)
 
 
 def test_the_defaults_fit_both_image_sizes():

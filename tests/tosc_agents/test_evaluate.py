@@ -26,6 +26,8 @@ from tosc_env.data.base import Source
 from tosc_env.errors import DeniedError
 from tosc_env.exchange import rollout
 from tosc_env.game import Game
+from tosc_env.identity import another_system
+from tosc_env.io.checkpoints import load_checkpoint, save_checkpoint
 from tosc_env.nodes import Node, wiretap
 from tosc_env.pipeline import make_scheme
 from tosc_env.privacy.threat import ThreatModel
@@ -316,27 +318,51 @@ def test_a_receivers_answers_have_balanced_accuracy_auc_and_plain_accuracy_in_th
         assert figures[f"auc_{name}"].mean == pytest.approx(exact, abs=3 / gap.numel())
 
 
-def test_an_attacker_that_was_fitted_against_another_system_is_told_of(game, scheme):
-    """Law: another scheme, other stages or other weights are another system; another key or SNR is not."""
+def test_an_attacker_that_was_fitted_against_another_system_is_told_of(tmp_path, game, scheme):
+    """Law: another scheme, other stages or weights are another system, and another key that is fixed; another SNR, or
+    another key where each message has one of its own, is not; whether it comes from a file or not."""
     train = Game(make_source("shapes", half="attacker", num_images=40, size=16), num_symbols=8)
     keyed = [{"name": "keyed", "mode": "shuffle", "key": digit * 64} for digit in "12"]
+    fixed = [scheme.with_stages([{**one, "lifetime": "fixed"}]) for one in keyed]
     with weights_from(1):
         others = make_scheme("deepjscc", game.spec, **TINY).eval()
     mine, with_key, other_key = scheme, scheme.with_stages(keyed[:1]), scheme.with_stages(keyed[1:])
 
     def told(fitted, played, **rules):
-        attacker, _ = fit_eavesdropper("linear", train, fitted)
+        attacker, record = fit_eavesdropper("linear", train, fitted)
+        path = tmp_path / "a.safetensors"
+        save_checkpoint(path, attacker, {"composition": fitted.composition, "training": record})
+        attackers = {"a": attacker, "file": load_checkpoint(path).policy}
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            evaluate(game, played, {"a": attacker}, seeds=1, with_ssim=False, with_floors=False, **rules)
-        return [str(one.message) for one in caught if "fitted against another system" in str(one.message)]
+            evaluate(game, played, attackers, seeds=1, with_ssim=False, with_floors=False, **rules)
+        return [str(one.message) for one in caught if "was fitted against" in str(one.message)]
 
     for played, rules in ((mine, {}), (copy.deepcopy(mine), {}), (mine, {"snr_db": (-5.0,)})):
         assert not told(mine, played, **rules)
-    assert not told(with_key, other_key)
-    for played in (others, with_key, Pixels(game.spec)):
-        (text,) = told(mine, played)
-        assert text.startswith("a was fitted against another system")
+    assert not told(with_key, other_key) and not told(fixed[0], fixed[0])
+    for fitted, played, why in (
+        (mine, others, "other weights"),
+        (fixed[0], fixed[1], "other weights"),
+        (mine, with_key, "'keyed'"),
+        (mine, Pixels(game.spec), "'pixels'"),
+    ):
+        of_both = told(fitted, played)
+        assert [text.split()[0] for text in of_both] == ["a", "file"]
+        assert all(why in text and text.endswith("may see more.") for text in of_both)
+
+
+def test_a_system_is_known_by_the_weights_that_it_was_rounded_from(tmp_path, game, scheme):
+    """Law: of a file's system, until somebody trains it on, with stages or under another name too."""
+    before = scheme.fingerprint()["weights"]
+    save_checkpoint(tmp_path / "s.safetensors", scheme, {"unrounded": before[0]}, half=True)
+    whole = {"composition": None, "weights": before}
+    loaded = load_checkpoint(tmp_path / "s.safetensors").policy
+    played = load_checkpoint(tmp_path / "s.safetensors", name="encryption").policy
+    for one in (loaded, played, loaded.with_stages(["keyed"])):
+        assert another_system(whole, one.fingerprint()) is None and len(one.fingerprint()["weights"]) == 2
+    next(loaded.parameters()).data += 1
+    assert another_system(whole, loaded.fingerprint()) == "other weights than those that play"
 
 
 def test_an_attacker_of_repeated_transmissions_gets_as_many_as_the_threat_model_says(game, scheme):

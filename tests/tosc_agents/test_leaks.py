@@ -10,6 +10,7 @@ from tosc_agents.leaks import describe, strongest, unprotected
 from tosc_agents.training.evaluate import Evaluation, Figure
 from tosc_agents.zoo import WEIGHTS
 
+from tosc_env import GameConfig, ThreatModel
 from tosc_env.io.checkpoints import read_header
 
 
@@ -61,13 +62,30 @@ def test_the_sentences_name_attacker_floor_ceiling_and_chance():
 
 
 def test_the_most_that_the_zoos_cards_tell_is_the_ceiling():
-    found = unprotected("cifar10")
     card = read_header(WEIGHTS / "deepjscc-cifar10.safetensors")["card"]
     attacker = read_header(WEIGHTS / "inversion-deepjscc-cifar10.safetensors")["card"]["leaks"]["12"]
-    assert found["12"] == {leak: best["value"] for leak, best in card["leaks"]["12"].items()}
+    top, setting = card["leaks"], GameConfig(**card["setting"])
+    threat = ThreatModel(candidate_queries=True, unkeyed_encoder=True)
+    found = unprotected(setting, threat, top)
+    assert found["12"] == {leak: best["value"] for leak, best in top["12"].items()}
     # The strongest of all attackers that were tried, not the one that ships.
     assert found["12"]["psnr_db"] > attacker["psnr_db"] > 14.0 and found["12"]["reid"] > 0.99
-    assert unprotected("no such data") == {}
+
+
+def test_no_other_game_threat_model_or_number_of_candidates_has_that_ceiling():
+    """Law: the floor is that of these images, and a share of what another attacker had over another link is none."""
+    card = read_header(WEIGHTS / "deepjscc-cifar10.safetensors")["card"]
+    top, setting = card["leaks"], GameConfig(**card["setting"])
+    asking, silent = ThreatModel(candidate_queries=True), ThreatModel()
+    moved = replace(setting, data_kwargs={"path": "/elsewhere"}, snr_db=3.0)
+    assert unprotected(moved, asking, top) == unprotected(setting, asking, top) != {}
+    for other in ({"channel": "rayleigh"}, {"num_symbols": 32}, {"data_kwargs": {"size": 16}}):
+        assert unprotected(replace(setting, **other), asking, top) == {}
+    for weaker in ({"queries": 500}, {"csi": False}, {"images": "other-data"}, {"labels": False}):
+        assert unprotected(setting, replace(silent, **weaker), top) == {}
+    assert "reid" not in unprotected(setting, silent, top)["12"]
+    among = {"12": {**top["12"], "reid": {**top["12"]["reid"], "chance": 0.01}}}
+    assert set(unprotected(setting, asking, among)["12"]) == {"label", "psnr_db"}
 
 
 @pytest.mark.parametrize("names", [["broken", "linear", "mlp"], ["linear", "mlp", "broken"]])

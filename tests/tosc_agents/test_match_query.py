@@ -123,6 +123,18 @@ def test_a_fresh_rotation_of_each_message_leaves_chance():
         assert rate < 6 / COUNT
 
 
+def test_of_few_images_it_chooses_by_many_messages():
+    """Law: the rates of two fits on 20 images differ as those of 500 messages do, not as those of 20."""
+    source, rates = make_source("shapes", half="attacker", num_images=40, size=SIDE), []
+    for seed in (0, 1):
+        game = Game(source, num_symbols=N, snr_db=-8.0)
+        view = View(game, behind(), ASK, g(seed))
+        record = make_eavesdropper("match-query", game.spec).fit(view, generator=g())
+        assert record["images"] == view.queries == 20 and record["comparison"] in ("symbols", "l1")
+        rates.append(torch.tensor(list(record["top1"].values())))
+    assert 0.3 < float(rates[0][0]) < 0.9 and (rates[0] - rates[1]).abs().max() < 4 * (0.5 / 500) ** 0.5
+
+
 def test_averaging_encodings_sees_through_a_stochastic_encoder():
     scheme = behind(Noise(SPEC, scale=0.7))
     one, many = (play(scheme, snr_db=30.0, options={"encodings": e}) for e in (1, 16))

@@ -353,7 +353,8 @@ def test_a_transformed_view_denies_what_the_view_denies(source):
     assert inner.queries == discrete.queries == 4
     with pytest.raises(DeniedError):
         inner.sample_repeated(index + 5)
-    assert inner.sample_repeated(index)[0].received.shape == (4, 1, 2 * inner.spec.num_symbols)
+    for again in (inner.sample_repeated, inner.sample_whole):
+        assert again(index)[0].received.shape == (4, 1, 2 * inner.spec.num_symbols)
 
 
 @pytest.mark.parametrize(

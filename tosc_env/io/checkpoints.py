@@ -21,6 +21,7 @@ from torch.nn.modules.module import (
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError
+from tosc_env.identity import system_in
 from tosc_env.io.checkpoint_files import (
     FORMAT,
     Kind,
@@ -136,6 +137,7 @@ def load_checkpoint(
             policy = make_eavesdropper(header["name"], spec, **{**header["options"], **given})
             _load_tensors(policy, path, header["name"])
             told = header["card"].get("training", {}).get("threat_model")
+            policy.fitted_against = system_in(header["card"])
             try:
                 policy.fitted_under = None if told is None else policy.granted(ThreatModel(**told))
             except (TypeError, InputError) as error:
@@ -146,6 +148,8 @@ def load_checkpoint(
             merged = {**header["options"], **(given if own else {})}
             policy = make_scheme(header["name"], spec, stages=header["stages"], **merged)
             _load_tensors(policy, path, header["name"])
+            if "unrounded" in header["card"]:
+                policy.rounded_from(str(header["card"]["unrounded"]))
             if not own:
                 policy = _around(policy, str(name), given, path)
             policy = policy.with_stages(stages).use_key(key)

@@ -43,7 +43,8 @@ class View:
     the mistakes of honest plug-ins, and keeps what records claim of them true.
 
     An ``index`` is int64 [B], positions from 0 below ``num_images``; ``index + way * num_images`` with a way below
-    ``augmentations`` means changed copies of these images, each a query of its own.
+    ``augmentations`` means changed copies of these images, each a query of its own. Where only some may be sent,
+    the images are numbered at random, the same each time: the first are then as mixed as all of them.
 
     Args:
         game: on the attacker's own images, with its link's SNR. Of several eavesdroppers the attacker is the first
@@ -150,6 +151,10 @@ class View:
         """
         return self._ask("sample_repeated", index)
 
+    def sample_whole(self, index: Tensor) -> tuple[Reception, Tensor]:
+        """As :meth:`sample_repeated`, with all that a key tells of a link that fades (``Eavesdropper.whole_csi``)."""
+        return self._ask("sample_whole", index)
+
     def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
         """Symbols [B, 2n] without the key, receptions of them, and the images; needs ``unkeyed_encoder``."""
         return self._ask("unkeyed", index)
@@ -211,7 +216,12 @@ class _Referee:
         self._ways = WAYS if threat.queries is None and self._scheme.receives else 1
         self._game = game if self._ways == 1 else game.with_rules(source=game.source.augmented)
         self._secret = secret_of(self._scheme, generator.get_state())
+        self._places: Tensor | None = None
         with torch.inference_mode(False):
+            if self.num_images() < self._images:
+                # Of a source that is sorted the first are not like the rest.
+                mixed = torch.randperm(self._images, generator=torch.Generator().manual_seed(0))
+                self._places = mixed.to(game.device)
             self._asked = torch.zeros(len(self._game.source), dtype=torch.bool, device=game.device)
         # Every transmission has a stream of its own by its number, so that a run that is resumed goes on with that
         # number; and candidates have others, so that asking for them moves nothing that is received.
@@ -302,22 +312,19 @@ class _Referee:
         return self._as_known(symbols, round_, self._game.context(round_))
 
     def sample(self, index: Tensor) -> tuple[Reception, Tensor]:
-        generator = self._stream()
-        sent, round_ = self._send(index, generator)
-        # Sent again as they were: symbols that have met their constraint meet it still.
-        return self._observed(sent, round_, self._game.context(round_, generator)), round_.batch.images
+        return self._sample(index)
 
     def sample_repeated(self, index: Tensor) -> tuple[Reception, Tensor]:
-        samples = [self.sample(index) for _ in range(self._threat.receptions)]
-        received = torch.stack([reception.received for reception, _ in samples], dim=1)
-        csi = torch.stack([reception.csi for reception, _ in samples], dim=1)
-        return Reception(received, csi), samples[0][1]
+        return self._repeat(index)
+
+    def sample_whole(self, index: Tensor) -> tuple[Reception, Tensor]:
+        return self._repeat(index, whole=True)
 
     def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
         self._need("unkeyed_encoder", "the encoder without its key")
         index = self._within_budget(index)
-        generator = self._stream()
-        round_ = self._game.draw(len(index), generator=generator, index=index)
+        generator, place = self._stream(), self._place(index)
+        round_ = self._game.draw(len(index), generator=generator, index=place)
         if self._scheme.stochastic and self._threat.queries is not None:
             self._bare = self._bare or self._send_once(keyed=False)
             symbols = self._bare[0][index]
@@ -326,7 +333,7 @@ class _Referee:
                 self._repeated += len(index)
             else:
                 self._asked[index] = True
-            symbols = self._symbols(index, round_, generator, keyed=False)
+            symbols = self._symbols(place, round_, generator, keyed=False)
         keyless = replace(self._threat, keys="with-pairs")
         reception = self._observed(symbols, round_, self._game.context(round_, generator), keyless)
         if self.spec().layout.aligned:  # as all that is received with the key
@@ -363,6 +370,19 @@ class _Referee:
                 f"{self._encoded} have been, and {len(images)} more are asked for."
             )
 
+    def _sample(self, index: Tensor, *, whole: bool = False) -> tuple[Reception, Tensor]:
+        generator = self._stream()
+        sent, round_ = self._send(index, generator)
+        # Sent again as they were: symbols that have met their constraint meet it still.
+        reception = self._observed(sent, round_, self._game.context(round_, generator), whole=whole)
+        return reception, round_.batch.images
+
+    def _repeat(self, index: Tensor, *, whole: bool = False) -> tuple[Reception, Tensor]:
+        samples = [self._sample(index, whole=whole) for _ in range(self._threat.receptions)]
+        received = torch.stack([reception.received for reception, _ in samples], dim=1)
+        csi = torch.stack([reception.csi for reception, _ in samples], dim=1)
+        return Reception(received, csi), samples[0][1]
+
     def _encode(self, images: Tensor, *, keyed: bool = True) -> Tensor:
         generator = stream(self._secret, "candidates", self._encoded, self.device())
         self._encoded += len(images)
@@ -384,17 +404,18 @@ class _Referee:
         """Normalised symbols, and the round in which they are sent."""
         self._deny_pairs()
         index = self._within_budget(index)
-        round_ = self._game.draw(len(index), generator=generator, index=index)
+        place = self._place(index)
+        round_ = self._game.draw(len(index), generator=generator, index=place)
         if not self._scheme.stochastic:
             self._asked[index] = True
-            return self._symbols(index, round_, generator), round_
+            return self._symbols(place, round_, generator), round_
         if self._threat.queries is not None:
             self._sent = self._sent or self._send_once()
             symbols, messages = self._sent
             return symbols[index], replace(round_, message=messages[index])
         self._repeated += len(index)
         round_ = with_fresh_nonces(round_, self._scheme, generator)
-        return self._symbols(index, round_, generator), round_
+        return self._symbols(place, round_, generator), round_
 
     def _deny_pairs(self) -> None:
         if self._scheme.keyed and self._threat.keys == "without-pairs":
@@ -406,18 +427,25 @@ class _Referee:
         return as_known(reception, context, self._scheme, self._threat).received
 
     def _symbols(
-        self, index: Tensor, round_: Round, generator: torch.Generator, *, keyed: bool = True
+        self, place: Tensor, round_: Round, generator: torch.Generator, *, keyed: bool = True
     ) -> Tensor:
         context = self._game.context(round_, generator)
-        sent = self._scheme.send(self._game.source, index, context, keyed=keyed)
+        sent = self._scheme.send(self._game.source, place, context, keyed=keyed)
         return self._scheme.constrain(sent, context)
 
     def _observed(
-        self, symbols: Tensor, round_: Round, context: Context, threat: ThreatModel | None = None
+        self,
+        symbols: Tensor,
+        round_: Round,
+        context: Context,
+        threat: ThreatModel | None = None,
+        *,
+        whole: bool = False,
     ) -> Reception:
         """The attacker's reception of symbols [B, 2n] that are sent in a round."""
         air = transmit(self._game, self._scheme, round_, symbols, context)
-        return Exchange(self._game, self._scheme, round_, context, air).observed(threat or self._threat)
+        exchange = Exchange(self._game, self._scheme, round_, context, air)
+        return exchange.observed(threat or self._threat, whole=whole)
 
     def _send_once(self, *, keyed: bool = True) -> tuple[Tensor, Tensor]:
         """Symbols and message numbers of all images within the budget: a random scheme must not be asked twice.
@@ -428,7 +456,7 @@ class _Referee:
         # A stream of its own: whether the images are sent now or later must not move what the attacker hears.
         aside = stream(self._secret, "once", 0, self.device())
         symbols, messages = [], []
-        for part in whole.split(View.batch_size):
+        for part in self._place(whole).split(View.batch_size):
             drawn = self._game.draw(len(part), generator=aside, index=part)
             round_ = with_fresh_nonces(drawn, self._scheme, aside)
             symbols.append(self._symbols(part, round_, aside, keyed=keyed))
@@ -438,7 +466,11 @@ class _Referee:
 
     def _gather(self, index: Tensor) -> Batch:
         self._check_range(index)
-        return self._game.source.gather(index)
+        return self._game.source.gather(self._place(index))
+
+    def _place(self, index: Tensor) -> Tensor:
+        """Where the images lie in their source."""
+        return index if self._places is None else self._places[index]
 
     def _check_range(self, index: Tensor) -> None:
         """InputError where there is no such image; a GPU says so by itself."""

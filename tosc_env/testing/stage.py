@@ -162,6 +162,7 @@ class _Check(Ends):
             self.check_any_reception()
             if self.recovers:
                 self.gains()
+            self.mixing()
             if self.precodes:
                 self.precode()
             self.flags()
@@ -218,6 +219,20 @@ class _Check(Ends):
         lawful = float((shares[1] / shares[0] - expected).square().mean()) <= 0.12
         hint = "away from the amplitudes that they have met; override recover_gains, which moves those."
         self.require(lawful, f"recover moves values, over a fading link {hint}")
+
+    def mixing(self) -> None:
+        """What is said to mix is an orthogonal matrix: sums stay sums, and energies what they were."""
+        if not self.stage.mixes:
+            return
+        self.require(self.moves, "says mixes = True, but does not override recover_gains.")
+        context = replace(self.context(9), layout=CSILayout(aligned=True))
+        one = torch.randn(9, 2 * self.spec.num_symbols, generator=laws.generator(self.seed)).to(self.device)
+        csi = torch.cat([torch.full_like(one[:, :1], 12.0), torch.ones_like(one)], dim=1)
+        other = one.roll(1, 0)
+        parts = [self.receive(each, csi, context) for each in (one, other, one + other)]
+        linear = torch.allclose(parts[0] + parts[1], parts[2], atol=1e-4)
+        kept = torch.allclose(parts[0].norm(dim=1), one.norm(dim=1), rtol=1e-4)
+        self.require(linear and kept, "says mixes = True, but recover multiplies by no orthogonal matrix.")
 
     def knobs(self) -> None:
         symbols, usual = self.given(3), self.context(3)

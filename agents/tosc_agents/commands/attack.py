@@ -25,11 +25,12 @@ from tosc_agents.learning.seeding import weights_from
 from tosc_agents.pictures import attack_picture
 from tosc_agents.records import RESULTS, print_evaluation, provenance, rising, write_results
 from tosc_agents.training import fit_eavesdropper as fitting
+from tosc_agents.training.evaluate import CANDIDATES
 from tosc_agents.training.identification import identification_curve
 from tosc_env import Game, GameConfig, Pipeline, ThreatModel, View, save_checkpoint
 from tosc_env.attackers import Eavesdropper, eavesdroppers, make_eavesdropper
 from tosc_env.devices import resolve_device
-from tosc_env.errors import DataError, InputError, shown, unknown
+from tosc_env.errors import DataError, DeniedError, InputError, shown, unknown
 from tosc_env.exchange import known_spec
 from tosc_env.identity import check_identity, identity
 from tosc_env.nodes import as_nodes
@@ -122,17 +123,23 @@ class Attack(SystemOptions, NodeOptions):
         # All that lies there is looked at before anything is written.
         wanted: dict[str, tuple[Eavesdropper, tuple[Eavesdropper, dict[str, Any]] | None]] = {}
         view = View(train, system, threat, torch.Generator(train.device))
+        denied: list[str] = []
         for name in dict.fromkeys(eavesdroppers if self.all else self.eavesdropper):
             with weights_from(self.seed):
                 fresh = make_eavesdropper(name, spec, **_applicable(name, options)).to(device)
-            if self.all and (why := fresh.refusal(view)) is not None:
-                print(f"{name}: left out, {why}")
+            why = fresh.refusal(view) or _over_budget(fresh, view, len(test.source), self.curves)
+            if why is not None:
+                denied.append(f"{name}: {why}")
+                if self.all:
+                    print(f"{name}: left out, {why}")
                 continue
             mine, finished = fitting.attack_identity(fresh, train, system, **rules), None
             if not _queries(fresh):
                 path = folder / f"{name}.safetensors"
                 finished = fitting.finished_attacker(path, mine, asked=asked, device=device)
             wanted[name] = fresh, finished
+        if denied and not self.all:
+            raise DeniedError(f"not all of these attackers have what they need ({'; '.join(denied)}).")
         fitted: dict[str, Eavesdropper] = {}
         records: dict[str, Any] = {}
         for name, (fresh, finished) in wanted.items():
@@ -172,7 +179,7 @@ class Attack(SystemOptions, NodeOptions):
             **({"curves": {name: asdict(curve) for name, curve in curves.items()}} if curves else {}),
         }
         note = f"{test.source.provenance} {self.seeds} seeds of channel noise. {found.terms}"
-        lines = describe(top, {} if system.composition == UNPROTECTED else unprotected(test.source.name))
+        lines = describe(top, {} if system.composition == UNPROTECTED else unprotected(setting, threat, top))
         title = f"{tested.title}, {self.target}"
         write_results(folder, record, found, "\n".join([note, "", *(f"* {line}" for line in lines)]), title)
         attack_picture(folder / "picture.png", test, tested, fitted, levels[0], threat=threat)
@@ -207,6 +214,11 @@ class Attack(SystemOptions, NodeOptions):
                 raise InputError(
                     f"the symbols in {self.target} are attacked as they are; --play, --scheme-kwargs, --stages and "
                     "--key-file belong to a checkpoint."
+                )
+            if threat.images != "other-half":
+                raise InputError(
+                    f"the symbols in {self.target} are those of the attackers' half (--images other-half), and of no "
+                    f"images {threat.images}."
                 )
             first, second = (Recorded(symbols.to(device)) for symbols in _recorded(self.target))
             data, options = self.data or "cifar10", parse_options(self.data_kwargs)
@@ -272,6 +284,17 @@ class Attack(SystemOptions, NodeOptions):
 def _queries(attacker: Eavesdropper) -> bool:
     """Whether it asks the encoder while it attacks, so that no file can hold it."""
     return "candidate_queries" in attacker.needs
+
+
+def _over_budget(attacker: Eavesdropper, view: View, images: int, curves: bool) -> str | None:
+    """The reason why an attacker could not be measured on so many test images: more candidates than it may encode."""
+    allowed, each = view.threat.candidates, attacker.options.get("encodings")
+    if allowed is None or each is None or not _queries(attacker):
+        return None
+    among = min(CANDIDATES, images)
+    needed = (-(-images // among) * among + images * curves) * (1 if view.deterministic else each)
+    told = f"it is measured with {needed:,} candidates encoded, and the threat model grants {allowed:,}"
+    return told if needed > allowed else None
 
 
 def _refuse_another(folder: Path, known: dict[str, Any], asked: dict[str, str]) -> None:

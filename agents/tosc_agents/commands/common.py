@@ -20,7 +20,7 @@ from tosc_env import Checkpoint, Eavesdropper, Game, GameConfig, Pipeline, Threa
 from tosc_env.data import data_set
 from tosc_env.devices import resolve_device
 from tosc_env.errors import CheckpointError, InputError, shown, unknown, without_keys
-from tosc_env.identity import describe_module, digest
+from tosc_env.identity import digest
 from tosc_env.io.checkpoint_files import SUFFIX, card_path, data_of, read_card
 from tosc_env.nodes import WIRETAP, as_nodes, wiretap
 from tosc_env.options import named_options
@@ -292,17 +292,6 @@ def setting_of(loaded: Checkpoint) -> GameConfig:
         raise CheckpointError(
             f"{loaded.path} does not say in which setting it was trained: {wanted}."
         ) from None
-
-
-def trained_against(card: Mapping[str, Any]) -> str | None:
-    """The digest of the weights of the system that this attacker's card says it was trained against."""
-    weights = _entry(card, "training", "identity", "scheme", "weights")
-    return None if weights is None else str(weights)  # a card holds what somebody wrote into it
-
-
-def weights_of(scheme: Pipeline, card: Mapping[str, Any]) -> set[str]:
-    """The digests by which a system's weights are known: as they are, and as they were before they were rounded."""
-    return {describe_module(scheme)["weights"], *([str(card["unrounded"])] if "unrounded" in card else [])}
 
 
 def check_colluding(threat: ThreatModel | None, setting: GameConfig) -> None:

@@ -11,7 +11,7 @@ import tyro
 from tosc_agents.commands import common
 from tosc_agents.commands.common import NodeOptions, SystemOptions, is_file, setting_of
 from tosc_agents.records import describe_usage, print_evaluation, provenance, write_results
-from tosc_env import Eavesdropper, Game, GameConfig, InputError, Pipeline
+from tosc_env import Eavesdropper, Game, GameConfig, InputError
 from tosc_env.devices import resolve_device
 from tosc_env.io.checkpoints import check_fits, load_checkpoint, read_header
 from tosc_env.nodes import WIRETAP, as_nodes
@@ -79,7 +79,6 @@ class Evaluate(SystemOptions, NodeOptions):
             attacker = load_checkpoint(path, device=device, kind="eavesdropper")
             attackers[name] = attacker.policy
             common.check_colluding(attacker.policy.fitted_under, setting)
-            _warn_of_another(path, attacker.card, scheme, loaded.card)
             _warn_of_other_nodes(path, attacker.card, setting)
             _warn_of_snr(path, attacker.card, asked.snr_of(asked.adversaries[0]))
         snrs = {"snr_db": self.snr_db, "eavesdropper_snr_db": self.eavesdropper_snr_db or None}
@@ -147,14 +146,3 @@ def _warn_of_snr(path: Path, card: dict[str, Any], link: SNRRange) -> None:
         common.warn(
             f"{path} was trained for {told} and plays at {link} dB: what is trained for that may see more."
         )
-
-
-def _warn_of_another(path: Path, card: dict[str, Any], scheme: Pipeline, own: dict[str, Any]) -> None:
-    """Say so where an attacker's card tells of another system than the one that plays, or of other weights."""
-    theirs, weights = card.get("composition"), common.trained_against(card)
-    told = f"{theirs}, and {scheme.composition} plays"
-    if theirs is None or theirs == scheme.composition:
-        if weights is None or weights in common.weights_of(scheme, own):
-            return
-        told = "other weights than those that play"
-    common.warn(f"{path} was trained against {told}: what is trained against that may see more.")

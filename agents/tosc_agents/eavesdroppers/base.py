@@ -111,19 +111,29 @@ def held_out(view: View) -> tuple[Tensor, Tensor]:
     """
     total = view.num_images
     count = min(1000, max(100, total // 20), total // 4)
-    index = torch.arange(total)
+    index = torch.arange(total, device=view.device)
     if not count:
-        return index.to(view.device), index.to(view.device)
+        return index, index
+    held = drawn(view, index, count)
+    kept = torch.ones(total, dtype=torch.bool)
+    kept[held.cpu()] = False
+    return index[kept.to(view.device)], held
+
+
+def drawn(view: View, index: Tensor, count: int) -> Tensor:
+    """As many of the attacker's images ``index``, in their order, drawn at random, the same each time; where the labels
+    are known, as large a share of each: whether its images are sorted makes no difference."""
+    total = len(index)
+    if count >= total:
+        return index
     mixed = torch.randperm(total, generator=torch.Generator().manual_seed(0))
     if view.threat.labels:
-        labels = torch.cat([view.labels(part.to(view.device)).cpu() for part in index.split(view.batch_size)])
+        labels = torch.cat([view.labels(part).cpu() for part in index.split(view.batch_size)])
         kinds = labels.unique(dim=0, return_inverse=True)[1]
         mixed = mixed[kinds[mixed].argsort(stable=True)]
     # At equal distances, from label to label without starting again.
-    held = mixed[(torch.arange(count) * total + total // 2) // count].sort().values
-    kept = torch.ones(total, dtype=torch.bool)
-    kept[held] = False
-    return index[kept].to(view.device), held.to(view.device)
+    places = mixed[(torch.arange(count) * total + total // 2) // count].sort().values
+    return index[places.to(index.device)]
 
 
 def changed(view: View, index: Tensor, generator: torch.Generator) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tosc_agents.eavesdroppers.base import drawn
 from tosc_agents.eavesdroppers.candidates import Remembered
 from tosc_agents.eavesdroppers.likelihoods import gaussian_likelihood, known_csi, usual_snr_db
 from tosc_env.attackers import Eavesdropper
@@ -88,7 +89,7 @@ class FewPairs(Eavesdropper):
 
     @torch.no_grad()
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
-        index = torch.arange(min(self.options["pairs"], view.num_images), device=view.device)
+        index = drawn(view, torch.arange(view.num_images, device=view.device), self.options["pairs"])
         self._encode = view.encode_unkeyed
         self._encodings = 1 if view.deterministic else self.options["encodings"]
         self._usual_db = usual_snr_db(view)
@@ -98,10 +99,10 @@ class FewPairs(Eavesdropper):
         self._spread = float(each.var(0).mean()) if len(each) > 1 else 0.0
         reception, _ = view.sample(index)
         symbols, (heard, noise) = each.mean(0), self._heard(reception.received, reception.csi)
-        found = {}
+        found, some = {}, slice(None, None, -(-len(index) // TRIED))
         for kind, (_, evidence) in KINDS.items():
             for level in (1.0,) if self._usual_db is None else LEVELS:
-                found[kind, level] = evidence(symbols[:TRIED], heard[:TRIED], level * noise[:TRIED])
+                found[kind, level] = evidence(symbols[some], heard[some], level * noise[some])
         self.kind, self._level = max(found, key=lambda key: found[key])
         self._pairs = symbols, heard, self._level * noise
         best = {kind: max(value for (k, _), value in found.items() if k == kind) for kind in KINDS}

@@ -14,6 +14,7 @@ from tosc_agents.eavesdroppers.base import (
     NeuralEavesdropper,
     attacker_inputs,
     changed,
+    drawn,
     held_out,
     input_width,
 )
@@ -277,7 +278,7 @@ class Match(NeuralEavesdropper):
     def _find_axes(self, view: View, index: Tensor) -> None:
         """The principal axes of what is sent: along them its values depend least on each other, and white noise stays
         white. Where each channel use has a gain of its own, it does not, and the axes are the values themselves."""
-        parts = index[:5000].split(view.batch_size)
+        parts = drawn(view, index, 5000).split(view.batch_size)
         seen = [view.symbols(p) if view.deterministic else view.sample(p)[0].received for p in parts]
         values = torch.cat(seen)
         self.centre.copy_(values.mean(0))

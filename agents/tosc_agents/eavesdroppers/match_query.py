@@ -8,8 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from tosc_agents.eavesdroppers.base import drawn
 from tosc_agents.eavesdroppers.candidates import Remembered
-from tosc_agents.eavesdroppers.likelihoods import counts_likelihood, known_csi, usual_snr_db
+from tosc_agents.eavesdroppers.likelihoods import AT_ONCE, counts_likelihood, known_csi, usual_snr_db
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper
 from tosc_env.channels.base import aligned, matched, noise_power
@@ -62,7 +63,7 @@ class MatchQuery(Eavesdropper):
 
     Args:
         encodings: of each candidate, averaged, where the encoder is stochastic; at least 1.
-        images: own images on which comparisons are measured, at least 2.
+        images: own images on which comparisons are measured, at least 2; where there are fewer, as many messages.
 
     Raises:
         DeniedError: in :meth:`fit`, when candidates may not be encoded.
@@ -70,7 +71,7 @@ class MatchQuery(Eavesdropper):
     """
 
     name = "match-query"
-    repeated = True
+    repeated = whole_csi = True
     needs = {"candidate_queries": (True,)}  # noqa: RUF012
     match_figure = "reid_query"
     comparison: str = "symbols"
@@ -89,30 +90,34 @@ class MatchQuery(Eavesdropper):
 
     @torch.no_grad()
     def fit(self, view: View, *, generator: torch.Generator, progress: Any = None) -> dict[str, Any]:
-        count = min(self.options["images"], view.num_images)
-        index = torch.arange(count, device=view.device)
+        index = drawn(view, torch.arange(view.num_images, device=view.device), self.options["images"])
         view.encode(view.images(index[:0]))  # denied, if it is, before anything is spent
         self._encode = view.encode
         self._encodings = 1 if view.deterministic else self.options["encodings"]
         self._points = view.constellation if view.threat.codebook else None
         self._usual_db = usual_snr_db(view)
         self._remembered.clear()
-        reception, _ = view.sample_repeated(index)
+        # Of few images several receptions each: a choice by a few messages would be one by their noise.
+        times = -(-self.options["images"] // len(index))
+        reception, _ = view.sample_whole(index.repeat(times))
+        truth = torch.arange(len(index), device=view.device).repeat(times)
         candidates = torch.stack([view.symbols(index) for _ in range(self._encodings)])
         names = self._comparisons(fading=view.fading and view.threat.csi)
         found = {}
         for i, name in enumerate(names):
             scores = self._scores(name, reception.received, reception.csi, candidates)
-            found[name] = float(metrics.reidentification(scores).mean())
+            found[name] = float(metrics.reidentification(scores, truth).mean())
             if progress is not None:
                 progress(i + 1, len(names), {"top1": max(found.values())})
         self.comparison = max(found, key=lambda name: found[name])  # of equals the first
-        record = {"images": count, "encodings": self._encodings}
+        record = {"images": len(index), "encodings": self._encodings}
         return {**record, "comparison": self.comparison, "top1": found}
 
     @torch.no_grad()
     def match(self, received: Tensor, csi: Tensor, candidates: Tensor) -> Tensor:
-        known = csi[..., : self.spec.num_csi]  # made for a link without fading, over any it knows the SNR
+        known = (
+            csi if self.spec.num_csi > 1 else csi[..., :1]
+        )  # made for no fading, over any it knows the SNR
         return self._scores(self.comparison, received, known, self._symbols(candidates))
 
     # -- the candidates -----------------------------------------------------------------------------------
@@ -136,13 +141,14 @@ class MatchQuery(Eavesdropper):
         if received.dim() == 2:
             received, csi = received[:, None], csi[:, None]
         layout = self.spec.layout
+        if name == "fading":
+            return fading_scores(received, csi, symbols.mean(0), layout)
+        csi = csi[..., : self.spec.num_csi]
         if name == "counts":
             points = cast(Tensor, self._points)
             sent = _mean(symbols, lambda one: histogram(one, points))
             pairs = zip(received.unbind(1), known_csi(csi, self._usual_db).unbind(1), strict=True)
             return torch.stack([counts_likelihood(*one, layout, points, sent) for one in pairs]).sum(0)
-        if name == "fading":
-            return fading_scores(received, csi, symbols.mean(0), layout)
         weights = _weights(csi)
         if self.spec.num_csi > 1 and not layout.aligned:
             behind, _ = aligned(received.flatten(0, 1), csi.flatten(0, 1), layout)
@@ -164,20 +170,40 @@ def fading_scores(received: Tensor, csi: Tensor, symbols: Tensor, layout: CSILay
 
     Of the raw reception ``r = h s + n`` the log-likelihood of candidate x is, up to a constant,
 
-        (2 Re(conj(x) conj(h) r) - |h|^2 |x|^2) / N0.
+        (2 Re(conj(x) conj(h) r) - |h|^2 |x|^2) / N0,
+
+    and behind the key of a stage that mixed values before they met their gains, of the MMSE estimate y of all values
+
+        (2 x^T (A + N0) y - x^T A x) / N0.
 
     Args:
-        received, csi, layout: as in :func:`~tosc_env.channels.base.matched`, of R receptions each, received [B, R, 2n].
+        received, csi, layout: as in :func:`~tosc_env.channels.base.matched`, of R receptions each, received [B, R, 2n];
+            or of such a key the CSI with A at its end (:meth:`View.sample_whole <tosc_env.View.sample_whole>`).
         symbols: of the candidates, [N, 2n].
 
     Returns:
         float32 [B, N], 0 for each row's best.
     """
     # In float64: these are differences of large numbers, and near ties must be told apart.
-    filtered, power = ((_weights(csi) * one).sum(1) for one in matched(received.double(), csi, layout))
-    x = symbols.double()
-    likelihood = 2 * filtered @ x.T - power @ x.square().T
+    received, x = received.double(), symbols.double()
+    if layout.aligned and csi.shape[2] > 1 + received.shape[2]:
+        likelihood = _behind_mixing(received, csi, x)
+    else:
+        filtered, power = ((_weights(csi) * one).sum(1) for one in matched(received, csi, layout))
+        likelihood = 2 * filtered @ x.T - power @ x.square().T
     return (likelihood - likelihood.amax(1, keepdim=True)).float()
+
+
+def _behind_mixing(received: Tensor, csi: Tensor, x: Tensor) -> Tensor:
+    """``2 x^T (A + N0) y - x^T A x`` [B, N] of receptions y [B, R, 2n] and candidates x [N, 2n], a few at once."""
+    count, reals = received.shape[1:]
+    rows, found = max(1, AT_ONCE // max(count * reals**2, x.numel())), []
+    for y, told in zip(received.split(rows), csi.split(rows), strict=True):
+        powers = told[..., 1 + reals :].unflatten(2, (reals, reals)).double()
+        filtered = (powers @ y[..., None])[..., 0] + noise_power(told[..., :1]) * y
+        whole = (_weights(told)[..., None] * powers).sum(1)  # [B, 2n, 2n]
+        found.append(2 * (_weights(told) * filtered).sum(1) @ x.T - ((x @ whole) * x).sum(2))
+    return torch.cat(found)
 
 
 def _weights(csi: Tensor) -> Tensor:

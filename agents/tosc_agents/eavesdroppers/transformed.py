@@ -295,6 +295,8 @@ class TransformedView:
         reception, images = self.sample(index)
         return Reception(reception.received[:, None], reception.csi[:, None]), images
 
+    sample_whole = sample_repeated
+
     def unkeyed(self, index: Tensor) -> tuple[Tensor, Reception, Tensor]:
         """Transformed symbols of the encoder without its key, receptions of them, and the images."""
         symbols, reception, images = self._view.unkeyed(index)

@@ -113,6 +113,11 @@ class Keyed(Stage):
             self._signs = None if drawn.signs is None else drawn.signs.to(where)
 
     @property
+    def mixes(self) -> bool:  # type: ignore[override]
+        """True of a rotation."""
+        return self.mode == "rotation"
+
+    @property
     def key_fingerprint(self) -> str:
         """16 hexadecimal digits that tell keys apart and show nothing of them."""
         return self._key.fingerprint()

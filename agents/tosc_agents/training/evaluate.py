@@ -15,8 +15,8 @@ from torch import Tensor
 from tosc_env import Game, Pipeline, PrivacyScheme, Reception, Round, Source, ThreatModel, metrics
 from tosc_env.attackers import Eavesdropper, answered
 from tosc_env.errors import InputError, unknown, warn_user
-from tosc_env.exchange import Exchange, known_spec, rollout
-from tosc_env.identity import system_digest
+from tosc_env.exchange import Exchange, known_spec, known_whole, rollout
+from tosc_env.identity import another_system
 from tosc_env.modulation import constellation_points, hard_decision
 from tosc_env.options import MOST_MESSAGES, Count, Seed, Within, checked
 from tosc_env.pipeline import as_pipeline
@@ -30,7 +30,8 @@ MOST_AT_ONCE = 2**18
 """Messages in memory at once: of each SNR and seed one batch."""
 
 MOST_NUMBERS = 2**28
-"""Numbers of their receptions: two for each channel use, as often as a message is repeated."""
+"""Numbers of their receptions: two for each channel use, and of a key that mixes values a matrix, as often as a message
+is repeated."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def evaluate(
     if pipeline.receives:
         check_shapes("scheme", pipeline, game)
     listeners = listening(game, pipeline, attackers, threat)
-    numbers = max((2 * game.num_symbols * one.threat.receptions for one in listeners), default=0)
+    numbers = max((_numbers(one, game, pipeline) for one in listeners), default=0)
     if len(pairs) * seeds * candidates * numbers > MOST_NUMBERS:
         raise InputError(
             f"SNRs x seeds x candidates x numbers of a message must be at most {MOST_NUMBERS:,}, not {len(pairs)} x "
@@ -378,9 +379,9 @@ def listening(
 ) -> list[Listener]:
     """Every attacker at every node that it listens at (all that collude are one), if it fits there; else InputError.
 
-    Warns of one that was fitted against another system, with whatever key and at whatever SNRs.
+    Warns of one that was fitted against another system, a fixed key being a part of it, at whatever SNRs.
     """
-    found = []
+    found, playing = [], scheme.fingerprint()
     if threat is not None:
         threat = replace(threat, colluding=threat.colluding or game.config.colluding)
     for name, attacker in attackers.items():
@@ -395,15 +396,20 @@ def listening(
                     "threat, or fit it under that one."
                 )
         check_shapes("eavesdropper", attacker, game, known_spec(game.spec, scheme, known))
-        if attacker.fitted_against not in (None, system_digest(scheme)):
-            warn_user(
-                f"{name} was fitted against another system than {scheme.title!r}, which plays: what is fitted against "
-                "that may see more."
-            )
+        another = another_system(attacker.fitted_against, playing)
+        if another is not None:
+            warn_user(f"{name} was fitted against {another}: what is fitted against that may see more.")
         nodes = game.adversaries[:1] if known.colluding else game.adversaries
         for node in nodes:
             found.append(Listener(name if len(nodes) == 1 else f"{name}@{node}", node, attacker, known))
     return found
+
+
+def _numbers(one: Listener, game: Game, scheme: Pipeline) -> int:
+    """How many numbers a message is to a listener, as often as it is repeated."""
+    reals = 2 * game.num_symbols
+    whole = one.attacker.whole_csi and known_whole(game.spec.num_csi, scheme, one.threat)
+    return (reals + whole * reals**2) * one.threat.receptions
 
 
 def _known(attacker: Eavesdropper, threat: ThreatModel | None) -> ThreatModel | None:
@@ -420,11 +426,11 @@ def heard(
     known: dict[tuple[Any, ...], Reception] = {}
     told = []
     for number, one in enumerate(listeners):
-        key = one.node, one.attacker.repeated, *(getattr(one.threat, means) for means in HEARD)
+        repeated, whole = one.attacker.repeated, one.attacker.whole_csi
+        key = one.node, repeated, whole, *(getattr(one.threat, means) for means in HEARD)
         if key not in known:
-            once = exchange.observed(one.threat, one.node)
-            repeated = one.attacker.repeated
-            known[key] = _again(exchange, once, generator, one.threat, one.node) if repeated else once
+            once = exchange.observed(one.threat, one.node, whole=whole)
+            known[key] = _again(exchange, once, generator, one, whole=whole) if repeated else once
         order = stream(secret, "rows", place * len(listeners) + number)
         told.append((one, known[key], torch.randperm(len(known[key].received), generator=order)))
     return told
@@ -507,14 +513,14 @@ def _inferred(
 
 
 def _again(
-    exchange: Exchange, once: Reception, generator: torch.Generator, threat: ThreatModel, node: str
+    exchange: Exchange, once: Reception, generator: torch.Generator, one: Listener, *, whole: bool
 ) -> Reception:
     """The reception and ``threat.receptions - 1`` more of the same images, received [B, R, 2n]."""
     game, index = exchange.game, exchange.round.batch.index
     receptions = [once]
-    for _ in range(threat.receptions - 1):
+    for _ in range(one.threat.receptions - 1):
         sent = next(rollout(game, exchange.scheme, generator=generator, index=index, batch_size=len(index)))
-        receptions.append(sent.observed(threat, node))
+        receptions.append(sent.observed(one.threat, one.node, whole=whole))
     received = torch.stack([r.received for r in receptions], dim=1)
     return Reception(received, torch.stack([r.csi for r in receptions], dim=1))
 

@@ -17,7 +17,7 @@ from tosc_agents.learning.state import Run
 from tosc_agents.perceptual import weights_digest
 from tosc_env import Eavesdropper, Game, PrivacyScheme, ThreatModel, load_checkpoint, make_eavesdropper
 from tosc_env.exchange import known_spec
-from tosc_env.identity import check_identity, identity, plain, system_digest
+from tosc_env.identity import check_identity, identity, plain
 from tosc_env.options import Seed, checked
 from tosc_env.pipeline import as_pipeline
 from tosc_env.privacy.streams import stream
@@ -81,7 +81,7 @@ def fit_eavesdropper(
             if getattr(part, "run", None) is not None:
                 part.run = None  # type: ignore[assignment]
     attacker.eval().requires_grad_(False)
-    attacker.fitted_under, attacker.fitted_against = threat, system_digest(as_pipeline(scheme))
+    attacker.fitted_under, attacker.fitted_against = threat, as_pipeline(scheme).fingerprint()
     record = {
         "name": attacker.name,
         "options": attacker.options,  # with what it has learnt of its own shape

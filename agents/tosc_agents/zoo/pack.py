@@ -14,14 +14,14 @@ from typing import Annotated, Any
 
 import tyro
 
-from tosc_agents.commands.common import SystemOptions, setting_of, trained_against, weights_of
+from tosc_agents.commands.common import SystemOptions, setting_of
 from tosc_agents.leaks import leaks_of_attacks
 from tosc_agents.training.card import measured
 from tosc_agents.zoo import WEIGHTS
 from tosc_env import Eavesdropper, InputError, Pipeline, ToscError, load_checkpoint, save_checkpoint
 from tosc_env.data import data_set
 from tosc_env.devices import resolve_device
-from tosc_env.identity import describe_module
+from tosc_env.identity import another_system, describe_module, system_in
 from tosc_env.io.checkpoint_files import read_header
 
 LIMIT = 8_000_000
@@ -106,7 +106,7 @@ class Pack(SystemOptions):
                 raise InputError("an eavesdropper is measured against its scheme: give --scheme.")
             target = self.load(self.scheme)
             scheme, attackers = target.policy, {"it": shipped.policy}
-            _check_target(shipped.card, scheme, target.card)
+            _check_target(shipped.card, scheme)
         rules = {"device": self.device, "constellation": scheme.constellation}
         game = setting_of(shipped).game(split="test", **rules)
         found = self.measured(game, scheme, attackers, snr_db=self.snr_db, with_floors=bool(attackers))
@@ -123,7 +123,7 @@ class Pack(SystemOptions):
         return {"leaks": leaks, "floors": found.floors}
 
 
-def _check_target(card: dict[str, Any], scheme: Pipeline, own: dict[str, Any]) -> None:
+def _check_target(card: dict[str, Any], scheme: Pipeline) -> None:
     """Raise InputError unless an attacker is measured against what it was trained against."""
     target = card.get("composition")
     if target != scheme.composition:
@@ -133,7 +133,8 @@ def _check_target(card: dict[str, Any], scheme: Pipeline, own: dict[str, Any]) -
         )
     if any(stage.keyed and not stage.stochastic for stage in scheme.stages):
         raise InputError("an attacker of a fixed key is of use against that key alone, which no zoo has.")
-    if trained_against(card) not in weights_of(scheme, own):
+    told = system_in(card)
+    if told is None or not told["weights"] or another_system(told, scheme.fingerprint()) is not None:
         raise InputError(
             "the attacker was trained against other weights than those of --scheme, or its card does not say which."
         )

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 from links import seeded as g
+from pixels import Pixels
 from tosc_agents.eavesdroppers.match_query import fading_scores
 from tosc_agents.eavesdroppers.transformed import TransformedView
+from tosc_agents.training.evaluate import evaluate
+from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
+from tosc_agents.training.identification import identification_curve
 
 from tosc_env.attackers import make_eavesdropper
 from tosc_env.channels import make_channel, noise_power
-from tosc_env.channels.base import matched, mixed, to_constellation
+from tosc_env.channels.base import matched, mixed, per_use, to_constellation
 from tosc_env.data import make_source
 from tosc_env.envs.vector import ToscVectorEnv
-from tosc_env.exchange import rollout
+from tosc_env.exchange import known_whole, rollout
 from tosc_env.game import Game
 from tosc_env.metrics import reidentification
 from tosc_env.mixture import Mixture
@@ -96,6 +101,55 @@ def test_a_likelihood_behind_a_shuffle_is_that_in_front_of_it():
         assert float(reidentification(behind).mean()) > 0.9
 
 
+@pytest.mark.parametrize("mode", ["shuffle", "shuffle+signs", "rotation"])
+def test_whoever_has_the_key_knows_the_likelihood_of_the_raw_reception(mode):
+    """Law: -|r - h x|^2 of each candidate x under the message's own key, up to what all have in common, whatever the
+    equaliser; of two keyed stages too."""
+    keyed = {"name": "keyed", "key": KEY}
+    both = [{**keyed, "mode": "shuffle+signs", "lifetime": "fixed"}, {**keyed, "mode": mode}]
+    symbols = torch.randn(12, 2 * N, generator=g())
+    for channel in links():
+        for stages in ([both[1]], both):
+            scheme = make_scheme("deepjscc", SystemSpec((3, 16, 16), 10, N), stages=stages)
+            reception, context, _ = sent_and_recovered(channel, scheme, symbols, 5.0)
+            whole = known_whole(reception.csi.shape[1], scheme, ThreatModel(keys="with-key"))
+            assert whole == (mode == "rotation" and reception.csi.shape[1] > 3)
+            received, csi, known = scheme.recover(
+                reception.received, reception.csi, context, "keyed", whole=whole
+            )
+            found = fading_scores(received[:, None], csi[:, None], symbols, known.layout)
+            fades = torch.view_as_complex(reception.csi[:, 1:].unflatten(1, (-1, 2)).contiguous())
+            gains = per_use(fades, channel.layout(N), N)
+            wanted = []
+            for row in range(12):
+                same = replace(context, message=context.message[[row] * 12], snr_db=context.snr_db)
+                waves = torch.view_as_complex(scheme.protect(symbols, same).unflatten(1, (-1, 2)))
+                wanted.append(-(reception.raw[row, 0] - gains[row] * waves).abs().square().sum(1))
+            exact = torch.stack(wanted)
+            assert torch.allclose(found, exact - exact.amax(1, keepdim=True), atol=2e-3)
+
+
+def test_with_the_key_a_rotation_identifies_as_much_as_no_key():
+    """Law: a rotation shows no less of an image to whoever undoes it; within three standard errors."""
+    rules = {"channel": make_channel("rayleigh", coherence=1), "num_symbols": N, "snr_db": -3.0}
+    train, test = (
+        Game(make_source("shapes", num_images=count, size=16, **part), **rules)
+        for count, part in ((400, {"half": "attacker"}), (400, {"split": "test"}))
+    )
+    threat, rates = ThreatModel(candidate_queries=True, keys="with-key", receptions=2), []
+    for stages in ([], [{"name": "keyed", "mode": "rotation", "key": KEY}]):
+        scheme = make_scheme(Pixels(train.spec), stages=stages)
+        attacker, record = fit_eavesdropper("match-query", train, scheme, threat=threat)
+        assert record["fit"]["comparison"] == "fading"
+        given = {"seeds": 2, "candidates": 400, "with_ssim": False}
+        found = evaluate(test, scheme, {"q": attacker}, snr_db=(-3.0,), **given).leaks["q"][-3.0]
+        rates.append(found["reid_query"].mean)
+        curve = identification_curve(test, scheme, {"q": attacker}, snr_db=-3.0, sizes=[400])["q"]
+        assert curve.overall[400] == pytest.approx(rates[-1], abs=0.1)
+    assert 0.5 < rates[0] < 0.9
+    assert rates[1] == pytest.approx(rates[0], abs=3 * (2 * rates[0] * (1 - rates[0]) / 800) ** 0.5)
+
+
 def test_a_rotation_tells_the_sinr_behind_an_mmse_equaliser():
     """The bias and error of each value are those of one link with the told amplitude."""
     scheme, symbols = keyed("rotation", False), torch.randn(4000, 2 * N, generator=g()) * 0.5**0.5
@@ -145,6 +199,16 @@ def test_in_a_mixture_all_rows_have_one_layout():
     back = to_constellation(received, csi, known.layout)
     strong = csi[:, 1:] > 0.05
     assert torch.allclose(back[strong], symbols[strong], atol=2e-2)
+    rotated = {"name": "keyed", "mode": "rotation", "key": KEY}
+    parts = [make_scheme("deepjscc", game.spec, stages=stages) for stages in ([], [rotated])]
+    exchange = next(rollout(game, Mixture(parts, mixture._choose), generator=g(3), batch_size=6))
+    heard = exchange.observed(ThreatModel(keys="with-key"), whole=True)
+    reals = 2 * game.num_symbols
+    powers = heard.csi[:, 1 + reals :].unflatten(1, (reals, reals))
+    amplitudes = heard.csi[::2, 1 : 1 + reals]
+    assert torch.equal(powers[::2], torch.diag_embed(amplitudes.square())), "nothing mixes these rows"
+    traces = heard.csi[:, 1 : 1 + reals].square().sum(1), powers.diagonal(dim1=1, dim2=2).sum(1)
+    assert (traces[0] < traces[1] - 0.1)[1::2].all() and powers[1, 0, 1] != 0
 
 
 def test_an_attacker_with_the_key_is_told_of_the_layout_and_of_denied_csi_nothing():

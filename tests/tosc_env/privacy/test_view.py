@@ -171,6 +171,31 @@ def test_within_a_budget_only_the_first_images_have_symbols(source):
         view.sample(torch.tensor([499]))
 
 
+@pytest.mark.parametrize("stages", [[], [Noise(SPEC, scale=1e-4)]], ids=["bare", "stochastic"])
+def test_a_budget_is_spent_on_images_as_mixed_as_all_of_them(stages):
+    """Law: of a sorted source a random sample (hypergeometric); images, labels and messages have one numbering."""
+    images = torch.randint(0, 256, (400, 3, 16, 16), dtype=torch.uint8, generator=g())
+    sorted_source = Source.from_arrays(images, torch.arange(400) // 100, name="sorted")
+    grants = {"candidate_queries": True, "unkeyed_encoder": True, "candidates": 400}
+    view, _ = make_view(sorted_source, stages=stages, queries=100, rules={"snr_db": 80.0}, **grants)
+    index = torch.arange(100)
+    # Of four equal classes of a hundred: standard deviation 3.8.
+    assert (view.labels(index).bincount(minlength=4) - 25).abs().max() < 4 * 3.8
+    rest = torch.arange(400)
+    assert torch.equal(view.images(rest).flatten(1).sum(1).sort().values, every(sorted_source).sort().values)
+    sent = view.encode(view.images(index))
+    reception, shown = view.sample(index)
+    symbols, bare, again = view.unkeyed(index)
+    for one in (view.symbols(index), reception.received, symbols, bare.received):
+        assert torch.allclose(one, sent, atol=0.01)
+    assert torch.equal(shown, view.images(index)) and torch.equal(again, shown)
+
+
+def every(source):
+    """The sum of all pixels of each of a source's images."""
+    return source.gather(torch.arange(len(source))).images.flatten(1).sum(1)
+
+
 def test_a_stochastic_scheme_with_a_budget_is_asked_once_per_image(source):
     """A query buys one noiseless message; asking for the same image again gives that message again."""
     view, scheme = make_view(source, Noisy, queries=25)
@@ -284,6 +309,7 @@ def test_no_name_on_a_view_leads_to_what_the_referee_has(source):
         *(
             "sample",
             "sample_repeated",
+            "sample_whole",
             "snr_db",
             "spec",
             "statistics",
@@ -460,7 +486,7 @@ def test_no_two_messages_of_a_keyed_scheme_share_a_number(source):
 
 def test_pairs_of_images_and_encrypted_symbols_are_denied_without_pairs(source):
     view, _ = keyed_view(source, keys="without-pairs", unkeyed_encoder=True)
-    for ask in (view.symbols, view.sample, view.sample_repeated):
+    for ask in (view.symbols, view.sample, view.sample_repeated, view.sample_whole):
         with refused("denies", DeniedError):
             ask(torch.arange(3))
     symbols, reception, images = view.unkeyed(torch.arange(3))

@@ -255,6 +255,19 @@ class Reversed(Stage):
         return received.flip(1)
 
 
+class Halved(Stage):
+    """The real numbers twice as large, which is no orthogonal matrix."""
+
+    def protect(self, symbols, context):
+        return 2 * symbols
+
+    def recover(self, received, csi, context):
+        return received / 2
+
+    def recover_gains(self, gains, csi, context):
+        return gains
+
+
 class ReversedWhole(Reversed):
     def recover_gains(self, gains, csi, context):
         return gains.flip(1)
@@ -303,6 +316,8 @@ BROKEN = [
     ("behind the power constraint, does not undo", NotBehindPower),
     ("recover moves values", Reversed),
     ("recover moves values", but(Negate, recover_gains=lambda self, gains, csi, context: gains.flip(1))),
+    ("does not override recover_gains", but(Negate, mixes=True)),
+    ("multiplies by no orthogonal matrix", but(Halved, mixes=True)),
     (r"must derive from tosc_env\.Stage", lambda spec: nn.Linear(1, 1)),
     ("unknown stage 'keyd', did you mean 'keyed'", lambda spec: "keyd"),
 ]
