@@ -167,7 +167,9 @@ def test_every_command_behind_the_results_is_one_that_the_parser_takes(script: P
         (folder / name).write_text(f"#!/bin/sh\n{body}\n")
         (folder / name).chmod(0o755)
     path = {"PATH": f"{folder}:{os.environ['PATH']}"}
-    subprocess.run(["sh", script, "shapes", "cifar10"], cwd=tmp_path, env=path, capture_output=True, check=True)
+    subprocess.run(
+        ["sh", script, "shapes", "cifar10"], cwd=tmp_path, env=path, capture_output=True, check=True
+    )
     commands = [written.read_text().split("\0")[:-1] for written in folder.glob("tosc.*")]
     assert len(commands) > 5
     for words in commands:

@@ -136,12 +136,6 @@ def drawn(view: View, index: Tensor, count: int) -> Tensor:
     return index[places.to(index.device)]
 
 
-def changed(view: View, index: Tensor, generator: torch.Generator) -> Tensor:
-    """Indices of images that are each changed in one of the ways that the view grants, at random."""
-    ways = torch.randint(view.augmentations, index.shape, generator=generator, device=index.device)
-    return index + ways * view.num_images
-
-
 def part_of(progress: Any, **part: str) -> Any:
     """Progress of one of several parts of the work, which the figures name first; None stays None."""
     if progress is None:

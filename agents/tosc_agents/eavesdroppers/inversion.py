@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, changed, input_width
+from tosc_agents.eavesdroppers.base import NeuralEavesdropper, attacker_inputs, input_width
 from tosc_agents.learning.precision import Precision
 from tosc_agents.networks import ImageDecoder, UNet
 from tosc_agents.perceptual import PerceptualLoss
@@ -78,7 +78,7 @@ class Inversion(NeuralEavesdropper):
             cast(Tensor, self.last.bias).copy_(torch.logit(colour))
 
         def step_loss(part: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            reception, images = view.sample(changed(view, part, generator))
+            reception, images = view.sample(part)
             rebuilt = self.network(attacker_inputs(reception.received, reception.csi, self.spec))
             error = (rebuilt - images).square().mean()
             if perceptual is None:

@@ -10,7 +10,6 @@ from torch import Tensor
 from tosc_agents.eavesdroppers.base import (
     NeuralEavesdropper,
     attacker_inputs,
-    changed,
     held_out,
     input_width,
     symbol_mlp,
@@ -77,7 +76,7 @@ class InversionMLP(NeuralEavesdropper):
         self.scale = torch.where(scale > 0, scale, torch.ones_like(scale))
 
         def step_loss(part: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            reception, images = view.sample(changed(view, part, generator))
+            reception, images = view.sample(part)
             with torch.autocast(view.device.type, enabled=False):
                 targets = (images.flatten(1) - self.mean) @ self.basis.T / self.scale
             predicted = self.network(attacker_inputs(reception.received, reception.csi, self.spec))

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from tosc_agents.eavesdroppers.base import (
     NeuralEavesdropper,
     attacker_inputs,
-    changed,
     drawn,
     held_out,
     input_width,
@@ -346,3 +345,9 @@ class Match(NeuralEavesdropper):
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         self._candidates = None  # they were embedded by other weights
         return super().load_state_dict(*args, **kwargs)
+
+
+def changed(view: View, index: Tensor, generator: torch.Generator) -> Tensor:
+    """Indices of images that are each changed in one of the ways that the view grants, at random."""
+    ways = torch.randint(view.augmentations, index.shape, generator=generator, device=index.device)
+    return index + ways * view.num_images
