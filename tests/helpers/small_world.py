@@ -133,8 +133,8 @@ def sends(message: str, key: str | None = None) -> Pipeline:
 class Heard:
     """Messages as an attacker hears them, and all that there is to know about what was sent.
 
-    Of each of R receptions ``y = h s + n`` at each antenna the likelihood of s is ``exp(<toward, s> - <power, s^2> / 2)``
-    with ``toward = sum 2 Re(conj(h) y) / N0`` and ``power = sum 2 |h|^2 / N0`` over the antennas.
+    Of a reception, ``y = h s + n`` at each antenna, the likelihood of s is ``exp(<toward, s> - <power, s^2> / 2)`` with
+    ``toward = sum 2 Re(conj(h) y) / N0`` and ``power = sum 2 |h|^2 / N0`` over the antennas.
     """
 
     reception: Reception
@@ -206,13 +206,16 @@ def fits_in_any_order(heard: Heard, words: Tensor, width: int = 1, known: Tensor
     equally likely but for ``known``, how well each place and value fit by what else is known: a permanent."""
     total = torch.zeros(len(heard.images), len(words), dtype=torch.float64)
     for toward, power, _ in heard.receptions:
-        for k, word in enumerate(words):
-            fit = toward[..., None] * word - power[..., None] * word.square() / 2  # [B, place, value]
+        y, p = (one[:, None, :, None] for one in (toward, power))
+        found = []
+        for some in words.split(max(1, 10_000 // len(toward))):
+            s = some[:, None]
+            fit = y * s - p * s.square() / 2 + known  # [B, K, place, value]
             if width == 2:
-                fit = fit.unflatten(1, (N, 2)).unflatten(3, (N, 2)).diagonal(dim1=2, dim2=4).sum(-1)
-            fit = fit + known
-            most = fit.amax(2, keepdim=True)
-            total[:, k] += permanent((fit - most).exp()).log() + most.sum((1, 2))
+                fit = fit.unflatten(2, (N, 2)).unflatten(4, (N, 2)).diagonal(dim1=3, dim2=5).sum(-1)
+            most = fit.amax(3, keepdim=True)
+            found.append(permanent((fit - most).exp()).log() + most.sum((2, 3)))
+        total += torch.cat(found, dim=1)
     return total
 
 

@@ -95,7 +95,7 @@ def told(
 
 
 def rebuilt(estimate: Callable[[Heard], Tensor]) -> Callable[[Any, Heard], Measured]:
-    """The share of the pixels' variance that is left, where of the first ones [B, K] an estimate in [-1, 1] is known."""
+    """The share of the pixels' variance that is left, where the first ones are estimated in [-1, 1], [B, K]."""
 
     def measure(attacker: Any, heard: Heard) -> Measured:
         known = estimate(heard)
@@ -153,6 +153,7 @@ class Plant:
     quick: tuple[str, ...] = ALL
     """Links that are tried without ``-m slow`` too."""
     draws: int = 2
+    count: int = COUNT
 
 
 EVEN, APART, ONE = ("awgn", "one fade"), ("no equaliser", "zf", "mmse", "colluding"), ("awgn",)
@@ -173,7 +174,9 @@ PLANTS = [
     Plant("match-query", OWN, None, 3, word, {**ASK, "receptions": 3}, {}, 0.01),
     Plant("match-query", OWN, "shuffle per_message", 8, word, {**ASK, **OPEN}, {}, 0.01),
     Plant("match-query", OWN, "rotation per_message", 8, word, {**ASK, **OPEN}, {}, 0.01, EVEN),
-    Plant("match-query", OWN, "shuffle per_message", 15, word_in_any_order, ASK, {}, 0.03, EVEN, ONE),
+    Plant(
+        "match-query", OWN, "shuffle per_message", 15, word_in_any_order, ASK, {}, 0.03, EVEN, ONE, count=150
+    ),
     Plant("match-query", "codewords", "shuffle per_message", 14, points, ASK, {}, 0.01),
     # With 128 pairs a key of eight values is nearly known, a rotation less well than an order.
     Plant("few-pairs", OWN, "shuffle fixed", 8, word, KEYS, PAIRS, 0.01),
@@ -203,7 +206,19 @@ PLANTS = [
     Plant("match", "a picture", None, 10, word, AS_THEY_ARE, MATCH, 0.05, ("awgn", "mmse"), ()),
     # Known to fall short where each use has a fade of its own: sorted values are compared as if all had met the same
     # gain; noise that an undone rotation has spread is taken to be white; and who has the key is handed no more.
-    Plant("match-query", OWN, "shuffle per_message", 15, word_in_any_order, ASK, {}, 0.12, APART, ("mmse",)),
+    Plant(
+        "match-query",
+        OWN,
+        "shuffle per_message",
+        15,
+        word_in_any_order,
+        ASK,
+        {},
+        0.12,
+        APART,
+        ("mmse",),
+        count=150,
+    ),
     Plant("match-query", OWN, "rotation per_message", 8, word, {**ASK, **OPEN}, {}, 0.15, APART, ("mmse",)),
     Plant("few-pairs", OWN, "rotation fixed", 8, word, KEYS, PAIRS, 0.15, APART, ("mmse",)),
 ]
@@ -219,19 +234,18 @@ CASES = [
 ]
 
 
-def test_every_registered_attacker_has_a_planted_leak_and_is_tried_where_nothing_leaks():
-    planted, tried = {plant.attacker for plant in PLANTS}, {*CLOSED_FORMS, *NETWORKS}
+def test_every_registered_attacker_has_a_planted_leak():
+    planted = {plant.attacker for plant in PLANTS}
     for name in OURS:
         assert name in planted, (
-            f"say in PLANTS what the attacker {name!r} is for, and at which rate it opens it"
+            f"say in PLANTS what the attacker {name!r} is for, and what is the best it can do"
         )
-        assert name in tried, f"the attacker {name!r} is tried nowhere where nothing leaks"
 
 
 def measured(plant: Plant, link: str) -> Measured:
     """What the attacker finds of each message, what the best answer does, and what no answer does."""
     scheme = sends(plant.message, plant.key)
-    train, test = games(link, scheme, plant.snr_db)
+    train, test = games(link, scheme, plant.snr_db, plant.count)
     threat = ThreatModel(colluding=link == "colluding", **plant.threat)
     attacker, _ = fit_eavesdropper(plant.attacker, train, scheme, threat=threat, options=plant.options)
     known = attacker.fitted_under
@@ -254,23 +268,23 @@ def within(values: Tensor) -> tuple[float, float]:
     return float(values.double().mean()), Z * float(values.double().std()) / len(values) ** 0.5
 
 
-@pytest.mark.parametrize("snr_db", [6.0, 12.0])
-def test_a_single_pair_of_a_held_order_says_what_the_mean_over_all_orders_says(snr_db):
-    """Law: over AWGN, where the pair is heard at; its fit at each place and value goes with the message's own."""
-    scheme = sends(OWN, "shuffle fixed")
-    train, test = games("awgn", scheme, snr_db, count=100)
+def test_a_single_pair_of_a_held_order_says_what_the_mean_over_all_orders_says():
+    """Law: the pair's fit at each place and value goes with the message's own, over AWGN, where it was heard at."""
+    scheme, noise = sends(OWN, "shuffle fixed"), 10**-0.6 / 2
+    train, test = games("awgn", scheme, 6.0, count=50)
     differences = []
-    for seed in range(8):
+    for seed in range(6):
         view = Overheard(View(train, scheme, ThreatModel(**KEYS), seeded(seed)))
         attacker = make_eavesdropper("few-pairs", view.spec, pairs=1)
         attacker.fit(view, generator=seeded(seed))
+        attacker.kind = "permutation"  # which one pair of eight values does not always tell
         heard = sw.hear(test, scheme, ThreatModel(), seed=seed)
-        y, s = (one.double() for one in (view.heard[0], view.unkeyed(torch.tensor([0]))[0][0]))
-        known = (y[:, None] * s - s.square() / 2) / (10 ** (-snr_db / 10) / 2)
+        y, s = (one[0].double() for one in (view.heard, view.unkeyed(torch.tensor([0]))[0]))
+        known = (y[:, None] * s - s.square() / 2) / noise
         theirs, best, _ = identified(partial(fits_in_any_order, known=known))(attacker, heard)
         differences.append(theirs - best)
     off, interval = within(torch.cat(differences))
-    assert abs(off) <= interval + 0.02, "the mean over all orders is approximated"
+    assert abs(off) <= interval + 0.01, "which is approximated"
 
 
 class Overheard:
@@ -387,7 +401,35 @@ NETWORKS = {
     **{name: {"base_attack_kwargs": BASES} for name in ("codebook", "sorted", "denoise", "unshuffle")},
 }
 DRAWS, CLOSE_DB = 2, 0.05
-"""Draws of the noise, and how far above the mean image is not above it: one pixel of 16 that is known is 0.28 dB."""
+"""Draws of the noise, and how far above the PSNR of grey is not above it: one pixel of 16 that is known is 0.28 dB."""
+
+
+def test_every_registered_attacker_is_tried_where_nothing_leaks():
+    known = {**CLOSED_FORMS, **NETWORKS}
+    left = set(OURS)
+    for (message, key), (link, grants) in itertools.product(SILENT.values(), THREATS.values()):
+        scheme = sends(message, key)
+        view = View(games(link, scheme, 8.0)[0], scheme, ThreatModel(**grants), seeded())
+        left -= {name for name in left & known.keys() if accepts(name, known[name], view)}
+    assert not left, "say in CLOSED_FORMS or NETWORKS how they are fitted, and in SILENT or THREATS where"
+
+
+def accepts(name: str, options: dict[str, Any], view: View) -> bool:
+    return make_eavesdropper(name, view.spec, **options).refusal(view) is None
+
+
+def test_what_is_no_chance_is_told():
+    scheme = sends("a picture")
+    train, test = games("awgn", scheme, 8.0)
+    fitted = {
+        name: fit_eavesdropper(name, train, scheme, threat=ThreatModel(**KEYS))[0]
+        for name in ("mean-image", "linear", "match-query")
+    }
+    assert set(false_alarms(test, scheme, fitted, seed=0)) == {
+        "linear: psnr_db",
+        "linear: reid_pixels",
+        "match-query: reid_query",
+    }
 
 
 @pytest.mark.parametrize(
@@ -407,7 +449,7 @@ def test_where_nothing_leaks_all_is_chance(silent, threat, attackers):
     fitted = {
         name: fit_eavesdropper(name, train, scheme, threat=granted, options=options)[0]
         for name, options in attackers.items()
-        if make_eavesdropper(name, view.spec, **options).refusal(view) is None
+        if accepts(name, options, view)
     }
     assert len(fitted) >= 2
     alarms = false_alarms(test, scheme, fitted, seed=0)
@@ -417,23 +459,22 @@ def test_where_nothing_leaks_all_is_chance(silent, threat, attackers):
 
 def false_alarms(test: Game, scheme: Any, attackers: dict[str, Any], seed: int) -> dict[str, float]:
     """All figures that lie outside of the interval around chance, by attacker and figure."""
-    how = {"seeds": DRAWS, "seed": seed, "with_ssim": False, "candidates": COUNT}
+    how = {"seeds": DRAWS, "seed": seed, "with_ssim": False, "with_floors": False, "candidates": COUNT}
     result = evaluate(test, scheme, attackers, snr_db=(8.0,), **how)
-    floor = result.floors["mean-image"]["psnr_db"]
     found = {}
     for who, rows in result.leaks.items():
         for figure, share in next(iter(rows.values())).items():
-            low, high = interval_of_chance(figure, result.chance.get(figure, 1 / COUNT), floor)
+            low, high = interval_of_chance(figure, result.chance.get(figure, 1 / COUNT))
             if not low <= share.mean <= high:
                 found[f"{who}: {figure}"] = share.mean
     return found
 
 
-def interval_of_chance(figure: str, chance: float, floor: float) -> tuple[float, float]:
+def interval_of_chance(figure: str, chance: float) -> tuple[float, float]:
     """From and up to which value a figure is chance."""
     kind, _, of = figure.partition("_")
     if kind == "psnr":
-        return -math.inf, floor + CLOSE_DB if figure == "psnr_db" else math.inf
+        return -math.inf, CLOSE_DB - 20 * math.log10(sw.SPREAD) if figure == "psnr_db" else math.inf
     count = DRAWS * COUNT
     if kind == "reid":
         low, high = binom(count, chance).ppf([0.0005, 0.9995]) / count
