@@ -24,16 +24,16 @@ class Sorted(TransformedAttack):
     columns                     not changed by
     ==========================  =======================================================================
     2n sorted values            any permutation of the reals
-    2n shares that they kept    the same; over a fading link alone
     2n sorted absolute values   the same, with signs flipped at will
     n sorted magnitudes         any permutation, rotation or reflection of the complex symbols
+    2n shares, where it fades   any permutation: what each of the sorted values has kept of what was sent
     M shares of the points      any permutation of the symbols of a discrete scheme (all there is to know)
     M shares of ``|I|, |Q|``    the same, with signs flipped at will
     ==========================  =======================================================================
 
-    Over a fading link they are those of MMSE estimates, whatever the channel's equaliser, and beside each sorted value
-    stands ``g^2 / (g^2 + N0)`` of the amplitude g that it has met. How often a point was sent is the sum of its
-    posterior probabilities.
+    Over a fading link they are those of MMSE estimates, whatever the channel's equaliser, and what a value has kept is
+    ``g^2 / (g^2 + N0)`` of the amplitude g that it has met. How often a point was sent is the sum of its posterior
+    probabilities.
 
     A fresh permutation for each message leaves these as they were. They are also the same with and without the key:
     where the threat model gives no pairs of images and encrypted symbols, but the encoder without its key, the attack
