@@ -22,7 +22,7 @@ import torch
 from links import seeded
 from scipy.special import comb, erfc
 from scipy.stats import binom, gamma, norm
-from small_world import LABELS, Heard, N, fits, fits_in_any_order, points_in_any_order, sends, world
+from small_world import LABELS, Heard, N, fits, fits_in_any_order, sends, world
 from torch import Tensor
 from tosc_agents.training.evaluate import evaluate
 from tosc_agents.training.fit_eavesdropper import fit_eavesdropper
@@ -127,10 +127,13 @@ READS = {"base_attacks": ["label"], "base_attack_kwargs": {"label": MLP}}
 PAIRS = {"pairs": 128}
 
 PIX, OWN, LABEL = "a block of pixels", "the image's own word", "the label's word"
+SHUFFLE, ROTATION = "shuffle per_message", "rotation per_message"
 block, signs, codewords = map(rebuilt, (sw.linear_estimate, sw.best_estimate, sw.mean_codewords))
-word, word_in_any_order, points = map(identified, (fits, fits_in_any_order, points_in_any_order))
+word, word_in_any_order, points_in_any_order = map(
+    identified, (fits, fits_in_any_order, sw.points_in_any_order)
+)
 label, label_in_any_order = (told(mean_power(LABELS), sw.label, by) for by in (fits, fits_in_any_order))
-label_points = told(sw.POINTS[sw.LABEL_POINTS].flatten(1), sw.label, points_in_any_order)
+label_points = told(sw.POINTS[sw.LABEL_POINTS].flatten(1), sw.label, sw.points_in_any_order)
 sign = told(mean_power(torch.tensor([[-1.0], [1.0]]).expand(2, 2 * N)), sw.rare)
 
 
@@ -151,76 +154,51 @@ class Plant:
     slack: float
     links: tuple[str, ...] = ALL
     quick: tuple[str, ...] = ALL
-    """Links that are tried without ``-m slow`` too."""
+    """The links that are tried without ``-m slow`` too."""
     draws: int = 2
     count: int = COUNT
 
 
-EVEN, APART, ONE = ("awgn", "one fade"), ("no equaliser", "zf", "mmse", "colluding"), ("awgn",)
+EVEN, APART, ONE, TWO_LINKS = ALL[:2], ALL[2:], ("awgn",), ("awgn", "mmse")
 PLANTS = [
     # The moments are those of 4,000 images: 0.005 of the variance.
     Plant("mean-image", PIX, None, 8, rebuilt(nothing), {}, {}, 0.005),
     Plant("linear", PIX, None, 8, block, {}, {}, 0.005),
-    Plant("linear", PIX, "shuffle per_message", 8, block, OPEN, {}, 0.005),
-    Plant("linear", PIX, "rotation per_message", 8, block, OPEN, {}, 0.005),
+    Plant("linear", PIX, SHUFFLE, 8, block, OPEN, {}, 0.005),
+    Plant("linear", PIX, ROTATION, 8, block, OPEN, {}, 0.005),
     Plant("denoise", PIX, None, 3, block, {"receptions": 3}, LINEAR, 0.005),
     Plant("unshuffle", PIX, "shuffle fixed", 8, block, BARE, LINEAR, 0.005),
     Plant("unshuffle", PIX, "shuffle+signs fixed", 8, block, BARE, LINEAR, 0.005),
     Plant("unshuffle", PIX, "rotation fixed", 8, block, BARE, LINEAR, 0.005),
     Plant("codebook", "codewords", None, 10, codewords, {}, LINEAR, 0.005),
-    Plant("codebook", "codewords", "shuffle per_message", 10, codewords, OPEN, LINEAR, 0.005),
+    Plant("codebook", "codewords", SHUFFLE, 10, codewords, OPEN, LINEAR, 0.005),
     # Which comparison is best is chosen by 500 images; an unknown order is the likeliest one, not the mean over all.
     Plant("match-query", OWN, None, 8, word, ASK, {}, 0.01),
     Plant("match-query", OWN, None, 3, word, {**ASK, "receptions": 3}, {}, 0.01),
-    Plant("match-query", OWN, "shuffle per_message", 8, word, {**ASK, **OPEN}, {}, 0.01),
-    Plant("match-query", OWN, "rotation per_message", 8, word, {**ASK, **OPEN}, {}, 0.01, EVEN),
-    Plant(
-        "match-query", OWN, "shuffle per_message", 15, word_in_any_order, ASK, {}, 0.03, EVEN, ONE, count=150
-    ),
-    Plant("match-query", "codewords", "shuffle per_message", 14, points, ASK, {}, 0.01),
+    Plant("match-query", OWN, SHUFFLE, 8, word, {**ASK, **OPEN}, {}, 0.01),
+    Plant("match-query", OWN, ROTATION, 8, word, {**ASK, **OPEN}, {}, 0.01, EVEN),
+    Plant("match-query", OWN, SHUFFLE, 15, word_in_any_order, ASK, {}, 0.03, EVEN, count=150),
+    Plant("match-query", "codewords", SHUFFLE, 14, points_in_any_order, ASK, {}, 0.01),
     # With 128 pairs a key of eight values is nearly known, a rotation less well than an order.
     Plant("few-pairs", OWN, "shuffle fixed", 8, word, KEYS, PAIRS, 0.01),
     Plant("few-pairs", OWN, "shuffle+signs fixed", 8, word, KEYS, PAIRS, 0.01),
     Plant("few-pairs", OWN, "rotation fixed", 8, word, KEYS, PAIRS, 0.03, EVEN),
     # What is learnt in 400 or 600 steps of small networks.
-    Plant("label", LABEL, None, 0, label, {}, MLP, 0.02, ALL, ONE, draws=4),
-    Plant("label", LABEL, "shuffle fixed", 0, label, {}, MLP, 0.02, ALL, (), draws=4),
-    Plant("attribute", "the attribute's sign", None, -6, sign, {}, MLP, 0.02, ALL, ONE, draws=4),
-    Plant("sorted", LABEL, "shuffle per_message", 6, label_in_any_order, {}, READS, 0.02, ALL, ONE, draws=4),
-    Plant(
-        "sorted",
-        "the label's points",
-        "shuffle per_message",
-        6,
-        label_points,
-        {},
-        READS,
-        0.02,
-        ALL,
-        (),
-        draws=4,
-    ),
-    Plant("inversion-mlp", PIX, None, 3, signs, AS_THEY_ARE, {**MLP, "components": 16}, 0.02, ALL, ONE),
-    Plant("inversion", PIX, None, 3, signs, AS_THEY_ARE, CNN, 0.02, ("awgn", "mmse"), ()),
-    Plant("inversion-unet", PIX, None, 3, signs, AS_THEY_ARE, UNET, 0.02, ("awgn", "mmse"), ()),
-    Plant("match", "a picture", None, 10, word, AS_THEY_ARE, MATCH, 0.05, ("awgn", "mmse"), ()),
+    Plant("label", LABEL, None, 0, label, {}, MLP, 0.02, quick=ONE, draws=4),
+    Plant("label", LABEL, "shuffle fixed", 0, label, {}, MLP, 0.02, quick=(), draws=4),
+    Plant("attribute", "the attribute's sign", None, -6, sign, {}, MLP, 0.02, quick=ONE, draws=4),
+    Plant("sorted", LABEL, SHUFFLE, 6, label_in_any_order, {}, READS, 0.02, quick=ONE, draws=4),
+    Plant("sorted", "the label's points", SHUFFLE, 6, label_points, {}, READS, 0.02, quick=(), draws=4),
+    Plant("inversion-mlp", PIX, None, 3, signs, AS_THEY_ARE, {**MLP, "components": 16}, 0.02, quick=ONE),
+    Plant("inversion", PIX, None, 3, signs, AS_THEY_ARE, CNN, 0.02, TWO_LINKS, quick=()),
+    Plant("inversion-unet", PIX, None, 3, signs, AS_THEY_ARE, UNET, 0.02, TWO_LINKS, quick=()),
+    Plant("match", "a picture", None, 10, word, AS_THEY_ARE, MATCH, 0.05, TWO_LINKS, quick=()),
+    Plant("match", "codewords", None, 6, word, AS_THEY_ARE, MATCH, 0.05, TWO_LINKS, quick=()),
     # Known to fall short where each use has a fade of its own: sorted values are compared as if all had met the same
     # gain; noise that an undone rotation has spread is taken to be white; and who has the key is handed no more.
-    Plant(
-        "match-query",
-        OWN,
-        "shuffle per_message",
-        15,
-        word_in_any_order,
-        ASK,
-        {},
-        0.12,
-        APART,
-        ("mmse",),
-        count=150,
-    ),
-    Plant("match-query", OWN, "rotation per_message", 8, word, {**ASK, **OPEN}, {}, 0.15, APART, ("mmse",)),
-    Plant("few-pairs", OWN, "rotation fixed", 8, word, KEYS, PAIRS, 0.15, APART, ("mmse",)),
+    Plant("match-query", OWN, SHUFFLE, 15, word_in_any_order, ASK, {}, 0.12, APART, quick=(), count=150),
+    Plant("match-query", OWN, ROTATION, 8, word, {**ASK, **OPEN}, {}, 0.15, APART),
+    Plant("few-pairs", OWN, "rotation fixed", 8, word, KEYS, PAIRS, 0.15, APART),
 ]
 CASES = [
     pytest.param(
@@ -366,8 +344,8 @@ SILENT = {
     "one message": ("nothing", None),
     "one message under a held key": ("nothing", "rotation fixed"),
     "the same points": ("the same points", None),
-    "a rotation of each message": (OWN, "rotation per_message"),
-    "a shuffle of the same points": ("the same points in an own order", "shuffle per_message"),
+    "a rotation of each message": (OWN, ROTATION),
+    "a shuffle of the same points": ("the same points in an own order", SHUFFLE),
 }
 THREATS: dict[str, tuple[str, dict[str, Any]]] = {
     "usual": ("awgn", {}),
@@ -387,7 +365,7 @@ CLOSED_FORMS = {
     "few-pairs": {"pairs": 32},
     **dict.fromkeys(("codebook", "sorted", "denoise", "unshuffle"), LINEAR),
 }
-SHORT = {"steps": 100}
+SHORT = {"steps": 100, "batch_size": 50}
 BASES = {
     "inversion-mlp": {**MLP, "components": 16, **SHORT},
     "label": {**MLP, **SHORT},
@@ -451,7 +429,7 @@ def test_where_nothing_leaks_all_is_chance(silent, threat, attackers):
         for name, options in attackers.items()
         if accepts(name, options, view)
     }
-    assert len(fitted) >= 2
+    assert fitted
     alarms = false_alarms(test, scheme, fitted, seed=0)
     again = false_alarms(test, scheme, fitted, seed=1) if alarms else {}
     assert not {who: (alarms[who], again[who]) for who in alarms.keys() & again.keys()}
