@@ -625,6 +625,21 @@ def test_over_fading_statistics_are_those_of_estimates_whatever_the_equaliser(so
     assert float(shares.amax(1).mean()) > 1.5 / 16, "without CSI the points are counted all the same"
 
 
+def test_over_fading_each_sorted_value_comes_with_what_it_has_kept(source):
+    """Law: value and share are those of one channel use, whatever the order, and 0 where the fades are not told."""
+    _, game, scheme = view_of(source, channel=Rayleigh(coherence=1))
+    attacker = transformed("sorted", game.spec, kwargs=TINY)
+    received, csi, _ = receptions(game, scheme, source)
+    power = csi[:, 1:].unflatten(1, (N, 2)).square().sum(2).repeat_interleave(2, dim=1)
+    kept = power / (power + noise_power(csi[:, :1]))
+    found = attacker.features(received, csi)
+    values, order = received.sort(1)
+    assert torch.equal(found[:, : 2 * N], values)
+    assert torch.allclose(found[:, 5 * N : 7 * N], kept.gather(1, order), atol=1e-5)
+    attacker.options["usual_snr_db"] = 12.0
+    assert not attacker.features(received, torch.zeros_like(csi))[:, 5 * N : 7 * N].any()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("keys", ["with-pairs", "without-pairs"])
 def test_sorted_values_see_through_a_key_for_each_message(source, test_source, floor, keys):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tosc_agents.eavesdroppers.likelihoods import codeword_posteriors, known_csi, usual_snr_db
 from tosc_agents.eavesdroppers.transformed import BASE_ATTACKS, TransformedAttack
-from tosc_env.channels.base import aligned
+from tosc_env.channels.base import aligned, noise_power
 from tosc_env.modulation import constellation_for, constellation_points, hard_decision
 from tosc_env.options import check_count
 from tosc_env.privacy.view import View
@@ -26,12 +26,14 @@ class Sorted(TransformedAttack):
     2n sorted values            any permutation of the reals
     2n sorted absolute values   the same, with signs flipped at will
     n sorted magnitudes         any permutation, rotation or reflection of the complex symbols
+    2n shares, where it fades   any permutation: what each of the sorted values has kept of what was sent
     M shares of the points      any permutation of the symbols of a discrete scheme (all there is to know)
     M shares of ``|I|, |Q|``    the same, with signs flipped at will
     ==========================  =======================================================================
 
-    Over a fading link they are those of MMSE estimates, whatever the channel's equaliser. How often a point was sent is
-    the sum of its posterior probabilities.
+    Over a fading link they are those of MMSE estimates, whatever the channel's equaliser, and what a value has kept is
+    ``g^2 / (g^2 + N0)`` of the amplitude g that it has met. How often a point was sent is the sum of its posterior
+    probabilities.
 
     A fresh permutation for each message leaves these as they were. They are also the same with and without the key:
     where the threat model gives no pairs of images and encrypted symbols, but the encoder without its key, the attack
@@ -68,28 +70,34 @@ class Sorted(TransformedAttack):
         if points:
             constellation_for(points)
         check_count(measured, "measured", 2)
-        width = 5 * spec.num_symbols + 2 * points
+        width = _width(spec, points)
         own: dict[str, Any] = {"points": points, "measured": measured, "usual_snr_db": usual_snr_db}
         super().__init__(spec, width, base_attacks, base_attack_kwargs, **own)
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
 
     def features(self, received: Tensor, csi: Tensor) -> Tensor:
-        """The statistics as they are, [B, 5n + 2M]."""
+        """The statistics as they are, [B, 5n + 2M], over a fading link [B, 7n + 2M]."""
         csi = known_csi(csi[:, : self.spec.num_csi], self.options["usual_snr_db"])
+        kept = torch.zeros_like(received)
         if csi.shape[1] > 1:
             received, csi = aligned(received, csi, self.spec.layout)
+            power = csi[:, 1:].square()
+            kept = power / (power + noise_power(csi[:, :1]))
         sizes = received.abs()
         magnitudes = received.unflatten(1, (-1, 2)).square().sum(2).sqrt()
-        parts = [part.sort(1).values for part in (received, sizes, magnitudes)]
+        values, order = received.sort(1)
+        parts = [values, *(part.sort(1).values for part in (sizes, magnitudes))]
+        if self.spec.num_csi > 1:
+            parts.append(kept.gather(1, order))
         count = self.options["points"]
         if count:
             points = constellation_points(constellation_for(count), received.device)
             likely = codeword_posteriors(received, csi, CSILayout(aligned=True), points)
             shares = likely.exp().mean(1)
             # Signs flipped at will leave together what has the same |I| and |Q|.
-            kept = hard_decision(torch.view_as_real(points).abs().flatten()[None], points)[0].long()
-            parts += [shares, torch.zeros_like(shares).index_add_(1, kept, shares)]
+            unsigned = hard_decision(torch.view_as_real(points).abs().flatten()[None], points)[0].long()
+            parts += [shares, torch.zeros_like(shares).index_add_(1, unsigned, shares)]
         return torch.cat(parts, dim=1)
 
     def transform(self, received: Tensor, csi: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +107,7 @@ class Sorted(TransformedAttack):
         points = view.constellation if view.threat.codebook else None
         count = 0 if points is None else len(points)
         if count != self.options["points"]:
-            self.rebuild(5 * self.spec.num_symbols + 2 * count, generator, points=count)
+            self.rebuild(_width(self.spec, count), generator, points=count)
         self.options = {**self.options, "usual_snr_db": usual_snr_db(view)}
         total = min(self.options["measured"], view.num_images)
         index = torch.arange(total, device=view.device)
@@ -121,3 +129,8 @@ class Sorted(TransformedAttack):
 
     def _sample(self, view: View, index: Tensor) -> tuple[Reception, Tensor]:
         return view.sample(index) if self.from_pairs(view) else view.unkeyed(index)[1:]
+
+
+def _width(spec: SystemSpec, points: int) -> int:
+    """How many statistics there are."""
+    return (7 if spec.num_csi > 1 else 5) * spec.num_symbols + 2 * points
