@@ -613,3 +613,28 @@ def test_what_is_heard_at_another_node_or_time_helps_nobody_by_its_place(game):
     ):
         alone, pooled = (play(Pool(game, pixels, remembers)) for remembers in (False, True))
         assert pooled <= alone + 0.02
+
+
+def test_candidates_are_of_all_classes_though_the_source_is_sorted_by_class(game, scheme):
+    """Law: each gallery is a random sample of the test images, whatever their order: 40 of 120 hold 10 classes."""
+    whole = game.source.gather(torch.arange(COUNT))
+    order = whole.labels.argsort(stable=True)
+    images = (whole.images[order] * 255).round().to(torch.uint8).numpy()
+    train = make_source("shapes", half="system", num_images=COUNT, size=16)
+    source = Source.from_arrays(
+        images, whole.labels[order].numpy(), name="sorted", split="test", training=train
+    )
+    seen = []
+
+    class Looks(Oracle):
+        def match(self, received, csi, candidates):
+            which = torch.cdist(candidates.flatten(1), whole.images[order].flatten(1)).argmin(1)
+            seen.append(whole.labels[order][which])
+            return super().match(received, csi, candidates)
+
+    sorted_game = game.with_rules(source=source)
+    result = evaluate(
+        sorted_game, scheme, {"looks": Looks(sorted_game, scheme)}, snr_db=(CLEAR,), seeds=1, candidates=40
+    )
+    assert len(seen) == 3 and all(len(labels.unique()) >= 8 for labels in seen)
+    assert result.leaks["looks"][CLEAR]["reid_match"].mean == pytest.approx(1.0)

@@ -225,12 +225,14 @@ def evaluate(
     # A stream for each SNR and seed. The images are outermost, so that an attacker may remember candidates.
     seed = secrets.randbits(63) if seed is None else seed
     secret = secret_of(pipeline, seed)
+    # In a random order: where a source is sorted, images that follow each other are candidates of one class.
+    shown = torch.randperm(count, generator=stream(secret, "images", 0)).to(game.device)
     draws: list[_Draw] = []
     for snr_b, snr_e in pairs:
         at_snr = game.with_rules(snr_db=snr_b, eavesdropper_snr_db=snr_e, nodes=everybody)
         for number in range(seeds):
             noise = stream(secret, "noise", number, game.device)
-            sent = rollout(at_snr, pipeline, generator=noise, batch_size=candidates)
+            sent = rollout(at_snr, pipeline, generator=noise, index=shown, batch_size=candidates)
             draws.append(_Draw(noise, sent, with_ssim and (ssim_seeds is None or number < ssim_seeds)))
     for place, exchanges in enumerate(zip(*(draw.sent for draw in draws), strict=True)):
         # Whoever rebuilds or infers has not yet been shown these images as candidates, nor what others were handed.
@@ -240,7 +242,7 @@ def evaluate(
         size = len(exchanges[0].round.targets)
         end = place * candidates + size
         order = torch.randperm(candidates, generator=stream(secret, "candidates", place)).to(game.device)
-        gallery = game.source.gather(end - candidates + order).images
+        gallery = game.source.gather(shown[end - candidates + order]).images
         truth = order.argsort()[-size:]
         for number, (draw, exchange) in enumerate(zip(draws, exchanges, strict=True)):
             if points is not None:
