@@ -311,7 +311,7 @@ def bits(curves: Mapping[str, Mapping[str, dict[int, float]]]) -> list[list[str]
             (name, f"{name}, within the class"), Curve(**curve).bits().values(), strict=True
         ):
             if found:
-                lines.append([who, *(f"{found[size]:.2f}" if size in found else "" for size in sizes)])
+                lines.append([who, *(f"{found[size]:z.2f}" if size in found else "" for size in sizes)])
     return lines
 
 
