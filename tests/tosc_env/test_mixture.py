@@ -168,14 +168,10 @@ def test_it_is_evaluated_attacked_and_played_like_any_scheme(source, schemes):
     game = Game(source, eavesdropper_snr_db=12.0)
     attacker, _ = fit_eavesdropper("linear", game, mixture)
     figures = evaluate(game, mixture, {"linear": attacker}, seeds=1, candidates=ROWS, with_ssim=False)
-    right = torch.cat(
-        [
-            game.task.score(e.logits().argmax(1), e.round.targets)
-            for e in rollout(
-                game, mixture, generator=stream(secret_of(mixture, 0), "noise", 0), batch_size=ROWS
-            )
-        ]
-    )
+    secret = secret_of(mixture, 0)
+    shown = torch.randperm(len(source), generator=stream(secret, "images", 0))
+    sent = rollout(game, mixture, generator=stream(secret, "noise", 0), index=shown, batch_size=ROWS)
+    right = torch.cat([game.task.score(e.logits().argmax(1), e.round.targets) for e in sent])
     assert figures.accuracy[12.0].mean == pytest.approx(float(right.mean()))
     assert figures.leaks["linear"][12.0]["psnr_db"].mean > 0
     view = View(game, mixture, ThreatModel(keys="with-key"), torch.Generator().manual_seed(0))

@@ -111,13 +111,13 @@ def held_out(view: View) -> tuple[Tensor, Tensor]:
     """
     total = view.num_images
     count = min(1000, max(100, total // 20), total // 4)
-    index = torch.arange(total, device=view.device)
+    index = torch.arange(total)
     if not count:
-        return index, index
+        return index.to(view.device), index.to(view.device)
     held = drawn(view, index, count)
     kept = torch.ones(total, dtype=torch.bool)
-    kept[held.cpu()] = False
-    return index[kept.to(view.device)], held
+    kept[held] = False
+    return index[kept].to(view.device), held.to(view.device)
 
 
 def drawn(view: View, index: Tensor, count: int) -> Tensor:
@@ -128,7 +128,7 @@ def drawn(view: View, index: Tensor, count: int) -> Tensor:
         return index
     mixed = torch.randperm(total, generator=torch.Generator().manual_seed(0))
     if view.threat.labels:
-        labels = torch.cat([view.labels(part).cpu() for part in index.split(view.batch_size)])
+        labels = torch.cat([view.labels(part.to(view.device)).cpu() for part in index.split(view.batch_size)])
         kinds = labels.unique(dim=0, return_inverse=True)[1]
         mixed = mixed[kinds[mixed].argsort(stable=True)]
     # At equal distances, from label to label without starting again.

@@ -125,10 +125,10 @@ def test_who_knows_the_source_and_the_seed_predicts_neither_noise_nor_order():
         game, scheme, {"knowing": knowing}, snr_db=(0.0,), seeds=1, with_floors=False, with_ssim=False
     )
     count, played = len(game.source), game.with_rules(snr_db=0.0, eavesdropper_snr_db=0.0)
-    index = torch.arange(count)
+    secret = secret_of(as_pipeline(scheme), 0)
+    index = torch.randperm(count, generator=stream(secret, "images", 0))
     context = game.context(game.draw(count, index=index))
     sent = as_pipeline(scheme).constrain(as_pipeline(scheme).send(game.source, index, context), context)
-    secret = secret_of(as_pipeline(scheme), 0)
     shown = torch.randperm(count, generator=stream(f"{secret} 0", "rows", 0))
     noise = knowing.heard[0][shown.argsort()] - sent
 
