@@ -233,9 +233,8 @@ def _leaks(evaluation: Evaluation, part: Sequence[str], *, interval: bool) -> li
         for snr, figures in by_snr.items()
     ]
     for name, floor in evaluation.floors.items():
-        known = {column: Figure(floor[column], math.nan) for column in HEADINGS if column in floor}
-        cells = {column: _leak(figure, column, False) for column, figure in known.items()}
-        cells.pop("psnr_clipped_db", None)
+        known: dict[str, float] = {column: floor[column] for column in ("psnr_db", "ssim") if column in floor}
+        cells = {column: _leak(Figure(value, math.nan), column, False) for column, value in known.items()}
         found.append((f"{name} (floor)", "", cells))
     chances = {figure: f"{share:.1%}" for figure, share in evaluation.chance.items()}
     found.append(("best constant answer", "", chances))

@@ -117,7 +117,7 @@ def nothing(heard: Heard) -> Tensor:
 ASK, BARE, OPEN = {"candidate_queries": True}, {"unkeyed_encoder": True}, {"keys": "with-key"}
 KEYS = {**ASK, **BARE}
 AS_THEY_ARE = {"queries": TRAIN}
-"""No changed copies of images, from which match learns: shifted ones have rows twice, and no image of this world has."""
+"""No changed copies of images, from which match learns: shifted ones have rows twice, and no image here does."""
 MLP = {"width": 64, "steps": 400, "batch_size": 250, "dropout": 0.0, "learning_rate": 5e-3}
 CNN = {"widths": (16, 16, 8, 8), "steps": 600, "batch_size": 100}
 UNET = {"widths": (8, 16), "steps": 600, "batch_size": 100}

@@ -208,9 +208,10 @@ def rotation_scores(known: Rotation, received: Tensor, own: Tensor, candidates: 
     mean, reals = x @ known.mean, x.shape[1]
     # Of the candidates' mean: by their energy, which the game makes the same, they differ little.
     left = ((x @ known.sent) * x).sum(1).mean() * known.heard
+    one = torch.eye(reals, dtype=x.dtype, device=x.device)
     rows, found = max(1, AT_ONCE // (reals * max(x.shape))), []
     for y, w in zip(received.split(rows), scale.split(rows), strict=True):
-        whole = torch.eye(reals, out=torch.empty_like(left)) + w[:, :, None] * left * w[:, None]
+        whole = one + w[:, :, None] * left * w[:, None]
         factor, _ = torch.linalg.cholesky_ex(whole)
         inverse = w[:, :, None] * torch.cholesky_inverse(factor) * w[:, None]
         weighted = (inverse @ y[..., None])[..., 0]  # [R, D]
