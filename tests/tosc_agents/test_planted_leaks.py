@@ -225,9 +225,8 @@ def measured(plant: Plant, link: str) -> Measured:
     threat = ThreatModel(colluding=link == "colluding", **plant.threat)
     attacker, _ = fit_eavesdropper(plant.attacker, train, scheme, threat=threat, options=plant.options)
     known = attacker.fitted_under
-    return plant.measure(
-        attacker, sw.hear(test, scheme, known, repeated=attacker.repeated, draws=plant.draws)
-    )
+    told = {"repeated": attacker.repeated, "whole": attacker.whole_csi}
+    return plant.measure(attacker, sw.hear(test, scheme, known, draws=plant.draws, **told))
 
 
 @pytest.mark.parametrize(("plant", "link"), CASES)
@@ -248,18 +247,27 @@ def test_a_single_pair_of_a_held_order_says_what_the_mean_over_all_orders_says()
     """Law: the pair's fit at each place and value goes with the message's own, over AWGN, where it was heard at."""
     scheme, noise = sends(OWN, "shuffle fixed"), 10**-0.6 / 2
     train, test = games("awgn", scheme, 6.0, count=50)
-    differences = []
-    for seed in range(6):
+    differences, gained = [], []
+    for seed in range(8):
         view = Overheard(View(train, scheme, ThreatModel(**KEYS), seeded(seed)))
         attacker = make_eavesdropper("few-pairs", view.spec, pairs=1)
         attacker.fit(view, generator=seeded(seed))
         heard = sw.hear(test, scheme, ThreatModel(), seed=seed)
-        y, s = (one[0].double() for one in (view.heard, view.unkeyed(torch.tensor([0]))[0]))
+        y, s = (one[0].double() for one in (view.heard, view.unkeyed(view.index)[0]))
         known = (y[:, None] * s - s.square() / 2) / noise
-        theirs, best, _ = identified(partial(fits_in_any_order, known=known))(attacker, heard)
+        measure, kinds = identified(partial(fits_in_any_order, known=known)), attacker._known
+        over_kinds = measure(attacker, heard)[0].double()
+        attacker._known = [one for one in kinds if one[0] == attacker.kind]
+        likeliest = measure(attacker, heard)[0].double()
+        attacker._known = [one for one in kinds if one[0] == "permutation"]
+        theirs, best, _ = measure(attacker, heard)
         differences.append(theirs - best)
+        gained.append(over_kinds - likeliest)
     off, interval = within(torch.cat(differences))
     assert abs(off) <= interval + 0.01, "which is approximated"
+    assert float(torch.cat(gained).mean()) >= 0, (
+        "the mean over kinds of keys is no worse than the likeliest kind"
+    )
 
 
 class Overheard:
@@ -273,7 +281,7 @@ class Overheard:
 
     def sample(self, index: Tensor) -> Any:
         reception, images = self._view.sample(index)
-        self.heard = reception.received
+        self.index, self.heard = index, reception.received
         return reception, images
 
 

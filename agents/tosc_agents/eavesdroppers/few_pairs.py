@@ -171,11 +171,18 @@ def known_rotation(symbols: Tensor, heard: Tensor, noise: Tensor) -> Rotation:
     s, y = symbols.double(), heard.double()
     weight = 1 / noise.double().expand_as(y)
     mean = y.new_zeros(s.shape[1], s.shape[1])
-    for level in [weight.amax(1, keepdim=True)] * STEPS + [weight.mean(1, keepdim=True)]:
-        x = s @ mean
-        u, f, v = torch.linalg.svd(s.T @ (weight * y + (level - weight) * x))
-        cosines = mean_cosines(f)
-        mean = (u * cosines) @ v
+
+    def given(mean: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        u, f, v = torch.linalg.svd(s.T @ (weight * y + (level - weight) * (s @ mean)))
+        return u, mean_cosines(f), v
+
+    for _ in range(STEPS):
+        u, cosines, v = given(mean, weight.amax(1, keepdim=True))
+        before, mean = mean, (u * cosines) @ v
+        if float((mean - before).abs().amax()) < 1e-4:
+            break
+    u, cosines, v = given(mean, weight.mean(1, keepdim=True))
+    mean = (u * cosines) @ v
     left = 1 - cosines.square()
     return Rotation(mean, (u * left) @ u.T, (v.T * (left / left.sum())) @ v)
 
@@ -188,7 +195,7 @@ def mean_cosines(concentration: Tensor) -> Tensor:
     direction k counts ``f_j / (f_j + m_k^2 f_k)`` in place of 1, and its own ``1 - m_j^2``.
     """
     f, cosines = concentration, torch.zeros_like(concentration)
-    for _ in range(20):
+    for _ in range(10):
         counts = 1 / (1 + (cosines.square() * f)[None] / f.clamp_min(1e-30)[:, None])
         x = 2 * f / (counts.sum(1) - counts.diagonal() + 1 - cosines.square())
         cosines = x / (1 + (1 + x.square()).sqrt())
