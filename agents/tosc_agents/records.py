@@ -233,9 +233,9 @@ def _leaks(evaluation: Evaluation, part: Sequence[str], *, interval: bool) -> li
         for snr, figures in by_snr.items()
     ]
     for name, floor in evaluation.floors.items():
-        found.append(
-            (f"{name} (floor)", "", {"psnr_db": f"{floor['psnr_db']:.2f}", "ssim": f"{floor['ssim']:.3f}"})
-        )
+        known: dict[str, float] = {column: floor[column] for column in ("psnr_db", "ssim") if column in floor}
+        cells = {column: _leak(Figure(value, math.nan), column, False) for column, value in known.items()}
+        found.append((f"{name} (floor)", "", cells))
     chances = {figure: f"{share:.1%}" for figure, share in evaluation.chance.items()}
     found.append(("best constant answer", "", chances))
     lines = [[who, snr, *(cells.get(column, "") for column in part)] for who, snr, cells in found]

@@ -153,16 +153,18 @@ def hear(
     threat: ThreatModel,
     *,
     repeated: bool = False,
+    whole: bool = False,
     draws: int = 1,
     seed: int = 0,
 ) -> Heard:
-    """Send every image of the game ``draws`` times; with ``repeated`` the receptions are [B, R, 8]."""
+    """Send every image of the game ``draws`` times; with ``repeated`` the receptions are [B, R, 8], and
+    with ``whole`` the CSI is all that a key tells."""
     index = torch.arange(len(game.source)).repeat(draws)
     generator, shown, known = seeded(seed), [], []
     nodes = game.adversaries if threat.colluding else game.adversaries[:1]
     for _ in range(threat.receptions if repeated else 1):
         exchange = next(rollout(game, scheme, generator=generator, index=index, batch_size=len(index)))
-        shown.append(exchange.observed(threat))
+        shown.append(exchange.observed(threat, whole=whole))
         toward, power = torch.zeros(2, len(index), N, dtype=torch.complex128)
         for node in nodes:
             link, raw = (

@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
+import small_world
 import torch
 from links import seeded as g
 from pixels import Pixels, from_a_source
@@ -126,6 +127,18 @@ def test_floors_are_those_of_the_training_means_on_these_images(game):
             float(metrics.psnr(guess, batch.images).mean()), abs=1e-4
         )
         assert found[name]["ssim"] == pytest.approx(float(metrics.ssim(guess, batch.images).mean()), abs=1e-4)
+    without = floors(game, batch_size=50, with_ssim=False)
+    assert without == {name: {k: v for k, v in row.items() if k != "ssim"} for name, row in found.items()}
+
+
+def test_images_that_are_too_small_for_ssim_have_floors_without_it():
+    rules = {"num_symbols": small_world.N, "snr_db": CLEAR}
+    tiny = Game(small_world.world(20, "test"), **rules)
+    found = evaluate(tiny, small_world.sends("nothing"), {}, snr_db=(CLEAR,), seeds=1, with_ssim=False)
+    assert set(found.floors["mean-image"]) == {"psnr_db", "psnr_clipped_db"}
+    # Each pixel is off grey by as much.
+    level = -20 * math.log10(small_world.SPREAD)
+    assert found.floors["mean-image"]["psnr_db"] == pytest.approx(level, abs=0.1)
 
 
 def test_a_perfect_attacker_has_every_leak_at_its_ceiling(game, scheme):

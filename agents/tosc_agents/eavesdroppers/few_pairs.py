@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial, reduce
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tosc_agents.eavesdroppers.base import drawn
 from tosc_agents.eavesdroppers.candidates import Remembered
-from tosc_agents.eavesdroppers.likelihoods import gaussian_likelihood, known_csi, usual_snr_db
+from tosc_agents.eavesdroppers.likelihoods import (
+    AT_ONCE,
+    any_order_likelihood,
+    gaussian_likelihood,
+    known_csi,
+    log_mean_over_permutations,
+    usual_snr_db,
+)
 from tosc_env.attackers import Eavesdropper
 from tosc_env.channels import noise_power
 from tosc_env.channels.base import matched
@@ -20,17 +27,14 @@ from tosc_env.options import check_count
 from tosc_env.privacy.view import View
 from tosc_env.types import SystemSpec
 
-SWEEPS = 10
-"""By which the chances of a permutation become doubly stochastic."""
-
-BEST = 16
-"""Candidates at most whose likelihood under a permutation is worked out, for each reception."""
-
-AT_ONCE = 2**24
-"""Numbers in memory at once."""
-
 TRIED = 32
-"""Pairs at most by which the kind of key is chosen."""
+"""Pairs at most by which the kind of key is judged."""
+
+NO_DOUBT = 30.0
+"""The logarithm of the odds against a kind of key from which on it is left out."""
+
+STEPS = 50
+"""At most, by which a rotation's mean is found."""
 
 LEVELS = tuple(2.0**k for k in range(-4, 7))
 """Of the noise, in units of that of the link's usual SNR, where no CSI tells it."""
@@ -40,20 +44,19 @@ class FewPairs(Eavesdropper):
     """Re-identification under a key that stays, from a few pairs of symbols and encrypted receptions, without finding
     the key.
 
-    A *rotation or reflection* keeps inner products. Of pairs (s_p, y_p), a reception y and a candidate s
-
-        t_p = <y, y_p>,   which is <s, s_p> and noise of the covariance
-        K_pq = w <s_p, s_q> + [p = q] w (|s|^2 + 2n w),
-
-    w being the variance of the noise of each real value; the candidate of the smallest
-    ``(t - S s)^T K^-1 (t - S s)`` is taken. No decomposition is needed, and one pair is enough to begin with.
+    Of an unknown *rotation or reflection* R the pairs (s_p, y_p), y_p = s_p R + noise, tell a mean M = U m V^T and what
+    they leave open, 1 - m^2 of each direction (:func:`known_rotation`), from one pair on. A reception of the candidate
+    s is normal of the mean s M, with the noise of each value where it was received: no equaliser and no undone key has
+    spread it.
 
     Of a *permutation*, or a *signed permutation*, which may flip signs too, the likelihood of a candidate is a mean
-    over all of them, of the pairs and the reception together (:func:`log_mean_over_permutations`). It is worked out
-    for the candidates that are best if each value comes from each place with the chance that the pairs alone give.
+    over all of them, of the pairs and the reception together (:func:`log_mean_over_permutations
+    <tosc_agents.eavesdroppers.likelihoods.log_mean_over_permutations>`). It is worked out for the candidates that are
+    best if each value comes from each place with the chance that the pairs alone give.
 
-    The kind under which the pairs themselves are likeliest, whatever the key, is taken: one pair is enough for that.
-    Where the CSI is denied the level of the noise is unknown too, and that at which they are likeliest is taken.
+    The likelihood of a candidate is the mean over the kinds, each as probable as the pairs make it, whatever the key:
+    one pair is nearly enough to tell. Where the CSI is denied the level of the noise is unknown too, and that at which
+    the pairs are likeliest is taken.
 
     Args:
         pairs: how many of its images are received encrypted, 1 to 1000.
@@ -79,12 +82,13 @@ class FewPairs(Eavesdropper):
             encodings=check_count(encodings, "encodings", high=1000),
         )
         self.kind = "rotation"
+        """The likeliest kind of key."""
         self._usual_db: float | None = None
         self._encode: Callable[[Tensor], Tensor] | None = None
         self._encodings = 1
         self._spread = 0.0
-        self._level = 1.0
-        self._pairs: tuple[Tensor, ...] = ()
+        self._known: list[tuple[str, float, float, Any]] = []
+        """Of each kind of key its log-probability, the level of the noise, and what the pairs tell of the key."""
         self._remembered = Remembered()
 
     @torch.no_grad()
@@ -100,20 +104,29 @@ class FewPairs(Eavesdropper):
         reception, _ = view.sample(index)
         symbols, (heard, noise) = each.mean(0), self._heard(reception.received, reception.csi)
         found, some = {}, slice(None, None, -(-len(index) // TRIED))
-        for kind, (_, evidence) in KINDS.items():
-            for level in (1.0,) if self._usual_db is None else LEVELS:
-                found[kind, level] = evidence(symbols[some], heard[some], level * noise[some])
-        self.kind, self._level = max(found, key=lambda key: found[key])
-        self._pairs = symbols, heard, self._level * noise
-        best = {kind: max(value for (k, _), value in found.items() if k == kind) for kind in KINDS}
+        for kind, given in KINDS.items():
+            levels = (1.0,) if self._usual_db is None else LEVELS
+            each_level = {w: given.evidence(symbols[some], heard[some], w * noise[some]) for w in levels}
+            level = max(each_level, key=lambda w: each_level[w])
+            found[kind] = each_level[level], level
+        best = {kind: value for kind, (value, _) in found.items()}
+        self.kind = max(best, key=lambda kind: best[kind])
+        self._known = [
+            (kind, value - best[self.kind], level, KINDS[kind].learn(symbols, heard, level * noise))
+            for kind, (value, level) in found.items()
+            if value > best[self.kind] - NO_DOUBT
+        ]
         return {"pairs": len(index), "encodings": self._encodings, "kind": self.kind, "log_evidence": best}
 
     @torch.no_grad()
     def match(self, received: Tensor, csi: Tensor, candidates: Tensor) -> Tensor:
         symbols = self._symbols(candidates).mean(0)
-        scores, _ = KINDS[self.kind]
         heard, noise = self._heard(received, csi)
-        return scores(*self._pairs, heard, self._level * noise, symbols)
+        each = [
+            odds + KINDS[kind].scores(known, heard, level * noise, symbols)
+            for kind, odds, level, known in self._known
+        ]
+        return torch.stack(each).logsumexp(0)
 
     def _symbols(self, candidates: Tensor) -> Tensor:
         """The candidates' symbols without the key [R, N, 2n], of R encodings each."""
@@ -130,36 +143,96 @@ class FewPairs(Eavesdropper):
 # -- rotations --------------------------------------------------------------------------------------
 
 
-def inner_product_scores(
-    symbols: Tensor, heard: Tensor, noise: Tensor, received: Tensor, own: Tensor, candidates: Tensor
-) -> Tensor:
-    """Scores [B, N] of candidates by inner products with pairs under the same orthogonal key.
+class Rotation(NamedTuple):
+    """What pairs tell of an orthogonal key R, of s -> s R, in float64."""
+
+    mean: Tensor
+    """M [D, D]."""
+    sent: Tensor
+    """Of a message s the energy ``s sent s^T`` is left open, [D, D]."""
+    heard: Tensor
+    """The covariance of what is left open of a message of the energy 1, [D, D]."""
+
+
+def known_rotation(symbols: Tensor, heard: Tensor, noise: Tensor) -> Rotation:
+    """What P pairs tell of their key, a rotation or reflection.
+
+    In white noise of the variance w the density of R is proportional to ``exp(tr F^T R)``, F being
+    ``sum s_p^T y_p / w`` (von Mises and Fisher's). With ``F = U f V^T`` the mean is ``U m V^T`` (:func:`mean_cosines`),
+    and the key sends what is open of u_j to the v_k in proportion to ``(1 - m_j^2) (1 - m_k^2)``.
+
+    Where values differ in their noise, each is taken to have had as little as the best of its message, and more after
+    that: what it then was, given the mean, is worked out in turn with the mean (variational Bayes). At last every value
+    counts as one of its message's mean precision.
 
     Args:
-        symbols, heard, noise: of P pairs, [P, 2n], and the variance of each value's noise, [P, 2n] or [P, 1].
-        received, own: of B receptions, [B, 2n], and the variance of each value's noise, [B, 2n] or [B, 1].
-        candidates: [N, 2n].
+        symbols, heard, noise: of P pairs, [P, D], and the variance of each value's noise, [P, D] or [P, 1].
     """
-    heard, noise = _mixed(heard, noise)
-    received, own = _mixed(received, own)
-    reals, wanted, gram = symbols.shape[1], candidates @ symbols.T, symbols @ symbols.T  # [N, P], [P, P]
-    # The noise of the pairs meets the reception, whose noise meets the symbols: each message has its own covariance.
-    energy = (received.square().sum(1, keepdim=True) - reals * own).clamp_min(0)
-    rows, found = max(1, AT_ONCE // (len(gram) * max(wanted.shape))), []
-    for y, w, e in zip(received.split(rows), own.split(rows), energy.split(rows), strict=True):
-        alone = noise.T * (e + reals * w)  # [R, P]
-        factor = torch.linalg.cholesky(w[..., None] * gram + torch.diag_embed(alone))
-        inverse = torch.cholesky_inverse(factor)  # [R, P, P]
-        weighted = (inverse @ (y @ heard.T)[..., None])[..., 0]
-        found.append(weighted @ wanted.T - ((wanted @ inverse) * wanted).sum(2) / 2)
-    return torch.cat(found)
+    s, y = symbols.double(), heard.double()
+    weight = 1 / noise.double().expand_as(y)
+    mean = y.new_zeros(s.shape[1], s.shape[1])
+
+    def given(mean: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        u, f, v = torch.linalg.svd(s.T @ (weight * y + (level - weight) * (s @ mean)))
+        return u, mean_cosines(f), v
+
+    for _ in range(STEPS):
+        u, cosines, v = given(mean, weight.amax(1, keepdim=True))
+        before, mean = mean, (u * cosines) @ v
+        if float((mean - before).abs().amax()) < 1e-4:
+            break
+    u, cosines, v = given(mean, weight.mean(1, keepdim=True))
+    mean = (u * cosines) @ v
+    left = 1 - cosines.square()
+    return Rotation(mean, (u * left) @ u.T, (v.T * (left / left.sum())) @ v)
+
+
+def mean_cosines(concentration: Tensor) -> Tensor:
+    """The means m [D] of R_jj over all orthogonal matrices R, of the density ``exp(sum_j f_j R_jj)``, of f [D].
+
+    Of a single f_j > 0 it is that of a direction on the sphere, ``m / (1 - m^2) = f_j / D`` (nearly); of large ones
+    ``1 - m_j = sum_k 1 / (f_j + f_k) / 2``, from the angles of the D (D - 1) / 2 planes. In between each other
+    direction k counts ``f_j / (f_j + m_k^2 f_k)`` in place of 1, and its own ``1 - m_j^2``.
+    """
+    f, cosines = concentration, torch.zeros_like(concentration)
+    for _ in range(10):
+        counts = 1 / (1 + (cosines.square() * f)[None] / f.clamp_min(1e-30)[:, None])
+        x = 2 * f / (counts.sum(1) - counts.diagonal() + 1 - cosines.square())
+        cosines = x / (1 + (1 + x.square()).sqrt())
+    return cosines
+
+
+def rotation_scores(known: Rotation, received: Tensor, own: Tensor, candidates: Tensor) -> Tensor:
+    """Log-densities [B, N] of receptions of candidates under a rotation of which this is known.
+
+    Args:
+        known: of :func:`known_rotation`.
+        received, own: of B receptions, [B, D], and the variance of each value's noise, [B, D] or [B, 1].
+        candidates: [N, D].
+    """
+    x, received = candidates.double(), received.double()
+    scale = own.double().expand_as(received).rsqrt()
+    mean, reals = x @ known.mean, x.shape[1]
+    # Of the candidates' mean: by their energy, which the game makes the same, they differ little.
+    left = ((x @ known.sent) * x).sum(1).mean() * known.heard
+    one = torch.eye(reals, dtype=x.dtype, device=x.device)
+    rows, found = max(1, AT_ONCE // (reals * max(x.shape))), []
+    for y, w in zip(received.split(rows), scale.split(rows), strict=True):
+        whole = one + w[:, :, None] * left * w[:, None]
+        factor, _ = torch.linalg.cholesky_ex(whole)
+        inverse = w[:, :, None] * torch.cholesky_inverse(factor) * w[:, None]
+        weighted = (inverse @ y[..., None])[..., 0]  # [R, D]
+        fit = weighted @ mean.T - ((mean @ inverse) * mean).sum(2) / 2
+        alone = (weighted * y).sum(1) / 2 + factor.diagonal(dim1=1, dim2=2).log().sum(1) - w.log().sum(1)
+        found.append(fit - alone[:, None])
+    return (torch.cat(found) - reals * math.log(2 * math.pi) / 2).float()
 
 
 def rotation_evidence(symbols: Tensor, heard: Tensor, noise: Tensor) -> float:
     """The logarithm of the density of pairs' receptions under an unknown rotation.
 
     A few rows of a random one are nearly independent and normal of the variance 1/2n, so that what is received at one
-    place has the covariance ``S S^T / 2n`` and its noise. The arguments are those of :func:`inner_product_scores`.
+    place has the covariance ``S S^T / 2n`` and its noise. The arguments are those of :func:`known_rotation`.
     """
     s, y = symbols.double(), heard.double()
     covariance = s @ s.T / s.shape[1] + torch.diag_embed(noise.double().expand_as(y).T)  # [2n, P, P]
@@ -167,89 +240,39 @@ def rotation_evidence(symbols: Tensor, heard: Tensor, noise: Tensor) -> float:
     return float(normal.log_prob(y.T).sum())
 
 
-def _mixed(heard: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Receptions whose noise is that of their message's values all alike once a rotation is undone, and it [B, 1].
-
-    Behind an MMSE equaliser a value that was spread over all places is ``b`` times what it was, b the mean of the
-    places' ``1 / (1 + 2w)``, and its error has the variance ``b (1 - b) / 2``; both are divided by b.
-    """
-    trust = 1 / (1 + 2 * noise)
-    share = trust / trust.mean(1, keepdim=True)
-    return heard * share, (noise * share).mean(1, keepdim=True)
-
-
 # -- permutations -----------------------------------------------------------------------------------
 
 
-def permutation_scores(
-    symbols: Tensor,
-    heard: Tensor,
-    noise: Tensor,
-    received: Tensor,
-    own: Tensor,
-    candidates: Tensor,
-    *,
-    signed: bool = False,
-) -> Tensor:
-    """Scores [B, N] of candidates by how well they fit in with pairs under the same permutation.
+def permutation_scores(known: Tensor, received: Tensor, own: Tensor, candidates: Tensor) -> Tensor:
+    """Log-densities [B, N] of receptions of candidates under the permutation of pairs.
 
-    With ``L_ij = -(y_i - s_j)^2 / 2w_i - sum_p (y_pi - s_pj)^2 / 2w_pi`` the likelihood is the mean over permutations
-    of ``exp(sum_i L_i,p(i))``; where signs are flipped too, exp(L_ij) is the mean of that of either sign.
+    With ``L_ij = -(y_i - s_j)^2 / 2w_i - sum_p (y_pi - s_pj)^2 / 2w_pi`` it is the mean over permutations of
+    ``exp(sum_i L_i,p(i))`` over that of the pairs alone; where signs are flipped too, exp(L_ij) is the mean of that of
+    either sign.
 
     Args:
-        symbols, heard, noise, received, own, candidates: as in :func:`inner_product_scores`.
-        signed: whether the key flips signs.
+        known: of :func:`known_permutation`.
+        received, own, candidates: as in :func:`rotation_scores`.
     """
-    known = _fits(symbols, heard, noise, signed)
-    _, chance = log_mean_over_permutations(known.logsumexp(0))
+    alone, chance = log_mean_over_permutations(known.logsumexp(0))
     turned = 2 * known.softmax(0)[0] - 1  # the mean sign
     mean = candidates @ (chance * turned).T
     variance = (candidates.square() @ chance.T - mean.square()).clamp_min(0)
     own = own.expand_as(received)
-    first = gaussian_likelihood(received / own, 1 / own, torch.ones_like(own[:, :1]), mean, variance)
-    best = first.topk(min(BEST, first.shape[1]), dim=1).indices  # [B, K]
-    rows = max(1, AT_ONCE // (best.shape[1] * known.numel()))
-    found = []
-    for part, y, w in zip(best.split(rows), received.split(rows), own.split(rows), strict=True):
-        y, w, each = y[:, None, :, None], w[:, None, :, None], candidates[part][:, :, None]
-        fits = [one - (y - s).square() / (2 * w) for one, s in zip(known, (each, -each), strict=False)]
-        found.append(log_mean_over_permutations(reduce(torch.logaddexp, fits))[0])
-    likelihood = torch.cat(found)
-    # Whoever is not among the best stays behind them, in the same order.
-    behind = first - first.amax(1, keepdim=True) + likelihood.amin(1, keepdim=True) - 1.0
-    return behind.scatter(1, best, likelihood)
+    toward, power = received / own, 1 / own
+    first = gaussian_likelihood(toward, power, torch.ones_like(own[:, :1]), mean, variance)
+    fit = any_order_likelihood(toward[:, None], power[:, None], candidates, first, known)
+    density = (received * toward + (2 * math.pi * own).log()).sum(1, keepdim=True) / 2
+    return fit - density - alone
 
 
 def permutation_evidence(symbols: Tensor, heard: Tensor, noise: Tensor, *, signed: bool = False) -> float:
     """The logarithm of the density of pairs' receptions under an unknown permutation, as :func:`rotation_evidence`."""
-    mean, _ = log_mean_over_permutations(_fits(symbols, heard, noise, signed).logsumexp(0))
+    mean, _ = log_mean_over_permutations(known_permutation(symbols, heard, noise, signed=signed).logsumexp(0))
     return float(mean.double() - (2 * math.pi * noise.double().expand_as(heard)).log().sum() / 2)
 
 
-def log_mean_over_permutations(fit: Tensor) -> tuple[Tensor, Tensor]:
-    """The logarithm of the mean of ``exp(sum_i L_i,p(i))`` over all permutations, [...], and T [..., I, I], the chances
-    that i goes to j, of L [..., I, I].
-
-    The sum is the permanent of exp(L), which is approximated by its Bethe free energy
-    ``sum T L - sum T log T + sum (1 - T) log(1 - T)`` (Vontobel, *IEEE Transactions on Information Theory* 59, 2013) at
-    the doubly stochastic T to which Sinkhorn's iteration brings exp(L). What the same is for equal entries is taken
-    off: for these the mean is exact.
-
-    >>> mean, chance = log_mean_over_permutations(torch.zeros(3, 3))
-    >>> bool(mean.abs() < 1e-5), bool(torch.allclose(chance, torch.full((3, 3), 1 / 3)))
-    (True, True)
-    """
-    size = fit.shape[-1]
-    columns = torch.zeros_like(fit[..., 0, :])
-    for _ in range(SWEEPS):
-        rows = -(fit + columns[..., None, :]).logsumexp(-1)
-        columns = -(fit + rows[..., None]).logsumexp(-2)
-    chance = (fit + rows[..., None] + columns[..., None, :]).exp().clamp(max=1)
-    bethe = torch.special.xlogy(1 - chance, 1 - chance).sum((-2, -1)) - rows.sum(-1) - columns.sum(-1)
-    return bethe - size * math.log(size) - size * (size - 1) * math.log1p(-1 / size), chance
-
-
-def _fits(symbols: Tensor, heard: Tensor, noise: Tensor, signed: bool) -> Tensor:
+def known_permutation(symbols: Tensor, heard: Tensor, noise: Tensor, *, signed: bool = False) -> Tensor:
     """Minus half the squared distances, in units of the noise, of what was received at a place of all pairs from what
     was sent at another, [1, 2n, 2n]; or from that and from minus that, each less log 2, [2, 2n, 2n]."""
     # In float64: right places are small differences of large numbers.
@@ -261,12 +284,24 @@ def _fits(symbols: Tensor, heard: Tensor, noise: Tensor, signed: bool) -> Tensor
     return torch.stack([agreement - apart, -agreement - apart]).float() - math.log(2)
 
 
-KINDS: dict[str, tuple[Callable[..., Tensor], Callable[..., float]]] = {
-    "rotation": (inner_product_scores, rotation_evidence),
-    "permutation": (permutation_scores, permutation_evidence),
-    "signed permutation": (
-        partial(permutation_scores, signed=True),
+class Kind(NamedTuple):
+    """A kind of key."""
+
+    learn: Callable[[Tensor, Tensor, Tensor], Any]
+    """What pairs tell of a key."""
+    scores: Callable[[Any, Tensor, Tensor, Tensor], Tensor]
+    """Log-densities of receptions of candidates given that."""
+    evidence: Callable[[Tensor, Tensor, Tensor], float]
+    """The log-density of pairs."""
+
+
+KINDS = {
+    "rotation": Kind(known_rotation, rotation_scores, rotation_evidence),
+    "permutation": Kind(known_permutation, permutation_scores, permutation_evidence),
+    "signed permutation": Kind(
+        partial(known_permutation, signed=True),
+        permutation_scores,
         partial(permutation_evidence, signed=True),
     ),
 }
-"""Of each kind of key the scores under it, and how likely pairs are under it."""
+"""By name."""

@@ -1,7 +1,10 @@
-"""How likely a reception is if an image's symbols are known in part: of each value a mean and a variance, or of each
-channel use the probability of each codeword."""
+"""How likely a reception is if an image's symbols are known in part: of each value a mean and a variance, of each
+channel use the probability of each codeword, or all values but for their order."""
 
 from __future__ import annotations
+
+import math
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -139,3 +142,80 @@ def permuted_likelihood(posteriors: Tensor, counts: Tensor) -> Tensor:
         seen = (share * factor) @ heard.mT
         found.append(seen.clamp_min(tiny).log().sum(2) - (counts * factor.log()).sum(2))
     return torch.cat(found)
+
+
+BEST = 32
+"""Candidates at least whose likelihood in any order is worked out."""
+
+CHANCES = 2**13
+"""Of each reception the places times values of these at most, where they are more."""
+
+
+def any_order_likelihood(
+    toward: Tensor, power: Tensor, values: Tensor, first: Tensor, known: Tensor | None = None
+) -> Tensor:
+    """Log-likelihoods of messages whose real values were put into an unknown order, each by its own gain.
+
+    The likelihood of a value s at the place i is ``exp(<toward_i, s> - power_i s^2 / 2)``, and that of a candidate the
+    mean over all orders (:func:`log_mean_over_permutations`). It is worked out for as many candidates as there are
+    :data:`CHANCES` for, at least the :data:`BEST` by another comparison.
+
+    Args:
+        toward, power: of R receptions, each in an order of its own, [B, R, D].
+        values: of the candidates, [N, D].
+        first: scores by which candidates are chosen, [B, N].
+        known: how well each place and value fit by what else is known, [1, D, D]; or [2, D, D] where signs may have
+            been flipped too, as the value is and as it is not, less log 2 each.
+
+    Returns:
+        float32 [B, N]; whoever is not among the best stays behind them, in the order of ``first``.
+    """
+    reals = values.shape[1]
+    known = values.new_zeros(1, 1, 1) if known is None else known
+    best = first.topk(min(max(BEST, CHANCES // reals**2), first.shape[1]), dim=1).indices  # [B, K]
+    rows = max(1, AT_ONCE // (best.shape[1] * len(known) * reals**2))
+    found = []
+    for t, p, chosen in zip(toward.split(rows), power.split(rows), best.split(rows), strict=True):
+        s, total = values[chosen][:, :, None], torch.zeros_like(chosen, dtype=values.dtype)
+        for at, of in zip(t.unbind(1), p.unbind(1), strict=True):
+            agree, size = at[:, None, :, None] * s, of[:, None, :, None] * s.square() / 2  # [R, K, D, D]
+            fits = [one + sign * agree - size for one, sign in zip(known, (1, -1), strict=False)]
+            total = total + log_mean_over_permutations(reduce(torch.logaddexp, fits))[0]
+        found.append(total)
+    likelihood = torch.cat(found)
+    behind = first - first.amax(1, keepdim=True) + likelihood.amin(1, keepdim=True) - 1.0
+    return behind.scatter(1, best, likelihood)
+
+
+FIRST, MORE = 2, 8
+"""Sweeps by which the chances of a permutation become doubly stochastic, of logarithms and then of the chances."""
+
+
+def log_mean_over_permutations(fit: Tensor) -> tuple[Tensor, Tensor]:
+    """The logarithm of the mean of ``exp(sum_i L_i,p(i))`` over all permutations, [...], and T [..., I, I], the chances
+    that i goes to j, of L [..., I, I].
+
+    The sum is the permanent of exp(L), which is approximated by its Bethe free energy
+    ``sum T L - sum T log T + sum (1 - T) log(1 - T)`` (Vontobel, *IEEE Transactions on Information Theory* 59, 2013) at
+    the doubly stochastic T to which Sinkhorn's iteration brings exp(L). What the same is for equal entries is taken
+    off: for these the mean is exact.
+
+    >>> mean, chance = log_mean_over_permutations(torch.zeros(3, 3))
+    >>> bool(mean.abs() < 1e-5), bool(torch.allclose(chance, torch.full((3, 3), 1 / 3)))
+    (True, True)
+    """
+    size = fit.shape[-1]
+    columns = torch.zeros_like(fit[..., 0, :])
+    for _ in range(FIRST):
+        rows = -(fit + columns[..., None, :]).logsumexp(-1)
+        columns = -(fit + rows[..., None]).logsumexp(-2)
+    # Each column's largest is near 1 now, and what is left of the others counts for nothing below this.
+    chance = (fit + rows[..., None] + columns[..., None, :]).exp().clamp_min(1e-30)
+    across = torch.ones_like(columns)
+    for _ in range(MORE):
+        along = 1 / (chance * across[..., None, :]).sum(-1)
+        across = 1 / (chance * along[..., None]).sum(-2)
+    rows, columns = rows + along.log(), columns + across.log()
+    chance = (chance * along[..., None] * across[..., None, :]).clamp(max=1)
+    bethe = torch.special.xlogy(1 - chance, 1 - chance).sum((-2, -1)) - rows.sum(-1) - columns.sum(-1)
+    return bethe - size * math.log(size) - size * (size - 1) * math.log1p(-1 / size), chance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -10,7 +11,13 @@ from torch import Tensor
 
 from tosc_agents.eavesdroppers.base import drawn
 from tosc_agents.eavesdroppers.candidates import Remembered
-from tosc_agents.eavesdroppers.likelihoods import AT_ONCE, counts_likelihood, known_csi, usual_snr_db
+from tosc_agents.eavesdroppers.likelihoods import (
+    AT_ONCE,
+    any_order_likelihood,
+    counts_likelihood,
+    known_csi,
+    usual_snr_db,
+)
 from tosc_env import metrics
 from tosc_env.attackers import Eavesdropper
 from tosc_env.channels.base import aligned, matched, noise_power
@@ -36,6 +43,12 @@ FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
 """Features that are compared by their Euclidean distance, [B, 2n] -> [B, d]: the whole message, or what a change of
 signs, phases or order leaves as it was."""
 
+ORDERS = {"orders": "sorted", "signed-orders": "sorted-absolute"}
+"""Likelihoods over all orders, and which features are the values that are ordered and choose the candidates."""
+
+MOST_ORDERED = 256
+"""Reals of a message at most of which all orders are compared: that takes a tenth of a second for each reception."""
+
 
 class MatchQuery(Eavesdropper):
     """Re-identification by having the candidates encoded.
@@ -53,7 +66,10 @@ class MatchQuery(Eavesdropper):
       ``sorted-magnitude``: after a permutation of the message as well;
     - ``counts``: the likelihood of how often each point of a known constellation was sent
       (:func:`~tosc_agents.eavesdroppers.likelihoods.counts_likelihood`), which no permutation of the symbols changes;
-    - ``fading``: maximum likelihood over a fading link of known CSI.
+    - ``fading``: maximum likelihood over a fading link of known CSI;
+    - ``orders``, ``signed-orders``: the likelihood over all orders (and signs), where values that a key has moved have
+      met several fades of known CSI (:func:`~tosc_agents.eavesdroppers.likelihoods.any_order_likelihood`); of messages
+      of up to 256 reals.
 
     Over such a link the others compare what an MMSE equaliser gives, whatever the channel's. The log-likelihoods of R
     receptions of one image add up, each under a key of its own if need be.
@@ -102,7 +118,9 @@ class MatchQuery(Eavesdropper):
         reception, _ = view.sample_whole(index.repeat(times))
         truth = torch.arange(len(index), device=view.device).repeat(times)
         candidates = torch.stack([view.symbols(index) for _ in range(self._encodings)])
-        names = self._comparisons(fading=view.fading and view.threat.csi)
+        known = view.fading and view.threat.csi
+        apart = known and view.keyed and self.spec.num_csi > 3
+        names = self._comparisons(fading=known, apart=apart)
         found = {}
         for i, name in enumerate(names):
             scores = self._scores(name, reception.received, reception.csi, candidates)
@@ -128,11 +146,13 @@ class MatchQuery(Eavesdropper):
 
     # -- the comparisons ----------------------------------------------------------------------------------
 
-    def _comparisons(self, fading: bool) -> list[str]:
-        """The comparisons to try, the likeliest first."""
+    def _comparisons(self, fading: bool, apart: bool = False) -> list[str]:
+        """The comparisons to try, the likeliest first; ``apart``: a key has moved values that met several fades."""
         names = [*FEATURES, "l1"]
         if self._points is not None:
             names.append("counts")
+        if apart and 2 * self.spec.num_symbols <= MOST_ORDERED:
+            names += ORDERS
         return ["fading", *names] if fading else names
 
     def _scores(self, name: str, received: Tensor, csi: Tensor, symbols: Tensor) -> Tensor:
@@ -144,6 +164,12 @@ class MatchQuery(Eavesdropper):
         if name == "fading":
             return fading_scores(received, csi, symbols.mean(0), layout)
         csi = csi[..., : self.spec.num_csi]
+        if name in ORDERS:
+            filtered, power = matched(received, csi, layout)
+            half, values = noise_power(csi[..., :1]) / 2, _mean(symbols, FEATURES[ORDERS[name]])
+            signs = values.new_full((2, 1, 1), -math.log(2)) if name == "signed-orders" else None
+            chosen = self._scores(ORDERS[name], received, csi, symbols)
+            return any_order_likelihood(filtered / half, power / half, values, chosen, signs)
         if name == "counts":
             points = cast(Tensor, self._points)
             sent = _mean(symbols, lambda one: histogram(one, points))

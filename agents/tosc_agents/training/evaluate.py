@@ -175,7 +175,7 @@ def evaluate(
         eavesdropper_snr_db: of the eavesdropper's link, paired with ``snr_db``; None: equal.
         seeds: draws of the channel's noise.
         candidates: of a re-identification, and images at once; at most all test images.
-        with_ssim: whether to compute SSIM, which costs more than most attackers.
+        with_ssim: whether to compute SSIM, which costs more than most attackers, also of the floors.
         ssim_seeds: of how many of the seeds; None: of all.
         with_floors: whether to measure the floors too, which are the same for every attacker on these images.
         threat: of attackers that nobody fitted; the others play under what they were fitted under (``fitted_under``),
@@ -302,7 +302,7 @@ def evaluate(
     return Evaluation(
         accuracy,
         leaks,
-        floors(game, candidates) if with_floors else {},
+        floors(game, candidates, with_ssim=with_ssim) if with_floors else {},
         count,
         seeds,
         candidates,
@@ -474,19 +474,22 @@ def chance(game: Game) -> dict[str, float]:
 
 
 @torch.no_grad()
-def floors(game: Game, batch_size: int = CANDIDATES) -> dict[str, dict[str, float]]:
-    """PSNR on both scales and SSIM of the mean training image, and of the right class's mean image, on these images."""
+def floors(
+    game: Game, batch_size: int = CANDIDATES, *, with_ssim: bool = True
+) -> dict[str, dict[str, float]]:
+    """PSNR on both scales and, if wanted, SSIM of the mean training image, and of the right class's mean image, on
+    these images."""
     source, statistics = game.source, game.source.statistics
     table: dict[str, dict[str, float]] = {}
     guesses = {"mean-image": statistics.mean_image[None], "class-mean": statistics.class_mean_images}
     for name, images in guesses.items():
-        total = torch.zeros(3, device=source.device)
+        total: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=source.device))
         for part in torch.arange(len(source), device=source.device).split(batch_size):
             batch = source.gather(part)
             guess = images[batch.labels if len(images) > 1 else torch.zeros_like(batch.labels)]
-            figures = _image_figures(guess, batch.images, game, with_ssim=True)
-            total += torch.stack([values.sum() for values in figures.values()])
-        table[name] = dict(zip(figures, (total / len(source)).tolist(), strict=True))
+            for figure, values in _image_figures(guess, batch.images, game, with_ssim).items():
+                total[figure] += values.sum()
+        table[name] = {figure: float(value) / len(source) for figure, value in total.items()}
     return table
 
 
