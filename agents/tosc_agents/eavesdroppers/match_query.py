@@ -133,9 +133,8 @@ class MatchQuery(Eavesdropper):
 
     @torch.no_grad()
     def match(self, received: Tensor, csi: Tensor, candidates: Tensor) -> Tensor:
-        known = (
-            csi if self.spec.num_csi > 1 else csi[..., :1]
-        )  # made for no fading, over any it knows the SNR
+        # One that was made for a link without fading knows the SNR alone over any.
+        known = csi if self.spec.num_csi > 1 else csi[..., :1]
         return self._scores(self.comparison, received, known, self._symbols(candidates))
 
     # -- the candidates -----------------------------------------------------------------------------------
